@@ -1,0 +1,248 @@
+//! The command line: commands, flags, and what flags say about keys. What the keys mean is known elsewhere.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use switchboard::Endpoint;
+use switchboard::framing::AnyFraming;
+
+use crate::config::{self, Inputs, Shape};
+
+/// Where a file is looked for that nobody named.
+const SEARCH: [&str; 2] = ["switchboard.toml", "/etc/switchboard/switchboard.toml"];
+
+/// Serves protocols: any line plugged into any handler.
+#[derive(Debug, Parser)]
+#[command(name = "switchboard", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(after_help = "Without a command it serves.
+
+Configuration: defaults < file < environment < flags. The file is --config, else $SWITCHBOARD_CONFIG, else
+./switchboard.toml, else /etc/switchboard/switchboard.toml. A key is SWITCHBOARD_LISTENERS__MAIN__LISTEN in the
+environment and --set listeners.main.listen=… as a flag; `switchboard config` prints them all.
+
+Exit status: 0 stopped as asked, 1 could not run, 2 wrong usage, 3 connections were cut, 78 faulty configuration.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Commands>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Commands {
+    /// Run until told to stop (the default)
+    Serve(Options),
+    /// Read the configuration and report every problem; bind nothing
+    Check(Options),
+    /// Print the effective configuration, as TOML that can be read again
+    Config {
+        #[command(flatten)]
+        options: Options,
+        /// Say behind each value where it came from
+        #[arg(long, conflicts_with = "format")]
+        origin: bool,
+        /// How to print it
+        #[arg(long, value_name = "FORMAT", default_value = "toml")]
+        format: Printed,
+    },
+    /// List the handlers, transports, framings and layers of this build, with their options
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Connect to a server: a line of standard input is a message, replies are printed
+    Connect(ConnectOptions),
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Printed {
+    Toml,
+    Json,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Run.
+    Serve(Options),
+    /// Check the configuration.
+    Check(Options),
+    /// Print the configuration.
+    Config {
+        /// Where it comes from.
+        options: Options,
+        /// How it is printed.
+        shape: Shape,
+    },
+    /// List what there is.
+    List {
+        /// As JSON.
+        json: bool,
+    },
+    /// Be a client.
+    Connect(ConnectOptions),
+}
+
+/// Flags that say where the configuration comes from, and what it is.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The configuration file: TOML, or by extension JSON or YAML
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen, such as tcp://127.0.0.1:9999, udp://[::1]:9999 or unix:/run/app.sock
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Who answers: a [handlers.NAME] section, or a handler of this build
+    #[arg(long, value_name = "NAME")]
+    handler: Option<String>,
+    /// How bytes become messages: raw, lines, length, delimited or json-lines
+    #[arg(long, value_name = "NAME")]
+    framing: Option<String>,
+    /// Any key by its path, such as listeners.main.limits.frame=1MiB; can be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+    /// What is logged: a level, or a filter such as info,switchboard=debug; RUST_LOG wins
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// How the log looks: auto, text or json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+/// The options of the client.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectOptions {
+    /// Where to, such as tcp://127.0.0.1:9999, udp://[::1]:9999, unix:/run/app.sock or unixgram:/run/app.sock
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: Endpoint,
+    /// How messages stand in the bytes: raw, lines, length, json-lines, or a table such as '{ type = "length", width = 2 }'
+    #[arg(long, value_name = "NAME", default_value = "raw", value_parser = config::read_framing)]
+    pub(crate) framing: AnyFraming,
+    /// How long a silence at the end of input ends the conversation
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub(crate) wait: Duration,
+}
+
+impl Cli {
+    /// Reads a command line, its first word the program's name.
+    pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(words)
+    }
+
+    /// What to do.
+    pub(crate) fn command(self) -> Command {
+        match self.command {
+            None => Command::Serve(self.options),
+            Some(Commands::Serve(options)) => Command::Serve(options),
+            Some(Commands::Check(options)) => Command::Check(options),
+            Some(Commands::Config { options, origin, format }) => {
+                let shape = match (format, origin) {
+                    (Printed::Json, _) => Shape::Json,
+                    (Printed::Toml, true) => Shape::Origins,
+                    (Printed::Toml, false) => Shape::Toml,
+                };
+                Command::Config { options, shape }
+            }
+            Some(Commands::List { json }) => Command::List { json },
+            Some(Commands::Connect(options)) => Command::Connect(options),
+        }
+    }
+}
+
+impl Options {
+    /// Where the configuration comes from, with this environment.
+    pub(crate) fn inputs(self, environment: impl Iterator<Item = (OsString, OsString)>) -> Inputs {
+        let named = [
+            ("--listen", "listen", self.listen),
+            ("--handler", "handler", self.handler),
+            ("--framing", "framing", self.framing),
+            ("--log-level", "log.level", self.log_level),
+            ("--log-format", "log.format", self.log_format),
+        ];
+        let named = named.into_iter().filter_map(|(flag, key, value)| Some((flag.to_owned(), key.to_owned(), value?)));
+        let set = self.set.into_iter().map(|(key, value)| (format!("--set {key}"), key, value));
+        Inputs {
+            file: self.config,
+            search: SEARCH.iter().map(PathBuf::from).collect(),
+            environment: environment.collect(),
+            flags: named.chain(set).collect(),
+        }
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE, such as listeners.main.limits.frame=1MiB".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Command, clap::Error> {
+        Cli::read(line.split(' ').map(OsString::from)).map(Cli::command)
+    }
+
+    #[test]
+    fn serve_is_what_is_done_when_nothing_is_said() {
+        for line in ["switchboard --listen udp://[::1]:1", "switchboard serve --listen udp://[::1]:1"] {
+            let Ok(Command::Serve(options)) = read(line) else { panic!("{line}") };
+            let inputs = options.inputs(std::iter::empty());
+            assert_eq!(inputs.flags, [("--listen".into(), "listen".into(), "udp://[::1]:1".into())]);
+        }
+        assert!(matches!(read("switchboard"), Ok(Command::Serve(_))));
+    }
+
+    #[test]
+    fn every_flag_is_a_key() {
+        let line = "switchboard check -c f.toml --handler echo --framing lines --set a.b=c=d --set e= --log-level debug --log-format json";
+        let Ok(Command::Check(options)) = read(line) else { panic!("{line}") };
+        let inputs = options.inputs(std::iter::empty());
+        assert_eq!(inputs.file, Some("f.toml".into()));
+        let flags: Vec<String> = inputs.flags.iter().map(|(flag, key, value)| format!("{flag}|{key}|{value}")).collect();
+        assert_eq!(
+            flags,
+            [
+                "--handler|handler|echo",
+                "--framing|framing|lines",
+                "--log-level|log.level|debug",
+                "--log-format|log.format|json",
+                "--set a.b|a.b|c=d",
+                "--set e|e|",
+            ]
+        );
+    }
+
+    #[test]
+    fn wrong_usage_is_told() {
+        for line in [
+            "switchboard --nonsense",
+            "switchboard dance",
+            "switchboard --set novalue",
+            "switchboard --listen a --listen b",
+            "switchboard connect",
+            "switchboard connect 127.0.0.1:9999",
+            "switchboard connect tcp://a:1 --framing line",
+            "switchboard connect tcp://a:1 --wait long",
+            "switchboard config --origin --format json",
+        ] {
+            assert!(read(line).is_err_and(|error| error.use_stderr()), "{line}");
+        }
+        assert!(read("switchboard --help").is_err_and(|error| !error.use_stderr()));
+        assert!(read("switchboard --version").is_err_and(|error| !error.use_stderr()));
+    }
+
+    #[test]
+    fn the_client_has_its_defaults() {
+        let Ok(Command::Connect(options)) = read("switchboard connect tcp://localhost:9999") else { panic!() };
+        assert_eq!((options.framing, options.wait), (AnyFraming::default(), Duration::from_secs(1)));
+        let line = ["switchboard", "connect", "unix:/a", "--framing", "{ type = \"delimited\", delimiter = \"|\" }"];
+        let Ok(Command::Connect(options)) = Cli::read(line.map(OsString::from)).map(Cli::command) else { panic!() };
+        assert_eq!(options.framing.name(), "delimited");
+    }
+}

@@ -1,0 +1,235 @@
+//! One fault of a configuration as one sentence: the key, what was found there, what would do, and where it came from.
+//!
+//! It knows nothing of keys and layers. Every fault is made here, so that they all read alike and none shows a secret.
+
+use std::fmt;
+
+use serde_json::Value as Json;
+
+use super::tree::{self, Path};
+
+/// Where a value came from, as an operator would say it: `switchboard.toml, line 3`, `environment variable X`, `flag --listen`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Origin(String);
+
+impl Origin {
+    /// Nobody said it.
+    pub(crate) const DEFAULT: &str = "default";
+
+    /// An origin that is said so.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// A value that nobody gave.
+    pub(crate) fn unsaid() -> Self {
+        Self::new(Self::DEFAULT)
+    }
+
+    /// A file, with the line where it is known.
+    pub(crate) fn file(name: &str, line: Option<usize>) -> Self {
+        match line {
+            Some(line) => Self(format!("{name}, line {line}")),
+            None => Self::new(name),
+        }
+    }
+
+    /// Whether nobody gave the value.
+    pub(crate) fn is_unsaid(&self) -> bool {
+        self.0 == Self::DEFAULT
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One mistake, one sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    key: Path,
+    what: String,
+    origin: Option<Origin>,
+}
+
+impl Fault {
+    /// A fault of a key, whose origin is in the sentence itself or does not matter.
+    pub(crate) fn new(key: &[String], what: impl Into<String>) -> Self {
+        Self { key: key.to_vec(), what: what.into(), origin: None }
+    }
+
+    /// A fault that no key has: a file that cannot be read.
+    pub(crate) fn general(what: impl Into<String>) -> Self {
+        Self::new(&[], what)
+    }
+
+    /// The same fault, with where the value came from.
+    pub(crate) fn from(mut self, origin: Option<Origin>) -> Self {
+        self.origin = origin.filter(|origin| !origin.is_unsaid());
+        self
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.key.is_empty() {
+            write!(f, "{}: ", tree::dotted(&self.key))?;
+        }
+        // A message from elsewhere may hold a line break; a fault is one line, whatever was in the value.
+        for c in self.what.chars() {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+        }
+        match &self.origin {
+            Some(origin) => write!(f, " ({origin})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Every fault of one configuration. Displayed: one a line, and a last line that counts them.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Takes note of a fault, once.
+    pub(crate) fn push(&mut self, fault: Fault) {
+        if !self.0.contains(&fault) {
+            self.0.push(fault);
+        }
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<Fault> for Faults {
+    fn from(fault: Fault) -> Self {
+        Self(vec![fault])
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fault in &self.0 {
+            writeln!(f, "error: {fault}")?;
+        }
+        match self.0.len() {
+            1 => writeln!(f, "the configuration cannot be used: 1 error"),
+            count => writeln!(f, "the configuration cannot be used: {count} errors"),
+        }
+    }
+}
+
+/// What was found, as a sentence begins: `"lots"`, `5`, `a list`. The value of a secret key is not shown.
+pub(crate) fn found(key: &[String], value: &Json) -> String {
+    if is_secret(key) {
+        return "the value (not shown)".into();
+    }
+    match value {
+        Json::Null => "nothing".into(),
+        Json::Bool(_) | Json::Number(_) => value.to_string(),
+        Json::String(text) => quoted(text),
+        Json::Array(_) => "a list".into(),
+        Json::Object(_) => "a table".into(),
+    }
+}
+
+/// A text in quotes, cut where it is long.
+pub(crate) fn quoted(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Whether a key holds a secret: its own name, or that of a table around it, is or ends in token, password, secret or key.
+///
+/// The first two segments are a section and a name that the operator chose; those say nothing.
+pub(crate) fn is_secret(key: &[String]) -> bool {
+    const WORDS: [&str; 4] = ["token", "password", "secret", "key"];
+    let named = |segment: &String| {
+        let segment = segment.to_ascii_lowercase();
+        WORDS.iter().any(|word| segment.rsplit(['_', '-']).next() == Some(word))
+    };
+    match key {
+        [section, _, rest @ ..] if matches!(section.as_str(), "listeners" | "handlers" | "layers") => rest.iter().any(named),
+        _ => key.iter().any(named),
+    }
+}
+
+/// `; did you mean "limits"?` where a known name is near, else nothing.
+pub(crate) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    match nearest(found, known) {
+        Some(name) => format!("; did you mean {name:?}?"),
+        None => String::new(),
+    }
+}
+
+/// `Known here: connections, frame, outbox`, cut where there are many.
+pub(crate) fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 12;
+    let names: Vec<&str> = names.into_iter().collect();
+    match names.len() {
+        0 => "Nothing is known here".into(),
+        count if count > SHOWN => format!("Known here: {} and {} more", names[..SHOWN].join(", "), count - SHOWN),
+        _ => format!("Known here: {}", names.join(", ")),
+    }
+}
+
+/// The sentence of a name that is none of the known ones: `is not WHAT; did you mean "x"? Known here: …`.
+pub(crate) fn unknown<'a>(what: &str, found: &str, names: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    let suggestion = suggestion(found, names.clone());
+    let stop = if suggestion.is_empty() { "." } else { "" };
+    format!("{what}{suggestion}{stop} {}", known(names))
+}
+
+fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Below this two short names only happen to share a letter or two.
+    const NEAR: f64 = 0.6;
+    let found = found.to_ascii_lowercase();
+    known
+        .into_iter()
+        .map(|name| (strsim::normalized_damerau_levenshtein(&found, name), name))
+        .filter(|(near, _)| *near >= NEAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tree::path;
+
+    #[test]
+    fn a_fault_is_one_sentence_with_its_origin() {
+        let fault = Fault::new(&path("listeners.main.listen"), "\"x\" is no\nthing").from(Some(Origin::file("a.toml", Some(7))));
+        assert_eq!(fault.to_string(), "listeners.main.listen: \"x\" is no\\nthing (a.toml, line 7)");
+        assert_eq!(Fault::general("a.toml is gone").to_string(), "a.toml is gone");
+    }
+
+    #[test]
+    fn near_names_are_suggested_and_far_ones_are_not() {
+        let known = ["connections", "frame", "outbox"];
+        assert_eq!(nearest("conections", known), Some("connections"));
+        assert_eq!(nearest("FRAME", known), Some("frame"));
+        assert_eq!(nearest("tls", known), None);
+        let sentence = unknown("is not a known key", "farme", known);
+        assert_eq!(sentence, "is not a known key; did you mean \"frame\"? Known here: connections, frame, outbox");
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let value = Json::String("hunter2".into());
+        for key in ["admin.token", "handlers.a.password", "handlers.a.api_key", "handlers.a.secret.inner"] {
+            assert!(!found(&path(key), &value).contains("hunter2"), "{key}");
+        }
+        for key in ["handlers.key.welcome", "handlers.a.monkey", "log.level"] {
+            assert_eq!(found(&path(key), &value), "\"hunter2\"", "{key}");
+        }
+    }
+}

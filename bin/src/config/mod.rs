@@ -1,0 +1,162 @@
+//! The configuration: read in layers (defaults < file < environment < flags), checked whole, told with all its faults.
+//!
+//! [`load`] is the only way in. A value goes from its source ([`sources`], [`file`]) through its type ([`typing`], [`raw`],
+//! [`leaf`]) and the look at each source alone ([`examine`]) into one whole tree ([`resolve`]), and from there into what
+//! cannot be wrong any more ([`check`]). It reads one file and nothing else: environment and flags come as arguments. It
+//! binds nothing and knows no socket.
+
+mod check;
+mod defaults;
+mod examine;
+mod fault;
+mod file;
+mod leaf;
+mod raw;
+mod report;
+mod resolve;
+mod show;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod typing;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use switchboard::Registry;
+use switchboard::framing::AnyFraming;
+use tracing_subscriber::EnvFilter;
+
+pub(crate) use check::{Config, Handler, Log};
+pub(crate) use fault::{Fault, Faults};
+pub(crate) use leaf::Format;
+pub(crate) use show::Shape;
+pub(crate) use typing::{OptionDoc, documented};
+
+use fault::Origin;
+use report::Report;
+use sources::{Merged, Said, Source};
+use typing::Schemas;
+
+/// Where a configuration may come from.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs {
+    /// The file that a flag names.
+    pub(crate) file: Option<PathBuf>,
+    /// Where to look for a file that nobody named; the first that exists counts.
+    pub(crate) search: Vec<PathBuf>,
+    /// The environment.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// What flags say: the flag as it is called, the key, and the value.
+    pub(crate) flags: Vec<(String, String, String)>,
+}
+
+/// Reads, lays over each other and checks everything. All faults come at once.
+pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Faults> {
+    let mut report = Report::default();
+    let mut schemas = Schemas::new(registry);
+    let by_variable = sources::named_file(&inputs.environment).map(Path::new);
+    let named = inputs.file.as_deref().or(by_variable);
+    let file = file::choose(named, &inputs.search);
+    let why = match (&inputs.file, by_variable) {
+        (Some(_), _) => Some(Origin::new("flag --config")),
+        (None, Some(_)) => Some(Origin::new("environment variable SWITCHBOARD_CONFIG")),
+        (None, None) => None,
+    };
+    // A file that cannot be read leaves nothing to lay over each other; but what is wrong elsewhere is told with it.
+    let mut is_whole = true;
+    let mut sources: Vec<Source> = Vec::new();
+    if let Some(path) = &file {
+        match file::read(path, why.as_ref()) {
+            Ok(contents) => {
+                note_types(&contents.tree, &mut schemas);
+                sources.push(Source::file(path, contents, &schemas, &mut report));
+            }
+            Err(fault) => {
+                report.fault(&[], fault);
+                is_whole = false;
+            }
+        }
+    }
+    let of_file = sources.first().map(|source| source.tree.clone()).unwrap_or_default();
+    let variables = sources::variables(&inputs.environment, &schemas, &of_file, &mut report);
+    let flags: Vec<Said> = inputs.flags.iter().map(|(flag, key, text)| Said::flag(flag, key, text)).collect();
+    for said in variables.iter().chain(&flags) {
+        said.note_type(&mut schemas);
+    }
+    for layer in [variables, flags] {
+        let layer: Vec<Source> = layer.iter().map(|said| said.source(&schemas)).collect();
+        sources::find_contradictions(&layer, &mut report);
+        sources.extend(layer);
+    }
+    refuse_lost_short_forms(&mut sources, &mut report);
+    sources.extend(rust_log(&inputs.environment, &mut report));
+    for source in &mut sources {
+        examine::examine(source, &schemas, registry, &mut report);
+    }
+    if !is_whole {
+        return Err(report.faults);
+    }
+    let names = resolve::listener_names(&sources);
+    sources.insert(0, defaults::source(names.iter(), registry));
+    let merged = Merged::new(&sources);
+    examine::examine_options(&sources, &merged, &schemas, registry, &mut report);
+    let whole = resolve::resolve(&merged, &schemas, registry);
+    let config = check::check(whole, merged, &schemas, registry, &mut report, file);
+    if report.faults.is_empty() { config.ok_or(report.faults) } else { Err(report.faults) }
+}
+
+/// A framing as it stands in a configuration: a name, or a table such as `{ type = "length", width = 2 }`.
+pub(crate) fn read_framing(text: &str) -> Result<AnyFraming, String> {
+    check::framing_of_text(text)
+}
+
+/// `RUST_LOG` wins over every layer, as each tool of this language has it. Nothing is said by an empty one.
+fn rust_log(environment: &[(OsString, OsString)], report: &mut Report) -> Option<Source> {
+    let (_, filter) = environment.iter().find(|(variable, filter)| variable == "RUST_LOG" && !filter.is_empty())?;
+    let key = tree::path("log.level");
+    let origin = "environment variable RUST_LOG";
+    let filter = filter.to_str().and_then(|filter| EnvFilter::builder().parse(filter).ok());
+    let Some(filter) = filter else {
+        report.add(&key, "is not a filter; write it like \"info,switchboard=debug\"", Origin::new(origin));
+        return None;
+    };
+    let mut tree = figment::value::Dict::new();
+    // A filter prints every directive with its level, which is what the key asks for.
+    tree::insert(&mut tree, &key, figment::value::Value::from(filter.to_string()));
+    Some(Source::plain(tree, origin))
+}
+
+fn note_types(tree: &figment::value::Dict, schemas: &mut Schemas<'_>) {
+    for section in ["handlers", "layers"] {
+        for name in resolve::sections(tree, section) {
+            let path = [section.to_owned(), name, "type".to_owned()];
+            if let Some(kind) = tree::get_text(tree, &path) {
+                schemas.note_type(&path, kind);
+            }
+        }
+    }
+}
+
+/// A file that declares other listeners and not `main` has no `main`: then a short form has nothing to stand for.
+fn refuse_lost_short_forms(sources: &mut [Source], report: &mut Report) {
+    let others = match sources.first() {
+        Some(file) if file.is_file() && !file.declares.is_empty() => file.declares.join(", "),
+        _ => return,
+    };
+    if sources.iter().any(|source| source.declares.iter().any(|name| name == "main")) {
+        return;
+    }
+    for source in sources {
+        for short in &source.shorts {
+            let key = tree::dotted(short);
+            let what = format!(
+                "stands for listeners.main.{key}, and there is no main: the file declares other listeners ({others}). \
+                 Write the key of one of these, or declare [listeners.main] too"
+            );
+            report.add(short, what, source.origin(short));
+        }
+        sources::drop_short_forms(source);
+    }
+}

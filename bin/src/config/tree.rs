@@ -1,0 +1,210 @@
+//! Trees of values and the paths into them: what every layer is before its keys have a meaning.
+//!
+//! It knows no key. The tree is figment's, so that each value carries the tag of the layer that gave it.
+
+use figment::value::{Dict, Tag, Value};
+use serde_json::Value as Json;
+
+/// A key with every table it stands in, outermost first.
+pub(crate) type Path = Vec<String>;
+
+/// The path of a key written with dots.
+pub(crate) fn path(dotted: &str) -> Path {
+    dotted.split('.').map(str::to_owned).collect()
+}
+
+/// The path of `key` in the table at `table`.
+pub(crate) fn under(table: &[String], key: &str) -> Path {
+    let mut path = table.to_vec();
+    path.push(key.to_owned());
+    path
+}
+
+/// A path as an operator writes it.
+pub(crate) fn dotted(path: &[String]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    let segments = path.iter().map(|segment| match segment.chars().all(plain) && !segment.is_empty() {
+        true => segment.clone(),
+        false => format!("{segment:?}"),
+    });
+    segments.collect::<Vec<_>>().join(".")
+}
+
+/// An empty table.
+pub(crate) fn table() -> Value {
+    Value::Dict(Tag::Default, Dict::new())
+}
+
+/// The value at `path`; a segment of a path into a list is an index.
+pub(crate) fn get<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(dict.get(first)?, |value, segment| match value {
+        Value::Dict(_, dict) => dict.get(segment),
+        Value::Array(_, items) => items.get(segment.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+/// The table at `path`, if there is one.
+pub(crate) fn get_table<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v Dict> {
+    get(dict, path).and_then(Value::as_dict)
+}
+
+/// The text at `path`, if there is one.
+pub(crate) fn get_text<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v str> {
+    get(dict, path).and_then(Value::as_str)
+}
+
+/// Puts a value at `path`, making the tables on the way; what was no table there gives way.
+pub(crate) fn insert(dict: &mut Dict, path: &[String], value: Value) {
+    match path {
+        [] => {}
+        [key] => {
+            dict.insert(key.clone(), value);
+        }
+        [key, rest @ ..] => {
+            let entry = dict.entry(key.clone()).or_insert_with(table);
+            if entry.as_dict().is_none() {
+                *entry = table();
+            }
+            if let Value::Dict(_, inner) = entry {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// Takes away what stands at `path`; false if nothing stands there.
+///
+/// An item of a list is replaced by `stand_in`, not taken out: the others keep their index, and with it their line.
+pub(crate) fn remove(dict: &mut Dict, path: &[String], stand_in: impl FnOnce() -> Value) -> bool {
+    let Some((last, parent)) = path.split_last() else { return false };
+    let Some((first, rest)) = parent.split_first() else { return dict.remove(last).is_some() };
+    let Some(mut at) = dict.get_mut(first) else { return false };
+    for segment in rest {
+        let next = match at {
+            Value::Dict(_, dict) => dict.get_mut(segment),
+            Value::Array(_, items) => segment.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
+            _ => None,
+        };
+        let Some(next) = next else { return false };
+        at = next;
+    }
+    match at {
+        Value::Dict(_, dict) => dict.remove(last).is_some(),
+        Value::Array(_, items) => match last.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
+            Some(item) => {
+                *item = stand_in();
+                true
+            }
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+/// Every value that is no table, with its path. A list is one value; a table without keys is one, too.
+pub(crate) fn leaves(dict: &Dict) -> Vec<(Path, &Value)> {
+    fn walk<'v>(dict: &'v Dict, at: &[String], found: &mut Vec<(Path, &'v Value)>) {
+        for (key, value) in dict {
+            let path = under(at, key);
+            match value {
+                Value::Dict(_, inner) if !inner.is_empty() => walk(inner, &path, found),
+                _ => found.push((path, value)),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(dict, &[], &mut found);
+    found
+}
+
+/// The same value without tags.
+pub(crate) fn to_json(value: &Value) -> Json {
+    match value {
+        Value::String(_, text) => Json::String(text.clone()),
+        Value::Bool(_, is) => Json::Bool(*is),
+        Value::Dict(_, dict) => Json::Object(dict.iter().map(|(key, value)| (key.clone(), to_json(value))).collect()),
+        Value::Array(_, items) => Json::Array(items.iter().map(to_json).collect()),
+        Value::Char(..) | Value::Num(..) | Value::Empty(..) => serde_json::to_value(value).unwrap_or(Json::Null),
+    }
+}
+
+/// The same value, of no layer.
+pub(crate) fn from_json(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::Empty(Tag::Default, figment::value::Empty::Unit),
+        Json::Bool(is) => Value::from(*is),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => Value::from(number),
+            (None, Some(number)) => Value::from(number),
+            (None, None) => Value::from(number.as_f64().unwrap_or_default()),
+        },
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(items) => Value::Array(Tag::Default, items.iter().map(from_json).collect()),
+        Json::Object(map) => {
+            Value::Dict(Tag::Default, map.iter().map(|(key, value)| (key.clone(), from_json(value))).collect())
+        }
+    }
+}
+
+/// Faults that were found in a tree of values, one a round: each is told and taken away, until there is none.
+///
+/// `check` tells the first fault it meets; `tell` gets each one; `stand_in` makes what takes the place of an item of a list.
+pub(crate) fn every_fault<F>(
+    dict: &mut Dict,
+    mut check: impl FnMut(&Dict) -> Result<(), (Path, F)>,
+    mut tell: impl FnMut(&Dict, &[String], F),
+    stand_in: impl Fn(&[String]) -> Value,
+) {
+    let mut seen: Vec<Path> = Vec::new();
+    while let Err((path, fault)) = check(dict) {
+        let again = seen.contains(&path);
+        if !again {
+            tell(dict, &path, fault);
+        }
+        // A stand-in that is no better: then the list it stands in goes, so that the rest can still be seen.
+        let gone = if again { &path[..path.len().saturating_sub(1)] } else { &path[..] };
+        if !remove(dict, gone, || stand_in(gone)) {
+            return;
+        }
+        seen.push(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn dict(json: Json) -> Dict {
+        from_json(&json).into_dict().unwrap()
+    }
+
+    #[test]
+    fn values_are_found_put_and_taken_by_path() {
+        let mut tree = dict(json!({"a": {"b": 1, "c": ["x", "y"]}, "d": {}}));
+        assert_eq!(get(&tree, &path("a.c.1")).unwrap().as_str(), Some("y"));
+        assert!(get(&tree, &path("a.b.z")).is_none());
+        insert(&mut tree, &path("a.b.z"), Value::from("deep"));
+        assert_eq!(get_text(&tree, &path("a.b.z")), Some("deep"));
+        assert!(remove(&mut tree, &path("a.c.0"), || Value::from("gone")));
+        assert_eq!(get_text(&tree, &path("a.c.0")), Some("gone"));
+        assert_eq!(get_text(&tree, &path("a.c.1")), Some("y"));
+        assert!(remove(&mut tree, &path("a.b"), table));
+        assert!(!remove(&mut tree, &path("a.b"), table));
+        let leaves: Vec<String> = leaves(&tree).iter().map(|(path, _)| dotted(path)).collect();
+        assert_eq!(leaves, ["a.c", "d"]);
+    }
+
+    #[test]
+    fn odd_keys_are_quoted() {
+        assert_eq!(dotted(&["a".into(), "b.c".into(), String::new()]), "a.\"b.c\".\"\"");
+    }
+
+    #[test]
+    fn numbers_survive_the_way_there_and_back() {
+        let json = json!({"a": [1, -1, 1.5, true, "x", u64::MAX], "b": {}});
+        assert_eq!(to_json(&from_json(&json)), json);
+    }
+}

@@ -1,0 +1,327 @@
+//! `switchboard connect`: a client. A line of standard input is a message, a reply is a line of standard output.
+//!
+//! It knows addresses and framings, and nothing of the server's configuration. What comes is printed as its bytes.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use switchboard::Endpoint;
+use switchboard::framing::{AnyCodec, AnyFraming, Framing};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream, lookup_host};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_util::codec::{Decoder, Encoder};
+
+use crate::cli::ConnectOptions;
+
+/// How long a server has to greet before the first message of a pipe is sent.
+const GREETING: Duration = Duration::from_millis(250);
+/// The largest reply that is taken. The buffer grows with what comes.
+const LARGEST: usize = 1 << 30;
+
+/// Why there was no conversation, or why it broke off.
+#[derive(Debug)]
+pub(crate) struct ConnectError(String);
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+type Result<T> = std::result::Result<T, ConnectError>;
+
+fn because(what: impl fmt::Display, error: &io::Error) -> ConnectError {
+    let error = error.to_string();
+    // The number of a system error says nothing to a person.
+    ConnectError(format!("{what}: {}", error.split(" (os error").next().unwrap_or_default()))
+}
+
+/// Talks until the input has ended and the server has closed, or was silent for long enough. The status is 0 if every line
+/// could be sent.
+pub(crate) fn connect(options: &ConnectOptions) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| because("the runtime cannot be started", &error))?;
+    let input = Input::new(tokio::io::stdin(), io::stdin().is_terminal());
+    let status = runtime.block_on(converse(options, input));
+    // A thread may still wait for a line of the terminal.
+    runtime.shutdown_background();
+    status
+}
+
+async fn converse(options: &ConnectOptions, input: Input<impl AsyncRead + Unpin>) -> Result<u8> {
+    let failed = |error: io::Error| because(format_args!("cannot connect to {}", options.address), &error);
+    match &options.address {
+        Endpoint::Tcp(at) => {
+            let stream = TcpStream::connect((at.host.as_str(), at.port)).await.map_err(failed)?;
+            // A line that a person typed should not wait for the next one.
+            let _ = stream.set_nodelay(true);
+            let (reader, writer) = stream.into_split();
+            talk(reader, writer, input, options).await
+        }
+        Endpoint::Unix(path) => {
+            let (reader, writer) = UnixStream::connect(path).await.map_err(failed)?.into_split();
+            talk(reader, writer, input, options).await
+        }
+        Endpoint::Udp(at) => {
+            let address = lookup_host((at.host.as_str(), at.port)).await.map_err(failed)?.next();
+            let address = address.ok_or_else(|| failed(io::Error::other("the host has no address")))?;
+            let any: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0; 16], 0).into() };
+            let socket = UdpSocket::bind(any).await.map_err(failed)?;
+            socket.connect(address).await.map_err(failed)?;
+            exchange(&Datagrams::Udp(socket), input, options).await
+        }
+        Endpoint::Unixgram(path) => {
+            let own = OwnPath::new();
+            let socket = UnixDatagram::bind(&own.0).map_err(|error| because(own.0.display(), &error))?;
+            socket.connect(path).map_err(failed)?;
+            exchange(&Datagrams::Unix(socket), input, options).await
+        }
+        Endpoint::Tls(_) | Endpoint::Systemd(_) => {
+            Err(ConnectError(format!("cannot connect to {}: {} is not in this build", options.address, options.address.scheme())))
+        }
+        other => Err(ConnectError(format!(
+            "cannot connect to {other}: {} does not reach beyond its own process; tcp, udp, unix and unixgram do",
+            other.scheme()
+        ))),
+    }
+}
+
+/// The messages to send: lines.
+struct Input<R> {
+    lines: BufReader<R>,
+    is_terminal: bool,
+    /// The beginning of a line, kept where a wait for the rest was given up.
+    line: Vec<u8>,
+}
+
+impl<R: AsyncRead + Unpin> Input<R> {
+    fn new(reader: R, is_terminal: bool) -> Self {
+        Self { lines: BufReader::new(reader), is_terminal, line: Vec::new() }
+    }
+
+    /// The next line without its line feed; `None` at the end. Cancel safe.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        let read = self.lines.read_until(b'\n', &mut self.line).await;
+        read.map_err(|error| because("standard input cannot be read", &error))?;
+        let mut line = std::mem::take(&mut self.line);
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        } else if line.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(line.into()))
+    }
+}
+
+/// What the side that prints tells the side that sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Heard {
+    /// Bytes that came so far.
+    bytes: u64,
+    /// Whether the server has closed.
+    closed: bool,
+}
+
+/// A conversation over a connection.
+async fn talk<R, W>(reader: R, mut writer: W, mut input: Input<impl AsyncRead + Unpin>, options: &ConnectOptions) -> Result<u8>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let (heard, ears) = watch::channel(Heard::default());
+    let codec = options.framing.codec(LARGEST);
+    let send = send_lines(&mut writer, &mut input, ears.clone(), options);
+    let listen = print_replies(reader, codec.clone(), &heard);
+    tokio::pin!(send, listen);
+    let status = tokio::select! {
+        // The server closed first, or what it sends is no message.
+        listened = &mut listen => return listened.map(|()| 0),
+        sent = &mut send => sent?,
+    };
+    // It is our turn to be silent; the server may have more to say.
+    let quiet = async {
+        let mut ears = ears;
+        while let Ok(Ok(())) = timeout(options.wait, ears.changed()).await {}
+    };
+    tokio::select! {
+        listened = &mut listen => listened.map(|()| status),
+        () = quiet => Ok(status),
+    }
+}
+
+/// Sends every line as a message, then closes our side.
+async fn send_lines(
+    writer: &mut (impl AsyncWrite + Unpin),
+    input: &mut Input<impl AsyncRead + Unpin>,
+    mut ears: watch::Receiver<Heard>,
+    options: &ConnectOptions,
+) -> Result<u8> {
+    // In raw framing a message is what one read brings. A pipe is faster than the network, so its lines would come as one
+    // message, and the first of them before the greeting; a person at a terminal leaves time enough.
+    let one_by_one = matches!(options.framing, AnyFraming::Raw(_)) && !input.is_terminal;
+    let (mut codec, mut buffer, mut status) = (options.framing.codec(LARGEST), BytesMut::new(), 0);
+    if one_by_one {
+        let _ = timeout(GREETING, ears.changed()).await;
+    }
+    while let Some(line) = input.next().await? {
+        if let Err(error) = codec.encode(line, &mut buffer) {
+            complain(&format!("a line was not sent: {error}"));
+            buffer.clear();
+            status = 1;
+            continue;
+        }
+        if buffer.is_empty() {
+            continue;
+        }
+        ears.mark_unchanged();
+        if let Err(error) = writer.write_all(&buffer).await {
+            return gone(&error, status);
+        }
+        buffer.clear();
+        if one_by_one {
+            let _ = timeout(options.wait, ears.changed()).await;
+        }
+    }
+    match writer.shutdown().await {
+        Ok(()) => Ok(status),
+        Err(error) => gone(&error, status),
+    }
+}
+
+/// Writing failed. Where that is because the server has closed, the side that reads ends the conversation, after what is
+/// still to be printed.
+fn gone(error: &io::Error, status: u8) -> Result<u8> {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => Ok(status),
+        _ => Err(because("cannot send", error)),
+    }
+}
+
+/// Prints every reply until the server closes.
+async fn print_replies(mut reader: impl AsyncRead + Unpin, mut codec: AnyCodec, heard: &watch::Sender<Heard>) -> Result<()> {
+    let mut buffer = BytesMut::new();
+    let broken = |error| ConnectError(format!("a reply is not a message of this framing: {error}"));
+    loop {
+        let count = match reader.read_buf(&mut buffer).await {
+            Ok(count) => count,
+            // It closed while something of ours was still under way.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+            Err(error) => return Err(because("cannot receive", &error)),
+        };
+        while !buffer.is_empty() {
+            let decoded = if count == 0 { codec.decode_eof(&mut buffer) } else { codec.decode(&mut buffer) };
+            match decoded.map_err(broken)? {
+                Some(reply) => print(&reply)?,
+                None => break,
+            }
+        }
+        heard.send_modify(|heard| {
+            heard.bytes += count as u64;
+            heard.closed = count == 0;
+        });
+        if count == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// A socket whose messages are datagrams.
+enum Datagrams {
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+}
+
+impl Datagrams {
+    async fn send(&self, message: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Udp(socket) => socket.send(message).await,
+            Self::Unix(socket) => socket.send(message).await,
+        }
+    }
+
+    async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Udp(socket) => socket.recv(buffer).await,
+            Self::Unix(socket) => socket.recv(buffer).await,
+        }
+    }
+}
+
+/// A conversation in datagrams: it ends when the input has ended and nothing more came for long enough.
+async fn exchange(socket: &Datagrams, mut input: Input<impl AsyncRead + Unpin>, options: &ConnectOptions) -> Result<u8> {
+    let mut buffer = vec![0; 65_536];
+    let (mut open, mut status) = (true, 0);
+    let mut silent_at = Instant::now();
+    loop {
+        tokio::select! {
+            line = input.next(), if open => match line? {
+                None => {
+                    open = false;
+                    silent_at = Instant::now() + options.wait;
+                }
+                Some(line) => {
+                    let sent = match options.framing.datagram_out(line) {
+                        Ok(datagram) => socket.send(&datagram).await.map_err(|error| refused(&error, options)),
+                        Err(error) => Err(ConnectError(error.to_string())),
+                    };
+                    if let Err(error) = sent {
+                        complain(&format!("a line was not sent: {error}"));
+                        status = 1;
+                    }
+                }
+            },
+            received = socket.receive(&mut buffer) => match received {
+                Ok(count) => {
+                    let reply = options.framing.datagram_in(Bytes::copy_from_slice(&buffer[..count]));
+                    print(&reply.map_err(|error| ConnectError(error.to_string()))?)?;
+                    silent_at = Instant::now() + options.wait;
+                }
+                Err(error) => return Err(refused(&error, options)),
+            },
+            () = tokio::time::sleep_until(silent_at), if !open => return Ok(status),
+        }
+    }
+}
+
+fn refused(error: &io::Error, options: &ConnectOptions) -> ConnectError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => ConnectError(format!("nobody listens on {}", options.address)),
+        _ => because(&options.address, error),
+    }
+}
+
+/// A path of our own, for the answers of a Unix datagram socket. It is gone when we are.
+struct OwnPath(PathBuf);
+
+impl OwnPath {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("switchboard-connect-{}.sock", std::process::id()));
+        // One that an earlier process of this number left behind.
+        let _ = std::fs::remove_file(&path);
+        Self(path)
+    }
+}
+
+impl Drop for OwnPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Prints a reply as its bytes, on a line of its own, at once.
+fn print(reply: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let end: &[u8] = if reply.ends_with(b"\n") { b"" } else { b"\n" };
+    let written = out.write_all(reply).and_then(|()| out.write_all(end)).and_then(|()| out.flush());
+    written.map_err(|error| because("standard output cannot be written", &error))
+}
+
+fn complain(what: &str) {
+    let _ = writeln!(io::stderr().lock(), "error: {what}");
+}

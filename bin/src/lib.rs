@@ -1,0 +1,129 @@
+//! The operated server as a library: configuration, logs, signals, exit status. Your own binary is these lines:
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use switchboard_server::switchboard::prelude::*;
+//!
+//! /// Answers in capitals.
+//! struct Shout;
+//!
+//! impl Handler for Shout {
+//!     type State = ();
+//!
+//!     async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
+//!         Ok(Reply::send(message.to_ascii_uppercase()))
+//!     }
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     let mut registry = switchboard_server::registry();
+//!     registry.handler("shout", |_: NoOptions| Ok(Shout)).summary("answers in capitals");
+//!     switchboard_server::run(registry)
+//! }
+//! ```
+//!
+//! It then serves `shout` next to `hello` and `echo`, by configuration, environment or flag: `--handler shout`. What an
+//! operator can rely on is the same for every such binary. The framework itself is re-exported as [`switchboard`].
+//!
+//! Inside, `config` reads and checks, `assemble` makes a server of it, `log` and `signals` connect it to its surroundings,
+//! `connect` is the client and `list` the table of contents; none of these knows the others.
+
+mod assemble;
+mod cli;
+mod config;
+mod connect;
+mod list;
+mod log;
+mod serve;
+mod signals;
+
+pub use switchboard;
+pub use switchboard::Registry;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+use config::{Config, Inputs};
+
+/// Exit status: the server could not run, or not keep running.
+const FAILED: u8 = 1;
+/// Exit status: the command line cannot be understood.
+const USAGE: u8 = 2;
+/// Exit status: connections were cut.
+const CUT: u8 = 3;
+/// Exit status: the configuration cannot be used (EX_CONFIG of sysexits.h).
+const CONFIG: u8 = 78;
+
+/// The built-in transports, framings and layers, and the handlers that come with Switchboard: `hello` and `echo`.
+pub fn registry() -> Registry {
+    let mut registry = Registry::new();
+    switchboard_handlers::register(&mut registry);
+    registry
+}
+
+/// Does what the command line of this process says, with what this registry has, and answers with the exit status.
+///
+/// It ends when the command has ended: for `serve`, when the server has stopped. It installs the process's log and panic
+/// hook and, while it serves, handlers for its signals.
+pub fn run(registry: Registry) -> ExitCode {
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors too, of status 0. A closed pipe is the reader's business.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    ExitCode::from(execute(cli.command(), &registry))
+}
+
+fn execute(command: Command, registry: &Registry) -> u8 {
+    match command {
+        Command::Serve(options) => with_config(&options.inputs(std::env::vars_os()), registry, |config| serve::serve(&config, registry)),
+        Command::Check(options) => {
+            let inputs = options.inputs(std::env::vars_os());
+            with_config(&inputs, registry, |config| match assemble::in_a_runtime(&config, registry) {
+                Ok(_) => {
+                    let what = config.file.as_ref().map_or("without a file".to_owned(), |file| file.display().to_string());
+                    say(format_args!("{what}: the configuration is good\n"));
+                    0
+                }
+                Err(faults) => complain(faults, CONFIG),
+            })
+        }
+        Command::Config { options, shape } => with_config(&options.inputs(std::env::vars_os()), registry, |config| {
+            say(config.effective.print(shape));
+            0
+        }),
+        Command::List { json } => {
+            say(if json { list::json(registry) } else { list::text(registry) });
+            0
+        }
+        Command::Connect(options) => match connect::connect(&options) {
+            Ok(status) => status,
+            Err(error) => complain(format_args!("error: {error}\n"), FAILED),
+        },
+    }
+}
+
+fn with_config(inputs: &Inputs, registry: &Registry, then: impl FnOnce(Config) -> u8) -> u8 {
+    match config::load(inputs, registry) {
+        Ok(config) => then(config),
+        Err(faults) => complain(faults, CONFIG),
+    }
+}
+
+/// Writes to standard output. A reader that has gone away needs no answer.
+fn say(text: impl Display) {
+    let mut out = io::stdout().lock();
+    let _ = write!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Writes to standard error, and answers with the status.
+fn complain(text: impl Display, status: u8) -> u8 {
+    let _ = write!(io::stderr().lock(), "{text}");
+    status
+}

@@ -1,0 +1,165 @@
+//! `switchboard list`: what this build has, from the registry's own documentation. Text for people, JSON for programs.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value as Json, json};
+use switchboard::framing;
+use switchboard::registry::Needs;
+use switchboard::{Kind, Registry};
+
+use crate::config::{OptionDoc, documented};
+
+/// A line of a table: its cells, and whether it belongs to the line above.
+type Row = (Vec<String>, bool);
+
+/// The list for people.
+pub(crate) fn text(registry: &Registry) -> String {
+    let mut text = String::new();
+    let mut rows = Vec::new();
+    for handler in registry.handlers() {
+        rows.push((vec![handler.name().to_owned(), served_on(handler.need()).to_owned(), handler.about().to_owned()], false));
+        rows.extend(options(&documented(handler.options())));
+    }
+    table(&mut text, "Handlers", &rows);
+    let transports = registry.transports().map(|(scheme, summary, kind)| {
+        (vec![scheme.to_owned(), brings(kind).to_owned(), summary.to_owned()], false)
+    });
+    table(&mut text, "Transports", &transports.collect::<Vec<_>>());
+    let mut rows = Vec::new();
+    for framing in framing::BUILT_IN {
+        rows.push((vec![framing.name.to_owned(), framing.summary.to_owned()], false));
+        for option in framing.options {
+            let default = if option.default == "required" { option.default.to_owned() } else { format!("= {}", option.default) };
+            rows.push((vec![option.name.to_owned(), default, option.help.to_owned()], true));
+        }
+    }
+    table(&mut text, "Framings", &rows);
+    let mut rows = Vec::new();
+    for layer in registry.layers() {
+        rows.push((vec![layer.name().to_owned(), layer.about().to_owned()], false));
+        rows.extend(options(&documented(layer.options())));
+    }
+    table(&mut text, "Layers", &rows);
+    text
+}
+
+/// The list for programs. What is there stays there; more may come.
+pub(crate) fn json(registry: &Registry) -> String {
+    let handlers = registry.handlers().map(|handler| {
+        json!({
+            "name": handler.name(),
+            "summary": handler.about(),
+            "needs": served_on(handler.need()),
+            "framing": handler.own_framing(),
+            "options": json_options(handler.options()),
+        })
+    });
+    let transports = registry.transports().map(|(scheme, summary, kind)| {
+        json!({ "scheme": scheme, "summary": summary, "brings": brings(kind) })
+    });
+    let framings = framing::BUILT_IN.iter().map(|framing| {
+        let options = framing.options.iter().map(|option| {
+            let default = Some(option.default).filter(|default| *default != "required");
+            json!({
+                "name": option.name,
+                "default": default,
+                "required": default.is_none(),
+                "description": option.help,
+            })
+        });
+        json!({ "name": framing.name, "summary": framing.summary, "options": options.collect::<Json>() })
+    });
+    let layers = registry.layers().map(|layer| {
+        json!({ "name": layer.name(), "summary": layer.about(), "options": json_options(layer.options()) })
+    });
+    let list = json!({
+        "handlers": handlers.collect::<Json>(),
+        "transports": transports.collect::<Json>(),
+        "framings": framings.collect::<Json>(),
+        "layers": layers.collect::<Json>(),
+    });
+    format!("{list:#}\n")
+}
+
+fn json_options(schema: &Json) -> Json {
+    let options = documented(schema).into_iter().map(|option| {
+        json!({
+            "name": option.name,
+            "type": option.kind,
+            "default": option.default,
+            "required": option.required,
+            "description": option.help,
+        })
+    });
+    options.collect()
+}
+
+fn options(options: &[OptionDoc]) -> Vec<Row> {
+    let rows = options.iter().map(|option| {
+        let default = match &option.default {
+            Some(default) => format!("= {default}"),
+            None if option.required => "required".into(),
+            None => String::new(),
+        };
+        (vec![option.name.clone(), option.kind.clone(), default, option.help.clone()], true)
+    });
+    rows.collect()
+}
+
+fn served_on(needs: Needs) -> &'static str {
+    match needs {
+        Needs::Stream => "connections",
+        Needs::Datagram => "datagrams",
+        Needs::Either => "either",
+    }
+}
+
+fn brings(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Stream => "connections",
+        Kind::Datagram => "datagrams",
+    }
+}
+
+/// Rows in aligned columns; inner rows are aligned among themselves, and stand further in.
+fn table(text: &mut String, title: &str, rows: &[Row]) {
+    let gap = if text.is_empty() { "" } else { "\n" };
+    let _ = writeln!(text, "{gap}{title}");
+    for (cells, inner) in rows {
+        let width = |column: usize| {
+            let alike = rows.iter().filter(|(other, other_inner)| other_inner == inner && other.len() == cells.len());
+            alike.map(|(other, _)| other[column].chars().count()).max().unwrap_or_default()
+        };
+        let mut line = String::from(if *inner { "      " } else { "  " });
+        for (column, cell) in cells.iter().enumerate() {
+            let _ = write!(line, "{cell:<width$}", width = width(column) + 2);
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_names_everything_with_its_options() {
+        let registry = crate::registry();
+        let text = text(&registry);
+        for part in ["Handlers\n  echo   either", "welcome", "= \"welcome!\"", "Transports", "udp", "json-lines", "= limits.frame", "Layers"] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(!text.lines().any(|line| line.ends_with(' ')));
+    }
+
+    #[test]
+    fn the_json_list_is_json() {
+        let list: Json = serde_json::from_str(&json(&crate::registry())).unwrap();
+        assert_eq!(list["handlers"][1]["name"], "hello");
+        let options = list["handlers"][1]["options"].as_array().unwrap();
+        let welcome = options.iter().find(|option| option["name"] == "welcome").unwrap();
+        assert_eq!((&welcome["default"], &welcome["type"]), (&json!("welcome!"), &json!("text")));
+        assert!(list["transports"].as_array().unwrap().iter().any(|transport| transport["scheme"] == "tcp"));
+        assert!(list["framings"].as_array().unwrap().iter().any(|framing| framing["name"] == "length"));
+    }
+}

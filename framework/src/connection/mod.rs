@@ -1,0 +1,21 @@
+//! The drivers: what happens on a connection from its first byte to its last.
+//!
+//! Two shapes of I/O, never forced into one. [`stream`] drives framed connections, one task each; [`owned`] looks after
+//! connections whose bytes belong to a `StreamHandler`; [`datagram`] drives a whole datagram socket in one task.
+//! This module knows nothing of how connections are accepted, and nothing of what handlers do.
+
+mod clocks;
+mod datagram;
+mod desk;
+mod end;
+mod owned;
+mod pool;
+mod sanity;
+mod sessions;
+mod stream;
+mod wire;
+
+pub(crate) use datagram::{DatagramDriver, ServeDatagrams};
+pub(crate) use end::reason_of;
+pub(crate) use owned::OwnedDriver;
+pub(crate) use stream::StreamDriver;

@@ -1,0 +1,92 @@
+//! Looks after connections whose bytes belong to a `StreamHandler`: orders and the idle deadline, nothing else.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::sleep_until;
+use tower::Service;
+
+use crate::connection::end::End;
+use crate::error::{BoxError, find_cause};
+use crate::handler::{ByteStream, StreamHandler};
+use crate::io::Incoming;
+use crate::reason::CloseReason;
+use crate::spec::Timeouts;
+
+/// Serves connections by a `StreamHandler`: one call a connection.
+pub(crate) struct OwnedDriver<H> {
+    pub(crate) handler: Arc<H>,
+    pub(crate) timeouts: Timeouts,
+}
+
+impl<H: StreamHandler> Service<Incoming> for OwnedDriver<H> {
+    type Response = ();
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, incoming: Incoming) -> Self::Future {
+        let (handler, idle) = (self.handler.clone(), self.timeouts.idle);
+        Box::pin(async move {
+            let Incoming { connection, io } = incoming;
+            let (stream, activity) = ByteStream::new(io, connection.clone());
+            let end = {
+                let mut work = pin!(handler.serve(connection.clone(), stream));
+                let mut timer = pin!(sleep_until(activity.last(&connection) + idle));
+                poll_fn(|cx| {
+                    if let Some(reason) = connection.order(cx.waker()).at_once() {
+                        return Poll::Ready(End::plain(reason));
+                    }
+                    if let Poll::Ready(result) = work.as_mut().poll(cx) {
+                        return Poll::Ready(ended(result, activity.ended()));
+                    }
+                    while !idle.is_zero() && timer.as_mut().poll(cx).is_ready() {
+                        let deadline = activity.last(&connection) + idle;
+                        if deadline <= tokio::time::Instant::now() {
+                            return Poll::Ready(End::plain(CloseReason::Idle));
+                        }
+                        timer.as_mut().reset(deadline);
+                    }
+                    Poll::Pending
+                })
+                .await
+            };
+            connection.finish(end.reason);
+            end.error.map_or(Ok(()), Err)
+        })
+    }
+}
+
+fn ended(result: Result<(), BoxError>, by_peer: bool) -> End {
+    match result {
+        Ok(()) if by_peer => End::plain(CloseReason::PeerClosed),
+        Ok(()) => End::plain(CloseReason::HandlerClosed),
+        Err(error) => {
+            let gone = find_cause::<io::Error>(&*error).is_some_and(|error| {
+                use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
+            });
+            let reason = if gone { CloseReason::IoError } else { CloseReason::HandlerError };
+            End { reason, error: Some(error) }
+        }
+    }
+}
+
+impl<H> Clone for OwnedDriver<H> {
+    fn clone(&self) -> Self {
+        Self { handler: self.handler.clone(), timeouts: self.timeouts }
+    }
+}
+
+impl<H> fmt::Debug for OwnedDriver<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnedDriver")
+    }
+}

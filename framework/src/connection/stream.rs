@@ -1,0 +1,176 @@
+//! The driver of a framed connection: greet, then read, handle and write until it ends.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use tower::{Layer, Service};
+
+use crate::connection::end::End;
+use crate::connection::wire::Wire;
+use crate::error::BoxError;
+use crate::framing::Framing;
+use crate::handler::{Context, Frames, Handler, HandlerService, Reply, Request, Seat, Then};
+use crate::io::Incoming;
+use crate::layer::Panicked;
+use crate::outbox::{Outbox, Pusher};
+use crate::reason::CloseReason;
+use crate::spec::{Limits, Timeouts};
+
+/// How long `Handler::close` may take.
+const CLOSE_HOOK: Duration = Duration::from_secs(1);
+
+/// Drives framed connections: one call a connection.
+pub(crate) struct StreamDriver<H, F, L> {
+    pub(crate) handler: Arc<H>,
+    pub(crate) framing: Arc<F>,
+    /// The message layers, outermost first; each connection gets services of its own from them.
+    pub(crate) layer: L,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+}
+
+impl<H, F, L> Service<Incoming> for StreamDriver<H, F, L>
+where
+    F: Framing,
+    H: Handler<F::In, F::Out>,
+    L: Layer<HandlerService<H, F::In, F::Out>>,
+    L::Service: Service<Request<F::In>, Response = Reply<F::Out>, Error = BoxError> + Send + 'static,
+    <L::Service as Service<Request<F::In>>>::Future: Send,
+{
+    type Response = ();
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, incoming: Incoming) -> Self::Future {
+        let connection = incoming.connection.clone();
+        let outbox = Arc::new(Outbox::new(self.limits.outbox));
+        let pusher = Pusher::to_stream(connection.clone(), outbox.clone());
+        let seat = Seat::new(Context::new(H::State::default(), pusher));
+        let service = self.layer.layer(HandlerService::new(self.handler.clone(), seat.clone()));
+        let wire = Wire::<F>::new(incoming, &self.framing, &self.limits, self.timeouts, outbox.clone());
+        let mut talk = Conversation { wire, service, handler: self.handler.clone(), seat };
+        Box::pin(async move {
+            let (mut end, discard) = match talk.hold().await {
+                Ok(then) => (End::plain(CloseReason::HandlerClosed), then == Then::Close),
+                Err(end) => (end, false),
+            };
+            // From here on nothing can be pushed, so what is written at the end is bounded.
+            outbox.close();
+            let Conversation { wire, handler, seat, .. } = talk;
+            let closing = AssertUnwindSafe(seat.close(&*handler, end.reason)).catch_unwind();
+            if let Ok(Err(payload)) = tokio::time::timeout(CLOSE_HOOK, closing).await {
+                end.error.get_or_insert_with(|| Panicked::new(&*payload).into());
+            }
+            if let Some(failed) = wire.close(end.reason, discard).await
+                && (failed.reason.is_cut() || failed.reason == CloseReason::WriteStalled)
+            {
+                end = failed;
+            }
+            connection.finish(end.reason);
+            end.error.map_or(Ok(()), Err)
+        })
+    }
+}
+
+struct Conversation<H, F, S>
+where
+    F: Framing,
+    H: Handler<F::In, F::Out>,
+{
+    wire: Wire<F>,
+    service: S,
+    handler: Arc<H>,
+    seat: Arc<Seat<H::State, F::Out>>,
+}
+
+impl<H, F, S> Conversation<H, F, S>
+where
+    F: Framing,
+    H: Handler<F::In, F::Out>,
+    S: Service<Request<F::In>, Response = Reply<F::Out>, Error = BoxError>,
+{
+    /// Talks until the handler closes (`Ok`) or something else ends it.
+    async fn hold(&mut self) -> Result<Then, End> {
+        let greeting = AssertUnwindSafe(self.seat.open(&*self.handler)).catch_unwind();
+        let greeting = self.wire.during(greeting).await?;
+        let greeting = greeting.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()));
+        let mut then = self.deliver(greeting.map_err(End::from_service)?).await?;
+        while then == Then::Continue {
+            let Some(message) = self.wire.next_message()? else {
+                self.wire.fill().await?;
+                continue;
+            };
+            let request = Request::new(message, self.wire.connection().clone());
+            let service = &mut self.service;
+            let reply = self.wire.during(async {
+                poll_fn(|cx| service.poll_ready(cx)).await?;
+                service.call(request).await
+            });
+            let reply = reply.await?.map_err(End::from_service)?;
+            then = self.deliver(reply).await?;
+            if self.wire.has_had_its_turn() {
+                self.wire.give_way().await?;
+            }
+        }
+        Ok(then)
+    }
+
+    /// Queues the frames of a reply, after what was pushed before it.
+    async fn deliver(&mut self, reply: Reply<F::Out>) -> Result<Then, End> {
+        let wire = &mut self.wire;
+        if reply.then == Then::Close {
+            return Ok(Then::Close);
+        }
+        wire.encode_pushed().await?;
+        match reply.frames {
+            Frames::None => {}
+            Frames::One(frame) => wire.encode(frame)?,
+            Frames::Many(frames) => {
+                for frame in frames {
+                    wire.encode(frame)?;
+                    wire.make_room().await?;
+                }
+            }
+            Frames::Stream(mut frames) => loop {
+                let next = wire.during(AssertUnwindSafe(frames.next()).catch_unwind()).await?;
+                let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
+                let Some(frame) = next else { break };
+                wire.encode(frame.map_err(End::from_service)?)?;
+                wire.make_room().await?;
+            },
+        }
+        wire.make_room().await?;
+        Ok(reply.then)
+    }
+}
+
+impl<H, F, L> Clone for StreamDriver<H, F, L>
+where
+    L: Clone,
+{
+    fn clone(&self) -> Self {
+        Self {
+            handler: self.handler.clone(),
+            framing: self.framing.clone(),
+            layer: self.layer.clone(),
+            limits: self.limits,
+            timeouts: self.timeouts,
+        }
+    }
+}
+
+impl<H, F, L> fmt::Debug for StreamDriver<H, F, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StreamDriver")
+    }
+}

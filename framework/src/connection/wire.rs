@@ -1,0 +1,412 @@
+//! One connection's bytes: reading, decoding, encoding, writing, and closing in good order.
+//!
+//! The wire knows nothing of handlers. Whoever uses it works through [`Wire::during`], which keeps the connection alive
+//! (orders, pushes, writing, clocks) while something else is awaited.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::codec::{Decoder, Encoder};
+use tokio_util::io::poll_read_buf;
+
+use crate::connection::clocks::{Clocks, Doing};
+use crate::connection::end::End;
+use crate::connection::pool::{self, CHUNK};
+use crate::framing::Framing;
+use crate::io::{BoxIo, Incoming};
+use crate::outbox::Outbox;
+use crate::reason::CloseReason;
+use crate::roster::{Connection, Order};
+use crate::spec::{Limits, Timeouts};
+
+/// While a message is handled, so much is read ahead: enough to notice that the peer has left.
+const READ_AHEAD: usize = 4 * 1024;
+/// A partial message below this size does not keep a whole chunk.
+const SMALL: usize = CHUNK / 4;
+/// Headers and terminators that a codec of someone else may keep in the buffer beyond the largest message.
+const OVERHEAD: usize = 1024;
+/// How long, and how much, is still read after we have closed, so that what we wrote is not destroyed by a reset.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1024 * 1024;
+/// The same on a drain, where nobody should wait long for a peer that does not close.
+const LINGER_DRAIN: Duration = Duration::from_millis(100);
+
+pub(crate) struct Wire<F: Framing> {
+    io: BoxIo,
+    codec: F::Codec,
+    limit: usize,
+    connection: Connection,
+    outbox: Arc<Outbox<F::Out>>,
+    clocks: Clocks,
+    /// Read, not yet decoded. Unallocated while it is empty.
+    input: BytesMut,
+    /// Encoded, not yet written. Unallocated while it is empty.
+    output: BytesMut,
+    /// Written, perhaps not yet flushed by the transport.
+    unflushed: bool,
+    /// The peer has ended its input.
+    ended: bool,
+    /// Bytes since the end of the last whole message, whether the codec still has them in the buffer or not.
+    since_message: usize,
+    /// Why the connection ends at the next boundary, if it does.
+    leaving: Option<CloseReason>,
+    /// Once it leaves: how many bytes of messages that had begun to arrive are still to be answered.
+    under_way: Option<usize>,
+    /// Something was awaited that was not ready at once.
+    waited: bool,
+    messages: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl<F: Framing> Wire<F> {
+    pub(crate) fn new(
+        incoming: Incoming,
+        framing: &F,
+        limits: &Limits,
+        timeouts: Timeouts,
+        outbox: Arc<Outbox<F::Out>>,
+    ) -> Self {
+        let Incoming { connection, io } = incoming;
+        let limit = framing.limit(limits.frame);
+        Self {
+            io,
+            codec: framing.codec(limits.frame),
+            limit,
+            clocks: Clocks::new(timeouts, connection.opened()),
+            connection,
+            outbox,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            unflushed: false,
+            ended: false,
+            since_message: 0,
+            leaving: None,
+            under_way: None,
+            waited: false,
+            messages: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The next whole message that has been read, or `None` when more must be read first.
+    pub(crate) fn next_message(&mut self) -> Result<Option<F::In>, End> {
+        if self.under_way == Some(0) {
+            return Ok(None);
+        }
+        let decoded =
+            if self.ended { self.codec.decode_eof(&mut self.input) } else { self.codec.decode(&mut self.input) };
+        match decoded.map_err(|error| End::from_decoder(error.into()))? {
+            Some(message) => {
+                let consumed = self.since_message.saturating_sub(self.input.len());
+                self.since_message = self.input.len();
+                self.under_way = self.under_way.map(|bytes| bytes.saturating_sub(consumed));
+                self.messages += 1;
+                self.clocks.message();
+                Ok(Some(message))
+            }
+            None if self.ended && self.since_message > 0 => Err(End::plain(CloseReason::BadFrame)),
+            None if self.ended => Err(End::plain(CloseReason::PeerClosed)),
+            None if self.input.len() > self.limit.saturating_add(OVERHEAD) => {
+                Err(End::plain(CloseReason::FrameTooLarge))
+            }
+            None => {
+                self.clocks.begun(self.since_message > 0);
+                self.tidy_input();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether so many messages were handled in a row that others should have their turn.
+    pub(crate) fn has_had_its_turn(&self) -> bool {
+        self.messages.is_multiple_of(32)
+    }
+
+    /// Lets others have their turn, and looks for orders.
+    pub(crate) async fn give_way(&mut self) -> Result<(), End> {
+        tokio::task::coop::consume_budget().await;
+        poll_fn(|cx| Poll::Ready(self.background(cx, Doing::Working, false))).await
+    }
+
+    /// Writes what is queued and waits until something new was read.
+    pub(crate) async fn fill(&mut self) -> Result<(), End> {
+        if std::mem::take(&mut self.waited) {
+            self.clocks.resume();
+        }
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// Awaits `work` while the connection goes on living. Work that is ready at once costs nothing more.
+    pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            self.waited = true;
+            self.background(cx, Doing::Working, true)?;
+            self.read_ahead(cx)?;
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Adds a frame to the output.
+    pub(crate) fn encode(&mut self, frame: F::Out) -> Result<(), End> {
+        if self.output.capacity() == 0 {
+            self.output = pool::take();
+        }
+        self.codec.encode(frame, &mut self.output).map_err(|error| End::from_encoder(error.into()))
+    }
+
+    /// Adds what has been pushed so far: it leaves before anything encoded after this.
+    pub(crate) async fn encode_pushed(&mut self) -> Result<(), End> {
+        for _ in 0..self.outbox.waiting() {
+            let Some(frame) = self.outbox.take() else { break };
+            self.encode(frame)?;
+            self.make_room().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the output is no longer full.
+    pub(crate) async fn make_room(&mut self) -> Result<(), End> {
+        if self.output.len() < CHUNK {
+            return Ok(());
+        }
+        self.waited = true;
+        poll_fn(|cx| {
+            self.background(cx, Doing::Working, false)?;
+            if self.output.len() < CHUNK { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Writes everything that is queued, pushes included, under the write deadline.
+    async fn write_all(&mut self) -> Result<(), End> {
+        poll_fn(|cx| {
+            self.background(cx, Doing::Working, true)?;
+            let done = self.output.is_empty() && !self.unflushed && self.outbox.waiting() == 0;
+            if done { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Closes: what is queued is written where that still makes sense, then the end is told, then the peer gets a moment to
+    /// read it. `discard`: what is queued is dropped. Answers why it could not be written, if it could not.
+    pub(crate) async fn close(mut self, reason: CloseReason, discard: bool) -> Option<End> {
+        use CloseReason::{Drain, DrainDeadline, IoError, Killed, OutboxFull, PeerClosed, WriteStalled};
+        self.leaving.get_or_insert(reason); // no lifetime any more
+        let mut failed = None;
+        if !matches!(reason, IoError | Killed | DrainDeadline | OutboxFull | WriteStalled) {
+            if discard {
+                self.output.clear();
+                while self.outbox.take().is_some() {}
+            }
+            failed = self.write_all().await.err();
+            if failed.is_none() {
+                let moment = match reason {
+                    PeerClosed => Duration::ZERO,
+                    Drain if !self.clocks.wrote_within(LINGER) => Duration::ZERO,
+                    Drain => LINGER_DRAIN,
+                    _ => LINGER,
+                };
+                let connection = self.connection.clone();
+                let farewell = pin!(self.farewell(moment));
+                let cut = poll_fn(|cx| match connection.order(cx.waker()).at_once() {
+                    Some(_) => Poll::Ready(()),
+                    None => Poll::Pending,
+                });
+                futures_util::future::select(farewell, pin!(cut)).await;
+            }
+        }
+        self.publish();
+        failed
+    }
+
+    /// Ends our side, then reads what still comes and drops it.
+    async fn farewell(&mut self, moment: Duration) {
+        let _ = tokio::time::timeout(LINGER, self.io.shutdown()).await;
+        if moment.is_zero() || self.ended {
+            return;
+        }
+        let mut scratch = pool::take();
+        let drain = async {
+            let mut left = LINGER_BYTES;
+            while left > 0 {
+                scratch.clear();
+                match self.io.read_buf(&mut scratch).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(bytes) => left = left.saturating_sub(bytes),
+                }
+            }
+        };
+        let _ = tokio::time::timeout(moment, drain).await;
+        pool::give(scratch);
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        self.background(cx, Doing::Reading, true)?;
+        if let Some(reason) = self.leaving {
+            match self.under_way {
+                // What has begun to arrive counts as under way: one last look, which takes in all that is there.
+                None => {
+                    while !self.ended && self.input.len() < CHUNK && self.poll_read(cx)?.is_ready() {}
+                    self.under_way = Some(self.since_message);
+                    return Poll::Ready(Ok(()));
+                }
+                Some(0) => return Poll::Ready(Err(End::plain(reason))),
+                Some(_) => {}
+            }
+        }
+        if !self.output.is_empty() {
+            return Poll::Pending; // reading stops while the peer does not read
+        }
+        self.poll_read(cx)
+    }
+
+    /// What goes on whatever else is awaited. Registers the task for everything that it leaves undone.
+    fn background(&mut self, cx: &mut Context<'_>, doing: Doing, take_pushed: bool) -> Result<(), End> {
+        let order = self.connection.order(cx.waker());
+        if let Some(reason) = order.at_once() {
+            return Err(End::plain(reason));
+        }
+        if order == Order::Leave {
+            self.leaving.get_or_insert(CloseReason::Drain);
+        }
+        self.poll_write(cx)?;
+        if take_pushed && self.output.is_empty() {
+            self.take_pushed(cx)?;
+        }
+        self.publish();
+        match self.clocks.expired(cx, doing, self.leaving.is_some()) {
+            None => Ok(()),
+            Some(CloseReason::Lifetime) => {
+                self.leaving.get_or_insert(CloseReason::Lifetime);
+                cx.waker().wake_by_ref();
+                Ok(())
+            }
+            Some(reason) => Err(End::plain(reason)),
+        }
+    }
+
+    fn take_pushed(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let mut took = false;
+        for _ in 0..self.outbox.waiting() {
+            let Some(frame) = self.outbox.take() else { break };
+            self.encode(frame)?;
+            took = true;
+            if self.output.len() >= CHUNK {
+                break;
+            }
+        }
+        if took {
+            self.poll_write(cx)?;
+            if self.output.is_empty() && self.outbox.waiting() > 0 {
+                cx.waker().wake_by_ref(); // pushers are quick: the next round, after others had theirs
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes as much as the peer takes.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        while !self.output.is_empty() {
+            match Pin::new(&mut self.io).poll_write(cx, &self.output) {
+                Poll::Ready(Ok(0)) => return Err(End::from_io(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(bytes)) => {
+                    self.output.advance(bytes);
+                    self.bytes_out += bytes as u64;
+                    self.unflushed = true;
+                    self.clocks.wrote();
+                }
+                Poll::Ready(Err(error)) => return Err(End::from_io(error)),
+                Poll::Pending => {
+                    self.clocks.blocked();
+                    if self.output.len() < SMALL && self.output.capacity() >= CHUNK / 2 {
+                        let rest = BytesMut::from(&self.output[..]);
+                        pool::give(std::mem::replace(&mut self.output, rest));
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        if self.output.capacity() > 0 {
+            pool::give(std::mem::take(&mut self.output));
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.io).poll_flush(cx) {
+                Poll::Ready(result) => {
+                    result.map_err(End::from_io)?;
+                    self.unflushed = false;
+                }
+                Poll::Pending => self.clocks.blocked(),
+            }
+        }
+        Ok(())
+    }
+
+    /// One read. The buffer for it comes from the thread; what came is kept in one of its own size.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let mut chunk = pool::take();
+        let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.io), cx, &mut chunk) else {
+            pool::give(chunk);
+            return Poll::Pending;
+        };
+        let bytes = read.map_err(End::from_io)?;
+        if bytes == 0 {
+            self.ended = true;
+        } else {
+            self.bytes_in += bytes as u64;
+            self.since_message += bytes;
+            self.clocks.read();
+        }
+        if self.input.is_empty() && bytes >= SMALL {
+            self.input = chunk;
+        } else {
+            self.input.extend_from_slice(&chunk);
+            pool::give(chunk);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads a little while a message is handled: a peer that has left is noticed, and its call is not kept running.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        while !self.ended && self.output.is_empty() && self.input.len() < READ_AHEAD {
+            match self.poll_read(cx) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// An empty input holds no memory; a small rest does not hold a whole chunk.
+    fn tidy_input(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        } else if self.input.len() < SMALL && self.input.capacity() >= CHUNK / 2 {
+            self.input = BytesMut::from(&self.input[..]);
+        }
+    }
+
+    fn publish(&self) {
+        let meter = self.connection.meter();
+        meter.messages.store(self.messages, Relaxed);
+        meter.bytes_in.store(self.bytes_in, Relaxed);
+        meter.bytes_out.store(self.bytes_out, Relaxed);
+    }
+}

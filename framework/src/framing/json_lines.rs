@@ -1,0 +1,81 @@
+//! Lines that are JSON.
+
+use bytes::{Bytes, BytesMut};
+use serde::de::IgnoredAny;
+use tokio_util::codec::{Decoder, Encoder};
+
+use crate::framing::{FrameError, Framing, Lines, LinesCodec};
+
+/// A message is a line that holds one JSON value; any other line, an empty one too, is refused with reason `bad_frame`.
+///
+/// The handler gets the bytes of the line, known to be JSON. What it sends must be one JSON value without a line break, else
+/// the connection closes with reason `handler_error`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JsonLines {
+    lines: Lines,
+}
+
+impl JsonLines {
+    /// The longest line in bytes, without its end, instead of `limits.frame`.
+    #[must_use]
+    pub fn max(self, bytes: usize) -> Self {
+        Self { lines: self.lines.max(bytes) }
+    }
+}
+
+impl Framing for JsonLines {
+    type In = Bytes;
+    type Out = Bytes;
+    type Codec = JsonLinesCodec;
+
+    fn codec(&self, limit: usize) -> JsonLinesCodec {
+        JsonLinesCodec { lines: self.lines.codec(limit) }
+    }
+
+    fn limit(&self, limit: usize) -> usize {
+        self.lines.limit(limit)
+    }
+
+    datagrams_as_they_are!();
+}
+
+/// The codec of [`JsonLines`].
+#[derive(Debug, Clone)]
+pub struct JsonLinesCodec {
+    lines: LinesCodec,
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+}
+
+fn checked(line: Option<Bytes>) -> Result<Option<Bytes>, FrameError> {
+    match line {
+        Some(line) if !is_json(&line) => Err(FrameError::Malformed("a line is not one JSON value")),
+        line => Ok(line),
+    }
+}
+
+impl Decoder for JsonLinesCodec {
+    type Item = Bytes;
+    type Error = FrameError;
+
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+        self.lines.decode(buffer).and_then(checked)
+    }
+
+    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+        self.lines.decode_eof(buffer).and_then(checked)
+    }
+}
+
+impl Encoder<Bytes> for JsonLinesCodec {
+    type Error = FrameError;
+
+    fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
+        if frame.contains(&b'\n') || !is_json(&frame) {
+            return Err(FrameError::Unfit("it is not one JSON value on one line"));
+        }
+        self.lines.encode(frame, buffer)
+    }
+}

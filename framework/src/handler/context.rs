@@ -1,0 +1,57 @@
+//! What a handler is given with each call.
+
+use std::fmt;
+use std::ops::Deref;
+
+use bytes::Bytes;
+
+use crate::outbox::Pusher;
+use crate::roster::Connection;
+
+/// One connection as its handler sees it: its state, who it is, and the way to push to it.
+///
+/// Everything that a [`Connection`] tells is there directly: `cx.peer()`, `cx.kind()`, `cx.drain()`, `cx.spawn(…)`.
+pub struct Context<S = (), Out = Bytes> {
+    /// What this connection remembers between messages.
+    pub state: S,
+    pusher: Pusher<Out>,
+}
+
+impl<S, Out> Context<S, Out> {
+    pub(crate) fn new(state: S, pusher: Pusher<Out>) -> Self {
+        Self { state, pusher }
+    }
+
+    /// A handle that pushes frames to this connection from any task, for as long as it is open.
+    pub fn pusher(&self) -> Pusher<Out> {
+        self.pusher.clone()
+    }
+
+    /// The connection itself, to keep.
+    pub fn connection(&self) -> &Connection {
+        self.pusher.connection()
+    }
+}
+
+impl<S, Out> Deref for Context<S, Out> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection()
+    }
+}
+
+impl<S: Clone, Out> Clone for Context<S, Out> {
+    fn clone(&self) -> Self {
+        Self { state: self.state.clone(), pusher: self.pusher.clone() }
+    }
+}
+
+impl<S: fmt::Debug, Out> fmt::Debug for Context<S, Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("state", &self.state)
+            .field("connection", self.connection())
+            .finish_non_exhaustive()
+    }
+}

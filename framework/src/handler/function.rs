@@ -1,0 +1,55 @@
+//! A function as a handler, for what remembers nothing.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::error::Result;
+use crate::handler::{Context, Handler, Reply};
+
+/// Makes a handler of a function: no state, no greeting.
+///
+/// The context is the function's own: it can be kept and moved into tasks.
+///
+/// ```
+/// use switchboard::prelude::*;
+///
+/// # async fn run() -> Result<()> {
+/// let reverse = handler_fn(|_cx: Context, message: Bytes| async move {
+///     Ok(Reply::send(message.iter().rev().copied().collect::<Vec<u8>>()))
+/// });
+/// Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).serve(reverse).await
+/// # }
+/// ```
+pub fn handler_fn<F, Fut, In, Out>(function: F) -> HandlerFn<F, In, Out>
+where
+    F: Fn(Context<(), Out>, In) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Reply<Out>>> + Send,
+{
+    HandlerFn { function, messages: PhantomData }
+}
+
+/// A handler made by [`handler_fn`].
+pub struct HandlerFn<F, In, Out> {
+    function: F,
+    messages: PhantomData<fn(In) -> Out>,
+}
+
+impl<F, Fut, In, Out> Handler<In, Out> for HandlerFn<F, In, Out>
+where
+    F: Fn(Context<(), Out>, In) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Reply<Out>>> + Send,
+    In: Send + 'static,
+    Out: Send + 'static,
+{
+    type State = ();
+
+    fn message(&self, cx: &mut Context<(), Out>, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send {
+        (self.function)(cx.clone(), message)
+    }
+}
+
+impl<F, In, Out> fmt::Debug for HandlerFn<F, In, Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HandlerFn")
+    }
+}

@@ -1,0 +1,68 @@
+//! Layers stand between a driver and a handler and see every message, or between a listener and its driver and see every
+//! connection.
+//!
+//! Any `tower::Layer` whose types fit will do. The built-in ones ask for a capability ([`Connected`]), not for a type, so
+//! that one of them serves both seams. They wait inside `call` and reserve nothing in `poll_ready`; what they count is
+//! shared by all clones; one that is off is a setting of the layer.
+//!
+//! The default stack of every message, outermost first: [`Trace`], [`CatchPanic`], [`RatePerSource`], [`Timeout`], then
+//! the layers that you add, then the handler.
+
+mod concurrency;
+mod panic;
+mod rate;
+mod timeout;
+mod trace;
+
+pub use concurrency::{Concurrency, ConcurrencyFuture, ConcurrencyService};
+pub use panic::{CatchPanic, CatchPanicFuture, CatchPanicService, Panicked};
+pub use rate::{OverRate, RateFuture, RatePerSource, RateService};
+pub use timeout::{Elapsed, Timeout, TimeoutFuture, TimeoutService};
+pub use trace::{Trace, TraceFuture, TraceService};
+
+use crate::handler::Request;
+use crate::io::Incoming;
+use crate::roster::{Connection, Kind};
+use crate::spec::{Rates, Timeouts};
+
+/// A request that knows whose it is: a message, or a connection at its start.
+pub trait Connected {
+    /// Whose it is.
+    fn connection(&self) -> &Connection;
+
+    /// Whether a layer may let it wait. A message on a stream may: reading stops until it has been handled, and the peer
+    /// notices nothing worse. A datagram, or a connection at its start, is better refused.
+    fn may_wait(&self) -> bool;
+}
+
+impl<In> Connected for Request<In> {
+    fn connection(&self) -> &Connection {
+        self.connection()
+    }
+
+    fn may_wait(&self) -> bool {
+        self.connection().kind() == Kind::Stream
+    }
+}
+
+impl Connected for Incoming {
+    fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn may_wait(&self) -> bool {
+        false
+    }
+}
+
+/// The layers that every message passes before those of the developer: written once, here.
+///
+/// Made once a listener; each connection has services made by it, and they share what it counts.
+pub fn message_stack(timeouts: &Timeouts, rates: &Rates) -> (Trace, CatchPanic, RatePerSource, Timeout) {
+    (
+        Trace::messages(),
+        CatchPanic,
+        RatePerSource::new(rates.messages_per_source, rates.burst),
+        Timeout::new(timeouts.message),
+    )
+}

@@ -1,0 +1,315 @@
+//! Several listeners as one server: bind all, serve, drain all.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::address::Endpoint;
+use crate::drain::{DrainSwitch, Phase};
+use crate::error::{BoxError, chain};
+use crate::io::StreamListener;
+use crate::pace::Pace;
+use crate::registry::Pipeline;
+use crate::roster::{Lane, Order, Roster};
+use crate::server::accept::{Door, Ended};
+use crate::spec::{DrainSpec, Limits, SocketOptions};
+use crate::transport::{Bind, BoxTransport, Listener, Transports};
+
+/// How long what was cut has to notice it.
+const CUT_GRACE: Duration = Duration::from_secs(1);
+/// Pauses between attempts to bind a broken listener again.
+const FIRST_REBIND: Duration = Duration::from_millis(100);
+const LONGEST_REBIND: Duration = Duration::from_secs(5);
+
+/// One listener, as plain values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerSpec {
+    /// Its name, in logs and metrics.
+    pub name: String,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// How much at once.
+    pub limits: Limits,
+    /// How its sockets are made.
+    pub socket: SocketOptions,
+}
+
+impl ListenerSpec {
+    /// A listener with default limits and socket options.
+    pub fn new(name: impl Into<String>, endpoint: Endpoint) -> Self {
+        Self { name: name.into(), endpoint, limits: Limits::default(), socket: SocketOptions::default() }
+    }
+}
+
+/// Listeners and what each does with what comes, before they run. For one listener, [`Server`](crate::Server) is shorter.
+#[derive(Debug)]
+pub struct Switchboard {
+    transports: Transports,
+    drain: DrainSpec,
+    lines: Vec<(ListenerSpec, Pipeline)>,
+}
+
+/// A listener that could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("listener {listener} cannot listen on {endpoint}: {}", chain(&**source))]
+pub struct StartError {
+    listener: String,
+    endpoint: Endpoint,
+    source: BoxError,
+}
+
+impl Switchboard {
+    /// No listeners yet, and the transports to bind them with.
+    pub fn new(transports: Transports) -> Self {
+        Self { transports, drain: DrainSpec::default(), lines: Vec::new() }
+    }
+
+    /// Says how long a drain may take.
+    pub fn drain_spec(&mut self, drain: DrainSpec) -> &mut Self {
+        self.drain = drain;
+        self
+    }
+
+    /// Adds a listener.
+    pub fn listen(&mut self, spec: ListenerSpec, pipeline: Pipeline) -> &mut Self {
+        self.lines.push((spec, pipeline));
+        self
+    }
+
+    /// Binds every listener, or none: then it says which one could not be bound, and why. Must be called inside a tokio
+    /// runtime.
+    pub async fn start(self) -> Result<Running, StartError> {
+        let mut bound = Vec::new();
+        for (spec, pipeline) in self.lines {
+            match bind(&self.transports, &spec, &pipeline).await {
+                Ok((listener, transport)) => bound.push((spec, pipeline, listener, transport)),
+                Err(source) => return Err(StartError { listener: spec.name, endpoint: spec.endpoint, source }),
+            }
+        }
+        let running = Running {
+            lines: Vec::new(),
+            switch: DrainSwitch::new(),
+            drain: self.drain,
+            listening: TaskTracker::new(),
+            datagrams_cut: Arc::default(),
+            cutter: Cutter(Arc::new(watch::Sender::new(false))),
+        };
+        Ok(bound.into_iter().fold(running, |running, (spec, pipeline, listener, transport)| {
+            running.with(spec, pipeline, listener, transport)
+        }))
+    }
+}
+
+async fn bind(
+    transports: &Transports,
+    spec: &ListenerSpec,
+    pipeline: &Pipeline,
+) -> Result<(Listener, BoxTransport), BoxError> {
+    let scheme = spec.endpoint.scheme();
+    let transport = transports.service(scheme).ok_or_else(|| {
+        let known: Vec<_> = transports.list().map(|(scheme, ..)| scheme).collect();
+        format!("there is no transport {scheme:?}; there are {}", known.join(", "))
+    })?;
+    let request = Bind { endpoint: spec.endpoint.clone(), options: spec.socket.clone() };
+    let listener = transport.clone().oneshot(request).await?;
+    match (&listener, pipeline) {
+        (Listener::Datagram(_), Pipeline { datagram: None, .. }) => {
+            Err("it brings datagrams, and the handler wants connections".into())
+        }
+        (Listener::Stream(_), Pipeline { stream: None, .. }) => {
+            Err("it brings connections, and the handler wants datagrams".into())
+        }
+        _ => Ok((listener, transport)),
+    }
+}
+
+/// A server that runs. Dropped, it cuts everything; [`drain`](Self::drain) is the polite way.
+pub struct Running {
+    lines: Vec<Line>,
+    switch: DrainSwitch,
+    drain: DrainSpec,
+    listening: TaskTracker,
+    datagrams_cut: Arc<AtomicUsize>,
+    cutter: Cutter,
+}
+
+struct Line {
+    name: String,
+    endpoint: Endpoint,
+    roster: Arc<Roster>,
+}
+
+/// What a drain came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Drained {
+    /// Connections that were open when the listeners closed.
+    pub open: usize,
+    /// Connections, and datagrams under way, that had not finished and were cut.
+    pub cut: usize,
+}
+
+/// Ends a drain early. Clones do the same.
+#[derive(Debug, Clone)]
+pub struct Cutter(Arc<watch::Sender<bool>>);
+
+impl Cutter {
+    /// Whatever is still open is cut now, or as soon as the drain begins.
+    pub fn cut(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Running {
+    fn with(mut self, spec: ListenerSpec, pipeline: Pipeline, listener: Listener, transport: BoxTransport) -> Self {
+        let lane = Arc::new(Lane { name: spec.name.as_str().into(), drain: self.switch.signal() });
+        let roster = Arc::<Roster>::default();
+        let endpoint = listener.endpoint();
+        tracing::info!(listener = spec.name, address = %endpoint, "listening");
+        match (listener, pipeline) {
+            (Listener::Stream(listener), Pipeline { stream: Some(service), .. }) => {
+                let door = Door {
+                    lane,
+                    roster: roster.clone(),
+                    limit: spec.limits.connections,
+                    backlog: spec.socket.backlog,
+                    service,
+                    failed: Pace::default(),
+                    refused: Pace::default(),
+                };
+                let bind = Bind { endpoint: endpoint.clone(), options: spec.socket };
+                self.listening.spawn(keep_open(door, listener, transport, bind));
+            }
+            (Listener::Datagram(socket), Pipeline { datagram: Some(driver), .. }) => {
+                let cut = self.datagrams_cut.clone();
+                self.listening.spawn(async move {
+                    cut.fetch_add(driver.serve(socket, lane).await, SeqCst);
+                });
+            }
+            // `bind` lets no other pair through.
+            _ => {}
+        }
+        self.lines.push(Line { name: spec.name, endpoint, roster });
+        self
+    }
+
+    /// Each listener's name and where it listens, with the port that the system chose.
+    pub fn addresses(&self) -> Vec<(String, Endpoint)> {
+        self.lines.iter().map(|line| (line.name.clone(), line.endpoint.clone())).collect()
+    }
+
+    /// Where the only, or first, listener listens.
+    pub fn address(&self) -> Option<&Endpoint> {
+        self.lines.first().map(|line| &line.endpoint)
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.lines.iter().map(|line| line.roster.len()).sum()
+    }
+
+    /// Waits until every listener has ended by itself and nobody is connected any more: only transports that run dry do
+    /// that.
+    pub async fn ended(&self) {
+        self.listening.close();
+        self.listening.wait().await;
+        for line in &self.lines {
+            line.roster.empty().await;
+        }
+    }
+
+    /// A handle that ends a drain early.
+    pub fn cutter(&self) -> Cutter {
+        self.cutter.clone()
+    }
+
+    /// Stops politely: the listeners close after `announce`; connections that are idle close at once, busy ones when what is
+    /// under way is answered; what is left at the deadline is cut.
+    pub async fn drain(&self) -> Drained {
+        tracing::info!(open = self.open(), "draining");
+        let mut cut_now = self.cutter.0.subscribe();
+        let mut cut_now = std::pin::pin!(async move {
+            let _ = cut_now.wait_for(|cut| *cut).await;
+        });
+        tokio::select! {
+            () = tokio::time::sleep(self.drain.announce) => {}
+            () = &mut cut_now => {}
+        }
+        let deadline = Instant::now() + self.drain.deadline;
+        self.switch.advance(Phase::Draining { deadline });
+        // New connections are told when they enter, those that are there are told now; nobody falls between.
+        let open: usize = self.tell_all(Order::Leave);
+        let by = tokio::select! {
+            () = self.ended() => None,
+            () = tokio::time::sleep_until(deadline) => Some(Order::Cut),
+            () = &mut cut_now => Some(Order::Kill),
+        };
+        let mut left = 0;
+        if let Some(order) = by {
+            self.switch.advance(Phase::Cutting);
+            self.tell_all(order);
+            if tokio::time::timeout(CUT_GRACE, self.ended()).await.is_err() {
+                left = self.open();
+            }
+        }
+        let cut =
+            left + self.lines.iter().map(|line| line.roster.cut()).sum::<usize>() + self.datagrams_cut.load(SeqCst);
+        tracing::info!(open, cut, "drained");
+        Drained { open, cut }
+    }
+
+    fn tell_all(&self, order: Order) -> usize {
+        self.lines.iter().map(|line| line.roster.tell_all(order)).sum()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.switch.advance(Phase::Cutting);
+        self.tell_all(Order::Kill);
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("addresses", &self.addresses()).finish_non_exhaustive()
+    }
+}
+
+/// Runs the accept loop of a listener; when the listener breaks, binds it again until that succeeds or a drain begins.
+async fn keep_open(mut door: Door, mut listener: Box<dyn StreamListener>, transport: BoxTransport, bind: Bind) {
+    while door.accept_from(&mut *listener).await == Ended::Broken {
+        drop(listener);
+        let mut drain = door.lane.drain.clone();
+        let again = tokio::select! {
+            () = drain.draining() => return,
+            again = bind_again(&door.lane, &transport, &bind) => again,
+        };
+        listener = again;
+    }
+}
+
+async fn bind_again(lane: &Lane, transport: &BoxTransport, bind: &Bind) -> Box<dyn StreamListener> {
+    let mut pause = FIRST_REBIND;
+    loop {
+        match transport.clone().oneshot(bind.clone()).await {
+            Ok(Listener::Stream(listener)) => {
+                tracing::warn!(listener = &*lane.name, address = %bind.endpoint, "listening again");
+                return listener;
+            }
+            Ok(Listener::Datagram(_)) => tracing::error!(listener = &*lane.name, "it now brings datagrams"),
+            Err(error) => {
+                let error = chain(&*error);
+                tracing::error!(listener = &*lane.name, address = %bind.endpoint, error, "cannot listen again");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_REBIND);
+    }
+}

@@ -1,0 +1,129 @@
+//! What a listener is allowed and how long it waits: plain values with finite defaults, comparable, without I/O.
+//!
+//! Every field is a key of the configuration; its default is the one that an operator gets.
+
+use std::time::Duration;
+
+/// How much of each thing at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections open at once; more are accepted and closed at once. Default 10,000.
+    pub connections: usize,
+    /// Bytes of the largest message, without header or terminator. A larger one closes the connection; a larger datagram
+    /// is dropped. Default 64 KiB.
+    pub frame: usize,
+    /// Frames waiting to be written; a full outbox makes a pusher wait. Default 256.
+    pub outbox: usize,
+    /// Datagram peers remembered at once; the least recently seen is forgotten. Default 10,000.
+    pub sessions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 10_000, frame: 64 * 1024, outbox: 256, sessions: 10_000 }
+    }
+}
+
+/// How long each thing may take. Zero: no limit of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// From accept to the first whole message. Default none.
+    pub first_message: Duration,
+    /// From the first byte of a message to its last. Default 30 s.
+    pub frame: Duration,
+    /// Nothing read or written, while no call of the handler is under way. Default 5 min.
+    pub idle: Duration,
+    /// One call of the handler. Default none.
+    pub message: Duration,
+    /// A peer that does not read what is written to it. Default 30 s.
+    pub write: Duration,
+    /// The whole connection; it ends at the next message boundary. Default none.
+    pub lifetime: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            first_message: Duration::ZERO,
+            frame: Duration::from_secs(30),
+            idle: Duration::from_secs(300),
+            message: Duration::ZERO,
+            write: Duration::from_secs(30),
+            lifetime: Duration::ZERO,
+        }
+    }
+}
+
+/// So many in so long: `100/s`. Zero: no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rate {
+    /// How many.
+    pub count: u32,
+    /// In how long; zero only where `count` is zero.
+    pub per: Duration,
+}
+
+impl Rate {
+    /// `count` a second; 0 for no limit.
+    pub fn per_second(count: u32) -> Self {
+        Self { count, per: Duration::from_secs(1) }
+    }
+
+    /// Whether it limits nothing.
+    pub fn is_off(&self) -> bool {
+        self.count == 0 || self.per.is_zero()
+    }
+}
+
+/// How fast one source may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Rates {
+    /// Messages of one source. On a stream, reading from that connection waits; a datagram is dropped. Default none.
+    pub messages_per_source: Rate,
+    /// How many messages may come at once before the rate applies; 0 for one second's worth. Default 0.
+    pub burst: u32,
+}
+
+/// Options of the sockets of one listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketOptions {
+    /// Clients that the system lets wait for accept. Default 1,024.
+    pub backlog: u32,
+    /// Send small segments at once (`TCP_NODELAY`). Default on.
+    pub nodelay: bool,
+    /// Idle time after which the system asks whether a TCP peer still lives; zero for never. Default 60 s.
+    pub keepalive: Duration,
+    /// Let several processes listen on the same port (`SO_REUSEPORT`). Default off.
+    pub reuse_port: bool,
+    /// Mode of a Unix socket's path, set before anyone can connect. Default `0600`.
+    pub mode: u32,
+    /// Group of a Unix socket's path; `None` leaves it as it is.
+    pub group: Option<String>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        let keepalive = Duration::from_secs(60);
+        Self { backlog: 1024, nodelay: true, keepalive, reuse_port: false, mode: 0o600, group: None }
+    }
+}
+
+/// How long a stop may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainSpec {
+    /// How long readiness says no before the listeners close. Default 0.
+    pub announce: Duration,
+    /// How long connections have to finish, `announce` not included. Default 30 s.
+    pub deadline: Duration,
+}
+
+impl Default for DrainSpec {
+    fn default() -> Self {
+        Self { announce: Duration::ZERO, deadline: Duration::from_secs(30) }
+    }
+}

@@ -1,0 +1,107 @@
+//! Connections inside this process: for tests, without ports, and under tokio's paused time.
+//!
+//! ```
+//! use switchboard::prelude::*;
+//! use switchboard::transport::memory;
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<()> {
+//! let echo = handler_fn(|_cx: Context, message: Bytes| async move { Ok(Reply::send(message)) });
+//! let running = Server::bind("mem:doc").framing(Lines::default()).start(echo).await?;
+//!
+//! let mut client = memory::connect("doc").await?;
+//! client.write_all(b"hi\n").await?;
+//! let mut reply = [0; 3];
+//! client.read_exact(&mut reply).await?;
+//! assert_eq!(&reply, b"hi\n");
+//! drop(client);
+//! running.drain().await;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{LazyLock, Mutex};
+
+use async_trait::async_trait;
+use tokio::io::{DuplexStream, duplex};
+use tokio::sync::mpsc;
+
+use crate::address::{Address, Endpoint};
+use crate::io::{Accepted, StreamListener};
+use crate::roster::{Kind, lock};
+use crate::spec::SocketOptions;
+use crate::transport::{Listener, Transport, not_mine};
+
+/// Bytes that may be under way in each direction.
+const CAPACITY: usize = 64 * 1024;
+
+static LISTENING: LazyLock<Mutex<HashMap<String, mpsc::Sender<Accepted>>>> = LazyLock::new(Mutex::default);
+
+/// `mem:NAME`. Of the socket options it uses `backlog`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Memory;
+
+/// Connects to the listener `mem:NAME` of this process; the peer has a name that is nobody else's.
+pub async fn connect(name: &str) -> io::Result<DuplexStream> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let peer = format!("mem:{name}#{}", NEXT.fetch_add(1, Relaxed));
+    connect_as(name, Address::Named(peer.into())).await
+}
+
+/// The same, as if from a network address: what limits by source go by.
+pub async fn connect_from(name: &str, peer: SocketAddr) -> io::Result<DuplexStream> {
+    connect_as(name, Address::Inet(peer)).await
+}
+
+async fn connect_as(name: &str, peer: Address) -> io::Result<DuplexStream> {
+    let queue = lock(&LISTENING).get(name).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
+    let (ours, theirs) = duplex(CAPACITY);
+    let accepted = Accepted::ready(peer, Address::Named(format!("mem:{name}").into()), theirs);
+    queue.send(accepted).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+    Ok(ours)
+}
+
+#[async_trait]
+impl Transport for Memory {
+    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
+        &[("mem", "inside this process, for tests: mem:NAME", Kind::Stream)]
+    }
+
+    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
+        let Endpoint::Memory(name) = endpoint else { return Err(not_mine(endpoint)) };
+        let mut listening = lock(&LISTENING);
+        if listening.contains_key(name) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let (queue, accepted) = mpsc::channel(options.backlog.max(1) as usize);
+        listening.insert(name.clone(), queue);
+        Ok(Listener::Stream(Box::new(Accepting { name: name.clone(), accepted })))
+    }
+}
+
+struct Accepting {
+    name: String,
+    accepted: mpsc::Receiver<Accepted>,
+}
+
+#[async_trait]
+impl StreamListener for Accepting {
+    async fn accept(&mut self) -> io::Result<Option<Accepted>> {
+        Ok(self.accepted.recv().await)
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::Memory(self.name.clone())
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        lock(&LISTENING).remove(&self.name);
+    }
+}

@@ -1,0 +1,93 @@
+//! TCP.
+
+use std::io;
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, lookup_host};
+
+use crate::address::{Address, Endpoint, HostPort};
+use crate::io::{Accepted, StreamListener};
+use crate::roster::Kind;
+use crate::spec::SocketOptions;
+use crate::transport::{Listener, Transport, not_mine};
+
+/// `tcp://host:port`. Uses all of the socket options but mode and group.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tcp;
+
+#[async_trait]
+impl Transport for Tcp {
+    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
+        &[("tcp", "TCP: tcp://host:port", Kind::Stream)]
+    }
+
+    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
+        let Endpoint::Tcp(at) = endpoint else { return Err(not_mine(endpoint)) };
+        let socket = bind_first(at, Type::STREAM, Protocol::TCP, options).await?;
+        // Accepted connections inherit these from the listener (tcp(7)): nothing to set for each, nothing that can fail.
+        socket.set_tcp_nodelay(options.nodelay)?;
+        if !options.keepalive.is_zero() {
+            SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(options.keepalive))?;
+        }
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        let listener = TcpListener::from_std(socket.into())?;
+        let local = listener.local_addr()?;
+        let endpoint = endpoint.with_port(local.port());
+        Ok(Listener::Stream(Box::new(Accepting { listener, endpoint, local })))
+    }
+}
+
+struct Accepting {
+    listener: TcpListener,
+    endpoint: Endpoint,
+    local: SocketAddr,
+}
+
+#[async_trait]
+impl StreamListener for Accepting {
+    async fn accept(&mut self) -> io::Result<Option<Accepted>> {
+        let (stream, peer) = self.listener.accept().await?;
+        // Only a listener on every address has to ask which one was meant. A client that is gone again has none any more;
+        // that will be found out when it is read from.
+        let wildcard = self.local.ip().is_unspecified();
+        let local = wildcard.then(|| stream.local_addr().ok()).flatten().unwrap_or(self.local);
+        Ok(Some(Accepted::ready(Address::Inet(peer), Address::Inet(local), stream)))
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+}
+
+/// A bound, non-blocking socket on the first address of a host that can be had.
+pub(super) async fn bind_first(
+    at: &HostPort,
+    kind: Type,
+    protocol: Protocol,
+    options: &SocketOptions,
+) -> io::Result<Socket> {
+    let mut failed = None;
+    for address in lookup_host((at.host.as_str(), at.port)).await? {
+        match bind_one(address, kind, protocol, options) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address")))
+}
+
+fn bind_one(address: SocketAddr, kind: Type, protocol: Protocol, options: &SocketOptions) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if kind == Type::STREAM {
+        // A restart must not wait for connections of the last run to be forgotten by the system.
+        socket.set_reuse_address(true)?;
+    }
+    if options.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}

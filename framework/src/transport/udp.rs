@@ -1,0 +1,176 @@
+//! UDP. On a socket that listens on every address, the kernel is asked which one each datagram was sent to, so that the
+//! answer leaves from there.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::Mutex;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
+};
+use socket2::{Protocol, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use crate::address::{Address, Endpoint};
+use crate::io::{DatagramSocket, Route};
+use crate::roster::{Kind, lock};
+use crate::spec::SocketOptions;
+use crate::transport::tcp::bind_first;
+use crate::transport::{Listener, Transport, not_mine};
+
+/// The largest datagram.
+const LARGEST: usize = 64 * 1024;
+
+/// `udp://host:port`. Of the socket options it uses `reuse_port`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Udp;
+
+#[async_trait]
+impl Transport for Udp {
+    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
+        &[("udp", "UDP: udp://host:port", Kind::Datagram)]
+    }
+
+    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
+        let Endpoint::Udp(at) = endpoint else { return Err(not_mine(endpoint)) };
+        let socket = bind_first(at, Type::DGRAM, Protocol::UDP, options).await?;
+        let socket = UdpSocket::from_std(socket.into())?;
+        let local = socket.local_addr()?;
+        let endpoint = endpoint.with_port(local.port());
+        if !local.ip().is_unspecified() {
+            return Ok(Listener::Datagram(Box::new(OneAddress { socket, endpoint, local })));
+        }
+        match local {
+            SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+            SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+        }
+        let scratch = Mutex::new(vec![0; LARGEST]);
+        Ok(Listener::Datagram(Box::new(EveryAddress { socket, endpoint, local, scratch })))
+    }
+}
+
+/// A socket bound to one address: answers leave from it by themselves.
+struct OneAddress {
+    socket: UdpSocket,
+    endpoint: Endpoint,
+    local: SocketAddr,
+}
+
+impl DatagramSocket for OneAddress {
+    fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
+        loop {
+            match self.socket.try_recv_buf_from(buffer) {
+                Ok((_, peer)) => return Poll::Ready(Ok(Route { peer: Address::Inet(peer), asked: None })),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
+        let Address::Inet(peer) = route.peer else { return Err(io::ErrorKind::InvalidInput.into()) };
+        self.socket.try_send_to(payload, peer).map(drop)
+    }
+
+    fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_send_ready(cx)
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
+    fn local(&self) -> Address {
+        Address::Inet(self.local)
+    }
+}
+
+/// A socket bound to every address of the machine.
+struct EveryAddress {
+    socket: UdpSocket,
+    endpoint: Endpoint,
+    local: SocketAddr,
+    scratch: Mutex<Vec<u8>>,
+}
+
+impl EveryAddress {
+    fn receive(&self, buffer: &mut BytesMut) -> io::Result<Route> {
+        let mut scratch = lock(&self.scratch);
+        let mut control = nix::cmsg_space!(in_pktinfo, in6_pktinfo);
+        let (bytes, route) = {
+            let mut slices = [IoSliceMut::new(&mut scratch)];
+            let fd = self.socket.as_raw_fd();
+            let message = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut control), MsgFlags::empty())?;
+            let asked = message.cmsgs()?.find_map(|control| match control {
+                ControlMessageOwned::Ipv4PacketInfo(info) => {
+                    Some(IpAddr::V4(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes())))
+                }
+                ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr))),
+                _ => None,
+            });
+            let peer = message.address.as_ref().and_then(to_std).ok_or(io::ErrorKind::InvalidData)?;
+            (message.bytes, Route { peer: Address::Inet(peer), asked })
+        };
+        buffer.extend_from_slice(&scratch[..bytes]);
+        Ok(route)
+    }
+
+    fn send(&self, payload: &[u8], peer: SocketAddr, asked: Option<IpAddr>) -> io::Result<()> {
+        let fd = self.socket.as_raw_fd();
+        let slices = [IoSlice::new(payload)];
+        let to = SockaddrStorage::from(peer);
+        let flags = MsgFlags::empty();
+        match asked {
+            Some(IpAddr::V4(asked)) => {
+                let from = in_addr { s_addr: u32::from_ne_bytes(asked.octets()) };
+                let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: from, ipi_addr: in_addr { s_addr: 0 } };
+                sendmsg(fd, &slices, &[ControlMessage::Ipv4PacketInfo(&info)], flags, Some(&to))?
+            }
+            Some(IpAddr::V6(asked)) => {
+                let info = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: asked.octets() }, ipi6_ifindex: 0 };
+                sendmsg(fd, &slices, &[ControlMessage::Ipv6PacketInfo(&info)], flags, Some(&to))?
+            }
+            None => sendmsg(fd, &slices, &[], flags, Some(&to))?,
+        };
+        Ok(())
+    }
+}
+
+fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|address| SocketAddr::V4((*address).into()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|address| SocketAddr::V6((*address).into())))
+}
+
+impl DatagramSocket for EveryAddress {
+    fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
+        loop {
+            match self.socket.try_io(Interest::READABLE, || self.receive(buffer)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
+        let Address::Inet(peer) = route.peer else { return Err(io::ErrorKind::InvalidInput.into()) };
+        self.socket.try_io(Interest::WRITABLE, || self.send(payload, peer, route.asked))
+    }
+
+    fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_send_ready(cx)
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
+    fn local(&self) -> Address {
+        Address::Inet(self.local)
+    }
+}

@@ -1,0 +1,137 @@
+//! Unix stream sockets, and what both kinds of Unix socket do about their path.
+//!
+//! The socket is made inside a directory that nobody else can enter, gets its mode and group there, and only then moves to
+//! its path. A path that a living server listens on is never taken; one left behind by a dead server is.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use async_trait::async_trait;
+use nix::unistd::Group;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::UnixListener;
+
+use crate::address::{Address, Endpoint};
+use crate::io::{Accepted, StreamListener};
+use crate::roster::Kind;
+use crate::spec::SocketOptions;
+use crate::transport::{Listener, Transport, not_mine};
+
+/// `unix:/path`. Of the socket options it uses `backlog`, `mode` and `group`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unix;
+
+#[async_trait]
+impl Transport for Unix {
+    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
+        &[("unix", "Unix stream socket: unix:/path", Kind::Stream)]
+    }
+
+    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
+        let Endpoint::Unix(path) = endpoint else { return Err(not_mine(endpoint)) };
+        let (socket, place) = bind_path(path, Type::STREAM, options)?;
+        let listener = UnixListener::from_std(socket.into())?;
+        let local = Address::Unix(Some(Arc::from(path.as_path())));
+        Ok(Listener::Stream(Box::new(Accepting { listener, endpoint: endpoint.clone(), local, _place: place })))
+    }
+}
+
+struct Accepting {
+    listener: UnixListener,
+    endpoint: Endpoint,
+    local: Address,
+    _place: Place,
+}
+
+#[async_trait]
+impl StreamListener for Accepting {
+    async fn accept(&mut self) -> io::Result<Option<Accepted>> {
+        let (stream, peer) = self.listener.accept().await?;
+        let peer = Address::Unix(peer.as_pathname().map(Arc::from));
+        Ok(Some(Accepted::ready(peer, self.local.clone(), stream)))
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+}
+
+/// A path that is ours; removed when dropped, if it still is.
+#[derive(Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// A non-blocking socket bound to `path` (and listening, if it is a stream socket), with mode and group set.
+pub(super) fn bind_path(path: &Path, kind: Type, options: &SocketOptions) -> io::Result<(Socket, Place)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let address = SockAddr::unix(path)?; // too long a path is told before anything is made
+    free(path, &address, kind)?;
+    let group = options.group.as_deref().map(group_id).transpose()?;
+
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let nursery = parent.join(format!(".sb{}.{}", std::process::id(), NEXT.fetch_add(1, Relaxed)));
+    fs::DirBuilder::new().mode(0o700).create(&nursery)?;
+    let made = make(&nursery.join("s"), kind, options, group).and_then(|(socket, file)| {
+        fs::rename(nursery.join("s"), path)?;
+        Ok((socket, Place { path: path.to_owned(), file }))
+    });
+    let _ = fs::remove_file(nursery.join("s")); // there only after a failure
+    let _ = fs::remove_dir(&nursery);
+    made
+}
+
+fn make(at: &Path, kind: Type, options: &SocketOptions, group: Option<u32>) -> io::Result<(Socket, (u64, u64))> {
+    let socket = Socket::new(Domain::UNIX, kind, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(at)?)?;
+    fs::set_permissions(at, fs::Permissions::from_mode(options.mode))?;
+    if let Some(group) = group {
+        chown(at, None, Some(group))?;
+    }
+    if kind == Type::STREAM {
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    }
+    Ok((socket, identity(at)?))
+}
+
+/// Fails if somebody listens on the path, or if what is there is no socket.
+fn free(path: &Path, address: &SockAddr, kind: Type) -> io::Result<()> {
+    let there = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        there => there?,
+    };
+    if !there.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is not a socket is there"));
+    }
+    let probe = Socket::new(Domain::UNIX, kind, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(address) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()), // left behind: nobody listens
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Connected, or its queue is full, or it is not ours to ask: somebody lives there.
+        _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+fn group_id(name: &str) -> io::Result<u32> {
+    let found = Group::from_name(name)?.map(|group| group.gid.as_raw()).or_else(|| name.parse().ok());
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no group {name:?}")))
+}

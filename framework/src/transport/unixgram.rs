@@ -1,0 +1,82 @@
+//! Unix datagram sockets.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use socket2::Type;
+use tokio::net::UnixDatagram;
+
+use crate::address::{Address, Endpoint};
+use crate::io::{DatagramSocket, Route};
+use crate::roster::Kind;
+use crate::spec::SocketOptions;
+use crate::transport::unix::{Place, bind_path};
+use crate::transport::{Listener, Transport, not_mine};
+
+/// `unixgram:/path`. Of the socket options it uses `mode` and `group`. A client that has bound no path of its own can send
+/// but not be answered.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unixgram;
+
+#[async_trait]
+impl Transport for Unixgram {
+    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
+        &[("unixgram", "Unix datagram socket: unixgram:/path", Kind::Datagram)]
+    }
+
+    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
+        let Endpoint::Unixgram(path) = endpoint else { return Err(not_mine(endpoint)) };
+        let (socket, place) = bind_path(path, Type::DGRAM, options)?;
+        let socket = UnixDatagram::from_std(socket.into())?;
+        let local = Address::Unix(Some(Arc::from(path.as_path())));
+        Ok(Listener::Datagram(Box::new(Bound { socket, endpoint: endpoint.clone(), local, _place: place })))
+    }
+}
+
+struct Bound {
+    socket: UnixDatagram,
+    endpoint: Endpoint,
+    local: Address,
+    _place: Place,
+}
+
+impl DatagramSocket for Bound {
+    fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
+        loop {
+            match self.socket.try_recv_buf_from(buffer) {
+                Ok((_, peer)) => {
+                    let peer = Address::Unix(peer.as_pathname().map(Arc::from));
+                    return Poll::Ready(Ok(Route { peer, asked: None }));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
+        let Address::Unix(Some(peer)) = &route.peer else {
+            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the sender has bound no path to answer to"));
+        };
+        self.socket.try_send_to(payload, peer).map(drop).map_err(|error| match error.kind() {
+            // Here it is the receiver whose queue is full, not ours: waiting for our own socket would not help.
+            io::ErrorKind::WouldBlock => io::Error::other("the receiver does not keep up"),
+            _ => error,
+        })
+    }
+
+    fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_send_ready(cx)
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
+    fn local(&self) -> Address {
+        self.local.clone()
+    }
+}

@@ -1,0 +1,16 @@
+//! Each message back as it came.
+
+use bytes::Bytes;
+use switchboard::{Context, Handler, Reply, Result};
+
+/// Sends each message, or datagram, back as it came.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Echo;
+
+impl Handler for Echo {
+    type State = ();
+
+    async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
+        Ok(Reply::send(message))
+    }
+}

@@ -1,0 +1,15 @@
+//! What tests share: programs started as children, a client for any byte stream, names that nobody else uses.
+//!
+//! It knows nothing of the framework, so that what it says of a program is seen from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)] // a test that finds no footing should say so and end
+
+mod build;
+mod client;
+mod program;
+mod tool;
+
+pub use build::{root, target};
+pub use client::{Client, TEST_PATIENCE};
+pub use nix::sys::signal::Signal;
+pub use program::{Ended, Event, Program, Running};
+pub use tool::{free_port, tool, unique};
