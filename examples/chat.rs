@@ -163,7 +163,8 @@ async fn main() -> Result<()> {
     Server::bind(address)
         .framing(Lines::default().max(LONGEST_LINE))
         .timeouts(timeouts)
-        // Without it, somebody who pastes a book could fill everybody's outbox before they had a chance to read.
+        // Without it, who pastes a book fills everybody's outbox before they have a chance to read. On a Unix socket it
+        // limits nobody: those people share a machine.
         .layer(RatePerSource::new(Rate::per_second(5), 20))
         .serve(Chat::default())
         .await

@@ -8,7 +8,7 @@ use switchboard::server::ListenerSpec;
 use switchboard::{Kind, Registry, Switchboard};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config::{Config, Fault, Faults, Handler};
+use crate::config::{Config, Fault, Faults, Section};
 
 /// Descriptors that the process has besides those of its connections: standard streams, the runtime, files of handlers.
 const OWN_FILES: u64 = 64;
@@ -31,7 +31,7 @@ pub(crate) fn assemble(config: &Config, registry: &Registry) -> Result<Switchboa
         setup.framing = listener.framing.clone();
         (setup.limits, setup.timeouts, setup.rates) = (listener.limits, listener.timeouts, listener.rates);
         setup.layers = layers(config, registry, &listener.layers, &mut faults);
-        let Some(Handler { kind, options }) = config.handlers.get(&listener.handler) else { continue };
+        let Some(Section { kind, options }) = config.handlers.get(&listener.handler) else { continue };
         let Some(entry) = registry.handler_entry(kind) else { continue };
         match entry.build(options.clone(), setup) {
             Ok(pipeline) => {
@@ -58,7 +58,7 @@ pub(crate) fn in_a_runtime(config: &Config, registry: &Registry) -> Result<(), F
 fn layers(config: &Config, registry: &Registry, names: &[String], faults: &mut Faults) -> Vec<MessageLayer> {
     let mut layers = Vec::new();
     for name in names {
-        let Some(Handler { kind, options }) = config.layers.get(name) else { continue };
+        let Some(Section { kind, options }) = config.layers.get(name) else { continue };
         match registry.layer_entry(kind).map(|entry| entry.build(options.clone())) {
             Some(Ok(layer)) => layers.push(layer),
             Some(Err(error)) => faults.push(refusal(config, "layers", name, &*error)),
@@ -104,4 +104,34 @@ fn needed_files(config: &Config) -> u64 {
     };
     let listeners = config.listeners.values();
     OWN_FILES + listeners.map(|listener| of_listener(listener.kind, listener.limits.connections)).sum::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Inputs};
+
+    fn config(flags: &[(&str, &str)]) -> Config {
+        let flags = flags.iter().map(|(key, value)| ("--set".to_owned(), (*key).to_owned(), (*value).to_owned()));
+        let inputs = Inputs { flags: flags.collect(), ..Inputs::default() };
+        config::load(&inputs, &crate::registry()).unwrap()
+    }
+
+    #[test]
+    fn a_layer_that_refuses_its_options_makes_the_configuration_faulty() {
+        let config = config(&[("listeners.main.layers", "concurrency"), ("layers.concurrency.limit", "0")]);
+        let faults = in_a_runtime(&config, &crate::registry()).unwrap_err().to_string();
+        assert!(faults.starts_with("error: layers.concurrency: "), "{faults}");
+    }
+
+    #[test]
+    fn files_are_counted_for_connections_and_not_for_datagrams() {
+        let config = config(&[
+            ("limits.connections", "100"),
+            ("listeners.main.listen", "tcp://127.0.0.1:0"),
+            ("listeners.gram.listen", "udp://127.0.0.1:0"),
+        ]);
+        assert_eq!(needed_files(&config), OWN_FILES + 101 + 1);
+        assert!(in_a_runtime(&config, &crate::registry()).is_ok());
+    }
 }

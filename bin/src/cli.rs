@@ -13,16 +13,19 @@ use crate::config::{self, Inputs, Shape};
 /// Where a file is looked for that nobody named.
 const SEARCH: [&str; 2] = ["switchboard.toml", "/etc/switchboard/switchboard.toml"];
 
+const AFTER_HELP: &str = "\
+Without a command it serves.
+
+Configuration: defaults < file < environment < flags. The file is --config, else $SWITCHBOARD_CONFIG, else the first that \
+exists of ./switchboard.toml and /etc/switchboard/switchboard.toml. The key listeners.main.listen is \
+SWITCHBOARD_LISTENERS__MAIN__LISTEN in the environment, and --set listeners.main.listen=… as a flag.
+
+Exit status: 0 stopped as asked, 1 could not run, 2 wrong usage, 3 connections were cut, 78 faulty configuration.";
+
 /// Serves protocols: any line plugged into any handler.
 #[derive(Debug, Parser)]
 #[command(name = "switchboard", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
-#[command(after_help = "Without a command it serves.
-
-Configuration: defaults < file < environment < flags. The file is --config, else $SWITCHBOARD_CONFIG, else
-./switchboard.toml, else /etc/switchboard/switchboard.toml. A key is SWITCHBOARD_LISTENERS__MAIN__LISTEN in the
-environment and --set listeners.main.listen=… as a flag; `switchboard config` prints them all.
-
-Exit status: 0 stopped as asked, 1 could not run, 2 wrong usage, 3 connections were cut, 78 faulty configuration.")]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Commands>,
@@ -92,7 +95,7 @@ pub(crate) struct Options {
     /// The configuration file: TOML, or by extension JSON or YAML
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen, such as tcp://127.0.0.1:9999, udp://[::1]:9999 or unix:/run/app.sock
+    /// Where to listen, such as tcp://127.0.0.1:9999, udp://0.0.0.0:9999 or unix:/run/app.sock
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// Who answers: a [handlers.NAME] section, or a handler of this build
@@ -115,7 +118,7 @@ pub(crate) struct Options {
 /// The options of the client.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectOptions {
-    /// Where to, such as tcp://127.0.0.1:9999, udp://[::1]:9999, unix:/run/app.sock or unixgram:/run/app.sock
+    /// Where to, such as tcp://127.0.0.1:9999, udp://127.0.0.1:9999, unix:/run/app.sock or unixgram:/run/app.sock
     #[arg(value_name = "ADDRESS")]
     pub(crate) address: Endpoint,
     /// How messages stand in the bytes: raw, lines, length, json-lines, or a table such as '{ type = "length", width = 2 }'
@@ -204,7 +207,8 @@ mod tests {
         let Ok(Command::Check(options)) = read(line) else { panic!("{line}") };
         let inputs = options.inputs(std::iter::empty());
         assert_eq!(inputs.file, Some("f.toml".into()));
-        let flags: Vec<String> = inputs.flags.iter().map(|(flag, key, value)| format!("{flag}|{key}|{value}")).collect();
+        let flags: Vec<String> =
+            inputs.flags.iter().map(|(flag, key, value)| format!("{flag}|{key}|{value}")).collect();
         assert_eq!(
             flags,
             [

@@ -48,13 +48,13 @@ pub(crate) fn connect(options: &ConnectOptions) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| because("the runtime cannot be started", &error))?;
     let input = Input::new(tokio::io::stdin(), io::stdin().is_terminal());
-    let status = runtime.block_on(converse(options, input));
+    let status = runtime.block_on(converse(options, input, &mut io::stdout()));
     // A thread may still wait for a line of the terminal.
     runtime.shutdown_background();
     status
 }
 
-async fn converse(options: &ConnectOptions, input: Input<impl AsyncRead + Unpin>) -> Result<u8> {
+async fn converse(options: &ConnectOptions, input: Input<impl AsyncRead + Unpin>, out: &mut impl Write) -> Result<u8> {
     let failed = |error: io::Error| because(format_args!("cannot connect to {}", options.address), &error);
     match &options.address {
         Endpoint::Tcp(at) => {
@@ -62,11 +62,11 @@ async fn converse(options: &ConnectOptions, input: Input<impl AsyncRead + Unpin>
             // A line that a person typed should not wait for the next one.
             let _ = stream.set_nodelay(true);
             let (reader, writer) = stream.into_split();
-            talk(reader, writer, input, options).await
+            talk((reader, writer), input, options, out).await
         }
         Endpoint::Unix(path) => {
             let (reader, writer) = UnixStream::connect(path).await.map_err(failed)?.into_split();
-            talk(reader, writer, input, options).await
+            talk((reader, writer), input, options, out).await
         }
         Endpoint::Udp(at) => {
             let address = lookup_host((at.host.as_str(), at.port)).await.map_err(failed)?.next();
@@ -74,17 +74,19 @@ async fn converse(options: &ConnectOptions, input: Input<impl AsyncRead + Unpin>
             let any: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0; 16], 0).into() };
             let socket = UdpSocket::bind(any).await.map_err(failed)?;
             socket.connect(address).await.map_err(failed)?;
-            exchange(&Datagrams::Udp(socket), input, options).await
+            exchange(&Datagrams::Udp(socket), input, options, out).await
         }
         Endpoint::Unixgram(path) => {
             let own = OwnPath::new();
             let socket = UnixDatagram::bind(&own.0).map_err(|error| because(own.0.display(), &error))?;
             socket.connect(path).map_err(failed)?;
-            exchange(&Datagrams::Unix(socket), input, options).await
+            exchange(&Datagrams::Unix(socket), input, options, out).await
         }
-        Endpoint::Tls(_) | Endpoint::Systemd(_) => {
-            Err(ConnectError(format!("cannot connect to {}: {} is not in this build", options.address, options.address.scheme())))
-        }
+        Endpoint::Tls(_) | Endpoint::Systemd(_) => Err(ConnectError(format!(
+            "cannot connect to {}: {} is not in this build",
+            options.address,
+            options.address.scheme()
+        ))),
         other => Err(ConnectError(format!(
             "cannot connect to {other}: {} does not reach beyond its own process; tcp, udp, unix and unixgram do",
             other.scheme()
@@ -129,7 +131,12 @@ struct Heard {
 }
 
 /// A conversation over a connection.
-async fn talk<R, W>(reader: R, mut writer: W, mut input: Input<impl AsyncRead + Unpin>, options: &ConnectOptions) -> Result<u8>
+async fn talk<R, W>(
+    (reader, mut writer): (R, W),
+    mut input: Input<impl AsyncRead + Unpin>,
+    options: &ConnectOptions,
+    out: &mut impl Write,
+) -> Result<u8>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -137,7 +144,7 @@ where
     let (heard, ears) = watch::channel(Heard::default());
     let codec = options.framing.codec(LARGEST);
     let send = send_lines(&mut writer, &mut input, ears.clone(), options);
-    let listen = print_replies(reader, codec.clone(), &heard);
+    let listen = print_replies(reader, codec, &heard, out);
     tokio::pin!(send, listen);
     let status = tokio::select! {
         // The server closed first, or what it sends is no message.
@@ -204,7 +211,12 @@ fn gone(error: &io::Error, status: u8) -> Result<u8> {
 }
 
 /// Prints every reply until the server closes.
-async fn print_replies(mut reader: impl AsyncRead + Unpin, mut codec: AnyCodec, heard: &watch::Sender<Heard>) -> Result<()> {
+async fn print_replies(
+    mut reader: impl AsyncRead + Unpin,
+    mut codec: AnyCodec,
+    heard: &watch::Sender<Heard>,
+    out: &mut impl Write,
+) -> Result<()> {
     let mut buffer = BytesMut::new();
     let broken = |error| ConnectError(format!("a reply is not a message of this framing: {error}"));
     loop {
@@ -217,7 +229,7 @@ async fn print_replies(mut reader: impl AsyncRead + Unpin, mut codec: AnyCodec, 
         while !buffer.is_empty() {
             let decoded = if count == 0 { codec.decode_eof(&mut buffer) } else { codec.decode(&mut buffer) };
             match decoded.map_err(broken)? {
-                Some(reply) => print(&reply)?,
+                Some(reply) => print(out, &reply)?,
                 None => break,
             }
         }
@@ -254,7 +266,12 @@ impl Datagrams {
 }
 
 /// A conversation in datagrams: it ends when the input has ended and nothing more came for long enough.
-async fn exchange(socket: &Datagrams, mut input: Input<impl AsyncRead + Unpin>, options: &ConnectOptions) -> Result<u8> {
+async fn exchange(
+    socket: &Datagrams,
+    mut input: Input<impl AsyncRead + Unpin>,
+    options: &ConnectOptions,
+    out: &mut impl Write,
+) -> Result<u8> {
     let mut buffer = vec![0; 65_536];
     let (mut open, mut status) = (true, 0);
     let mut silent_at = Instant::now();
@@ -279,7 +296,7 @@ async fn exchange(socket: &Datagrams, mut input: Input<impl AsyncRead + Unpin>, 
             received = socket.receive(&mut buffer) => match received {
                 Ok(count) => {
                     let reply = options.framing.datagram_in(Bytes::copy_from_slice(&buffer[..count]));
-                    print(&reply.map_err(|error| ConnectError(error.to_string()))?)?;
+                    print(out, &reply.map_err(|error| ConnectError(error.to_string()))?)?;
                     silent_at = Instant::now() + options.wait;
                 }
                 Err(error) => return Err(refused(&error, options)),
@@ -315,8 +332,7 @@ impl Drop for OwnPath {
 }
 
 /// Prints a reply as its bytes, on a line of its own, at once.
-fn print(reply: &[u8]) -> Result<()> {
-    let mut out = io::stdout().lock();
+fn print(out: &mut impl Write, reply: &[u8]) -> Result<()> {
     let end: &[u8] = if reply.ends_with(b"\n") { b"" } else { b"\n" };
     let written = out.write_all(reply).and_then(|()| out.write_all(end)).and_then(|()| out.flush());
     written.map_err(|error| because("standard output cannot be written", &error))
@@ -324,4 +340,105 @@ fn print(reply: &[u8]) -> Result<()> {
 
 fn complain(what: &str) {
     let _ = writeln!(io::stderr().lock(), "error: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{DuplexStream, duplex, split};
+
+    use super::*;
+
+    fn options(framing: &str) -> ConnectOptions {
+        let framing = crate::config::read_framing(framing).unwrap();
+        ConnectOptions { address: "tcp://127.0.0.1:1".parse().unwrap(), framing, wait: Duration::from_secs(1) }
+    }
+
+    /// What is printed when these lines meet this server.
+    async fn printed<F>(
+        lines: &'static str,
+        framing: &str,
+        server: impl FnOnce(DuplexStream) -> F,
+    ) -> (Result<u8>, String)
+    where
+        F: Future<Output = Vec<String>> + Send + 'static,
+    {
+        let (near, far) = duplex(4096);
+        let server = tokio::spawn(server(far));
+        let mut out = Vec::new();
+        let input = Input::new(lines.as_bytes(), false);
+        let status = talk(split(near), input, &options(framing), &mut out).await;
+        let reads = server.await.unwrap();
+        (status, format!("{}|{}", reads.join(","), String::from_utf8_lossy(&out)))
+    }
+
+    /// Greets after a while, answers each read slowly, and tells what each read brought.
+    async fn slow(mut far: DuplexStream) -> Vec<String> {
+        let mut reads = Vec::new();
+        let mut buffer = [0; 64];
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        far.write_all(b"welcome!").await.unwrap();
+        while let Ok(count @ 1..) = far.read(&mut buffer).await {
+            reads.push(String::from_utf8_lossy(&buffer[..count]).into_owned());
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            if reads.last().is_some_and(|read| read == "exit") {
+                break;
+            }
+            far.write_all(b"ok").await.unwrap();
+        }
+        reads
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_of_a_pipe_are_not_glued_together_in_raw_framing() {
+        let (status, text) = printed("a\nb\nc\n", "raw", slow).await;
+        assert_eq!((status.unwrap(), text.as_str()), (0, "a,b,c|welcome!\nok\nok\nok\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_closes_first_ends_it() {
+        let (status, text) = printed("a\nexit\nnever\n", "raw", slow).await;
+        assert_eq!((status.unwrap(), text.as_str()), (0, "a,exit|welcome!\nok\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_of_input_it_waits_for_silence() {
+        let (status, text) = printed("a\nb", "lines", |mut far| async move {
+            let mut got = String::new();
+            far.read_to_string(&mut got).await.unwrap();
+            for reply in ["one\n", "two\n", "three\n"] {
+                tokio::time::sleep(Duration::from_millis(700)).await;
+                far.write_all(reply.as_bytes()).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            vec![got]
+        })
+        .await;
+        assert_eq!((status.unwrap(), text.as_str()), (0, "a\nb\n|one\ntwo\nthree\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_is_no_message_and_a_line_that_is_none_are_told() {
+        let (status, text) = printed("nonsense\n1\n", "json-lines", |mut far| async move {
+            let mut got = String::new();
+            far.read_to_string(&mut got).await.unwrap();
+            vec![got]
+        })
+        .await;
+        assert_eq!((status.unwrap(), text.as_str()), (1, "1\n|"));
+        let (status, _) = printed("1\n", "json-lines", |mut far| async move {
+            far.write_all(b"nonsense\n").await.unwrap();
+            Vec::new()
+        })
+        .await;
+        assert!(status.unwrap_err().to_string().starts_with("a reply is not a message of this framing"));
+    }
+
+    #[test]
+    fn a_reply_is_printed_as_its_bytes_on_a_line_of_its_own() {
+        let mut out = Vec::new();
+        print(&mut out, b"\xff\xfe").unwrap();
+        print(&mut out, b"line\n").unwrap();
+        print(&mut out, b"").unwrap();
+        assert_eq!(out, b"\xff\xfe\nline\n\n");
+    }
 }

@@ -68,6 +68,7 @@ pub fn registry() -> Registry {
 ///
 /// It ends when the command has ended: for `serve`, when the server has stopped. It installs the process's log and panic
 /// hook and, while it serves, handlers for its signals.
+#[expect(clippy::needless_pass_by_value, reason = "the last thing that a binary does with its registry")]
 pub fn run(registry: Registry) -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
@@ -82,12 +83,15 @@ pub fn run(registry: Registry) -> ExitCode {
 
 fn execute(command: Command, registry: &Registry) -> u8 {
     match command {
-        Command::Serve(options) => with_config(&options.inputs(std::env::vars_os()), registry, |config| serve::serve(&config, registry)),
+        Command::Serve(options) => {
+            with_config(&options.inputs(std::env::vars_os()), registry, |config| serve::serve(&config, registry))
+        }
         Command::Check(options) => {
             let inputs = options.inputs(std::env::vars_os());
             with_config(&inputs, registry, |config| match assemble::in_a_runtime(&config, registry) {
                 Ok(_) => {
-                    let what = config.file.as_ref().map_or("without a file".to_owned(), |file| file.display().to_string());
+                    let what =
+                        config.file.as_ref().map_or("without a file".to_owned(), |file| file.display().to_string());
                     say(format_args!("{what}: the configuration is good\n"));
                     0
                 }

@@ -17,19 +17,23 @@ pub(crate) fn text(registry: &Registry) -> String {
     let mut text = String::new();
     let mut rows = Vec::new();
     for handler in registry.handlers() {
-        rows.push((vec![handler.name().to_owned(), served_on(handler.need()).to_owned(), handler.about().to_owned()], false));
+        rows.push((
+            vec![handler.name().to_owned(), served_on(handler.need()).to_owned(), handler.about().to_owned()],
+            false,
+        ));
         rows.extend(options(&documented(handler.options())));
     }
     table(&mut text, "Handlers", &rows);
-    let transports = registry.transports().map(|(scheme, summary, kind)| {
-        (vec![scheme.to_owned(), brings(kind).to_owned(), summary.to_owned()], false)
-    });
+    let transports = registry
+        .transports()
+        .map(|(scheme, summary, kind)| (vec![scheme.to_owned(), brings(kind).to_owned(), summary.to_owned()], false));
     table(&mut text, "Transports", &transports.collect::<Vec<_>>());
     let mut rows = Vec::new();
     for framing in framing::BUILT_IN {
         rows.push((vec![framing.name.to_owned(), framing.summary.to_owned()], false));
         for option in framing.options {
-            let default = if option.default == "required" { option.default.to_owned() } else { format!("= {}", option.default) };
+            let default =
+                if option.default == "required" { option.default.to_owned() } else { format!("= {}", option.default) };
             rows.push((vec![option.name.to_owned(), default, option.help.to_owned()], true));
         }
     }
@@ -54,9 +58,9 @@ pub(crate) fn json(registry: &Registry) -> String {
             "options": json_options(handler.options()),
         })
     });
-    let transports = registry.transports().map(|(scheme, summary, kind)| {
-        json!({ "scheme": scheme, "summary": summary, "brings": brings(kind) })
-    });
+    let transports = registry
+        .transports()
+        .map(|(scheme, summary, kind)| json!({ "scheme": scheme, "summary": summary, "brings": brings(kind) }));
     let framings = framing::BUILT_IN.iter().map(|framing| {
         let options = framing.options.iter().map(|option| {
             let default = Some(option.default).filter(|default| *default != "required");
@@ -69,9 +73,9 @@ pub(crate) fn json(registry: &Registry) -> String {
         });
         json!({ "name": framing.name, "summary": framing.summary, "options": options.collect::<Json>() })
     });
-    let layers = registry.layers().map(|layer| {
-        json!({ "name": layer.name(), "summary": layer.about(), "options": json_options(layer.options()) })
-    });
+    let layers = registry.layers().map(
+        |layer| json!({ "name": layer.name(), "summary": layer.about(), "options": json_options(layer.options()) }),
+    );
     let list = json!({
         "handlers": handlers.collect::<Json>(),
         "transports": transports.collect::<Json>(),
@@ -146,7 +150,16 @@ mod tests {
     fn the_list_names_everything_with_its_options() {
         let registry = crate::registry();
         let text = text(&registry);
-        for part in ["Handlers\n  echo   either", "welcome", "= \"welcome!\"", "Transports", "udp", "json-lines", "= limits.frame", "Layers"] {
+        for part in [
+            "Handlers\n  echo   either",
+            "welcome",
+            "= \"welcome!\"",
+            "Transports",
+            "udp",
+            "json-lines",
+            "= limits.frame",
+            "Layers",
+        ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(!text.lines().any(|line| line.ends_with(' ')));

@@ -51,17 +51,15 @@ impl Log {
         let is_terminal = io::stderr().is_terminal();
         let writer = Arc::new(AtomicUsize::new(0));
         let sink = BufWriter::new(Sink { out: standard_error(), lost: writer.clone() });
-        let (queue, guard) = NonBlockingBuilder::default()
-            .lossy(true)
-            .buffered_lines_limit(WAITING)
-            .thread_name("log")
-            .finish(sink);
+        let (queue, guard) =
+            NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).thread_name("log").finish(sink);
         let lost = Lost { queue: queue.error_counter(), writer };
         // The configuration has read the filter before; it cannot fail here.
         let filter = EnvFilter::builder().parse_lossy(&log.level);
         let colour = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         // Only a second start in one process fails, and then the first log goes on.
-        let _ = tracing_subscriber::registry().with(layer(log.format, is_terminal, colour, queue)).with(filter).try_init();
+        let _ =
+            tracing_subscriber::registry().with(layer(log.format, is_terminal, colour, queue)).with(filter).try_init();
         panic::set_hook(Box::new(log_panic));
         Self { guard, lost }
     }
@@ -133,7 +131,8 @@ struct Sink {
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.as_mut().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |out| out.write_all(bytes));
+        let written =
+            self.out.as_mut().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |out| out.write_all(bytes));
         if written.is_err() {
             self.lost.fetch_add(bytes.iter().filter(|byte| **byte == b'\n').count(), Relaxed);
         }
@@ -157,6 +156,34 @@ fn log_panic(info: &panic::PanicHookInfo<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_has_its_fields_side_by_side_and_text_has_no_colour_unasked() {
+        for (format, is_terminal, is_json) in [
+            (Format::Auto, false, true),
+            (Format::Auto, true, false),
+            (Format::Text, false, false),
+            (Format::Json, true, true),
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let (queue, guard) = tracing_appender::non_blocking(file.reopen().unwrap());
+            let subscriber = tracing_subscriber::registry().with(layer(format, is_terminal, false, queue));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info!(listener = "main", peer = "a\n\u{1b}[31mb", messages = 3, "connection closed");
+            });
+            drop(guard);
+            let text = std::fs::read_to_string(file.path()).unwrap();
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(!text.contains('\u{1b}'), "{text}");
+            let json = serde_json::from_str::<serde_json::Value>(&text);
+            assert_eq!(json.is_ok(), is_json, "{text}");
+            if let Ok(json) = json {
+                let keys = ["timestamp", "level", "message", "listener", "messages"];
+                assert!(keys.iter().all(|key| json.get(key).is_some()), "{text}");
+                assert_eq!((&json["message"], &json["level"]), (&"connection closed".into(), &"INFO".into()));
+            }
+        }
+    }
 
     #[test]
     fn lines_that_cannot_be_written_are_counted_and_do_not_pile_up() {

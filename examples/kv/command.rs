@@ -102,14 +102,17 @@ impl Command {
                 b"GET" | b"SET" | b"INCR" | b"DECR" | b"APPEND" | b"STRLEN" | b"MGET" | b"MSET" | b"DEL" | b"EXISTS"
                 | b"DBSIZE" | b"FLUSHALL" | b"PING" | b"ECHO" | b"CONFIG" | b"SELECT" | b"CLIENT",
                 _,
-            ) => Self::Wrong(format!("ERR wrong number of arguments for '{}' command", show(words.read(0))).into()),
+            ) => {
+                let name = show(words.read(0)).to_lowercase();
+                Self::Wrong(format!("ERR wrong number of arguments for '{name}' command").into())
+            }
             // HELLO too, as servers before version 6 have it: clients then go on in the protocol that we speak.
             _ => Self::Wrong(format!("ERR unknown command '{}'", show(words.read(0))).into()),
         }
     }
 }
 
-/// A word of the client in a sentence for the client: short, on one line, in small letters.
+/// A word of the client in a sentence for the client: short, and on one line.
 fn show(word: &[u8]) -> String {
-    word[..word.len().min(64)].escape_ascii().to_string().to_lowercase()
+    word[..word.len().min(64)].escape_ascii().to_string()
 }

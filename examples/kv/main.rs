@@ -53,7 +53,7 @@ impl Handler<Command, Value> for Kv {
             // An array goes out as frames of its own: the server writes while it encodes, so that an answer of a thousand
             // large values never lies in memory as a whole.
             Command::Mget(keys) => {
-                let values = store.get_all(&keys).map(|found| found.map_or(Value::Nil, Value::Stored));
+                let values = store.get_all(&keys).into_iter().map(|found| found.map_or(Value::Nil, Value::Stored));
                 return Ok(Reply::many(std::iter::once(Value::Array(keys.len())).chain(values)));
             }
             Command::ConfigGet(names) => return Ok(Reply::many(config(&names))),

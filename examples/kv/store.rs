@@ -93,10 +93,9 @@ impl Store {
 
     // Several keys at once: all their shards are locked together, so nobody sees half of an MSET.
 
-    pub(crate) fn get_all(&self, keys: &[Bytes]) -> impl Iterator<Item = Option<Arc<[u8]>>> + use<> {
+    pub(crate) fn get_all(&self, keys: &[Bytes]) -> Vec<Option<Arc<[u8]>>> {
         let mut shards = self.lock_all(keys);
-        let found: Vec<_> = keys.iter().map(|key| self.among(&mut shards, key).get(&**key).cloned()).collect();
-        found.into_iter()
+        keys.iter().map(|key| self.among(&mut shards, key).get(&**key).cloned()).collect()
     }
 
     /// Key, value, key, value …
@@ -112,8 +111,14 @@ impl Store {
 
     pub(crate) fn remove_all(&self, keys: &[Bytes]) -> usize {
         let mut shards = self.lock_all(keys);
-        let gone = keys.iter().filter_map(|key| self.among(&mut shards, key).remove_entry(&**key));
-        gone.map(|(key, value)| self.used.fetch_sub(cost(&key, &value), Relaxed)).count()
+        let mut removed = 0;
+        for key in keys {
+            if let Some(value) = self.among(&mut shards, key).remove(&**key) {
+                self.used.fetch_sub(cost(key, &value), Relaxed);
+                removed += 1;
+            }
+        }
+        removed
     }
 
     pub(crate) fn count(&self, keys: &[Bytes]) -> usize {

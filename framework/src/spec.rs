@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// How much of each thing at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -126,4 +128,10 @@ impl Default for DrainSpec {
     fn default() -> Self {
         Self { announce: Duration::ZERO, deadline: Duration::from_secs(30) }
     }
+}
+
+/// A point in time so long after another; a century, where the sum is more than a clock can say.
+pub(crate) fn after(begin: Instant, time: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    begin + time.min(CENTURY)
 }

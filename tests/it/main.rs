@@ -1,3 +1,28 @@
 //! What Switchboard promises: one module for each kind of promise, one test for each promise, named like it.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that finds no footing should end
 #![allow(clippy::print_stderr)] // a test says why it is skipped
+
+/// What the tests share.
+mod support;
+
+/// A connection is greeted, its messages are answered in order, and it ends for one known reason.
+mod lifecycle;
+
+/// Each peer of a datagram socket is answered from where it asked, in order, and holds up nobody.
+mod datagram;
+
+/// A stop loses nothing that was under way, takes no longer than it may, and says exactly what it cut.
+mod drain;
+
+/// A framing finds the same messages however the bytes are cut, and never more than its limit.
+mod framing;
+
+/// What any task pushes leaves in order, waits in a bounded queue, and holds up nobody else.
+mod push;
+
+/// The program from outside.
+mod program;
+/// The examples: each does what it is there to show.
+mod examples;
+/// The README: what it says is so.
+mod readme;

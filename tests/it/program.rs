@@ -277,7 +277,7 @@ fn the_exit_status_says_what_was_wrong() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_clients_and_nobody_waits_for_anybody() {
-    let server = serve(&["--listen", ANY_TCP, "--framing", "lines", "--log-level", "warn"]);
+    let server = serve(&["--listen", ANY_TCP, "--framing", "lines"]);
     let address = address_of(server);
     let mut silent = Vec::new();
     let mut slow = Vec::new();
@@ -322,7 +322,7 @@ async fn a_thousand_clients_and_nobody_waits_for_anybody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delay_of_a_second_delays_nobody_else() {
-    let args = ["--listen", ANY_TCP, "--set", "handlers.hello.delay=1s", "--log-level", "warn"];
+    let args = ["--listen", ANY_TCP, "--set", "handlers.hello.delay=1s"];
     let address = address_of(serve(&args));
     let mut clients = Vec::new();
     for _ in 0..1000 {

@@ -8,18 +8,20 @@ use std::path::PathBuf;
 
 use figment::value::Dict;
 use serde_json::Value as Json;
-use switchboard::framing::{self, AnyFraming, Delimited, JsonLines, Length, Lines, Raw as RawBytes};
+use switchboard::framing::AnyFraming;
 use switchboard::registry::Needs;
 use switchboard::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts};
 use switchboard::{Endpoint, Kind, Registry};
 
+use super::entry::Entry;
 use super::examine::{read, sentence};
 use super::fault::{Origin, known, quoted, unknown};
-use super::leaf::{Delimiter, FramingName, Order};
-use super::raw::{FramingTable, Raw, RawFraming, RawLimits, RawListener, RawRate, RawSocket, RawTimeouts};
+use super::framing;
+use super::raw::{Raw, RawListener};
 use super::report::Report;
 use super::show::Effective;
 use super::sources::Merged;
+use super::specs;
 use super::tree::{self, Path, under};
 use super::typing::Schemas;
 
@@ -35,9 +37,9 @@ pub(crate) struct Config {
     /// The listeners, by name.
     pub(crate) listeners: BTreeMap<String, Listener>,
     /// The handlers by the names of their sections, used or not.
-    pub(crate) handlers: BTreeMap<String, Handler>,
+    pub(crate) handlers: BTreeMap<String, Section>,
     /// The layers by the names of their sections, used or not.
-    pub(crate) layers: BTreeMap<String, Handler>,
+    pub(crate) layers: BTreeMap<String, Section>,
     /// The same for people and programs to read.
     pub(crate) effective: Effective,
     /// The file that was read.
@@ -78,7 +80,7 @@ pub(crate) struct Listener {
 
 /// A section of a handler or layer.
 #[derive(Debug)]
-pub(crate) struct Handler {
+pub(crate) struct Section {
     /// Its type, which is registered.
     pub(crate) kind: String,
     /// Its options, which its type accepts.
@@ -130,12 +132,12 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// The sections of handlers or layers. A type that is not registered is a fault, whether the section is used or not.
-    fn sections(&mut self, section: &str, schemas: &Schemas<'_>) -> BTreeMap<String, Handler> {
+    fn sections(&mut self, section: &str, schemas: &Schemas<'_>) -> BTreeMap<String, Section> {
         let (all, what) = match section {
             "handlers" => (&self.raw.handlers, "a handler"),
             _ => (&self.raw.layers, "a layer"),
         };
-        let known = self.types(section);
+        let known = Entry::names(self.registry, section);
         let mut found = BTreeMap::new();
         for (name, raw) in all.iter().flatten() {
             let at = [section.to_owned(), name.clone()];
@@ -146,23 +148,20 @@ impl Check<'_> {
             }
             if known.iter().any(|known| known == kind) {
                 let options = Json::Object(raw.options.clone());
-                found.insert(name.clone(), Handler { kind: kind.to_owned(), options });
+                found.insert(name.clone(), Section { kind: kind.to_owned(), options });
             } else if tree::get(&self.merged.tree, &key).is_some() {
                 let what = unknown(&format!("{} is not {what}", quoted(kind)), kind, known.iter().map(String::as_str));
                 self.report.add(&key, what, self.merged.origin(&key));
             } else if !self.report.is_poisoned_in(&at) {
-                let what = unknown(&format!("has no type, and {} is not {what}", quoted(kind)), kind, known.iter().map(String::as_str));
+                let what = unknown(
+                    &format!("has no type, and {} is not {what}", quoted(kind)),
+                    kind,
+                    known.iter().map(String::as_str),
+                );
                 self.report.add(&at, what, self.merged.origin(&at));
             }
         }
         found
-    }
-
-    fn types(&self, section: &str) -> Vec<String> {
-        match section {
-            "handlers" => self.registry.handlers().map(|entry| entry.name().to_owned()).collect(),
-            _ => self.registry.layers().map(|entry| entry.name().to_owned()).collect(),
-        }
     }
 
     fn listener(&mut self, name: &str, raw: &RawListener) -> Option<Listener> {
@@ -172,9 +171,14 @@ impl Check<'_> {
         if let (Some((_, kind)), Some((_, kind_of))) = (&listen, &handler) {
             self.fits_transport(&at, *kind, kind_of);
         }
-        let framing = self.framing(&at, raw, listen.as_ref().map(|(_, kind)| *kind), handler.as_ref().map(|(_, kind_of)| kind_of.as_str()));
+        let framing = self.framing(
+            &at,
+            raw,
+            listen.as_ref().map(|(_, kind)| *kind),
+            handler.as_ref().map(|(_, kind_of)| kind_of.as_str()),
+        );
         let layers = self.layers(&at, raw, handler.as_ref().map(|(_, kind_of)| kind_of.as_str()));
-        self.burst(&at);
+        self.burst(&at, raw);
         let (endpoint, kind) = listen?;
         Some(Listener {
             endpoint,
@@ -182,10 +186,10 @@ impl Check<'_> {
             handler: handler?.0,
             framing: framing?,
             layers,
-            limits: limits(raw.limits.as_ref()),
-            timeouts: timeouts(raw.timeouts.as_ref()),
-            rates: rates(raw.rate.as_ref()),
-            socket: socket(raw.socket.as_ref()),
+            limits: raw.limits.as_ref().map(specs::limits).unwrap_or_default(),
+            timeouts: raw.timeouts.as_ref().map(specs::timeouts).unwrap_or_default(),
+            rates: raw.rate.as_ref().map(specs::rates).unwrap_or_default(),
+            socket: raw.socket.as_ref().map(specs::socket).unwrap_or_default(),
         })
     }
 
@@ -215,7 +219,7 @@ impl Check<'_> {
         if self.report.is_poisoned(&key) {
             return None;
         }
-        let types = self.types("handlers");
+        let types = Entry::names(self.registry, "handlers");
         let sections = self.raw.handlers.iter().flatten();
         let mut names: Vec<String> = sections.clone().map(|(name, _)| name.clone()).chain(types.clone()).collect();
         names.sort();
@@ -273,7 +277,7 @@ impl Check<'_> {
         if self.report.is_poisoned(&key) {
             return None;
         }
-        let framing = match framing(raw.framing.as_ref()?) {
+        let framing = match framing::of_raw(raw.framing.as_ref()?) {
             Ok(framing) => framing,
             Err(faults) => {
                 for (option, what) in faults {
@@ -313,7 +317,7 @@ impl Check<'_> {
             return names;
         }
         let mut all: Vec<String> = self.raw.layers.iter().flatten().map(|(name, _)| name.clone()).collect();
-        all.extend(self.types("layers"));
+        all.extend(Entry::names(self.registry, "layers"));
         all.sort();
         all.dedup();
         for (index, name) in names.iter().enumerate() {
@@ -323,22 +327,27 @@ impl Check<'_> {
                 self.report.add(&key, what, self.merged.origin(&key));
             }
         }
-        let own = kind_of.and_then(|kind_of| self.registry.handler_entry(kind_of)).filter(|entry| entry.own_framing().is_some());
+        let own = kind_of
+            .and_then(|kind_of| self.registry.handler_entry(kind_of))
+            .filter(|entry| entry.own_framing().is_some());
         if let Some(entry) = own {
-            let what = format!("stand around messages of bytes, and the handler {} has a framing of its own; leave them out", entry.name());
+            let what = format!(
+                "stand around messages of bytes, and the handler {} has a framing of its own; leave them out",
+                entry.name()
+            );
             self.report.add(&key, what, self.merged.origin(&key));
         }
         names
     }
 
     /// A burst of a listener's own, where no rate was ever asked for, does nothing.
-    fn burst(&mut self, at: &[String]) {
+    fn burst(&mut self, at: &[String], raw: &RawListener) {
         let rate = under(at, "rate");
         let key = under(&rate, "burst");
-        let burst = tree::get(&self.merged.tree, &key).and_then(|value| value.to_u128()).unwrap_or_default();
         let asked = [under(&rate, "messages_per_source"), tree::path("rate.messages_per_source")];
         let is_asked = asked.iter().any(|key| self.report.is_poisoned(key) || self.is_said(key));
-        if burst > 0 && !is_asked && !self.report.is_poisoned(&key) {
+        let burst = raw.rate.as_ref().and_then(|rate| rate.burst).is_some_and(|burst| burst.word() > 0);
+        if burst && self.is_said(&key) && !is_asked && !self.report.is_poisoned(&key) {
             let what = "says how many messages may come at once, and there is no rate; give messages_per_source, like \"100/s\"";
             self.report.add(&key, what, self.merged.origin(&key));
         }
@@ -370,140 +379,4 @@ impl Check<'_> {
     fn said<const N: usize>(&self, keys: [&Path; N]) -> Option<Origin> {
         keys.into_iter().find(|key| self.is_said(key)).and_then(|key| self.merged.origin(key))
     }
-}
-
-/// A framing as it stands in a configuration: a name, or a table such as `{ type = "length", width = 2 }`.
-pub(crate) fn framing_of_text(text: &str) -> Result<AnyFraming, String> {
-    use serde::Deserialize;
-    let table = format!("it = {text}");
-    let raw = match text.trim_start().starts_with('{') {
-        true => toml::from_str::<BTreeMap<String, Json>>(&table)
-            .map_err(|error| format!("{} is not a table: {}", quoted(text), error.message()))
-            .and_then(|mut it| {
-                let it = tree::from_json(&it.remove("it").unwrap_or_default());
-                let dict = it.as_dict().cloned().unwrap_or_default();
-                RawFraming::deserialize(&it)
-                    .map_err(|error| format!("{}: {}", tree::dotted(&error.path), sentence(&dict, &error.path, error.kind)))
-            })?,
-        false => RawFraming::Name(text.parse::<FramingName>()?),
-    };
-    framing(&raw).map_err(|faults| {
-        let faults = faults.into_iter().map(|(key, what)| match key {
-            Some(key) => format!("{key}: {what}"),
-            None => what,
-        });
-        faults.collect::<Vec<_>>().join("; ")
-    })
-}
-
-/// The framing that is written, or what is wrong with it, each with the option where it shows.
-fn framing(raw: &RawFraming) -> Result<AnyFraming, Vec<(Option<&'static str>, String)>> {
-    let nothing = FramingTable::default();
-    let (name, table) = match raw {
-        RawFraming::Name(name) => (name.0, &nothing),
-        RawFraming::Table(table) => match table.r#type {
-            Some(name) => (name.0, table),
-            None => return Err(vec![(Some("type"), format!("is missing; it is one of {}", names().join(", ")))]),
-        },
-    };
-    let options = framing::BUILT_IN.iter().find(|entry| entry.name == name).map_or(&[][..], |entry| entry.options);
-    let written = [
-        ("max", table.max.is_some()),
-        ("width", table.width.is_some()),
-        ("order", table.order.is_some()),
-        ("offset", table.offset.is_some()),
-        ("delimiter", table.delimiter.is_some()),
-    ];
-    let strange = written.into_iter().filter(|(key, is_written)| *is_written && !options.iter().any(|option| option.name == *key));
-    let strange = strange.map(|(key, _)| {
-        let options = options.iter().map(|option| option.name);
-        (Some(key), format!("is not an option of the framing {name}. {}", known(options)))
-    });
-    let faults: Vec<_> = strange.collect();
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    let max = table.max.map(|size| size.0);
-    let with = |framing: AnyFraming| Ok(framing);
-    match name {
-        "lines" => with(AnyFraming::Lines(max.map_or(Lines::default(), |max| Lines::default().max(max)))),
-        "json-lines" => with(AnyFraming::JsonLines(max.map_or(JsonLines::default(), |max| JsonLines::default().max(max)))),
-        "length" => {
-            let default = |key: &str| {
-                let option = options.iter().find(|option| option.name == key);
-                option.and_then(|option| option.default.parse::<usize>().ok()).unwrap_or_default()
-            };
-            let width = table.width.map_or_else(|| default("width"), |width| width.0);
-            let order = table.order.map(|Order(order)| order).unwrap_or_default();
-            let offset = table.offset.map_or_else(|| default("offset"), |offset| offset.size());
-            let framing = Length::new(width, order, offset).map_err(|error| vec![(None, error.to_string())])?;
-            with(AnyFraming::Length(max.map_or(framing, |max| framing.max(max))))
-        }
-        "delimited" => {
-            let Some(Delimiter(delimiter)) = &table.delimiter else {
-                let what = "is missing; write the framing like { type = \"delimited\", delimiter = \"|\" }";
-                return Err(vec![(Some("delimiter"), what.into())]);
-            };
-            let what = || vec![(Some("delimiter"), "must have 1 to 255 bytes".to_owned())];
-            let framing = Delimited::new(delimiter).ok_or_else(what)?;
-            with(AnyFraming::Delimited(match max {
-                Some(max) => framing.max(max),
-                None => framing,
-            }))
-        }
-        _ => with(AnyFraming::Raw(max.map_or(RawBytes::default(), |max| RawBytes::default().max(max)))),
-    }
-}
-
-fn names() -> Vec<&'static str> {
-    framing::BUILT_IN.iter().map(|entry| entry.name).collect()
-}
-
-/// Sets a field to what is written, where something is.
-macro_rules! set {
-    ($raw:ident => $spec:ident { $($field:ident: $value:expr),+ $(,)? }) => {
-        if let Some(raw) = $raw {
-            $(if let Some(written) = &raw.$field { $spec.$field = $value(written); })+
-        }
-    };
-}
-
-fn limits(raw: Option<&RawLimits>) -> Limits {
-    let mut limits = Limits::default();
-    set!(raw => limits {
-        connections: |number: &super::leaf::Number<1, 10_000_000>| number.size(),
-        frame: |size: &super::leaf::Size| size.0,
-        outbox: |number: &super::leaf::Number<1, 65_536>| number.size(),
-        sessions: |number: &super::leaf::Number<1, 10_000_000>| number.size(),
-    });
-    limits
-}
-
-fn timeouts(raw: Option<&RawTimeouts>) -> Timeouts {
-    let mut timeouts = Timeouts::default();
-    let span = |span: &super::leaf::Span| span.0;
-    set!(raw => timeouts { first_message: span, frame: span, idle: span, message: span, write: span, lifetime: span });
-    timeouts
-}
-
-fn rates(raw: Option<&RawRate>) -> Rates {
-    let mut rates = Rates::default();
-    set!(raw => rates {
-        messages_per_source: |rate: &super::leaf::Rate| rate.0,
-        burst: |number: &super::leaf::Number<0, 10_000_000>| number.word(),
-    });
-    rates
-}
-
-fn socket(raw: Option<&RawSocket>) -> SocketOptions {
-    let mut socket = SocketOptions::default();
-    set!(raw => socket {
-        backlog: |number: &super::leaf::Number<1, 65_535>| number.word(),
-        nodelay: |is: &bool| *is,
-        keepalive: |span: &super::leaf::Keepalive| span.0,
-        reuse_port: |is: &bool| *is,
-        mode: |mode: &super::leaf::Mode| mode.0,
-        group: |name: &String| Some(name.clone()),
-    });
-    socket
 }

@@ -3,8 +3,6 @@
 //! Each source is looked at before they are laid over each other, so that a fault is told even where a higher layer hides
 //! it, and always with the place where it stands. What a faulty key said is taken out, and what depends on it is not judged.
 
-use std::collections::BTreeSet;
-
 use figment::error::Kind;
 use figment::value::{Dict, Tag, Value};
 use serde::Deserialize;
@@ -15,7 +13,7 @@ use super::fault::{found, quoted, unknown};
 use super::leaf::{NAME, is_name};
 use super::raw::Raw;
 use super::report::Report;
-use super::sources::{Merged, Source};
+use super::sources::Source;
 use super::tree::{self, Path, under};
 use super::typing::Schemas;
 
@@ -62,7 +60,7 @@ fn matches(dict: &Dict, pattern: &[String]) -> Vec<Path> {
         return tree::get(dict, pattern).map(|_| pattern.to_vec()).into_iter().collect();
     };
     let names = tree::get_table(dict, &pattern[..star]).into_iter().flat_map(Dict::keys);
-    let paths = names.map(|name| [&pattern[..star], &[name.clone()], &pattern[star + 1..]].concat());
+    let paths = names.map(|name| [&pattern[..star], std::slice::from_ref(name), &pattern[star + 1..]].concat());
     paths.filter(|path| tree::get(dict, path).is_some()).collect()
 }
 
@@ -115,7 +113,9 @@ pub(crate) fn sentence(dict: &Dict, path: &[String], kind: Kind) -> String {
 pub(crate) fn mismatch(path: &[String], value: &Json, expected: &str) -> String {
     let whole = expected.starts_with("a whole number") || matches!(expected, "i64" | "u64" | "i32" | "u32" | "usize");
     let unquoted = match value {
-        Json::String(text) => (whole && text.parse::<i64>().is_ok()) || (expected == "a boolean" && text.parse::<bool>().is_ok()),
+        Json::String(text) => {
+            (whole && text.parse::<i64>().is_ok()) || (expected == "a boolean" && text.parse::<bool>().is_ok())
+        }
         _ => false,
     };
     let expected = match expected {
@@ -127,6 +127,7 @@ pub(crate) fn mismatch(path: &[String], value: &Json, expected: &str) -> String 
         "i64" | "i32" | "i16" | "i8" | "isize" => "a whole number",
         "u64" | "u32" | "u16" | "u8" | "usize" => "a whole number, 0 or more",
         "f64" | "f32" => "a number",
+        "a duration" => "a duration; write it like \"30s\"",
         _ if expected.starts_with("struct ") => "a table",
         _ => expected,
     };
@@ -152,127 +153,4 @@ fn refuse_transports(source: &mut Source, registry: &Registry, report: &mut Repo
         report.add(&path, what, source.origin(&path));
         tree::remove(&mut source.tree, &path, tree::table);
     }
-}
-
-/// Tells every fault of the options of handlers and layers: those of each source by itself, then those of all together.
-pub(crate) fn examine_options(
-    sources: &[Source],
-    merged: &Merged,
-    schemas: &Schemas<'_>,
-    registry: &Registry,
-    report: &mut Report,
-) {
-    for section in ["handlers", "layers"] {
-        let names = tree::get_table(&merged.tree, &tree::path(section)).into_iter().flat_map(Dict::keys);
-        for name in names {
-            let at = [section.to_owned(), name.clone()];
-            if report.is_poisoned(&under(&at, "type")) {
-                continue;
-            }
-            let kind = schemas.type_of(section, name).to_owned();
-            let check: Box<dyn Fn(&Json) -> Result<(), switchboard::registry::OptionError>> = match section {
-                "handlers" => match registry.handler_entry(&kind) {
-                    Some(entry) => Box::new(|options| entry.check_options(options)),
-                    None => continue,
-                },
-                _ => match registry.layer_entry(&kind) {
-                    Some(entry) => Box::new(|options| entry.check_options(options)),
-                    None => continue,
-                },
-            };
-            let of = Options { at: &at, kind: &kind, check: &*check, schemas };
-            let all = of.written(&merged.tree);
-            for source in sources {
-                let own = of.written(&source.tree);
-                // Alone, a source may lack what another gives; so its own values are judged among all of them.
-                let mut together = all.clone();
-                for (path, value) in tree::leaves(&own) {
-                    tree::insert(&mut together, &path, value.clone());
-                }
-                of.faults(together, |path, what| {
-                    if tree::get(&own, path).is_some() {
-                        let key = [&at[..], path].concat();
-                        report.add(&key, what, source.origin(&key));
-                    }
-                });
-            }
-            of.faults(all, |path, what| {
-                let key = [&at[..], path].concat();
-                // What a source said has been told.
-                if !report.is_poisoned(&key) {
-                    let origin = merged.origin(&key);
-                    report.add(&key, what, origin);
-                }
-            });
-        }
-    }
-}
-
-struct Options<'a> {
-    at: &'a [String; 2],
-    kind: &'a str,
-    check: &'a dyn Fn(&Json) -> Result<(), switchboard::registry::OptionError>,
-    schemas: &'a Schemas<'a>,
-}
-
-impl Options<'_> {
-    /// The options of the section that a tree says.
-    fn written(&self, dict: &Dict) -> Dict {
-        let mut options = tree::get_table(dict, self.at).cloned().unwrap_or_default();
-        options.remove("type");
-        options
-    }
-
-    /// Every fault of some options. What is missing or faulty is made good by something of the right type, so that one
-    /// mistake is one sentence and does not hide the next.
-    fn faults(&self, mut options: Dict, mut tell: impl FnMut(&[String], String)) {
-        let (mut told, mut made_good) = (BTreeSet::new(), BTreeSet::new());
-        while let Err(error) = (self.check)(&tree::to_json(&Value::Dict(Tag::Default, options.clone()))) {
-            let missing = missing(&error.message).map(|key| under(&error.path, key));
-            let is_missing = missing.is_some();
-            let path = missing.unwrap_or(error.path);
-            let stand_in = || self.schemas.stand_in(&[&self.at[..], &path].concat());
-            let again = !told.insert(path.clone());
-            if !again {
-                tell(&path, self.sentence(&options, &path, &error.message));
-            }
-            let goes_on = match (is_missing, again) {
-                (true, _) => {
-                    tree::insert(&mut options, &path, stand_in());
-                    made_good.insert(path)
-                }
-                (false, false) => tree::remove(&mut options, &path, stand_in),
-                // What was put there is no better; then the list around it goes.
-                (false, true) => tree::remove(&mut options, &path[..path.len().saturating_sub(1)], tree::table),
-            };
-            if !goes_on {
-                return;
-            }
-        }
-    }
-
-    fn sentence(&self, dict: &Dict, path: &[String], message: &str) -> String {
-        let value = tree::get(dict, path).map(tree::to_json);
-        let key = [&self.at[..], path].concat();
-        if message.starts_with("unknown field") {
-            if let Some((last, table)) = key.split_last() {
-                let known = self.schemas.wanted(table).keys();
-                return unknown(&format!("is not an option of {}", self.kind), last, known.iter().map(String::as_str));
-            }
-        }
-        if missing(message).is_some() {
-            return format!("is missing, and {} needs it", self.kind);
-        }
-        let parts = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
-        match (parts.and_then(|parts| parts.rsplit_once(", expected ")), &value) {
-            (Some((_, expected)), Some(value)) => mismatch(&key, value, expected),
-            // Whatever else it says may quote the value.
-            _ if super::fault::is_secret(&key) => "the value (not shown) is not what this option takes".into(),
-            _ => message.to_owned(),
-        }
-    }
-}
-
-fn missing(message: &str) -> Option<&str> {
-    message.strip_prefix("missing field `")?.split('`').next()
 }

@@ -10,7 +10,11 @@ use super::tree::{self, Path};
 
 /// Where a value came from, as an operator would say it: `switchboard.toml, line 3`, `environment variable X`, `flag --listen`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Origin(String);
+pub(crate) struct Origin {
+    text: String,
+    /// Where it stands in a list of faults: the layer, and the line in its file.
+    order: (u8, usize),
+}
 
 impl Origin {
     /// Nobody said it.
@@ -18,7 +22,9 @@ impl Origin {
 
     /// An origin that is said so.
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        let text = text.into();
+        let layer = if text.starts_with("flag ") { 2 } else { 1 };
+        Self { text, order: (layer, 0) }
     }
 
     /// A value that nobody gave.
@@ -29,20 +35,20 @@ impl Origin {
     /// A file, with the line where it is known.
     pub(crate) fn file(name: &str, line: Option<usize>) -> Self {
         match line {
-            Some(line) => Self(format!("{name}, line {line}")),
-            None => Self::new(name),
+            Some(line) => Self { text: format!("{name}, line {line}"), order: (0, line) },
+            None => Self { text: name.to_owned(), order: (0, 0) },
         }
     }
 
     /// Whether nobody gave the value.
     pub(crate) fn is_unsaid(&self) -> bool {
-        self.0 == Self::DEFAULT
+        self.text == Self::DEFAULT
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -52,12 +58,13 @@ pub(crate) struct Fault {
     key: Path,
     what: String,
     origin: Option<Origin>,
+    order: (u8, usize),
 }
 
 impl Fault {
     /// A fault of a key, whose origin is in the sentence itself or does not matter.
     pub(crate) fn new(key: &[String], what: impl Into<String>) -> Self {
-        Self { key: key.to_vec(), what: what.into(), origin: None }
+        Self { key: key.to_vec(), what: what.into(), origin: None, order: (0, 0) }
     }
 
     /// A fault that no key has: a file that cannot be read.
@@ -68,6 +75,13 @@ impl Fault {
     /// The same fault, with where the value came from.
     pub(crate) fn from(mut self, origin: Option<Origin>) -> Self {
         self.origin = origin.filter(|origin| !origin.is_unsaid());
+        self.order = self.origin.as_ref().map_or((u8::MAX, 0), |origin| origin.order);
+        self
+    }
+
+    /// The same fault, whose sentence names this origin already: it is listed there.
+    pub(crate) fn listed_at(mut self, origin: &Origin) -> Self {
+        self.order = origin.order;
         self
     }
 }
@@ -114,7 +128,10 @@ impl From<Fault> for Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for fault in &self.0 {
+        // In the order in which they are met when the layers are gone through from the bottom up.
+        let mut faults: Vec<&Fault> = self.0.iter().collect();
+        faults.sort_by_key(|fault| fault.order);
+        for fault in faults {
             writeln!(f, "error: {fault}")?;
         }
         match self.0.len() {
@@ -157,7 +174,9 @@ pub(crate) fn is_secret(key: &[String]) -> bool {
         WORDS.iter().any(|word| segment.rsplit(['_', '-']).next() == Some(word))
     };
     match key {
-        [section, _, rest @ ..] if matches!(section.as_str(), "listeners" | "handlers" | "layers") => rest.iter().any(named),
+        [section, _, rest @ ..] if matches!(section.as_str(), "listeners" | "handlers" | "layers") => {
+            rest.iter().any(named)
+        }
         _ => key.iter().any(named),
     }
 }
@@ -172,7 +191,7 @@ pub(crate) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a st
 
 /// `Known here: connections, frame, outbox`, cut where there are many.
 pub(crate) fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    const SHOWN: usize = 12;
+    const SHOWN: usize = 16;
     let names: Vec<&str> = names.into_iter().collect();
     match names.len() {
         0 => "Nothing is known here".into(),
@@ -207,9 +226,27 @@ mod tests {
 
     #[test]
     fn a_fault_is_one_sentence_with_its_origin() {
-        let fault = Fault::new(&path("listeners.main.listen"), "\"x\" is no\nthing").from(Some(Origin::file("a.toml", Some(7))));
+        let fault = Fault::new(&path("listeners.main.listen"), "\"x\" is no\nthing")
+            .from(Some(Origin::file("a.toml", Some(7))));
         assert_eq!(fault.to_string(), "listeners.main.listen: \"x\" is no\\nthing (a.toml, line 7)");
         assert_eq!(Fault::general("a.toml is gone").to_string(), "a.toml is gone");
+    }
+
+    #[test]
+    fn faults_are_listed_by_layer_and_line() {
+        let origins = [
+            Origin::new("flag --listen"),
+            Origin::file("a", Some(9)),
+            Origin::new("environment variable X"),
+            Origin::file("a", Some(2)),
+        ];
+        let mut faults = Faults::default();
+        for origin in origins {
+            faults.push(Fault::new(&path("a"), "is wrong").from(Some(origin)));
+        }
+        let text = faults.to_string();
+        let order: Vec<&str> = text.lines().filter_map(|line| line.split('(').nth(1)).collect();
+        assert_eq!(order, ["a, line 2)", "a, line 9)", "environment variable X)", "flag --listen)"]);
     }
 
     #[test]

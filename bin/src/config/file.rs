@@ -339,9 +339,15 @@ mod tests {
     #[test]
     fn the_three_formats_say_the_same_with_lines() {
         let files = [
-            ("a.toml", "listen = 'x'\n[log]\nlevel = 'info'\n[listeners.main]\nlayers = ['a',\n 'b']\nn = 0x10\nf = 1.5\n"),
+            (
+                "a.toml",
+                "listen = 'x'\n[log]\nlevel = 'info'\n[listeners.main]\nlayers = ['a',\n 'b']\nn = 0x10\nf = 1.5\n",
+            ),
             ("a.yaml", "listen: x\nlog:\n  level: info\nlisteners:\n  main: {f: 1.5, n: 16,\n    layers: [a, b]}\n"),
-            ("a.json", "{\"listen\":\"x\",\n\"log\":{\n\"level\":\"info\"},\n\"listeners\":{\"main\":{\"f\":1.5,\"n\":16,\n\"layers\":[\"a\",\"b\"]}}}"),
+            (
+                "a.json",
+                "{\"listen\":\"x\",\n\"log\":{\n\"level\":\"info\"},\n\"listeners\":{\n\"main\":{\"f\":1.5,\"n\":16,\"layers\":[\"a\",\n\"b\"]}}}",
+            ),
         ];
         let expected = json!({
             "listen": "x", "log": {"level": "info"}, "listeners": {"main": {"layers": ["a", "b"], "n": 16, "f": 1.5}}
@@ -352,7 +358,11 @@ mod tests {
             assert_eq!(contents.lines.of(&path("listen")), Some(1), "{name}");
             assert_eq!(contents.lines.of(&path("log.level")), Some(3), "{name}");
             assert_eq!(contents.lines.of(&path("listeners.main.layers.1")), Some(6), "{name}");
-            assert_eq!(contents.lines.of(&path("listeners.main.unknown")), Some(if name == "a.toml" { 4 } else { 5 }), "{name}");
+            assert_eq!(
+                contents.lines.of(&path("listeners.main.unknown")),
+                Some(if name == "a.toml" { 4 } else { 5 }),
+                "{name}"
+            );
         }
     }
 
@@ -365,7 +375,7 @@ mod tests {
             ("a.json", "{\"a\": 1,\n\"a\": 2}", Some(2), "stands twice"),
             ("a.json", "[1]", None, "a table of keys"),
             ("a.yaml", "a: 1\na: 2\n", Some(2), "duplicate"),
-            ("a.yaml", "a: [1\nb: 2", Some(1), "this is not YAML"),
+            ("a.yaml", "a: [1\nb: 2", Some(2), "this is not YAML"),
             ("a.yaml", "- a\n", None, "a table of keys"),
         ] {
             let (found, what) = refused(name, text);

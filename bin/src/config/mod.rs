@@ -1,21 +1,25 @@
 //! The configuration: read in layers (defaults < file < environment < flags), checked whole, told with all its faults.
 //!
-//! [`load`] is the only way in. A value goes from its source ([`sources`], [`file`]) through its type ([`typing`], [`raw`],
-//! [`leaf`]) and the look at each source alone ([`examine`]) into one whole tree ([`resolve`]), and from there into what
+//! [`load`] is the only way in. A value goes from its source ([`sources`], [`mod@file`]) through its type ([`typing`], [`raw`],
+//! [`leaf`]) and the look at each source alone ([`examine`], [`options`]) into one whole tree ([`resolve`]), and from there into what
 //! cannot be wrong any more ([`check`]). It reads one file and nothing else: environment and flags come as arguments. It
 //! binds nothing and knows no socket.
 
 mod check;
 mod defaults;
+mod entry;
 mod examine;
 mod fault;
 mod file;
+mod framing;
 mod leaf;
+mod options;
 mod raw;
 mod report;
 mod resolve;
 mod show;
 mod sources;
+mod specs;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -25,11 +29,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use switchboard::Registry;
-use switchboard::framing::AnyFraming;
 use tracing_subscriber::EnvFilter;
 
-pub(crate) use check::{Config, Handler, Log};
+pub(crate) use check::{Config, Log, Section};
 pub(crate) use fault::{Fault, Faults};
+pub(crate) use framing::of_text as read_framing;
 pub(crate) use leaf::Format;
 pub(crate) use show::Shape;
 pub(crate) use typing::{OptionDoc, documented};
@@ -101,15 +105,10 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Fault
     let names = resolve::listener_names(&sources);
     sources.insert(0, defaults::source(names.iter(), registry));
     let merged = Merged::new(&sources);
-    examine::examine_options(&sources, &merged, &schemas, registry, &mut report);
+    options::examine(&sources, &merged, &schemas, registry, &mut report);
     let whole = resolve::resolve(&merged, &schemas, registry);
     let config = check::check(whole, merged, &schemas, registry, &mut report, file);
     if report.faults.is_empty() { config.ok_or(report.faults) } else { Err(report.faults) }
-}
-
-/// A framing as it stands in a configuration: a name, or a table such as `{ type = "length", width = 2 }`.
-pub(crate) fn read_framing(text: &str) -> Result<AnyFraming, String> {
-    check::framing_of_text(text)
 }
 
 /// `RUST_LOG` wins over every layer, as each tool of this language has it. Nothing is said by an empty one.
@@ -129,7 +128,7 @@ fn rust_log(environment: &[(OsString, OsString)], report: &mut Report) -> Option
 }
 
 fn note_types(tree: &figment::value::Dict, schemas: &mut Schemas<'_>) {
-    for section in ["handlers", "layers"] {
+    for section in entry::KINDS {
         for name in resolve::sections(tree, section) {
             let path = [section.to_owned(), name, "type".to_owned()];
             if let Some(kind) = tree::get_text(tree, &path) {

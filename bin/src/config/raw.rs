@@ -14,13 +14,16 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use switchboard::framing;
 
 use super::leaf::{
-    Delimiter, Format, FramingName, Keepalive, Level, Listen, Mode, Name, Number, Order, Rate, Size, Span,
-    Width,
+    Delimiter, Format, FramingName, Keepalive, Level, Listen, Mode, Name, Number, Order, Rate, Size, Span, Width,
 };
 
 /// The whole configuration.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "short and shared forms are read for their faults; a whole tree has them in its listeners"
+)]
 pub(crate) struct Raw {
     /// Short for listeners.main.listen.
     pub(crate) listen: Option<Listen>,
@@ -197,7 +200,9 @@ impl<'de> Deserialize<'de> for RawFraming {
             type Value = RawFraming;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a framing; write its name, like \"lines\", or a table, like { type = \"length\", width = 2 }")
+                f.write_str(
+                    "a framing; write its name, like \"lines\", or a table, like { type = \"length\", width = 2 }",
+                )
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<RawFraming, E> {

@@ -9,6 +9,7 @@ use figment::value::{Dict, Tag, Value};
 use serde_json::Value as Json;
 use switchboard::Registry;
 
+use super::entry::Entry;
 use super::sources::{Merged, Source};
 use super::tree::{self, under};
 use super::typing::Schemas;
@@ -81,10 +82,7 @@ fn section(kind: &str, name: &str, merged: &Merged, schemas: &Schemas<'_>, regis
         let mut options = section.clone();
         options.remove("type");
         let options: Json = tree::to_json(&Value::Dict(Tag::Default, options));
-        match kind {
-            "handlers" => registry.handler_entry(kind_of).is_none_or(|entry| entry.check_options(&options).is_ok()),
-            _ => registry.layer_entry(kind_of).is_none_or(|entry| entry.check_options(&options).is_ok()),
-        }
+        Entry::of(registry, kind, kind_of).is_none_or(|entry| entry.check(&options).is_ok())
     };
     // A schema can tell a default that its own type does not read; then only what was written is sure to be right.
     if accepts(&section) {

@@ -31,10 +31,41 @@ pub(crate) struct Effective {
 
 /// The keys in the order of the documentation; others follow by name.
 const ORDER: [&str; 35] = [
-    "log", "drain", "runtime", "listeners", "handlers", "type", "listen", "handler", "framing", "layers", "limits",
-    "timeouts", "rate", "socket", "level", "format", "announce", "deadline", "workers", "connections", "first_message",
-    "frame", "outbox", "sessions", "idle", "message", "write", "lifetime", "messages_per_source", "burst", "backlog",
-    "nodelay", "keepalive", "reuse_port", "mode",
+    "log",
+    "drain",
+    "runtime",
+    "listeners",
+    "handlers",
+    "type",
+    "listen",
+    "handler",
+    "framing",
+    "layers",
+    "limits",
+    "timeouts",
+    "rate",
+    "socket",
+    "level",
+    "format",
+    "announce",
+    "deadline",
+    "workers",
+    "connections",
+    "first_message",
+    "frame",
+    "outbox",
+    "sessions",
+    "idle",
+    "message",
+    "write",
+    "lifetime",
+    "messages_per_source",
+    "burst",
+    "backlog",
+    "nodelay",
+    "keepalive",
+    "reuse_port",
+    "mode",
 ];
 
 impl Effective {
@@ -83,7 +114,8 @@ impl Effective {
     }
 
     fn toml(&self, dict: &Dict, at: &[String], origins: bool, text: &mut String) {
-        let mut entries: Vec<(Path, &String, &Value)> = dict.iter().map(|(key, value)| (under(at, key), key, value)).collect();
+        let mut entries: Vec<(Path, &String, &Value)> =
+            dict.iter().map(|(key, value)| (under(at, key), key, value)).collect();
         entries.sort_by_key(|(_, key, _)| (ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()), *key));
         let is_table = |value: &Value| value.as_dict().is_some();
         // A table of names, such as [listeners], is said by the tables in it.

@@ -12,7 +12,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::fault::{Fault, Origin, found};
 use super::file::{Contents, Lines};
 use super::report::Report;
-use super::tree::{self, Path, under};
+use super::tree::{self, Path};
 use super::typing::Schemas;
 
 /// What each variable of ours begins with.
@@ -209,7 +209,9 @@ fn is_kubernetes(rest: &str) -> bool {
 pub(crate) fn find_contradictions(layer: &[Source], report: &mut Report) {
     let leaves: Vec<(Path, &Value, Origin)> = layer
         .iter()
-        .flat_map(|source| tree::leaves(&source.tree).into_iter().map(|(path, value)| (path.clone(), value, source.origin(&path))))
+        .flat_map(|source| {
+            tree::leaves(&source.tree).into_iter().map(|(path, value)| (path.clone(), value, source.origin(&path)))
+        })
         .collect();
     for (index, (path, value, origin)) in leaves.iter().enumerate() {
         for (other_path, other, other_origin) in &leaves[..index] {
@@ -218,7 +220,7 @@ pub(crate) fn find_contradictions(layer: &[Source], report: &mut Report) {
             } else if path != other_path && (path.starts_with(other_path) || other_path.starts_with(path)) {
                 let whole = if path.len() < other_path.len() { path } else { other_path };
                 let what = format!("is given as a whole and in part ({other_origin}, and {origin}); leave one out");
-                report.fault(whole, Fault::new(whole, what));
+                report.fault(whole, Fault::new(whole, what).listed_at(origin));
             }
         }
     }
@@ -226,7 +228,7 @@ pub(crate) fn find_contradictions(layer: &[Source], report: &mut Report) {
 
 fn twice(path: &[String], a: (&Value, &Origin), b: (&Value, &Origin)) -> Fault {
     let show = |(value, origin): (&Value, &Origin)| format!("{} ({origin})", found(path, &tree::to_json(value)));
-    Fault::new(path, format!("is said twice, as {} and as {}; leave one out", show(a), show(b)))
+    Fault::new(path, format!("is said twice, as {} and as {}; leave one out", show(a), show(b))).listed_at(b.1)
 }
 
 /// Takes away the short forms of a source, for they stand for nothing.
@@ -289,7 +291,7 @@ impl Merged {
 /// The path of a shared default (`limits.frame`) for that of a listener (`listeners.main.limits.frame`).
 pub(crate) fn shared(path: &[String]) -> Option<Path> {
     match path {
-        [listeners, _, group, key] if listeners == "listeners" => Some(under(&[group.clone()], key)),
+        [listeners, _, group, key] if listeners == "listeners" => Some(vec![group.clone(), key.clone()]),
         _ => None,
     }
 }

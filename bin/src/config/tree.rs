@@ -177,13 +177,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn dict(json: Json) -> Dict {
-        from_json(&json).into_dict().unwrap()
+    fn dict(json: &Json) -> Dict {
+        from_json(json).into_dict().unwrap()
     }
 
     #[test]
     fn values_are_found_put_and_taken_by_path() {
-        let mut tree = dict(json!({"a": {"b": 1, "c": ["x", "y"]}, "d": {}}));
+        let mut tree = dict(&json!({"a": {"b": 1, "c": ["x", "y"]}, "d": {}}));
         assert_eq!(get(&tree, &path("a.c.1")).unwrap().as_str(), Some("y"));
         assert!(get(&tree, &path("a.b.z")).is_none());
         insert(&mut tree, &path("a.b.z"), Value::from("deep"));

@@ -10,6 +10,7 @@ use figment::value::{Tag, Value};
 use serde_json::Value as Json;
 use switchboard::Registry;
 
+use super::entry::{Entry, KINDS};
 use super::raw::Raw;
 use super::tree::{self, Path};
 
@@ -33,8 +34,11 @@ impl<'r> Schemas<'r> {
 
     /// Takes note of a section's type, if `path` is that of one. What is said later counts.
     pub(crate) fn note_type(&mut self, path: &[String], kind: &str) {
-        if let [section @ ("handlers" | "layers"), name, "type"] = path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            self.types.insert((section.to_owned(), name.to_owned()), kind.to_owned());
+        if let [section, name, key] = path
+            && KINDS.contains(&section.as_str())
+            && key == "type"
+        {
+            self.types.insert((section.clone(), name.clone()), kind.to_owned());
         }
     }
 
@@ -45,25 +49,22 @@ impl<'r> Schemas<'r> {
 
     /// The schema of the options of a section, if its type is registered.
     pub(crate) fn options(&self, section: &str, name: &str) -> Option<&Json> {
-        let kind = self.type_of(section, name);
-        match section {
-            "handlers" => self.registry.handler_entry(kind).map(|entry| entry.options()),
-            "layers" => self.registry.layer_entry(kind).map(|entry| entry.options()),
-            _ => None,
-        }
+        Entry::of(self.registry, section, self.type_of(section, name)).map(Entry::options)
     }
 
     /// What the key at `path` wants; nothing if there is no such key.
     pub(crate) fn wanted(&self, path: &[String]) -> Wanted<'_> {
-        let (root, rest) = match path {
-            [section, name, option, ..] if option != "type" => match self.options(section, name) {
-                Some(options) => (options, &path[2..]),
-                None => (&self.raw, path),
-            },
-            _ => (&self.raw, path),
+        let walk = |root, path: &[String]| path.iter().fold(Wanted::of(root, root), |wanted, key| wanted.child(key));
+        let options = match path {
+            [section, name, rest @ ..] if rest.first().is_none_or(|key| key != "type") => self.options(section, name),
+            _ => None,
         };
-        let start = Wanted::of(root, root);
-        rest.iter().fold(start, |wanted, key| wanted.child(key))
+        match options {
+            // The section itself takes its type and the options.
+            Some(options) if path.len() == 2 => Wanted([walk(&self.raw, path).0, walk(options, &[]).0].concat()),
+            Some(options) => walk(options, &path[2..]),
+            None => walk(&self.raw, path),
+        }
     }
 
     /// The path that a variable's name means: its parts in the spelling that the keys have (`MY_LISTENER` may be
@@ -142,7 +143,9 @@ impl<'s> Wanted<'s> {
             let child = form
                 .get("properties")
                 .and_then(|properties| properties.get(key))
-                .or_else(|| form.get("additionalProperties").filter(|more| more.is_object() || **more == Json::Bool(true)))
+                .or_else(|| {
+                    form.get("additionalProperties").filter(|more| more.is_object() || **more == Json::Bool(true))
+                })
                 .or_else(|| index.and_then(|_| form.get("items")));
             if let Some(child) = child {
                 unfold(root, child, 0, &mut forms);
@@ -166,7 +169,8 @@ impl<'s> Wanted<'s> {
         let list = || {
             let items = self.child("0");
             let split = || text.split(',').map(|item| items.read(item.trim())).collect();
-            self.takes("array").then(|| Value::Array(Tag::Default, if text.trim().is_empty() { Vec::new() } else { split() }))
+            self.takes("array")
+                .then(|| Value::Array(Tag::Default, if text.trim().is_empty() { Vec::new() } else { split() }))
         };
         let number = || {
             let whole = || text.parse::<i64>().map(Value::from).or_else(|_| text.parse::<u64>().map(Value::from)).ok();
@@ -210,10 +214,9 @@ fn unfold<'s>(root: &'s Json, schema: &'s Json, depth: usize, forms: &mut Vec<(&
         return;
     }
     forms.push((root, schema));
-    if let Some(target) = schema.get("$ref").and_then(Json::as_str) {
-        if let Some(target) = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) {
-            unfold(root, target, depth + 1, forms);
-        }
+    let target = schema.get("$ref").and_then(Json::as_str).and_then(|target| target.strip_prefix('#'));
+    if let Some(target) = target.and_then(|pointer| root.pointer(pointer)) {
+        unfold(root, target, depth + 1, forms);
     }
     for alternatives in ["anyOf", "oneOf", "allOf"] {
         for alternative in schema.get(alternatives).and_then(Json::as_array).into_iter().flatten() {
@@ -235,7 +238,7 @@ fn takes(form: &Json, kind: &str) -> bool {
 }
 
 /// `{ type = "length", width = 2 }`, as TOML or as JSON.
-fn read_table(text: &str) -> Option<Value> {
+pub(crate) fn read_table(text: &str) -> Option<Value> {
     let text = text.trim();
     if !text.starts_with('{') {
         return None;
@@ -293,7 +296,8 @@ impl Wanted<'_> {
             ("boolean", "true or false".to_owned()),
             ("object", "table".to_owned()),
         ];
-        let mut found: Vec<String> = kinds.into_iter().filter(|(kind, _)| self.takes(kind)).map(|(_, word)| word).collect();
+        let mut found: Vec<String> =
+            kinds.into_iter().filter(|(kind, _)| self.takes(kind)).map(|(_, word)| word).collect();
         if self.takes("array") {
             found.push(list());
         }

@@ -56,6 +56,11 @@ impl Clocks {
         self.blocked = None;
     }
 
+    /// What was written is on its way.
+    pub(crate) fn flushed(&mut self) {
+        self.blocked = None;
+    }
+
     /// Bytes would not go.
     pub(crate) fn blocked(&mut self) {
         self.blocked.get_or_insert_with(Instant::now);

@@ -57,7 +57,7 @@ where
             lane: lane.clone(),
             pushes,
         };
-        let mut desk = Desk::new(socket, self.framing.clone(), self.limits, make, pushed);
+        let mut desk = Desk::new(Arc::from(socket), self.framing.clone(), self.limits, make, pushed);
         let (mut to_drain, mut to_cut) = (lane.drain.clone(), lane.drain.clone());
         let mut draining = pin!(to_drain.draining());
         let mut cutting = pin!(to_cut.cutting());

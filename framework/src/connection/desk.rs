@@ -2,43 +2,49 @@
 //!
 //! Everything here is bounded. What does not fit is dropped and counted: datagrams may be lost anyway, memory may not.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::mpsc;
+use tokio::time::Sleep;
 use tokio_util::sync::ReusableBoxFuture;
 use tower::{Layer, Service};
 
+use crate::connection::answers::Answers;
 use crate::connection::datagram::Maker;
 use crate::connection::sanity::insane;
 use crate::connection::sessions::Sessions;
-use crate::error::{BoxError, Result, chain, find_cause};
+use crate::error::{BoxError, Result};
 use crate::framing::Framing;
 use crate::handler::{Frames, Handler, HandlerService, Reply, Request, Then};
 use crate::io::{DatagramSocket, Route};
-use crate::layer::{OverRate, Panicked};
-use crate::pace::Pace;
+use crate::layer::Panicked;
 use crate::reason::CloseReason;
 use crate::spec::Limits;
 
-/// How many datagrams are received before others have their turn.
+/// How much of each kind is done before others have their turn: datagrams received, pushes sent, waiting work looked at.
 const BATCH: usize = 64;
-/// How many pieces of work are polled at once before others have their turn.
+/// How many pieces of work are polled in one round.
 const TURNS: usize = 16 * BATCH;
-/// How many messages wait for their handler at once, over all peers, and how many bytes they may be.
+/// How many messages may be with handlers that are not ready, over all peers; and how many of one peer wait behind its own.
 const WAITING: usize = 1024;
+const WAITING_OF_ONE: usize = 64;
+/// How many messages wait behind others, over all peers, and how many bytes all that waits may be.
+const QUEUED: usize = 4096;
 const WAITING_BYTES: usize = 16 * 1024 * 1024;
-/// The largest datagram of UDP.
-const LARGEST: usize = 64 * 1024;
+/// The largest datagram of UDP, and of anything.
+const LARGEST_UDP: usize = 64 * 1024;
+const LARGEST: usize = 1024 * 1024;
+/// After a batch of errors in a row nothing is received for so long.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A message on its way through the handler, and the service that it keeps busy.
 pub(crate) struct Job<S> {
@@ -66,7 +72,8 @@ where
     H: Handler<F::In, F::Out>,
     L: Layer<HandlerService<H, F::In, F::Out>>,
 {
-    socket: Box<dyn DatagramSocket>,
+    socket: Arc<dyn DatagramSocket>,
+    answers: Answers,
     sessions: Sessions<L::Service, F::In>,
     make: Maker<H, L, F::Out>,
     framing: Arc<F>,
@@ -79,13 +86,12 @@ where
     /// The allocation of the last piece of work, for the next.
     spare: Option<Work<L::Service, F::Out>>,
     pushed: mpsc::Receiver<(Route, F::Out)>,
-    /// Answers that the system's queue had no room for.
-    unsent: VecDeque<(Route, Bytes)>,
     receive: BytesMut,
     /// How many pieces of work may still be polled in this round.
     turns: usize,
-    dropped: Pace,
-    failed: Pace,
+    /// How many times in a row receiving failed, and the pause that follows from it.
+    failures: usize,
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<H, F, L> Desk<H, F, L>
@@ -97,13 +103,14 @@ where
     <L::Service as Service<Request<F::In>>>::Future: Send,
 {
     pub(crate) fn new(
-        socket: Box<dyn DatagramSocket>,
+        socket: Arc<dyn DatagramSocket>,
         framing: Arc<F>,
         limits: Limits,
         make: Maker<H, L, F::Out>,
         pushed: mpsc::Receiver<(Route, F::Out)>,
     ) -> Self {
         Self {
+            answers: Answers::new(socket.clone(), make.lane.clone(), limits.outbox),
             socket,
             sessions: Sessions::new(limits.sessions),
             make,
@@ -114,11 +121,10 @@ where
             queued: 0,
             spare: None,
             pushed,
-            unsent: VecDeque::new(),
             receive: BytesMut::new(),
             turns: 0,
-            dropped: Pace::default(),
-            failed: Pace::default(),
+            failures: 0,
+            pause: None,
         }
     }
 
@@ -130,87 +136,92 @@ where
     /// One round. True when, leaving, nothing is in hand any more.
     pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>, leaving: bool) -> bool {
         self.turns = TURNS;
-        self.flush(cx);
-        for _ in 0..BATCH {
-            let Poll::Ready(Some(step)) = self.waiting.poll_next_unpin(cx) else { break };
-            self.go_on(Some(step), cx);
-        }
-        for _ in 0..BATCH {
-            let Poll::Ready(Some((route, frame))) = self.pushed.poll_recv(cx) else { break };
-            self.send_frame(&route, frame);
-        }
-        let mut more = true;
-        for _ in 0..BATCH {
-            more = self.receive(cx);
-            if !more {
-                break;
-            }
-        }
-        self.flush(cx);
+        self.answers.flush(cx);
+        // Each of these stops after a batch; then there may be more, and it is for the next round.
+        let mut more = (0..BATCH).all(|_| self.resume_one(cx));
+        more |= (0..BATCH).all(|_| self.push_one(cx));
+        more |= (0..BATCH).all(|_| self.receive_one(cx));
+        self.answers.flush(cx);
         if more {
-            cx.waker().wake_by_ref(); // there may be more: others first
+            cx.waker().wake_by_ref();
         }
-        leaving && !more && self.waiting.is_empty() && self.unsent.is_empty()
+        leaving && !more && self.waiting.is_empty() && self.answers.is_empty()
     }
 
-    /// Receives one datagram, if there is one.
-    fn receive(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        let largest = LARGEST.max(self.limits.frame.saturating_add(1));
+    /// Goes on with work that waited, if some is ready.
+    fn resume_one(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let Poll::Ready(Some(step)) = self.waiting.poll_next_unpin(cx) else { return false };
+        self.go_on(Some(step), cx);
+        true
+    }
+
+    /// Sends a frame that was pushed, if there is one.
+    fn push_one(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let Poll::Ready(Some((route, frame))) = self.pushed.poll_recv(cx) else { return false };
+        self.send_frame(&route, frame);
+        true
+    }
+
+    /// Receives a datagram, if there is one.
+    fn receive_one(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        if let Some(pause) = &mut self.pause {
+            if pause.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            self.pause = None;
+        }
+        let largest = self.limits.frame.saturating_add(1).clamp(LARGEST_UDP, LARGEST);
         if self.receive.capacity() - self.receive.len() < largest {
             self.receive.reserve(4 * largest);
         }
         match self.socket.poll_receive(cx, &mut self.receive) {
-            Poll::Pending => false,
+            Poll::Pending => return false,
             Poll::Ready(Ok(route)) => {
+                self.failures = 0;
                 let datagram = self.receive.split().freeze();
                 self.take_in(route, datagram, cx);
-                true
             }
-            // The kernel reports here what became of earlier answers; it is about one peer, never about the socket.
             Poll::Ready(Err(error)) => {
-                if let Some(count) = self.failed.count() {
-                    let (listener, error) = (&*self.make.lane.name, error.to_string());
-                    tracing::debug!(listener, error, count, "receive failed");
+                self.answers.receive_failed(&error);
+                self.failures += 1;
+                if self.failures.is_multiple_of(BATCH) {
+                    self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
                 }
-                true
             }
         }
+        true
     }
 
     fn take_in(&mut self, route: Route, datagram: Bytes, cx: &mut TaskContext<'_>) {
         let bytes = datagram.len();
         if bytes > self.limits.frame {
-            return self.drop_one(&route, "frame_too_large");
+            return self.answers.drop_one(&route, "frame_too_large");
         }
         if let Some(why) = insane(&route, &self.make.local) {
-            return self.drop_one(&route, why);
+            return self.answers.drop_one(&route, why);
         }
-        let Ok(message) = self.framing.datagram_in(datagram) else {
-            return self.drop_one(&route, "bad_frame");
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.framing.datagram_in(datagram)));
+        let Ok(Ok(message)) = decoded else {
+            return self.answers.drop_one(&route, "bad_frame");
         };
         let make = &self.make;
         let Some(session) = self.sessions.enter(&route, || make.session::<F::In>(&route)) else {
-            return self.drop_one(&route, "sessions");
+            return self.answers.drop_one(&route, "sessions");
         };
         let meter = session.connection.meter();
         meter.messages.fetch_add(1, Relaxed);
         meter.bytes_in.fetch_add(bytes as u64, Relaxed);
-        let room = self.waiting.len() + self.queued < WAITING && self.waiting_bytes + bytes <= WAITING_BYTES;
-        match session.service.take() {
-            Some(service) if room => {
-                let request = Request::new(message, session.connection.clone());
-                let step = self.start(Job { route, service, bytes }, request, cx);
-                self.go_on(step, cx);
-            }
-            None if room => {
-                session.queue.push_back((message, bytes));
-                self.queued += 1;
-                self.waiting_bytes += bytes;
-            }
-            service => {
-                session.service = service;
-                self.drop_one(&route, "waiting");
-            }
+        let room = self.waiting_bytes + bytes <= WAITING_BYTES;
+        if let Some(service) = session.service.take() {
+            let request = Request::new(message, session.connection.clone());
+            let step = self.start(Job { route, service, bytes }, request, cx);
+            self.go_on(step, cx);
+        } else if room && self.queued < QUEUED && session.queue.len() < WAITING_OF_ONE {
+            session.queue.push_back((message, bytes));
+            self.queued += 1;
+            self.waiting_bytes += bytes;
+        } else {
+            self.answers.drop_one(&route, "waiting");
         }
     }
 
@@ -221,22 +232,26 @@ where
         request: Request<F::In>,
         cx: &mut TaskContext<'_>,
     ) -> Option<StepOf<H, F, L>> {
-        let bytes = job.bytes;
+        let (route, bytes) = (job.route.clone(), job.bytes);
         let work = async move {
-            let result = async {
-                poll_fn(|cx| job.service.poll_ready(cx)).await?;
-                job.service.call(request).await
-            };
-            let result = result.await;
+            let service = &mut job.service;
+            let result = AssertUnwindSafe(async move {
+                poll_fn(|cx| service.poll_ready(cx)).await?;
+                service.call(request).await
+            });
+            let result = result.catch_unwind().await;
+            let result = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()));
             Step::Reply { job, result }
         };
-        self.work(work, bytes, cx)
+        self.work(work, &route, bytes, cx)
     }
 
-    /// Polls a piece of work once, in the allocation of the one before; only work that is not ready costs another.
+    /// Polls a piece of work once, in the allocation of the one before; only work that is not ready costs another. If too
+    /// much waits already, it is dropped, and its peer is forgotten.
     fn work(
         &mut self,
         work: impl Future<Output = StepOf<H, F, L>> + Send + 'static,
+        route: &Route,
         bytes: usize,
         cx: &mut TaskContext<'_>,
     ) -> Option<StepOf<H, F, L>> {
@@ -249,17 +264,28 @@ where
         };
         self.waiting_bytes += bytes;
         self.turns = self.turns.saturating_sub(1);
-        if self.turns > 0
-            && let Poll::Ready(step) = work.poll(cx)
-        {
+        if self.turns == 0 {
+            cx.waker().wake_by_ref(); // it is not polled now: the next round does that, after others had their turn
+        } else if let Poll::Ready(step) = work.poll(cx) {
             self.spare = Some(work);
             return Some(step);
         }
-        if self.turns == 0 {
-            cx.waker().wake_by_ref(); // it was not polled: the next round does that, after others had their turn
+        if self.waiting.len() < WAITING && self.waiting_bytes <= WAITING_BYTES {
+            self.waiting.push(work);
+        } else {
+            self.waiting_bytes -= bytes;
+            self.forget(route, CloseReason::Limit);
+            self.answers.drop_one(route, "waiting");
         }
-        self.waiting.push(work);
         None
+    }
+
+    /// Forgets a peer and what it has waiting.
+    fn forget(&mut self, route: &Route, reason: CloseReason) {
+        if let Some(session) = self.sessions.forget(route, reason) {
+            self.queued -= session.queue.len();
+            self.waiting_bytes -= session.queue.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        }
     }
 
     /// Goes on with whatever a piece of work leads to, for as long as that is ready at once.
@@ -275,7 +301,7 @@ where
             Step::Reply { job, result } => {
                 self.waiting_bytes -= job.bytes;
                 let Reply { frames, then } = result.unwrap_or_else(|error| {
-                    self.fail_message(&job.route, &error);
+                    self.answers.fail(&job.route, &error);
                     Reply::none()
                 });
                 match frames {
@@ -294,7 +320,7 @@ where
                         self.send_frame(&job.route, frame);
                         return self.await_frame(job, frames, then, cx);
                     }
-                    Some(Err(error)) => self.fail_message(&job.route, &error),
+                    Some(Err(error)) => self.answers.fail(&job.route, &error),
                     None => {}
                 }
                 self.next_message(job, then, cx)
@@ -309,21 +335,19 @@ where
         then: Then,
         cx: &mut TaskContext<'_>,
     ) -> Option<StepOf<H, F, L>> {
-        let bytes = job.bytes;
+        let (route, bytes) = (job.route.clone(), job.bytes);
         let work = async move {
             let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
             let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
             Step::Frame { job, frames, next, then }
         };
-        self.work(work, bytes, cx)
+        self.work(work, &route, bytes, cx)
     }
 
     /// The peer's message is done with: the next one that waits, or none.
     fn next_message(&mut self, job: Job<L::Service>, then: Then, cx: &mut TaskContext<'_>) -> Option<StepOf<H, F, L>> {
         if then != Then::Continue {
-            let session = self.sessions.forget(&job.route, CloseReason::HandlerClosed)?;
-            self.queued -= session.queue.len();
-            self.waiting_bytes -= session.queue.iter().map(|(_, bytes)| bytes).sum::<usize>();
+            self.forget(&job.route, CloseReason::HandlerClosed);
             return None;
         }
         let session = self.sessions.peek(&job.route)?;
@@ -338,69 +362,15 @@ where
     }
 
     fn send_frame(&mut self, route: &Route, frame: F::Out) {
-        match self.framing.datagram_out(frame) {
-            Ok(datagram) => self.send(route, datagram),
-            Err(error) => self.fail(route, &error),
-        }
-    }
-
-    fn send(&mut self, route: &Route, datagram: Bytes) {
-        let full = if self.unsent.is_empty() {
-            match self.socket.try_send(&datagram, route) {
-                Ok(()) => return self.sent(route, datagram.len()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-                Err(error) => return self.fail(route, &error.into()),
-            }
-        } else {
-            self.unsent.len() >= self.limits.outbox
-        };
-        if full {
-            self.drop_one(route, "outbox_full");
-        } else {
-            self.unsent.push_back((route.clone(), datagram));
-        }
-    }
-
-    fn sent(&mut self, route: &Route, bytes: usize) {
-        if let Some(session) = self.sessions.peek(route) {
-            session.connection.meter().bytes_out.fetch_add(bytes as u64, Relaxed);
-        }
-    }
-
-    fn flush(&mut self, cx: &mut TaskContext<'_>) {
-        while let Some((route, datagram)) = self.unsent.pop_front() {
-            match self.socket.try_send(&datagram, &route) {
-                Ok(()) => self.sent(&route, datagram.len()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.unsent.push_front((route, datagram));
-                    if self.socket.poll_send_ready(cx).is_pending() {
-                        return;
-                    }
+        match catch_unwind(AssertUnwindSafe(|| self.framing.datagram_out(frame))) {
+            Ok(Ok(datagram)) => {
+                if let Some(session) = self.sessions.peek(route) {
+                    session.connection.meter().bytes_out.fetch_add(datagram.len() as u64, Relaxed);
                 }
-                Err(error) => self.fail(&route, &error.into()),
+                self.answers.send(route, datagram);
             }
-        }
-    }
-
-    fn drop_one(&mut self, route: &Route, why: &'static str) {
-        if let Some(count) = self.dropped.count() {
-            let (listener, peer) = (&*self.make.lane.name, &route.peer);
-            tracing::warn!(listener, %peer, why, count, "datagram dropped");
-        }
-    }
-
-    fn fail_message(&mut self, route: &Route, error: &BoxError) {
-        match find_cause::<OverRate>(&**error) {
-            Some(_) => self.drop_one(route, "rate"),
-            None => self.fail(route, error),
-        }
-    }
-
-    /// An error is said here and never answered: two servers must not be able to complain to each other for ever.
-    fn fail(&mut self, route: &Route, error: &BoxError) {
-        if let Some(count) = self.failed.count() {
-            let (listener, peer, error) = (&*self.make.lane.name, &route.peer, chain(&**error));
-            tracing::warn!(listener, %peer, error, count, "datagram failed");
+            Ok(Err(error)) => self.answers.fail(route, &error),
+            Err(payload) => self.answers.fail(route, &Panicked::new(&*payload).into()),
         }
     }
 }

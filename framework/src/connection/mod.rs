@@ -4,6 +4,7 @@
 //! connections whose bytes belong to a `StreamHandler`; [`datagram`] drives a whole datagram socket in one task.
 //! This module knows nothing of how connections are accepted, and nothing of what handlers do.
 
+mod answers;
 mod clocks;
 mod datagram;
 mod desk;

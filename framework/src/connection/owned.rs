@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
 use crate::connection::end::End;
@@ -15,7 +15,7 @@ use crate::error::{BoxError, find_cause};
 use crate::handler::{ByteStream, StreamHandler};
 use crate::io::Incoming;
 use crate::reason::CloseReason;
-use crate::spec::Timeouts;
+use crate::spec::{Timeouts, after};
 
 /// Serves connections by a `StreamHandler`: one call a connection.
 pub(crate) struct OwnedDriver<H> {
@@ -39,7 +39,7 @@ impl<H: StreamHandler> Service<Incoming> for OwnedDriver<H> {
             let (stream, activity) = ByteStream::new(io, connection.clone());
             let end = {
                 let mut work = pin!(handler.serve(connection.clone(), stream));
-                let mut timer = pin!(sleep_until(activity.last(&connection) + idle));
+                let mut timer = pin!(sleep_until(after(activity.last(&connection), idle)));
                 poll_fn(|cx| {
                     if let Some(reason) = connection.order(cx.waker()).at_once() {
                         return Poll::Ready(End::plain(reason));
@@ -48,8 +48,8 @@ impl<H: StreamHandler> Service<Incoming> for OwnedDriver<H> {
                         return Poll::Ready(ended(result, activity.ended()));
                     }
                     while !idle.is_zero() && timer.as_mut().poll(cx).is_ready() {
-                        let deadline = activity.last(&connection) + idle;
-                        if deadline <= tokio::time::Instant::now() {
+                        let deadline = after(activity.last(&connection), idle);
+                        if deadline <= Instant::now() {
                             return Poll::Ready(End::plain(CloseReason::Idle));
                         }
                         timer.as_mut().reset(deadline);

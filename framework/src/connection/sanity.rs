@@ -20,8 +20,10 @@ pub(crate) fn insane(route: &Route, local: &Address) -> Option<&'static str> {
         return Some("source_address");
     }
     let Address::Inet(local) = local else { return None };
+    // On a socket for every address, every loopback address is our own.
     let asked = route.asked.unwrap_or(local.ip()).to_canonical();
-    (local.port() == peer.port() && asked == ip).then_some("own_address")
+    let ours = ip == asked || (local.ip().is_unspecified() && ip.is_loopback());
+    (local.port() == peer.port() && ours).then_some("own_address")
 }
 
 #[cfg(test)]

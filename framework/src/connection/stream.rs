@@ -60,21 +60,28 @@ where
         let wire = Wire::<F>::new(incoming, &self.framing, &self.limits, self.timeouts, outbox.clone());
         let mut talk = Conversation { wire, service, handler: self.handler.clone(), seat };
         Box::pin(async move {
-            let (mut end, discard) = match talk.hold().await {
-                Ok(then) => (End::plain(CloseReason::HandlerClosed), then == Then::Close),
-                Err(end) => (end, false),
+            // The handler, its streams, the codec: wherever it panics, the connection still ends in good order.
+            let (mut end, discard) = match AssertUnwindSafe(talk.hold()).catch_unwind().await {
+                Ok(Ok(then)) => (End::plain(CloseReason::HandlerClosed), then == Then::Close),
+                Ok(Err(end)) => (end, false),
+                Err(payload) => (End::from_service(Panicked::new(&*payload).into()), false),
             };
             // From here on nothing can be pushed, so what is written at the end is bounded.
             outbox.close();
-            let Conversation { wire, handler, seat, .. } = talk;
-            let closing = AssertUnwindSafe(seat.close(&*handler, end.reason)).catch_unwind();
-            if let Ok(Err(payload)) = tokio::time::timeout(CLOSE_HOOK, closing).await {
+            let Conversation { mut wire, handler, seat, .. } = talk;
+            let told = AssertUnwindSafe(seat.close(&*handler, end.reason)).catch_unwind();
+            let closed = async {
+                if let Some(failed) = wire.settle(end.reason, discard).await {
+                    end = failed;
+                }
+                connection.finish(end.reason);
+                wire.farewell(end.reason).await;
+            };
+            let closed = AssertUnwindSafe(closed).catch_unwind();
+            // Side by side: the last reply does not wait for the handler's farewell, nor the other way round.
+            let (told, _) = futures_util::join!(tokio::time::timeout(CLOSE_HOOK, told), closed);
+            if let Ok(Err(payload)) = told {
                 end.error.get_or_insert_with(|| Panicked::new(&*payload).into());
-            }
-            if let Some(failed) = wire.close(end.reason, discard).await
-                && (failed.reason.is_cut() || failed.reason == CloseReason::WriteStalled)
-            {
-                end = failed;
             }
             connection.finish(end.reason);
             end.error.map_or(Ok(()), Err)
@@ -101,9 +108,7 @@ where
 {
     /// Talks until the handler closes (`Ok`) or something else ends it.
     async fn hold(&mut self) -> Result<Then, End> {
-        let greeting = AssertUnwindSafe(self.seat.open(&*self.handler)).catch_unwind();
-        let greeting = self.wire.during(greeting).await?;
-        let greeting = greeting.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()));
+        let greeting = self.wire.during(self.seat.open(&*self.handler)).await?;
         let mut then = self.deliver(greeting.map_err(End::from_service)?).await?;
         while then == Then::Continue {
             let Some(message) = self.wire.next_message()? else {
@@ -141,13 +146,12 @@ where
                     wire.make_room().await?;
                 }
             }
-            Frames::Stream(mut frames) => loop {
-                let next = wire.during(AssertUnwindSafe(frames.next()).catch_unwind()).await?;
-                let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
-                let Some(frame) = next else { break };
-                wire.encode(frame.map_err(End::from_service)?)?;
-                wire.make_room().await?;
-            },
+            Frames::Stream(mut frames) => {
+                while let Some(frame) = wire.during(frames.next()).await? {
+                    wire.encode(frame.map_err(End::from_service)?)?;
+                    wire.make_room().await?;
+                }
+            }
         }
         wire.make_room().await?;
         Ok(reply.then)

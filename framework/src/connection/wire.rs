@@ -205,40 +205,47 @@ impl<F: Framing> Wire<F> {
         .await
     }
 
-    /// Closes: what is queued is written where that still makes sense, then the end is told, then the peer gets a moment to
-    /// read it. `discard`: what is queued is dropped. Answers why it could not be written, if it could not.
-    pub(crate) async fn close(mut self, reason: CloseReason, discard: bool) -> Option<End> {
-        use CloseReason::{Drain, DrainDeadline, IoError, Killed, OutboxFull, PeerClosed, WriteStalled};
+    /// The conversation has ended for `reason`: what is queued is written where that still makes sense, or dropped, if
+    /// `discard` says so. Answers how the connection ended instead, if the peer would not take it or it was cut meanwhile.
+    pub(crate) async fn settle(&mut self, reason: CloseReason, discard: bool) -> Option<End> {
         self.leaving.get_or_insert(reason); // no lifetime any more
         let mut failed = None;
-        if !matches!(reason, IoError | Killed | DrainDeadline | OutboxFull | WriteStalled) {
+        if is_polite(reason) {
             if discard {
                 self.output.clear();
                 while self.outbox.take().is_some() {}
             }
-            failed = self.write_all().await.err();
-            if failed.is_none() {
-                let moment = match reason {
-                    PeerClosed => Duration::ZERO,
-                    Drain if !self.clocks.wrote_within(LINGER) => Duration::ZERO,
-                    Drain => LINGER_DRAIN,
-                    _ => LINGER,
-                };
-                let connection = self.connection.clone();
-                let farewell = pin!(self.farewell(moment));
-                let cut = poll_fn(|cx| match connection.order(cx.waker()).at_once() {
-                    Some(_) => Poll::Ready(()),
-                    None => Poll::Pending,
-                });
-                futures_util::future::select(farewell, pin!(cut)).await;
-            }
+            // That the peer has left meanwhile is no news: how the conversation ended is what counts.
+            failed = self.write_all().await.err().filter(|failed| {
+                self.ended |= failed.reason == CloseReason::IoError;
+                failed.reason.is_cut() || failed.reason == CloseReason::WriteStalled
+            });
         }
         self.publish();
         failed
     }
 
-    /// Ends our side, then reads what still comes and drops it.
-    async fn farewell(&mut self, moment: Duration) {
+    /// Says that this side has ended, and gives the peer a moment to read it: what still comes is read and dropped, since
+    /// closing on unread input would make the system destroy what was written.
+    pub(crate) async fn farewell(&mut self, reason: CloseReason) {
+        if !is_polite(reason) {
+            return;
+        }
+        let moment = match reason {
+            CloseReason::PeerClosed => Duration::ZERO,
+            CloseReason::Drain if !self.clocks.wrote_within(LINGER) => Duration::ZERO,
+            CloseReason::Drain => LINGER_DRAIN,
+            _ => LINGER,
+        };
+        let connection = self.connection.clone();
+        let cut = poll_fn(|cx| match connection.order(cx.waker()).at_once() {
+            Some(_) => Poll::Ready(()),
+            None => Poll::Pending,
+        });
+        futures_util::future::select(pin!(self.linger(moment)), pin!(cut)).await;
+    }
+
+    async fn linger(&mut self, moment: Duration) {
         let _ = tokio::time::timeout(LINGER, self.io.shutdown()).await;
         if moment.is_zero() || self.ended {
             return;
@@ -352,6 +359,7 @@ impl<F: Framing> Wire<F> {
                 Poll::Ready(result) => {
                     result.map_err(End::from_io)?;
                     self.unflushed = false;
+                    self.clocks.flushed();
                 }
                 Poll::Pending => self.clocks.blocked(),
             }
@@ -409,4 +417,10 @@ impl<F: Framing> Wire<F> {
         meter.bytes_in.store(self.bytes_in, Relaxed);
         meter.bytes_out.store(self.bytes_out, Relaxed);
     }
+}
+
+/// Whether a connection that ends so still gets what was queued for it.
+fn is_polite(reason: CloseReason) -> bool {
+    use CloseReason::{DrainDeadline, IoError, Killed, OutboxFull, WriteStalled};
+    !matches!(reason, IoError | Killed | DrainDeadline | OutboxFull | WriteStalled)
 }

@@ -110,7 +110,9 @@ impl Door {
         loop {
             let accepted = tokio::select! {
                 () = drain.draining() => {
-                    self.last_call(listener).await;
+                    if drain.deadline().is_some() {
+                        self.last_call(listener).await;
+                    }
                     return Ended::Draining;
                 }
                 accepted = listener.accept() => accepted,

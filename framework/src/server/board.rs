@@ -18,7 +18,7 @@ use crate::pace::Pace;
 use crate::registry::Pipeline;
 use crate::roster::{Lane, Order, Roster};
 use crate::server::accept::{Door, Ended};
-use crate::spec::{DrainSpec, Limits, SocketOptions};
+use crate::spec::{DrainSpec, Limits, SocketOptions, after};
 use crate::transport::{Bind, BoxTransport, Listener, Transports};
 
 /// How long what was cut has to notice it.
@@ -164,6 +164,11 @@ impl Cutter {
     pub fn cut(&self) {
         self.0.send_replace(true);
     }
+
+    async fn called(&self) {
+        // An error would say that there is no sender any more, and we are one.
+        let _ = self.0.subscribe().wait_for(|cut| *cut).await;
+    }
 }
 
 impl Running {
@@ -233,22 +238,18 @@ impl Running {
     /// under way is answered; what is left at the deadline is cut.
     pub async fn drain(&self) -> Drained {
         tracing::info!(open = self.open(), "draining");
-        let mut cut_now = self.cutter.0.subscribe();
-        let mut cut_now = std::pin::pin!(async move {
-            let _ = cut_now.wait_for(|cut| *cut).await;
-        });
         tokio::select! {
             () = tokio::time::sleep(self.drain.announce) => {}
-            () = &mut cut_now => {}
+            () = self.cutter.called() => {}
         }
-        let deadline = Instant::now() + self.drain.deadline;
+        let deadline = after(Instant::now(), self.drain.deadline);
         self.switch.advance(Phase::Draining { deadline });
         // New connections are told when they enter, those that are there are told now; nobody falls between.
         let open: usize = self.tell_all(Order::Leave);
         let by = tokio::select! {
             () = self.ended() => None,
             () = tokio::time::sleep_until(deadline) => Some(Order::Cut),
-            () = &mut cut_now => Some(Order::Kill),
+            () = self.cutter.called() => Some(Order::Kill),
         };
         let mut left = 0;
         if let Some(order) = by {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
-use socket2::Type;
+use socket2::{SockAddr, SockRef, Type};
 use tokio::net::UnixDatagram;
 
 use crate::address::{Address, Endpoint};
@@ -61,11 +61,14 @@ impl DatagramSocket for Bound {
         let Address::Unix(Some(peer)) = &route.peer else {
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the sender has bound no path to answer to"));
         };
-        self.socket.try_send_to(payload, peer).map(drop).map_err(|error| match error.kind() {
-            // Here it is the receiver whose queue is full, not ours: waiting for our own socket would not help.
-            io::ErrorKind::WouldBlock => io::Error::other("the receiver does not keep up"),
-            _ => error,
-        })
+        // Not by way of tokio: a receiver whose queue is full would make it believe that nobody can be sent to.
+        match SockRef::from(&self.socket).send_to(payload, &SockAddr::unix(peer)?) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(io::Error::other("the receiver does not keep up"))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,0 +1,167 @@
+//! Leaves that name: addresses, filters, framings, handlers.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use switchboard::Endpoint;
+use switchboard::address::EndpointError;
+use switchboard::framing::{self, ByteOrder};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::fault::{quoted, suggestion, unknown};
+
+/// The address of a listener. Whether this build has its transport is for others to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listen(pub(crate) Endpoint);
+text!(Listen, "an address; write it like \"tcp://127.0.0.1:9999\"", "tcp://127.0.0.1:9999");
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: EndpointError| error.to_string())
+    }
+}
+
+/// What is logged: a level, or a filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Level(pub(crate) String);
+text!(Level, LEVEL, "info");
+const LEVEL: &str =
+    "a level (off, error, warn, info, debug, trace) or a filter; write a filter like \"info,switchboard=debug\"";
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // The filter itself takes any lone word for the name of a module, so "inf" would quietly log everything of a
+        // module called inf. Here a word is a level, and a module has its level beside it.
+        for part in text.split(',') {
+            let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim();
+            if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+                return Err(format!("{} is not {LEVEL}{}", quoted(text), suggestion(level, LEVELS)));
+            }
+        }
+        match EnvFilter::builder().parse(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => Err(format!("{} is not {LEVEL}", quoted(text))),
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Format {
+    /// Text on a terminal, else JSON.
+    #[default]
+    Auto,
+    /// Lines for people.
+    Text,
+    /// An object a line.
+    Json,
+}
+word!(Format, "a log format", ["auto" => Self::Auto, "text" => Self::Text, "json" => Self::Json]);
+text!(Format, "a log format; it is one of auto, text, json", "auto");
+
+/// The byte order of a length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Order(pub(crate) ByteOrder);
+word!(Order, "a byte order", ["big" => Self(ByteOrder::Big), "little" => Self(ByteOrder::Little)]);
+text!(Order, "a byte order; it is one of big, little", "big");
+
+/// The name of a built-in framing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FramingName(pub(crate) &'static str);
+text!(FramingName, "the name of a framing; write it like \"lines\"", "lines");
+
+impl FromStr for FramingName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = framing::BUILT_IN.iter().map(|entry| entry.name);
+        names
+            .clone()
+            .find(|name| *name == text)
+            .map(Self)
+            .ok_or_else(|| format!("{} {}", quoted(text), unknown("is not a framing", text, names)))
+    }
+}
+
+/// The text that ends a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Delimiter(pub(crate) String);
+text!(Delimiter, "a delimiter; write it as text, like \"|\"", "|");
+
+impl FromStr for Delimiter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.len() {
+            0 => Err("a delimiter cannot be empty; write it like \"|\"".into()),
+            1..=255 => Ok(Self(text.to_owned())),
+            long => Err(format!("a delimiter of {long} bytes is too long; 1 to 255 bytes are possible")),
+        }
+    }
+}
+
+/// The name of a handler or layer: a section, or a registered type. Whether there is one is for others to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Name(pub(crate) String);
+text!(Name, "a name; write it in quotes, like \"hello\"", "hello");
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// What a name must be.
+pub(crate) const NAME: &str = "a name; a name is a small letter, then small letters, digits, \"_\" and \"-\"";
+
+/// Whether a text can name a listener, handler or layer: `[a-z][a-z0-9_-]*`.
+pub(crate) fn is_name(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
+    text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong<T: FromStr<Err = String> + fmt::Debug>(text: &str) -> String {
+        text.parse::<T>().expect_err(text)
+    }
+
+    #[test]
+    fn names_and_words() {
+        assert!(is_name("a-b_1") && !is_name("A") && !is_name("1a") && !is_name("") && !is_name("-a"));
+        assert_eq!(wrong::<Format>("jsn"), "\"jsn\" is not a log format; it is one of auto, text, json");
+        assert_eq!(Format::Json.to_string(), "json");
+        assert!(wrong::<FramingName>("line").contains("did you mean \"lines\"?"));
+        assert!(wrong::<Delimiter>("").contains("empty"));
+        assert!(wrong::<Delimiter>(&"x".repeat(256)).contains("1 to 255"));
+    }
+
+    #[test]
+    fn levels_and_filters() {
+        for text in ["info", "OFF", "info,switchboard=debug", "switchboard[peer{x=1}]=trace,warn"] {
+            assert!(text.parse::<Level>().is_ok(), "{text}");
+        }
+        assert!(wrong::<Level>("inf").contains("did you mean \"info\"?"));
+        for text in ["", "switchboard", "switchboard=loud", "info,,warn"] {
+            wrong::<Level>(text);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What is written for a listener as the plain values of the framework. What nobody wrote keeps the framework's default.
+
+use switchboard::spec::{Limits, Rates, SocketOptions, Timeouts};
+
+use super::raw::{RawLimits, RawRate, RawSocket, RawTimeouts};
+
+/// Sets each field to what is written, where something is.
+macro_rules! set {
+    ($raw:ident => $spec:ident { $($field:ident: $written:pat => $value:expr),+ $(,)? }) => {
+        $(if let Some($written) = &$raw.$field {
+            $spec.$field = $value;
+        })+
+    };
+}
+
+/// How much.
+pub(crate) fn limits(raw: &RawLimits) -> Limits {
+    let mut limits = Limits::default();
+    set!(raw => limits {
+        connections: count => count.size(),
+        frame: size => size.0,
+        outbox: count => count.size(),
+        sessions: count => count.size(),
+    });
+    limits
+}
+
+/// How long.
+pub(crate) fn timeouts(raw: &RawTimeouts) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    set!(raw => timeouts {
+        first_message: span => span.0,
+        frame: span => span.0,
+        idle: span => span.0,
+        message: span => span.0,
+        write: span => span.0,
+        lifetime: span => span.0,
+    });
+    timeouts
+}
+
+/// How fast.
+pub(crate) fn rates(raw: &RawRate) -> Rates {
+    let mut rates = Rates::default();
+    set!(raw => rates { messages_per_source: rate => rate.0, burst: count => count.word() });
+    rates
+}
+
+/// How its sockets are made.
+pub(crate) fn socket(raw: &RawSocket) -> SocketOptions {
+    let mut socket = SocketOptions::default();
+    set!(raw => socket {
+        backlog: count => count.word(),
+        nodelay: is => *is,
+        keepalive: span => span.0,
+        reuse_port: is => *is,
+        mode: mode => mode.0,
+        group: name => Some(name.clone()),
+    });
+    socket
+}

@@ -1,0 +1,885 @@
+//! The promises of the configuration, one test each: from sources to effective values, or to sentences.
+
+use std::ffi::OsString;
+use std::fs;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use switchboard::framing::{AnyFraming, ByteOrder, Lines};
+use switchboard::prelude::*;
+use switchboard::registry::Needs;
+
+use super::*;
+
+/// A handler that does nothing, with options of every type.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Many {
+    text: String,
+    maybe: Option<String>,
+    number: u32,
+    ratio: f64,
+    on: bool,
+    names: Vec<String>,
+    ports: Vec<u16>,
+    password: String,
+    inner: Inner,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Inner {
+    deep: u32,
+    other_key: String,
+}
+
+impl Default for Many {
+    fn default() -> Self {
+        let (text, password) = ("x".to_owned(), String::new());
+        let (names, ports) = (vec!["a".to_owned()], Vec::new());
+        Self { text, maybe: None, number: 1, ratio: 0.5, on: false, names, ports, password, inner: Inner::default() }
+    }
+}
+
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "options are only read here")]
+struct Must {
+    path: String,
+    count: u32,
+}
+
+struct Nothing;
+
+impl Handler for Nothing {
+    type State = ();
+    async fn message(&self, _: &mut Context, _: Bytes) -> Result<Reply, BoxError> {
+        Ok(Reply::none())
+    }
+}
+
+fn test_registry() -> Registry {
+    let mut registry = crate::registry();
+    registry.handler("many", |_: Many| Ok(Nothing));
+    registry.handler("must", |_: Must| Ok(Nothing));
+    registry.handler("streamy", |_: NoOptions| Ok(Nothing)).needs(Needs::Stream);
+    registry.typed_handler("typed", "lines", Lines::default(), |_: NoOptions| Ok(Nothing));
+    registry
+}
+
+#[derive(Default)]
+struct Case<'a> {
+    name: &'a str,
+    file: Option<&'a str>,
+    environment: &'a [(&'a str, &'a str)],
+    flags: &'a [(&'a str, &'a str, &'a str)],
+}
+
+impl Case<'_> {
+    fn load(&self) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let name = if self.name.is_empty() { "switchboard.toml" } else { self.name };
+        let path = dir.path().join(name);
+        if let Some(text) = self.file {
+            fs::write(&path, text).unwrap();
+        }
+        let inputs = Inputs {
+            file: None,
+            search: vec![path],
+            environment: self.environment.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
+            flags: self.flags.iter().map(|(f, k, v)| ((*f).to_owned(), (*k).to_owned(), (*v).to_owned())).collect(),
+        };
+        let here = format!("{}/", dir.path().display());
+        load(&inputs, &test_registry()).map_err(|faults| faults.to_string().replace(&here, ""))
+    }
+
+    fn good(&self) -> Config {
+        self.load().unwrap_or_else(|faults| panic!("{faults}"))
+    }
+
+    /// The sentences, without the last line, which must count them.
+    fn bad(&self) -> Vec<String> {
+        let faults = self.load().expect_err("this configuration should be faulty");
+        let mut lines: Vec<String> = faults.lines().map(str::to_owned).collect();
+        let count = lines.pop().unwrap();
+        let plural = if lines.len() == 1 { "error" } else { "errors" };
+        assert_eq!(count, format!("the configuration cannot be used: {} {plural}", lines.len()), "{faults}");
+        lines.into_iter().map(|line| line.strip_prefix("error: ").unwrap().to_owned()).collect()
+    }
+}
+
+fn file(text: &str) -> Case<'_> {
+    Case { file: Some(text), ..Case::default() }
+}
+
+fn env<'a>(environment: &'a [(&'a str, &'a str)]) -> Case<'a> {
+    Case { environment, ..Case::default() }
+}
+
+fn set<'a>(flags: &'a [(&'a str, &'a str, &'a str)]) -> Case<'a> {
+    Case { flags, ..Case::default() }
+}
+
+#[track_caller]
+fn only(faults: &[String], expected: &str) {
+    assert_eq!(faults, [expected]);
+}
+
+/// The one listener.
+fn main_of(config: &Config) -> &check::Listener {
+    &config.listeners["main"]
+}
+
+// What holds where nobody says anything
+
+#[test]
+fn without_anything_there_is_main_with_the_defaults_of_the_framework() {
+    let config = Case::default().good();
+    let main = main_of(&config);
+    assert_eq!(main.endpoint.to_string(), "tcp://127.0.0.1:9999");
+    assert_eq!((main.handler.as_str(), &main.framing), ("hello", &AnyFraming::default()));
+    assert_eq!(main.limits, switchboard::spec::Limits::default());
+    assert_eq!(main.timeouts, switchboard::spec::Timeouts::default());
+    assert_eq!(main.rates, switchboard::spec::Rates::default());
+    assert_eq!(main.socket, switchboard::spec::SocketOptions::default());
+    assert_eq!(config.drain, switchboard::spec::DrainSpec::default());
+    assert_eq!((config.log.level.as_str(), config.log.format), ("info", Format::Auto));
+    assert_eq!(config.file, None);
+}
+
+#[test]
+fn a_binary_with_one_handler_serves_it_unasked_and_with_several_must_be_told() {
+    let mut registry = Registry::new();
+    registry.handler("shout", |_: NoOptions| Ok(Nothing));
+    let config = load(&Inputs::default(), &registry).unwrap();
+    assert_eq!(main_of(&config).handler, "shout");
+    registry.handler("whisper", |_: NoOptions| Ok(Nothing));
+    let faults = load(&Inputs::default(), &registry).unwrap_err().to_string();
+    assert!(faults.starts_with("error: listeners.main.handler: is missing. Known here: shout, whisper\n"), "{faults}");
+}
+
+// Layers
+
+#[test]
+fn a_later_layer_wins_defaults_file_environment_flags() {
+    let text = "[listeners.main.limits]\nframe = '1KiB'\noutbox = 1\nsessions = 1\n";
+    let environment =
+        [("SWITCHBOARD_LISTENERS__MAIN__LIMITS__OUTBOX", "2"), ("SWITCHBOARD_LISTENERS__MAIN__LIMITS__SESSIONS", "2")];
+    let flags = [("--set x", "listeners.main.limits.sessions", "3")];
+    let config = Case { file: Some(text), environment: &environment, flags: &flags, ..Case::default() }.good();
+    let limits = main_of(&config).limits;
+    assert_eq!((limits.connections, limits.frame, limits.outbox, limits.sessions), (10_000, 1024, 2, 3));
+}
+
+#[test]
+fn json_and_yaml_say_the_same_as_toml() {
+    let files = [
+        ("a.toml", "listen = 'udp://127.0.0.1:1'\nhandler = 'echo'\n[handlers.echo]\n[limits]\nframe = '2KiB'\n"),
+        (
+            "a.json",
+            "{\"listen\": \"udp://127.0.0.1:1\", \"handler\": \"echo\", \"handlers\": {\"echo\": {}}, \"limits\": {\"frame\": \"2KiB\"}}",
+        ),
+        ("a.yaml", "listen: udp://127.0.0.1:1\nhandler: echo\nhandlers:\n  echo:\nlimits: {frame: 2KiB}\n"),
+        ("a.yml", "---\nlisten: udp://127.0.0.1:1\nhandler: echo\nlimits:\n  frame: 2KiB\ntimeouts:\n"),
+    ];
+    for (name, text) in files {
+        let config = Case { name, file: Some(text), ..Case::default() }.good();
+        let main = main_of(&config);
+        assert_eq!(
+            (main.endpoint.to_string().as_str(), main.handler.as_str()),
+            ("udp://127.0.0.1:1", "echo"),
+            "{name}"
+        );
+        assert_eq!(main.limits.frame, 2048, "{name}");
+    }
+}
+
+#[test]
+fn a_shared_value_holds_for_each_listener_and_its_own_wins_whichever_layer_either_came_from() {
+    let text = "
+        listeners.a = { listen = 'tcp://127.0.0.1:1', limits = { outbox = 7 } }
+        listeners.b = { listen = 'tcp://127.0.0.1:2' }
+        timeouts.idle = '1m'
+    ";
+    let flags = [("--set", "limits.outbox", "9"), ("--set", "socket.backlog", "5")];
+    let config = Case { file: Some(text), flags: &flags, ..Case::default() }.good();
+    let outbox = |name: &str| config.listeners[name].limits.outbox;
+    assert_eq!((outbox("a"), outbox("b")), (7, 9));
+    for name in ["a", "b"] {
+        assert_eq!(config.listeners[name].timeouts.idle, Duration::from_secs(60));
+        assert_eq!(config.listeners[name].socket.backlog, 5);
+    }
+    assert!(!config.listeners.contains_key("main"));
+}
+
+// Short forms
+
+#[test]
+fn short_forms_stand_for_main_in_every_layer() {
+    let config = Case {
+        file: Some("listen = 'tcp://0.0.0.0:7000'\n"),
+        environment: &[("SWITCHBOARD_HANDLER", "echo")],
+        flags: &[("--framing", "framing", "lines")],
+        ..Case::default()
+    }
+    .good();
+    let main = main_of(&config);
+    assert_eq!(main.endpoint.to_string(), "tcp://0.0.0.0:7000");
+    assert_eq!((main.handler.as_str(), main.framing.name()), ("echo", "lines"));
+    let config = env(&[("SWITCHBOARD_LISTEN", "udp://127.0.0.1:9999")]).good();
+    assert_eq!(main_of(&config).endpoint.to_string(), "udp://127.0.0.1:9999");
+}
+
+#[test]
+fn a_layer_that_says_the_same_key_twice_names_both() {
+    let text = "listen = 'tcp://127.0.0.1:1'\n[listeners.main]\nlisten = 'tcp://127.0.0.1:2'\n";
+    only(
+        &file(text).bad(),
+        "listeners.main.listen: is said twice, as \"tcp://127.0.0.1:1\" (switchboard.toml, line 1) and as \
+         \"tcp://127.0.0.1:2\" (switchboard.toml, line 3); leave one out",
+    );
+    let both = [("SWITCHBOARD_HANDLER", "echo"), ("SWITCHBOARD_LISTENERS__MAIN__HANDLER", "hello")];
+    only(
+        &env(&both).bad(),
+        "listeners.main.handler: is said twice, as \"echo\" (environment variable SWITCHBOARD_HANDLER) and as \"hello\" \
+         (environment variable SWITCHBOARD_LISTENERS__MAIN__HANDLER); leave one out",
+    );
+    let both = [("--listen", "listen", "tcp://127.0.0.1:1"), ("--set listen", "listen", "tcp://127.0.0.1:2")];
+    assert!(set(&both).bad()[0].contains("(flag --listen)"));
+    let both = [("--framing", "framing", "lines"), ("--set f", "listeners.main.framing.max", "1KiB")];
+    assert!(set(&both).bad()[0].starts_with("listeners.main.framing: is given as a whole and in part (flag --framing"));
+}
+
+#[test]
+fn the_same_value_twice_is_fine_and_so_are_two_layers() {
+    file("handler = 'echo'\nlisteners.main.handler = 'echo'\n").good();
+    env(&[("SWITCHBOARD_HANDLER", "echo"), ("SWITCHBOARD_LISTENERS__MAIN__HANDLER", "echo")]).good();
+    let config = Case {
+        file: Some("handler = 'echo'\n"),
+        environment: &[("SWITCHBOARD_LISTENERS__MAIN__HANDLER", "hello")],
+        ..Case::default()
+    };
+    assert_eq!(main_of(&config.good()).handler, "hello");
+}
+
+#[test]
+fn a_short_form_that_stands_for_no_listener_is_told() {
+    let text = "[listeners.web]\nlisten = 'tcp://127.0.0.1:1'\n";
+    let config = Case { file: Some(text), flags: &[("--listen", "listen", "tcp://127.0.0.1:2")], ..Case::default() };
+    only(
+        &config.bad(),
+        "listen: stands for listeners.main.listen, and there is no main: the file declares other listeners (web). Write the \
+         key of one of these, or declare [listeners.main] too (flag --listen)",
+    );
+    let text = "handler = 'echo'\n[listeners.web]\nlisten = 'tcp://127.0.0.1:1'\n";
+    assert!(file(text).bad()[0].ends_with("(switchboard.toml, line 1)"));
+    let text = "[listeners.web]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.main]\n";
+    let config = Case { file: Some(text), flags: &[("--listen", "listen", "tcp://127.0.0.1:2")], ..Case::default() };
+    assert_eq!(config.good().listeners.len(), 2);
+    let text = "[listeners.web]\nlisten = 'tcp://127.0.0.1:1'\n";
+    let environment = [("SWITCHBOARD_LISTENERS__MAIN__LISTEN", "tcp://127.0.0.1:2"), ("SWITCHBOARD_HANDLER", "echo")];
+    let config = Case { file: Some(text), environment: &environment, ..Case::default() }.good();
+    assert_eq!(main_of(&config).handler, "echo");
+}
+
+// Types of texts from the environment and flags
+
+#[test]
+fn a_text_from_the_environment_is_read_as_what_its_key_wants() {
+    let config = env(&[
+        ("SWITCHBOARD_HANDLER", "many"),
+        ("SWITCHBOARD_HANDLERS__MANY__TEXT", "007"),
+        ("SWITCHBOARD_HANDLERS__MANY__MAYBE", "true"),
+        ("SWITCHBOARD_HANDLERS__MANY__NUMBER", "42"),
+        ("SWITCHBOARD_HANDLERS__MANY__RATIO", "2"),
+        ("SWITCHBOARD_HANDLERS__MANY__ON", "true"),
+        ("SWITCHBOARD_HANDLERS__MANY__NAMES", "1.10, b"),
+        ("SWITCHBOARD_HANDLERS__MANY__PORTS", "1,2"),
+        ("SWITCHBOARD_HANDLERS__MANY__INNER__DEEP", "3"),
+        ("SWITCHBOARD_HANDLERS__MANY__INNER__OTHER_KEY", "4"),
+        ("SWITCHBOARD_LISTENERS__MAIN__SOCKET__NODELAY", "false"),
+        ("SWITCHBOARD_LISTENERS__MAIN__SOCKET__MODE", "0660"),
+        ("SWITCHBOARD_LISTENERS__MAIN__SOCKET__GROUP", "42"),
+        ("SWITCHBOARD_LISTENERS__MAIN__LAYERS", "rate,trace"),
+    ])
+    .good();
+    let many: Many = serde_json::from_value(config.handlers["many"].options.clone()).unwrap();
+    assert_eq!((many.text.as_str(), many.maybe.as_deref(), many.number), ("007", Some("true"), 42));
+    assert_eq!((many.ratio, many.on, many.ports), (2.0, true, vec![1, 2]));
+    assert_eq!(many.names, ["1.10", "b"]);
+    assert_eq!((many.inner.deep, many.inner.other_key.as_str()), (3, "4"));
+    let main = main_of(&config);
+    assert_eq!((main.socket.nodelay, main.socket.mode, main.socket.group.as_deref()), (false, 0o660, Some("42")));
+    assert_eq!(main.layers, ["rate", "trace"]);
+}
+
+#[test]
+fn options_are_typed_by_the_type_of_their_section_whichever_source_says_it() {
+    let config = Case {
+        file: Some("handler = 'mine'\n[handlers.mine]\ntype = 'many'\n[handlers.my-other]\ntype = 'many'\n"),
+        environment: &[("SWITCHBOARD_HANDLERS__MINE__TEXT", "1"), ("SWITCHBOARD_HANDLERS__MY_OTHER__NUMBER", "2")],
+        flags: &[("--set", "handlers.third.type", "many"), ("--set", "handlers.third.number", "3")],
+        ..Case::default()
+    }
+    .good();
+    assert_eq!(config.handlers["mine"].options["text"], "1");
+    assert_eq!(config.handlers["my-other"].options["number"], 2);
+    assert_eq!(config.handlers["third"].options["number"], 3);
+}
+
+#[test]
+fn a_framing_can_be_a_name_or_a_table_in_every_layer() {
+    let config = file("framing = { type = 'length', width = 2, order = 'little', max = '1KiB' }\n").good();
+    let expected = Length::new(2, ByteOrder::Little, 0).unwrap().max(1024);
+    assert_eq!(main_of(&config).framing, AnyFraming::Length(expected));
+    for text in ["{ type = \"delimited\", delimiter = \"|\" }", "{\"type\": \"delimited\", \"delimiter\": \"|\"}"] {
+        let config = env(&[("SWITCHBOARD_FRAMING", text)]).good();
+        assert_eq!(main_of(&config).framing.name(), "delimited", "{text}");
+        assert_eq!(read_framing("{ type = \"delimited\", delimiter = \"|\" }").as_ref(), Ok(&main_of(&config).framing));
+    }
+    let config = env(&[("SWITCHBOARD_FRAMING__TYPE", "length"), ("SWITCHBOARD_FRAMING__WIDTH", "8")]).good();
+    assert_eq!(main_of(&config).framing.name(), "length");
+    // A name takes the place of a whole table.
+    let text = "framing = { type = 'length', width = 2 }\n";
+    let config = Case { file: Some(text), flags: &[("--framing", "framing", "lines")], ..Case::default() }.good();
+    assert_eq!(main_of(&config).framing, AnyFraming::Lines(Lines::default()));
+    assert!(
+        read_framing("{ type = \"lines\", width = 2 }").unwrap_err().contains("not an option of the framing lines")
+    );
+    assert!(read_framing("{ type = ").is_err());
+}
+
+// Variables
+
+#[test]
+fn what_kubernetes_sets_is_passed_over() {
+    env(&[
+        ("SWITCHBOARD_SERVICE_HOST", "10.0.0.1"),
+        ("SWITCHBOARD_SERVICE_PORT", "9999"),
+        ("SWITCHBOARD_SERVICE_PORT_MAIN", "9999"),
+        ("SWITCHBOARD_PORT", "tcp://10.0.0.1:9999"),
+        ("SWITCHBOARD_PORT_9999_TCP", "tcp://10.0.0.1:9999"),
+        ("SWITCHBOARD_PORT_9999_TCP_ADDR", "10.0.0.1"),
+        ("OTHER_VARIABLE", "x"),
+    ])
+    .good();
+}
+
+#[test]
+fn a_variable_that_fits_no_key_is_told_with_what_was_meant() {
+    for (variable, expected) in [
+        ("SWITCHBOARD_LOG_LEVEL", "log_level: is not a known key; did you mean SWITCHBOARD_LOG__LEVEL?"),
+        (
+            "SWITCHBOARD_LISTENERS__MAIN__LIMITS_FRAME",
+            "listeners.main.limits_frame: is not a known key; did you mean SWITCHBOARD_LISTENERS__MAIN__LIMITS__FRAME?",
+        ),
+        (
+            "SWITCHBOARD_LISTENERS__MAIN_LISTEN",
+            "listeners.main_listen: \"x\" is not a table; did you mean SWITCHBOARD_LISTENERS__MAIN__LISTEN?",
+        ),
+        ("SWITCHBOARD_LISTNE", "listne: is not a known key; did you mean \"listen\"? Known here: "),
+        ("SWITCHBOARD_SERVICE", "service: is not a known key"),
+        ("SWITCHBOARD_", "\"\": is not a known key"),
+    ] {
+        let faults = env(&[(variable, "x")]).bad();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with(expected), "{}", faults[0]);
+        assert!(faults[0].ends_with(&format!("(environment variable {variable})")), "{}", faults[0]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_no_text_is_told() {
+    use std::os::unix::ffi::OsStringExt;
+    let environment = vec![("SWITCHBOARD_HANDLER".into(), OsString::from_vec(vec![0xff]))];
+    let inputs = Inputs { environment, ..Inputs::default() };
+    let faults = load(&inputs, &test_registry()).unwrap_err().to_string();
+    assert!(faults.contains("handler: is not text in UTF-8 (environment variable SWITCHBOARD_HANDLER)"), "{faults}");
+}
+
+#[test]
+fn rust_log_wins_over_every_layer() {
+    let config = Case {
+        environment: &[("RUST_LOG", "switchboard=trace"), ("SWITCHBOARD_LOG__LEVEL", "warn")],
+        flags: &[("--log-level", "log.level", "error")],
+        ..Case::default()
+    }
+    .good();
+    assert_eq!(config.log.level, "switchboard=trace");
+    assert!(
+        config
+            .effective
+            .print(Shape::Origins)
+            .contains("level = \"switchboard=trace\"  # environment variable RUST_LOG")
+    );
+    assert_eq!(env(&[("RUST_LOG", "")]).good().log.level, "info");
+    only(
+        &env(&[("RUST_LOG", "a=b=c")]).bad(),
+        "log.level: is not a filter; write it like \"info,switchboard=debug\" (environment variable RUST_LOG)",
+    );
+}
+
+// The file
+
+#[test]
+fn a_named_file_that_cannot_be_read_is_told_by_who_named_it() {
+    let named = |file: Option<&str>, environment: &[(&str, &str)]| {
+        let inputs = Inputs {
+            file: file.map(PathBuf::from),
+            environment: environment.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
+            ..Inputs::default()
+        };
+        load(&inputs, &test_registry()).unwrap_err().to_string()
+    };
+    let expected = "error: /not/there.toml cannot be read: No such file or directory";
+    let faults = named(Some("/not/there.toml"), &[("SWITCHBOARD_CONFIG", "/other.toml")]);
+    assert!(faults.starts_with(&format!("{expected} (flag --config)\n")), "{faults}");
+    let faults = named(None, &[("SWITCHBOARD_CONFIG", "/not/there.toml")]);
+    assert!(faults.starts_with(&format!("{expected} (environment variable SWITCHBOARD_CONFIG)\n")), "{faults}");
+    // What is wrong elsewhere is told with it.
+    let faults = named(Some("/not/there.toml"), &[("SWITCHBOARD_FRAMNG", "x")]);
+    assert!(faults.ends_with("the configuration cannot be used: 2 errors\n"), "{faults}");
+}
+
+#[test]
+fn a_file_that_is_not_its_format_is_one_sentence_with_the_line() {
+    let faults = file("listen = 'tcp://127.0.0.1:1'\nhandler = \n").bad();
+    assert!(faults.len() == 1 && faults[0].starts_with("switchboard.toml, line 2: this is not TOML"), "{faults:?}");
+    let faults = Case { name: "a.json", file: Some("{\n\"a\": 1\n\"b\"}"), ..Case::default() }.bad();
+    assert!(faults.len() == 1 && faults[0].starts_with("a.json, line 3: this is not JSON"), "{faults:?}");
+}
+
+// Faults
+
+#[test]
+fn ten_faults_are_ten_sentences() {
+    let text = r#"listen = "localhost:80"
+handler = "ehco"
+[log]
+levle = "info"
+[listeners.main.limits]
+frame = "lots"
+connections = "5"
+outbox = 0
+[admin]
+token = "hunter2"
+[handlers.hello]
+welcom = "hi"
+[handlers.Loud]
+"#;
+    let config = Case {
+        file: Some(text),
+        environment: &[("SWITCHBOARD_LISTENERS__MAIN__TIMEOUTS__IDLE", "30 parsecs")],
+        flags: &[("--framing", "framing", "line")],
+        ..Case::default()
+    };
+    let mut faults = config.bad();
+    faults.sort();
+    assert_eq!(
+        faults,
+        [
+            "admin: is not in this build (switchboard.toml, line 9)",
+            "handlers.Loud: \"Loud\" is not a name; a name is a small letter, then small letters, digits, \"_\" and \"-\" (switchboard.toml, line 13)",
+            "handlers.hello.welcom: is not an option of hello; did you mean \"welcome\"? Known here: type, delay, exit, greeting, welcome (switchboard.toml, line 12)",
+            "listeners.main.framing: \"line\" is not a framing; did you mean \"lines\"? Known here: raw, lines, length, delimited, json-lines (flag --framing)",
+            "listeners.main.handler: \"ehco\" is not a handler; did you mean \"echo\"? Known here: echo, hello, many, must, streamy, typed (switchboard.toml, line 2)",
+            "listeners.main.limits.connections: \"5\" is not a whole number from 1 to 10000000; write it without quotes (switchboard.toml, line 7)",
+            "listeners.main.limits.frame: \"lots\" is not a size; write it like \"64KiB\" (switchboard.toml, line 6)",
+            "listeners.main.limits.outbox: 0 is out of range; 1 to 65536 are possible (switchboard.toml, line 8)",
+            "listeners.main.listen: \"localhost:80\" is not an address: the transport is missing; write tcp://localhost:80 or udp://localhost:80 (switchboard.toml, line 1)",
+            "listeners.main.timeouts.idle: \"30 parsecs\" is not a duration; write it like \"30s\", \"500ms\" or \"1h 30m\" (environment variable SWITCHBOARD_LISTENERS__MAIN__TIMEOUTS__IDLE)",
+            "log.levle: is not a known key; did you mean \"level\"? Known here: level, format (switchboard.toml, line 4)",
+        ]
+    );
+}
+
+#[test]
+fn a_fault_is_told_even_where_a_higher_layer_hides_it() {
+    let text = "listen = 'nowhere'\n[limits]\nframe = 5\n[handlers.hello]\nwelcome = 5\n";
+    let config = Case {
+        file: Some(text),
+        environment: &[("SWITCHBOARD_LIMITS__FRAME", "1KiB"), ("SWITCHBOARD_HANDLERS__HELLO__WELCOME", "hi")],
+        flags: &[("--listen", "listen", "tcp://127.0.0.1:1")],
+        ..Case::default()
+    };
+    let faults = config.bad();
+    assert_eq!(faults.len(), 3, "{faults:?}");
+    assert!(
+        faults
+            .iter()
+            .any(|fault| fault == "limits.frame: 5 is not a size; write it like \"64KiB\" (switchboard.toml, line 3)")
+    );
+    assert!(
+        faults
+            .iter()
+            .any(|fault| fault
+                == "handlers.hello.welcome: 5 is not a text; write it in quotes (switchboard.toml, line 5)")
+    );
+}
+
+#[test]
+fn one_mistake_is_one_sentence() {
+    // The handler hangs on a faulty section, the address is mistyped, and so is its key: nothing else is missed for it.
+    only(
+        &file("handler = 'mine'\n[handlers.mine]\ntype = 'ehco'\n").bad(),
+        "handlers.mine.type: \"ehco\" is not a handler; did you mean \"echo\"? Known here: echo, hello, many, must, streamy, typed (switchboard.toml, line 3)",
+    );
+    assert_eq!(file("[listeners.web]\nlisen = 'tcp://127.0.0.1:1'\n").bad().len(), 1);
+    assert_eq!(file("[listeners.web]\nlisten = 5\n").bad().len(), 1);
+    assert_eq!(file("listeners = 5\nlisten = 'tcp://127.0.0.1:1'\n").bad().len(), 1);
+    assert_eq!(file("handler = 'must'\n[handlers.must]\npath = 5\ncount = 1\n").bad().len(), 1);
+    assert_eq!(file("framing = { type = 'length', width = 5 }\n").bad().len(), 1);
+    assert_eq!(file("layers = 5\n").bad().len(), 1);
+}
+
+#[test]
+fn what_is_missing_is_told() {
+    only(
+        &file("[listeners.web]\nhandler = 'echo'\n").bad(),
+        "listeners.web.listen: is missing; write it like \"tcp://127.0.0.1:9999\" (switchboard.toml, line 1)",
+    );
+    let faults = file("handler = 'must'\n[handlers.must]\n").bad();
+    assert_eq!(
+        faults,
+        [
+            "handlers.must.path: is missing, and must needs it (switchboard.toml, line 2)",
+            "handlers.must.count: is missing, and must needs it (switchboard.toml, line 2)",
+        ]
+    );
+    // What another layer gives is not missing.
+    Case {
+        file: Some("handler = 'must'\n[handlers.must]\npath = 'x'\n"),
+        environment: &[("SWITCHBOARD_HANDLERS__MUST__COUNT", "1")],
+        ..Case::default()
+    }
+    .good();
+}
+
+#[test]
+fn options_are_checked_deep_and_all_at_once_even_where_nobody_uses_the_section() {
+    let text = "[handlers.many]\ntext = 5\nports = [1, 'x', 70000]\n[handlers.many.inner]\ndeep = -1\ndepth = 1\n";
+    let mut faults = file(text).bad();
+    faults.sort();
+    assert_eq!(faults.len(), 5, "{faults:#?}");
+    assert!(faults[0].starts_with("handlers.many.inner.deep: -1 is not a whole number"), "{faults:#?}");
+    assert!(
+        faults[1].starts_with("handlers.many.inner.depth: is not an option of many. Known here: deep, other_key"),
+        "{faults:#?}"
+    );
+    assert!(faults[2].starts_with("handlers.many.ports.1: \"x\" is not a whole number"), "{faults:#?}");
+    assert!(faults[3].starts_with("handlers.many.ports.2: 70000 is not a whole number"), "{faults:#?}");
+    assert!(faults[4].starts_with("handlers.many.text: 5 is not a text"), "{faults:#?}");
+}
+
+#[test]
+fn wrong_types_are_told_for_every_kind_of_key() {
+    for (text, expected) in [
+        ("log = 5", "log: 5 is not a table (switchboard.toml, line 1)"),
+        (
+            "listeners.main.layers = 'rate'",
+            "listeners.main.layers: \"rate\" is not a list; write it like [\"a\", \"b\"] (switchboard.toml, line 1)",
+        ),
+        (
+            "socket.nodelay = 'true'",
+            "socket.nodelay: \"true\" is not true or false; write it without quotes (switchboard.toml, line 1)",
+        ),
+        ("socket.group = 5", "socket.group: 5 is not a text; write it in quotes (switchboard.toml, line 1)"),
+        (
+            "socket.mode = 600",
+            "socket.mode: 600 is not a mode; write it in octal as text, like \"0600\" (switchboard.toml, line 1)",
+        ),
+        (
+            "timeouts.idle = 30",
+            "timeouts.idle: 30 is not a duration; write it like \"30s\", \"500ms\" or \"1h 30m\" (switchboard.toml, line 1)",
+        ),
+        (
+            "rate.messages_per_source = 5",
+            "rate.messages_per_source: 5 is not a rate; write it like \"100/s\", \"5/m\" or \"1000/h\" (switchboard.toml, line 1)",
+        ),
+        (
+            "runtime.workers = 0",
+            "runtime.workers: 0 is out of range; 1 to 1024 are possible (switchboard.toml, line 1)",
+        ),
+        (
+            "runtime.workers = -1",
+            "runtime.workers: -1 is out of range; 1 to 1024 are possible (switchboard.toml, line 1)",
+        ),
+        (
+            "runtime.workers = 1.5",
+            "runtime.workers: 1.5 is not a whole number from 1 to 1024 (switchboard.toml, line 1)",
+        ),
+        (
+            "runtime.workers = true",
+            "runtime.workers: true is not a whole number from 1 to 1024 (switchboard.toml, line 1)",
+        ),
+        (
+            "limits.connections = 10_000_001",
+            "limits.connections: 10000001 is out of range; 1 to 10000000 are possible (switchboard.toml, line 1)",
+        ),
+        (
+            "limits.frame = '2GiB'",
+            "limits.frame: \"2GiB\" is out of range; 1B to 1GiB are possible (switchboard.toml, line 1)",
+        ),
+        (
+            "log.level = 'inf'",
+            "log.level: \"inf\" is not a level (off, error, warn, info, debug, trace) or a filter; write a filter like \"info,switchboard=debug\"; did you mean \"info\"? (switchboard.toml, line 1)",
+        ),
+        (
+            "log.level = 2020-01-01",
+            "log.level: 2020-01-01 is a date, and no key takes one; write it in quotes if it is a text (switchboard.toml, line 1)",
+        ),
+        (
+            "listeners.main.layers = [\n5,\n'trace']",
+            "listeners.main.layers.0: 5 is not a name; write it in quotes, like \"hello\" (switchboard.toml, line 2)",
+        ),
+        (
+            "framing = 5",
+            "listeners.main.framing: 5 is not a framing; write its name, like \"lines\", or a table, like { type = \"length\", width = 2 } (switchboard.toml, line 1)",
+        ),
+        (
+            "framing = { max = '1KiB' }",
+            "listeners.main.framing.type: is missing; it is one of raw, lines, length, delimited, json-lines (switchboard.toml, line 1)",
+        ),
+        (
+            "framing = { type = 'length', width = 5 }",
+            "listeners.main.framing.width: a length of 5 bytes is not possible; 1, 2, 3, 4 or 8 are (switchboard.toml, line 1)",
+        ),
+        (
+            "framing = { type = 'lines', width = 4 }",
+            "listeners.main.framing.width: is not an option of the framing lines. Known here: max (switchboard.toml, line 1)",
+        ),
+        (
+            "framing = { type = 'lines', wdth = 4 }",
+            "listeners.main.framing.wdth: is not a known key; did you mean \"width\"? Known here: type, max, width, order, offset, delimiter (switchboard.toml, line 1)",
+        ),
+        (
+            "framing = { type = 'delimited', delimiter = '' }",
+            "listeners.main.framing.delimiter: a delimiter cannot be empty; write it like \"|\" (switchboard.toml, line 1)",
+        ),
+        (
+            "framing = 'delimited'",
+            "listeners.main.framing.delimiter: is missing; write the framing like { type = \"delimited\", delimiter = \"|\" } (switchboard.toml, line 1)",
+        ),
+    ] {
+        only(&file(text).bad(), expected);
+    }
+}
+
+#[test]
+fn a_yaml_key_without_a_value_is_told_unless_it_is_a_section() {
+    let case = Case { name: "a.yaml", file: Some("listen:\nlog:\nlimits:\n"), ..Case::default() };
+    only(&case.bad(), "listen: has no value; give it one, or leave it out (a.yaml, line 1)");
+}
+
+#[test]
+fn the_origin_of_a_fault_is_the_flag_or_variable_itself() {
+    let flags =
+        [("--set listeners.main.limits.frame", "listeners.main.limits.frame", "lots"), ("--listen", "listen", "x")];
+    assert_eq!(
+        set(&flags).bad(),
+        [
+            "listeners.main.limits.frame: \"lots\" is not a size; write it like \"64KiB\" (flag --set listeners.main.limits.frame)",
+            "listeners.main.listen: \"x\" is not an address: write it with its transport, such as tcp://127.0.0.1:9999 or unix:/run/app.sock (flag --listen)",
+        ]
+    );
+}
+
+#[test]
+fn keys_of_what_this_build_has_not_are_refused_wherever_they_come_from() {
+    let text = "
+        [admin]
+        listen = 'tcp://127.0.0.1:9900'
+        [access]
+        [limits]
+        handshakes = 1
+        [timeouts]
+        handshake = '1s'
+        [rate]
+        connections_per_source = '1/s'
+        [listeners.main.tls]
+        [listeners.main.proxy]
+        [listeners.main.access]
+        [listeners.main.limits]
+        connections_per_source = 1
+    ";
+    let faults = file(text).bad();
+    assert_eq!(faults.len(), 9, "{faults:#?}");
+    assert!(faults.iter().all(|fault| fault.contains("is not in this build (switchboard.toml, line ")), "{faults:#?}");
+    let faults = env(&[("SWITCHBOARD_ADMIN__TOKEN", "hunter2")]).bad();
+    only(&faults, "admin: is not in this build (environment variable SWITCHBOARD_ADMIN__TOKEN)");
+    for (address, scheme) in [("tls://127.0.0.1:1", "tls"), ("systemd:main", "systemd")] {
+        let expected = format!(
+            "listeners.main.listen: {address:?} cannot be served: the transport {scheme} is not in this build (flag --listen)"
+        );
+        only(&set(&[("--listen", "listen", address)]).bad(), &expected);
+    }
+    let faults = set(&[("--listen", "listen", "tpc://127.0.0.1:1")]).bad();
+    assert!(faults[0].contains("has an unknown transport; did you mean \"tcp\"?"), "{faults:?}");
+}
+
+#[test]
+fn a_secret_is_in_no_fault() {
+    let text = "[handlers.many]\npassword = ['hunter2']\n[handlers.other]\ntype = 'many'\npassword = 4711\n";
+    let faults = file(text).bad();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    let twice = [("SWITCHBOARD_HANDLERS__MANY__PASSWORD", "hunter2"), ("SWITCHBOARD_HANDLERS__many__PASSWORD", "4711")];
+    let twice = env(&twice).bad();
+    for fault in faults.iter().chain(&twice) {
+        assert!(!fault.contains("hunter2") && !fault.contains("4711"), "{fault}");
+    }
+}
+
+// What only shows when keys meet
+
+#[test]
+fn a_handler_that_does_not_fit_its_transport_names_both() {
+    let text = "listen = 'udp://127.0.0.1:1'\nhandler = 'streamy'\n";
+    only(
+        &file(text).bad(),
+        "listeners.main.handler: the handler \"streamy\" needs connections, and \"udp://127.0.0.1:1\" brings datagrams; \
+         streamy can be served on tcp, unix, mem (switchboard.toml, line 2)",
+    );
+}
+
+#[test]
+fn a_framing_that_does_not_fit_is_told() {
+    let text = "listen = 'udp://127.0.0.1:1'\nframing = 'lines'\n";
+    let faults = file(text).bad();
+    assert!(
+        faults[0].starts_with("listeners.main.framing: the framing lines cuts the bytes of a connection"),
+        "{faults:?}"
+    );
+    file("listen = 'udp://127.0.0.1:1'\nframing = 'raw'\n").good();
+    let faults = file("handler = 'typed'\nframing = 'lines'\n").bad();
+    assert!(faults[0].contains("has a framing of its own"), "{faults:?}");
+    file("handler = 'typed'\n").good();
+    let faults = file("framing = 'json-lines'\n").bad();
+    assert!(faults[0].contains("does not fit the framing json-lines"), "{faults:?}");
+    let faults = file("handler = 'typed'\n[listeners.main]\nlayers = ['trace']\n").bad();
+    assert!(faults[0].starts_with("listeners.main.layers: stand around messages of bytes"), "{faults:?}");
+}
+
+#[test]
+fn layers_have_names_and_sections_like_handlers() {
+    let text = "[listeners.main]\nlayers = ['slow', 'trace']\n[layers.slow]\ntype = 'rate'\nper_second = 1\n";
+    let config = file(text).good();
+    assert_eq!(main_of(&config).layers, ["slow", "trace"]);
+    assert_eq!((config.layers["slow"].kind.as_str(), config.layers["trace"].kind.as_str()), ("rate", "trace"));
+    only(
+        &file("[listeners.main]\nlayers = ['trace', 'rat']\n").bad(),
+        "listeners.main.layers.1: \"rat\" is not a layer; did you mean \"rate\"? Known here: concurrency, rate, timeout, trace (switchboard.toml, line 2)",
+    );
+    assert!(
+        file("[layers.slow]\nper_second = 1\n").bad()[0]
+            .starts_with("layers.slow: has no type, and \"slow\" is not a layer")
+    );
+    assert!(file("[layers.rate]\nper_secnd = 1\n").bad()[0].contains("did you mean \"per_second\"?"));
+}
+
+#[test]
+fn two_listeners_cannot_have_one_address() {
+    let text = "
+        [listeners.a]
+        listen = 'tcp://127.0.0.1:7000'
+        [listeners.b]
+        listen = 'tcp://127.0.0.1:7000'
+    ";
+    only(
+        &file(text).bad(),
+        "listeners.b.listen: \"tcp://127.0.0.1:7000\" is the address of listeners.a already (switchboard.toml, line 3) (switchboard.toml, line 5)",
+    );
+    file("[listeners.a]\nlisten = 'tcp://127.0.0.1:0'\n[listeners.b]\nlisten = 'tcp://127.0.0.1:0'\n").good();
+    file("[listeners.a]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.b]\nlisten = 'udp://127.0.0.1:1'\n").good();
+}
+
+#[test]
+fn a_burst_without_a_rate_is_told() {
+    let faults = file("[listeners.main.rate]\nburst = 5\n").bad();
+    assert!(faults[0].starts_with("listeners.main.rate.burst: says how many"), "{faults:?}");
+    let config = file("rate = { messages_per_source = '10/m', burst = 5 }\n").good();
+    let rates = main_of(&config).rates;
+    assert_eq!((rates.messages_per_source.count, rates.messages_per_source.per.as_secs(), rates.burst), (10, 60, 5));
+    file("rate = { burst = 5 }\n[listeners.main.rate]\nmessages_per_source = '0/s'\n").good();
+}
+
+// Printing
+
+const RICH: &str = r#"
+    log = { level = "info,switchboard=debug", format = "json" }
+    limits.frame = "2KiB"
+    drain.deadline = "90s"
+    [listeners.a]
+    listen = "tcp://[::1]:7000"
+    handler = "mine"
+    framing = { type = "delimited", delimiter = "\u0000\"|" }
+    layers = ["slow"]
+    [listeners.a.socket]
+    group = "web"
+    [listeners.b]
+    listen = "unix:/run/a b.sock"
+    handler = "echo"
+    [handlers.mine]
+    type = "many"
+    text = "a \"quoted\" text\nwith lines, \u007f and ü"
+    names = ["x, y", "z"]
+    ratio = 2.0
+    inner = { deep = 3 }
+    [layers.slow]
+    type = "rate"
+"#;
+
+#[test]
+fn what_is_printed_reads_back_to_the_same() {
+    for text in ["", RICH] {
+        let config = file(text).good();
+        let toml = config.effective.print(Shape::Toml);
+        assert_eq!(file(&toml).good().effective.print(Shape::Toml), toml);
+        let origins = config.effective.print(Shape::Origins);
+        assert_eq!(file(&origins).good().effective.print(Shape::Toml), toml);
+        let json = config.effective.print(Shape::Json);
+        let again = Case { name: "a.json", file: Some(&json), ..Case::default() }.good();
+        assert_eq!(again.effective.print(Shape::Toml), toml);
+        assert_eq!(format!("{:?}", again.listeners), format!("{:?}", config.listeners));
+        assert_eq!(format!("{:?}", again.handlers), format!("{:?}", config.handlers));
+    }
+}
+
+#[test]
+fn each_printed_value_says_where_it_came_from() {
+    let config = Case {
+        file: Some("listen = 'tcp://127.0.0.1:1'\n[limits]\nframe = '2KiB'\n[handlers.hello]\nwelcome = 'hi'\n"),
+        environment: &[("SWITCHBOARD_LISTENERS__MAIN__LIMITS__OUTBOX", "3")],
+        flags: &[("--handler", "handler", "hello"), ("--set drain.deadline", "drain.deadline", "1s")],
+        ..Case::default()
+    };
+    let text = config.good().effective.print(Shape::Origins);
+    let has = |line: &str| {
+        text.lines().any(|found| found.split('/').next_back().unwrap().contains(line) || found.contains(line))
+    };
+    for line in [
+        "announce = \"0s\"  # default",
+        "deadline = \"1s\"  # flag --set drain.deadline",
+        "handler = \"hello\"  # flag --handler",
+        "outbox = 3  # environment variable SWITCHBOARD_LISTENERS__MAIN__LIMITS__OUTBOX",
+        "exit = \"exit\"  # default",
+        "type = \"hello\"  # default",
+    ] {
+        assert!(has(line), "{line} is not in\n{text}");
+    }
+    let from_file = |key: &str, line: &str| text.lines().any(|found| found.starts_with(key) && found.ends_with(line));
+    assert!(from_file("listen = ", "switchboard.toml, line 1"), "{text}");
+    assert!(from_file("frame = \"2KiB\"", "switchboard.toml, line 3"), "{text}");
+    assert!(from_file("welcome = \"hi\"", "switchboard.toml, line 5"), "{text}");
+}
+
+#[test]
+fn a_secret_is_never_printed() {
+    let config = file("handler = 'many'\n[handlers.many]\npassword = 'hunter2'\n").good();
+    assert_eq!(config.handlers["many"].options["password"], "hunter2");
+    for shape in [Shape::Toml, Shape::Origins, Shape::Json] {
+        let text = config.effective.print(shape);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    assert!(config.effective.print(Shape::Toml).contains("# password is set and not shown"));
+}

@@ -1,0 +1,96 @@
+//! What leaves a datagram socket: answers at once, or in a bounded queue when the system has no room; and what is said, at
+//! most once a second, of those that were dropped.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::task::Context;
+
+use bytes::Bytes;
+
+use crate::error::{BoxError, chain, find_cause};
+use crate::io::{DatagramSocket, Route};
+use crate::layer::OverRate;
+use crate::pace::Pace;
+use crate::roster::Lane;
+
+pub(crate) struct Answers {
+    socket: Arc<dyn DatagramSocket>,
+    lane: Arc<Lane>,
+    /// Answers that the system's queue had no room for, at most `limit`.
+    unsent: VecDeque<(Route, Bytes)>,
+    limit: usize,
+    dropped: Pace,
+    failed: Pace,
+}
+
+impl Answers {
+    pub(crate) fn new(socket: Arc<dyn DatagramSocket>, lane: Arc<Lane>, limit: usize) -> Self {
+        let (unsent, dropped, failed) = (VecDeque::new(), Pace::default(), Pace::default());
+        Self { socket, lane, unsent, limit, dropped, failed }
+    }
+
+    /// Whether everything has left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    /// Sends a datagram, or queues it, or drops it.
+    pub(crate) fn send(&mut self, route: &Route, datagram: Bytes) {
+        if self.unsent.is_empty() {
+            match self.socket.try_send(&datagram, route) {
+                Ok(()) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return self.fail(route, &error.into()),
+            }
+        }
+        if self.unsent.len() >= self.limit {
+            self.drop_one(route, "outbox_full");
+        } else {
+            self.unsent.push_back((route.clone(), datagram));
+        }
+    }
+
+    /// Sends what is queued, as far as the system has room; the task is woken when it has more.
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
+        while let Some((route, datagram)) = self.unsent.pop_front() {
+            match self.socket.try_send(&datagram, &route) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.unsent.push_front((route, datagram));
+                    if self.socket.poll_send_ready(cx).is_pending() {
+                        return;
+                    }
+                }
+                Err(error) => self.fail(&route, &error.into()),
+            }
+        }
+    }
+
+    /// Says that a datagram, or the answer to one, was dropped.
+    pub(crate) fn drop_one(&mut self, route: &Route, why: &'static str) {
+        if let Some(count) = self.dropped.count() {
+            let (listener, peer) = (&*self.lane.name, &route.peer);
+            tracing::warn!(listener, %peer, why, count, "datagram dropped");
+        }
+    }
+
+    /// Says that a message failed. An error is never answered: two servers could complain to each other for ever.
+    pub(crate) fn fail(&mut self, route: &Route, error: &BoxError) {
+        if find_cause::<OverRate>(&**error).is_some() {
+            return self.drop_one(route, "rate");
+        }
+        if let Some(count) = self.failed.count() {
+            let (listener, peer, error) = (&*self.lane.name, &route.peer, chain(&**error));
+            tracing::warn!(listener, %peer, error, count, "datagram failed");
+        }
+    }
+
+    /// Says that receiving failed. The kernel reports here what became of earlier answers: it is about one peer.
+    pub(crate) fn receive_failed(&mut self, error: &io::Error) {
+        if let Some(count) = self.failed.count() {
+            let listener = &*self.lane.name;
+            tracing::warn!(listener, %error, count, "receive failed");
+        }
+    }
+}

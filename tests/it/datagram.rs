@@ -1,0 +1,579 @@
+//! Datagrams: each peer is answered from where it asked, in order, and no peer holds up another.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context as TaskContext, Poll};
+
+use futures_util::stream;
+use harness::TEST_PATIENCE;
+use socket2::{Domain, Protocol, Socket, Type};
+use switchboard::framing;
+use switchboard::prelude::*;
+use switchboard_handlers::{Echo, Hello};
+use tokio::net::{UdpSocket, UnixDatagram};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::codec::LengthDelimitedCodec;
+use tower::Service;
+
+use crate::support::{limits, millis, secs, socket};
+
+/// A client of a datagram server on loopback.
+struct Peer(UdpSocket);
+
+impl Peer {
+    async fn new(server: &Running) -> Self {
+        Self::from("127.0.0.1:0", port(server), Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    async fn from(local: &str, port: u16, ip: IpAddr) -> Self {
+        let socket = UdpSocket::bind(local).await.unwrap();
+        socket.connect(SocketAddr::new(ip, port)).await.unwrap();
+        Self(socket)
+    }
+
+    async fn send(&self, datagram: impl AsRef<[u8]>) -> &Self {
+        self.0.send(datagram.as_ref()).await.unwrap();
+        self
+    }
+
+    async fn receive(&self) -> Vec<u8> {
+        let mut buffer = vec![0; 70_000];
+        let received = timeout(TEST_PATIENCE, self.0.recv(&mut buffer)).await;
+        let bytes = received.expect("an answer comes").expect("the port is open");
+        buffer.truncate(bytes);
+        buffer
+    }
+
+    async fn expect(&self, datagram: impl AsRef<[u8]>) -> &Self {
+        let got = self.receive().await;
+        assert_eq!(got.escape_ascii().to_string(), datagram.as_ref().escape_ascii().to_string());
+        self
+    }
+
+    /// Nothing has come. Only of use after something else that was sent later has been answered.
+    fn expect_nothing(&self) {
+        let got = self.0.try_recv(&mut [0; 100]);
+        assert!(got.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock), "{got:?}");
+    }
+}
+
+fn port(server: &Running) -> u16 {
+    server.address().unwrap().port().unwrap()
+}
+
+fn udp() -> Server {
+    Server::bind("udp://127.0.0.1:0")
+}
+
+/// Does what each datagram says.
+#[derive(Clone)]
+struct Told {
+    gate: Arc<Semaphore>,
+    waiting: Arc<watch::Sender<usize>>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Told {
+    fn new() -> Self {
+        Self { gate: Arc::new(Semaphore::new(0)), waiting: Arc::default(), calls: Arc::default() }
+    }
+
+    async fn waiting(&self, count: usize) {
+        let mut waiting = self.waiting.subscribe();
+        let waited = timeout(TEST_PATIENCE, waiting.wait_for(|waiting| *waiting >= count)).await;
+        waited.unwrap_or_else(|_| panic!("{} instead of {count} wait", *self.waiting.borrow())).unwrap();
+    }
+}
+
+impl Handler for Told {
+    type State = u32;
+
+    async fn open(&self, _: &mut Context<u32>) -> Result<Reply> {
+        panic!("nothing opens a datagram peer");
+    }
+
+    async fn message(&self, cx: &mut Context<u32>, message: Bytes) -> Result<Reply> {
+        self.calls.fetch_add(1, SeqCst);
+        cx.state += 1;
+        let text = message.escape_ascii().to_string();
+        let (what, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        Ok(match what {
+            "wait" => {
+                self.waiting.send_modify(|waiting| *waiting += 1);
+                self.gate.acquire().await?.forget();
+                Reply::send(format!("waited {rest}"))
+            }
+            "none" => Reply::none(),
+            "count" => Reply::send(cx.state.to_string()),
+            "many" => Reply::many(["a", "b", "c"]),
+            "stream" => Reply::stream(stream::unfold(0, |n| async move {
+                tokio::task::yield_now().await;
+                (n < 3).then(|| (Ok(Bytes::from(n.to_string())), n + 1))
+            })),
+            "stream-error" => Reply::stream(stream::iter([Ok(Bytes::from("a")), Err("as told".into())])),
+            "stream-panic" => Reply::stream(stream::poll_fn(|_| panic!("as told"))),
+            "endless" => Reply::stream(stream::pending()),
+            "finish" => Reply::send("bye").then_finish(),
+            "close" => Reply::close(),
+            "error" => return Err("as told".into()),
+            "panic" => panic!("as told"),
+            "push" => {
+                let pusher = cx.pusher();
+                for n in 0..rest.parse::<usize>()? {
+                    pusher.try_push(n.to_string())?;
+                }
+                Reply::none()
+            }
+            "later" => {
+                let pusher = cx.pusher();
+                cx.spawn(async move { pusher.push("pushed").await.unwrap() })?;
+                Reply::none()
+            }
+            "local" => Reply::send(cx.local().to_string()),
+            _ => Reply::send(message),
+        })
+    }
+}
+
+#[tokio::test]
+async fn echo_answers_every_datagram_as_it_came_the_empty_and_the_largest_too() {
+    let server = udp().start(Echo).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("hi").await.expect("hi").await;
+    peer.send("").await.expect("").await;
+    peer.send(b"\0\xff\n").await.expect(b"\0\xff\n").await;
+    let largest = vec![b'x'; 65_507];
+    peer.send(&largest).await;
+    assert_eq!(peer.receive().await, largest);
+}
+
+#[tokio::test]
+async fn hello_greets_every_datagram_exit_included_and_welcomes_nobody() {
+    let server = udp().start(Hello::default()).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("Michael").await.expect("hello, Michael!").await;
+    peer.send("exit").await.expect("hello, exit!").await;
+    peer.send("").await.expect("hello, !").await;
+    peer.send("Tracy\r\n").await.expect("hello, Tracy!").await;
+}
+
+#[tokio::test]
+async fn each_form_of_reply_becomes_datagrams_to_the_sender() {
+    let server = udp().start(Told::new()).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("none").await.send("many").await.expect("a").await.expect("b").await.expect("c").await;
+    peer.send("stream").await.send("next").await;
+    peer.expect("0").await.expect("1").await.expect("2").await.expect("next").await;
+    peer.send("stream-error").await.expect("a").await;
+    peer.send("stream-panic").await.send("error").await.send("panic").await.send("x").await.expect("x").await;
+}
+
+#[tokio::test]
+async fn each_peer_has_a_state_of_its_own_until_a_reply_closes_it() {
+    let server = udp().start(Told::new()).await.unwrap();
+    let (one, two) = (Peer::new(&server).await, Peer::new(&server).await);
+    one.send("count").await.expect("1").await.send("count").await.expect("2").await;
+    two.send("count").await.expect("1").await;
+    one.send("error").await.send("panic").await.send("count").await.expect("5").await;
+    one.send("finish").await.expect("bye").await.send("count").await.expect("1").await;
+    one.send("close").await.send("count").await.expect("1").await;
+    two.send("count").await.expect("2").await;
+}
+
+#[tokio::test]
+async fn a_peer_whose_handler_waits_holds_up_nobody_and_its_own_messages_stay_in_order() {
+    let told = Told::new();
+    let server = udp().start(told.clone()).await.unwrap();
+    let (slow, quick) = (Peer::new(&server).await, Peer::new(&server).await);
+    slow.send("wait a").await.send("b").await.send("c").await;
+    told.waiting(1).await;
+    for _ in 0..200 {
+        quick.send("x").await.expect("x").await;
+    }
+    slow.expect_nothing();
+    told.gate.add_permits(1);
+    slow.expect("waited a").await.expect("b").await.expect("c").await;
+}
+
+#[tokio::test]
+async fn two_hundred_peers_that_wait_are_all_answered_when_all_are_ready_at_once() {
+    let told = Told::new();
+    let server = udp().start(told.clone()).await.unwrap();
+    let mut peers = Vec::new();
+    for _ in 0..200 {
+        let peer = Peer::new(&server).await;
+        peer.send("wait").await;
+        peers.push(peer);
+    }
+    told.waiting(200).await;
+    told.gate.add_permits(200);
+    for peer in &peers {
+        peer.expect("waited ").await;
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_frames_pushed_at_once_all_leave() {
+    let server = udp().start(Told::new()).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("push 200").await;
+    for n in 0..200 {
+        peer.expect(n.to_string()).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_pushed_before_a_drain_leaves() {
+    let server = udp().start(Told::new()).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("push 200").await.expect("0").await;
+    server.drain().await;
+    for n in 1..200 {
+        peer.expect(n.to_string()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_can_be_pushed_to_later() {
+    let server = udp().start(Told::new()).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("later").await.expect("pushed").await;
+}
+
+/// Sends more than can wait, at a pace that the system's buffers can hold.
+async fn flood(peer: &Peer) {
+    for n in 0..2000 {
+        peer.send("wait").await;
+        if n % 50 == 0 {
+            sleep(millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_more_than_so_many_messages_wait_and_the_rest_is_dropped() {
+    let told = Told::new();
+    let server = udp().start(told.clone()).await.unwrap();
+    let peer = Peer::new(&server).await;
+    flood(&peer).await;
+    told.gate.add_permits(2000);
+    let mut answered = 0;
+    while let Ok(received) = timeout(millis(300), peer.0.recv(&mut [0; 100])).await {
+        received.unwrap();
+        answered += 1;
+    }
+    assert!((1..=1024).contains(&answered), "{answered}");
+    peer.send("and now").await.expect("and now").await;
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_more_than_its_handler_manages_starves_nobody_else() {
+    let told = Told::new();
+    let server = udp().start(told.clone()).await.unwrap();
+    let (greedy, modest) = (Peer::new(&server).await, Peer::new(&server).await);
+    flood(&greedy).await;
+    let answer = async {
+        loop {
+            modest.send("x").await;
+            if timeout(millis(100), modest.expect("x")).await.is_ok() {
+                return;
+            }
+        }
+    };
+    timeout(secs(2), answer).await.expect("the other peer is answered");
+}
+
+#[tokio::test]
+async fn a_datagram_over_the_limit_is_dropped_and_the_next_is_answered() {
+    let server = udp().limits(limits(|l| l.frame = 10)).start(Told::new()).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("01234567890").await.send("0123456789").await.expect("0123456789").await;
+    peer.send("count").await.expect("2").await;
+}
+
+#[tokio::test]
+async fn any_limit_of_the_frame_can_be_said() {
+    let server = udp().limits(limits(|l| l.frame = usize::MAX)).start(Echo).await.unwrap();
+    Peer::new(&server).await.send("x").await.expect("x").await;
+}
+
+#[tokio::test]
+async fn no_more_than_so_many_peers_are_remembered_and_the_longest_unseen_is_forgotten() {
+    let server = udp().limits(limits(|l| l.sessions = 2)).start(Told::new()).await.unwrap();
+    let (one, two, three) = (Peer::new(&server).await, Peer::new(&server).await, Peer::new(&server).await);
+    one.send("count").await.expect("1").await;
+    two.send("count").await.expect("1").await;
+    one.send("count").await.expect("2").await;
+    three.send("count").await.expect("1").await;
+    one.send("count").await.expect("3").await;
+    two.send("count").await.expect("1").await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_being_served_is_not_forgotten() {
+    let told = Told::new();
+    let server = udp().limits(limits(|l| l.sessions = 2)).start(told.clone()).await.unwrap();
+    let (busy, one, two) = (Peer::new(&server).await, Peer::new(&server).await, Peer::new(&server).await);
+    busy.send("wait").await;
+    told.waiting(1).await;
+    for _ in 0..3 {
+        one.send("count").await.expect("1").await;
+        two.send("count").await.expect("1").await;
+    }
+    told.gate.add_permits(1);
+    busy.expect("waited ").await.send("count").await.expect("2").await;
+}
+
+#[tokio::test]
+async fn an_answer_leaves_from_the_address_that_was_asked() {
+    let server = Server::bind("udp://0.0.0.0:0").start(Told::new()).await.unwrap();
+    let port = port(&server);
+    for ip in ["127.0.0.1", "127.0.0.2", "127.9.8.7"] {
+        // A connected socket takes answers from there alone.
+        let peer = Peer::from("127.0.0.1:0", port, ip.parse().unwrap()).await;
+        peer.send("x").await.expect("x").await;
+        peer.send("local").await.expect(format!("{ip}:{port}")).await;
+        peer.send("many").await.expect("a").await.expect("b").await.expect("c").await;
+        peer.send("later").await.expect("pushed").await;
+    }
+}
+
+#[tokio::test]
+async fn a_socket_for_every_ipv6_address_answers_both_families_from_the_address_that_was_asked() {
+    if UdpSocket::bind("[::1]:0").await.is_err() {
+        eprintln!("skipped: this machine has no IPv6");
+        return;
+    }
+    let server = Server::bind("udp://[::]:0").start(Told::new()).await.unwrap();
+    let port = port(&server);
+    Peer::from("[::1]:0", port, "::1".parse().unwrap()).await.send("x").await.expect("x").await;
+    Peer::from("127.0.0.1:0", port, "127.0.0.1".parse().unwrap()).await.send("x").await.expect("x").await;
+    Peer::from("127.0.0.1:0", port, "127.0.0.2".parse().unwrap()).await.send("x").await.expect("x").await;
+}
+
+/// A socket on an address of loopback that other runs of this test do not use.
+fn bound_to(ip: Ipv4Addr, port: u16, shared: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::from((ip, port)).into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+#[tokio::test]
+async fn services_that_answer_anything_are_not_answered() {
+    let server = udp().start(Echo).await.unwrap();
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port(&server)));
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    let good = Peer::new(&server).await;
+    for port in [7, 13, 17, 19, 37, 53, 69, 123] {
+        let Ok(reflector) = bound_to(Ipv4Addr::new(127, 77, high, low), port, false) else {
+            eprintln!("skipped: port {port} cannot be bound by this user");
+            continue;
+        };
+        reflector.send_to(b"x", at).await.unwrap();
+        good.send("y").await.expect("y").await;
+        Peer(reflector).expect_nothing();
+    }
+}
+
+#[tokio::test]
+async fn a_server_does_not_talk_to_itself() {
+    let share = socket(|socket| socket.reuse_port = true);
+    let server = Server::bind("udp://0.0.0.0:0").socket(share).start(Echo).await.unwrap();
+    let port = port(&server);
+    let good = Peer::from("127.0.0.1:0", port, Ipv4Addr::LOCALHOST.into()).await;
+    // Stands for a forged sender: the answer would go to the server's own socket, and be answered, for ever.
+    let own = bound_to(Ipv4Addr::new(127, 0, 0, 2), port, true).unwrap();
+    own.send_to(b"x", (Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    good.send("y").await.expect("y").await;
+    Peer(own).expect_nothing();
+}
+
+/// A layer that panics on some messages, and not inside a future.
+#[derive(Clone)]
+struct Nervous<S = ()>(S);
+
+impl<S> tower::Layer<S> for Nervous {
+    type Service = Nervous<S>;
+    fn layer(&self, inner: S) -> Nervous<S> {
+        Nervous(inner)
+    }
+}
+
+impl<S: Service<Request>> Service<Request> for Nervous<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+    fn call(&mut self, request: Request) -> S::Future {
+        assert!(request.message != "boo", "the layer panics");
+        self.0.call(request)
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_panics_does_not_end_the_socket() {
+    let server = udp().layer(Nervous(())).start(Echo).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("x").await.expect("x").await;
+    peer.send("boo").await.send("y").await.expect("y").await;
+}
+
+#[tokio::test]
+async fn a_codec_that_panics_does_not_end_the_socket() {
+    struct Touchy;
+    impl Framing for Touchy {
+        type In = Bytes;
+        type Out = Bytes;
+        type Codec = framing::RawCodec;
+        fn codec(&self, limit: usize) -> framing::RawCodec {
+            Raw::default().codec(limit)
+        }
+        fn datagram_in(&self, datagram: Bytes) -> Result<Bytes> {
+            assert!(datagram != "boo", "the framing panics");
+            Ok(datagram)
+        }
+    }
+    let server = udp().framing(Touchy).start(Echo).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("boo").await.send("y").await.expect("y").await;
+}
+
+#[tokio::test]
+async fn a_codec_of_messages_takes_a_datagram_that_is_exactly_one() {
+    let framing = framing::custom(|limit| {
+        LengthDelimitedCodec::builder().length_field_length(1).max_frame_length(limit).new_codec()
+    });
+    let handler = handler_fn(|_: Context, message: BytesMut| async move { Ok(Reply::send(message.freeze())) });
+    let server = udp().framing(framing).start(handler).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send(b"\x05ab").await.send(b"\x02abc").await.send("").await;
+    peer.send(b"\x02ab").await.expect(b"\x02ab").await;
+}
+
+#[tokio::test]
+async fn a_drain_answers_what_waits_and_takes_nothing_new() {
+    let told = Told::new();
+    let server = udp().start(told.clone()).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("wait a").await.send("b").await.send("wait c").await;
+    told.waiting(1).await;
+    let gate = told.gate.clone();
+    let (drained, ()) = tokio::join!(server.drain(), async {
+        sleep(millis(50)).await;
+        gate.add_permits(2);
+    });
+    assert_eq!(drained.cut, 0);
+    peer.expect("waited a").await.expect("b").await.expect("waited c").await;
+}
+
+#[tokio::test]
+async fn a_drain_answers_datagrams_that_the_system_already_holds() {
+    let server = udp().start(Echo).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("first").await.expect("first").await;
+    for n in 0..100 {
+        peer.0.try_send(n.to_string().as_bytes()).unwrap();
+    }
+    assert_eq!(server.drain().await.cut, 0);
+    for n in 0..100 {
+        peer.expect(n.to_string()).await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_at_the_deadline_is_cut_and_counted() {
+    let told = Told::new();
+    let server = udp().drain_deadline(millis(100)).start(told.clone()).await.unwrap();
+    let (one, two) = (Peer::new(&server).await, Peer::new(&server).await);
+    one.send("wait").await.send("queued").await;
+    two.send("endless").await;
+    one.0.writable().await.unwrap();
+    told.waiting(1).await;
+    let quick = Peer::new(&server).await;
+    quick.send("x").await.expect("x").await;
+    assert_eq!(server.drain().await.cut, 3);
+}
+
+#[tokio::test]
+async fn a_server_of_datagrams_that_is_dropped_gives_its_port_back() {
+    let server = udp().start(Echo).await.unwrap();
+    let port = port(&server);
+    drop(server);
+    let free = async {
+        while UdpSocket::bind(("127.0.0.1", port)).await.is_err() {
+            sleep(millis(5)).await;
+        }
+    };
+    timeout(TEST_PATIENCE, free).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_rate_of_a_source_drops_datagrams_and_holds_up_nobody() {
+    let server = udp().layer(RatePerSource::per_second(2)).start(Told::new()).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("a").await.send("b").await.send("c").await.send("d").await;
+    peer.expect("a").await.expect("b").await;
+    sleep(millis(600)).await;
+    peer.send("e").await.expect("e").await;
+}
+
+#[tokio::test]
+async fn unix_datagrams_are_answered_to_the_path_of_the_sender() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("server");
+    let server = Server::bind(format!("unixgram:{}", at.display())).start(Told::new()).await.unwrap();
+    let client = |name: &str| {
+        let client = UnixDatagram::bind(dir.path().join(name)).unwrap();
+        client.connect(&at).unwrap();
+        client
+    };
+    let receive = async |client: &UnixDatagram| {
+        let mut buffer = vec![0; 300_000];
+        let bytes = timeout(TEST_PATIENCE, client.recv(&mut buffer)).await.unwrap().unwrap();
+        buffer.truncate(bytes);
+        buffer
+    };
+    let (one, two) = (client("one"), client("two"));
+    one.send(b"count").await.unwrap();
+    assert_eq!(receive(&one).await, b"1");
+    two.send(b"count").await.unwrap();
+    assert_eq!(receive(&two).await, b"1");
+    one.send(b"").await.unwrap();
+    assert_eq!(receive(&one).await, b"");
+    one.send(&vec![b'x'; 64 * 1024]).await.unwrap();
+    assert_eq!(receive(&one).await, vec![b'x'; 64 * 1024]);
+    one.send(&vec![b'x'; 64 * 1024 + 1]).await.unwrap(); // dropped
+    let nobody = UnixDatagram::unbound().unwrap();
+    nobody.send_to(b"x", &at).await.unwrap(); // cannot be answered
+    one.send(b"count").await.unwrap();
+    assert_eq!(receive(&one).await, b"4");
+    server.drain().await;
+    assert!(!at.exists(), "the path is removed at the end");
+}
+
+#[tokio::test]
+async fn a_unix_peer_that_does_not_read_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("server");
+    let _server = Server::bind(format!("unixgram:{}", at.display())).start(Echo).await.unwrap();
+    let client = |name: &str| {
+        let client = UnixDatagram::bind(dir.path().join(name)).unwrap();
+        client.connect(&at).unwrap();
+        client
+    };
+    let (deaf, good) = (client("deaf"), client("good"));
+    for n in 0..1000 {
+        timeout(TEST_PATIENCE, deaf.send(b"x")).await.unwrap().unwrap();
+        if n % 100 == 0 {
+            good.send(b"y").await.unwrap();
+            timeout(TEST_PATIENCE, good.recv(&mut [0])).await.unwrap().unwrap();
+        }
+    }
+}

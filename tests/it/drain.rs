@@ -1,0 +1,322 @@
+//! Stopping: idle connections close at once, busy ones get their replies, what is left at the deadline is cut and counted.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use harness::unique;
+use serde_json::json;
+use switchboard::prelude::*;
+use switchboard::server::ListenerSpec;
+use switchboard::spec::DrainSpec;
+use switchboard::transport::{Transports, memory};
+use switchboard::registry::Setup;
+use switchboard_handlers::Echo;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep};
+
+use crate::support::{Probe, Spy, connect, limits, millis, secs, serve, serve_spied, serve_with, timeouts};
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_closes_at_once() {
+    let served = serve(Probe::default()).await;
+    let (mut new, mut used) = (served.connect().await, served.connect().await);
+    used.send("x\n").await.expect("x\n").await;
+    new.send("x\n").await.expect("x\n").await;
+    sleep(secs(60)).await;
+    let begun = Instant::now();
+    let drained = served.running.drain().await;
+    assert!(begun.elapsed() < millis(50), "{:?}", begun.elapsed());
+    assert_eq!((drained.open, drained.cut), (2, 0));
+    new.expect_end().await;
+    used.expect_end().await;
+    assert_eq!(served.probe.reasons(2).await, ["drain", "drain"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_connection_gets_its_reply_and_then_closes() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("sleep 20\n").await;
+    served.probe.called("message", 1).await;
+    let begun = Instant::now();
+    let drained = served.running.drain().await;
+    assert_eq!(begun.elapsed().as_secs(), 20);
+    assert_eq!((drained.open, drained.cut), (1, 0));
+    client.expect("slept\n").await.expect_end().await;
+    assert_eq!(served.probe.reason().await, "drain");
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_were_sent_before_the_drain_are_answered() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("sleep 2\na\nsleep 2\nb\nc\n").await;
+    served.probe.called("message", 1).await;
+    assert_eq!(served.running.drain().await.cut, 0);
+    client.expect("slept\na\nslept\nb\nc\n").await.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_great_many_messages_that_were_sent_before_the_drain_are_answered() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("sleep 2\n").await;
+    served.probe.called("message", 1).await;
+    client.send("x\n".repeat(30_000)).await; // 60 kB, most of it not read yet
+    let (drained, ()) = tokio::join!(served.running.drain(), async {
+        client.expect("slept\n").await.expect("x\n".repeat(30_000)).await.expect_end().await;
+    });
+    assert_eq!(drained.cut, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_but_not_yet_read_is_under_way() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("x\n").await.expect("x\n").await;
+    client.send("y\n").await;
+    served.running.drain().await;
+    client.expect("y\n").await.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_has_begun_is_under_way() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("x\nbeg").await.expect("x\n").await;
+    let (drained, ()) = tokio::join!(served.running.drain(), async {
+        sleep(secs(5)).await;
+        client.send("un\nnot this\n").await.expect("begun\n").await.expect_end().await;
+    });
+    assert_eq!((drained.open, drained.cut), (1, 0));
+    assert!(!served.probe.calls().contains(&"message not this".to_owned()));
+    assert_eq!(served.probe.reason().await, "drain");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_has_begun_and_stays_so_ends_by_its_own_deadline() {
+    let served = serve_with(Probe::default(), |server| server.timeouts(timeouts(|t| t.frame = secs(3)))).await;
+    let mut client = served.connect().await;
+    client.send("beg").await;
+    sleep(secs(1)).await;
+    assert_eq!(served.running.drain().await.cut, 0);
+    client.expect_end().await;
+    assert_eq!(served.probe.reason().await, "frame_timeout");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_goes_on_sending_cannot_put_off_the_end() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("x\n").await.expect("x\n").await;
+    let begun = Instant::now();
+    let (drained, ()) = tokio::join!(served.running.drain(), async {
+        for _ in 0..100 {
+            if client.0.write_all(b"more\n").await.is_err() {
+                break;
+            }
+            sleep(millis(10)).await;
+        }
+    });
+    assert_eq!(drained.cut, 0);
+    assert!(begun.elapsed() < secs(2), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_after_the_drain_has_begun_is_refused() {
+    let served = serve(Probe::default()).await;
+    let mut busy = served.connect().await;
+    busy.send("sleep 5\n").await;
+    served.probe.called("message", 1).await;
+    let (_, ()) = tokio::join!(served.running.drain(), async {
+        sleep(secs(1)).await;
+        assert!(memory::connect(&served.name).await.is_err());
+    });
+    busy.expect("slept\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_connected_before_the_drain_is_greeted_and_answered() {
+    let served = serve(Probe::default().opening("many hi")).await;
+    let mut early = served.connect().await;
+    early.send("x\n").await; // accepted by nobody yet
+    let drained = served.running.drain().await;
+    early.expect("hi\nx\n").await.expect_end().await;
+    assert_eq!(drained.cut, 0);
+    assert_eq!(drained.open, 1, "it was connected when the listener closed");
+}
+
+#[tokio::test]
+async fn every_client_that_the_system_has_let_in_is_answered() {
+    let server = Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).start(Echo).await.unwrap();
+    let port = server.address().unwrap().port().unwrap();
+    // Blocking on purpose: the runtime has one thread and accepts nobody meanwhile.
+    let clients: Vec<_> = (0..400)
+        .map(|_| {
+            let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            client.write_all(b"x\n").unwrap();
+            client
+        })
+        .collect();
+    let drained = server.drain().await;
+    let mut answered = 0;
+    for mut client in clients {
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut answer = [0; 2];
+        answered += usize::from(client.read_exact(&mut answer).is_ok());
+    }
+    assert_eq!((answered, drained.cut), (400, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_at_the_deadline_is_cut_and_the_numbers_are_exact() {
+    let served = serve_with(Probe::default(), |server| server.drain_deadline(secs(10))).await;
+    let mut clients = Vec::new();
+    for message in ["hang\n", "hang\n", "sleep 5\n", "x\n"] {
+        let mut client = served.connect().await;
+        client.send(message).await;
+        clients.push(client);
+    }
+    served.probe.called("message", 4).await;
+    let begun = Instant::now();
+    let drained = served.running.drain().await;
+    assert_eq!((drained.open, drained.cut), (4, 2));
+    assert_eq!(begun.elapsed().as_secs(), 10);
+    assert_eq!(served.probe.reasons(4).await, ["drain", "drain", "drain_deadline", "drain_deadline"]);
+    for client in &mut clients {
+        client.rest().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cutter_ends_a_drain_at_once() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("hang\n").await;
+    served.probe.called("message", 1).await;
+    let cutter = served.running.cutter();
+    let begun = Instant::now();
+    let (drained, ()) = tokio::join!(served.running.drain(), async {
+        sleep(secs(2)).await;
+        cutter.cut();
+    });
+    assert_eq!((drained.open, drained.cut), (1, 1));
+    assert_eq!(begun.elapsed().as_secs(), 2);
+    client.expect_end().await;
+    assert_eq!(served.probe.reason().await, "killed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_ignores_its_close_is_cut_in_time_too() {
+    let served = serve_with(Probe::default().closing("hang"), |server| server.drain_deadline(secs(3))).await;
+    let mut client = served.connect().await;
+    client.send("hang\n").await;
+    served.probe.called("message", 1).await;
+    let begun = Instant::now();
+    let drained = served.running.drain().await;
+    assert_eq!((drained.open, drained.cut), (1, 1));
+    assert!(begun.elapsed() <= secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_is_cut_at_the_deadline() {
+    let served = serve_with(Probe::default(), |server| server.drain_deadline(secs(3))).await;
+    let mut client = served.connect().await;
+    client.send("big 1000000\n").await;
+    served.probe.called("message", 1).await;
+    sleep(secs(1)).await;
+    let drained = served.running.drain().await;
+    assert_eq!((drained.open, drained.cut), (1, 1));
+    assert_eq!(served.probe.connection(0).close_reason(), Some(CloseReason::DrainDeadline));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_frames_is_finished_under_a_drain() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("stream a b c d\n").await.expect("a\n").await;
+    assert_eq!(served.running.drain().await.cut, 0);
+    client.expect("b\nc\nd\n").await.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_sees_the_drain_and_can_still_push() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("drain?\nsleep 5\ndrain?\npush a b\n").await.expect("false\n").await;
+    served.probe.called("message sleep", 1).await;
+    let signal = served.probe.connection(0).drain();
+    assert!(!signal.is_draining() && signal.deadline().is_none());
+    let (_, ()) = tokio::join!(served.running.drain(), async {
+        sleep(secs(1)).await;
+        let left = signal.deadline().unwrap() - Instant::now();
+        assert_eq!(left.as_secs(), 29);
+        served.probe.pusher(0).push("pushed before the reply").await.unwrap();
+    });
+    client.expect("pushed before the reply\nslept\ntrue\na\nb\npushed\n").await.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn listeners_go_on_while_the_drain_is_announced_and_the_deadline_begins_after_it() {
+    let probe = Probe::default();
+    let mut registry = Registry::new();
+    let theirs = probe.clone();
+    registry.handler("probe", move |_: NoOptions| Ok(theirs.clone()));
+    let (one, two) = (unique("one"), unique("two"));
+    let mut board = Switchboard::new(Transports::default());
+    let mut drain = DrainSpec::default();
+    (drain.announce, drain.deadline) = (secs(5), secs(10));
+    board.drain_spec(drain);
+    for name in [&one, &two] {
+        let pipeline = registry.handler_entry("probe").unwrap().build(json!({}), Setup::new()).unwrap();
+        board.listen(ListenerSpec::new(name, format!("mem:{name}").parse().unwrap()), pipeline);
+    }
+    let running = board.start().await.unwrap();
+    let begun = Instant::now();
+    let (drained, ()) = tokio::join!(running.drain(), async {
+        sleep(secs(4)).await;
+        connect(&one).await.send("x").await.expect("x").await;
+        let mut client = connect(&two).await;
+        client.send("hang").await;
+        client.expect_end().await;
+    });
+    assert_eq!(begun.elapsed().as_secs(), 15);
+    assert_eq!((drained.open, drained.cut), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_twice_or_giving_up_on_waiting_changes_nothing() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("sleep 5\n").await;
+    served.probe.called("message", 1).await;
+    assert!(served.running.drain().now_or_never().is_none()); // asked, and not waited for
+    sleep(secs(1)).await;
+    let (one, two) = tokio::join!(served.running.drain(), served.running.drain());
+    assert_eq!((one.cut, two.cut), (0, 0));
+    client.expect("slept\n").await.expect_end().await;
+    assert_eq!(served.running.drain().await.cut, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_may_have_all_the_time_in_the_world() {
+    let served = serve_with(Probe::default(), |server| server.drain_deadline(Duration::MAX)).await;
+    let mut client = served.connect().await;
+    client.send("sleep 500\n").await;
+    served.probe.called("message", 1).await;
+    assert_eq!(served.running.drain().await.cut, 0);
+    client.expect("slept\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_accepts_nobody_for_want_of_descriptors_still_drains() {
+    let spy = Spy::default();
+    spy.accept_errors.lock().unwrap().extend([24; 1_000_000]); // EMFILE
+    let served = serve_spied(Probe::default(), &spy, |server| server.limits(limits(|l| l.connections = 1))).await;
+    sleep(secs(10)).await;
+    let begun = Instant::now();
+    served.running.drain().await;
+    assert!(begun.elapsed() < secs(1));
+}

@@ -1,0 +1,357 @@
+//! The examples: each is started as its reader would, has a short conversation, and ends politely.
+
+use std::time::{Duration, Instant};
+
+use harness::{Client, Program, Running, Signal, TEST_PATIENCE, free_port, tool, unique};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+/// An example on a free port, and where that is.
+fn serve(name: &str) -> (Running, String) {
+    let at = format!("127.0.0.1:{}", free_port());
+    (Program::example(name).arg(format!("tcp://{at}")).start(), at)
+}
+
+async fn connect(at: &str) -> Client<TcpStream> {
+    Client(TcpStream::connect(at).await.unwrap())
+}
+
+/// SIGTERM ends an idle example with status 0, and it has had nothing to complain of.
+#[track_caller]
+fn stop(server: Running) {
+    server.signal(Signal::SIGTERM);
+    let ended = server.wait();
+    assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "", ""));
+}
+
+/// What a program of other people prints, given this on standard input.
+#[track_caller]
+fn run(program: Program, input: &str) -> String {
+    let ended = program.input(input).run();
+    assert_eq!(ended.code(), Some(0), "{}{}", ended.stdout, ended.stderr);
+    ended.stdout
+}
+
+#[tokio::test]
+async fn shout_numbers_its_answers_for_each_connection() {
+    let (server, at) = serve("shout");
+    let (mut one, mut two) = (connect(&at).await, connect(&at).await);
+    one.send("hi\nyou\r\n").await.expect("1: HI\n2: YOU\n").await;
+    two.send("hi\n").await.expect("1: HI\n").await;
+    drop((one, two));
+    stop(server);
+}
+
+#[tokio::test]
+async fn handler_fn_answers_backwards_and_after_a_half_close() {
+    let (server, at) = serve("handler_fn");
+    let mut client = connect(&at).await;
+    client.send("abc\n\nlast").await.half_close().await.expect("cba\n\ntsal\n").await.expect_end().await;
+    stop(server);
+}
+
+#[tokio::test]
+async fn rate_limit_makes_messages_wait_and_refuses_connections() {
+    let (server, at) = serve("rate_limit");
+    let mut client = connect(&at).await;
+    let begun = Instant::now();
+    client.send("x\n".repeat(21)).await.expect("x\n".repeat(21)).await;
+    // Ten at once, eleven at ten a second.
+    assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
+
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(TcpStream::connect(&at).await.unwrap());
+    }
+    let mut refused = 0;
+    for mut client in crowd {
+        // Nothing is asked, so what can be read is the end; who is let in hears nothing.
+        let read = timeout(Duration::from_millis(if refused == 0 { 500 } else { 1 }), client.read(&mut [0])).await;
+        refused += usize::from(read.is_ok());
+    }
+    assert!((1..100).contains(&refused), "{refused} of 100");
+    stop(server);
+}
+
+#[tokio::test]
+async fn custom_transport_serves_standard_input_and_ends_by_itself() {
+    assert_eq!(run(Program::example("custom_transport"), "hi\nyou"), "HI\nYOU\n");
+    assert_eq!(run(Program::example("custom_transport").arg("stdio:"), &"x\n".repeat(50_000)), "X\n".repeat(50_000));
+    let wrong = Program::example("custom_transport").arg("stdio:9").run();
+    assert_eq!((wrong.code(), wrong.stdout.as_str()), (Some(1), ""));
+    assert!(wrong.stderr.contains("nothing follows stdio:"), "{}", wrong.stderr);
+
+    let (server, at) = serve("custom_transport");
+    connect(&at).await.send("hi\n").await.expect("HI\n").await.half_close().await.expect_end().await;
+    stop(server);
+}
+
+#[tokio::test]
+async fn custom_transport_ends_on_a_signal_while_its_input_is_silent() {
+    let path = Program::example("custom_transport").command().get_program().to_owned();
+    let (input, output) = (std::process::Stdio::piped(), std::process::Stdio::piped());
+    let mut child =
+        tokio::process::Command::new(path).stdin(input).stdout(output).kill_on_drop(true).spawn().unwrap();
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    input.write_all(b"hi\n").await.unwrap();
+    let mut answer = [0; 3];
+    timeout(TEST_PATIENCE, output.read_exact(&mut answer)).await.unwrap().unwrap();
+    let id = nix::unistd::Pid::from_raw(child.id().unwrap().try_into().unwrap());
+    nix::sys::signal::kill(id, Signal::SIGTERM).unwrap();
+    let status = timeout(TEST_PATIENCE, child.wait()).await.expect("it ends").unwrap();
+    assert_eq!((status.code(), &answer), (Some(0), b"HI\n"));
+}
+
+#[tokio::test]
+async fn custom_framing_takes_netstrings_up_to_its_limit_and_nothing_else() {
+    let (server, at) = serve("custom_framing");
+    let mut client = connect(&at).await;
+    client.send("5:hello,0:,3:a").await.expect("5:HELLO,0:,").await;
+    client.send("bc,").await.half_close().await.expect("3:ABC,").await.expect_end().await;
+    let largest = 64 * 1024;
+    let mut client = connect(&at).await;
+    client.send(format!("{largest}:{},", "x".repeat(largest))).await;
+    client.expect(format!("{largest}:{},", "X".repeat(largest))).await;
+    for wrong in ["05:hello,", "5:hello;", ":", "x", "-1:,", "65537:", &"9".repeat(100), "5:hel", "12"] {
+        connect(&at).await.send(wrong).await.half_close().await.expect_end().await;
+    }
+    stop(server);
+}
+
+#[tokio::test]
+async fn kv_answers_each_command_in_order() {
+    let (server, at) = serve("kv");
+    let mut client = connect(&at).await;
+    for (asked, answered) in [
+        ("PING\r\n", "+PONG\r\n"),
+        ("*2\r\n$4\r\nping\r\n$2\r\nhi\r\n", "$2\r\nhi\r\n"),
+        ("GET k\nSET k v\nGET k\n", "$-1\r\n+OK\r\n$1\r\nv\r\n"),
+        ("*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$4\r\n\0\r\n\n\r\n", "+OK\r\n"),
+        ("*2\r\n$3\r\nGET\r\n$1\r\nb\r\n", "$4\r\n\0\r\n\n\r\n"),
+        ("INCR n\nINCR n\nDECR n\nINCR k\n", ":1\r\n:2\r\n:1\r\n-ERR value is not an integer or out of range\r\n"),
+        ("SET n -9223372036854775808\nDECR n\n", "+OK\r\n-ERR increment or decrement would overflow\r\n"),
+        ("APPEND k alue\nSTRLEN k\nSTRLEN none\n", ":5\r\n:5\r\n:0\r\n"),
+        ("MSET x 1 y 2 x 3\nMGET x none y\n", "+OK\r\n*3\r\n$1\r\n3\r\n$-1\r\n$1\r\n2\r\n"),
+        ("EXISTS x x none\nDEL x y none\nDBSIZE\n", ":2\r\n:2\r\n:3\r\n"),
+        ("FLUSHALL\nDBSIZE\n\n*0\r\nSELECT 0\n", "+OK\r\n:0\r\n+OK\r\n"),
+        ("GET\n", "-ERR wrong number of arguments for 'get' command\r\n"),
+        ("SET k v EX 1\n", "-ERR SET takes a key and a value; options are not supported\r\n"),
+        ("HELLO 3\n", "-ERR unknown command 'HELLO'\r\n"),
+        ("\x1b[0m\n", "-ERR unknown command '\\x1b[0m'\r\n"),
+    ] {
+        client.send(asked).await.expect(answered).await;
+    }
+    // One byte at a time is the same command.
+    for byte in "*2\r\n$4\r\nECHO\r\n$2\r\nok\r\n".bytes() {
+        client.send([byte]).await;
+    }
+    client.expect("$2\r\nok\r\n").await;
+    // Sixteen thousand in one piece, and then the end of input.
+    client.send("*2\r\n$4\r\nINCR\r\n$1\r\ni\r\n".repeat(16_000)).await.half_close().await;
+    client.expect((1..=16_000).map(|i| format!(":{i}\r\n")).collect::<String>()).await.expect_end().await;
+    connect(&at).await.send("QUIT\nPING\n").await.expect("+OK\r\n").await.expect_end().await;
+    stop(server);
+}
+
+#[tokio::test]
+async fn kv_closes_on_what_is_no_command_before_it_takes_memory_for_it() {
+    let (server, at) = serve("kv");
+    let (long, many) = ("x".repeat(70_000), "*5000\r\n".to_owned() + &"$1\r\nx\r\n".repeat(5_000));
+    for wrong in [
+        "*1\r\n$2000000\r\n",
+        "*1\r\n$99999999999999999999\r\n",
+        "*1\r\n$-1\r\n",
+        "*1\r\n:3\r\n",
+        "*x\r\n",
+        "*1\r\n$4\r\nPINGxx",
+        "POST / HTTP/1.1\r\nSET a b\r\n",
+        "*1\r\n$4\r\nPI",
+        &long,
+        &many,
+    ] {
+        let mut client = connect(&at).await;
+        // It may be closed before all of it was sent.
+        let _ = client.0.write_all(wrong.as_bytes()).await;
+        let _ = client.half_close().await.rest().await.is_empty().then_some(()).expect("no answer");
+    }
+    stop(server);
+}
+
+#[tokio::test]
+async fn kv_refuses_to_write_when_its_memory_is_used_up() {
+    let (server, at) = serve("kv");
+    let mut client = connect(&at).await;
+    let value = "x".repeat(1_000_000);
+    let mut stored = 0;
+    let refusal = loop {
+        client.send(format!("*3\r\n$3\r\nSET\r\n$3\r\n{stored:03}\r\n$1000000\r\n{value}\r\n")).await;
+        let mut answer = [0; 5];
+        timeout(TEST_PATIENCE, client.0.read_exact(&mut answer)).await.unwrap().unwrap();
+        if &answer != b"+OK\r\n" {
+            break answer;
+        }
+        stored += 1;
+    };
+    assert_eq!((&refusal, stored), (b"-OOM ", 268));
+    client.expect("command not allowed when used memory > 'maxmemory'.\r\n").await;
+    client.send("STRLEN 000\nDEL 000\nDBSIZE\n").await.expect(":1000000\r\n:1\r\n:267\r\n").await;
+    client.send("SET a b\nFLUSHALL\nDBSIZE\n").await.expect("+OK\r\n+OK\r\n:0\r\n").await;
+    stop(server);
+}
+
+#[test]
+fn kv_serves_redis_cli() {
+    let Some(redis_cli) = tool("redis-cli") else { return };
+    let (server, at) = serve("kv");
+    let port = at.rsplit(':').next().unwrap();
+    let printed = run(Program::at(&redis_cli).args(["-p", port]), "set k v\nget k\nget none\nincr n\nmget k n\n");
+    assert_eq!(printed, "OK\nv\n\n1\nv\n1\n");
+    stop(server);
+}
+
+#[test]
+fn kv_serves_redis_benchmark() {
+    let Some(redis_benchmark) = tool("redis-benchmark") else { return };
+    let (server, at) = serve("kv");
+    let port = at.rsplit(':').next().unwrap();
+    for pipeline in ["1", "16"] {
+        let tests = ["-n", "2000", "-q", "-t", "ping,set,get,incr,mset", "-P", pipeline];
+        let ended = Program::at(&redis_benchmark).args(["-p", port]).args(tests).run();
+        let all = format!("{}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.code(), Some(0), "{all}");
+        assert!(!all.contains("WARNING") && !all.contains("rror"), "{all}");
+        assert_eq!(all.matches("requests per second, p50").count(), 6, "{all}");
+    }
+    stop(server);
+}
+
+#[tokio::test]
+async fn chat_tells_everyone_in_the_room_and_says_who_leaves() {
+    const HELP: &str = "* /join ROOM, /who, /quit; anything else is said to the room\n";
+    let (server, at) = serve("chat");
+    let mut anna = connect(&at).await;
+    anna.expect("* your name?\n").await.send("anna\n").await;
+    anna.expect("* hello, anna, this is the lobby\n").await.expect(HELP).await;
+    let mut bert = connect(&at).await;
+    bert.expect("* your name?\n").await.send("anna\n").await.expect("* somebody has that name; your name?\n").await;
+    bert.send("bert\n").await.expect("* hello, bert, this is the lobby\n").await.expect(HELP).await;
+    anna.expect("* bert comes in\n").await;
+    bert.send("hello \x1b[2J\u{e4}\n").await;
+    anna.expect("bert: hello [2J\u{e4}\n").await.send("/who\n").await.expect("* anna, bert\n").await;
+    bert.send("/join games\n").await.expect("* this is games\n").await.send("alone\n").await;
+    anna.expect("* bert leaves\n").await.send("/join games\n").await.expect("* this is games\n").await;
+    bert.expect("* anna comes in\n").await;
+    drop(bert);
+    anna.expect("* bert leaves\n").await.send("/quit\n").await.expect("* bye\n").await.expect_end().await;
+    stop(server);
+}
+
+#[tokio::test]
+async fn chat_lets_a_slow_reader_go_and_waits_for_nobody() {
+    // A Unix socket: the example limits the rate of what comes from a network address.
+    let path = std::env::temp_dir().join(unique("chat"));
+    let server = Program::example("chat").arg(format!("unix:{}", path.display())).start();
+    let enter = async |name: &str| {
+        let mut client = Client(UnixStream::connect(&path).await.unwrap());
+        client.expect("* your name?\n").await.send(format!("{name}\n")).await;
+        client.expect(format!("* hello, {name}, this is the lobby\n")).await;
+        client.expect("* /join ROOM, /who, /quit; anything else is said to the room\n").await;
+        client
+    };
+    let (mut slow, mut loud) = (enter("slow").await, enter("loud").await);
+    // More than the outbox and the system's buffers hold; nobody reads it.
+    let line = "x".repeat(400) + "\n";
+    loud.send(line.repeat(10_000)).await.send("/who\n").await.expect("* slow leaves\n* loud\n").await;
+    let heard = slow.rest().await.len();
+    assert!(heard < 10_000 * line.len(), "{heard}");
+    drop(loud);
+    stop(server);
+}
+
+#[tokio::test]
+async fn http_keeps_a_connection_and_finishes_what_is_under_way() {
+    let (server, at) = serve("http");
+    let mut idle = connect(&at).await;
+    idle.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("HTTP/1.1 200 OK\r\n").await;
+    let mut client = connect(&at).await;
+    let answer = async |client: &mut Client<TcpStream>| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(timeout(TEST_PATIENCE, client.0.read_u8()).await.unwrap().unwrap());
+        }
+        String::from_utf8(head).unwrap().lines().next().unwrap().to_owned()
+    };
+    let post = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n";
+    client.send(post).await.send("hello").await;
+    assert_eq!(answer(&mut client).await, "HTTP/1.1 200 OK");
+    client.expect("hello").await.send("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(answer(&mut client).await, "HTTP/1.1 404 Not Found");
+    client.expect("there is / and /echo\n").await;
+    // The second half of a body comes when the drain has begun: the idle connection has ended by then.
+    client.send(post).await.send("he").await.expect_silence(Duration::from_millis(100)).await;
+    server.signal(Signal::SIGTERM);
+    idle.rest().await;
+    client.send("llo").await;
+    assert_eq!(answer(&mut client).await, "HTTP/1.1 200 OK");
+    client.expect("hello").await.expect_end().await;
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[tokio::test]
+async fn http_answers_a_half_closed_client_and_refuses_what_is_too_large() {
+    let (server, at) = serve("http");
+    let mut client = connect(&at).await;
+    let asked = client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2)).await.half_close().await.rest().await;
+    assert_eq!(String::from_utf8_lossy(&asked).matches("POST /echo").count(), 2);
+    let mut client = connect(&at).await;
+    client.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n").await;
+    client.expect("HTTP/1.1 413 ").await;
+    stop(server);
+}
+
+#[test]
+fn http_serves_curl() {
+    let Some(curl) = tool("curl") else { return };
+    let (server, at) = serve("http");
+    let with = |args: &[&str]| run(Program::at(&curl).args(["-sS"]).args(args), "");
+    assert_eq!(with(&[&format!("http://{at}/")]), "Switchboard speaks HTTP: POST /echo\n");
+    assert_eq!(with(&["-d", "hi", "-w", " %{http_code}", &format!("http://{at}/echo")]), "hi 200");
+    assert_eq!(with(&["-o", "-", "-w", "%{http_code}", "-X", "PUT", &format!("http://{at}/echo")]), "405");
+    let twice = format!("http://{at}/");
+    assert!(with(&["-w", "%{num_connects}", &twice, &twice]).ends_with("/echo\n0"));
+    stop(server);
+}
+
+#[test]
+fn a_person_with_nc_is_served() {
+    let Some(nc) = tool("nc") else { return };
+    let (server, at) = serve("shout");
+    let (host, port) = at.split_once(':').unwrap();
+    assert_eq!(run(Program::at(&nc).args(["-N", host, port]), "hi\nyou"), "1: HI\n2: YOU\n");
+    stop(server);
+}
+
+#[tokio::test]
+async fn own_binary_has_its_handler_and_the_whole_configuration() {
+    let (server, at) = serve("own_binary");
+    let mut client = connect(&at).await;
+    client.send("a").await.expect("yes").await.send("b").await.expect("no").await.send("c").await;
+    client.expect("ask again").await.send("d").await.expect("yes").await;
+    drop(client);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+
+    let listed = run(Program::example("own_binary").arg("list"), "");
+    for part in ["oracle", "answers every question", "answers", "hello", "echo"] {
+        assert!(listed.contains(part), "{part} in\n{listed}");
+    }
+    let oracle = |answers: &str| Program::example("own_binary").args(["check", "--handler", "oracle", "--set", answers]);
+    assert_eq!(oracle("handlers.oracle.answers=heads,tails").run().code(), Some(0));
+    let wrong = oracle("handlers.oracle.answer=heads").run();
+    assert_eq!(wrong.code(), Some(78));
+    assert!(wrong.stderr.contains("answers"), "{}", wrong.stderr);
+    let empty = oracle("handlers.oracle.answers=[]").run();
+    assert_eq!(empty.code(), Some(78));
+    assert!(empty.stderr.contains("an oracle needs at least one answer"), "{}", empty.stderr);
+}

@@ -1,0 +1,414 @@
+//! Framings: the same messages however the bytes are cut, exact limits, and nothing half-done for a handler.
+
+use bytes::BufMut;
+use harness::{Client, unique};
+use switchboard::framing::{self, AnyFraming, ByteOrder, FrameError};
+use switchboard::prelude::*;
+use tokio::io::DuplexStream;
+use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec, LinesCodec};
+
+use crate::support::{Dice, Probe, connect, limits};
+
+/// What a codec makes of bytes that come in these pieces: the messages, and how it ended.
+fn decode(framing: &AnyFraming, limit: usize, pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Result<(), String>) {
+    let mut codec = framing.codec(limit);
+    let (mut buffer, mut messages) = (BytesMut::new(), Vec::new());
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+        loop {
+            match codec.decode(&mut buffer) {
+                Ok(Some(message)) => messages.push(message.to_vec()),
+                Ok(None) => break,
+                Err(error) => return (messages, Err(error.to_string())),
+            }
+        }
+    }
+    loop {
+        match codec.decode_eof(&mut buffer) {
+            Ok(Some(message)) => messages.push(message.to_vec()),
+            Ok(None) if buffer.is_empty() => return (messages, Ok(())),
+            Ok(None) => return (messages, Err("cut off".into())),
+            Err(error) => return (messages, Err(error.to_string())),
+        }
+    }
+}
+
+fn encode(framing: &AnyFraming, messages: &[Vec<u8>]) -> Vec<u8> {
+    let (mut codec, mut buffer) = (framing.codec(usize::MAX), BytesMut::new());
+    for message in messages {
+        codec.encode(Bytes::copy_from_slice(message), &mut buffer).unwrap();
+    }
+    buffer.to_vec()
+}
+
+fn length(width: usize, order: ByteOrder, offset: usize) -> AnyFraming {
+    AnyFraming::Length(Length::new(width, order, offset).unwrap())
+}
+
+fn delimited(delimiter: &str) -> AnyFraming {
+    AnyFraming::Delimited(Delimited::new(delimiter).unwrap())
+}
+
+fn lines() -> AnyFraming {
+    AnyFraming::Lines(Lines::default())
+}
+
+/// Every framing that keeps boundaries, with messages that it can carry.
+fn all() -> Vec<(AnyFraming, Vec<Vec<u8>>)> {
+    let odd: Vec<Vec<u8>> = vec![
+        b"".to_vec(),
+        b"a".to_vec(),
+        b"\0".to_vec(),
+        b"\xff\xfe\x00\xc3\x28".to_vec(),
+        b"a\rb".to_vec(),
+        b"".to_vec(),
+        b"hello, world".to_vec(),
+    ];
+    let mut all = vec![
+        (lines(), odd.clone()),
+        (delimited("|"), odd.clone()),
+        (delimited("\r\n"), odd.clone()),
+        (delimited("aab"), vec![b"".to_vec(), b"x".to_vec(), b"a".to_vec(), b"xaa".to_vec(), b"aaa".to_vec()]),
+        (delimited("||"), vec![b"a|b".to_vec(), b"".to_vec(), b"x".to_vec()]),
+        (AnyFraming::JsonLines(JsonLines::default()), vec![b"1".to_vec(), b"{\"a\": [null]}".to_vec(), b"\"\"".to_vec()]),
+    ];
+    for width in [1, 2, 3, 4, 8] {
+        for order in [ByteOrder::Big, ByteOrder::Little] {
+            all.push((length(width, order, 0), odd.clone()));
+            let headed = odd.iter().map(|message| [b"\n\xffT", &message[..]].concat()).collect();
+            all.push((length(width, order, 3), headed));
+        }
+    }
+    all
+}
+
+#[test]
+fn messages_are_the_same_wherever_the_bytes_are_cut() {
+    for (framing, messages) in all() {
+        let bytes = encode(&framing, &messages);
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                let decoded = decode(&framing, 100, &pieces);
+                assert_eq!(decoded, (messages.clone(), Ok(())), "{framing:?} cut at {first} and {second}");
+            }
+        }
+        let bytewise: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(decode(&framing, 100, &bytewise), (messages, Ok(())), "{framing:?} byte by byte");
+    }
+}
+
+#[test]
+fn a_thousand_random_splits_of_random_messages_give_the_same_messages() {
+    for seed in 1..=1000 {
+        let mut dice = Dice::new(seed);
+        let kinds = all();
+        let (framing, _) = &kinds[dice.roll(kinds.len())];
+        if matches!(framing, AnyFraming::JsonLines(_) | AnyFraming::Delimited(_)) {
+            continue; // not every message is one of theirs
+        }
+        let alphabet: &[u8] = if *framing == lines() { b"ab\0\xff|" } else { b"ab\0\xff\r\n|" };
+        let messages: Vec<Vec<u8>> = (0..dice.roll(20))
+            .map(|_| (0..3 + dice.roll(200)).map(|_| alphabet[dice.roll(alphabet.len())]).collect())
+            .collect();
+        let bytes = encode(framing, &messages);
+        let mut rest = &bytes[..];
+        let mut pieces = Vec::new();
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at((1 + dice.roll(60)).min(rest.len()));
+            pieces.push(piece);
+            rest = more;
+        }
+        assert_eq!(decode(framing, 250, &pieces), (messages, Ok(())), "{framing:?}, seed {seed}");
+    }
+}
+
+#[test]
+fn a_frame_under_and_at_the_limit_passes_and_one_over_does_not() {
+    for (framing, _) in all() {
+        let (fill, offset) = match &framing {
+            AnyFraming::JsonLines(_) => (b'1', 0),
+            AnyFraming::Length(_) if encode(&framing, &[b"abc".to_vec()])[..3] == *b"abc" => (b'x', 3),
+            _ => (b'x', 0),
+        };
+        for size in [9, 10, 11] {
+            let message = vec![fill; size + offset];
+            let bytes = encode(&framing, std::slice::from_ref(&message));
+            for piece in 1..=bytes.len() {
+                let pieces: Vec<&[u8]> = bytes.chunks(piece).collect();
+                let (messages, end) = decode(&framing, 10, &pieces);
+                if size <= 10 {
+                    assert_eq!((messages, end), (vec![message.clone()], Ok(())), "{framing:?} {size} by {piece}");
+                } else {
+                    let error = end.unwrap_err();
+                    assert_eq!(error, "a message is larger than 10 bytes", "{framing:?} {size} by {piece}");
+                    assert!(messages.is_empty());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_frame_cut_off_by_the_end_is_no_message_except_the_last_line() {
+    for (framing, messages) in all() {
+        let message = messages.iter().max_by_key(|message| message.len()).unwrap();
+        let bytes = encode(&framing, std::slice::from_ref(message));
+        for end in 1..bytes.len() {
+            let (got, end_of_it) = decode(&framing, 100, &[&bytes[..end]]);
+            match framing {
+                AnyFraming::Lines(_) => assert_eq!((got, end_of_it), (vec![bytes[..end].to_vec()], Ok(()))),
+                AnyFraming::JsonLines(_) if end == bytes.len() - 1 => assert_eq!(got, [message.clone()]),
+                _ => assert!(got.is_empty() && end_of_it.is_err(), "{framing:?} cut at {end}: {got:?} {end_of_it:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn one_carriage_return_before_the_end_of_a_line_is_cut_and_no_more() {
+    let (got, _) = decode(&lines(), 4, &[b"a\r\nb\r\r\n\r\n\n\rc\r\nfour\r\nlast\r"]);
+    let expected: [&[u8]; 6] = [b"a", b"b\r", b"", b"", b"\rc", b"four"];
+    assert_eq!(got, expected);
+    let (got, end) = decode(&lines(), 5, &[b"last\r"]);
+    assert_eq!((got, end), (vec![b"last\r".to_vec()], Ok(())));
+}
+
+#[test]
+fn a_length_that_is_announced_costs_nothing_until_the_bytes_come() {
+    for (framing, head) in [
+        (length(8, ByteOrder::Big, 0), &b"\x00\x00\x00\x00\x3f\xff\xff\xff"[..]),
+        (length(4, ByteOrder::Little, 0), b"\xff\xff\xff\x3f"),
+    ] {
+        let mut codec = framing.codec(0x4000_0000);
+        let mut buffer = BytesMut::from(head);
+        assert!(codec.decode(&mut buffer).unwrap().is_none());
+        assert!(buffer.capacity() < 1000, "{}", buffer.capacity());
+        let mut codec = framing.codec(0x3fff_fffe);
+        let error = codec.decode(&mut BytesMut::from(head)).unwrap_err();
+        assert!(matches!(error, FrameError::TooLarge { limit: 0x3fff_fffe }), "{error}");
+    }
+    let mut codec = length(8, ByteOrder::Big, 0).codec(usize::MAX);
+    assert!(matches!(codec.decode(&mut BytesMut::from(&[0xff; 8][..])), Ok(None)));
+    assert!(codec.decode(&mut BytesMut::from(&[0xff; 100][..])).unwrap().is_none());
+}
+
+#[test]
+fn a_frame_that_the_length_field_cannot_say_is_refused() {
+    let mut out = BytesMut::new();
+    for (width, fits) in [(1, 255), (2, 65_535)] {
+        let mut codec = length(width, ByteOrder::Big, 0).codec(usize::MAX);
+        codec.encode(vec![b'x'; fits].into(), &mut out).unwrap();
+        assert!(codec.encode(vec![b'x'; fits + 1].into(), &mut out).is_err());
+    }
+    assert!(length(1, ByteOrder::Big, 2).codec(9).encode("x".into(), &mut out).is_err());
+    for (width, offset) in [(0, 0), (5, 0), (6, 0), (7, 0), (9, 0), (4, 256)] {
+        assert!(Length::new(width, ByteOrder::Big, offset).is_err(), "{width} {offset}");
+    }
+    assert!(Delimited::new("").is_none() && Delimited::new("x".repeat(256)).is_none());
+    assert!(Delimited::new("x".repeat(255)).is_some());
+}
+
+#[test]
+fn only_one_json_value_is_a_json_line() {
+    let framing = AnyFraming::JsonLines(JsonLines::default());
+    for good in ["{}", "[1, 2]", "null", "\"a\\nb\"", " 1 ", "1\r", "\"\u{e9}\""] {
+        assert_eq!(decode(&framing, 100, &[good.as_bytes(), b"\n"]).0.len(), 1, "{good:?}");
+    }
+    for bad in [&b""[..], b" ", b"\r", b"{}{}", b"1 2", b"{", b"nul", b"{'a':1}", b"\"\xff\"", b"\xef\xbb\xbf1", b"NaN"] {
+        let (got, end) = decode(&framing, 100, &[bad, b"\n"]);
+        assert!(got.is_empty() && end.is_err(), "{:?} {got:?} {end:?}", bad.escape_ascii().to_string());
+    }
+    let deep = [vec![b'['; 50_000], vec![b']'; 50_000]].concat();
+    let _ = decode(&framing, 200_000, &[&deep, b"\n"]); // must not exhaust the stack, whatever it says
+    let mut out = BytesMut::new();
+    for unfit in ["", "x", "1\n", "[1,\n2]"] {
+        assert!(framing.codec(100).encode(unfit.into(), &mut out).is_err(), "{unfit:?}");
+    }
+}
+
+#[test]
+fn raw_brings_what_came_and_cuts_it_at_the_limit() {
+    let raw = AnyFraming::Raw(Raw::default());
+    let (got, end) = decode(&raw, 4, &[b"abc", b"defghij", b"", b"\0"]);
+    let expected: [&[u8]; 4] = [b"abc", b"defg", b"hij", b"\0"];
+    assert_eq!((got, end), (expected.map(<[u8]>::to_vec).to_vec(), Ok(())));
+}
+
+/// A connection to a probe with this framing, and the probe.
+async fn talk<F>(framing: F, frame: usize) -> (Running, Client<DuplexStream>, Probe, String)
+where
+    F: Framing<In = Bytes, Out = Bytes>,
+{
+    let (name, probe) = (unique("framing"), Probe::default());
+    let server = Server::bind(format!("mem:{name}")).framing(framing).limits(limits(|l| l.frame = frame));
+    let running = server.start(probe.clone()).await.unwrap();
+    let client = connect(&name).await;
+    (running, client, probe, name)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_framing_echoes_through_a_whole_connection_however_it_is_cut() {
+    for (framing, messages) in all() {
+        let bytes = encode(&framing, &messages);
+        for piece in [1, 2, 3, 7, bytes.len()] {
+            let (_running, mut client, probe, _) = talk(framing.clone(), 100).await;
+            for piece in bytes.chunks(piece) {
+                client.send(piece).await;
+                tokio::task::yield_now().await;
+            }
+            client.half_close().await;
+            // The probe answers with what it got, escaped: what came back must be as many frames.
+            let answers = client.rest().await;
+            let (answers, end) = decode(&framing, 1000, &[&answers]);
+            assert_eq!((answers.len(), end), (messages.len(), Ok(())), "{framing:?}");
+            assert_eq!(probe.reason().await, "peer_closed", "{framing:?}");
+            for (call, message) in probe.calls()[1..].iter().zip(&messages) {
+                assert_eq!(*call, format!("message {}", message.escape_ascii()));
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_cut_off_reaches_no_handler_and_ends_as_bad_frame() {
+    for (framing, _) in all() {
+        if framing == lines() {
+            continue;
+        }
+        let message = if framing.name() == "json-lines" { b"[1]".to_vec() } else { b"one".to_vec() };
+        let bytes = encode(&framing, &[message.clone(), message]);
+        let cut = bytes.len() - if framing.name() == "json-lines" { 2 } else { 1 };
+        let (_running, mut client, probe, name) = talk(framing.clone(), 100).await;
+        client.send(&bytes[..cut]).await.half_close().await;
+        client.expect(&bytes[..bytes.len() / 2]).await.expect_end().await;
+        assert_eq!(probe.reason().await, "bad_frame", "{framing:?}");
+        assert_eq!(probe.calls().len(), 3, "{:?}", probe.calls());
+        connect(&name).await.send(&bytes).await.expect(&bytes).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_over_the_limit_ends_as_frame_too_large_and_the_next_client_is_served() {
+    for (framing, _) in all() {
+        let fill = if framing.name() == "json-lines" { b'1' } else { b'x' };
+        let (_running, mut client, probe, name) = talk(framing.clone(), 10).await;
+        let good = encode(&framing, &[vec![fill; 9]]);
+        client.send(&good).await.expect(&good).await;
+        client.send(encode(&framing, &[vec![fill; 14]])).await.send(&good).await.expect_end().await;
+        assert_eq!(probe.reason().await, "frame_too_large", "{framing:?}");
+        connect(&name).await.send(&good).await.expect(&good).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_framing_takes_a_limit_of_its_own() {
+    let framings = |max: usize| {
+        [
+            AnyFraming::Lines(Lines::default().max(max)),
+            AnyFraming::Length(Length::default().max(max)),
+            AnyFraming::Delimited(Delimited::new("|").unwrap().max(max)),
+            AnyFraming::JsonLines(JsonLines::default().max(max)),
+        ]
+    };
+    for (max, frame) in [(5000, 10), (5000, 1_000_000)] {
+        for framing in framings(max) {
+            let (_running, mut client, probe, _) = talk(framing.clone(), frame).await;
+            let good = encode(&framing, &[vec![b'1'; 5000]]);
+            client.send(&good).await.expect(&good).await;
+            client.send(encode(&framing, &[vec![b'1'; 5001]])).await.expect_end().await;
+            assert_eq!(probe.reason().await, "frame_too_large", "{framing:?}");
+        }
+    }
+    let (_running, mut client, probe, _) = talk(Raw::default().max(3), 10).await;
+    client.send("abcdefg").await.expect("abcdefg").await;
+    assert_eq!(probe.calls(), ["open", "message abc", "message def", "message g"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_codec_of_tokio_util_is_a_framing() {
+    let (name, text) = (unique("text"), framing::custom(LinesCodec::new_with_max_length));
+    let shout = handler_fn(|_: Context<(), String>, line: String| async move { Ok(Reply::send(line.to_uppercase())) });
+    let server = Server::bind(format!("mem:{name}")).framing(text).limits(limits(|l| l.frame = 10));
+    let _running = server.start(shout).await.unwrap();
+    connect(&name).await.send("a\nbc\r\nd").await.half_close().await.expect("A\nBC\nD\n").await.expect_end().await;
+    connect(&name).await.send("a\n01234567890\n").await.expect("A\n").await.expect_end().await;
+    connect(&name).await.send(b"\xff\n").await.expect_end().await;
+    connect(&name).await.send("next\n").await.expect("NEXT\n").await;
+}
+
+/// A handler of frames that says why each connection ended.
+struct Ends(Probe);
+
+impl Handler<BytesMut, Bytes> for Ends {
+    type State = u64;
+    async fn message(&self, _: &mut Context<u64>, message: BytesMut) -> Result<Reply> {
+        Ok(Reply::send(message.freeze()))
+    }
+    async fn close(&self, cx: &mut Context<u64>, reason: CloseReason) {
+        Handler::close(&self.0, cx, reason).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_codec_that_keeps_a_header_to_itself_is_cut_off_all_the_same() {
+    let make = |limit| LengthDelimitedCodec::builder().max_frame_length(limit).length_field_length(2).new_codec();
+    for (bytes, reason) in [
+        (&b"\0\x02hi"[..], "peer_closed"),
+        (b"\0\x02h", "bad_frame"),
+        (b"\0\x02", "bad_frame"),
+        (b"\0", "bad_frame"),
+        (b"", "peer_closed"),
+        (b"\xff\xff", "frame_too_large"),
+    ] {
+        let (name, probe) = (unique("length"), Probe::default());
+        let server = Server::bind(format!("mem:{name}")).framing(framing::custom(make));
+        let server = server.limits(limits(|l| l.frame = 100));
+        let _running = server.start(Ends(probe.clone())).await.unwrap();
+        connect(&name).await.send(bytes).await.half_close().await.rest().await;
+        assert_eq!(probe.reason().await, reason, "{:?}", bytes.escape_ascii().to_string());
+    }
+}
+
+/// A codec without limits of its own. Greedy: it keeps what it has seen to itself.
+struct Boundless {
+    greedy: bool,
+    kept: BytesMut,
+}
+
+impl Decoder for Boundless {
+    type Item = Bytes;
+    type Error = FrameError;
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+        if self.greedy {
+            self.kept.put(buffer.split());
+        }
+        let from = if self.greedy { &mut self.kept } else { buffer };
+        Ok(from.iter().position(|byte| *byte == b'\n').map(|end| from.split_to(end + 1).freeze()))
+    }
+}
+
+impl Encoder<Bytes> for Boundless {
+    type Error = FrameError;
+    fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
+        buffer.put(frame);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_codec_without_a_limit_is_held_to_it() {
+    for greedy in [false, true] {
+        let framing = framing::custom(move |_| Boundless { greedy, kept: BytesMut::new() });
+        let (_running, mut client, probe, _) = talk(framing, 100).await;
+        client.send("x\n").await;
+        for _ in 0..100 {
+            if tokio::io::AsyncWriteExt::write_all(&mut client.0, &[b'x'; 1000]).await.is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        client.half_close().await.rest().await;
+        assert_eq!(probe.reason().await, "frame_too_large", "greedy: {greedy}");
+    }
+}

@@ -1,0 +1,234 @@
+//! Pushes: what any task sends to a connection, in order, bounded, and never at the cost of others.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use harness::unique;
+use switchboard::prelude::*;
+use tokio::time::{sleep, timeout};
+
+use crate::support::{Probe, Served, Spy, connect, limits, millis, secs, serve, serve_spied, serve_with, timeouts};
+
+async fn with_outbox(frames: usize) -> Served {
+    serve_with(Probe::default(), |server| server.limits(limits(|l| l.outbox = frames))).await
+}
+
+/// Fills everything between a pusher and a peer that does not read. Answers how many frames that took.
+async fn fill(pusher: &Pusher) -> usize {
+    let mut frames = 0;
+    while let Ok(pushed) = timeout(secs(1), pusher.push(vec![b'x'; 1000])).await {
+        pushed.unwrap();
+        frames += 1;
+    }
+    frames
+}
+
+#[tokio::test(start_paused = true)]
+async fn pushes_leave_in_the_order_in_which_they_were_pushed() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    served.probe.called("open", 1).await;
+    let pusher = served.probe.pusher(0);
+    for n in 0..1000 {
+        pusher.push(n.to_string()).await.unwrap();
+        if n % 100 == 0 {
+            client.send("x\n").await;
+        }
+    }
+    let mut expected = (0..1000).map(|n| n.to_string()).collect::<Vec<_>>().into_iter();
+    let (mut got, mut replies) = (String::new(), 0);
+    while let Some(next) = expected.next() {
+        loop {
+            use tokio::io::AsyncReadExt;
+            got.clear();
+            loop {
+                let byte = client.0.read_u8().await.unwrap();
+                if byte == b'\n' {
+                    break;
+                }
+                got.push(byte as char);
+            }
+            if got != "x" {
+                break;
+            }
+            replies += 1;
+        }
+        assert_eq!(got, next);
+    }
+    client.half_close().await;
+    let rest = client.rest().await;
+    assert_eq!(replies + rest.len() / 2, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_pushed_before_a_reply_leaves_before_it() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("push a b\nx\npush c\n").await.expect("a\nb\npushed\nx\nc\npushed\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_pushes_in_one_call_than_the_outbox_holds_come_through() {
+    let served = with_outbox(2).await;
+    let mut client = served.connect().await;
+    let words: Vec<_> = (0..50).map(|n| n.to_string()).collect();
+    client.send(format!("push {}\n", words.join(" "))).await;
+    client.expect(format!("{}\npushed\n", words.join("\n"))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_outbox_makes_a_pusher_wait_until_the_peer_reads() {
+    let served = with_outbox(4).await;
+    let mut client = served.connect().await;
+    served.probe.called("open", 1).await;
+    let pusher = served.probe.pusher(0);
+    let frames = fill(&pusher).await;
+    assert_eq!(pusher.try_push("no room"), Err(PushError::Full));
+    let mut waiting = Box::pin(pusher.push("last"));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    for _ in 0..frames {
+        client.expect([&[b'x'; 1000][..], b"\n"].concat()).await;
+    }
+    waiting.await.unwrap();
+    client.expect("last\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_is_given_up_was_not_queued_and_takes_no_room() {
+    let served = with_outbox(1).await;
+    let mut client = served.connect().await;
+    served.probe.called("open", 1).await;
+    let pusher = served.probe.pusher(0);
+    let frames = fill(&pusher).await;
+    for _ in 0..10 {
+        assert!(pusher.push("given up").now_or_never().is_none());
+    }
+    for _ in 0..frames {
+        client.expect([&[b'x'; 1000][..], b"\n"].concat()).await;
+    }
+    pusher.push("after").await.unwrap();
+    client.expect("after\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_does_not_keep_up_with_a_broadcast_is_let_go_and_nobody_else() {
+    let served = with_outbox(4).await;
+    let (mut deaf, mut good) = (served.connect().await, served.connect().await);
+    deaf.send("x\n").await;
+    served.probe.called("message", 1).await;
+    good.send("y\n").await.expect("y\n").await;
+    served.probe.called("open", 2).await;
+    let (to_deaf, to_good) = (served.probe.pusher(0), served.probe.pusher(1));
+    let mut refused = None;
+    for _ in 0..1000 {
+        if let Err(error) = to_deaf.push_or_close(vec![b'x'; 1000]) {
+            refused.get_or_insert(error);
+        }
+        to_good.push_or_close("tick").unwrap();
+        good.expect("tick\n").await;
+    }
+    assert_eq!(refused, Some(PushError::Full));
+    assert_eq!(served.probe.reason().await, "outbox_full");
+    assert_eq!(to_deaf.push_or_close("x"), Err(PushError::Closed));
+    good.send("z\n").await.expect("z\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_to_push_learns_that_the_connection_has_closed() {
+    let served = with_outbox(1).await;
+    let client = served.connect().await;
+    served.probe.called("open", 1).await;
+    let pusher = served.probe.pusher(0);
+    fill(&pusher).await;
+    let waiting = tokio::spawn(async move { pusher.push("x").await });
+    drop(client);
+    assert_eq!(timeout(secs(1), waiting).await.unwrap().unwrap(), Err(PushError::Closed));
+    let pusher = served.probe.pusher(0);
+    assert_eq!(pusher.push("x").await, Err(PushError::Closed));
+    assert_eq!(pusher.try_push("x"), Err(PushError::Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_to_push_learns_it_too_when_a_layer_ends_the_connection() {
+    let name = unique("short");
+    let probe = Probe::default();
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).limits(limits(|l| l.outbox = 1));
+    let _running = server.connection_layer(Timeout::new(secs(30))).start(probe.clone()).await.unwrap();
+    let _client = connect(&name).await;
+    probe.called("open", 1).await;
+    let pusher = probe.pusher(0);
+    fill(&pusher).await;
+    let pushed = timeout(secs(300), pusher.push("x")).await;
+    assert_eq!(pushed.expect("it does not wait for ever"), Err(PushError::Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pusher_that_is_kept_does_not_keep_the_connection_open() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("x\n").await.expect("x\n").await;
+    let pusher = served.probe.pusher(0);
+    drop(client);
+    assert_eq!(served.probe.reason().await, "peer_closed");
+    while served.running.open() > 0 {
+        sleep(millis(1)).await;
+    }
+    assert_eq!(pusher.connection().close_reason(), Some(CloseReason::PeerClosed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_pushed_before_the_end_is_written_where_there_is_still_somebody_to_read_it() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("push a b\nfinish c\n").await.expect("a\nb\npushed\nc\n").await.expect_end().await;
+    let mut client = served.connect().await;
+    served.probe.called("open", 2).await;
+    let pusher = served.probe.pusher(1);
+    for n in 0..100 {
+        pusher.try_push(n.to_string()).unwrap();
+    }
+    client.half_close().await;
+    let all: String = (0..100).map(|n| format!("{n}\n")).collect();
+    client.expect(all).await.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_the_framing_cannot_carry_is_the_handlers_error() {
+    let (name, probe) = (unique("json"), Probe::default());
+    let server = Server::bind(format!("mem:{name}")).framing(JsonLines::default());
+    let _running = server.start(probe.clone()).await.unwrap();
+    let mut client = connect(&name).await;
+    probe.called("open", 1).await;
+    probe.pusher(0).push("1").await.unwrap();
+    probe.pusher(0).push("no json").await.unwrap();
+    client.expect("1\n").await.expect_end().await;
+    assert_eq!(probe.reason().await, "handler_error");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_costs_bounded_memory_and_holds_up_nobody() {
+    let spy = Spy::default();
+    let served = serve_spied(Probe::default(), &spy, |server| server).await;
+    let mut deaf = served.connect().await;
+    // Never more is read from it than fits between the two: its requests wait in its own buffers.
+    let requests = "big 60000\n".repeat(100_000);
+    let sent = timeout(secs(5), tokio::io::AsyncWriteExt::write_all(&mut deaf.0, requests.as_bytes())).await;
+    assert!(sent.is_err(), "reading stops while the peer does not read");
+    let handled = served.probe.calls().len();
+    assert!(handled < 10, "{handled} calls for a peer that reads nothing");
+    assert!(spy.written.load(SeqCst) <= 128 * 1024);
+    let mut good = served.connect().await;
+    good.send("x\n").await.expect("x\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endless_stream_lets_pushes_and_others_through_and_a_gone_peer_ends_it() {
+    let served = serve_with(Probe::default(), |server| server.timeouts(timeouts(|t| t.write = secs(5)))).await;
+    let mut client = served.connect().await;
+    client.send("endless\n").await.expect([&[b'x'; 1000][..], b"\n"].concat()).await;
+    served.serves_the_next().await;
+    drop(client);
+    assert_eq!(served.probe.reasons(1).await.len(), 1);
+    let _ = Duration::ZERO;
+}
