@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::ALLOW;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -12,9 +12,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use switchboard::prelude::{ByteStream, Bytes, Connection, Result, Server, StreamHandler};
 
-/// The largest body that is taken, and how long it and the head before it may take to come: the idle deadline alone would
-/// be content with a byte now and then.
+/// The largest body that is taken.
 const BODY: usize = 1024 * 1024;
+/// How long a head may take to come (the pause before it included), and how long a body: the idle deadline alone would be
+/// content with a byte now and then.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Http;
@@ -43,12 +44,14 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     match (request.uri().path(), request.method()) {
         ("/", &Method::GET | &Method::HEAD) => Ok(say(StatusCode::OK, "Switchboard speaks HTTP: POST /echo\n")),
         ("/echo", &Method::POST) => {
+            let too_large = || Ok(say(StatusCode::PAYLOAD_TOO_LARGE, "at most 1 MiB\n"));
+            if request.body().size_hint().lower() > BODY as u64 {
+                return too_large(); // what is announced need not be waited for
+            }
             let body = Limited::new(request.into_body(), BODY).collect();
             match tokio::time::timeout(PATIENCE, body).await {
                 Ok(Ok(body)) => Ok(say(StatusCode::OK, body.to_bytes())),
-                Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                    Ok(say(StatusCode::PAYLOAD_TOO_LARGE, "at most 1 MiB\n"))
-                }
+                Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
                 Ok(Err(error)) => Err(error),
                 Err(_) => Ok(say(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n")),
             }

@@ -82,34 +82,33 @@ pub fn run(registry: Registry) -> ExitCode {
 }
 
 fn execute(command: Command, registry: &Registry) -> u8 {
+    let environment = std::env::vars_os();
     match command {
         Command::Serve(options) => {
-            with_config(&options.inputs(std::env::vars_os()), registry, |config| serve::serve(&config, registry))
+            with_config(&options.inputs(environment), registry, |config| serve::serve(&config, registry))
         }
         Command::Check(options) => {
-            let inputs = options.inputs(std::env::vars_os());
-            with_config(&inputs, registry, |config| match assemble::in_a_runtime(&config, registry) {
-                Ok(_) => {
-                    let what =
-                        config.file.as_ref().map_or("without a file".to_owned(), |file| file.display().to_string());
-                    say(format_args!("{what}: the configuration is good\n"));
-                    0
-                }
-                Err(faults) => complain(faults, CONFIG),
-            })
+            with_config(&options.inputs(environment), registry, |config| check(&config, registry))
         }
-        Command::Config { options, shape } => with_config(&options.inputs(std::env::vars_os()), registry, |config| {
-            say(config.effective.print(shape));
-            0
-        }),
-        Command::List { json } => {
-            say(if json { list::json(registry) } else { list::text(registry) });
-            0
+        Command::Config { options, shape } => {
+            with_config(&options.inputs(environment), registry, |config| say(config.effective.print(shape)))
         }
+        Command::List { json } => say(if json { list::json(registry) } else { list::text(registry) }),
         Command::Connect(options) => match connect::connect(&options) {
             Ok(status) => status,
             Err(error) => complain(format_args!("error: {error}\n"), FAILED),
         },
+    }
+}
+
+/// A handler or layer may refuse its options only when it is made; so all are made, and nothing is bound.
+fn check(config: &Config, registry: &Registry) -> u8 {
+    match assemble::in_a_runtime(config, registry) {
+        Ok(()) => {
+            let file = config.file.as_ref().map_or("without a file".to_owned(), |file| file.display().to_string());
+            say(format_args!("{file}: the configuration is good\n"))
+        }
+        Err(faults) => complain(faults, CONFIG),
     }
 }
 
@@ -120,10 +119,15 @@ fn with_config(inputs: &Inputs, registry: &Registry, then: impl FnOnce(Config) -
     }
 }
 
-/// Writes to standard output. A reader that has gone away needs no answer.
-fn say(text: impl Display) {
+/// Writes to standard output, and answers with the status. A reader that has gone away has what it wanted.
+fn say(text: impl Display) -> u8 {
     let mut out = io::stdout().lock();
-    let _ = write!(out, "{text}").and_then(|()| out.flush());
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(format_args!("error: standard output cannot be written: {error}\n"), FAILED)
+        }
+        _ => 0,
+    }
 }
 
 /// Writes to standard error, and answers with the status.
@@ -131,3 +135,8 @@ fn complain(text: impl Display, status: u8) -> u8 {
     let _ = write!(io::stderr().lock(), "{text}");
     status
 }
+
+/// The README's Rust is compiled like every other example.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

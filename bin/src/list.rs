@@ -60,7 +60,7 @@ pub(crate) fn json(registry: &Registry) -> String {
     });
     let transports = registry
         .transports()
-        .map(|(scheme, summary, kind)| json!({ "scheme": scheme, "summary": summary, "brings": brings(kind) }));
+        .map(|(scheme, summary, kind)| json!({ "name": scheme, "summary": summary, "brings": brings(kind) }));
     let framings = framing::BUILT_IN.iter().map(|framing| {
         let options = framing.options.iter().map(|option| {
             let default = Some(option.default).filter(|default| *default != "required");
@@ -172,7 +172,7 @@ mod tests {
         let options = list["handlers"][1]["options"].as_array().unwrap();
         let welcome = options.iter().find(|option| option["name"] == "welcome").unwrap();
         assert_eq!((&welcome["default"], &welcome["type"]), (&json!("welcome!"), &json!("text")));
-        assert!(list["transports"].as_array().unwrap().iter().any(|transport| transport["scheme"] == "tcp"));
+        assert!(list["transports"].as_array().unwrap().iter().any(|transport| transport["name"] == "tcp"));
         assert!(list["framings"].as_array().unwrap().iter().any(|framing| framing["name"] == "length"));
     }
 }

@@ -36,9 +36,9 @@ pub fn free_port() -> u16 {
 /// where the environment has `CI=true`, so that no test is skipped there unnoticed.
 pub fn tool(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).map(|directory| directory.join(name)).find(|file| {
-        file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    });
+    let found = env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|file| file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0));
     if found.is_none() {
         assert!(env::var("CI").as_deref() != Ok("true"), "{name} is not installed, and CI skips nothing");
         eprintln!("skipped: {name} is not installed");

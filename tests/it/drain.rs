@@ -8,10 +8,10 @@ use futures_util::FutureExt;
 use harness::unique;
 use serde_json::json;
 use switchboard::prelude::*;
+use switchboard::registry::Setup;
 use switchboard::server::ListenerSpec;
 use switchboard::spec::DrainSpec;
 use switchboard::transport::{Transports, memory};
-use switchboard::registry::Setup;
 use switchboard_handlers::Echo;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
@@ -313,7 +313,7 @@ async fn a_drain_may_have_all_the_time_in_the_world() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_accepts_nobody_for_want_of_descriptors_still_drains() {
     let spy = Spy::default();
-    spy.accept_errors.lock().unwrap().extend([24; 1_000_000]); // EMFILE
+    spy.accept_errors.lock().unwrap().extend(std::iter::repeat_n(24, 1_000_000)); // EMFILE
     let served = serve_spied(Probe::default(), &spy, |server| server.limits(limits(|l| l.connections = 1))).await;
     sleep(secs(10)).await;
     let begun = Instant::now();

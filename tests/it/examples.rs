@@ -78,7 +78,7 @@ async fn rate_limit_makes_messages_wait_and_refuses_connections() {
 async fn custom_transport_serves_standard_input_and_ends_by_itself() {
     assert_eq!(run(Program::example("custom_transport"), "hi\nyou"), "HI\nYOU\n");
     assert_eq!(run(Program::example("custom_transport").arg("stdio:"), &"x\n".repeat(50_000)), "X\n".repeat(50_000));
-    let wrong = Program::example("custom_transport").arg("stdio:9").run();
+    let wrong = Program::example("custom_transport").arg("stdio:x").run();
     assert_eq!((wrong.code(), wrong.stdout.as_str()), (Some(1), ""));
     assert!(wrong.stderr.contains("nothing follows stdio:"), "{}", wrong.stderr);
 
@@ -91,8 +91,7 @@ async fn custom_transport_serves_standard_input_and_ends_by_itself() {
 async fn custom_transport_ends_on_a_signal_while_its_input_is_silent() {
     let path = Program::example("custom_transport").command().get_program().to_owned();
     let (input, output) = (std::process::Stdio::piped(), std::process::Stdio::piped());
-    let mut child =
-        tokio::process::Command::new(path).stdin(input).stdout(output).kill_on_drop(true).spawn().unwrap();
+    let mut child = tokio::process::Command::new(path).stdin(input).stdout(output).kill_on_drop(true).spawn().unwrap();
     let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     input.write_all(b"hi\n").await.unwrap();
     let mut answer = [0; 3];
@@ -173,7 +172,7 @@ async fn kv_closes_on_what_is_no_command_before_it_takes_memory_for_it() {
         let mut client = connect(&at).await;
         // It may be closed before all of it was sent.
         let _ = client.0.write_all(wrong.as_bytes()).await;
-        let _ = client.half_close().await.rest().await.is_empty().then_some(()).expect("no answer");
+        assert_eq!(client.half_close().await.rest().await, b"", "{}", &wrong[..wrong.len().min(40)]);
     }
     stop(server);
 }
@@ -239,7 +238,8 @@ async fn chat_tells_everyone_in_the_room_and_says_who_leaves() {
     anna.expect("* bert comes in\n").await;
     bert.send("hello \x1b[2J\u{e4}\n").await;
     anna.expect("bert: hello [2J\u{e4}\n").await.send("/who\n").await.expect("* anna, bert\n").await;
-    bert.send("/join games\n").await.expect("* this is games\n").await.send("alone\n").await;
+    bert.send("/join games\n").await.expect("* this is games\n").await.send("alone\n/who\n").await;
+    bert.expect("* bert\n").await;
     anna.expect("* bert leaves\n").await.send("/join games\n").await.expect("* this is games\n").await;
     bert.expect("* anna comes in\n").await;
     drop(bert);
@@ -346,12 +346,13 @@ async fn own_binary_has_its_handler_and_the_whole_configuration() {
     for part in ["oracle", "answers every question", "answers", "hello", "echo"] {
         assert!(listed.contains(part), "{part} in\n{listed}");
     }
-    let oracle = |answers: &str| Program::example("own_binary").args(["check", "--handler", "oracle", "--set", answers]);
+    let oracle =
+        |answers: &str| Program::example("own_binary").args(["check", "--handler", "oracle", "--set", answers]);
     assert_eq!(oracle("handlers.oracle.answers=heads,tails").run().code(), Some(0));
     let wrong = oracle("handlers.oracle.answer=heads").run();
     assert_eq!(wrong.code(), Some(78));
     assert!(wrong.stderr.contains("answers"), "{}", wrong.stderr);
-    let empty = oracle("handlers.oracle.answers=[]").run();
+    let empty = oracle("handlers.oracle.answers=").run();
     assert_eq!(empty.code(), Some(78));
     assert!(empty.stderr.contains("an oracle needs at least one answer"), "{}", empty.stderr);
 }

@@ -17,12 +17,21 @@ mod drain;
 /// A framing finds the same messages however the bytes are cut, and never more than its limit.
 mod framing;
 
+/// Layers stand in a known order, at either seam, and those of tower fit.
+mod layers;
+
 /// What any task pushes leaves in order, waits in a bounded queue, and holds up nobody else.
 mod push;
 
-/// The program from outside.
-mod program;
+/// The house itself: one-way dependencies, small files that say what they are for, nothing left lying about.
+mod tidy;
+
+/// TCP and Unix sockets as clients find them, and what is said when one cannot be had.
+mod transports;
+
 /// The examples: each does what it is there to show.
 mod examples;
+/// The program from outside.
+mod program;
 /// The README: what it says is so.
 mod readme;

@@ -419,9 +419,8 @@ fn a_hangup_does_not_end_it() {
     let server = serve(&["--listen", ANY_TCP]);
     for signal in [Signal::SIGHUP, Signal::SIGUSR2] {
         server.signal(signal);
-        let refused = server.wait_for_event(|event| {
-            event["error"].as_str().is_some_and(|error| error.contains("not in this build"))
-        });
+        let refused = server
+            .wait_for_event(|event| event["error"].as_str().is_some_and(|error| error.contains("not in this build")));
         assert_eq!(refused["level"], "WARN");
     }
     let mut client = connect(&server);
@@ -433,10 +432,7 @@ fn a_hangup_does_not_end_it() {
 fn out_of_descriptors_it_says_so_and_recovers_by_itself() {
     let Some(prlimit) = tool("prlimit") else { return };
     let server = serve(&["--listen", ANY_TCP, "--set", "limits.connections=1000"]);
-    let lowered = Command::new(prlimit)
-        .args(["--pid", &server.id().to_string(), "--nofile=40:40"])
-        .status()
-        .unwrap();
+    let lowered = Command::new(prlimit).args(["--pid", &server.id().to_string(), "--nofile=40:40"]).status().unwrap();
     assert!(lowered.success());
     let mut clients: Vec<_> = (0..80).map(|_| connect(&server)).collect();
     let failed = server.wait_for_event(|event| event["message"] == "accept failed");
@@ -544,7 +540,11 @@ fn the_log_has_its_events_flat_and_with_their_fields() {
     let ended = server.wait();
     assert_eq!(ended.code(), Some(0));
     assert!(ended.stderr.contains("\"drained\""), "{}", ended.stderr);
-    assert!(ended.stderr.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{}", ended.stderr);
+    assert!(
+        ended.stderr.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
+        "{}",
+        ended.stderr
+    );
     assert!(!ended.stderr.contains('\x1b'), "peer data reached the log unescaped");
 }
 

@@ -117,7 +117,8 @@ fn its_tables_are_what_the_program_lists() {
     let listed = Program::switchboard().args(["list", "--json"]).run();
     let list: Value = serde_json::from_str(&listed.stdout).unwrap();
     let entries = |what: &str, field: &str| -> BTreeSet<(String, String)> {
-        let entry = |entry: &Value| (entry["name"].as_str().unwrap().to_owned(), entry[field].as_str().unwrap().to_owned());
+        let entry =
+            |entry: &Value| (entry["name"].as_str().unwrap().to_owned(), entry[field].as_str().unwrap().to_owned());
         list[what].as_array().unwrap().iter().map(entry).collect()
     };
     let told = |head: &str| -> BTreeSet<(String, String)> {
@@ -125,7 +126,8 @@ fn its_tables_are_what_the_program_lists() {
     };
     assert_eq!(told("handler"), entries("handlers", "summary"));
     assert_eq!(told("layer"), entries("layers", "summary"));
-    let names = |set: BTreeSet<(String, String)>| -> BTreeSet<String> { set.into_iter().map(|(name, _)| name).collect() };
+    let names =
+        |set: BTreeSet<(String, String)>| -> BTreeSet<String> { set.into_iter().map(|(name, _)| name).collect() };
     assert_eq!(names(told("framing")), names(entries("framings", "summary")));
     assert_eq!(names(told("transport")), names(entries("transports", "summary")));
 }
@@ -135,7 +137,8 @@ fn its_table_of_examples_is_the_folder() {
     let text = readme();
     let told: BTreeSet<_> = table(&text, "example").iter().map(|row| name(&row[0]).to_owned()).collect();
     let manifest = fs::read_to_string(harness::root().join("examples/Cargo.toml")).unwrap();
-    let names = manifest.lines().skip_while(|line| *line != "[[example]]").filter_map(|line| line.strip_prefix("name = "));
+    let names =
+        manifest.lines().skip_while(|line| *line != "[[example]]").filter_map(|line| line.strip_prefix("name = "));
     let there: BTreeSet<_> = names.map(|name| name.trim_matches('"').to_owned()).collect();
     assert_eq!(told, there);
 }

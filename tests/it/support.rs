@@ -123,7 +123,7 @@ impl Probe {
         self.calls.send_modify(|calls| calls.push(call));
     }
 
-    async fn act(&self, cx: &mut Context<u64>, text: &str) -> Result<Reply> {
+    async fn act(&self, cx: &mut Context<u64>, text: &str, message: Bytes) -> Result<Reply> {
         let (what, rest) = text.split_once(' ').unwrap_or((text, ""));
         let words = || rest.split_whitespace().map(|word| Bytes::from(word.to_owned()));
         Ok(match what {
@@ -176,7 +176,7 @@ impl Probe {
             }
             "drain?" => Reply::send(cx.drain().is_draining().to_string()),
             "big" => Reply::send(vec![b'x'; rest.parse()?]),
-            _ => Reply::send(text.to_owned()),
+            _ => Reply::send(message),
         })
     }
 }
@@ -188,18 +188,18 @@ impl Handler for Probe {
         self.connections.lock().unwrap().push(cx.connection().clone());
         self.pushers.lock().unwrap().push(cx.pusher());
         self.record("open".into());
-        self.act(cx, self.opening).await
+        self.act(cx, self.opening, Bytes::new()).await
     }
 
     async fn message(&self, cx: &mut Context<u64>, message: Bytes) -> Result<Reply> {
         let text = message.escape_ascii().to_string();
         self.record(format!("message {text}"));
-        self.act(cx, &text).await
+        self.act(cx, &text, message).await
     }
 
     async fn close(&self, cx: &mut Context<u64>, reason: CloseReason) {
         self.record(format!("close {reason}"));
-        let _ = self.act(cx, self.closing).await;
+        let _ = self.act(cx, self.closing, Bytes::new()).await;
     }
 }
 
@@ -332,11 +332,7 @@ impl AsyncWrite for SpyIo {
 }
 
 /// Serves a probe with lines on a watched transport.
-pub(crate) async fn serve_spied(
-    probe: Probe,
-    spy: &Spy,
-    set: impl FnOnce(Server<Lines>) -> Server<Lines>,
-) -> Served {
+pub(crate) async fn serve_spied(probe: Probe, spy: &Spy, set: impl FnOnce(Server<Lines>) -> Server<Lines>) -> Served {
     let name = unique("spied");
     let server = Server::bind(format!("spy:{name}")).transport(spy.clone()).framing(Lines::default());
     let running = set(server).start(probe.clone()).await.unwrap();

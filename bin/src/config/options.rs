@@ -37,6 +37,9 @@ pub(crate) fn examine(
             let all = of.written(&merged.tree);
             for source in sources {
                 let own = of.written(&source.tree);
+                if own.is_empty() {
+                    continue;
+                }
                 // Alone, a source may lack what another gives; so its own values are judged among all of them.
                 let mut together = all.clone();
                 for (path, value) in tree::leaves(&own) {

@@ -30,7 +30,7 @@ use crate::spec::{Limits, Timeouts};
 const READ_AHEAD: usize = 4 * 1024;
 /// A partial message below this size does not keep a whole chunk.
 const SMALL: usize = CHUNK / 4;
-/// Headers and terminators that a codec of someone else may keep in the buffer beyond the largest message.
+/// Headers and terminators that a message may have beyond its limit, whatever its codec thinks of limits.
 const OVERHEAD: usize = 1024;
 /// How long, and how much, is still read after we have closed, so that what we wrote is not destroyed by a reset.
 const LINGER: Duration = Duration::from_secs(1);
@@ -119,7 +119,7 @@ impl<F: Framing> Wire<F> {
             }
             None if self.ended && self.since_message > 0 => Err(End::plain(CloseReason::BadFrame)),
             None if self.ended => Err(End::plain(CloseReason::PeerClosed)),
-            None if self.input.len() > self.limit.saturating_add(OVERHEAD) => {
+            None if self.since_message > self.limit.saturating_add(OVERHEAD) => {
                 Err(End::plain(CloseReason::FrameTooLarge))
             }
             None => {

@@ -45,8 +45,9 @@ pub struct JsonLinesCodec {
     lines: LinesCodec,
 }
 
+/// JSON is text: what is ignored inside a string is still held to be UTF-8.
 fn is_json(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+    std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 fn checked(line: Option<Bytes>) -> Result<Option<Bytes>, FrameError> {

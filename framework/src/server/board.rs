@@ -23,6 +23,8 @@ use crate::transport::{Bind, BoxTransport, Listener, Transports};
 
 /// How long what was cut has to notice it.
 const CUT_GRACE: Duration = Duration::from_secs(1);
+/// How long the accept loops have to close.
+const LAST_CALL: Duration = Duration::from_secs(1);
 /// Pauses between attempts to bind a broken listener again.
 const FIRST_REBIND: Duration = Duration::from_millis(100);
 const LONGEST_REBIND: Duration = Duration::from_secs(5);
@@ -97,7 +99,8 @@ impl Switchboard {
             lines: Vec::new(),
             switch: DrainSwitch::new(),
             drain: self.drain,
-            listening: TaskTracker::new(),
+            doors: TaskTracker::new(),
+            sockets: TaskTracker::new(),
             datagrams_cut: Arc::default(),
             cutter: Cutter(Arc::new(watch::Sender::new(false))),
         };
@@ -135,7 +138,10 @@ pub struct Running {
     lines: Vec<Line>,
     switch: DrainSwitch,
     drain: DrainSpec,
-    listening: TaskTracker,
+    /// The accept loops.
+    doors: TaskTracker,
+    /// The drivers of datagram sockets.
+    sockets: TaskTracker,
     datagrams_cut: Arc<AtomicUsize>,
     cutter: Cutter,
 }
@@ -189,11 +195,11 @@ impl Running {
                     refused: Pace::default(),
                 };
                 let bind = Bind { endpoint: endpoint.clone(), options: spec.socket };
-                self.listening.spawn(keep_open(door, listener, transport, bind));
+                self.doors.spawn(keep_open(door, listener, transport, bind));
             }
             (Listener::Datagram(socket), Pipeline { datagram: Some(driver), .. }) => {
                 let cut = self.datagrams_cut.clone();
-                self.listening.spawn(async move {
+                self.sockets.spawn(async move {
                     cut.fetch_add(driver.serve(socket, lane).await, SeqCst);
                 });
             }
@@ -222,8 +228,10 @@ impl Running {
     /// Waits until every listener has ended by itself and nobody is connected any more: only transports that run dry do
     /// that.
     pub async fn ended(&self) {
-        self.listening.close();
-        self.listening.wait().await;
+        for tasks in [&self.doors, &self.sockets] {
+            tasks.close();
+            tasks.wait().await;
+        }
         for line in &self.lines {
             line.roster.empty().await;
         }
@@ -244,8 +252,10 @@ impl Running {
         }
         let deadline = after(Instant::now(), self.drain.deadline);
         self.switch.advance(Phase::Draining { deadline });
-        // New connections are told when they enter, those that are there are told now; nobody falls between.
-        let open: usize = self.tell_all(Order::Leave);
+        // The doors take in whom the system has let in before, and close; then everybody there is can be counted and told.
+        self.doors.close();
+        let _ = tokio::time::timeout(LAST_CALL, self.doors.wait()).await;
+        let open = self.tell_all(Order::Leave);
         let by = tokio::select! {
             () = self.ended() => None,
             () = tokio::time::sleep_until(deadline) => Some(Order::Cut),

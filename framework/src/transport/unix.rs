@@ -1,16 +1,16 @@
 //! Unix stream sockets, and what both kinds of Unix socket do about their path.
 //!
-//! The socket is made inside a directory that nobody else can enter, gets its mode and group there, and only then moves to
-//! its path. A path that a living server listens on is never taken; one left behind by a dead server is.
+//! Mode and group are right before anyone can connect. A path that a living server listens on is never taken; one left
+//! behind by a dead server is.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use async_trait::async_trait;
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::Group;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
@@ -81,38 +81,28 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 /// A non-blocking socket bound to `path` (and listening, if it is a stream socket), with mode and group set.
 pub(super) fn bind_path(path: &Path, kind: Type, options: &SocketOptions) -> io::Result<(Socket, Place)> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let address = SockAddr::unix(path)?; // too long a path is told before anything is made
-    free(path, &address, kind)?;
+    let address = SockAddr::unix(path)?;
     let group = options.group.as_deref().map(group_id).transpose()?;
-
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let nursery = parent.join(format!(".sb{}.{}", std::process::id(), NEXT.fetch_add(1, Relaxed)));
-    fs::DirBuilder::new().mode(0o700).create(&nursery)?;
-    let made = make(&nursery.join("s"), kind, options, group).and_then(|(socket, file)| {
-        fs::rename(nursery.join("s"), path)?;
-        Ok((socket, Place { path: path.to_owned(), file }))
-    });
-    let _ = fs::remove_file(nursery.join("s")); // there only after a failure
-    let _ = fs::remove_dir(&nursery);
-    made
-}
-
-fn make(at: &Path, kind: Type, options: &SocketOptions, group: Option<u32>) -> io::Result<(Socket, (u64, u64))> {
+    free(path, &address, kind)?;
     let socket = Socket::new(Domain::UNIX, kind, None)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::unix(at)?)?;
-    fs::set_permissions(at, fs::Permissions::from_mode(options.mode))?;
+    // Linux makes the path with the mode that the socket has, so it is never open wider than it should be: to the owner
+    // first, to the others when the group is right.
+    fchmod(&socket, Mode::from_bits_truncate(options.mode & 0o700))?;
+    socket.bind(&address)?;
+    let place = Place { path: path.to_owned(), file: identity(path)? };
     if let Some(group) = group {
-        chown(at, None, Some(group))?;
+        chown(path, None, Some(group))?;
     }
+    fs::set_permissions(path, fs::Permissions::from_mode(options.mode))?;
     if kind == Type::STREAM {
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
     }
-    Ok((socket, identity(at)?))
+    Ok((socket, place))
 }
 
-/// Fails if somebody listens on the path, or if what is there is no socket.
+/// Makes way for a socket: removes one that a dead server left behind. Fails if somebody listens on the path, or if what is
+/// there is no socket.
 fn free(path: &Path, address: &SockAddr, kind: Type) -> io::Result<()> {
     let there = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -124,7 +114,7 @@ fn free(path: &Path, address: &SockAddr, kind: Type) -> io::Result<()> {
     let probe = Socket::new(Domain::UNIX, kind, None)?;
     probe.set_nonblocking(true)?;
     match probe.connect(address) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()), // left behind: nobody listens
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path), // nobody listens
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // Connected, or its queue is full, or it is not ours to ask: somebody lives there.
         _ => Err(io::ErrorKind::AddrInUse.into()),

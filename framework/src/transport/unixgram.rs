@@ -18,6 +18,10 @@ use crate::transport::{Listener, Transport, not_mine};
 
 /// `unixgram:/path`. Of the socket options it uses `mode` and `group`. A client that has bound no path of its own can send
 /// but not be answered.
+///
+/// The system counts answers that a receiver has not read yet against the send buffer of this socket: a local client that
+/// asks and never reads can fill it, and then answers to others are dropped too, until it reads or goes. Let in, by `mode`
+/// and `group`, only clients that you would let do that.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unixgram;
 

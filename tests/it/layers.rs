@@ -1,0 +1,364 @@
+//! Layers: the order of the default stack, the built-in ones at both seams, and any tower layer that fits.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as TaskContext, Poll};
+
+use harness::{Client, unique};
+use serde_json::json;
+use switchboard::framing::AnyFraming;
+use switchboard::layer::{CatchPanic, OverRate};
+use switchboard::prelude::*;
+use switchboard::registry::{BoxMessageService, Setup};
+use switchboard::server::ListenerSpec;
+use switchboard::spec::{Rate, Rates};
+use switchboard::transport::{Transports, memory};
+use switchboard::{CloseReason, Request, Switchboard};
+use tokio::time::{Instant, sleep};
+use tower::{Layer, Service};
+
+use crate::support::{Probe, connect, millis, secs, serve_with, timeouts};
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+/// Writes down what passes, and panics where it is told to.
+#[derive(Clone)]
+struct Note<S = ()> {
+    name: &'static str,
+    panics: &'static str,
+    log: Log,
+    inner: S,
+}
+
+fn note(name: &'static str, log: &Log) -> Note {
+    Note { name, panics: "", log: log.clone(), inner: () }
+}
+
+impl<S> Layer<S> for Note {
+    type Service = Note<S>;
+    fn layer(&self, inner: S) -> Note<S> {
+        Note { name: self.name, panics: self.panics, log: self.log.clone(), inner }
+    }
+}
+
+impl<S, R> Service<R> for Note<S>
+where
+    S: Service<R>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        assert_ne!(self.panics, "ready", "a layer panics in poll_ready");
+        self.inner.poll_ready(cx)
+    }
+    fn call(&mut self, request: R) -> S::Future {
+        self.log.lock().unwrap().push(self.name.to_owned());
+        assert_ne!(self.panics, "call", "a layer panics in call");
+        self.inner.call(request)
+    }
+}
+
+fn rates(count: u32, burst: u32) -> Rates {
+    let mut rates = Rates::default();
+    (rates.messages_per_source, rates.burst) = (Rate::per_second(count), burst);
+    rates
+}
+
+async fn connect_from(name: &str, peer: &str) -> Client<tokio::io::DuplexStream> {
+    let peer: SocketAddr = peer.parse().unwrap();
+    Client(memory::connect_from(name, peer).await.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_layer_that_is_added_is_the_outermost_at_both_seams() {
+    let (log, name) = (Log::default(), unique("order"));
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+    let server = server.layer(note("c", &log)).connection_layer(note("a", &log)).layer(note("d", &log));
+    let _running = server.connection_layer(note("b", &log)).start(Probe::default()).await.unwrap();
+    let mut client = connect(&name).await;
+    client.send("x\n").await.expect("x\n").await.send("y\n").await.expect("y\n").await;
+    assert_eq!(*log.lock().unwrap(), ["a", "b", "c", "d", "c", "d"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_stack_stands_outside_of_what_is_added() {
+    // Waiting for the rate does not count against the time of the call; a panic and a delay of a layer are caught.
+    let (log, probe) = (Log::default(), Probe::default());
+    let served =
+        serve_with(probe.clone(), |server| server.timeouts(timeouts(|t| t.message = secs(1))).rates(rates(1, 1))).await;
+    let mut client = connect_from(&served.name, "192.0.2.1:1").await;
+    client.send("a\nb\nc\nd\n").await;
+    let begun = Instant::now();
+    client.expect("a\nb\nc\nd\n").await;
+    assert!((2900..=3100).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    client.send("sleep 2\n").await.expect_end().await;
+    assert_eq!(probe.reason().await, "message_timeout");
+    drop(log);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_panics_closes_its_connection_as_a_panic_of_the_handler_does() {
+    for panics in ["call", "ready"] {
+        let (log, name, probe) = (Log::default(), unique("panics"), Probe::default());
+        let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+        let nervous = Note { panics, ..note("x", &log) };
+        let _running = server.layer(nervous).start(probe.clone()).await.unwrap();
+        connect(&name).await.send("a\n").await.expect_end().await;
+        connect(&name).await.send("a\n").await.expect_end().await;
+        assert_eq!(probe.connection(0).close_reason(), Some(CloseReason::Panic));
+        assert_eq!(probe.reasons(2).await, ["panic", "panic"], "close is called, in {panics}");
+    }
+}
+
+/// Panics at the message `boo`, outside of any future.
+#[derive(Clone)]
+struct Boo<S = ()>(S);
+
+impl<S> Layer<S> for Boo {
+    type Service = Boo<S>;
+    fn layer(&self, inner: S) -> Boo<S> {
+        Boo(inner)
+    }
+}
+
+impl<S: Service<Request>> Service<Request> for Boo<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+    fn call(&mut self, request: Request) -> S::Future {
+        assert_ne!(request.message, "boo", "the layer panics");
+        self.0.call(request)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replies_before_the_panic_of_a_layer_are_written() {
+    let name = unique("boo");
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).layer(Boo(()));
+    let _running = server.start(Probe::default()).await.unwrap();
+    connect(&name).await.send("a\nboo\nb\n").await.expect("a\n").await.expect_end().await;
+    connect(&name).await.send("a\n").await.expect("a\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_layer_that_panics_closes_that_connection_alone() {
+    let (log, name) = (Log::default(), unique("panics"));
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+    let nervous = Note { panics: "call", ..note("x", &log) };
+    let server = server.connection_layer(CatchPanic).connection_layer(nervous);
+    let running = server.start(Probe::default()).await.unwrap();
+    connect(&name).await.expect_end().await;
+    connect(&name).await.expect_end().await;
+    while running.open() > 0 {
+        sleep(millis(1)).await;
+    }
+    assert_eq!(log.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_its_rate_a_connection_waits_and_loses_nothing() {
+    let probe = Probe::default();
+    let served = serve_with(probe, |server| server.rates(rates(10, 0))).await;
+    let mut client = connect_from(&served.name, "192.0.2.1:1").await;
+    let mut same = connect_from(&served.name, "192.0.2.1:2").await;
+    let mut other = connect_from(&served.name, "192.0.2.2:1").await;
+    let mut unnamed = connect(&served.name).await;
+    let begun = Instant::now();
+    client.send("x\n".repeat(30)).await.expect("x\n".repeat(10)).await;
+    assert!(begun.elapsed() < millis(100), "the first second's worth at once, not after {:?}", begun.elapsed());
+    other.send("y\n".repeat(10)).await.expect("y\n".repeat(10)).await;
+    unnamed.send("z\n".repeat(1000)).await.expect("z\n".repeat(1000)).await;
+    assert!(begun.elapsed() < millis(100), "another source does not wait, not even {:?}", begun.elapsed());
+    client.expect("x\n".repeat(20)).await;
+    assert!((1900..=2100).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    same.send("w\n").await.expect("w\n").await;
+    assert!(begun.elapsed() > millis(2000), "one source, however many connections");
+    client.half_close().await.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_of_one_ipv6_network_are_one_source() {
+    let served = serve_with(Probe::default(), |server| server.rates(rates(1, 1))).await;
+    let mut one = connect_from(&served.name, "[2001:db8::1]:1").await;
+    let mut two = connect_from(&served.name, "[2001:db8::2]:1").await;
+    let mut far = connect_from(&served.name, "[2001:db8:0:1::1]:1").await;
+    let begun = Instant::now();
+    one.send("x\n").await.expect("x\n").await;
+    far.send("x\n").await.expect("x\n").await;
+    assert!(begun.elapsed() < millis(100));
+    two.send("x\n").await.expect("x\n").await;
+    assert!(begun.elapsed() > millis(900), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_rate_layer_refuses_connections() {
+    let (name, probe) = (unique("rate"), Probe::default());
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+    let rate = RatePerSource::new(Rate::per_second(1), 2);
+    let _running = server.connection_layer(rate).start(probe.clone()).await.unwrap();
+    let (mut one, mut two) = (connect_from(&name, "192.0.2.1:1").await, connect_from(&name, "192.0.2.1:2").await);
+    connect_from(&name, "192.0.2.1:3").await.expect_end().await;
+    one.send("x\n").await.expect("x\n").await;
+    two.send("x\n").await.expect("x\n").await;
+    connect_from(&name, "192.0.2.2:1").await.send("x\n").await.expect("x\n").await;
+    sleep(secs(1)).await;
+    connect_from(&name, "192.0.2.1:4").await.send("x\n").await.expect("x\n").await;
+    assert_eq!(OverRate.to_string(), "the source is over its rate");
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrency_lets_so_many_work_at_once_over_all_connections_and_all_have_their_turn() {
+    let name = unique("concurrency");
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).layer(Concurrency::new(2));
+    let _running = server.start(Probe::default()).await.unwrap();
+    let begun = Instant::now();
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut client = connect(&name).await;
+        client.send("sleep 1\n").await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        client.expect("slept\n").await;
+    }
+    assert_eq!(begun.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrency_around_connections_lets_the_next_one_wait_outside() {
+    let name = unique("concurrency");
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+    let _running = server.connection_layer(Concurrency::new(1)).start(Probe::default()).await.unwrap();
+    let mut first = connect(&name).await;
+    first.send("x\n").await.expect("x\n").await;
+    let mut second = connect(&name).await;
+    second.send("y\n").await.expect_silence(secs(5)).await;
+    drop(first);
+    second.expect("y\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_waits_in_a_layer_still_obeys_a_drain() {
+    let name = unique("concurrency");
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).drain_deadline(secs(5));
+    let running = server.connection_layer(Concurrency::new(1)).start(Probe::default()).await.unwrap();
+    let mut first = connect(&name).await;
+    first.send("sleep 2\n").await;
+    let _second = connect(&name).await;
+    sleep(secs(1)).await;
+    let begun = Instant::now();
+    assert_eq!(running.drain().await.cut, 0);
+    assert!(begun.elapsed() < secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_waits_in_a_layer_is_cut_at_the_deadline() {
+    let name = unique("concurrency");
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).drain_deadline(secs(5));
+    let running = server.connection_layer(Concurrency::new(1)).start(Probe::default()).await.unwrap();
+    let mut first = connect(&name).await;
+    first.send("hang\n").await;
+    let mut second = connect(&name).await;
+    sleep(secs(1)).await;
+    let drained = running.drain().await;
+    first.expect_end().await;
+    second.expect_end().await;
+    assert_eq!((drained.open, drained.cut), (2, 2));
+    assert_eq!(running.open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_timeout_layer_around_a_connection_ends_it() {
+    let name = unique("timeout");
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+    let running = server.connection_layer(Timeout::new(secs(5))).start(Probe::default()).await.unwrap();
+    let mut client = connect(&name).await;
+    let begun = Instant::now();
+    client.send("x\n").await.expect("x\n").await.expect_end().await;
+    assert_eq!(begun.elapsed().as_secs(), 5);
+    assert_eq!(running.open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_of_tower_itself_fit() {
+    let name = unique("stock");
+    let probe = Probe::default();
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+    let server = server
+        .layer(tower::limit::ConcurrencyLimitLayer::new(1))
+        .layer(tower::timeout::TimeoutLayer::new(secs(3)))
+        .layer(tower::layer::util::Identity::new());
+    let _running = server.start(probe.clone()).await.unwrap();
+    let mut client = connect(&name).await;
+    client.send("x\nsleep 2\n").await.expect("x\nslept\n").await;
+    client.send("sleep 4\n").await.expect_end().await;
+    assert_eq!(probe.reason().await, "handler_error");
+    let name = unique("stock");
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+    let limit = tower::limit::RateLimitLayer::new(1, secs(1));
+    let _running = server.layer(limit).start(Probe::default()).await.unwrap();
+    let begun = Instant::now();
+    connect(&name).await.send("a\nb\nc\n").await.expect("a\nb\nc\n").await;
+    assert!(begun.elapsed() >= secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_by_name_stand_in_the_order_in_which_they_are_named() {
+    let (log, probe, calls) = (Log::default(), Probe::default(), Arc::new(AtomicUsize::new(0)));
+    let mut registry = Registry::new();
+    let theirs = probe.clone();
+    registry.handler("probe", move |_: NoOptions| Ok(theirs.clone()));
+    for name in ["one", "two"] {
+        let log = log.clone();
+        registry.layer(name, move |_: NoOptions| Ok(note(name, &log)));
+    }
+    let built = calls.clone();
+    registry.layer("stock", move |_: NoOptions| {
+        built.fetch_add(1, SeqCst);
+        Ok(tower::limit::ConcurrencyLimitLayer::new(5))
+    });
+    let mut setup = Setup::new();
+    setup.framing = AnyFraming::Lines(Lines::default());
+    let options = [("two", json!({})), ("stock", json!({})), ("concurrency", json!({"limit": 2})), ("one", json!({}))];
+    for (name, options) in options {
+        setup.layers.push(registry.layer_entry(name).unwrap().build(options).unwrap());
+    }
+    let pipeline = registry.handler_entry("probe").unwrap().build(json!({}), setup).unwrap();
+    let name = unique("named");
+    let mut board = Switchboard::new(Transports::default());
+    board.listen(ListenerSpec::new("first", format!("mem:{name}").parse().unwrap()), pipeline);
+    let _running = board.start().await.unwrap();
+    let begun = Instant::now();
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = connect(&name).await;
+        client.send("sleep 1\n").await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        client.expect("slept\n").await;
+    }
+    assert_eq!(begun.elapsed().as_secs(), 2, "two at once");
+    assert_eq!(log.lock().unwrap()[..2], ["two", "one"]);
+    assert_eq!(calls.load(SeqCst), 1);
+    assert_eq!(probe.connection(0).listener(), "first");
+}
+
+#[test]
+fn wrong_options_of_a_layer_or_handler_are_told_with_their_place() {
+    let mut registry = Registry::new();
+    registry.handler("probe", |_: NoOptions| Ok(Probe::default()));
+    registry.layer("boxed", |_: NoOptions| Ok(tower::layer::layer_fn(|inner: BoxMessageService| inner)));
+    let entry = registry.layer_entry("concurrency").unwrap();
+    let error = entry.check_options(&json!({"limit": "many"})).unwrap_err();
+    assert_eq!(error.path, ["limit"]);
+    assert!(entry.check_options(&json!({"limits": 1})).unwrap_err().message.contains("limits"));
+    assert!(entry.build(json!({"limit": 0})).unwrap_err().to_string().contains("at least 1"));
+    let error = registry.handler_entry("probe").unwrap().check_options(&json!({"x": 1})).unwrap_err();
+    assert!(error.message.contains('x'), "{error}");
+}

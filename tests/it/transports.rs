@@ -1,0 +1,316 @@
+//! Transports: TCP and Unix sockets as clients find them, and what is said when one cannot be had.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::Path;
+use std::sync::atomic::Ordering::SeqCst;
+
+use harness::{Client, TEST_PATIENCE};
+use socket2::SockRef;
+use switchboard::prelude::*;
+use switchboard_handlers::Echo;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::time::{sleep, timeout};
+
+use crate::support::{Probe, Spy, connect, limits, millis, serve_spied, serve_with, socket};
+
+async fn tcp(probe: &Probe, set: impl FnOnce(Server<Lines>) -> Server<Lines>) -> (Running, String) {
+    let server = set(Server::bind("tcp://127.0.0.1:0").framing(Lines::default()));
+    let running = server.start(probe.clone()).await.unwrap();
+    let address = running.address().unwrap().to_string().replace("tcp://", "");
+    (running, address)
+}
+
+async fn dial(address: &str) -> Client<TcpStream> {
+    Client(TcpStream::connect(address).await.unwrap())
+}
+
+/// Waits, without a fixed time, until something holds.
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            sleep(millis(2)).await;
+        }
+    };
+    timeout(TEST_PATIENCE, waiting).await.expect("it comes to hold");
+}
+
+#[tokio::test]
+async fn a_reset_in_the_middle_ends_as_io_error_and_the_next_client_is_served() {
+    let probe = Probe::default();
+    let (_running, address) = tcp(&probe, |server| server).await;
+    for message in ["beg", "hang\n", "x\nbig 10000000\n"] {
+        let mut client = dial(&address).await;
+        client.send(message).await;
+        if message != "beg" {
+            probe.called(&format!("message {}", message.trim().lines().last().unwrap()), 1).await;
+        }
+        SockRef::from(&client.0).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(client);
+    }
+    assert_eq!(probe.reasons(3).await, ["io_error"; 3]);
+    dial(&address).await.send("x\n").await.expect("x\n").await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_before_it_is_accepted_is_nobodys_concern() {
+    let probe = Probe::default();
+    let (_running, address) = tcp(&probe, |server| server).await;
+    for _ in 0..200 {
+        let client = std::net::TcpStream::connect(&address).unwrap(); // accepted by nobody yet: one thread
+        SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    }
+    dial(&address).await.send("x\n").await.expect("x\n").await;
+}
+
+#[tokio::test]
+async fn a_great_many_clients_at_once_are_all_served() {
+    let probe = Probe::default();
+    let (running, address) = tcp(&probe, |server| server).await;
+    let mut clients = Vec::new();
+    for n in 0..500 {
+        let mut client = std::net::TcpStream::connect(&address).unwrap();
+        client.write_all(format!("{n}\n").as_bytes()).unwrap();
+        client.set_nonblocking(true).unwrap();
+        clients.push(Client(TcpStream::from_std(client).unwrap()));
+    }
+    for (n, client) in clients.iter_mut().enumerate().rev() {
+        client.expect(format!("{n}\n")).await;
+    }
+    assert_eq!(running.open(), 500);
+    drop(clients);
+    until(async || running.open() == 0).await;
+}
+
+#[tokio::test]
+async fn what_was_written_before_a_close_arrives_although_the_peer_sent_more() {
+    let probe = Probe::default();
+    let (_running, address) = tcp(&probe, |server| server).await;
+    for _ in 0..20 {
+        let mut client = dial(&address).await;
+        client.send(format!("big 100000\nfinish bye\n{}", "unread\n".repeat(1000))).await;
+        client.expect(format!("{}\nbye\n", "x".repeat(100_000))).await.expect_end().await;
+    }
+}
+
+#[tokio::test]
+async fn nodelay_and_keepalive_are_on_unless_said() {
+    let probe = Probe::default();
+    let (running, address) = tcp(&probe, |server| server).await;
+    dial(&address).await.send("x\n").await.expect("x\n").await;
+    assert!(running.address().unwrap().port().unwrap() > 0, "the real port is told");
+    let connection = probe.connection(0);
+    assert_eq!(connection.local().to_string(), address);
+    assert!(connection.peer().to_string().starts_with("127.0.0.1:"));
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_with_the_listener_and_the_address() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let server = Server::bind(format!("tcp://127.0.0.1:{port}")).name("front");
+    let error = server.start(Echo).await.unwrap_err().to_string();
+    assert!(error.contains("front") && error.contains(&format!("tcp://127.0.0.1:{port}")), "{error}");
+    assert!(error.to_lowercase().contains("address already in use"), "{error}");
+    let taken = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let error = Server::bind(format!("udp://127.0.0.1:{port}")).start(Echo).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("udp://127.0.0.1:{port}")) && error.contains("in use"), "{error}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_listened_on_is_told() {
+    for (endpoint, said) in [
+        ("tcp://192.0.2.1:9", "192.0.2.1:9"),
+        ("nonsense:x", "there is no transport \"nonsense\"; there are"),
+        ("127.0.0.1:9", "tcp://127.0.0.1:9"),
+        ("unix:/nonexistent/directory/s", "/nonexistent/directory/s"),
+    ] {
+        let error = Server::bind(endpoint).start(Echo).await.unwrap_err().to_string();
+        assert!(error.contains(said), "{endpoint}: {error}");
+    }
+    struct Bytes;
+    impl StreamHandler for Bytes {
+        async fn serve(&self, _: Connection, _: ByteStream) -> Result<()> {
+            Ok(())
+        }
+    }
+    let error = Server::bind("udp://127.0.0.1:0").start_stream(Bytes).await.unwrap_err().to_string();
+    assert!(error.contains("datagrams") && error.contains("connections"), "{error}");
+}
+
+#[tokio::test]
+async fn a_port_can_be_had_again_at_once_after_a_drain() {
+    let probe = Probe::default();
+    let (running, address) = tcp(&probe, |server| server).await;
+    dial(&address).await.send("finish bye\n").await.expect("bye\n").await.expect_end().await;
+    running.drain().await;
+    assert!(TcpStream::connect(&address).await.is_err(), "refused");
+    let again = Server::bind(format!("tcp://{address}")).framing(Lines::default()).start(Echo).await.unwrap();
+    dial(&address).await.send("x\n").await.expect("x\n").await;
+    drop(again);
+}
+
+#[tokio::test(start_paused = true)]
+async fn exactly_so_many_connections_are_open_at_once_and_slots_come_back() {
+    let served = serve_with(Probe::default(), |server| server.limits(limits(|l| l.connections = 3))).await;
+    for _ in 0..3 {
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let mut client = served.connect().await;
+            client.send("x\n").await.expect("x\n").await;
+            clients.push(client);
+        }
+        assert_eq!(served.running.open(), 3);
+        for _ in 0..5 {
+            served.connect().await.expect_end().await;
+        }
+        clients[1].send("finish bye\n").await.expect("bye\n").await.expect_end().await;
+        clients.remove(1);
+        until(async || served.running.open() == 2).await;
+        let mut next = served.connect().await;
+        next.send("x\n").await.expect("x\n").await;
+        drop((clients, next));
+        until(async || served.running.open() == 0).await;
+    }
+    assert_eq!(served.probe.calls().iter().filter(|call| *call == "open").count(), 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_comes_back_after_a_panic_an_error_and_a_cut() {
+    let served = serve_with(Probe::default(), |server| server.limits(limits(|l| l.connections = 1))).await;
+    for message in ["panic\n", "error\n", "stream-panic\n", "close\n", "finish\n"] {
+        let mut client = served.connect().await;
+        client.send(message).await.rest().await;
+        until(async || served.running.open() == 0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_of_accept_end_nothing_and_a_broken_listener_is_bound_again() {
+    let spy = Spy::default();
+    // ECONNABORTED, EMFILE, ENOBUFS, EPROTO, an unknown one; in turn, last first.
+    spy.accept_errors.lock().unwrap().extend([103, 24, 105, 71, 95, 5, 4, 11]);
+    let served = serve_spied(Probe::default(), &spy, |server| server).await;
+    served.connect().await.send("x\n").await.expect("x\n").await;
+    assert_eq!(spy.binds.load(SeqCst), 1);
+    spy.accept_errors.lock().unwrap().push(9); // EBADF
+    served.connect().await.send("x\n").await.expect("x\n").await; // was waited for already; the next accept fails
+    until(async || spy.binds.load(SeqCst) == 2).await;
+    connect(&served.name).await.send("x\n").await.expect("x\n").await;
+}
+
+fn at(dir: &Path, name: &str) -> (std::path::PathBuf, String) {
+    let path = dir.join(name);
+    let endpoint = format!("unix:{}", path.display());
+    (path, endpoint)
+}
+
+#[tokio::test]
+async fn a_unix_socket_serves_has_its_mode_and_is_gone_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    for mode in [0o600, 0o660, 0o666] {
+        let (path, endpoint) = at(dir.path(), "s");
+        let server = Server::bind(endpoint).framing(Lines::default());
+        let running = server.socket(socket(|options| options.mode = mode)).start(Echo).await.unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode);
+        let mut client = Client(UnixStream::connect(&path).await.unwrap());
+        client.send("x\n").await.expect("x\n").await;
+        running.drain().await;
+        assert!(!path.exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing else is left either");
+    }
+    let (path, endpoint) = at(dir.path(), "default");
+    let _running = Server::bind(endpoint).start(Echo).await.unwrap();
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_path_that_a_dead_server_left_behind_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    for scheme in ["unix", "unixgram"] {
+        let path = dir.path().join(scheme);
+        if scheme == "unix" {
+            drop(StdUnixListener::bind(&path).unwrap());
+        } else {
+            drop(std::os::unix::net::UnixDatagram::bind(&path).unwrap());
+        }
+        assert!(path.exists());
+        let running = Server::bind(format!("{scheme}:{}", path.display())).start(Echo).await.unwrap();
+        running.drain().await;
+        assert!(!path.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_path_on_which_somebody_listens_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, endpoint) = at(dir.path(), "s");
+    let _first = Server::bind(&*endpoint).framing(Lines::default()).start(Echo).await.unwrap();
+    let error = Server::bind(&*endpoint).start(Echo).await.unwrap_err().to_string();
+    assert!(error.contains(&endpoint) && error.contains("in use"), "{error}");
+    let error = Server::bind(format!("unixgram:{}", path.display())).start(Echo).await.unwrap_err().to_string();
+    assert!(error.contains("in use"), "{error}");
+    Client(UnixStream::connect(&path).await.unwrap()).send("x\n").await.expect("x\n").await;
+}
+
+#[tokio::test]
+async fn a_path_with_something_else_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, endpoint) = at(dir.path(), "s");
+    fs::write(&path, "precious").unwrap();
+    let error = Server::bind(&*endpoint).start(Echo).await.unwrap_err().to_string();
+    assert!(error.contains("not a socket"), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    assert!(Server::bind(&*endpoint).start(Echo).await.is_err());
+    assert!(path.symlink_metadata().unwrap().is_symlink());
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(Server::bind(&*endpoint).start(Echo).await.is_err());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left of the attempts");
+}
+
+#[tokio::test]
+async fn a_path_that_is_somebody_elses_by_now_is_not_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, endpoint) = at(dir.path(), "s");
+    let first = Server::bind(&*endpoint).start(Echo).await.unwrap();
+    fs::remove_file(&path).unwrap();
+    let _second = Server::bind(&*endpoint).framing(Lines::default()).start(Echo).await.unwrap();
+    let inode = path.metadata().unwrap().ino();
+    first.drain().await;
+    assert_eq!(path.metadata().unwrap().ino(), inode);
+    assert!(path.metadata().unwrap().file_type().is_socket());
+    Client(UnixStream::connect(&path).await.unwrap()).send("x\n").await.expect("x\n").await;
+}
+
+#[tokio::test]
+async fn any_path_that_the_system_takes_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let room = 107 - dir.path().as_os_str().len() - "/".len() - "/s".len();
+    let parent = dir.path().join("d".repeat(room));
+    fs::create_dir(&parent).unwrap();
+    let path = parent.join("s");
+    assert_eq!(path.as_os_str().len(), 107, "the longest that fits sun_path");
+    drop(StdUnixListener::bind(&path).unwrap());
+    fs::remove_file(&path).unwrap();
+    let _running =
+        Server::bind(format!("unix:{}", path.display())).framing(Lines::default()).start(Echo).await.unwrap();
+    Client(UnixStream::connect(&path).await.unwrap()).send("x\n").await.expect("x\n").await;
+    let error = Server::bind(format!("unix:{}x", path.display())).start(Echo).await.unwrap_err().to_string();
+    assert!(error.contains("listener main"), "{error}");
+}
+
+#[tokio::test]
+async fn a_group_that_does_not_exist_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, endpoint) = at(dir.path(), "s");
+    let options = socket(|options| options.group = Some("no-such-group".to_owned()));
+    let error = Server::bind(endpoint).socket(options).start(Echo).await.unwrap_err().to_string();
+    assert!(error.contains("no-such-group"), "{error}");
+    assert!(!path.exists());
+}
