@@ -256,6 +256,8 @@ pub(crate) struct Roster {
 #[derive(Debug)]
 struct Book {
     open: HashMap<u64, Connection>,
+    /// How many have ever entered.
+    entered: usize,
     /// What a connection that enters now is told.
     standing: Order,
     cut: usize,
@@ -263,7 +265,7 @@ struct Book {
 
 impl Default for Book {
     fn default() -> Self {
-        Self { open: HashMap::new(), standing: Order::Stay, cut: 0 }
+        Self { open: HashMap::new(), entered: 0, standing: Order::Stay, cut: 0 }
     }
 }
 
@@ -282,6 +284,7 @@ impl Roster {
             return None;
         }
         book.open.insert(connection.id(), connection.clone());
+        book.entered += 1;
         if book.standing != Order::Stay {
             connection.give(book.standing);
         }
@@ -293,17 +296,27 @@ impl Roster {
         lock(&self.book).open.len()
     }
 
+    /// How many have left.
+    pub(crate) fn gone(&self) -> usize {
+        let book = lock(&self.book);
+        book.entered - book.open.len()
+    }
+
+    /// How many have ever entered.
+    pub(crate) fn entered(&self) -> usize {
+        lock(&self.book).entered
+    }
+
     /// How many of the connections that have left were cut.
     pub(crate) fn cut(&self) -> usize {
         lock(&self.book).cut
     }
 
-    /// Tells every open connection, and every one that enters later. Answers how many are open.
-    pub(crate) fn tell_all(&self, order: Order) -> usize {
+    /// Tells every open connection, and every one that enters later.
+    pub(crate) fn tell_all(&self, order: Order) {
         let mut book = lock(&self.book);
         book.standing = book.standing.max(order);
         book.open.values().for_each(|connection| connection.give(order));
-        book.open.len()
     }
 
     /// Waits until a connection has left since this was last awaited. For the accept loop alone.

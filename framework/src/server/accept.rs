@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use nix::errno::Errno;
+use tokio::task::coop::unconstrained;
 use tower::ServiceExt;
 
 use crate::connection::reason_of;
@@ -148,7 +149,8 @@ impl Door {
     async fn last_call(&mut self, listener: &mut dyn StreamListener) {
         tokio::task::yield_now().await; // so that the runtime hears of them
         for _ in 0..self.backlog {
-            match listener.accept().now_or_never() {
+            // However many there are: this is no time to give way.
+            match unconstrained(listener.accept()).now_or_never() {
                 Some(Ok(Some(accepted))) => self.admit(accepted),
                 Some(Err(error)) if classify(&error) == Class::Connection => {}
                 _ => break,

@@ -251,11 +251,13 @@ impl Running {
             () = self.cutter.called() => {}
         }
         let deadline = after(Instant::now(), self.drain.deadline);
+        let gone: usize = self.lines.iter().map(|line| line.roster.gone()).sum();
         self.switch.advance(Phase::Draining { deadline });
-        // The doors take in whom the system has let in before, and close; then everybody there is can be counted and told.
+        // The doors take in whom the system has let in before, and close; then everybody is there to be counted and told.
         self.doors.close();
         let _ = tokio::time::timeout(LAST_CALL, self.doors.wait()).await;
-        let open = self.tell_all(Order::Leave);
+        let open = self.lines.iter().map(|line| line.roster.entered()).sum::<usize>() - gone;
+        self.tell_all(Order::Leave);
         let by = tokio::select! {
             () = self.ended() => None,
             () = tokio::time::sleep_until(deadline) => Some(Order::Cut),
@@ -275,8 +277,8 @@ impl Running {
         Drained { open, cut }
     }
 
-    fn tell_all(&self, order: Order) -> usize {
-        self.lines.iter().map(|line| line.roster.tell_all(order)).sum()
+    fn tell_all(&self, order: Order) {
+        self.lines.iter().for_each(|line| line.roster.tell_all(order));
     }
 }
 
