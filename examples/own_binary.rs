@@ -4,8 +4,7 @@
 //! `own_binary --handler oracle --set handlers.oracle.answers=heads,tails`. An address alone is short for
 //! `--listen ADDRESS --handler oracle`.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use serde::Deserialize;
 use switchboard::Endpoint;
@@ -51,15 +50,13 @@ impl Handler for Oracle {
 }
 
 fn main() -> ExitCode {
-    // Only so that it starts like the other examples: `run` reads the command line itself.
-    let arguments: Vec<String> = std::env::args().collect();
-    if let [program, address] = &arguments[..]
-        && address.parse::<Endpoint>().is_ok()
-    {
-        // Returns only if it failed; then the address is an unknown command below, and that is told.
-        let _ = Command::new(program).args(["--listen", address, "--handler", "oracle"]).exec();
-    }
     let mut registry = switchboard_server::registry();
     registry.handler("oracle", Oracle::new).summary("answers every question");
-    switchboard_server::run(registry)
+
+    // Only so that it starts like the other examples; otherwise it is `switchboard_server::run(registry)`.
+    let mut words: Vec<String> = std::env::args().collect();
+    if words.len() == 2 && words[1].parse::<Endpoint>().is_ok() {
+        words.splice(1..1, ["--handler", "oracle", "--listen"].map(String::from));
+    }
+    switchboard_server::run_from(registry, words)
 }

@@ -41,6 +41,7 @@ mod signals;
 pub use switchboard;
 pub use switchboard::Registry;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -68,9 +69,23 @@ pub fn registry() -> Registry {
 ///
 /// It ends when the command has ended: for `serve`, when the server has stopped. It installs the process's log and panic
 /// hook and, while it serves, handlers for its signals.
-#[expect(clippy::needless_pass_by_value, reason = "the last thing that a binary does with its registry")]
 pub fn run(registry: Registry) -> ExitCode {
-    let cli = match Cli::read(std::env::args_os()) {
+    run_from(registry, std::env::args_os())
+}
+
+/// Like [`run`], with a command line of your own making; its first word is the program's name.
+///
+/// ```
+/// let registry = switchboard_server::registry();
+/// let status = switchboard_server::run_from(registry, ["example", "check", "--handler", "echo"]);
+/// assert_eq!(status, std::process::ExitCode::SUCCESS);
+/// ```
+#[expect(clippy::needless_pass_by_value, reason = "the last thing that a binary does with its registry")]
+pub fn run_from<W>(registry: Registry, words: impl IntoIterator<Item = W>) -> ExitCode
+where
+    W: Into<OsString>,
+{
+    let cli = match Cli::read(words.into_iter().map(Into::into)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are errors too, of status 0. A closed pipe is the reader's business.
