@@ -34,6 +34,9 @@ struct Guest {
 }
 
 impl Handler for Chat {
+    // A datagram's sender never leaves, so it is not let in.
+    const NEEDS: Needs = Needs::Stream;
+
     type State = Option<Guest>;
 
     async fn open(&self, _: &mut Context<Self::State>) -> Result<Reply> {
@@ -41,9 +44,6 @@ impl Handler for Chat {
     }
 
     async fn message(&self, cx: &mut Context<Self::State>, line: Bytes) -> Result<Reply> {
-        if cx.kind() == Kind::Datagram {
-            return Ok(Reply::none()); // a datagram's sender never leaves, so it is not let in
-        }
         let line = readable(&line);
         let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
         match (word, &cx.state) {

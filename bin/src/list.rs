@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
+use switchboard::Needs;
 use switchboard::framing;
-use switchboard::registry::Needs;
 use switchboard::{Kind, Registry};
 
 use crate::config::{OptionDoc, documented};

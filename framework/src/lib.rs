@@ -99,7 +99,7 @@ pub use address::{Address, Endpoint, Source};
 pub use drain::{DrainSignal, Phase};
 pub use error::{BoxError, Result};
 pub use framing::Framing;
-pub use handler::{ByteStream, Context, Handler, HandlerService, Reply, Request, StreamHandler, handler_fn};
+pub use handler::{ByteStream, Context, Handler, HandlerService, Needs, Reply, Request, StreamHandler, handler_fn};
 pub use io::Incoming;
 pub use outbox::{PushError, Pusher};
 pub use reason::CloseReason;
@@ -118,7 +118,7 @@ pub use {async_trait::async_trait, bytes, schemars, tokio_util, tower};
 pub mod prelude {
     pub use crate::error::{BoxError, Result};
     pub use crate::framing::{self, Delimited, Framing, JsonLines, Length, Lines, Raw};
-    pub use crate::handler::{ByteStream, Context, Handler, Reply, Request, StreamHandler, handler_fn};
+    pub use crate::handler::{ByteStream, Context, Handler, Needs, Reply, Request, StreamHandler, handler_fn};
     pub use crate::layer::{Concurrency, Connected, RatePerSource, Timeout, Trace};
     pub use crate::outbox::{PushError, Pusher};
     pub use crate::reason::CloseReason;

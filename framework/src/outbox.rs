@@ -84,6 +84,7 @@ impl<Out> Pusher<Out> {
                 outbox.add(frame.into(), &self.connection);
                 Ok(())
             }
+            Way::Datagram { .. } if self.connection.close_reason().is_some() => Err(PushError::Closed),
             Way::Datagram { route, queue } => {
                 queue.send((route.clone(), frame.into())).await.map_err(|_| PushError::Closed)
             }
@@ -102,6 +103,7 @@ impl<Out> Pusher<Out> {
                 outbox.add(frame.into(), &self.connection);
                 Ok(())
             }
+            Way::Datagram { .. } if self.connection.close_reason().is_some() => Err(PushError::Closed),
             Way::Datagram { route, queue } => {
                 queue.try_send((route.clone(), frame.into())).map_err(|error| match error {
                     mpsc::error::TrySendError::Full(_) => PushError::Full,

@@ -582,3 +582,41 @@ async fn a_unix_peer_that_does_not_read_holds_up_nobody() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_pusher_to_a_forgotten_peer_learns_it() {
+    /// Hands its pusher out.
+    #[derive(Clone, Default)]
+    struct Giving(Arc<std::sync::Mutex<Vec<Pusher>>>);
+    impl Handler for Giving {
+        type State = ();
+        async fn message(&self, cx: &mut Context, message: Bytes) -> Result<Reply> {
+            self.0.lock().unwrap().push(cx.pusher());
+            Ok(Reply::send(message))
+        }
+    }
+    let giving = Giving::default();
+    let server = udp().limits(limits(|l| l.sessions = 1)).start(giving.clone()).await.unwrap();
+    let (one, two) = (Peer::new(&server).await, Peer::new(&server).await);
+    one.send("a").await.expect("a").await;
+    let pusher = giving.0.lock().unwrap().pop().unwrap();
+    pusher.push("pushed").await.unwrap();
+    one.expect("pushed").await;
+    two.send("b").await.expect("b").await; // there is room for one only
+    assert_eq!(pusher.try_push("lost"), Err(PushError::Closed));
+    assert_eq!(pusher.push("lost").await, Err(PushError::Closed));
+}
+
+#[tokio::test]
+async fn a_handler_that_wants_connections_is_not_served_on_datagrams() {
+    struct Streams;
+    impl Handler for Streams {
+        const NEEDS: Needs = Needs::Stream;
+        type State = ();
+        async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
+            Ok(Reply::send(message))
+        }
+    }
+    let error = udp().start(Streams).await.unwrap_err().to_string();
+    assert!(error.contains("it brings datagrams, and the handler wants connections"), "{error}");
+}

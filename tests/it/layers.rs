@@ -362,3 +362,21 @@ fn wrong_options_of_a_layer_or_handler_are_told_with_their_place() {
     let error = registry.handler_entry("probe").unwrap().check_options(&json!({"x": 1})).unwrap_err();
     assert!(error.message.contains('x'), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_turn_outside_holds_no_permit_inside() {
+    // One message an hour for each source, and inside of it one call at a time: whoever waits for the hour must not hold up
+    // the others, who have their own.
+    let hourly = RatePerSource::new(Rate { count: 1, per: secs(3600) }, 1);
+    let name = unique("nested");
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+    let server = server.layer(hourly).layer(Concurrency::new(1));
+    let _running = server.start(Probe::default()).await.unwrap();
+    let from = |ip: &str| memory::connect_from(&name, SocketAddr::new(ip.parse().unwrap(), 1));
+    let mut patient = Client(from("192.0.2.1").await.unwrap());
+    patient.send("a\n").await.expect("a\n").await.send("b\n").await;
+    patient.expect_silence(secs(1)).await;
+    for n in 2..20 {
+        Client(from(&format!("192.0.2.{n}")).await.unwrap()).send("x\n").await.expect("x\n").await;
+    }
+}

@@ -726,3 +726,51 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
     assert_eq!(begun.elapsed().as_secs(), 10);
     assert_eq!(probe.calls(), ["open", "message hi"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn opening_is_a_call_under_the_deadline_of_calls() {
+    /// Never finishes its greeting.
+    struct Stuck;
+    impl Handler for Stuck {
+        type State = ();
+        async fn open(&self, _: &mut Context) -> Result<Reply> {
+            std::future::pending().await
+        }
+        async fn message(&self, _: &mut Context, _: Bytes) -> Result<Reply> {
+            Ok(Reply::none())
+        }
+    }
+    let name = unique("stuck");
+    let server = Server::bind(format!("mem:{name}")).timeouts(timeouts(|t| t.message = secs(3)));
+    let _running = server.start(Stuck).await.unwrap();
+    let begun = Instant::now();
+    connect(&name).await.expect_end().await;
+    assert_eq!(begun.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_handler_may_say_that_a_frame_was_bad_or_too_large() {
+    /// Refuses what it gets.
+    struct Picky(framing::FrameError, Arc<Mutex<Vec<Connection>>>);
+    impl StreamHandler for Picky {
+        async fn serve(&self, connection: Connection, _: ByteStream) -> Result<()> {
+            self.1.lock().unwrap().push(connection);
+            Err(match self.0 {
+                framing::FrameError::TooLarge { limit } => framing::FrameError::TooLarge { limit }.into(),
+                _ => framing::FrameError::Malformed("as told").into(),
+            })
+        }
+    }
+    let told = [
+        (framing::FrameError::TooLarge { limit: 1 }, CloseReason::FrameTooLarge),
+        (framing::FrameError::Malformed("as told"), CloseReason::BadFrame),
+    ];
+    for (error, reason) in told {
+        let (name, seen) = (unique("picky"), Arc::default());
+        let picky = Picky(error, Arc::clone(&seen));
+        let _running = Server::bind(format!("mem:{name}")).start_stream(picky).await.unwrap();
+        connect(&name).await.expect_end().await;
+        sleep(secs(1)).await;
+        assert_eq!(seen.lock().unwrap()[0].close_reason(), Some(reason));
+    }
+}

@@ -314,3 +314,46 @@ async fn a_group_that_does_not_exist_is_told() {
     assert!(error.contains("no-such-group"), "{error}");
     assert!(!path.exists());
 }
+
+/// Panics the first time that somebody comes, and then behaves.
+struct Jumpy(std::sync::atomic::AtomicUsize);
+
+#[switchboard::async_trait]
+impl switchboard::transport::Transport for Jumpy {
+    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
+        &[("jumpy", "panics once", Kind::Stream)]
+    }
+
+    async fn bind(
+        &self,
+        _: &switchboard::Endpoint,
+        options: &switchboard::spec::SocketOptions,
+    ) -> std::io::Result<switchboard::transport::Listener> {
+        if self.0.fetch_add(1, SeqCst) == 0 {
+            return Ok(switchboard::transport::Listener::Stream(Box::new(Panics)));
+        }
+        let behind = "mem:jumpy-behind".parse().unwrap();
+        switchboard::transport::memory::Memory.bind(&behind, options).await
+    }
+}
+
+struct Panics;
+
+#[switchboard::async_trait]
+impl switchboard::io::StreamListener for Panics {
+    async fn accept(&mut self) -> std::io::Result<Option<switchboard::io::Accepted>> {
+        panic!("as told")
+    }
+
+    fn endpoint(&self) -> switchboard::Endpoint {
+        "jumpy:1a".parse().unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_panics_is_bound_again() {
+    let transport = Jumpy(Default::default());
+    let _running = Server::bind("jumpy:1a").transport(transport).start(Echo).await.unwrap();
+    sleep(millis(10)).await;
+    connect("jumpy-behind").await.send("x").await.expect("x").await;
+}

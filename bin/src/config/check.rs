@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use figment::value::Dict;
 use serde_json::Value as Json;
+use switchboard::Needs;
 use switchboard::framing::AnyFraming;
-use switchboard::registry::Needs;
 use switchboard::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts};
 use switchboard::{Endpoint, Kind, Registry};
 

@@ -5,9 +5,9 @@ use std::fs;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use switchboard::Needs;
 use switchboard::framing::{AnyFraming, ByteOrder, Lines};
 use switchboard::prelude::*;
-use switchboard::registry::Needs;
 
 use super::*;
 
@@ -58,11 +58,22 @@ impl Handler for Nothing {
     }
 }
 
+/// Serves connections only.
+struct Streamy;
+
+impl Handler for Streamy {
+    const NEEDS: Needs = Needs::Stream;
+    type State = ();
+    async fn message(&self, _: &mut Context, _: Bytes) -> Result<Reply, BoxError> {
+        Ok(Reply::none())
+    }
+}
+
 fn test_registry() -> Registry {
     let mut registry = crate::registry();
     registry.handler("many", |_: Many| Ok(Nothing));
     registry.handler("must", |_: Must| Ok(Nothing));
-    registry.handler("streamy", |_: NoOptions| Ok(Nothing)).needs(Needs::Stream);
+    registry.handler("streamy", |_: NoOptions| Ok(Streamy));
     registry.typed_handler("typed", "lines", Lines::default(), |_: NoOptions| Ok(Nothing));
     registry
 }

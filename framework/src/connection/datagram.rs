@@ -12,13 +12,12 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tower::{Layer, Service};
+use tower::Layer;
 
 use crate::address::Address;
 use crate::connection::desk::Desk;
-use crate::error::BoxError;
 use crate::framing::Framing;
-use crate::handler::{Context, Handler, HandlerService, Reply, Request, Seat};
+use crate::handler::{Context, Handler, HandlerLayer, HandlerService, Seat};
 use crate::io::{DatagramSocket, Route};
 use crate::outbox::Pusher;
 use crate::roster::{Connection, Kind, Lane};
@@ -44,9 +43,7 @@ impl<H, F, L> ServeDatagrams for DatagramDriver<H, F, L>
 where
     F: Framing,
     H: Handler<F::In, F::Out>,
-    L: Layer<HandlerService<H, F::In, F::Out>> + Clone + Send + Sync + 'static,
-    L::Service: Service<Request<F::In>, Response = Reply<F::Out>, Error = BoxError> + Send + 'static,
-    <L::Service as Service<Request<F::In>>>::Future: Send,
+    L: HandlerLayer<H, F::In, F::Out>,
 {
     async fn serve(&self, socket: Box<dyn DatagramSocket>, lane: Arc<Lane>) -> usize {
         let (pushes, pushed) = mpsc::channel(self.limits.outbox.max(1));

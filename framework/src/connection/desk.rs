@@ -22,9 +22,9 @@ use crate::connection::answers::Answers;
 use crate::connection::datagram::Maker;
 use crate::connection::sanity::insane;
 use crate::connection::sessions::Sessions;
-use crate::error::{BoxError, Result};
+use crate::error::Result;
 use crate::framing::Framing;
-use crate::handler::{Frames, Handler, HandlerService, Reply, Request, Then};
+use crate::handler::{Frames, Handler, HandlerLayer, HandlerService, Reply, Request, Then};
 use crate::io::{DatagramSocket, Route};
 use crate::layer::Panicked;
 use crate::reason::CloseReason;
@@ -98,9 +98,7 @@ impl<H, F, L> Desk<H, F, L>
 where
     F: Framing,
     H: Handler<F::In, F::Out>,
-    L: Layer<HandlerService<H, F::In, F::Out>>,
-    L::Service: Service<Request<F::In>, Response = Reply<F::Out>, Error = BoxError> + Send + 'static,
-    <L::Service as Service<Request<F::In>>>::Future: Send,
+    L: HandlerLayer<H, F::In, F::Out>,
 {
     pub(crate) fn new(
         socket: Arc<dyn DatagramSocket>,

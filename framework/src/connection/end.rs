@@ -19,7 +19,11 @@ pub(crate) fn reason_of(error: &(dyn Error + 'static)) -> CloseReason {
     } else if find_cause::<OverRate>(error).is_some() {
         CloseReason::Rate
     } else {
-        CloseReason::HandlerError
+        match find_cause::<FrameError>(error) {
+            Some(FrameError::TooLarge { .. }) => CloseReason::FrameTooLarge,
+            Some(FrameError::Malformed(_)) => CloseReason::BadFrame,
+            _ => CloseReason::HandlerError,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
-use crate::connection::end::End;
+use crate::connection::end::{End, reason_of};
 use crate::error::{BoxError, find_cause};
 use crate::handler::{ByteStream, StreamHandler};
 use crate::io::Incoming;
@@ -73,7 +73,7 @@ fn ended(result: Result<(), BoxError>, by_peer: bool) -> End {
                 use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
                 matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
             });
-            let reason = if gone { CloseReason::IoError } else { CloseReason::HandlerError };
+            let reason = if gone { CloseReason::IoError } else { reason_of(&*error) };
             End { reason, error: Some(error) }
         }
     }

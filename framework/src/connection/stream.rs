@@ -9,15 +9,17 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use tower::{Layer, Service};
+use tower::Service;
 
 use crate::connection::end::End;
 use crate::connection::wire::Wire;
 use crate::error::BoxError;
 use crate::framing::Framing;
-use crate::handler::{Context, Frames, Handler, HandlerService, Reply, Request, Seat, Then};
+use crate::handler::{
+    Context, Frames, Handler, HandlerLayer, HandlerService, MessageService, Reply, Request, Seat, Then,
+};
 use crate::io::Incoming;
-use crate::layer::Panicked;
+use crate::layer::{Panicked, Timeout};
 use crate::outbox::{Outbox, Pusher};
 use crate::reason::CloseReason;
 use crate::spec::{Limits, Timeouts};
@@ -39,9 +41,7 @@ impl<H, F, L> Service<Incoming> for StreamDriver<H, F, L>
 where
     F: Framing,
     H: Handler<F::In, F::Out>,
-    L: Layer<HandlerService<H, F::In, F::Out>>,
-    L::Service: Service<Request<F::In>, Response = Reply<F::Out>, Error = BoxError> + Send + 'static,
-    <L::Service as Service<Request<F::In>>>::Future: Send,
+    L: HandlerLayer<H, F::In, F::Out>,
 {
     type Response = ();
     type Error = BoxError;
@@ -58,7 +58,8 @@ where
         let seat = Seat::new(Context::new(H::State::default(), pusher));
         let service = self.layer.layer(HandlerService::new(self.handler.clone(), seat.clone()));
         let wire = Wire::<F>::new(incoming, &self.framing, &self.limits, self.timeouts, outbox.clone());
-        let mut talk = Conversation { wire, service, handler: self.handler.clone(), seat };
+        let mut talk =
+            Conversation { wire, service, handler: self.handler.clone(), seat, call_deadline: self.timeouts.message };
         Box::pin(async move {
             // The handler, its streams, the codec: wherever it panics, the connection still ends in good order.
             let (mut end, discard) = match AssertUnwindSafe(talk.hold()).catch_unwind().await {
@@ -98,17 +99,21 @@ where
     service: S,
     handler: Arc<H>,
     seat: Arc<Seat<H::State, F::Out>>,
+    /// How long one call of the handler may take; zero for ever.
+    call_deadline: Duration,
 }
 
 impl<H, F, S> Conversation<H, F, S>
 where
     F: Framing,
     H: Handler<F::In, F::Out>,
-    S: Service<Request<F::In>, Response = Reply<F::Out>, Error = BoxError>,
+    S: MessageService<F::In, F::Out>,
 {
     /// Talks until the handler closes (`Ok`) or something else ends it.
     async fn hold(&mut self) -> Result<Then, End> {
-        let greeting = self.wire.during(self.seat.open(&*self.handler)).await?;
+        // Opening is a call of the handler like any other, under the same deadline.
+        let open = Timeout::new(self.call_deadline).around(self.seat.open(&*self.handler));
+        let greeting = self.wire.during(open).await?;
         let mut then = self.deliver(greeting.map_err(End::from_service)?).await?;
         while then == Then::Continue {
             let Some(message) = self.wire.next_message()? else {

@@ -13,14 +13,14 @@ pub use context::Context;
 pub use function::{HandlerFn, handler_fn};
 pub use reply::{Frames, Reply, Then};
 pub(crate) use service::Seat;
-pub use service::{HandlerFuture, HandlerService, Request};
+pub use service::{HandlerFuture, HandlerLayer, HandlerService, MessageService, Request};
 pub use stream::ByteStream;
 
 use bytes::Bytes;
 
 use crate::error::Result;
 use crate::reason::CloseReason;
-use crate::roster::Connection;
+use crate::roster::{Connection, Kind};
 
 /// Answers the messages of any number of connections.
 ///
@@ -68,6 +68,10 @@ where
     In: Send + 'static,
     Out: Send + 'static,
 {
+    /// What it can be served on. A server whose transport brings something else does not start, and a configuration that
+    /// would put them together is refused.
+    const NEEDS: Needs = Needs::Either;
+
     /// What one connection remembers; `()` for nothing.
     type State: Default + Send + 'static;
 
@@ -88,6 +92,24 @@ where
     fn close(&self, cx: &mut Context<Self::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {
         let _ = (cx, reason);
         async {}
+    }
+}
+
+/// What a handler can be served on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Connections only.
+    Stream,
+    /// Datagrams only.
+    Datagram,
+    /// Both.
+    Either,
+}
+
+impl Needs {
+    /// Whether a transport that brings `kind` will do.
+    pub fn takes(self, kind: Kind) -> bool {
+        matches!((self, kind), (Self::Either, _) | (Self::Stream, Kind::Stream) | (Self::Datagram, Kind::Datagram))
     }
 }
 

@@ -12,7 +12,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
 use tokio_util::sync::ReusableBoxFuture;
-use tower::Service;
+use tower::{Layer, Service};
 
 use crate::error::{BoxError, Result};
 use crate::handler::{Context, Handler, Reply};
@@ -37,6 +37,36 @@ impl<In> Request<In> {
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
+}
+
+/// Any service of the message seam. Implemented for all that fit; there is nothing to implement.
+pub trait MessageService<In, Out>:
+    Service<Request<In>, Response = Reply<Out>, Error = BoxError, Future: Send> + Send + 'static
+{
+}
+
+impl<S, In, Out> MessageService<In, Out> for S where
+    S: Service<Request<In>, Response = Reply<Out>, Error = BoxError, Future: Send> + Send + 'static
+{
+}
+
+/// Any layer that can stand around the handler `H`. Implemented for all that fit; there is nothing to implement.
+pub trait HandlerLayer<H, In, Out>:
+    Layer<HandlerService<H, In, Out>, Service: MessageService<In, Out>> + Clone + Send + Sync + 'static
+where
+    H: Handler<In, Out>,
+    In: Send + 'static,
+    Out: Send + 'static,
+{
+}
+
+impl<L, H, In, Out> HandlerLayer<H, In, Out> for L
+where
+    L: Layer<HandlerService<H, In, Out>, Service: MessageService<In, Out>> + Clone + Send + Sync + 'static,
+    H: Handler<In, Out>,
+    In: Send + 'static,
+    Out: Send + 'static,
+{
 }
 
 /// A [`Handler`] at work for one connection, as a `tower::Service`.

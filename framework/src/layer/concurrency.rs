@@ -15,7 +15,7 @@ use crate::error::BoxError;
 /// At most so many calls at once over everything that one layer (and its clones) is put around; the others wait their turn,
 /// first come, first served.
 ///
-/// Unlike tower's own, it takes its permit inside the call: nobody holds one without working.
+/// Unlike tower's own, it takes its permit when the call begins to work: nobody holds one without working.
 #[derive(Debug, Clone)]
 pub struct Concurrency {
     permits: Arc<Semaphore>,
@@ -56,15 +56,13 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let turn = match self.permits.clone().try_acquire_owned() {
-            Ok(permit) => Turn::Here { permit },
-            Err(_) => Turn::Waiting { acquire: self.permits.clone().acquire_owned().boxed() },
-        };
-        ConcurrencyFuture { inner: self.inner.call(request), turn }
+        // The permit is taken when the call is first polled: one that waits outside holds none.
+        ConcurrencyFuture { inner: self.inner.call(request), turn: Turn::New { permits: self.permits.clone() } }
     }
 }
 
 enum Turn {
+    New { permits: Arc<Semaphore> },
     Waiting { acquire: BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>> },
     Here { permit: OwnedSemaphorePermit },
     Over,
@@ -87,6 +85,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        if let Turn::New { permits } = this.turn {
+            *this.turn = match permits.clone().try_acquire_owned() {
+                Ok(permit) => Turn::Here { permit },
+                Err(_) => Turn::Waiting { acquire: permits.clone().acquire_owned().boxed() },
+            };
+        }
         if let Turn::Waiting { acquire } = this.turn {
             let permit = ready!(acquire.poll_unpin(cx)).map_err(BoxError::from)?;
             *this.turn = Turn::Here { permit };

@@ -159,25 +159,22 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let mut turn = Turn::Come;
-        if let (Some(limiter), Some(source)) = (&self.limiter, request.connection().source())
-            && let Err(wait) = limiter.check(source)
-        {
-            turn = if request.may_wait() {
-                Turn::Waiting { limiter: limiter.clone(), source, sleep: Box::pin(tokio::time::sleep(wait)) }
-            } else {
-                Turn::Refused
-            };
-        }
-        // Made now, but not polled before its turn has come: a future does nothing until then.
+        // Counted when it is first polled, and what is inside is not polled before its turn has come: a future does
+        // nothing until then.
+        let turn = match (&self.limiter, request.connection().source()) {
+            (Some(limiter), Some(source)) => {
+                Turn::New { limiter: limiter.clone(), source, may_wait: request.may_wait() }
+            }
+            _ => Turn::Come,
+        };
         RateFuture { inner: self.inner.call(request), turn }
     }
 }
 
 enum Turn {
-    Come,
+    New { limiter: Arc<Limiter>, source: Source, may_wait: bool },
     Waiting { limiter: Arc<Limiter>, source: Source, sleep: Pin<Box<Sleep>> },
-    Refused,
+    Come,
 }
 
 pin_project! {
@@ -200,7 +197,14 @@ where
         loop {
             match this.turn {
                 Turn::Come => return this.inner.poll(cx),
-                Turn::Refused => return Poll::Ready(Err(OverRate.into())),
+                Turn::New { limiter, source, may_wait } => match limiter.check(*source) {
+                    Ok(()) => *this.turn = Turn::Come,
+                    Err(_) if !*may_wait => return Poll::Ready(Err(OverRate.into())),
+                    Err(wait) => {
+                        let (limiter, source) = (limiter.clone(), *source);
+                        *this.turn = Turn::Waiting { limiter, source, sleep: Box::pin(tokio::time::sleep(wait)) };
+                    }
+                },
                 Turn::Waiting { limiter, source, sleep } => {
                     ready!(sleep.as_mut().poll(cx));
                     match limiter.check(*source) {

@@ -23,6 +23,11 @@ impl Timeout {
     pub fn new(after: Duration) -> Self {
         Self { after }
     }
+
+    /// Puts the deadline around one future.
+    pub fn around<F>(self, call: F) -> TimeoutFuture<F> {
+        TimeoutFuture { inner: call, after: self.after, sleep: None }
+    }
 }
 
 /// A call took longer than its deadline.
@@ -58,7 +63,7 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        TimeoutFuture { inner: self.inner.call(request), after: self.after, sleep: None }
+        Timeout { after: self.after }.around(self.inner.call(request))
     }
 }
 

@@ -11,31 +11,13 @@ use tower::{Layer, Service};
 use crate::connection::{DatagramDriver, OwnedDriver, ServeDatagrams, StreamDriver};
 use crate::error::{BoxError, Result};
 use crate::framing::{AnyFraming, Framing};
-use crate::handler::{Handler, HandlerService, Reply, Request, StreamHandler};
+use crate::handler::{Handler, HandlerLayer, Needs, StreamHandler};
 use crate::io::Incoming;
 use crate::layer::message_stack;
 use crate::registry::layer::{Dynamic, MessageLayer};
 use crate::registry::options::{OptionError, Options, read, schema};
 use crate::roster::Kind;
 use crate::spec::{Limits, Rates, Timeouts};
-
-/// What a handler can be served on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Needs {
-    /// Connections only.
-    Stream,
-    /// Datagrams only.
-    Datagram,
-    /// Both.
-    Either,
-}
-
-impl Needs {
-    /// Whether a transport that brings `kind` will do.
-    pub fn takes(self, kind: Kind) -> bool {
-        matches!((self, kind), (Self::Either, _) | (Self::Stream, Kind::Stream) | (Self::Datagram, Kind::Datagram))
-    }
-}
 
 /// Everything around the handler of one listener.
 #[derive(Debug)]
@@ -87,15 +69,16 @@ impl Pipeline {
     where
         F: Framing,
         H: Handler<F::In, F::Out>,
-        L: Layer<HandlerService<H, F::In, F::Out>> + Clone + Send + Sync + 'static,
-        L::Service: Service<Request<F::In>, Response = Reply<F::Out>, Error = BoxError> + Send + 'static,
-        <L::Service as Service<Request<F::In>>>::Future: Send,
+        L: HandlerLayer<H, F::In, F::Out>,
     {
         let (handler, framing) = (Arc::new(handler), Arc::new(framing));
         let datagram =
             DatagramDriver { handler: handler.clone(), framing: framing.clone(), layer: layer.clone(), limits };
         let stream = StreamDriver { handler, framing, layer, limits, timeouts };
-        Self { stream: Some(BoxCloneSyncService::new(stream)), datagram: Some(Arc::new(datagram)) }
+        Self {
+            stream: H::NEEDS.takes(Kind::Stream).then(|| BoxCloneSyncService::new(stream)),
+            datagram: H::NEEDS.takes(Kind::Datagram).then(|| Arc::new(datagram) as Arc<dyn ServeDatagrams>),
+        }
     }
 
     pub(crate) fn of_stream_handler<H: StreamHandler>(handler: H, timeouts: Timeouts) -> Self {
@@ -149,7 +132,7 @@ impl HandlerEntry {
             let handler = build(read(&options)?)?;
             Ok(assemble(handler, setup))
         };
-        Self::new::<O>(name, Needs::Either, None, Box::new(build))
+        Self::new::<O>(name, H::NEEDS, None, Box::new(build))
     }
 
     pub(crate) fn typed<O, H, F, B>(name: &str, framing_name: &str, framing: F, build: B) -> Self
@@ -164,7 +147,7 @@ impl HandlerEntry {
             let Setup { limits, timeouts, rates, .. } = setup;
             Ok(Pipeline::of_handler(handler, framing.clone(), message_stack(&timeouts, &rates), limits, timeouts))
         };
-        Self::new::<O>(name, Needs::Either, Some(framing_name.to_owned()), Box::new(build))
+        Self::new::<O>(name, H::NEEDS, Some(framing_name.to_owned()), Box::new(build))
     }
 
     pub(crate) fn stream<O, H, B>(name: &str, build: B) -> Self
@@ -188,12 +171,6 @@ impl HandlerEntry {
     /// Says in a few words what it does.
     pub fn summary(&mut self, about: &str) -> &mut Self {
         about.clone_into(&mut self.about);
-        self
-    }
-
-    /// Says what it can be served on; the default is [`Needs::Either`] (a stream handler: [`Needs::Stream`]).
-    pub fn needs(&mut self, needs: Needs) -> &mut Self {
-        self.needs = needs;
         self
     }
 

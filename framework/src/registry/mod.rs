@@ -42,7 +42,7 @@ mod layer;
 mod options;
 
 pub(crate) use handler::ConnectionService;
-pub use handler::{HandlerEntry, Needs, Pipeline, Setup};
+pub use handler::{HandlerEntry, Pipeline, Setup};
 pub use layer::{BoxMessageService, LayerEntry, MessageLayer, NamedLayer};
 pub use options::{NoOptions, OptionError, Options};
 

@@ -1,10 +1,12 @@
 //! Several listeners as one server: bind all, serve, drain all.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -14,6 +16,7 @@ use crate::address::Endpoint;
 use crate::drain::{DrainSwitch, Phase};
 use crate::error::{BoxError, chain};
 use crate::io::StreamListener;
+use crate::layer::Panicked;
 use crate::pace::Pace;
 use crate::registry::Pipeline;
 use crate::roster::{Lane, Order, Roster};
@@ -297,7 +300,17 @@ impl fmt::Debug for Running {
 
 /// Runs the accept loop of a listener; when the listener breaks, binds it again until that succeeds or a drain begins.
 async fn keep_open(mut door: Door, mut listener: Box<dyn StreamListener>, transport: BoxTransport, bind: Bind) {
-    while door.accept_from(&mut *listener).await == Ended::Broken {
+    loop {
+        // Not even a transport that panics closes the door in silence.
+        let ended = AssertUnwindSafe(door.accept_from(&mut *listener)).catch_unwind().await;
+        let ended = ended.unwrap_or_else(|payload| {
+            let error = Panicked::new(&*payload).to_string();
+            tracing::error!(listener = &*door.lane.name, error, "a listener is broken");
+            Ended::Broken
+        });
+        if ended != Ended::Broken {
+            return;
+        }
         drop(listener);
         let mut drain = door.lane.drain.clone();
         let again = tokio::select! {

@@ -17,7 +17,7 @@ use tower::{Layer, Service};
 use crate::address::{Endpoint, EndpointError};
 use crate::error::{BoxError, Result};
 use crate::framing::{Framing, Raw};
-use crate::handler::{Handler, HandlerService, Reply, Request, StreamHandler};
+use crate::handler::{Handler, HandlerLayer, StreamHandler};
 use crate::io::Incoming;
 use crate::layer::message_stack;
 use crate::registry::{ConnectionService, Pipeline};
@@ -153,9 +153,7 @@ impl<F, L> Server<F, L> {
     where
         F: Framing,
         H: Handler<F::In, F::Out>,
-        L: Layer<HandlerService<H, F::In, F::Out>> + Clone + Send + Sync + 'static,
-        L::Service: Service<Request<F::In>, Response = Reply<F::Out>, Error = BoxError> + Send + 'static,
-        <L::Service as Service<Request<F::In>>>::Future: Send,
+        L: HandlerLayer<H, F::In, F::Out>,
     {
         let Self { framing, layer, plan } = self;
         let layer = (message_stack(&plan.timeouts, &plan.rates), layer);
@@ -169,9 +167,7 @@ impl<F, L> Server<F, L> {
     where
         F: Framing,
         H: Handler<F::In, F::Out>,
-        L: Layer<HandlerService<H, F::In, F::Out>> + Clone + Send + Sync + 'static,
-        L::Service: Service<Request<F::In>, Response = Reply<F::Out>, Error = BoxError> + Send + 'static,
-        <L::Service as Service<Request<F::In>>>::Future: Send,
+        L: HandlerLayer<H, F::In, F::Out>,
     {
         signals::run(self.start(handler).await?).await
     }
