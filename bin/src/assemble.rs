@@ -1,5 +1,6 @@
 //! Makes a server of a checked configuration and a registry: the runtime, the pipelines, the limit of open files.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -8,7 +9,7 @@ use switchboard::server::ListenerSpec;
 use switchboard::{Kind, Registry, Switchboard};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config::{Config, Fault, Faults, Section};
+use crate::config::{Config, Fault, Faults, Refused, Section};
 
 /// Descriptors that the process has besides those of its connections: standard streams, the runtime, files of handlers.
 const OWN_FILES: u64 = 64;
@@ -31,7 +32,7 @@ pub(crate) fn assemble(config: &Config, registry: &Registry) -> Result<Switchboa
         setup.framing = listener.framing.clone();
         (setup.limits, setup.timeouts, setup.rates) = (listener.limits, listener.timeouts, listener.rates);
         setup.layers = layers(config, registry, &listener.layers, &mut faults);
-        let Some(Section { kind, options }) = config.handlers.get(&listener.handler) else { continue };
+        let Some(Section { kind, options, .. }) = config.handlers.get(&listener.handler) else { continue };
         let Some(entry) = registry.handler_entry(kind) else { continue };
         match entry.build(options.clone(), setup) {
             Ok(pipeline) => {
@@ -40,25 +41,62 @@ pub(crate) fn assemble(config: &Config, registry: &Registry) -> Result<Switchboa
             Err(error) => faults.push(refusal(config, "handlers", &listener.handler, &*error)),
         }
     }
+    let used = |name: &String| config.listeners.values().any(|listener| listener.handler == *name);
+    let listed = |name: &String| config.listeners.values().any(|listener| listener.layers.contains(name));
+    try_sections(config, registry, |name| !used(name), |name| !listed(name), &mut faults);
     if faults.is_empty() { Ok(board) } else { Err(faults) }
 }
 
-/// The same where nothing runs yet: to see whether it can be done.
-pub(crate) fn in_a_runtime(config: &Config, registry: &Registry) -> Result<(), Faults> {
+/// What handlers and layers say of their options when they are made, each by itself; nothing is kept of them.
+pub(crate) fn refusals(config: &Config, registry: &Registry) -> Faults {
     match runtime(1) {
         Ok(runtime) => {
-            let result = runtime.block_on(async { assemble(config, registry) });
+            let mut faults = Faults::default();
+            runtime.block_on(async { try_sections(config, registry, |_| true, |_| true, &mut faults) });
             runtime.shutdown_background();
-            result.map(drop)
+            faults
         }
-        Err(error) => Err(Fault::general(format!("the threads cannot be started: {error}")).into()),
+        Err(error) => Fault::general(format!("the threads cannot be started: {error}")).into(),
     }
+}
+
+/// The faults of a configuration, and with them what its sound handlers and layers say when they are made: one report.
+pub(crate) fn all_faults(refused: Refused, registry: &Registry) -> Faults {
+    let Refused { mut faults, rest } = refused;
+    if let Some(rest) = rest {
+        faults.append(refusals(&rest, registry));
+    }
+    faults
+}
+
+fn try_sections(
+    config: &Config,
+    registry: &Registry,
+    handlers: impl Fn(&String) -> bool,
+    layers: impl Fn(&String) -> bool,
+    faults: &mut Faults,
+) {
+    for (name, Section { kind, options, .. }) in sound(&config.handlers).filter(|(name, _)| handlers(name)) {
+        let built = registry.handler_entry(kind).map(|entry| entry.build(options.clone(), Setup::new()).map(drop));
+        if let Some(Err(error)) = built {
+            faults.push(refusal(config, "handlers", name, &*error));
+        }
+    }
+    for (name, Section { kind, options, .. }) in sound(&config.layers).filter(|(name, _)| layers(name)) {
+        if let Some(Err(error)) = registry.layer_entry(kind).map(|entry| entry.build(options.clone())) {
+            faults.push(refusal(config, "layers", name, &*error));
+        }
+    }
+}
+
+fn sound(sections: &BTreeMap<String, Section>) -> impl Iterator<Item = (&String, &Section)> {
+    sections.iter().filter(|(_, section)| section.is_sound)
 }
 
 fn layers(config: &Config, registry: &Registry, names: &[String], faults: &mut Faults) -> Vec<MessageLayer> {
     let mut layers = Vec::new();
     for name in names {
-        let Some(Section { kind, options }) = config.layers.get(name) else { continue };
+        let Some(Section { kind, options, .. }) = config.layers.get(name) else { continue };
         match registry.layer_entry(kind).map(|entry| entry.build(options.clone())) {
             Some(Ok(layer)) => layers.push(layer),
             Some(Err(error)) => faults.push(refusal(config, "layers", name, &*error)),
@@ -118,10 +156,26 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_that_refuses_its_options_makes_the_configuration_faulty() {
-        let config = config(&[("listeners.main.layers", "concurrency"), ("layers.concurrency.limit", "0")]);
-        let faults = in_a_runtime(&config, &crate::registry()).unwrap_err().to_string();
-        assert!(faults.starts_with("error: layers.concurrency: "), "{faults}");
+    fn a_layer_that_refuses_its_options_makes_the_configuration_faulty_used_or_not() {
+        for listed in [&[("listeners.main.layers", "busy")][..], &[]] {
+            let flags = [&[("layers.busy.type", "concurrency"), ("layers.busy.limit", "0")], listed].concat();
+            let config = config(&flags);
+            let refused = refusals(&config, &crate::registry()).to_string();
+            assert!(refused.starts_with("error: layers.busy: "), "{refused}");
+            let runtime = runtime(1).unwrap();
+            let refused = runtime.block_on(async { assemble(&config, &crate::registry()) }).unwrap_err().to_string();
+            assert!(refused.starts_with("error: layers.busy: "), "{refused}");
+        }
+    }
+
+    #[test]
+    fn it_is_told_with_all_other_faults() {
+        let flags = [("layers.busy.type", "concurrency"), ("layers.busy.limit", "0"), ("drain.deadline", "soon")];
+        let flags = flags.map(|(key, value)| ("--set".to_owned(), key.to_owned(), value.to_owned()));
+        let inputs = Inputs { flags: flags.to_vec(), ..Inputs::default() };
+        let refused = config::load(&inputs, &crate::registry()).unwrap_err();
+        let told = all_faults(*refused, &crate::registry()).to_string();
+        assert!(told.contains("error: drain.deadline: ") && told.contains("error: layers.busy: "), "{told}");
     }
 
     #[test]
@@ -132,6 +186,6 @@ mod tests {
             ("listeners.gram.listen", "udp://127.0.0.1:0"),
         ]);
         assert_eq!(needed_files(&config), OWN_FILES + 101 + 1);
-        assert!(in_a_runtime(&config, &crate::registry()).is_ok());
+        assert!(refusals(&config, &crate::registry()).is_empty());
     }
 }

@@ -21,6 +21,8 @@ use crate::cli::ConnectOptions;
 
 /// How long a server has to greet before the first message of a pipe is sent.
 const GREETING: Duration = Duration::from_millis(250);
+/// What one read can bring.
+const CHUNK: usize = 64 * 1024;
 /// The largest reply that is taken. The buffer grows with what comes.
 const LARGEST: usize = 1 << 30;
 
@@ -87,8 +89,12 @@ async fn converse(options: &ConnectOptions, input: Input<impl AsyncRead + Unpin>
             options.address,
             options.address.scheme()
         ))),
+        Endpoint::Memory(_) => Err(ConnectError(format!(
+            "cannot connect to {}: mem does not reach beyond its own process; tcp, udp, unix and unixgram do",
+            options.address
+        ))),
         other => Err(ConnectError(format!(
-            "cannot connect to {other}: {} does not reach beyond its own process; tcp, udp, unix and unixgram do",
+            "cannot connect to {other}: {:?} is not a transport of this client; tcp, udp, unix and unixgram are",
             other.scheme()
         ))),
     }
@@ -143,14 +149,22 @@ where
 {
     let (heard, ears) = watch::channel(Heard::default());
     let codec = options.framing.codec(LARGEST);
-    let send = send_lines(&mut writer, &mut input, ears.clone(), options);
+    let mut unsent = false;
+    let send = send_lines(&mut writer, &mut input, ears.clone(), options, &mut unsent);
     let listen = print_replies(reader, codec, &heard, out);
-    tokio::pin!(send, listen);
-    let status = tokio::select! {
-        // The server closed first, or what it sends is no message.
-        listened = &mut listen => return listened.map(|()| 0),
-        sent = &mut send => sent?,
+    let mut listen = Box::pin(listen);
+    let sent = {
+        tokio::pin!(send);
+        tokio::select! {
+            // The server closed first, or what it sends is no message.
+            listened = &mut listen => Err(listened),
+            sent = &mut send => Ok(sent?),
+        }
     };
+    let status = u8::from(unsent);
+    if let Err(listened) = sent {
+        return listened.map(|()| status);
+    }
     // It is our turn to be silent; the server may have more to say.
     let quiet = async {
         let mut ears = ears;
@@ -168,11 +182,12 @@ async fn send_lines(
     input: &mut Input<impl AsyncRead + Unpin>,
     mut ears: watch::Receiver<Heard>,
     options: &ConnectOptions,
-) -> Result<u8> {
+    unsent: &mut bool,
+) -> Result<()> {
     // In raw framing a message is what one read brings. A pipe is faster than the network, so its lines would come as one
     // message, and the first of them before the greeting; a person at a terminal leaves time enough.
     let one_by_one = matches!(options.framing, AnyFraming::Raw(_)) && !input.is_terminal;
-    let (mut codec, mut buffer, mut status) = (options.framing.codec(LARGEST), BytesMut::new(), 0);
+    let (mut codec, mut buffer) = (options.framing.codec(LARGEST), BytesMut::new());
     if one_by_one {
         let _ = timeout(GREETING, ears.changed()).await;
     }
@@ -180,7 +195,7 @@ async fn send_lines(
         if let Err(error) = codec.encode(line, &mut buffer) {
             complain(&format!("a line was not sent: {error}"));
             buffer.clear();
-            status = 1;
+            *unsent = true;
             continue;
         }
         if buffer.is_empty() {
@@ -188,7 +203,7 @@ async fn send_lines(
         }
         ears.mark_unchanged();
         if let Err(error) = writer.write_all(&buffer).await {
-            return gone(&error, status);
+            return gone(&error);
         }
         buffer.clear();
         if one_by_one {
@@ -196,16 +211,16 @@ async fn send_lines(
         }
     }
     match writer.shutdown().await {
-        Ok(()) => Ok(status),
-        Err(error) => gone(&error, status),
+        Ok(()) => Ok(()),
+        Err(error) => gone(&error),
     }
 }
 
 /// Writing failed. Where that is because the server has closed, the side that reads ends the conversation, after what is
 /// still to be printed.
-fn gone(error: &io::Error, status: u8) -> Result<u8> {
+fn gone(error: &io::Error) -> Result<()> {
     match error.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => Ok(status),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => Ok(()),
         _ => Err(because("cannot send", error)),
     }
 }
@@ -220,6 +235,8 @@ async fn print_replies(
     let mut buffer = BytesMut::new();
     let broken = |error| ConnectError(format!("a reply is not a message of this framing: {error}"));
     loop {
+        // In raw framing a reply is what one read brings, so there must be room for it.
+        buffer.reserve(CHUNK);
         let count = match reader.read_buf(&mut buffer).await {
             Ok(count) => count,
             // It closed while something of ours was still under way.

@@ -116,21 +116,21 @@ fn execute(command: Command, registry: &Registry) -> u8 {
     }
 }
 
-/// A handler or layer may refuse its options only when it is made; so all are made, and nothing is bound.
+/// A handler or layer may refuse its options only when it is made; so all are made, used or not, and nothing is bound.
 fn check(config: &Config, registry: &Registry) -> u8 {
-    match assemble::in_a_runtime(config, registry) {
-        Ok(()) => {
+    match assemble::refusals(config, registry) {
+        faults if faults.is_empty() => {
             let file = config.file.as_ref().map_or("without a file".to_owned(), |file| file.display().to_string());
             say(format_args!("{file}: the configuration is good\n"))
         }
-        Err(faults) => complain(faults, CONFIG),
+        faults => complain(faults, CONFIG),
     }
 }
 
 fn with_config(inputs: &Inputs, registry: &Registry, then: impl FnOnce(Config) -> u8) -> u8 {
     match config::load(inputs, registry) {
         Ok(config) => then(config),
-        Err(faults) => complain(faults, CONFIG),
+        Err(refused) => complain(assemble::all_faults(*refused, registry), CONFIG),
     }
 }
 
@@ -147,7 +147,8 @@ fn say(text: impl Display) -> u8 {
 
 /// Writes to standard error, and answers with the status.
 fn complain(text: impl Display, status: u8) -> u8 {
-    let _ = write!(io::stderr().lock(), "{text}");
+    // In one piece: standard error is not buffered, and the log may write there at the same moment.
+    let _ = io::stderr().lock().write_all(text.to_string().as_bytes());
     status
 }
 

@@ -19,41 +19,44 @@ pub(crate) fn serve(config: &Config, registry: &Registry) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return complain(format_args!("error: the threads cannot be started: {error}\n"), FAILED),
     };
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::new()
+    };
+    let signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => return complain(format_args!("error: signals cannot be received: {error}\n"), FAILED),
+    };
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
     assemble::raise_open_files(config);
-    let status = match runtime.block_on(async { assemble::assemble(config, registry) }) {
+    let ended = match runtime.block_on(async { assemble::assemble(config, registry) }) {
         Ok(board) => runtime.block_on(async {
             let watch = log.watch(LOST_LINES);
             tokio::select! {
                 never = watch => match never {},
-                status = run(board) => status,
+                ended = run(board, signals) => ended,
             }
         }),
-        Err(faults) => complain(faults, CONFIG),
+        Err(faults) => Err((faults.to_string(), CONFIG)),
     };
     // What still blocks a thread, such as the look-up of a name, must not hold up the end.
     runtime.shutdown_background();
     log.finish();
-    status
+    // After the log, so that neither tears the other's lines.
+    ended.unwrap_or_else(|(error, status)| complain(error, status))
 }
 
-async fn run(board: Switchboard) -> u8 {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return complain(format_args!("error: signals cannot be received: {error}\n"), FAILED),
-    };
+/// Serves to the end. An error is a sentence and the status that goes with it.
+async fn run(board: Switchboard, mut signals: Signals) -> Result<u8, (String, u8)> {
     let running = tokio::select! {
         running = board.start() => running,
-        () = signals.stop() => return 0,
+        () = signals.stop() => return Ok(0),
     };
-    let running = match running {
-        Ok(running) => running,
-        Err(error) => return complain(format_args!("error: {error}\n"), FAILED),
-    };
+    let running = running.map_err(|error| (format!("error: {error}\n"), FAILED))?;
     tokio::select! {
         // Every transport ran dry: nothing more can come, and nobody is there any more.
-        () = running.ended() => return 0,
+        () = running.ended() => return Ok(0),
         () = signals.stop() => {}
     }
     let cutter = running.cutter();
@@ -64,5 +67,5 @@ async fn run(board: Switchboard) -> u8 {
             () = signals.stop() => cutter.cut(),
         }
     };
-    if drained.cut > 0 { CUT } else { 0 }
+    Ok(if drained.cut > 0 { CUT } else { 0 })
 }

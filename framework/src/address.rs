@@ -1,7 +1,9 @@
 //! Addresses: what an operator writes ([`Endpoint`]), who is on the other side ([`Address`]), and what limits count by ([`Source`]).
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -209,13 +211,23 @@ impl fmt::Display for Endpoint {
 pub enum Address {
     /// An IP address and port.
     Inet(SocketAddr),
-    /// A Unix socket's path; `None` for a client that bound none.
+    /// A Unix socket's path; one that begins with NUL is a name in the abstract namespace of Linux (unix(7)), printed with
+    /// an `@`. `None` for a client that bound none.
     Unix(Option<Arc<Path>>),
     /// A name that the transport gave.
     Named(Arc<str>),
 }
 
 impl Address {
+    /// The address of a Unix peer as tokio gives it.
+    pub(crate) fn of_unix(peer: &tokio::net::unix::SocketAddr) -> Self {
+        let path = peer.as_pathname().map(Arc::from);
+        Self::Unix(path.or_else(|| {
+            let name = [b"\0", peer.as_abstract_name()?].concat();
+            Some(Arc::from(Path::new(OsStr::from_bytes(&name))))
+        }))
+    }
+
     /// What limits count by; `None` where the transport has no network addresses, and then limits by source do not apply.
     pub fn source(&self) -> Option<Source> {
         match self {
@@ -229,9 +241,13 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
-            Self::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
+            // The peer chose these bytes: none of them may reach a terminal or a log as it is.
+            Self::Unix(Some(path)) => match path.as_os_str().as_bytes() {
+                [0, name @ ..] => write!(f, "unix:@{}", String::from_utf8_lossy(name).escape_debug()),
+                path => write!(f, "unix:{}", String::from_utf8_lossy(path).escape_debug()),
+            },
             Self::Unix(None) => f.write_str("unix:"),
-            Self::Named(name) => f.write_str(name),
+            Self::Named(name) => write!(f, "{}", name.escape_debug()),
         }
     }
 }
@@ -278,6 +294,15 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_peer_calls_itself_is_escaped() {
+        let path = |path: &str| Address::Unix(Some(Arc::from(Path::new(path)))).to_string();
+        assert_eq!(path("/tmp/a"), "unix:/tmp/a");
+        assert_eq!(path("/tmp/a\nfake \x1b[31m"), "unix:/tmp/a\\nfake \\u{1b}[31m");
+        assert_eq!(path("\0name"), "unix:@name");
+        assert_eq!(Address::Named("a\nb".into()).to_string(), "a\\nb");
+    }
 
     #[test]
     fn every_form_is_read_and_printed_back() {

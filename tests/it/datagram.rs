@@ -620,3 +620,22 @@ async fn a_handler_that_wants_connections_is_not_served_on_datagrams() {
     let error = udp().start(Streams).await.unwrap_err().to_string();
     assert!(error.contains("it brings datagrams, and the handler wants connections"), "{error}");
 }
+
+#[tokio::test]
+async fn a_unix_peer_with_an_abstract_name_is_answered_and_has_a_state_of_its_own() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram as StdUnixDatagram};
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("server");
+    let _server = Server::bind(format!("unixgram:{}", at.display())).start(Told::new()).await.unwrap();
+    for _ in 0..2 {
+        let name = UnixAddress::from_abstract_name(harness::unique("abstract")).unwrap();
+        let client = StdUnixDatagram::bind_addr(&name).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let client = UnixDatagram::from_std(client).unwrap();
+        client.send_to(b"count", &at).await.unwrap();
+        let mut answer = [0; 1];
+        timeout(TEST_PATIENCE, client.recv(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(&answer, b"1");
+    }
+}

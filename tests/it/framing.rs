@@ -413,3 +413,14 @@ async fn a_codec_without_a_limit_is_held_to_it() {
         assert_eq!(probe.reason().await, "frame_too_large", "greedy: {greedy}");
     }
 }
+
+#[test]
+fn a_number_that_the_end_of_input_ends_may_have_been_longer() {
+    let at_the_end = |text: &str| JsonLines::default().codec(100).decode_eof(&mut BytesMut::from(text));
+    for whole in ["{\"a\": 1}", "[1]", "\"1\"", "true", "null", "12\n", "12\r\n"] {
+        assert!(at_the_end(whole).unwrap().is_some(), "{whole}");
+    }
+    for cut in ["12", "-1", "1.5", "1e3", "{\"a\": 1"] {
+        assert!(matches!(at_the_end(cut), Err(FrameError::Malformed(_))), "{cut}");
+    }
+}

@@ -612,3 +612,54 @@ fn a_list_of_what_can_be_plugged_together() {
     let text = Program::switchboard().arg("list").run().stdout;
     assert!(text.contains("greeting") && text.contains("hello, {}!"), "{text}");
 }
+
+#[test]
+fn the_client_prints_each_reply_on_a_line_however_many_and_large() {
+    let server = serve(&["--listen", ANY_TCP]);
+    let names: Vec<_> = (0..300).map(|n| format!("number {n}")).collect();
+    let input = names.join("\n") + "\nexit\n";
+    let talk = Program::switchboard().args(["connect", &server.address("main")]).input(input).run();
+    let wanted: String = names.iter().map(|name| format!("hello, {name}!\n")).collect();
+    assert_eq!((talk.code(), talk.stdout), (Some(0), format!("welcome!\n{wanted}")));
+
+    let echo = serve(&["--listen", ANY_TCP, "--handler", "echo", "--framing", "lines", "--set", "limits.frame=1MiB"]);
+    let long = "x".repeat(60_000);
+    let address = echo.address("main");
+    let connect = ["connect", &address, "--framing", "lines"];
+    let talk = Program::switchboard().args(connect).input(long.clone()).run();
+    assert_eq!((talk.code(), talk.stdout), (Some(0), long + "\n"));
+}
+
+#[test]
+fn a_peer_cannot_write_the_log_by_what_it_calls_itself() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().join("server");
+    let listen = format!("unixgram:{}", at.display());
+    let mut server = Program::switchboard()
+        .args(["--log-format", "text", "--set", "limits.frame=3B"])
+        .args(["--set", &format!("listen={listen}")])
+        .spawn();
+    server.wait_until("it listens", || at.exists());
+    let client = std::os::unix::net::UnixDatagram::bind(place.path().join("a\nfake \x1b[31m")).unwrap();
+    client.send_to(b"too long", &at).unwrap();
+    client.send_to(b"ok", &at).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.recv(&mut [0; 100]).unwrap(); // what came before has been dealt with
+    server.signal(Signal::SIGTERM);
+    let log = server.wait().stderr;
+    assert!(log.contains("datagram dropped") && !log.contains('\x1b') && !log.contains("\nfake"), "{log}");
+}
+
+#[test]
+fn what_only_shows_when_a_layer_is_made_is_told_with_the_rest() {
+    let flags = ["--set", "layers.busy.type=concurrency", "--set", "layers.busy.limit=0"];
+    for command in ["check", "serve"] {
+        let refused = Program::switchboard().arg(command).args(flags).run();
+        assert_eq!(refused.code(), Some(78), "{}", refused.stderr);
+        let refused = Program::switchboard().arg(command).args(flags).args(["--set", "drain.deadline=soon"]).run();
+        assert_eq!(refused.code(), Some(78), "{}", refused.stderr);
+        for key in ["error: layers.busy: ", "error: drain.deadline: "] {
+            assert!(refused.stderr.contains(key), "{}", refused.stderr);
+        }
+    }
+}

@@ -85,6 +85,8 @@ pub(crate) struct Section {
     pub(crate) kind: String,
     /// Its options, which its type accepts.
     pub(crate) options: Json,
+    /// Whether nothing was wrong with it.
+    pub(crate) is_sound: bool,
 }
 
 /// Checks the whole tree. `None` only where something was reported.
@@ -148,7 +150,8 @@ impl Check<'_> {
             }
             if known.iter().any(|known| known == kind) {
                 let options = Json::Object(raw.options.clone());
-                found.insert(name.clone(), Section { kind: kind.to_owned(), options });
+                let is_sound = !self.report.is_poisoned_in(&at);
+                found.insert(name.clone(), Section { kind: kind.to_owned(), options, is_sound });
             } else if tree::get(&self.merged.tree, &key).is_some() {
                 let what = unknown(&format!("{} is not {what}", quoted(kind)), kind, known.iter().map(String::as_str));
                 self.report.add(&key, what, self.merged.origin(&key));

@@ -114,6 +114,11 @@ impl Faults {
         }
     }
 
+    /// Takes note of all of them.
+    pub(crate) fn append(&mut self, others: Self) {
+        others.0.into_iter().for_each(|fault| self.push(fault));
+    }
+
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

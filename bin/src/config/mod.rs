@@ -26,6 +26,7 @@ mod tree;
 mod typing;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use switchboard::Registry;
@@ -56,8 +57,23 @@ pub(crate) struct Inputs {
     pub(crate) flags: Vec<(String, String, String)>,
 }
 
+/// A configuration that cannot be used.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// What is wrong with it.
+    pub(crate) faults: Faults,
+    /// What is left of it, where that much could be read.
+    pub(crate) rest: Option<Config>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.faults.fmt(f)
+    }
+}
+
 /// Reads, lays over each other and checks everything. All faults come at once.
-pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Faults> {
+pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<Refused>> {
     let mut report = Report::default();
     let mut schemas = Schemas::new(registry);
     let by_variable = sources::named_file(&inputs.environment).map(Path::new);
@@ -100,7 +116,7 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Fault
         examine::examine(source, &schemas, registry, &mut report);
     }
     if !is_whole {
-        return Err(report.faults);
+        return Err(Box::new(Refused { faults: report.faults, rest: None }));
     }
     let names = resolve::listener_names(&sources);
     sources.insert(0, defaults::source(names.iter(), registry));
@@ -108,7 +124,10 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Fault
     options::examine(&sources, &merged, &schemas, registry, &mut report);
     let whole = resolve::resolve(&merged, &schemas, registry);
     let config = check::check(whole, merged, &schemas, registry, &mut report, file);
-    if report.faults.is_empty() { config.ok_or(report.faults) } else { Err(report.faults) }
+    match config {
+        Some(config) if report.faults.is_empty() => Ok(config),
+        rest => Err(Box::new(Refused { faults: report.faults, rest })),
+    }
 }
 
 /// `RUST_LOG` wins over every layer, as each tool of this language has it. Nothing is said by an empty one.

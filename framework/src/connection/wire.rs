@@ -233,7 +233,8 @@ impl<F: Framing> Wire<F> {
         }
         let moment = match reason {
             CloseReason::PeerClosed => Duration::ZERO,
-            CloseReason::Drain if !self.clocks.wrote_within(LINGER) => Duration::ZERO,
+            // What was written longer ago has been read, or never will be.
+            _ if !self.clocks.wrote_within(LINGER) => Duration::ZERO,
             CloseReason::Drain => LINGER_DRAIN,
             _ => LINGER,
         };

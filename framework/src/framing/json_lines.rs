@@ -6,7 +6,8 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::framing::{FrameError, Framing, Lines, LinesCodec};
 
-/// A message is a line that holds one JSON value; any other line, an empty one too, is refused with reason `bad_frame`.
+/// A message is a line that holds one JSON value; any other line, an empty one too, is refused with reason `bad_frame`. So is
+/// a number that the end of input ends: it may have been longer.
 ///
 /// The handler gets the bytes of the line, known to be JSON. What it sends must be one JSON value without a line break, else
 /// the connection closes with reason `handler_error`.
@@ -66,7 +67,15 @@ impl Decoder for JsonLinesCodec {
     }
 
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
-        self.lines.decode_eof(buffer).and_then(checked)
+        let whole = buffer.contains(&b'\n');
+        let line = self.lines.decode_eof(buffer).and_then(checked)?;
+        // Every other value says itself where it ends.
+        match &line {
+            Some(number) if !whole && number.last().is_some_and(u8::is_ascii_digit) => {
+                Err(FrameError::Malformed("a number was cut off by the end of input"))
+            }
+            _ => Ok(line),
+        }
     }
 }
 

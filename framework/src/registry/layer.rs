@@ -155,7 +155,7 @@ impl Default for ConcurrencyOptions {
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct RateOptions {
-    /// Messages a second of each source (an IPv4 address, or the /64 of an IPv6 address).
+    /// Messages a second of each source (an IPv4 address, or the /64 of an IPv6 address); 0 for no limit.
     per_second: u32,
     /// Messages that may come at once; 0 for one second's worth.
     burst: u32,
@@ -171,7 +171,7 @@ impl Default for RateOptions {
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct TimeoutOptions {
-    /// Seconds that one call of what is inside may take.
+    /// Seconds that one call of what is inside may take; 0 for no deadline.
     seconds: f64,
 }
 
@@ -194,12 +194,14 @@ pub(super) fn add_built_in(registry: &mut Registry) {
         })
         .summary("at most so many messages a second from one source; a stream waits, a datagram is dropped");
     registry
-        .layer("timeout", |options: TimeoutOptions| {
-            let after = Duration::try_from_secs_f64(options.seconds).map_err(|error| format!("seconds: {error}"))?;
-            Ok(Timeout::new(after))
+        .layer("timeout", |options: TimeoutOptions| match Duration::try_from_secs_f64(options.seconds) {
+            Ok(after) => Ok(Timeout::new(after)),
+            Err(_) => {
+                Err(format!("seconds: {} is not a time; give seconds from 0 up, 0 for none", options.seconds).into())
+            }
         })
         .summary("a deadline for each call of what is inside; over it the connection closes");
     registry
         .layer("trace", |_: NoOptions| Ok(Trace::messages()))
-        .summary("an event at level debug for each call of what is inside");
+        .summary("one more event at level debug, for each call of what is inside");
 }

@@ -158,7 +158,7 @@ struct Line {
 /// What a drain came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Drained {
-    /// Connections that were open when the listeners closed.
+    /// Connections that were open when the listeners closed, and datagrams that were under way at the deadline.
     pub open: usize,
     /// Connections, and datagrams under way, that had not finished and were cut.
     pub cut: usize,
@@ -276,6 +276,7 @@ impl Running {
         }
         let cut =
             left + self.lines.iter().map(|line| line.roster.cut()).sum::<usize>() + self.datagrams_cut.load(SeqCst);
+        let open = open + self.datagrams_cut.load(SeqCst);
         tracing::info!(open, cut, "drained");
         Drained { open, cut }
     }

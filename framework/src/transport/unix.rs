@@ -51,7 +51,7 @@ struct Accepting {
 impl StreamListener for Accepting {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
         let (stream, peer) = self.listener.accept().await?;
-        let peer = Address::Unix(peer.as_pathname().map(Arc::from));
+        let peer = Address::of_unix(&peer);
         Ok(Some(Accepted::ready(peer, self.local.clone(), stream)))
     }
 

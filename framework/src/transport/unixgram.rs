@@ -16,8 +16,8 @@ use crate::spec::SocketOptions;
 use crate::transport::unix::{Place, bind_path};
 use crate::transport::{Listener, Transport, not_mine};
 
-/// `unixgram:/path`. Of the socket options it uses `mode` and `group`. A client that has bound no path of its own can send
-/// but not be answered.
+/// `unixgram:/path`. Of the socket options it uses `mode` and `group`. A client that has bound no path or name of its own can
+/// send but not be answered.
 ///
 /// The system counts answers that a receiver has not read yet against the send buffer of this socket: a local client that
 /// asks and never reads can fill it, and then answers to others are dropped too, until it reads or goes. Let in, by `mode`
@@ -52,7 +52,7 @@ impl DatagramSocket for Bound {
         loop {
             match self.socket.try_recv_buf_from(buffer) {
                 Ok((_, peer)) => {
-                    let peer = Address::Unix(peer.as_pathname().map(Arc::from));
+                    let peer = Address::of_unix(&peer);
                     return Poll::Ready(Ok(Route { peer, asked: None }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
@@ -63,13 +63,13 @@ impl DatagramSocket for Bound {
 
     fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
         let Address::Unix(Some(peer)) = &route.peer else {
-            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the sender has bound no path to answer to"));
+            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the sender has bound nothing to answer to"));
         };
         // Not by way of tokio: a receiver whose queue is full would make it believe that nobody can be sent to.
         match SockRef::from(&self.socket).send_to(payload, &SockAddr::unix(peer)?) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(io::Error::other("the receiver does not keep up"))
+                Err(io::Error::other("a receiver does not keep up"))
             }
             Err(error) => Err(error),
         }
