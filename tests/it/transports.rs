@@ -357,3 +357,23 @@ async fn a_listener_that_panics_is_bound_again() {
     sleep(millis(10)).await;
     connect("jumpy-behind").await.send("x").await.expect("x").await;
 }
+
+#[tokio::test]
+async fn the_last_words_of_a_stream_handler_arrive_though_it_did_not_listen_to_the_end() {
+    /// Reads a little, answers, and has heard enough.
+    struct Curt;
+    impl StreamHandler for Curt {
+        async fn serve(&self, _: Connection, mut stream: ByteStream) -> Result<()> {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            stream.read_exact(&mut [0; 10]).await?;
+            stream.write_all(b"enough").await?;
+            Ok(())
+        }
+    }
+    let server = Server::bind("tcp://127.0.0.1:0").start_stream(Curt).await.unwrap();
+    let address = server.address().unwrap().to_string().replace("tcp://", "");
+    for _ in 0..50 {
+        let mut client = dial(&address).await;
+        client.send(vec![b'x'; 100_000]).await.expect("enough").await.half_close().await.expect_end().await;
+    }
+}

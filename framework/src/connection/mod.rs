@@ -9,6 +9,7 @@ mod clocks;
 mod datagram;
 mod desk;
 mod end;
+mod farewell;
 mod owned;
 mod pool;
 mod sanity;

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
 use crate::connection::end::{End, reason_of};
+use crate::connection::farewell::{LINGER, farewell};
 use crate::error::{BoxError, find_cause};
 use crate::handler::{ByteStream, StreamHandler};
 use crate::io::Incoming;
@@ -36,7 +37,7 @@ impl<H: StreamHandler> Service<Incoming> for OwnedDriver<H> {
         let (handler, idle) = (self.handler.clone(), self.timeouts.idle);
         Box::pin(async move {
             let Incoming { connection, io } = incoming;
-            let (stream, activity) = ByteStream::new(io, connection.clone());
+            let (stream, activity, io) = ByteStream::new(io, connection.clone());
             let end = {
                 let mut work = pin!(handler.serve(connection.clone(), stream));
                 let mut timer = pin!(sleep_until(after(activity.last(&connection), idle)));
@@ -59,6 +60,11 @@ impl<H: StreamHandler> Service<Incoming> for OwnedDriver<H> {
                 .await
             };
             connection.finish(end.reason);
+            // The stream has come back, unless the handler gave it away.
+            if let Some(mut io) = io.take() {
+                let wrote = activity.last(&connection).elapsed() < LINGER;
+                farewell(&mut io, &connection, end.reason, wrote, activity.ended()).await;
+            }
             end.error.map_or(Ok(()), Err)
         })
     }

@@ -9,15 +9,15 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWrite;
 use tokio_util::codec::{Decoder, Encoder};
 use tokio_util::io::poll_read_buf;
 
 use crate::connection::clocks::{Clocks, Doing};
 use crate::connection::end::End;
+use crate::connection::farewell::{LINGER, farewell, is_polite};
 use crate::connection::pool::{self, CHUNK};
 use crate::framing::Framing;
 use crate::io::{BoxIo, Incoming};
@@ -32,11 +32,6 @@ const READ_AHEAD: usize = 4 * 1024;
 const SMALL: usize = CHUNK / 4;
 /// Headers and terminators that a message may have beyond its limit, whatever its codec thinks of limits.
 const OVERHEAD: usize = 1024;
-/// How long, and how much, is still read after we have closed, so that what we wrote is not destroyed by a reset.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1024 * 1024;
-/// The same on a drain, where nobody should wait long for a peer that does not close.
-const LINGER_DRAIN: Duration = Duration::from_millis(100);
 
 pub(crate) struct Wire<F: Framing> {
     io: BoxIo,
@@ -225,45 +220,10 @@ impl<F: Framing> Wire<F> {
         failed
     }
 
-    /// Says that this side has ended, and gives the peer a moment to read it: what still comes is read and dropped, since
-    /// closing on unread input would make the system destroy what was written.
+    /// Says goodbye to the peer.
     pub(crate) async fn farewell(&mut self, reason: CloseReason) {
-        if !is_polite(reason) {
-            return;
-        }
-        let moment = match reason {
-            CloseReason::PeerClosed => Duration::ZERO,
-            // What was written longer ago has been read, or never will be.
-            _ if !self.clocks.wrote_within(LINGER) => Duration::ZERO,
-            CloseReason::Drain => LINGER_DRAIN,
-            _ => LINGER,
-        };
-        let connection = self.connection.clone();
-        let cut = poll_fn(|cx| match connection.order(cx.waker()).at_once() {
-            Some(_) => Poll::Ready(()),
-            None => Poll::Pending,
-        });
-        futures_util::future::select(pin!(self.linger(moment)), pin!(cut)).await;
-    }
-
-    async fn linger(&mut self, moment: Duration) {
-        let _ = tokio::time::timeout(LINGER, self.io.shutdown()).await;
-        if moment.is_zero() || self.ended {
-            return;
-        }
-        let mut scratch = pool::take();
-        let drain = async {
-            let mut left = LINGER_BYTES;
-            while left > 0 {
-                scratch.clear();
-                match self.io.read_buf(&mut scratch).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(bytes) => left = left.saturating_sub(bytes),
-                }
-            }
-        };
-        let _ = tokio::time::timeout(moment, drain).await;
-        pool::give(scratch);
+        let wrote = self.clocks.wrote_within(LINGER);
+        farewell(&mut self.io, &self.connection, reason, wrote, self.ended).await;
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
@@ -418,10 +378,4 @@ impl<F: Framing> Wire<F> {
         meter.bytes_in.store(self.bytes_in, Relaxed);
         meter.bytes_out.store(self.bytes_out, Relaxed);
     }
-}
-
-/// Whether a connection that ends so still gets what was queued for it.
-fn is_polite(reason: CloseReason) -> bool {
-    use CloseReason::{DrainDeadline, IoError, Killed, OutboxFull, WriteStalled};
-    !matches!(reason, IoError | Killed | DrainDeadline | OutboxFull | WriteStalled)
 }

@@ -3,23 +3,35 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::io::BoxIo;
-use crate::roster::Connection;
+use crate::roster::{Connection, lock};
 
 /// The bytes of one connection: any code that reads and writes asynchronously can use it.
 ///
 /// What passes through it is counted and keeps the idle deadline away.
 pub struct ByteStream {
-    io: BoxIo,
+    /// Here until it is dropped.
+    io: Option<BoxIo>,
     connection: Connection,
     activity: Arc<Activity>,
+    home: Arc<Home>,
+}
+
+/// Where the bytes go back to when their handler drops them, so that the connection can be closed in good order.
+#[derive(Default)]
+pub(crate) struct Home(Mutex<Option<BoxIo>>);
+
+impl Home {
+    pub(crate) fn take(&self) -> Option<BoxIo> {
+        lock(&self.0).take()
+    }
 }
 
 /// What the driver wants to know of a stream that it has given away.
@@ -43,9 +55,14 @@ impl Activity {
 }
 
 impl ByteStream {
-    pub(crate) fn new(io: BoxIo, connection: Connection) -> (Self, Arc<Activity>) {
-        let activity = Arc::new(Activity::default());
-        (Self { io, connection, activity: activity.clone() }, activity)
+    pub(crate) fn new(io: BoxIo, connection: Connection) -> (Self, Arc<Activity>, Arc<Home>) {
+        let (activity, home) = (Arc::<Activity>::default(), Arc::<Home>::default());
+        let stream = Self { io: Some(io), connection, activity: activity.clone(), home: home.clone() };
+        (stream, activity, home)
+    }
+
+    fn io(&mut self) -> Pin<&mut BoxIo> {
+        Pin::new(self.io.as_mut().expect("it is here until the stream is dropped"))
     }
 
     fn touch(&self) {
@@ -65,7 +82,7 @@ impl AsyncRead for ByteStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let room = buf.remaining();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        ready!(self.io().poll_read(cx, buf))?;
         let bytes = buf.filled().len() - before;
         if bytes > 0 {
             self.connection.meter().bytes_in.fetch_add(bytes as u64, Relaxed);
@@ -79,7 +96,7 @@ impl AsyncRead for ByteStream {
 
 impl AsyncWrite for ByteStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
+        let result = ready!(self.io().poll_write(cx, bytes));
         self.wrote(&result);
         Poll::Ready(result)
     }
@@ -89,21 +106,27 @@ impl AsyncWrite for ByteStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices));
+        let result = ready!(self.io().poll_write_vectored(cx, slices));
         self.wrote(&result);
         Poll::Ready(result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.io.as_ref().is_some_and(|io| io.is_write_vectored())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        self.io().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        self.io().poll_shutdown(cx)
+    }
+}
+
+impl Drop for ByteStream {
+    fn drop(&mut self) {
+        *lock(&self.home.0) = self.io.take();
     }
 }
 
