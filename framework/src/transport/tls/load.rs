@@ -145,7 +145,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn roots(path: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| format!("a certificate in {} cannot be used: {error}", path.display()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| format!("a certificate in {} cannot be used: {error}", path.display()))?;
     }
     Ok(roots)
 }

@@ -113,12 +113,12 @@ impl StreamListener for Accepting {
 /// The handshake of what is inside, then ours.
 async fn shake_hands(accepted: Accepted, acceptor: TlsAcceptor) -> io::Result<Established> {
     let inside = accepted.establish().await?;
-    let stream = acceptor.accept(inside.io).await.map_err(failed)?;
+    let stream = acceptor.accept(inside.io).await.map_err(|error| failed(&error))?;
     let facts = facts::of(stream.get_ref().1);
     Ok(Established::secured(Box::new(stream) as BoxIo, facts))
 }
 
-fn failed(error: io::Error) -> io::Error {
+fn failed(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("the TLS handshake failed: {error}"))
 }
 
