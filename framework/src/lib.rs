@@ -5,7 +5,7 @@
 //! ```text
 //!             one task a connection                                    yours
 //!  Transport ──────► driver ──────► Framing ──────► Layers ──────► Handler
-//!  tcp unix mem      reads,         bytes to        rate, timeout,  answers with
+//!  tcp tls unix mem  reads,         bytes to        rate, timeout,  answers with
 //!                    writes,        messages        panic guard …   a Reply
 //!                    clocks         and back
 //!  udp unixgram ───► driver ───────────────────────► Layers ──────► Handler

@@ -282,6 +282,21 @@ async fn a_client_that_leaves_without_a_word_has_closed_unless_it_cut_a_message_
     assert!(!probe.calls().contains(&"message beg".to_owned()), "{:?}", probe.calls());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_closed_as_stalled_and_holds_little() {
+    let (authority, probe) = (Authority::new(), Probe::default());
+    let name = unique("tls");
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).tls(authority.settings());
+    let _running = server.timeouts(timeouts(|t| t.write = secs(5))).start(probe.clone()).await.unwrap();
+    let config = Arc::new(authority.client(None));
+    let mut client = shake(&config, "localhost", memory::connect(&name).await.unwrap()).await.unwrap();
+    let begun = Instant::now();
+    client.send("endless\n").await;
+    assert_eq!(probe.reason().await, "write_stalled");
+    assert_eq!(begun.elapsed().as_secs(), 5);
+    assert!(probe.connection(0).bytes_out() < 1024 * 1024, "{}", probe.connection(0).bytes_out());
+}
+
 #[tokio::test]
 async fn files_that_do_not_fit_are_named_in_a_sentence() {
     let authority = Authority::new();
