@@ -6,6 +6,7 @@ use std::io;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use switchboard::registry::{MessageLayer, Setup};
 use switchboard::server::ListenerSpec;
+use switchboard::transport::tls;
 use switchboard::{Kind, Registry, Switchboard};
 use tokio::runtime::{Builder, Runtime};
 
@@ -27,7 +28,8 @@ pub(crate) fn assemble(config: &Config, registry: &Registry) -> Result<Switchboa
     board.drain_spec(config.drain);
     for (name, listener) in &config.listeners {
         let mut spec = ListenerSpec::new(name, listener.endpoint.clone());
-        (spec.limits, spec.socket) = (listener.limits, listener.socket.clone());
+        (spec.limits, spec.timeouts, spec.socket) = (listener.limits, listener.timeouts, listener.socket.clone());
+        spec.tls.clone_from(&listener.tls);
         let mut setup = Setup::new();
         setup.framing = listener.framing.clone();
         (setup.limits, setup.timeouts, setup.rates) = (listener.limits, listener.timeouts, listener.rates);
@@ -44,15 +46,18 @@ pub(crate) fn assemble(config: &Config, registry: &Registry) -> Result<Switchboa
     let used = |name: &String| config.listeners.values().any(|listener| listener.handler == *name);
     let listed = |name: &String| config.listeners.values().any(|listener| listener.layers.contains(name));
     try_sections(config, registry, |name| !used(name), |name| !listed(name), &mut faults);
+    try_tls(config, &mut faults);
     if faults.is_empty() { Ok(board) } else { Err(faults) }
 }
 
-/// What handlers and layers say of their options when they are made, each by itself; nothing is kept of them.
+/// What handlers and layers say of their options when they are made, each by itself, and what the files of TLS are found to
+/// be; nothing is kept of them.
 pub(crate) fn refusals(config: &Config, registry: &Registry) -> Faults {
     match runtime(1) {
         Ok(runtime) => {
             let mut faults = Faults::default();
             runtime.block_on(async { try_sections(config, registry, |_| true, |_| true, &mut faults) });
+            try_tls(config, &mut faults);
             runtime.shutdown_background();
             faults
         }
@@ -85,6 +90,18 @@ fn try_sections(
     for (name, Section { kind, options, .. }) in sound(&config.layers).filter(|(name, _)| layers(name)) {
         if let Some(Err(error)) = registry.layer_entry(kind).map(|entry| entry.build(options.clone())) {
             faults.push(refusal(config, "layers", name, &*error));
+        }
+    }
+}
+
+/// What the certificates and keys of listeners are found to be: their files are read, and nothing is kept of them.
+fn try_tls(config: &Config, faults: &mut Faults) {
+    for (name, settings) in config.listeners.iter().filter_map(|(name, listener)| Some((name, listener.tls.as_ref()?)))
+    {
+        if let Err(error) = tls::Server::load(settings) {
+            let mut key = vec!["listeners".to_owned(), name.clone(), "tls".to_owned()];
+            key.extend_from_slice(error.setting());
+            faults.push(Fault::new(&key, error.to_string()).from(Some(config.effective.origin(&key))));
         }
     }
 }

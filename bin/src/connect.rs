@@ -84,7 +84,11 @@ async fn converse(options: &ConnectOptions, input: Input<impl AsyncRead + Unpin>
             socket.connect(path).map_err(failed)?;
             exchange(&Datagrams::Unix(socket), input, options, out).await
         }
-        Endpoint::Tls(_) | Endpoint::Systemd(_) => Err(ConnectError(format!(
+        Endpoint::Tls(at) => Err(ConnectError(format!(
+            "cannot connect to {}: this client does not speak TLS; openssl s_client -connect {at} does",
+            options.address
+        ))),
+        Endpoint::Systemd(_) => Err(ConnectError(format!(
             "cannot connect to {}: {} is not in this build",
             options.address,
             options.address.scheme()

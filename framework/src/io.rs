@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::{Address, Endpoint};
 use crate::roster::Connection;
+use crate::tls::TlsFacts;
 
 /// Any byte stream.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -34,7 +35,35 @@ pub struct Accepted {
 
 enum Stage {
     Ready(BoxIo),
-    Handshake(Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send>>),
+    Handshake(Pin<Box<dyn Future<Output = io::Result<Established>> + Send>>),
+}
+
+/// What a handshake came to.
+#[non_exhaustive]
+pub struct Established {
+    /// The bytes of the client.
+    pub io: BoxIo,
+    /// What a TLS handshake found out, if there was one.
+    pub tls: Option<TlsFacts>,
+}
+
+impl Established {
+    /// Bytes that came through TLS.
+    pub fn secured(io: BoxIo, facts: TlsFacts) -> Self {
+        Self { io, tls: Some(facts) }
+    }
+}
+
+impl From<BoxIo> for Established {
+    fn from(io: BoxIo) -> Self {
+        Self { io, tls: None }
+    }
+}
+
+impl fmt::Debug for Established {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Established").field("tls", &self.tls).finish_non_exhaustive()
+    }
 }
 
 impl Accepted {
@@ -43,18 +72,19 @@ impl Accepted {
         Self { peer, local, stage: Stage::Ready(Box::new(io)) }
     }
 
-    /// A client whose bytes come after a handshake.
-    pub fn handshake<F>(peer: Address, local: Address, handshake: F) -> Self
+    /// A client whose bytes come after a handshake: a [`BoxIo`], or [`Established`] where more is known of them.
+    pub fn handshake<F, E>(peer: Address, local: Address, handshake: F) -> Self
     where
-        F: Future<Output = io::Result<BoxIo>> + Send + 'static,
+        F: Future<Output = io::Result<E>> + Send + 'static,
+        E: Into<Established>,
     {
-        Self { peer, local, stage: Stage::Handshake(Box::pin(handshake)) }
+        Self { peer, local, stage: Stage::Handshake(Box::pin(async { handshake.await.map(Into::into) })) }
     }
 
     /// Finishes the handshake, if there is one.
-    pub async fn establish(self) -> io::Result<BoxIo> {
+    pub async fn establish(self) -> io::Result<Established> {
         match self.stage {
-            Stage::Ready(io) => Ok(io),
+            Stage::Ready(io) => Ok(io.into()),
             Stage::Handshake(handshake) => handshake.await,
         }
     }

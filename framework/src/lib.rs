@@ -5,7 +5,7 @@
 //! ```text
 //!             one task a connection                                    yours
 //!  Transport ──────► driver ──────► Framing ──────► Layers ──────► Handler
-//!  tcp unix mem      reads,         bytes to        rate, timeout,  answers with
+//!  tcp tls unix mem  reads,         bytes to        rate, timeout,  answers with
 //!                    writes,        messages        panic guard …   a Reply
 //!                    clocks         and back
 //!  udp unixgram ───► driver ───────────────────────► Layers ──────► Handler
@@ -87,6 +87,8 @@ mod drain;
 
 mod pace;
 
+pub mod tls;
+
 pub mod spec;
 
 mod reason;
@@ -106,6 +108,7 @@ pub use reason::CloseReason;
 pub use registry::Registry;
 pub use roster::{Connection, Kind, TASKS_PER_CONNECTION, TooManyTasks};
 pub use server::{Drained, Running, Server, Switchboard};
+pub use tls::{ClientIdentity, TlsFacts, TlsIdentity, TlsSettings};
 
 /// Crates whose types are part of this one's, so that a handler needs no other dependencies of its own.
 pub use {async_trait::async_trait, bytes, schemars, tokio_util, tower};

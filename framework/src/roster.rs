@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::address::{Address, Source};
 use crate::drain::DrainSignal;
 use crate::reason::CloseReason;
+use crate::tls::TlsFacts;
 
 /// How many tasks one connection may have running at once ([`Connection::spawn`]).
 pub const TASKS_PER_CONNECTION: usize = 64;
@@ -46,6 +47,8 @@ struct Inner {
     meter: Meter,
     control: Control,
     reason: OnceLock<CloseReason>,
+    /// Boxed, since most connections have none.
+    tls: OnceLock<Box<TlsFacts>>,
     tasks: Mutex<Option<JoinSet<()>>>,
 }
 
@@ -104,6 +107,7 @@ impl Connection {
             meter: Meter::default(),
             control: Control::default(),
             reason: OnceLock::new(),
+            tls: OnceLock::new(),
             tasks: Mutex::new(None),
         }))
     }
@@ -131,6 +135,12 @@ impl Connection {
     /// What limits count the peer as; `None` on transports without network addresses.
     pub fn source(&self) -> Option<Source> {
         self.0.peer.source()
+    }
+
+    /// What the TLS handshake found out: the verified client, the name it asked for, the protocol. `None` without TLS, and
+    /// until the handshake is done; a handler is only called after it.
+    pub fn tls(&self) -> Option<&TlsFacts> {
+        self.0.tls.get().map(|facts| &**facts)
     }
 
     /// Stream or datagrams.
@@ -186,6 +196,11 @@ impl Connection {
         }
         tasks.spawn(task);
         Ok(())
+    }
+
+    /// Takes note of what its TLS handshake found out; the first time counts.
+    pub(crate) fn secured(&self, facts: TlsFacts) {
+        let _ = self.0.tls.set(Box::new(facts));
     }
 
     pub(crate) fn meter(&self) -> &Meter {

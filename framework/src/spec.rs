@@ -31,6 +31,8 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
+    /// The handshake of a transport, such as TLS. Default 10 s.
+    pub handshake: Duration,
     /// From accept to the first whole message. Default none.
     pub first_message: Duration,
     /// From the first byte of a message to its last. Default 30 s.
@@ -48,6 +50,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             first_message: Duration::ZERO,
             frame: Duration::from_secs(30),
             idle: Duration::from_secs(300),

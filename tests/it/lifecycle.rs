@@ -697,7 +697,7 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
             let nth = self.1;
             let peer = Address::Named(format!("client {nth}").into());
             Ok(Some(Accepted::handshake(peer, accepted.local.clone(), async move {
-                let io: BoxIo = accepted.establish().await?;
+                let io: BoxIo = accepted.establish().await?.io;
                 match nth {
                     1 => std::future::pending().await,
                     2 => Err(io::Error::other("no")),

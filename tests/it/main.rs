@@ -29,6 +29,9 @@ mod tidy;
 /// TCP and Unix sockets as clients find them, and what is said when one cannot be had.
 mod transports;
 
+/// TLS around any transport of connections, as clients find it, and what is said of files that do not fit.
+mod tls;
+
 /// The examples: each does what it is there to show.
 mod examples;
 /// The program from outside.

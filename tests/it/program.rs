@@ -264,7 +264,8 @@ fn the_exit_status_says_what_was_wrong() {
         (&["no-such-command"], 2, "no-such-command"),
         (&["--config", "/nonexistent.toml"], 78, "/nonexistent.toml"),
         (&["check", "--handler", "hallo"], 78, "hello"),
-        (&["--listen", "tls://127.0.0.1:1"], 78, "not in this build"),
+        (&["--listen", "systemd:main"], 78, "not in this build"),
+        (&["--listen", "tls://127.0.0.1:1"], 78, "listeners.main.tls.certificate: is missing"),
         (&["config", "--set", "nonsense"], 2, "nonsense"),
     ] {
         let ended = Program::switchboard().args(args).run();

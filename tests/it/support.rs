@@ -291,7 +291,7 @@ impl StreamListener for SpyListener {
         }
         let Some(accepted) = self.0.accept().await? else { return Ok(None) };
         let (peer, local) = (accepted.peer.clone(), accepted.local.clone());
-        let io = accepted.establish().await?;
+        let io = accepted.establish().await?.io;
         Ok(Some(Accepted::ready(peer, local, SpyIo { io, spy: self.1.clone(), waited: false })))
     }
 

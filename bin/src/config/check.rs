@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use switchboard::Needs;
 use switchboard::framing::AnyFraming;
 use switchboard::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts};
-use switchboard::{Endpoint, Kind, Registry};
+use switchboard::{Endpoint, Kind, Registry, TlsSettings};
 
 use super::entry::Entry;
 use super::examine::{read, sentence};
@@ -76,6 +76,8 @@ pub(crate) struct Listener {
     pub(crate) rates: Rates,
     /// Options of its socket.
     pub(crate) socket: SocketOptions,
+    /// How it speaks TLS, if it does.
+    pub(crate) tls: Option<TlsSettings>,
 }
 
 /// A section of a handler or layer.
@@ -182,6 +184,7 @@ impl Check<'_> {
         );
         let layers = self.layers(&at, raw, handler.as_ref().map(|(_, kind_of)| kind_of.as_str()));
         self.burst(&at, raw);
+        let tls = self.tls(&at, raw);
         let (endpoint, kind) = listen?;
         Some(Listener {
             endpoint,
@@ -193,6 +196,7 @@ impl Check<'_> {
             timeouts: raw.timeouts.as_ref().map(specs::timeouts).unwrap_or_default(),
             rates: raw.rate.as_ref().map(specs::rates).unwrap_or_default(),
             socket: raw.socket.as_ref().map(specs::socket).unwrap_or_default(),
+            tls,
         })
     }
 
@@ -343,6 +347,36 @@ impl Check<'_> {
         names
     }
 
+    /// `tls://` and its section belong together: neither is of use alone. The files are looked at when the server is made.
+    fn tls(&mut self, at: &[String], raw: &RawListener) -> Option<TlsSettings> {
+        let (key, listen) = (under(at, "tls"), under(at, "listen"));
+        let endpoint = &raw.listen.as_ref().filter(|_| !self.report.is_poisoned(&listen))?.0;
+        let Endpoint::Tls(_) = endpoint else {
+            if raw.tls.is_some() {
+                let what = format!("is for tls:// alone, and \"{endpoint}\" is not; listen on tls://, or leave it out");
+                self.report.add(&key, what, self.merged.origin(&key));
+            }
+            return None;
+        };
+        let sni = under(&key, "sni");
+        let hosts = raw.tls.iter().flat_map(|tls| tls.sni.iter().flatten());
+        let hosts = hosts.map(|(host, own)| (under(&sni, host), own.certificate.is_some(), own.key.is_some()));
+        let main = raw.tls.as_ref().map_or((false, false), |tls| (tls.certificate.is_some(), tls.key.is_some()));
+        for (within, certificate, secret) in std::iter::once((key.clone(), main.0, main.1)).chain(hosts) {
+            for (file, example, is_there) in [("certificate", "cert.pem", certificate), ("key", "key.pem", secret)] {
+                let file = under(&within, file);
+                if !is_there && !self.report.is_poisoned(&file) {
+                    let what =
+                        format!("is missing, and \"{endpoint}\" needs it; write the path of a file, like {example:?}");
+                    let origin = self.merged.origin(&within).filter(|origin| !origin.is_unsaid());
+                    let origin = origin.or_else(|| self.said([&listen]));
+                    self.report.add(&file, what, origin);
+                }
+            }
+        }
+        raw.tls.as_ref().and_then(specs::tls)
+    }
+
     /// A burst of a listener's own, where no rate was ever asked for, does nothing.
     fn burst(&mut self, at: &[String], raw: &RawListener) {
         let rate = under(at, "rate");
@@ -358,19 +392,24 @@ impl Check<'_> {
 
     /// Two listeners cannot be at one address; port 0 is another one each time.
     fn addresses(&mut self) {
-        let mut taken: Vec<(&Endpoint, Path)> = Vec::new();
+        let mut taken: Vec<(Endpoint, Path)> = Vec::new();
         for (name, listener) in self.raw.listeners.iter().flatten() {
             let key = vec!["listeners".to_owned(), name.clone(), "listen".to_owned()];
             let Some(listen) = &listener.listen else { continue };
             if listen.0.port() == Some(0) || self.report.is_poisoned(&key) {
                 continue;
             }
-            if let Some((_, other)) = taken.iter().find(|(endpoint, _)| **endpoint == listen.0) {
+            // Both are a port of TCP.
+            let place = match &listen.0 {
+                Endpoint::Tls(at) => Endpoint::Tcp(at.clone()),
+                other => other.clone(),
+            };
+            if let Some((_, other)) = taken.iter().find(|(taken, _)| *taken == place) {
                 let origin = self.said([other, &key]).map(|origin| format!(" ({origin})")).unwrap_or_default();
                 let what = format!("\"{}\" is the address of {} already{origin}", listen.0, tree::dotted(&other[..2]));
                 self.report.add(&key, what, self.merged.origin(&key));
             }
-            taken.push((&listen.0, key));
+            taken.push((place, key));
         }
     }
 

@@ -34,6 +34,7 @@ pub(crate) fn source<'n>(names: impl Iterator<Item = &'n String>, registry: &Reg
             "sessions": limits.sessions,
         },
         "timeouts": {
+            "handshake": span(timeouts.handshake),
             "first_message": span(timeouts.first_message),
             "frame": span(timeouts.frame),
             "idle": span(timeouts.idle),

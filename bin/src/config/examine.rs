@@ -18,24 +18,21 @@ use super::tree::{self, Path, under};
 use super::typing::Schemas;
 
 /// Keys of features that this build has not; `*` is any name.
-const NOT_HERE: [&str; 13] = [
+const NOT_HERE: [&str; 10] = [
     "admin",
     "access",
     "listeners.*.access",
     "listeners.*.proxy",
-    "listeners.*.tls",
     "limits.handshakes",
     "limits.connections_per_source",
-    "timeouts.handshake",
     "rate.connections_per_source",
     "listeners.*.limits.handshakes",
     "listeners.*.limits.connections_per_source",
-    "listeners.*.timeouts.handshake",
     "listeners.*.rate.connections_per_source",
 ];
 
 /// Transports that the contract knows and this build has not.
-const TRANSPORTS_NOT_HERE: [&str; 2] = ["tls", "systemd"];
+const TRANSPORTS_NOT_HERE: [&str; 1] = ["systemd"];
 
 /// Tells every fault of a source by itself, and takes what is faulty out of its tree.
 pub(crate) fn examine(source: &mut Source, schemas: &Schemas<'_>, registry: &Registry, report: &mut Report) {

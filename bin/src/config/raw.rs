@@ -14,7 +14,8 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use switchboard::framing;
 
 use super::leaf::{
-    Delimiter, Format, FramingName, Keepalive, Level, Listen, Mode, Name, Number, Order, Rate, Size, Span, Width,
+    Delimiter, FilePath, Format, FramingName, Keepalive, Level, Listen, Mode, Name, Number, Order, Protocol, Rate,
+    Size, Span, Width,
 };
 
 /// The whole configuration.
@@ -85,7 +86,7 @@ pub(crate) struct RawRuntime {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawListener {
-    /// Where it listens: tcp://host:port, udp://host:port, unix:/path, unixgram:/path, mem:name.
+    /// Where it listens: tcp://host:port, tls://host:port, udp://host:port, unix:/path, unixgram:/path, mem:name.
     pub(crate) listen: Option<Listen>,
     /// Who answers: a [handlers.NAME] section, or a built-in handler's type.
     pub(crate) handler: Option<Name>,
@@ -101,6 +102,34 @@ pub(crate) struct RawListener {
     pub(crate) rate: Option<RawRate>,
     /// Options of its socket.
     pub(crate) socket: Option<RawSocket>,
+    /// Certificates and who may come, for tls:// alone.
+    pub(crate) tls: Option<RawTls>,
+}
+
+/// `[listeners.NAME.tls]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawTls {
+    /// Protocols to choose from, the preferred one first.
+    pub(crate) alpn: Option<Vec<Protocol>>,
+    /// File of the certificate, and behind it those that signed it (PEM).
+    pub(crate) certificate: Option<FilePath>,
+    /// File of the private key (PEM).
+    pub(crate) key: Option<FilePath>,
+    /// File of the certificates of those who may sign a client's; with it every client needs one (PEM).
+    pub(crate) client_ca: Option<FilePath>,
+    /// Certificates by the host that a client asks for: example.com, or *.example.com.
+    pub(crate) sni: Option<BTreeMap<String, RawIdentity>>,
+}
+
+/// `[listeners.NAME.tls.sni.HOST]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawIdentity {
+    /// File of the certificate, and behind it those that signed it (PEM).
+    pub(crate) certificate: Option<FilePath>,
+    /// File of the private key (PEM).
+    pub(crate) key: Option<FilePath>,
 }
 
 /// A number of things that may be held at once.
@@ -124,6 +153,8 @@ pub(crate) struct RawLimits {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawTimeouts {
+    /// The handshake of TLS.
+    pub(crate) handshake: Option<Span>,
     /// From accept to the first whole message; 0s: none.
     pub(crate) first_message: Option<Span>,
     /// From the first byte of a message to its last.

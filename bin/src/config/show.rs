@@ -30,7 +30,7 @@ pub(crate) struct Effective {
 }
 
 /// The keys in the order of the documentation; others follow by name.
-const ORDER: [&str; 35] = [
+const ORDER: [&str; 42] = [
     "log",
     "drain",
     "runtime",
@@ -45,12 +45,14 @@ const ORDER: [&str; 35] = [
     "timeouts",
     "rate",
     "socket",
+    "tls",
     "level",
     "format",
     "announce",
     "deadline",
     "workers",
     "connections",
+    "handshake",
     "first_message",
     "frame",
     "outbox",
@@ -66,6 +68,11 @@ const ORDER: [&str; 35] = [
     "keepalive",
     "reuse_port",
     "mode",
+    "alpn",
+    "certificate",
+    "key",
+    "client_ca",
+    "sni",
 ];
 
 impl Effective {

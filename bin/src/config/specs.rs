@@ -1,8 +1,9 @@
 //! What is written for a listener as the plain values of the framework. What nobody wrote keeps the framework's default.
 
 use switchboard::spec::{Limits, Rates, SocketOptions, Timeouts};
+use switchboard::{TlsIdentity, TlsSettings};
 
-use super::raw::{RawLimits, RawRate, RawSocket, RawTimeouts};
+use super::raw::{RawIdentity, RawLimits, RawRate, RawSocket, RawTimeouts, RawTls};
 
 /// Sets each field to what is written, where something is.
 macro_rules! set {
@@ -29,6 +30,7 @@ pub(crate) fn limits(raw: &RawLimits) -> Limits {
 pub(crate) fn timeouts(raw: &RawTimeouts) -> Timeouts {
     let mut timeouts = Timeouts::default();
     set!(raw => timeouts {
+        handshake: span => span.0,
         first_message: span => span.0,
         frame: span => span.0,
         idle: span => span.0,
@@ -58,4 +60,16 @@ pub(crate) fn socket(raw: &RawSocket) -> SocketOptions {
         group: name => Some(name.clone()),
     });
     socket
+}
+
+/// How it speaks TLS; `None` where a certificate or a key is not said.
+pub(crate) fn tls(raw: &RawTls) -> Option<TlsSettings> {
+    let mut settings = TlsSettings::new(&raw.certificate.as_ref()?.0, &raw.key.as_ref()?.0);
+    settings.client_ca = raw.client_ca.as_ref().map(|path| path.0.clone());
+    settings.alpn = raw.alpn.iter().flatten().map(|protocol| protocol.0.clone()).collect();
+    for (host, RawIdentity { certificate, key }) in raw.sni.iter().flatten() {
+        let identity = TlsIdentity { certificate: certificate.as_ref()?.0.clone(), key: key.as_ref()?.0.clone() };
+        settings.sni.insert(host.clone(), identity);
+    }
+    Some(settings)
 }

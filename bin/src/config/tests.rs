@@ -704,27 +704,22 @@ fn keys_of_what_this_build_has_not_are_refused_wherever_they_come_from() {
         [access]
         [limits]
         handshakes = 1
-        [timeouts]
-        handshake = '1s'
         [rate]
         connections_per_source = '1/s'
-        [listeners.main.tls]
         [listeners.main.proxy]
         [listeners.main.access]
         [listeners.main.limits]
         connections_per_source = 1
     ";
     let faults = file(text).bad();
-    assert_eq!(faults.len(), 9, "{faults:#?}");
+    assert_eq!(faults.len(), 7, "{faults:#?}");
     assert!(faults.iter().all(|fault| fault.contains("is not in this build (switchboard.toml, line ")), "{faults:#?}");
     let faults = env(&[("SWITCHBOARD_ADMIN__TOKEN", "hunter2")]).bad();
     only(&faults, "admin: is not in this build (environment variable SWITCHBOARD_ADMIN__TOKEN)");
-    for (address, scheme) in [("tls://127.0.0.1:1", "tls"), ("systemd:main", "systemd")] {
-        let expected = format!(
-            "listeners.main.listen: {address:?} cannot be served: the transport {scheme} is not in this build (flag --listen)"
-        );
-        only(&set(&[("--listen", "listen", address)]).bad(), &expected);
-    }
+    only(
+        &set(&[("--listen", "listen", "systemd:main")]).bad(),
+        "listeners.main.listen: \"systemd:main\" cannot be served: the transport systemd is not in this build (flag --listen)",
+    );
     let faults = set(&[("--listen", "listen", "tpc://127.0.0.1:1")]).bad();
     assert!(faults[0].contains("has an unknown transport; did you mean \"tcp\"?"), "{faults:?}");
 }
@@ -744,12 +739,57 @@ fn a_secret_is_in_no_fault() {
 // What only shows when keys meet
 
 #[test]
+fn tls_and_its_section_belong_together() {
+    let faults = file("[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n").bad();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    for (fault, file) in faults.iter().zip(["certificate", "key"]) {
+        assert!(
+            fault.starts_with(&format!("listeners.main.tls.{file}: is missing, and \"tls://127.0.0.1:1\"")),
+            "{fault}"
+        );
+    }
+    let text = "[listeners.main]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.main.tls]\ncertificate = 'c'\nkey = 'k'\n";
+    only(
+        &file(text).bad(),
+        "listeners.main.tls: is for tls:// alone, and \"tcp://127.0.0.1:1\" is not; listen on tls://, or leave it out \
+         (switchboard.toml, line 3)",
+    );
+    let text = "[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n[listeners.main.tls]\ncertificate = 'c'\nkey = 'k'\n\
+                [listeners.main.tls.sni.'a.example']\ncertificate = 'a'\n";
+    let faults = file(text).bad();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(
+        faults[0].contains("a.example") && faults[0].contains("key") && faults[0].contains("is missing"),
+        "{faults:?}"
+    );
+    let text = "[timeouts]\nhandshake = '3s'\n[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n\
+                [listeners.main.tls]\ncertificate = 'c'\nkey = 'k'\nclient_ca = 'a'\nalpn = ['one', 'two']\n";
+    let config = file(text).good();
+    let main = &config.listeners["main"];
+    assert_eq!(main.timeouts.handshake, Duration::from_secs(3));
+    let mut expected = switchboard::TlsSettings::new("c", "k");
+    expected.client_ca = Some("a".into());
+    expected.alpn = vec!["one".into(), "two".into()];
+    assert_eq!(main.tls, Some(expected));
+    assert!(config.effective.print(Shape::Toml).contains("key = \"k\""), "a path is no secret");
+    let text = "[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n[listeners.main.tls]\ncertificate = 'c'\n\
+                key = '''-----BEGIN PRIVATE KEY-----\nhunter2'''\n";
+    let faults = file(text).bad();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("not what is in it") && !faults[0].contains("hunter2"), "{faults:?}");
+    let text = "[listeners.main]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.other]\nlisten = 'tls://127.0.0.1:1'\n\
+                [listeners.other.tls]\ncertificate = 'c'\nkey = 'k'\n";
+    let faults = file(text).bad();
+    assert!(faults.len() == 1 && faults[0].contains("is the address of"), "{faults:?}");
+}
+
+#[test]
 fn a_handler_that_does_not_fit_its_transport_names_both() {
     let text = "listen = 'udp://127.0.0.1:1'\nhandler = 'streamy'\n";
     only(
         &file(text).bad(),
         "listeners.main.handler: the handler \"streamy\" needs connections, and \"udp://127.0.0.1:1\" brings datagrams; \
-         streamy can be served on tcp, unix, mem (switchboard.toml, line 2)",
+         streamy can be served on tcp, tls, unix, mem (switchboard.toml, line 2)",
     );
 }
 

@@ -335,7 +335,11 @@ impl<F: Framing> Wire<F> {
             pool::give(chunk);
             return Poll::Pending;
         };
-        let bytes = read.map_err(End::from_io)?;
+        let bytes = match read {
+            // TLS reports so that the peer left without saying that it ends. Between messages that cuts nothing short.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && self.since_message == 0 => 0,
+            read => read.map_err(End::from_io)?,
+        };
         if bytes == 0 {
             self.ended = true;
         } else {

@@ -14,7 +14,7 @@ use tower::ServiceExt;
 
 use crate::connection::reason_of;
 use crate::error::chain;
-use crate::io::{Accepted, Incoming, StreamListener};
+use crate::io::{Accepted, Established, Incoming, StreamListener};
 use crate::pace::Pace;
 use crate::reason::CloseReason;
 use crate::registry::ConnectionService;
@@ -25,8 +25,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// So many clients in a row may fail before the loop takes a breath.
 const FAILURES_IN_A_ROW: u32 = 128;
-/// How long a transport's handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// What an error of accept is about, and so what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +94,8 @@ pub(crate) struct Door {
     pub(crate) lane: Arc<Lane>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) limit: usize,
+    /// How long a transport's handshake may take.
+    pub(crate) handshake: Duration,
     pub(crate) backlog: u32,
     pub(crate) service: ConnectionService,
     pub(crate) failed: Pace,
@@ -163,7 +163,7 @@ impl Door {
         let connection = Connection::new(self.lane.clone(), peer, local, Kind::Stream);
         match self.roster.enter(&connection, self.limit) {
             Some(place) => {
-                tokio::spawn(serve(self.service.clone(), accepted, connection, place));
+                tokio::spawn(serve(self.service.clone(), accepted, self.handshake, connection, place));
             }
             None => self.refuse(&connection, CloseReason::Limit),
         }
@@ -189,17 +189,28 @@ impl Door {
 }
 
 /// One connection from its handshake to its end.
-async fn serve(service: ConnectionService, accepted: Accepted, connection: Connection, place: Place) {
+async fn serve(
+    service: ConnectionService,
+    accepted: Accepted,
+    handshake: Duration,
+    connection: Connection,
+    place: Place,
+) {
+    let patience = if handshake.is_zero() { Duration::MAX } else { handshake };
     let cut = std::future::poll_fn(|cx| match connection.order(cx.waker()).at_once() {
         Some(reason) => std::task::Poll::Ready(reason),
         None => std::task::Poll::Pending,
     });
     let io = tokio::select! {
         reason = cut => Err((reason, None)),
-        io = tokio::time::timeout(HANDSHAKE, accepted.establish()) => match io {
-            Ok(Ok(io)) => Ok(io),
+        io = tokio::time::timeout(patience, accepted.establish()) => match io {
+            Ok(Ok(Established { io, tls })) => {
+                // Before anybody can ask.
+                tls.into_iter().for_each(|facts| connection.secured(facts));
+                Ok(io)
+            }
             Ok(Err(error)) => Err((CloseReason::Handshake, Some(error.to_string()))),
-            Err(_) => Err((CloseReason::Handshake, Some(format!("not finished within {HANDSHAKE:?}")))),
+            Err(_) => Err((CloseReason::Handshake, Some(format!("not finished within {handshake:?}")))),
         },
     };
     let (listener, peer) = (connection.listener(), connection.peer());

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 
 use crate::address::Endpoint;
 use crate::drain::{DrainSwitch, Phase};
@@ -21,8 +21,9 @@ use crate::pace::Pace;
 use crate::registry::Pipeline;
 use crate::roster::{Lane, Order, Roster};
 use crate::server::accept::{Door, Ended};
-use crate::spec::{DrainSpec, Limits, SocketOptions, after};
-use crate::transport::{Bind, BoxTransport, Listener, Transports};
+use crate::spec::{DrainSpec, Limits, SocketOptions, Timeouts, after};
+use crate::tls::TlsSettings;
+use crate::transport::{Bind, BoxTransport, Listener, Transports, tls};
 
 /// How long what was cut has to notice it.
 const CUT_GRACE: Duration = Duration::from_secs(1);
@@ -42,14 +43,19 @@ pub struct ListenerSpec {
     pub endpoint: Endpoint,
     /// How much at once.
     pub limits: Limits,
+    /// How long each thing may take; of these a listener itself needs the handshake.
+    pub timeouts: Timeouts,
     /// How its sockets are made.
     pub socket: SocketOptions,
+    /// TLS around its transport, whichever that is; `tls://` needs it.
+    pub tls: Option<TlsSettings>,
 }
 
 impl ListenerSpec {
-    /// A listener with default limits and socket options.
+    /// A listener with default limits, timeouts and socket options, and without TLS.
     pub fn new(name: impl Into<String>, endpoint: Endpoint) -> Self {
-        Self { name: name.into(), endpoint, limits: Limits::default(), socket: SocketOptions::default() }
+        let (limits, timeouts, socket) = (Limits::default(), Timeouts::default(), SocketOptions::default());
+        Self { name: name.into(), endpoint, limits, timeouts, socket, tls: None }
     }
 }
 
@@ -118,11 +124,18 @@ async fn bind(
     spec: &ListenerSpec,
     pipeline: &Pipeline,
 ) -> Result<(Listener, BoxTransport), BoxError> {
-    let scheme = spec.endpoint.scheme();
+    let scheme = match (&spec.tls, &spec.endpoint) {
+        (Some(_), Endpoint::Tls(_)) => "tcp",
+        (_, endpoint) => endpoint.scheme(),
+    };
     let transport = transports.service(scheme).ok_or_else(|| {
         let known: Vec<_> = transports.list().map(|(scheme, ..)| scheme).collect();
         format!("there is no transport {scheme:?}; there are {}", known.join(", "))
     })?;
+    let transport = match &spec.tls {
+        Some(settings) => BoxTransport::new(tls::Server::load(settings)?.layer(transport)),
+        None => transport,
+    };
     let request = Bind { endpoint: spec.endpoint.clone(), options: spec.socket.clone() };
     let listener = transport.clone().oneshot(request).await?;
     match (&listener, pipeline) {
@@ -192,6 +205,7 @@ impl Running {
                     lane,
                     roster: roster.clone(),
                     limit: spec.limits.connections,
+                    handshake: spec.timeouts.handshake,
                     backlog: spec.socket.backlog,
                     service,
                     failed: Pace::default(),

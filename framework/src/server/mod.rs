@@ -22,6 +22,7 @@ use crate::io::Incoming;
 use crate::layer::message_stack;
 use crate::registry::{ConnectionService, Pipeline};
 use crate::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts};
+use crate::tls::TlsSettings;
 use crate::transport::{Transport, Transports};
 
 /// One listener and one handler, put together.
@@ -61,6 +62,7 @@ struct Plan {
     timeouts: Timeouts,
     rates: Rates,
     socket: SocketOptions,
+    tls: Option<TlsSettings>,
     drain: DrainSpec,
 }
 
@@ -77,6 +79,7 @@ impl Server {
             timeouts: Timeouts::default(),
             rates: Rates::default(),
             socket: SocketOptions::default(),
+            tls: None,
             drain: DrainSpec::default(),
         };
         Self { framing: Raw::default(), layer: (), plan }
@@ -142,6 +145,13 @@ impl<F, L> Server<F, L> {
         self
     }
 
+    /// TLS around the transport, whichever that is: `tls://host:port`, but also a Unix socket. A file that is missing or wrong is
+    /// told when the server starts.
+    pub fn tls(mut self, settings: TlsSettings) -> Self {
+        self.plan.tls = Some(settings);
+        self
+    }
+
     /// How long a drain may take; 30 s unless said.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
         self.plan.drain.deadline = deadline;
@@ -188,7 +198,7 @@ impl Plan {
     async fn start(self, pipeline: Pipeline) -> Result<Running> {
         let pipeline = self.connection_layers.into_iter().rev().fold(pipeline, |pipeline, around| around(pipeline));
         let mut spec = ListenerSpec::new(self.name, self.endpoint?);
-        (spec.limits, spec.socket) = (self.limits, self.socket);
+        (spec.limits, spec.timeouts, spec.socket, spec.tls) = (self.limits, self.timeouts, self.socket, self.tls);
         let mut board = Switchboard::new(self.transports);
         board.drain_spec(self.drain).listen(spec, pipeline);
         Ok(board.start().await?)

@@ -6,6 +6,7 @@
 
 pub mod memory;
 mod tcp;
+pub mod tls;
 mod udp;
 mod unix;
 mod unixgram;
@@ -129,7 +130,7 @@ struct Entry {
 impl Default for Transports {
     fn default() -> Self {
         let mut table = Self(Vec::new());
-        table.add(Tcp).add(Udp).add(Unix).add(Unixgram).add(memory::Memory);
+        table.add(Tcp).add(tls::Tls).add(Udp).add(Unix).add(Unixgram).add(memory::Memory);
         table
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -114,6 +115,42 @@ impl FromStr for Delimiter {
     }
 }
 
+/// The path of a file. What is in it is for others to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FilePath(pub(crate) PathBuf);
+text!(FilePath, "a path; write it in quotes, like \"cert.pem\"", "cert.pem");
+
+impl FromStr for FilePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("a path cannot be empty; write it like \"cert.pem\"".into());
+        }
+        // Perhaps a private key: it must not be shown.
+        if text.contains("-----BEGIN") || text.contains('\n') {
+            return Err("the value (not shown) is not a path; write where the file is, not what is in it".into());
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+/// The name of a protocol that is chosen in a TLS handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Protocol(pub(crate) String);
+text!(Protocol, "the name of a protocol; write it in quotes, like \"irc\"", "irc");
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.len() {
+            1..=255 => Ok(Self(text.to_owned())),
+            bytes => Err(format!("the name of a protocol has 1 to 255 bytes, and this one has {bytes}")),
+        }
+    }
+}
+
 /// The name of a handler or layer: a section, or a registered type. Whether there is one is for others to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Name(pub(crate) String);
@@ -152,6 +189,14 @@ mod tests {
         assert!(wrong::<FramingName>("line").contains("did you mean \"lines\"?"));
         assert!(wrong::<Delimiter>("").contains("empty"));
         assert!(wrong::<Delimiter>(&"x".repeat(256)).contains("1 to 255"));
+    }
+
+    #[test]
+    fn paths_and_not_what_is_in_the_file() {
+        assert_eq!("cert.pem".parse(), Ok(FilePath("cert.pem".into())));
+        assert!(wrong::<FilePath>("").contains("cannot be empty"));
+        assert!(!wrong::<FilePath>("-----BEGIN PRIVATE KEY-----\nhunter2").contains("hunter2"));
+        assert!(wrong::<Protocol>("").contains("1 to 255"));
     }
 
     #[test]

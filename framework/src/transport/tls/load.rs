@@ -1,0 +1,183 @@
+//! Settings as files and rules: reads certificates and keys, and says in a sentence which file is wrong, and how.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::verify_server_name;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
+
+use crate::tls::{TlsIdentity, TlsSettings};
+
+/// TLS that cannot be had, as a sentence that names the file.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct TlsError {
+    setting: Vec<String>,
+    what: String,
+}
+
+impl TlsError {
+    fn new(setting: &[&str], what: impl Into<String>) -> Self {
+        Self { setting: setting.iter().map(|part| (*part).to_owned()).collect(), what: what.into() }
+    }
+
+    /// The setting that is wrong, as a path: `["key"]`, or `["sni", "example.com", "certificate"]`.
+    pub fn setting(&self) -> &[String] {
+        &self.setting
+    }
+}
+
+/// Everything that the settings say, ready for handshakes.
+pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
+    // Said by name: a process in which two crates chose two providers would panic on a default.
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::new(&[], format!("TLS cannot be had: {error}")))?;
+    let builder = match &settings.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let wrong = |what: String| TlsError::new(&["client_ca"], what);
+            let roots = Arc::new(roots(path).map_err(wrong)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
+            builder.with_client_cert_verifier(
+                verifier.map_err(|error| wrong(format!("{} cannot be used: {error}", path.display())))?,
+            )
+        }
+    };
+    let mut hosts = HashMap::new();
+    for (host, identity) in &settings.sni {
+        let key = certified(identity, &["sni", host], &provider)?;
+        fits_host(host, &key, identity)?;
+        hosts.insert(host.to_ascii_lowercase(), key);
+    }
+    let resolver = Certificates { default: certified(&settings.identity, &[], &provider)?, hosts };
+    let mut config = builder.with_cert_resolver(Arc::new(resolver));
+    for protocol in &settings.alpn {
+        if !(1..=255).contains(&protocol.len()) {
+            return Err(TlsError::new(&["alpn"], "the name of a protocol has 1 to 255 bytes"));
+        }
+        config.alpn_protocols.push(protocol.as_bytes().to_vec());
+    }
+    // Sessions are resumed from what the client keeps: no table here that clients could fill.
+    config.ticketer =
+        ring::Ticketer::new().map_err(|error| TlsError::new(&[], format!("there are no random numbers: {error}")))?;
+    Ok(config)
+}
+
+/// Which certificate a client gets.
+struct Certificates {
+    default: Arc<CertifiedKey>,
+    /// By host in small letters; `*.` stands for one label.
+    hosts: HashMap<String, Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let found = hello.server_name().filter(|_| !self.hosts.is_empty()).and_then(|name| {
+            let name = name.to_ascii_lowercase();
+            let any = || self.hosts.get(&format!("*.{}", name.split_once('.')?.1));
+            self.hosts.get(&name).or_else(any)
+        });
+        Some(found.unwrap_or(&self.default).clone())
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("hosts", &self.hosts.keys()).finish_non_exhaustive()
+    }
+}
+
+/// A certificate with its key, which must be its key. `within` is where the two stand in the settings.
+fn certified(
+    identity: &TlsIdentity,
+    within: &[&str],
+    provider: &CryptoProvider,
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let TlsIdentity { certificate, key } = identity;
+    let wrong_certificate = |what: String| TlsError::new(&[within, &["certificate"]].concat(), what);
+    let wrong_key = |what: String| TlsError::new(&[within, &["key"]].concat(), what);
+    let chain = certificates(certificate).map_err(wrong_certificate)?;
+    still_valid(&chain[0], certificate).map_err(wrong_certificate)?;
+    let bytes = read(key).map_err(wrong_key)?;
+    let private = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        wrong_key(match error {
+            PemError::NoItemsFound => {
+                format!("there is no private key in {} (an encrypted one cannot be read)", key.display())
+            }
+            error => format!("{} cannot be read: {error}", key.display()),
+        })
+    })?;
+    CertifiedKey::from_der(chain, private, provider).map(Arc::new).map_err(|error| match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => wrong_key(format!(
+            "the key in {} does not belong to the certificate in {}",
+            key.display(),
+            certificate.display()
+        )),
+        Error::InvalidCertificate(_) => {
+            wrong_certificate(format!("the certificate in {} cannot be used: {error}", certificate.display()))
+        }
+        _ => wrong_key(format!("the key in {} cannot be used: {error}", key.display())),
+    })
+}
+
+/// The certificates of a file; at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let bytes = read(path)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(format!("there is no certificate in {}", path.display())),
+        Ok(chain) => Ok(chain),
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+    }
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("a certificate in {} cannot be used: {error}", path.display()))?;
+    }
+    Ok(roots)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+}
+
+/// Every client would turn an expired certificate away: better told now than by them.
+fn still_valid(certificate: &[u8], path: &Path) -> Result<(), String> {
+    let (_, parsed) = X509Certificate::from_der(certificate)
+        .map_err(|error| format!("the certificate in {} cannot be read: {error}", path.display()))?;
+    let end = parsed.validity().not_after;
+    if end < ASN1Time::now() {
+        return Err(format!("the certificate in {} has expired ({end})", path.display()));
+    }
+    Ok(())
+}
+
+/// Whether a certificate is for the host under which it is offered.
+fn fits_host(host: &str, key: &CertifiedKey, identity: &TlsIdentity) -> Result<(), TlsError> {
+    // A name that the pattern covers, to ask the certificate about.
+    let name = host.strip_prefix("*.").map_or_else(|| host.to_owned(), |rest| format!("any.{rest}"));
+    let Ok(name @ ServerName::DnsName(_)) = ServerName::try_from(name) else {
+        let what = "is not a host; a name like \"example.com\" or \"*.example.com\" is";
+        return Err(TlsError::new(&["sni", host], format!("{host:?} {what}")));
+    };
+    let leaf = key.end_entity_cert().and_then(ParsedCertificate::try_from);
+    leaf.and_then(|leaf| verify_server_name(&leaf, &name)).map_err(|_| {
+        let what = format!("the certificate in {} is not for {host}", identity.certificate.display());
+        TlsError::new(&["sni", host, "certificate"], what)
+    })
+}

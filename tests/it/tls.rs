@@ -1,0 +1,453 @@
+//! TLS: the same server behind a handshake, whatever the transport; and what is said of files that do not fit.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use harness::{Client, Program, TEST_PATIENCE, tool, unique};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use switchboard::prelude::*;
+use switchboard::transport::memory;
+use switchboard::{TlsIdentity, TlsSettings};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::support::{Probe, millis, secs, timeouts};
+
+/// An authority, and a place for the files of those whom it signs.
+struct Authority {
+    place: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, "an authority of a test");
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { place, issuer }
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.place.path().join(file)
+    }
+
+    fn sign(&self, name: &str, host: &str, change: impl FnOnce(&mut CertificateParams)) -> TlsIdentity {
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.use_authority_key_identifier_extension = true;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let identity =
+            TlsIdentity { certificate: self.path(&format!("{name}.pem")), key: self.path(&format!("{name}.key")) };
+        fs::write(&identity.certificate, certificate.pem()).unwrap();
+        fs::write(&identity.key, key.serialize_pem()).unwrap();
+        identity
+    }
+
+    /// Settings with a certificate for localhost.
+    fn settings(&self) -> TlsSettings {
+        let TlsIdentity { certificate, key } = self.sign("localhost", "localhost", |_| {});
+        TlsSettings::new(certificate, key)
+    }
+
+    /// What a client needs that trusts this authority, and perhaps has a certificate.
+    fn client(&self, identity: Option<&TlsIdentity>) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        match identity {
+            None => builder.with_no_client_auth(),
+            Some(TlsIdentity { certificate, key }) => {
+                let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+                builder.with_client_auth_cert(vec![certificate], PrivateKeyDer::from_pem_file(key).unwrap()).unwrap()
+            }
+        }
+    }
+}
+
+async fn shake<T>(config: &Arc<ClientConfig>, host: &str, io: T) -> std::io::Result<Client<TlsStream<T>>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let host = ServerName::try_from(host.to_owned()).unwrap();
+    let stream = timeout(TEST_PATIENCE, TlsConnector::from(config.clone()).connect(host, io)).await.unwrap();
+    stream.map(Client)
+}
+
+/// Serves lines on a name of its own; each is answered with what the handshake found out.
+async fn tell_facts(settings: TlsSettings) -> (Running, String) {
+    let name = unique("tls");
+    let tell = handler_fn(|cx: Context, _: Bytes| async move {
+        let facts = cx.tls().expect("there was a handshake");
+        let text = |bytes: &Bytes| bytes.escape_ascii().to_string();
+        let client = facts.client.as_ref().map(|client| format!("{} {}", client.subject, client.names.join("+")));
+        let told = [
+            Some(facts.version.to_owned()),
+            facts.server_name.clone(),
+            facts.alpn.as_ref().map(text),
+            Some(facts.resumed.to_string()),
+            client,
+        ];
+        Ok(Reply::send(told.map(|fact| fact.unwrap_or("-".into())).join(",")))
+    });
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).tls(settings);
+    (server.start(tell).await.unwrap(), name)
+}
+
+async fn facts(name: &str, config: &Arc<ClientConfig>, host: &str) -> String {
+    let io = memory::connect(name).await.unwrap();
+    let mut client = shake(config, host, io).await.unwrap();
+    client.send("?\n").await.half_close().await;
+    String::from_utf8(client.rest().await).unwrap().trim_end().to_owned()
+}
+
+async fn serve(settings: TlsSettings, probe: &Probe) -> (Running, String) {
+    let name = unique("tls");
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).tls(settings);
+    (server.start(probe.clone()).await.unwrap(), name)
+}
+
+#[tokio::test]
+async fn it_goes_around_every_transport_of_connections() {
+    async fn talk<T: AsyncRead + AsyncWrite + Unpin>(config: &Arc<ClientConfig>, io: T) {
+        let mut client = shake(config, "localhost", io).await.unwrap();
+        client.send("a\nb\n").await.expect("a\nb\n").await.send("big 300000\n").await;
+        client.expect([vec![b'x'; 300_000], vec![b'\n']].concat()).await;
+    }
+    let authority = Authority::new();
+    let (settings, config) = (authority.settings(), Arc::new(authority.client(None)));
+    let (name, path) = (unique("tls"), authority.path("socket"));
+    for endpoint in ["tls://127.0.0.1:0".to_owned(), format!("mem:{name}"), format!("unix:{}", path.display())] {
+        let server = Server::bind(endpoint.clone()).framing(Lines::default()).tls(settings.clone());
+        let running = server.start(Probe::default()).await.unwrap();
+        let address = running.address().unwrap().to_string();
+        match endpoint.split_once(':').unwrap().0 {
+            "tls" => {
+                let at = address.strip_prefix("tls://").unwrap();
+                assert!(!at.ends_with(":0"), "{at} is the real port");
+                talk(&config, TcpStream::connect(at).await.unwrap()).await;
+            }
+            "mem" => talk(&config, memory::connect(&name).await.unwrap()).await,
+            _ => talk(&config, UnixStream::connect(&path).await.unwrap()).await,
+        }
+        assert_eq!(running.drain().await.cut, 0, "{endpoint}");
+    }
+    let refused = Server::bind("udp://127.0.0.1:0").tls(settings).start(Probe::default()).await.unwrap_err();
+    assert!(refused.to_string().contains("TLS needs connections"), "{refused}");
+    let refused = Server::bind("tls://127.0.0.1:0").start(Probe::default()).await.unwrap_err();
+    assert!(refused.to_string().contains("TLS needs a certificate and a key"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_handler_is_told_what_the_handshake_found_out() {
+    let authority = Authority::new();
+    let mut settings = authority.settings();
+    settings.alpn = vec!["two".into(), "one".into()];
+    let (_running, name) = tell_facts(settings).await;
+    let mut config = authority.client(None);
+    config.alpn_protocols = vec![b"one".to_vec(), b"two".to_vec()];
+    assert_eq!(facts(&name, &Arc::new(config.clone()), "localhost").await, "TLS 1.3,localhost,two,false,-");
+    config.alpn_protocols = vec![b"three".to_vec()];
+    let io = memory::connect(&name).await.unwrap();
+    shake(&Arc::new(config), "localhost", io).await.expect_err("nothing to agree on");
+}
+
+#[tokio::test]
+async fn a_client_that_comes_again_resumes() {
+    let authority = Authority::new();
+    let (_running, name) = tell_facts(authority.settings()).await;
+    let config = Arc::new(authority.client(None));
+    assert_eq!(facts(&name, &config, "localhost").await, "TLS 1.3,localhost,-,false,-");
+    assert_eq!(facts(&name, &config, "localhost").await, "TLS 1.3,localhost,-,true,-");
+    let stranger = Arc::new(authority.client(None));
+    assert_eq!(facts(&name, &stranger, "localhost").await, "TLS 1.3,localhost,-,false,-");
+}
+
+#[tokio::test]
+async fn the_host_that_is_asked_for_picks_the_certificate() {
+    let authority = Authority::new();
+    let mut settings = authority.settings();
+    for (file, host) in [("one", "one.example"), ("any", "*.many.example")] {
+        settings.sni.insert(host.to_owned(), authority.sign(file, host, |_| {}));
+    }
+    let (_running, name) = serve(settings, &Probe::default()).await;
+    let config = Arc::new(authority.client(None));
+    for host in ["localhost", "one.example", "ONE.example", "a.many.example"] {
+        let io = memory::connect(&name).await.unwrap();
+        shake(&config, host, io).await.unwrap_or_else(|error| panic!("{host}: {error}"));
+    }
+    for host in ["two.example", "a.b.many.example"] {
+        let io = memory::connect(&name).await.unwrap();
+        shake(&config, host, io).await.expect_err("the certificate is another's");
+    }
+}
+
+#[tokio::test]
+async fn only_clients_whom_the_authority_signed_are_let_in() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let mut settings = authority.settings();
+    settings.client_ca = Some(authority.path("ca.pem"));
+    let (_running, name) = tell_facts(settings.clone()).await;
+    let alice = authority.sign("alice", "alice.example", |_| {});
+    let told = facts(&name, &Arc::new(authority.client(Some(&alice))), "localhost").await;
+    assert_eq!(told, "TLS 1.3,localhost,-,false,CN=alice alice.example");
+    let probe = Probe::default();
+    let (running, name) = serve(settings, &probe).await;
+    let mallory = other.sign("mallory", "alice.example", |_| {});
+    for wrong in [None, Some(&mallory)] {
+        let config = Arc::new(authority.client(wrong));
+        // With TLS 1.3 the client has finished before the server looks at its certificate: it hears of it when it reads.
+        if let Ok(mut client) = shake(&config, "localhost", memory::connect(&name).await.unwrap()).await {
+            let _ = client.0.write_all(b"hi\n").await;
+            let mut got = Vec::new();
+            assert!(client.0.read_to_end(&mut got).await.is_err() && got.is_empty(), "{got:?}");
+        }
+    }
+    running.drain().await;
+    assert_eq!(probe.calls(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_delays_nobody_and_is_closed_in_time() {
+    let (authority, probe) = (Authority::new(), Probe::default());
+    for (handshake, closed) in [(None, 10), (Some(secs(3)), 3)] {
+        let name = unique("tls");
+        let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).tls(authority.settings());
+        let server = server.timeouts(timeouts(|t| t.handshake = handshake.unwrap_or(t.handshake)));
+        let running = server.start(probe.clone()).await.unwrap();
+        let begun = Instant::now();
+        let mut silent = Client(memory::connect(&name).await.unwrap());
+        let config = Arc::new(authority.client(None));
+        let mut client = shake(&config, "localhost", memory::connect(&name).await.unwrap()).await.unwrap();
+        client.send("hi\n").await.expect("hi\n").await;
+        assert!(begun.elapsed() < millis(100));
+        silent.expect_end().await;
+        assert_eq!(begun.elapsed().as_secs(), closed);
+        client.send("hi\n").await.expect("hi\n").await;
+        running.drain().await;
+    }
+    assert!(!probe.calls().iter().any(|call| call.contains("handshake")), "{:?}", probe.calls());
+}
+
+#[tokio::test]
+async fn a_half_closed_client_reads_the_last_reply_and_a_clean_end() {
+    let (authority, probe) = (Authority::new(), Probe::default());
+    let (_running, name) = serve(authority.settings(), &probe).await;
+    let config = Arc::new(authority.client(None));
+    let mut client = shake(&config, "localhost", memory::connect(&name).await.unwrap()).await.unwrap();
+    client.send("a\nlast\n").await.half_close().await;
+    let mut got = Vec::new();
+    // An end without close_notify would be an error here.
+    timeout(TEST_PATIENCE, client.0.read_to_end(&mut got)).await.unwrap().unwrap();
+    assert_eq!(got, b"a\nlast\n");
+    let mut client = shake(&config, "localhost", memory::connect(&name).await.unwrap()).await.unwrap();
+    got.clear();
+    client.send("finish bye\n").await;
+    timeout(TEST_PATIENCE, client.0.read_to_end(&mut got)).await.unwrap().unwrap();
+    assert_eq!(got, b"bye\n");
+    assert_eq!(probe.reasons(2).await, ["peer_closed", "handler_closed"]);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_without_a_word_has_closed_unless_it_cut_a_message_short() {
+    let (authority, probe) = (Authority::new(), Probe::default());
+    let (_running, name) = serve(authority.settings(), &probe).await;
+    let config = Arc::new(authority.client(None));
+    for (nth, (message, reason)) in [("whole\n", "peer_closed"), ("whole\nbeg", "io_error")].into_iter().enumerate() {
+        let mut client = shake(&config, "localhost", memory::connect(&name).await.unwrap()).await.unwrap();
+        client.send(message).await.expect("whole\n").await;
+        drop(client); // no close_notify
+        assert_eq!(probe.reasons(nth + 1).await[nth], reason);
+    }
+    assert!(!probe.calls().contains(&"message beg".to_owned()), "{:?}", probe.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_closed_as_stalled_and_holds_little() {
+    let (authority, probe) = (Authority::new(), Probe::default());
+    let name = unique("tls");
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).tls(authority.settings());
+    let _running = server.timeouts(timeouts(|t| t.write = secs(5))).start(probe.clone()).await.unwrap();
+    let config = Arc::new(authority.client(None));
+    let mut client = shake(&config, "localhost", memory::connect(&name).await.unwrap()).await.unwrap();
+    let begun = Instant::now();
+    client.send("endless\n").await;
+    assert_eq!(probe.reason().await, "write_stalled");
+    assert_eq!(begun.elapsed().as_secs(), 5);
+    assert!(probe.connection(0).bytes_out() < 1024 * 1024, "{}", probe.connection(0).bytes_out());
+}
+
+#[tokio::test]
+async fn files_that_do_not_fit_are_named_in_a_sentence() {
+    let authority = Authority::new();
+    let good = authority.settings();
+    let other = authority.sign("other", "other.example", |_| {});
+    let old = authority.sign("old", "localhost", |params| {
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+    });
+    let (missing, empty) = (authority.path("missing.pem"), authority.path("empty.pem"));
+    fs::write(&empty, "nothing\n").unwrap();
+    let with = |change: &dyn Fn(&mut TlsSettings)| {
+        let mut settings = good.clone();
+        change(&mut settings);
+        settings
+    };
+    let shown = |path: &Path| path.display().to_string();
+    let cases = [
+        (with(&|s| s.identity.certificate.clone_from(&missing)), shown(&missing), "cannot be read: No such file"),
+        (with(&|s| s.identity.certificate.clone_from(&empty)), shown(&empty), "there is no certificate in"),
+        (with(&|s| s.identity.key.clone_from(&missing)), shown(&missing), "cannot be read: No such file"),
+        (with(&|s| s.identity.key.clone_from(&empty)), shown(&empty), "there is no private key in"),
+        (with(&|s| s.identity.key.clone_from(&other.key)), shown(&other.key), "does not belong to the certificate in"),
+        (with(&|s| s.identity.clone_from(&old)), shown(&old.certificate), "has expired"),
+        (with(&|s| s.client_ca = Some(empty.clone())), shown(&empty), "there is no certificate in"),
+        (
+            with(&|s| drop(s.sni.insert("one.example".into(), other.clone()))),
+            shown(&other.certificate),
+            "is not for one.example",
+        ),
+        (with(&|s| drop(s.sni.insert("1.2.3.4".into(), other.clone()))), "1.2.3.4".into(), "is not a host"),
+    ];
+    for (settings, file, part) in cases {
+        let name = unique("tls");
+        let started = Server::bind(format!("mem:{name}")).tls(settings).start(Probe::default()).await;
+        let error = started.unwrap_err().to_string();
+        assert!(error.contains(&file) && error.contains(part), "{error} has {file} and {part}");
+        assert!(memory::connect(&name).await.is_err(), "nobody listens");
+    }
+}
+
+/// A configuration of the program: hello by lines behind TLS.
+fn configured(authority: &Authority, more: &str) -> PathBuf {
+    authority.settings(); // writes the files
+    let text = format!(
+        "[listeners.main]\nlisten = 'tls://127.0.0.1:0'\nframing = 'lines'\n\
+         [listeners.main.tls]\ncertificate = 'localhost.pem'\nkey = 'localhost.key'\n{more}"
+    );
+    let path = authority.path("tls.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn program(authority: &Authority, command: &[&str]) -> Program {
+    Program::switchboard().args(command).args(["-c", "tls.toml"]).current_dir(authority.place.path())
+}
+
+#[test]
+fn the_program_serves_it_and_pythons_client_is_content() {
+    let Some(python) = tool("python3") else { return };
+    let authority = Authority::new();
+    configured(&authority, "alpn = ['hello']\nclient_ca = 'ca.pem'\n[timeouts]\nhandshake = '5s'\n");
+    authority.sign("alice", "alice.example", |_| {});
+    let server = program(&authority, &["serve"]).start();
+    assert!(server.address("main").starts_with("tls://127.0.0.1:"));
+    let script = "
+import socket, ssl, sys
+context = ssl.create_default_context(cafile='ca.pem')
+context.set_alpn_protocols(['hello'])
+context.load_cert_chain('alice.pem', 'alice.key')
+with socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=20) as plain:
+    with context.wrap_socket(plain, server_hostname='localhost', suppress_ragged_eofs=False) as client:
+        reader = client.makefile('r')
+        print(client.version(), client.selected_alpn_protocol(), reader.readline().strip())
+        client.sendall(b'Ada\\nexit\\n')
+        print(reader.read().strip())
+";
+    let port = server.socket("main").rsplit_once(':').unwrap().1.to_owned();
+    let ran = Command::new(python).args(["-c", script, &port]).current_dir(authority.place.path()).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(out, "TLSv1.3 hello welcome!\nhello, Ada!\n", "{err}");
+    let closed = server.wait_for_event(|event| event["message"] == "connection closed");
+    assert_eq!(
+        (&closed["reason"], &closed["bytes_in"]),
+        (&"handler_closed".into(), &9.into()),
+        "without TLS: {closed}"
+    );
+}
+
+#[test]
+fn openssl_is_content_with_either_version() {
+    let Some(openssl) = tool("openssl") else { return };
+    let authority = Authority::new();
+    configured(&authority, "");
+    let server = program(&authority, &["serve"]).start();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let mut client = Command::new(&openssl)
+            .args(["s_client", "-quiet", "-verify_return_error", "-CAfile", "ca.pem", "-servername", "localhost"])
+            .args([version, "-connect", &server.socket("main")])
+            .current_dir(authority.place.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(client.stdin.as_mut().unwrap(), b"Ada\nexit\n").unwrap();
+        let ran = client.wait_with_output().unwrap();
+        let err = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(String::from_utf8_lossy(&ran.stdout), "welcome!\nhello, Ada!\n", "{version}: {err}");
+        assert!(ran.status.success(), "{version}: {err}");
+    }
+}
+
+#[test]
+fn plain_text_meets_no_handler_and_the_log_says_handshake() {
+    let authority = Authority::new();
+    configured(&authority, "");
+    let server = program(&authority, &["serve"]).start();
+    let mut plain = std::net::TcpStream::connect(server.socket("main")).unwrap();
+    std::io::Write::write_all(&mut plain, b"Ada\nis not here\n").unwrap();
+    let mut got = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut plain, &mut got);
+    assert!(!got.escape_ascii().to_string().contains("welcome"), "{got:?}");
+    let closed = server.wait_for_event(|event| event["message"] == "connection closed");
+    assert_eq!((&closed["reason"], &closed["messages"]), (&"handshake".into(), &0.into()), "{closed}");
+    assert!(closed["error"].as_str().unwrap().starts_with("the TLS handshake failed: "), "{closed}");
+}
+
+#[test]
+fn the_program_names_key_and_file_of_what_does_not_fit() {
+    let authority = Authority::new();
+    authority.sign("other", "other.example", |_| {});
+    configured(&authority, "[listeners.main.tls.sni.'other.example']\ncertificate = 'other.pem'\nkey = 'other.key'\n");
+    let checked = program(&authority, &["check"]).run();
+    assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
+    let printed = program(&authority, &["config"]).run().stdout;
+    assert!(printed.contains("key = \"localhost.key\"") && !printed.contains("BEGIN"), "{printed}");
+    fs::copy(authority.path("other.key"), authority.path("localhost.key")).unwrap();
+    fs::write(authority.path("other.key"), "").unwrap();
+    for command in ["check", "serve"] {
+        let refused = program(&authority, &[command]).run();
+        assert_eq!(refused.code(), Some(78), "{command}: {}", refused.stderr);
+        let wanted = "there is no private key in other.key (an encrypted one cannot be read) (tls.toml, line ";
+        assert!(refused.stderr.contains(wanted), "{}", refused.stderr);
+        assert!(refused.stderr.contains("error: listeners.main.tls.sni."), "{}", refused.stderr);
+    }
+    configured(&authority, "");
+    authority.sign("other", "other.example", |_| {});
+    fs::copy(authority.path("other.key"), authority.path("localhost.key")).unwrap();
+    let refused = program(&authority, &["check"]).run();
+    let wanted = "error: listeners.main.tls.key: the key in localhost.key does not belong to the certificate in \
+                  localhost.pem (tls.toml, line 6)\n";
+    assert!(refused.stderr.starts_with(wanted), "{}", refused.stderr);
+}
