@@ -1,5 +1,6 @@
 //! Addresses: what an operator writes ([`Endpoint`]), who is on the other side ([`Address`]), and what limits count by ([`Source`]).
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -135,6 +136,13 @@ impl FromStr for Endpoint {
             }
             _ => Err(wrong(format!("the transport is missing; write tcp://{text} or udp://{text}"))),
         }
+    }
+}
+
+/// So that an [`Endpoint`] can stand wherever a text that is parsed can.
+impl From<Infallible> for EndpointError {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

@@ -467,6 +467,12 @@ async fn a_drain_answers_what_waits_and_takes_nothing_new() {
     let gate = told.gate.clone();
     let (drained, ()) = tokio::join!(server.drain(), async {
         sleep(millis(50)).await;
+        // Who asks now is not answered, and cannot put off the end.
+        let late = Peer::new(&server).await;
+        for _ in 0..10 {
+            late.send("wait").await;
+            sleep(millis(5)).await;
+        }
         gate.add_permits(2);
     });
     assert_eq!(drained.cut, 0);
@@ -638,4 +644,33 @@ async fn a_unix_peer_with_an_abstract_name_is_answered_and_has_a_state_of_its_ow
         timeout(TEST_PATIENCE, client.recv(&mut answer)).await.unwrap().unwrap();
         assert_eq!(&answer, b"1");
     }
+}
+
+#[tokio::test]
+async fn a_state_that_panics_when_it_is_made_costs_one_datagram_and_not_the_socket() {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    /// Can be made every second time.
+    struct Moody;
+    impl Default for Moody {
+        fn default() -> Self {
+            assert!(MADE.fetch_add(1, SeqCst) % 2 == 1, "as told");
+            Self
+        }
+    }
+    struct Handling;
+    impl Handler for Handling {
+        type State = Moody;
+        async fn message(&self, _: &mut Context<Moody>, message: Bytes) -> Result<Reply> {
+            Ok(Reply::send(message))
+        }
+    }
+    let server = udp().start(Handling).await.unwrap();
+    Peer::new(&server).await.send("lost").await;
+    Peer::new(&server).await.send("x").await.expect("x").await;
+}
+
+#[tokio::test]
+async fn the_limit_of_a_framing_counts_for_datagrams_too() {
+    let server = udp().framing(Raw::default().max(4)).start(Echo).await.unwrap();
+    Peer::new(&server).await.send("too long").await.send("fits").await.expect("fits").await;
 }

@@ -193,6 +193,7 @@ async fn errors_of_accept_end_nothing_and_a_broken_listener_is_bound_again() {
     let spy = Spy::default();
     // ECONNABORTED, EMFILE, ENOBUFS, EPROTO, an unknown one; in turn, last first.
     spy.accept_errors.lock().unwrap().extend([103, 24, 105, 71, 95, 5, 4, 11]);
+    spy.accept_errors.lock().unwrap().extend([11; 200]); // and nothing at all, many times over
     let served = serve_spied(Probe::default(), &spy, |server| server).await;
     served.connect().await.send("x\n").await.expect("x\n").await;
     assert_eq!(spy.binds.load(SeqCst), 1);

@@ -77,7 +77,8 @@ where
     sessions: Sessions<L::Service, F::In>,
     make: Maker<H, L, F::Out>,
     framing: Arc<F>,
-    limits: Limits,
+    /// The largest datagram that is taken.
+    limit: usize,
     /// Messages whose handler was not ready at once.
     waiting: FuturesUnordered<Work<L::Service, F::Out>>,
     waiting_bytes: usize,
@@ -89,6 +90,8 @@ where
     receive: BytesMut,
     /// How many pieces of work may still be polled in this round.
     turns: usize,
+    /// Leaving, and what had come by then has been received: nothing more is.
+    dry: bool,
     /// How many times in a row receiving failed, and the pause that follows from it.
     failures: usize,
     pause: Option<Pin<Box<Sleep>>>,
@@ -109,11 +112,11 @@ where
     ) -> Self {
         Self {
             answers: Answers::new(socket.clone(), make.lane.clone(), limits.outbox),
+            limit: framing.limit(limits.frame),
             socket,
             sessions: Sessions::new(limits.sessions),
             make,
             framing,
-            limits,
             waiting: FuturesUnordered::new(),
             waiting_bytes: 0,
             queued: 0,
@@ -121,6 +124,7 @@ where
             pushed,
             receive: BytesMut::new(),
             turns: 0,
+            dry: false,
             failures: 0,
             pause: None,
         }
@@ -138,7 +142,11 @@ where
         // Each of these stops after a batch; then there may be more, and it is for the next round.
         let mut more = (0..BATCH).all(|_| self.resume_one(cx));
         more |= (0..BATCH).all(|_| self.push_one(cx));
-        more |= (0..BATCH).all(|_| self.receive_one(cx));
+        if !(leaving && self.dry) {
+            let full = (0..BATCH).all(|_| self.receive_one(cx));
+            self.dry = leaving && !full;
+            more |= full;
+        }
         self.answers.flush(cx);
         if more {
             cx.waker().wake_by_ref();
@@ -168,15 +176,15 @@ where
             }
             self.pause = None;
         }
-        let largest = self.limits.frame.saturating_add(1).clamp(LARGEST_UDP, LARGEST);
-        if self.receive.capacity() - self.receive.len() < largest {
-            self.receive.reserve(4 * largest);
-        }
+        let largest = self.limit.saturating_add(1).clamp(LARGEST_UDP, LARGEST);
+        self.receive.reserve(largest);
         match self.socket.poll_receive(cx, &mut self.receive) {
             Poll::Pending => return false,
             Poll::Ready(Ok(route)) => {
                 self.failures = 0;
-                let datagram = self.receive.split().freeze();
+                // In memory of its own: a small message that waits must not keep a large buffer.
+                let datagram = Bytes::copy_from_slice(&self.receive);
+                self.receive.clear();
                 self.take_in(route, datagram, cx);
             }
             Poll::Ready(Err(error)) => {
@@ -192,7 +200,7 @@ where
 
     fn take_in(&mut self, route: Route, datagram: Bytes, cx: &mut TaskContext<'_>) {
         let bytes = datagram.len();
-        if bytes > self.limits.frame {
+        if bytes > self.limit {
             return self.answers.drop_one(&route, "frame_too_large");
         }
         if let Some(why) = insane(&route, &self.make.local) {
@@ -203,7 +211,9 @@ where
             return self.answers.drop_one(&route, "bad_frame");
         };
         let make = &self.make;
-        let Some(session) = self.sessions.enter(&route, || make.session::<F::In>(&route)) else {
+        // A state or a layer may panic when it is made for a new peer: that is one peer's loss.
+        let session = || catch_unwind(AssertUnwindSafe(|| make.session::<F::In>(&route))).ok();
+        let Some(session) = self.sessions.enter(&route, session) else {
             return self.answers.drop_one(&route, "sessions");
         };
         let meter = session.connection.meter();

@@ -31,18 +31,18 @@ impl<S, In> Sessions<S, In> {
         Self { table }
     }
 
-    /// The peer's session, now the most recently seen; made by `make` if the peer is new. `None`: the table is full of peers
-    /// that are being served.
+    /// The peer's session, now the most recently seen; made by `make` if the peer is new. `None`: the table is full, and the
+    /// longest unseen are all being served; or the peer cannot be had.
     pub(crate) fn enter(
         &mut self,
         route: &Route,
-        make: impl FnOnce() -> (Connection, S),
+        make: impl FnOnce() -> Option<(Connection, S)>,
     ) -> Option<&mut Session<S, In>> {
         if !self.table.contains(route) {
             if self.table.len() >= self.table.cap().get() && !self.forget_one() {
                 return None;
             }
-            let (connection, service) = make();
+            let (connection, service) = make()?;
             let session = Session { connection, service: Some(service), queue: VecDeque::new() };
             self.table.put(route.clone(), session);
         }

@@ -38,7 +38,7 @@ use crate::roster::{Connection, Kind};
 /// An error from `open` or `message` closes that connection with reason `handler_error` and is logged; a panic does the
 /// same with reason `panic`. Replies given before are still written, and nobody else notices.
 ///
-/// When a deadline passes, the future of `message` is dropped where it waits: keep what must not be half-done before or
+/// When a deadline passes, or the peer is gone, the future of `message` is dropped where it waits: keep what must not be half-done before or
 /// after an `.await`, not across it. The state itself is never lost.
 ///
 /// ```

@@ -58,7 +58,7 @@ impl Connected for Incoming {
 /// The layers that every message passes before those of the developer: written once, here.
 ///
 /// Made once a listener; each connection has services made by it, and they share what it counts.
-pub fn message_stack(timeouts: &Timeouts, rates: &Rates) -> (Trace, CatchPanic, RatePerSource, Timeout) {
+pub(crate) fn message_stack(timeouts: &Timeouts, rates: &Rates) -> (Trace, CatchPanic, RatePerSource, Timeout) {
     (
         Trace::messages(),
         CatchPanic,

@@ -18,7 +18,7 @@ pub struct CatchPanic;
 
 /// A call panicked. Its text is that of the panic.
 #[derive(Debug, thiserror::Error)]
-#[error("a handler panicked: {0}")]
+#[error("panicked: {0}")]
 pub struct Panicked(String);
 
 impl Panicked {

@@ -5,6 +5,7 @@
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,10 +16,11 @@ use tower::ServiceExt;
 use crate::connection::reason_of;
 use crate::error::chain;
 use crate::io::{Accepted, Established, Incoming, StreamListener};
+use crate::layer::Panicked;
 use crate::pace::Pace;
 use crate::reason::CloseReason;
 use crate::registry::ConnectionService;
-use crate::roster::{Connection, Kind, Lane, Place, Roster};
+use crate::roster::{Connection, Kind, Lane, Order, Place, Roster};
 
 /// The pause after running out of something, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -129,10 +131,9 @@ impl Door {
             };
             in_a_row += 1;
             match self.tell(&error) {
-                Class::Again => {}
-                Class::Connection if in_a_row < FAILURES_IN_A_ROW => {}
+                Class::Again | Class::Connection if in_a_row < FAILURES_IN_A_ROW => {}
                 Class::Listener => return Ended::Broken,
-                Class::Connection | Class::Exhausted | Class::Other => {
+                Class::Again | Class::Connection | Class::Exhausted | Class::Other => {
                     // A connection that leaves gives its descriptor back: no need to wait longer than that.
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
@@ -197,13 +198,17 @@ async fn serve(
     place: Place,
 ) {
     let patience = if handshake.is_zero() { Duration::MAX } else { handshake };
-    let cut = std::future::poll_fn(|cx| match connection.order(cx.waker()).at_once() {
-        Some(reason) => std::task::Poll::Ready(reason),
-        None => std::task::Poll::Pending,
+    // Nothing of a message can have arrived before the handshake is over, so a drain does not wait for it.
+    let told = std::future::poll_fn(|cx| match connection.order(cx.waker()) {
+        Order::Stay => Poll::Pending,
+        order => Poll::Ready(order.at_once().unwrap_or(CloseReason::Drain)),
     });
+    let establish = AssertUnwindSafe(accepted.establish())
+        .catch_unwind()
+        .map(|established| established.unwrap_or_else(|payload| Err(io::Error::other(Panicked::new(&*payload)))));
     let io = tokio::select! {
-        reason = cut => Err((reason, None)),
-        io = tokio::time::timeout(patience, accepted.establish()) => match io {
+        biased; // who needs no handshake is in, whatever is told
+        io = tokio::time::timeout(patience, establish) => match io {
             Ok(Ok(Established { io, tls })) => {
                 // Before anybody can ask.
                 tls.into_iter().for_each(|facts| connection.secured(facts));
@@ -212,6 +217,7 @@ async fn serve(
             Ok(Err(error)) => Err((CloseReason::Handshake, Some(error.to_string()))),
             Err(_) => Err((CloseReason::Handshake, Some(format!("not finished within {handshake:?}")))),
         },
+        reason = told => Err((reason, None)),
     };
     let (listener, peer) = (connection.listener(), connection.peer());
     tracing::info!(listener, %peer, "connection opened");
@@ -223,7 +229,7 @@ async fn serve(
         Ok(io) => {
             let incoming = Incoming { connection: connection.clone(), io };
             let served = AssertUnwindSafe(service.oneshot(incoming)).catch_unwind().await;
-            let error = served.unwrap_or_else(|payload| Err(crate::layer::Panicked::new(&*payload).into())).err();
+            let error = served.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err();
             // What a driver ended has its reason already; this is for layers that refused it.
             connection.finish(error.as_ref().map_or(CloseReason::HandlerClosed, |error| reason_of(&**error)));
             error.map(|error| chain(&*error))

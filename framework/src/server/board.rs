@@ -25,8 +25,8 @@ use crate::spec::{DrainSpec, Limits, SocketOptions, Timeouts, after};
 use crate::tls::TlsSettings;
 use crate::transport::{Bind, BoxTransport, Listener, Transports, tls};
 
-/// How long what was cut has to notice it.
-const CUT_GRACE: Duration = Duration::from_secs(1);
+/// How long what was cut has to notice it; longer than a handler's `close` may take.
+const CUT_GRACE: Duration = Duration::from_secs(2);
 /// How long the accept loops have to close.
 const LAST_CALL: Duration = Duration::from_secs(1);
 /// Pauses between attempts to bind a broken listener again.
@@ -217,7 +217,13 @@ impl Running {
             (Listener::Datagram(socket), Pipeline { datagram: Some(driver), .. }) => {
                 let cut = self.datagrams_cut.clone();
                 self.sockets.spawn(async move {
-                    cut.fetch_add(driver.serve(socket, lane).await, SeqCst);
+                    match AssertUnwindSafe(driver.serve(socket, lane.clone())).catch_unwind().await {
+                        Ok(count) => drop(cut.fetch_add(count, SeqCst)),
+                        Err(payload) => {
+                            let error = Panicked::new(&*payload).to_string();
+                            tracing::error!(listener = &*lane.name, error, "a listener is broken");
+                        }
+                    }
                 });
             }
             // `bind` lets no other pair through.
@@ -339,7 +345,8 @@ async fn keep_open(mut door: Door, mut listener: Box<dyn StreamListener>, transp
 async fn bind_again(lane: &Lane, transport: &BoxTransport, bind: &Bind) -> Box<dyn StreamListener> {
     let mut pause = FIRST_REBIND;
     loop {
-        match transport.clone().oneshot(bind.clone()).await {
+        let bound = AssertUnwindSafe(transport.clone().oneshot(bind.clone())).catch_unwind().await;
+        match bound.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) {
             Ok(Listener::Stream(listener)) => {
                 tracing::warn!(listener = &*lane.name, address = %bind.endpoint, "listening again");
                 return listener;

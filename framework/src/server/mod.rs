@@ -69,9 +69,9 @@ struct Plan {
 impl Server {
     /// A server that will listen on `endpoint`: `"tcp://127.0.0.1:9999"`, `"udp://[::]:53"`, `"unix:/run/app.sock"` … A text
     /// that is no address is told when the server starts.
-    pub fn bind(endpoint: impl TryInto<Endpoint, Error = EndpointError>) -> Self {
+    pub fn bind(endpoint: impl TryInto<Endpoint, Error: Into<EndpointError>>) -> Self {
         let plan = Plan {
-            endpoint: endpoint.try_into(),
+            endpoint: endpoint.try_into().map_err(Into::into),
             name: "main".to_owned(),
             connection_layers: Vec::new(),
             transports: Transports::default(),
