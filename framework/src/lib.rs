@@ -89,6 +89,10 @@ mod pace;
 
 pub mod tls;
 
+pub mod proxy;
+
+pub mod access;
+
 pub mod spec;
 
 mod reason;
@@ -97,6 +101,7 @@ pub mod address;
 
 pub mod error;
 
+pub use access::{Access, Networks};
 pub use address::{Address, Endpoint, Source};
 pub use drain::{DrainSignal, Phase};
 pub use error::{BoxError, Result};
@@ -104,6 +109,7 @@ pub use framing::Framing;
 pub use handler::{ByteStream, Context, Handler, HandlerService, Needs, Reply, Request, StreamHandler, handler_fn};
 pub use io::Incoming;
 pub use outbox::{PushError, Pusher};
+pub use proxy::{ProxyFacts, ProxySettings};
 pub use reason::CloseReason;
 pub use registry::Registry;
 pub use roster::{Connection, Kind, TASKS_PER_CONNECTION, TooManyTasks};

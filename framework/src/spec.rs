@@ -12,6 +12,11 @@ use tokio::time::Instant;
 pub struct Limits {
     /// Connections open at once; more are accepted and closed at once. Default 10,000.
     pub connections: usize,
+    /// Connections open at once from one [`Source`](crate::Source): an IPv4 address or an IPv6 /64. Zero, the default: no limit
+    /// of its own. Peers without a network address are not counted.
+    pub connections_per_source: usize,
+    /// Handshakes (TLS, a proxy's header) under way at once; when one more begins, the longest unfinished one yields. Default 256.
+    pub handshakes: usize,
     /// Bytes of the largest message, without header or terminator. A larger one closes the connection; a larger datagram
     /// is dropped. Default 64 KiB.
     pub frame: usize,
@@ -23,7 +28,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 10_000, frame: 64 * 1024, outbox: 256, sessions: 10_000 }
+        Self {
+            connections: 10_000,
+            connections_per_source: 0,
+            handshakes: 256,
+            frame: 64 * 1024,
+            outbox: 256,
+            sessions: 10_000,
+        }
     }
 }
 
@@ -31,7 +43,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// The handshake of a transport, such as TLS. Default 10 s.
+    /// The handshakes of a connection together: TLS, a proxy's header. Default 10 s.
     pub handshake: Duration,
     /// From accept to the first whole message. Default none.
     pub first_message: Duration,
@@ -88,7 +100,9 @@ impl Rate {
 pub struct Rates {
     /// Messages of one source. On a stream, reading from that connection waits; a datagram is dropped. Default none.
     pub messages_per_source: Rate,
-    /// How many messages may come at once before the rate applies; 0 for one second's worth. Default 0.
+    /// New connections of one source; over it they are accepted and closed. Default none.
+    pub connections_per_source: Rate,
+    /// How many may come at once before a rate applies; 0 for one second's worth. Default 0.
     pub burst: u32,
 }
 

@@ -12,16 +12,18 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, ServiceExt};
 
+use crate::access::Access;
 use crate::address::Endpoint;
 use crate::drain::{DrainSwitch, Phase};
 use crate::error::{BoxError, chain};
 use crate::io::StreamListener;
 use crate::layer::Panicked;
 use crate::pace::Pace;
+use crate::proxy::ProxySettings;
 use crate::registry::Pipeline;
 use crate::roster::{Lane, Order, Roster};
 use crate::server::accept::{Door, Ended};
-use crate::spec::{DrainSpec, Limits, SocketOptions, Timeouts, after};
+use crate::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts, after};
 use crate::tls::TlsSettings;
 use crate::transport::{Bind, BoxTransport, Listener, Transports, tls};
 
@@ -45,17 +47,32 @@ pub struct ListenerSpec {
     pub limits: Limits,
     /// How long each thing may take; of these a listener itself needs the handshake.
     pub timeouts: Timeouts,
+    /// How fast one source may be; of these a listener itself needs that of connections.
+    pub rates: Rates,
+    /// Who is let in.
+    pub access: Access,
     /// How its sockets are made.
     pub socket: SocketOptions,
+    /// The header that a proxy in front sends before everything else, TLS included; required if set.
+    pub proxy: Option<ProxySettings>,
     /// TLS around its transport, whichever that is; `tls://` needs it.
     pub tls: Option<TlsSettings>,
 }
 
 impl ListenerSpec {
-    /// A listener with default limits, timeouts and socket options, and without TLS.
+    /// A listener with default limits, timeouts, rates and socket options, for everybody, without a proxy and TLS.
     pub fn new(name: impl Into<String>, endpoint: Endpoint) -> Self {
-        let (limits, timeouts, socket) = (Limits::default(), Timeouts::default(), SocketOptions::default());
-        Self { name: name.into(), endpoint, limits, timeouts, socket, tls: None }
+        Self {
+            name: name.into(),
+            endpoint,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            rates: Rates::default(),
+            access: Access::default(),
+            socket: SocketOptions::default(),
+            proxy: None,
+            tls: None,
+        }
     }
 }
 

@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use tower::{Layer, Service};
 
+use crate::access::Access;
 use crate::address::{Endpoint, EndpointError};
 use crate::error::{BoxError, Result};
 use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, StreamHandler};
 use crate::io::Incoming;
 use crate::layer::message_stack;
+use crate::proxy::ProxySettings;
 use crate::registry::{ConnectionService, Pipeline};
 use crate::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts};
 use crate::tls::TlsSettings;
@@ -61,7 +63,9 @@ struct Plan {
     limits: Limits,
     timeouts: Timeouts,
     rates: Rates,
+    access: Access,
     socket: SocketOptions,
+    proxy: Option<ProxySettings>,
     tls: Option<TlsSettings>,
     drain: DrainSpec,
 }
@@ -78,7 +82,9 @@ impl Server {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             rates: Rates::default(),
+            access: Access::default(),
             socket: SocketOptions::default(),
+            proxy: None,
             tls: None,
             drain: DrainSpec::default(),
         };
@@ -136,6 +142,18 @@ impl<F, L> Server<F, L> {
     /// How fast one source may be.
     pub fn rates(mut self, rates: Rates) -> Self {
         self.plan.rates = rates;
+        self
+    }
+
+    /// Who is let in; everybody unless said.
+    pub fn access(mut self, access: Access) -> Self {
+        self.plan.access = access;
+        self
+    }
+
+    /// A proxy stands in front: its PROXY header (version 1 or 2) is required, and believed from these networks alone.
+    pub fn proxy(mut self, settings: ProxySettings) -> Self {
+        self.plan.proxy = Some(settings);
         self
     }
 
@@ -198,7 +216,8 @@ impl Plan {
     async fn start(self, pipeline: Pipeline) -> Result<Running> {
         let pipeline = self.connection_layers.into_iter().rev().fold(pipeline, |pipeline, around| around(pipeline));
         let mut spec = ListenerSpec::new(self.name, self.endpoint?);
-        (spec.limits, spec.timeouts, spec.socket, spec.tls) = (self.limits, self.timeouts, self.socket, self.tls);
+        (spec.limits, spec.timeouts, spec.rates) = (self.limits, self.timeouts, self.rates);
+        (spec.access, spec.socket, spec.proxy, spec.tls) = (self.access, self.socket, self.proxy, self.tls);
         let mut board = Switchboard::new(self.transports);
         board.drain_spec(self.drain).listen(spec, pipeline);
         Ok(board.start().await?)
