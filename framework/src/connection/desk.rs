@@ -206,6 +206,9 @@ where
         if let Some(why) = insane(&route, &self.make.local) {
             return self.answers.drop_one(&route, why);
         }
+        if !self.make.lane.gate.lets_in(&route.peer) {
+            return self.answers.drop_one(&route, "denied");
+        }
         let decoded = catch_unwind(AssertUnwindSafe(|| self.framing.datagram_in(datagram)));
         let Ok(Ok(message)) = decoded else {
             return self.answers.drop_one(&route, "bad_frame");

@@ -5,6 +5,8 @@
 
 mod accept;
 mod board;
+mod classify;
+mod serve;
 mod signals;
 
 pub use board::{Cutter, Drained, ListenerSpec, Running, StartError, Switchboard};
