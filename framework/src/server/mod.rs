@@ -6,6 +6,7 @@
 mod accept;
 mod board;
 mod classify;
+mod memory;
 mod serve;
 mod signals;
 
