@@ -132,6 +132,10 @@ impl Handler for Told {
                 cx.spawn(async move { pusher.push("pushed").await.unwrap() })?;
                 Reply::none()
             }
+            "validate" => {
+                cx.validate_address();
+                Reply::none()
+            }
             "local" => Reply::send(cx.local().to_string()),
             _ => Reply::send(message),
         })
@@ -219,7 +223,7 @@ async fn two_hundred_peers_that_wait_are_all_answered_when_all_are_ready_at_once
 async fn two_hundred_frames_pushed_at_once_all_leave() {
     let server = udp().start(Told::new()).await.unwrap();
     let peer = Peer::new(&server).await;
-    peer.send("push 200").await;
+    peer.send("validate").await.send("push 200").await;
     for n in 0..200 {
         peer.expect(n.to_string()).await;
     }
@@ -229,7 +233,7 @@ async fn two_hundred_frames_pushed_at_once_all_leave() {
 async fn what_was_pushed_before_a_drain_leaves() {
     let server = udp().start(Told::new()).await.unwrap();
     let peer = Peer::new(&server).await;
-    peer.send("push 200").await.expect("0").await;
+    peer.send("validate").await.send("push 200").await.expect("0").await;
     server.drain().await;
     for n in 1..200 {
         peer.expect(n.to_string()).await;
