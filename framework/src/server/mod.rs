@@ -5,9 +5,11 @@
 
 mod accept;
 mod board;
+mod reload;
 mod signals;
 
 pub use board::{Cutter, Drained, ListenerSpec, Running, StartError, Switchboard};
+pub use reload::ReloadError;
 
 use std::fmt;
 use std::time::Duration;
