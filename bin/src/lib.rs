@@ -26,8 +26,9 @@
 //! It then serves `shout` next to `hello` and `echo`, by configuration, environment or flag: `--handler shout`. What an
 //! operator can rely on is the same for every such binary. The framework itself is re-exported as [`switchboard`].
 //!
-//! Inside, `config` reads and checks, `assemble` makes a server of it, `log` and `signals` connect it to its surroundings,
-//! `connect` is the client and `list` the table of contents; none of these knows the others.
+//! Inside, `config` reads and checks, `assemble` makes a server of it, `reload` changes it while it runs, `log` and `signals`
+//! connect it to its surroundings, `connect` is the client and `list` the table of contents; of these `reload` knows the first
+//! two, and none else knows another.
 
 mod assemble;
 mod cli;
@@ -35,6 +36,7 @@ mod config;
 mod connect;
 mod list;
 mod log;
+mod reload;
 mod serve;
 mod signals;
 
@@ -45,6 +47,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use cli::{Cli, Command};
 use config::{Config, Inputs};
@@ -80,7 +83,6 @@ pub fn run(registry: Registry) -> ExitCode {
 /// let status = switchboard_server::run_from(registry, ["example", "check", "--handler", "echo"]);
 /// assert_eq!(status, std::process::ExitCode::SUCCESS);
 /// ```
-#[expect(clippy::needless_pass_by_value, reason = "the last thing that a binary does with its registry")]
 pub fn run_from<W>(registry: Registry, words: impl IntoIterator<Item = W>) -> ExitCode
 where
     W: Into<OsString>,
@@ -93,14 +95,15 @@ where
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    ExitCode::from(execute(cli.command(), &registry))
+    ExitCode::from(execute(cli.command(), &Arc::new(registry)))
 }
 
-fn execute(command: Command, registry: &Registry) -> u8 {
+fn execute(command: Command, registry: &Arc<Registry>) -> u8 {
     let environment = std::env::vars_os();
     match command {
         Command::Serve(options) => {
-            with_config(&options.inputs(environment), registry, |config| serve::serve(&config, registry))
+            let inputs = options.inputs(environment);
+            with_config(&inputs, registry, |config| serve::serve(config, &inputs, registry))
         }
         Command::Check(options) => {
             with_config(&options.inputs(environment), registry, |config| check(&config, registry))

@@ -38,6 +38,9 @@ mod transports;
 /// TLS around any transport of connections, as clients find it, and what is said of files that do not fit.
 mod tls;
 
+/// A reload gives whoever comes from then on the new certificates, or changes nothing and says why.
+mod reload;
+
 /// The examples: each does what it is there to show.
 mod examples;
 /// The program from outside.

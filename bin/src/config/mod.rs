@@ -37,6 +37,7 @@ pub(crate) use fault::{Fault, Faults};
 pub(crate) use framing::of_text as read_framing;
 pub(crate) use leaf::Format;
 pub(crate) use show::Shape;
+pub(crate) use tree::dotted;
 pub(crate) use typing::{OptionDoc, documented};
 
 use fault::Origin;
@@ -45,7 +46,7 @@ use sources::{Merged, Said, Source};
 use typing::Schemas;
 
 /// Where a configuration may come from.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Inputs {
     /// The file that a flag names.
     pub(crate) file: Option<PathBuf>,
@@ -168,7 +169,7 @@ fn refuse_lost_short_forms(sources: &mut [Source], report: &mut Report) {
     }
     for source in sources {
         for short in &source.shorts {
-            let key = tree::dotted(short);
+            let key = dotted(short);
             let what = format!(
                 "stands for listeners.main.{key}, and there is no main: the file declares other listeners ({others}). \
                  Write the key of one of these, or declare [listeners.main] too"

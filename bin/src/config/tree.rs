@@ -2,6 +2,8 @@
 //!
 //! It knows no key. The tree is figment's, so that each value carries the tag of the layer that gave it.
 
+use std::collections::BTreeSet;
+
 use figment::value::{Dict, Tag, Value};
 use serde_json::Value as Json;
 
@@ -117,6 +119,18 @@ pub(crate) fn leaves(dict: &Dict) -> Vec<(Path, &Value)> {
     let mut found = Vec::new();
     walk(dict, &[], &mut found);
     found
+}
+
+/// The paths at which two trees differ, whoever gave the values; of a table that only one of them has, the table's.
+pub(crate) fn differences(one: &Dict, other: &Dict, at: &[String], found: &mut Vec<Path>) {
+    let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    for key in keys {
+        match (one.get(key), other.get(key)) {
+            (Some(Value::Dict(_, one)), Some(Value::Dict(_, other))) => differences(one, other, &under(at, key), found),
+            (Some(one), Some(other)) if to_json(one) == to_json(other) => {}
+            _ => found.push(under(at, key)),
+        }
+    }
 }
 
 /// The same value without tags.
