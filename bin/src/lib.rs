@@ -37,9 +37,11 @@ mod list;
 mod log;
 mod serve;
 mod signals;
+mod trial;
 
 pub use switchboard;
 pub use switchboard::Registry;
+pub use trial::{Refusal, Trial};
 
 use std::ffi::OsString;
 use std::fmt::Display;
