@@ -29,6 +29,9 @@ pub(crate) fn assemble(config: &Config, registry: &Registry) -> Result<Switchboa
     for (name, listener) in &config.listeners {
         let mut spec = ListenerSpec::new(name, listener.endpoint.clone());
         (spec.limits, spec.timeouts, spec.socket) = (listener.limits, listener.timeouts, listener.socket.clone());
+        spec.rates = listener.rates;
+        spec.access.clone_from(&listener.access);
+        spec.proxy.clone_from(&listener.proxy);
         spec.tls.clone_from(&listener.tls);
         let mut setup = Setup::new();
         setup.framing = listener.framing.clone();

@@ -266,6 +266,25 @@ impl From<SocketAddr> for Address {
     }
 }
 
+/// Who runs the program on the other side of a Unix socket, as the system says it (`SO_PEERCRED`, unix(7)): at the time when it
+/// connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Credentials {
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its process, where the system tells.
+    pub pid: Option<i32>,
+}
+
+impl Credentials {
+    pub(crate) fn new(uid: u32, gid: u32, pid: Option<i32>) -> Self {
+        Self { uid, gid, pid }
+    }
+}
+
 /// What limits count as one client: an IPv4 address, or the /64 network of an IPv6 address.
 ///
 /// An IPv4 address that comes mapped into IPv6 is the IPv4 address.

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::address::{Address, Endpoint};
+use crate::address::{Address, Credentials, Endpoint};
+use crate::proxy::ProxyFacts;
 use crate::roster::Connection;
 use crate::tls::TlsFacts;
 
@@ -26,66 +27,106 @@ pub type BoxIo = Box<dyn Io>;
 ///
 /// Accepting is cheap and serial; the handshake runs in the connection's own task, so a slow client stops nobody.
 pub struct Accepted {
-    /// The client.
+    /// Whom the socket is connected to.
     pub peer: Address,
     /// This side.
     pub local: Address,
+    /// Who runs the program on the other side, where the system tells.
+    pub credentials: Option<Credentials>,
     stage: Stage,
 }
 
 enum Stage {
     Ready(BoxIo),
-    Handshake(Pin<Box<dyn Future<Output = io::Result<Established>> + Send>>),
+    Handshake(Handshake),
 }
 
-/// What a handshake came to.
-#[non_exhaustive]
-pub struct Established {
-    /// The bytes of the client.
-    pub io: BoxIo,
-    /// What a TLS handshake found out, if there was one.
-    pub tls: Option<TlsFacts>,
-}
+type Handshake = Box<dyn FnOnce(Arrival) -> Establishing + Send>;
+type Establishing = Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send>>;
 
-impl Established {
-    /// Bytes that came through TLS.
-    pub fn secured(io: BoxIo, facts: TlsFacts) -> Self {
-        Self { io, tls: Some(facts) }
+/// A client during its handshake: what the handshake finds out is said here. Clones are the same client.
+#[derive(Debug, Clone)]
+pub struct Arrival(Connection);
+
+impl Arrival {
+    pub(crate) fn new(connection: &Connection) -> Self {
+        Self(connection.clone())
     }
-}
 
-impl From<BoxIo> for Established {
-    fn from(io: BoxIo) -> Self {
-        Self { io, tls: None }
+    /// The connection that it will be.
+    pub fn connection(&self) -> &Connection {
+        &self.0
     }
-}
 
-impl fmt::Debug for Established {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Established").field("tls", &self.tls).finish_non_exhaustive()
+    /// Says what a TLS handshake found out; handlers find it in [`Connection::tls`]. The first time counts.
+    pub fn secured(&self, facts: TlsFacts) {
+        self.0.secured(facts);
+    }
+
+    /// Says what a proxy told of the client. From here on the client's own address counts: access, limits by source and rates
+    /// are applied to it now. An error means that it is turned away; the handshake ends with that error, as it is.
+    pub fn introduce(&self, facts: ProxyFacts) -> io::Result<()> {
+        if !self.0.introduced(facts) {
+            return Err(io::Error::other("two proxies in front of each other: only one header is understood"));
+        }
+        let lane = self.0.lane();
+        lane.gate
+            .admit(&lane.roster, &self.0)
+            .map_err(|turned_away| io::Error::new(io::ErrorKind::PermissionDenied, turned_away))
     }
 }
 
 impl Accepted {
     /// A client whose bytes can be read at once.
     pub fn ready(peer: Address, local: Address, io: impl Io) -> Self {
-        Self { peer, local, stage: Stage::Ready(Box::new(io)) }
+        Self { peer, local, credentials: None, stage: Stage::Ready(Box::new(io)) }
     }
 
-    /// A client whose bytes come after a handshake: a [`BoxIo`], or [`Established`] where more is known of them.
-    pub fn handshake<F, E>(peer: Address, local: Address, handshake: F) -> Self
+    /// A client whose bytes come after a handshake.
+    pub fn handshake<H, F>(peer: Address, local: Address, handshake: H) -> Self
     where
-        F: Future<Output = io::Result<E>> + Send + 'static,
-        E: Into<Established>,
+        H: FnOnce(Arrival) -> F + Send + 'static,
+        F: Future<Output = io::Result<BoxIo>> + Send + 'static,
     {
-        Self { peer, local, stage: Stage::Handshake(Box::pin(async { handshake.await.map(Into::into) })) }
+        let stage = Stage::Handshake(Box::new(|arrival| Box::pin(handshake(arrival))));
+        Self { peer, local, credentials: None, stage }
+    }
+
+    /// The same client, with a handshake after the one that it may have already: for a transport around another. A
+    /// handshake begins with the bytes that come out of the one before it.
+    #[must_use]
+    pub fn then<H, F>(self, handshake: H) -> Self
+    where
+        H: FnOnce(BoxIo, Arrival) -> F + Send + 'static,
+        F: Future<Output = io::Result<BoxIo>> + Send + 'static,
+    {
+        let (peer, local, credentials) = (self.peer.clone(), self.local.clone(), self.credentials);
+        let both = Self::handshake(peer, local, |arrival| async move {
+            let io = self.establish(arrival.clone()).await?;
+            handshake(io, arrival).await
+        });
+        Self { credentials, ..both }
+    }
+
+    /// The same client with other bytes, made of its own: for a transport that looks at or changes what passes.
+    #[must_use]
+    pub fn map(self, wrap: impl FnOnce(BoxIo) -> BoxIo + Send + 'static) -> Self {
+        match self.stage {
+            Stage::Ready(io) => Self { stage: Stage::Ready(wrap(io)), ..self },
+            Stage::Handshake(_) => self.then(|io, _| async { Ok(wrap(io)) }),
+        }
+    }
+
+    /// Whether its bytes come only after a handshake.
+    pub(crate) fn has_handshake(&self) -> bool {
+        matches!(self.stage, Stage::Handshake(_))
     }
 
     /// Finishes the handshake, if there is one.
-    pub async fn establish(self) -> io::Result<Established> {
+    pub(crate) async fn establish(self, arrival: Arrival) -> io::Result<BoxIo> {
         match self.stage {
-            Stage::Ready(io) => Ok(io.into()),
-            Stage::Handshake(handshake) => handshake.await,
+            Stage::Ready(io) => Ok(io),
+            Stage::Handshake(handshake) => handshake(arrival).await,
         }
     }
 }

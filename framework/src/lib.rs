@@ -83,9 +83,13 @@ pub mod io;
 
 mod roster;
 
+mod limiter;
+
 mod drain;
 
 mod pace;
+
+mod lock;
 
 pub mod tls;
 
@@ -102,7 +106,7 @@ pub mod address;
 pub mod error;
 
 pub use access::{Access, Networks};
-pub use address::{Address, Endpoint, Source};
+pub use address::{Address, Credentials, Endpoint, Source};
 pub use drain::{DrainSignal, Phase};
 pub use error::{BoxError, Result};
 pub use framing::Framing;

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, TryAcquireError, mpsc};
 
 use crate::io::Route;
-use crate::roster::{Connection, Order, lock};
+use crate::lock::lock;
+use crate::roster::{Connection, Order};
 
 /// Sends frames to one connection from anywhere: another connection's handler, a timer, a task.
 ///

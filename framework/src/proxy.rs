@@ -28,6 +28,11 @@ pub struct ProxyFacts {
 }
 
 impl ProxyFacts {
+    /// What a header said: the client and what it connected to, if that is known, and what else was in it.
+    pub fn new(addresses: Option<(Address, Address)>, tlvs: Vec<(u8, Bytes)>) -> Self {
+        Self { addresses, tlvs }
+    }
+
     /// The first value of that type: `0x02` is the host that the client asked for, `0x05` a unique id …
     pub fn tlv(&self, kind: u8) -> Option<&Bytes> {
         self.tlvs.iter().find(|(of, _)| *of == kind).map(|(_, value)| value)

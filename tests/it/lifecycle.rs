@@ -666,7 +666,6 @@ async fn for_ever_is_a_time_that_can_be_said() {
 async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
     use async_trait::async_trait;
     use std::io;
-    use switchboard::address::Address;
     use switchboard::io::{BoxIo, StreamListener};
     use switchboard::spec::SocketOptions;
     use switchboard::transport::{Listener, Transport};
@@ -695,9 +694,7 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
             let Some(accepted) = self.0.accept().await? else { return Ok(None) };
             self.1 += 1;
             let nth = self.1;
-            let peer = Address::Named(format!("client {nth}").into());
-            Ok(Some(Accepted::handshake(peer, accepted.local.clone(), async move {
-                let io: BoxIo = accepted.establish().await?.io;
+            Ok(Some(accepted.then(move |io: BoxIo, _| async move {
                 match nth {
                     1 => std::future::pending().await,
                     2 => Err(io::Error::other("no")),

@@ -11,6 +11,12 @@ mod lifecycle;
 /// Each peer of a datagram socket is answered from where it asked, in order, and holds up nobody.
 mod datagram;
 
+/// Who may come, how many at once and how fast, by the address of the client itself.
+mod edge;
+
+/// At its limits a listener takes no more memory than they say.
+mod memory;
+
 /// A stop loses nothing that was under way, takes no longer than it may, and says exactly what it cut.
 mod drain;
 

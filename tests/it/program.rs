@@ -210,7 +210,7 @@ framing = "linez"
 [listeners.main.limits]
 frame = "lots"
 connections = "many"
-handshakes = 5
+handshakes = 0
 
 [listeners.main.timeouts]
 idel = "5m"
@@ -229,7 +229,7 @@ welcom = "hi"
         ("listeners.main.framing", "bad.toml, line 9"),
         ("listeners.main.limits.frame", "bad.toml, line 12"),
         ("listeners.main.limits.connections", "bad.toml, line 13"),
-        ("listeners.main.limits.handshakes", "not in this build"),
+        ("listeners.main.limits.handshakes", "out of range"),
         ("listeners.main.timeouts.idel", "did you mean"),
         ("admin", "not in this build"),
         ("handlers.hello.welcom", "did you mean"),

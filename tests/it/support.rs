@@ -290,9 +290,8 @@ impl StreamListener for SpyListener {
             return Err(io::Error::from_raw_os_error(error));
         }
         let Some(accepted) = self.0.accept().await? else { return Ok(None) };
-        let (peer, local) = (accepted.peer.clone(), accepted.local.clone());
-        let io = accepted.establish().await?.io;
-        Ok(Some(Accepted::ready(peer, local, SpyIo { io, spy: self.1.clone(), waited: false })))
+        let spy = self.1.clone();
+        Ok(Some(accepted.map(|io| Box::new(SpyIo { io, spy, waited: false }))))
     }
 
     fn endpoint(&self) -> Endpoint {

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use switchboard::Needs;
 use switchboard::framing::AnyFraming;
 use switchboard::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts};
-use switchboard::{Endpoint, Kind, Registry, TlsSettings};
+use switchboard::{Access, Endpoint, Kind, ProxySettings, Registry, TlsSettings};
 
 use super::entry::Entry;
 use super::examine::{read, sentence};
@@ -19,6 +19,7 @@ use super::fault::{Origin, known, quoted, unknown};
 use super::framing;
 use super::raw::{Raw, RawListener};
 use super::report::Report;
+use super::resolve::has_network;
 use super::show::Effective;
 use super::sources::Merged;
 use super::specs;
@@ -74,6 +75,10 @@ pub(crate) struct Listener {
     pub(crate) timeouts: Timeouts,
     /// How fast.
     pub(crate) rates: Rates,
+    /// Who may come.
+    pub(crate) access: Access,
+    /// The proxies in front of it, if there are any.
+    pub(crate) proxy: Option<ProxySettings>,
     /// Options of its socket.
     pub(crate) socket: SocketOptions,
     /// How it speaks TLS, if it does.
@@ -184,6 +189,10 @@ impl Check<'_> {
         );
         let layers = self.layers(&at, raw, handler.as_ref().map(|(_, kind_of)| kind_of.as_str()));
         self.burst(&at, raw);
+        if let Some((endpoint, kind)) = &listen {
+            self.proxy(&at, raw, endpoint, *kind);
+            self.access(&at, raw, endpoint, *kind);
+        }
         let tls = self.tls(&at, raw);
         let (endpoint, kind) = listen?;
         Some(Listener {
@@ -195,6 +204,8 @@ impl Check<'_> {
             limits: raw.limits.as_ref().map(specs::limits).unwrap_or_default(),
             timeouts: raw.timeouts.as_ref().map(specs::timeouts).unwrap_or_default(),
             rates: raw.rate.as_ref().map(specs::rates).unwrap_or_default(),
+            access: raw.access.as_ref().map(specs::access).unwrap_or_default(),
+            proxy: raw.proxy.as_ref().map(specs::proxy),
             socket: raw.socket.as_ref().map(specs::socket).unwrap_or_default(),
             tls,
         })
@@ -377,15 +388,67 @@ impl Check<'_> {
         raw.tls.as_ref().and_then(specs::tls)
     }
 
+    /// A PROXY header is the beginning of a connection, and on a network somebody must be named whose word counts.
+    fn proxy(&mut self, at: &[String], raw: &RawListener, endpoint: &Endpoint, kind: Kind) {
+        let Some(proxy) = &raw.proxy else { return };
+        let key = under(at, "proxy");
+        let trusted = under(&key, "trusted");
+        let (key, what) = if kind == Kind::Datagram {
+            let what = format!(
+                "is for connections, which the PROXY header begins, and \"{endpoint}\" brings datagrams; leave it out"
+            );
+            (key, what)
+        } else if matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Tls(_)) {
+            let is = match proxy.trusted.as_deref() {
+                None => "is missing",
+                Some([]) => "is empty",
+                Some(_) => return,
+            };
+            let what = format!(
+                "{is}, so no proxy could connect to \"{endpoint}\"; write the networks of the proxies, like [\"10.0.0.0/8\"]"
+            );
+            (trusted, what)
+        } else {
+            return;
+        };
+        if !self.report.is_poisoned_in(&key) && !self.report.is_poisoned(&key) {
+            self.report.add(&key, what, self.merged.origin(&key));
+        }
+    }
+
+    /// Lists of networks say nothing about peers without a network address.
+    fn access(&mut self, at: &[String], raw: &RawListener, endpoint: &Endpoint, kind: Kind) {
+        let proxy = under(at, "proxy");
+        if has_network(endpoint) || raw.proxy.is_some() || self.report.is_poisoned_in(&proxy) {
+            return;
+        }
+        let Some(access) = &raw.access else { return };
+        for (list, networks) in [("allow", &access.allow), ("deny", &access.deny)] {
+            let key = under(&under(at, "access"), list);
+            if networks.as_ref().is_none_or(Vec::is_empty) || self.report.is_poisoned_in(&key) {
+                continue;
+            }
+            let what = format!("lists networks, and the peers of \"{endpoint}\" have no network address");
+            let advice = match kind {
+                Kind::Stream => {
+                    format!("leave it out, or add [{}] if a proxy in front tells who they are", tree::dotted(&proxy))
+                }
+                Kind::Datagram => "leave it out; a proxy section, which would tell one, needs connections".to_owned(),
+            };
+            self.report.add(&key, format!("{what}; {advice}"), self.merged.origin(&key));
+        }
+    }
+
     /// A burst of a listener's own, where no rate was ever asked for, does nothing.
     fn burst(&mut self, at: &[String], raw: &RawListener) {
         let rate = under(at, "rate");
         let key = under(&rate, "burst");
-        let asked = [under(&rate, "messages_per_source"), tree::path("rate.messages_per_source")];
-        let is_asked = asked.iter().any(|key| self.report.is_poisoned(key) || self.is_said(key));
+        let rates = ["messages_per_source", "connections_per_source"];
+        let mut asked = rates.iter().flat_map(|one| [under(&rate, one), under(&tree::path("rate"), one)]);
+        let is_asked = asked.any(|key| self.report.is_poisoned(&key) || self.is_said(&key));
         let burst = raw.rate.as_ref().and_then(|rate| rate.burst).is_some_and(|burst| burst.word() > 0);
         if burst && self.is_said(&key) && !is_asked && !self.report.is_poisoned(&key) {
-            let what = "says how many messages may come at once, and there is no rate; give messages_per_source, like \"100/s\"";
+            let what = "says how many may come at once, and there is no rate; give messages_per_source or connections_per_source, like \"100/s\"";
             self.report.add(&key, what, self.merged.origin(&key));
         }
     }

@@ -29,6 +29,8 @@ pub(crate) fn source<'n>(names: impl Iterator<Item = &'n String>, registry: &Reg
         "runtime": { "workers": thread::available_parallelism().map_or(1, |cores| cores.get().min(1024)) },
         "limits": {
             "connections": limits.connections,
+            "connections_per_source": limits.connections_per_source,
+            "handshakes": limits.handshakes,
             "frame": Size(limits.frame).to_string(),
             "outbox": limits.outbox,
             "sessions": limits.sessions,
@@ -42,7 +44,13 @@ pub(crate) fn source<'n>(names: impl Iterator<Item = &'n String>, registry: &Reg
             "write": span(timeouts.write),
             "lifetime": span(timeouts.lifetime),
         },
-        "rate": { "messages_per_source": Rate(rates.messages_per_source).to_string(), "burst": rates.burst },
+        "rate": {
+            "messages_per_source": Rate(rates.messages_per_source).to_string(),
+            "connections_per_source": Rate(rates.connections_per_source).to_string(),
+            "burst": rates.burst,
+        },
+        // Everybody.
+        "access": { "allow": [], "deny": [] },
         "socket": {
             "backlog": socket.backlog,
             "nodelay": socket.nodelay,

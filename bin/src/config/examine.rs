@@ -17,19 +17,8 @@ use super::sources::Source;
 use super::tree::{self, Path, under};
 use super::typing::Schemas;
 
-/// Keys of features that this build has not; `*` is any name.
-const NOT_HERE: [&str; 10] = [
-    "admin",
-    "access",
-    "listeners.*.access",
-    "listeners.*.proxy",
-    "limits.handshakes",
-    "limits.connections_per_source",
-    "rate.connections_per_source",
-    "listeners.*.limits.handshakes",
-    "listeners.*.limits.connections_per_source",
-    "listeners.*.rate.connections_per_source",
-];
+/// Keys of features that this build has not.
+const NOT_HERE: [&str; 1] = ["admin"];
 
 /// Transports that the contract knows and this build has not.
 const TRANSPORTS_NOT_HERE: [&str; 1] = ["systemd"];

@@ -14,8 +14,8 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use switchboard::framing;
 
 use super::leaf::{
-    Delimiter, FilePath, Format, FramingName, Keepalive, Level, Listen, Mode, Name, Number, Order, Protocol, Rate,
-    Size, Span, Width,
+    Delimiter, FilePath, Format, FramingName, Keepalive, Level, Listen, Mode, Name, Network, Number, Order, Protocol,
+    Rate, Size, Span, Width,
 };
 
 /// The whole configuration.
@@ -44,6 +44,8 @@ pub(crate) struct Raw {
     pub(crate) timeouts: Option<RawTimeouts>,
     /// Rates of each listener that does not say otherwise.
     pub(crate) rate: Option<RawRate>,
+    /// Who may come to each listener that does not say otherwise and whose peers have network addresses.
+    pub(crate) access: Option<RawAccess>,
     /// Socket options of each listener that does not say otherwise.
     pub(crate) socket: Option<RawSocket>,
     /// The listeners by name.
@@ -100,6 +102,10 @@ pub(crate) struct RawListener {
     pub(crate) timeouts: Option<RawTimeouts>,
     /// How fast one source may be.
     pub(crate) rate: Option<RawRate>,
+    /// Who may come.
+    pub(crate) access: Option<RawAccess>,
+    /// The PROXY header, required where this section stands.
+    pub(crate) proxy: Option<RawProxy>,
     /// Options of its socket.
     pub(crate) socket: Option<RawSocket>,
     /// Certificates and who may come, for tls:// alone.
@@ -141,6 +147,10 @@ type Count = Number<1, 10_000_000>;
 pub(crate) struct RawLimits {
     /// Connections open at once; more are accepted and closed at once, and counted.
     pub(crate) connections: Option<Count>,
+    /// Connections open at once from one source, an IPv4 address or an IPv6 /64; 0: no limit of its own.
+    pub(crate) connections_per_source: Option<Number<0, 10_000_000>>,
+    /// Handshakes (TLS, a proxy's header) under way at once; when one more begins, the longest unfinished one yields.
+    pub(crate) handshakes: Option<Count>,
     /// The largest message, without header or terminator.
     pub(crate) frame: Option<Size>,
     /// Frames waiting to be written; a full outbox makes a pusher wait.
@@ -175,8 +185,28 @@ pub(crate) struct RawTimeouts {
 pub(crate) struct RawRate {
     /// Messages of one source; 0/s: no limit.
     pub(crate) messages_per_source: Option<Rate>,
+    /// New connections of one source; over it they are accepted and closed; 0/s: no limit.
+    pub(crate) connections_per_source: Option<Rate>,
     /// How many may come at once; 0: one second's worth.
     pub(crate) burst: Option<Number<0, 10_000_000>>,
+}
+
+/// `[listeners.NAME.access]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawAccess {
+    /// Networks that are let in; empty: everybody.
+    pub(crate) allow: Option<Vec<Network>>,
+    /// Networks that are kept out, even where allow has them.
+    pub(crate) deny: Option<Vec<Network>>,
+}
+
+/// `[listeners.NAME.proxy]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawProxy {
+    /// Networks of the proxies, which alone are let in and believed.
+    pub(crate) trusted: Option<Vec<Network>>,
 }
 
 /// `[listeners.NAME.socket]`

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use figment::value::{Dict, Tag, Value};
 use serde_json::Value as Json;
-use switchboard::Registry;
+use switchboard::{Endpoint, Registry};
 
 use super::entry::Entry;
 use super::sources::{Merged, Source};
@@ -15,7 +15,7 @@ use super::tree::{self, under};
 use super::typing::Schemas;
 
 /// The groups that may stand at the top as shared defaults.
-pub(crate) const SHARED: [&str; 4] = ["limits", "timeouts", "rate", "socket"];
+pub(crate) const SHARED: [&str; 5] = ["limits", "timeouts", "rate", "access", "socket"];
 
 /// The names of the listeners: those that are declared, and `main` where none is or a short form names it.
 pub(crate) fn listener_names(sources: &[Source]) -> BTreeSet<String> {
@@ -46,6 +46,10 @@ pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registr
         let at = ["listeners".to_owned(), name];
         let mut listener = tree::get_table(&merged.tree, &at).cloned().unwrap_or_default();
         for group in SHARED {
+            // Printed as its own, it would be a fault: what is shared passes by a listener whose peers have no address.
+            if group == "access" && has_no_peer_address(&listener) {
+                continue;
+            }
             let mut values = tree::get_table(&merged.tree, &[group.to_owned()]).cloned().unwrap_or_default();
             values.extend(tree::get_table(&merged.tree, &under(&at, group)).cloned().unwrap_or_default());
             listener.insert(group.into(), Value::Dict(Tag::Default, values));
@@ -63,6 +67,17 @@ pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registr
         }
     }
     whole
+}
+
+/// Whether nothing tells a network address of this listener's peers: neither its transport nor a proxy.
+fn has_no_peer_address(listener: &Dict) -> bool {
+    let endpoint = listener.get("listen").and_then(Value::as_str).and_then(|text| text.parse::<Endpoint>().ok());
+    endpoint.is_some_and(|endpoint| !has_network(&endpoint)) && !listener.contains_key("proxy")
+}
+
+/// Whether the peers of a transport have network addresses. One that is not ours may well have.
+pub(crate) fn has_network(endpoint: &Endpoint) -> bool {
+    !matches!(endpoint, Endpoint::Unix(_) | Endpoint::Unixgram(_) | Endpoint::Memory(_))
 }
 
 /// A section with its type, and with the defaults that its type's schema tells.

@@ -30,7 +30,7 @@ pub(crate) struct Effective {
 }
 
 /// The keys in the order of the documentation; others follow by name.
-const ORDER: [&str; 42] = [
+const ORDER: [&str; 49] = [
     "log",
     "drain",
     "runtime",
@@ -44,6 +44,8 @@ const ORDER: [&str; 42] = [
     "limits",
     "timeouts",
     "rate",
+    "access",
+    "proxy",
     "socket",
     "tls",
     "level",
@@ -52,6 +54,9 @@ const ORDER: [&str; 42] = [
     "deadline",
     "workers",
     "connections",
+    "messages_per_source",
+    "connections_per_source",
+    "handshakes",
     "handshake",
     "first_message",
     "frame",
@@ -61,8 +66,10 @@ const ORDER: [&str; 42] = [
     "message",
     "write",
     "lifetime",
-    "messages_per_source",
     "burst",
+    "allow",
+    "deny",
+    "trusted",
     "backlog",
     "nodelay",
     "keepalive",

@@ -1,9 +1,10 @@
 //! What is written for a listener as the plain values of the framework. What nobody wrote keeps the framework's default.
 
 use switchboard::spec::{Limits, Rates, SocketOptions, Timeouts};
-use switchboard::{TlsIdentity, TlsSettings};
+use switchboard::{Access, Networks, ProxySettings, TlsIdentity, TlsSettings};
 
-use super::raw::{RawIdentity, RawLimits, RawRate, RawSocket, RawTimeouts, RawTls};
+use super::leaf::Network;
+use super::raw::{RawAccess, RawIdentity, RawLimits, RawProxy, RawRate, RawSocket, RawTimeouts, RawTls};
 
 /// Sets each field to what is written, where something is.
 macro_rules! set {
@@ -19,6 +20,8 @@ pub(crate) fn limits(raw: &RawLimits) -> Limits {
     let mut limits = Limits::default();
     set!(raw => limits {
         connections: count => count.size(),
+        connections_per_source: count => count.size(),
+        handshakes: count => count.size(),
         frame: size => size.0,
         outbox: count => count.size(),
         sessions: count => count.size(),
@@ -44,8 +47,26 @@ pub(crate) fn timeouts(raw: &RawTimeouts) -> Timeouts {
 /// How fast.
 pub(crate) fn rates(raw: &RawRate) -> Rates {
     let mut rates = Rates::default();
-    set!(raw => rates { messages_per_source: rate => rate.0, burst: count => count.word() });
+    set!(raw => rates {
+        messages_per_source: rate => rate.0,
+        connections_per_source: rate => rate.0,
+        burst: count => count.word(),
+    });
     rates
+}
+
+/// Who may come.
+pub(crate) fn access(raw: &RawAccess) -> Access {
+    Access { allow: networks(raw.allow.as_deref()), deny: networks(raw.deny.as_deref()) }
+}
+
+/// Which proxies are believed.
+pub(crate) fn proxy(raw: &RawProxy) -> ProxySettings {
+    ProxySettings { trusted: networks(raw.trusted.as_deref()) }
+}
+
+fn networks(raw: Option<&[Network]>) -> Networks {
+    raw.into_iter().flatten().map(|network| network.0).collect()
 }
 
 /// How its sockets are made.

@@ -186,7 +186,10 @@ impl<'s> Wanted<'s> {
     }
 
     fn stand_in(&self) -> Value {
-        let default = self.0.iter().find_map(|(_, form)| form.get("default").or_else(|| form.get("enum")?.get(0)));
+        let default = self.0.iter().find_map(|(_, form)| {
+            let first = |key| form.get(key).and_then(|list| list.get(0));
+            form.get("default").or_else(|| first("enum")).or_else(|| first("examples"))
+        });
         match default {
             Some(default) => tree::from_json(default),
             None if self.takes("string") => Value::from(""),

@@ -97,7 +97,7 @@ impl<H, L, Out: Send + 'static> Maker<H, L, Out> {
             (Address::Inet(local), Some(asked)) => Address::Inet(SocketAddr::new(asked, local.port())),
             (local, _) => local.clone(),
         };
-        let connection = Connection::new(self.lane.clone(), route.peer.clone(), local, Kind::Datagram);
+        let connection = Connection::new(self.lane.clone(), Kind::Datagram, route.peer.clone(), local);
         let pusher = Pusher::to_datagrams(connection.clone(), route.clone(), self.pushes.clone());
         let seat = Seat::new(Context::new(H::State::default(), pusher));
         (connection, self.layer.layer(HandlerService::new(self.handler.clone(), seat)))

@@ -39,10 +39,10 @@ const WAITING: usize = 1024;
 const WAITING_OF_ONE: usize = 64;
 /// How many messages wait behind others, over all peers, and how many bytes all that waits may be.
 const QUEUED: usize = 4096;
-const WAITING_BYTES: usize = 16 * 1024 * 1024;
+pub(crate) const WAITING_BYTES: usize = 16 * 1024 * 1024;
 /// The largest datagram of UDP, and of anything.
 const LARGEST_UDP: usize = 64 * 1024;
-const LARGEST: usize = 1024 * 1024;
+pub(crate) const LARGEST: usize = 1024 * 1024;
 /// After a batch of errors in a row nothing is received for so long.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -205,6 +205,9 @@ where
         }
         if let Some(why) = insane(&route, &self.make.local) {
             return self.answers.drop_one(&route, why);
+        }
+        if !self.make.lane.gate.lets_in(&route.peer) {
+            return self.answers.drop_one(&route, "denied");
         }
         let decoded = catch_unwind(AssertUnwindSafe(|| self.framing.datagram_in(datagram)));
         let Ok(Ok(message)) = decoded else {

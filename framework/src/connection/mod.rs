@@ -17,6 +17,10 @@ mod sessions;
 mod stream;
 mod wire;
 
+pub(crate) use desk::{LARGEST, WAITING_BYTES};
+pub(crate) use pool::CHUNK;
+pub(crate) use wire::{OVERHEAD, READ_AHEAD};
+
 pub(crate) use datagram::{DatagramDriver, ServeDatagrams};
 pub(crate) use end::reason_of;
 pub(crate) use owned::OwnedDriver;

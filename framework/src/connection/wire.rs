@@ -27,11 +27,11 @@ use crate::roster::{Connection, Order};
 use crate::spec::{Limits, Timeouts};
 
 /// While a message is handled, so much is read ahead: enough to notice that the peer has left.
-const READ_AHEAD: usize = 4 * 1024;
+pub(crate) const READ_AHEAD: usize = 4 * 1024;
 /// A partial message below this size does not keep a whole chunk.
 const SMALL: usize = CHUNK / 4;
 /// Headers and terminators that a message may have beyond its limit, whatever its codec thinks of limits.
-const OVERHEAD: usize = 1024;
+pub(crate) const OVERHEAD: usize = 1024;
 
 pub(crate) struct Wire<F: Framing> {
     io: BoxIo,
@@ -350,10 +350,23 @@ impl<F: Framing> Wire<F> {
         if self.input.is_empty() && bytes >= SMALL {
             self.input = chunk;
         } else {
+            self.make_room_for(bytes);
             self.input.extend_from_slice(&chunk);
             pool::give(chunk);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Doubles the input when it is full, but not beyond what the largest message can need: a codec that decodes as it should
+    /// never leaves more in it than that and one read.
+    fn make_room_for(&mut self, bytes: usize) {
+        let needed = self.input.len() + bytes;
+        if needed > self.input.capacity() {
+            let most = self.limit.saturating_add(OVERHEAD + CHUNK);
+            let mut larger = BytesMut::with_capacity((2 * self.input.len()).min(most).max(needed));
+            larger.extend_from_slice(&self.input);
+            self.input = larger;
+        }
     }
 
     /// Reads a little while a message is handled: a peer that has left is noticed, and its call is not kept running.

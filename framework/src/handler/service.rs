@@ -16,8 +16,9 @@ use tower::{Layer, Service};
 
 use crate::error::{BoxError, Result};
 use crate::handler::{Context, Handler, Reply};
+use crate::lock::lock;
 use crate::reason::CloseReason;
-use crate::roster::{Connection, lock};
+use crate::roster::Connection;
 
 /// One message on its way to the handler: the request of the message seam.
 #[derive(Debug)]

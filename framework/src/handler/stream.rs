@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::io::BoxIo;
-use crate::roster::{Connection, lock};
+use crate::lock::lock;
+use crate::roster::Connection;
 
 /// The bytes of one connection: any code that reads and writes asynchronously can use it.
 ///

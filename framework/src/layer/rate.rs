@@ -1,35 +1,19 @@
 //! A rate for each source.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
-use std::net::Ipv4Addr;
-use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
-use governor::state::keyed::DashMapStateStore;
-use governor::{Quota, RateLimiter};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tower::{Layer, Service};
 
 use crate::address::Source;
 use crate::error::BoxError;
 use crate::layer::Connected;
+use crate::limiter::Limiter;
 use crate::spec::Rate;
-
-/// How many sources one limiter remembers. When more are active at once, new ones are counted in groups.
-const SOURCES: usize = 65_536;
-/// How many groups that makes.
-const GROUPS: u32 = 4_096;
-/// After so many checks the table is looked over.
-const CHECKS: u32 = 8_192;
 
 /// So many calls a second from one [`Source`]: a message on a stream waits until its turn has come, and reading from that
 /// connection with it; a datagram, or a connection at its start, is refused with the error [`OverRate`].
@@ -59,76 +43,6 @@ impl RatePerSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the source is over its rate")]
 pub struct OverRate;
-
-type Governor = RateLimiter<Source, DashMapStateStore<Source>, Now, NoOpMiddleware<Nanos>>;
-
-struct Limiter {
-    governor: Governor,
-    clock: Now,
-    hasher: RandomState,
-    checks: AtomicU32,
-    full: AtomicBool,
-}
-
-/// tokio's clock, so that paused time in tests is the limiter's time too.
-#[derive(Debug, Clone, Copy)]
-struct Now {
-    origin: Instant,
-}
-
-impl Clock for Now {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        self.origin.elapsed().into()
-    }
-}
-
-impl Limiter {
-    fn new(rate: Rate, burst: u32) -> Option<Self> {
-        if rate.is_off() {
-            return None;
-        }
-        let each = (rate.per / rate.count).max(Duration::from_nanos(1));
-        let second = (Duration::from_secs(1).as_nanos() / each.as_nanos()).clamp(1, u128::from(u32::MAX));
-        let burst = NonZeroU32::new(burst).or(NonZeroU32::new(second as u32))?;
-        let quota = Quota::with_period(each)?.allow_burst(burst);
-        let clock = Now { origin: Instant::now() };
-        let governor = RateLimiter::new(quota, DashMapStateStore::default(), clock);
-        let (checks, full) = (AtomicU32::new(0), AtomicBool::new(false));
-        Some(Self { governor, clock, hasher: RandomState::new(), checks, full })
-    }
-
-    /// Counts one call, or says how long to wait before trying again.
-    fn check(&self, source: Source) -> Result<(), Duration> {
-        if self.checks.fetch_add(1, Relaxed).is_multiple_of(CHECKS) {
-            self.look_over();
-        }
-        let source = if self.full.load(Relaxed) { self.group(source) } else { source };
-        self.governor.check_key(&source).map_err(|until| until.wait_time_from(self.clock.now()))
-    }
-
-    /// Forgets sources whose count is back where it began.
-    fn look_over(&self) {
-        if self.governor.len() > SOURCES / 2 {
-            self.governor.retain_recent();
-            self.governor.shrink_to_fit();
-        }
-        // Between two looks at most CHECKS sources more are remembered.
-        self.full.store(self.governor.len() > SOURCES - CHECKS as usize, Relaxed);
-    }
-
-    fn group(&self, source: Source) -> Source {
-        let group = self.hasher.hash_one(source) as u32 % GROUPS;
-        Source::V4(Ipv4Addr::from(group)) // 0.0.x.x is nobody's address
-    }
-}
-
-impl fmt::Debug for Limiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limiter").field("sources", &self.governor.len()).finish_non_exhaustive()
-    }
-}
 
 impl<S> Layer<S> for RatePerSource {
     type Service = RateService<S>;
@@ -220,41 +134,5 @@ where
 impl<F> fmt::Debug for RateFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RateFuture")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn source(n: u32) -> Source {
-        Source::V4(Ipv4Addr::from(n))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn each_source_has_its_own_count_and_gets_it_back_with_time() {
-        let limiter = Limiter::new(Rate::per_second(10), 0).unwrap();
-        for _ in 0..10 {
-            limiter.check(source(1)).unwrap();
-        }
-        let wait = limiter.check(source(1)).unwrap_err();
-        assert!(wait > Duration::ZERO && wait <= Duration::from_millis(100), "{wait:?}");
-        limiter.check(source(2)).unwrap();
-        tokio::time::advance(wait).await;
-        limiter.check(source(1)).unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_million_sources_leave_the_table_bounded() {
-        let limiter = Limiter::new(Rate { count: 1, per: Duration::from_secs(3600) }, 1).unwrap();
-        for n in 0..1_000_000 {
-            let _ = limiter.check(source(0x0100_0000 + n));
-        }
-        assert!(limiter.governor.len() <= SOURCES + GROUPS as usize, "{}", limiter.governor.len());
-    }
-
-    #[test]
-    fn zero_is_no_limit() {
-        assert!(Limiter::new(Rate::per_second(0), 5).is_none());
     }
 }

@@ -5,84 +5,82 @@
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use nix::errno::Errno;
 use tokio::task::coop::unconstrained;
 use tower::ServiceExt;
 
-use crate::connection::reason_of;
 use crate::error::chain;
-use crate::io::{Accepted, Established, Incoming, StreamListener};
+use crate::io::{Accepted, StreamListener};
 use crate::layer::Panicked;
 use crate::pace::Pace;
-use crate::reason::CloseReason;
 use crate::registry::ConnectionService;
-use crate::roster::{Connection, Kind, Lane, Order, Place, Roster};
+use crate::roster::{Connection, Kind, Lane};
+use crate::server::classify::{Class, classify};
+use crate::server::serve::serve;
+use crate::transport::{Bind, BoxTransport, Listener};
 
 /// The pause after running out of something, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// So many clients in a row may fail before the loop takes a breath.
 const FAILURES_IN_A_ROW: u32 = 128;
+/// Pauses between attempts to bind a broken listener again.
+const FIRST_REBIND: Duration = Duration::from_millis(100);
+const LONGEST_REBIND: Duration = Duration::from_secs(5);
 
-/// What an error of accept is about, and so what to do about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// About nothing: try again.
-    Again,
-    /// About that one client: go on at once.
-    Connection,
-    /// Descriptors or memory are exhausted: pause, or the loop would spin on a client that cannot be let in.
-    Exhausted,
-    /// The listener itself is broken: bind again.
-    Listener,
-    /// Not known: pause, neither spin nor give up.
-    Other,
-}
-
-impl Class {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Again => "again",
-            Self::Connection => "connection",
-            Self::Exhausted => "exhausted",
-            Self::Listener => "listener",
-            Self::Other => "other",
+/// Runs the accept loop of a listener; when the listener breaks, binds it again until that succeeds or a drain begins.
+pub(super) async fn keep_open(
+    mut door: Door,
+    mut listener: Box<dyn StreamListener>,
+    transport: BoxTransport,
+    bind: Bind,
+) {
+    loop {
+        // Not even a transport that panics closes the door in silence.
+        let ended = AssertUnwindSafe(door.accept_from(&mut *listener)).catch_unwind().await;
+        let ended = ended.unwrap_or_else(|payload| {
+            let error = Panicked::new(&*payload).to_string();
+            tracing::error!(listener = &*door.lane.name, error, "a listener is broken");
+            Ended::Broken
+        });
+        if ended != Ended::Broken {
+            return;
         }
-    }
-}
-
-/// Sorts errors of accept. Linux also reports network errors of the new connection here, which accept(2) says to treat
-/// like "again".
-pub(crate) fn classify(error: &io::Error) -> Class {
-    use Errno as E;
-    if let Some(code) = error.raw_os_error() {
-        return match E::from_raw(code) {
-            E::EINTR | E::EAGAIN => Class::Again,
-            E::ECONNABORTED | E::ECONNRESET | E::EPROTO | E::EPERM | E::ETIMEDOUT => Class::Connection,
-            E::ENETDOWN | E::ENETUNREACH | E::EHOSTDOWN | E::EHOSTUNREACH | E::ENONET => Class::Connection,
-            E::ENOPROTOOPT | E::EOPNOTSUPP => Class::Connection,
-            E::EMFILE | E::ENFILE | E::ENOBUFS | E::ENOMEM => Class::Exhausted,
-            E::EBADF | E::ENOTSOCK | E::EINVAL | E::EFAULT => Class::Listener,
-            _ => Class::Other,
+        drop(listener);
+        let mut drain = door.lane.drain.clone();
+        let again = tokio::select! {
+            () = drain.draining() => return,
+            again = bind_again(&door.lane, &transport, &bind) => again,
         };
+        listener = again;
     }
-    match error.kind() {
-        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => Class::Again,
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::TimedOut => {
-            Class::Connection
+}
+
+async fn bind_again(lane: &Lane, transport: &BoxTransport, bind: &Bind) -> Box<dyn StreamListener> {
+    let mut pause = FIRST_REBIND;
+    loop {
+        let bound = AssertUnwindSafe(transport.clone().oneshot(bind.clone())).catch_unwind().await;
+        match bound.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) {
+            Ok(Listener::Stream(listener)) => {
+                tracing::warn!(listener = &*lane.name, address = %bind.endpoint, "listening again");
+                return listener;
+            }
+            Ok(Listener::Datagram(_)) => tracing::error!(listener = &*lane.name, "it now brings datagrams"),
+            Err(error) => {
+                let error = chain(&*error);
+                tracing::error!(listener = &*lane.name, address = %bind.endpoint, error, "cannot listen again");
+            }
         }
-        io::ErrorKind::OutOfMemory => Class::Exhausted,
-        _ => Class::Other,
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_REBIND);
     }
 }
 
 /// How an accept loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(super) enum Ended {
     /// A drain has begun.
     Draining,
     /// The transport says that nobody will come any more.
@@ -92,21 +90,18 @@ pub(crate) enum Ended {
 }
 
 /// Takes in the clients of one listener.
-pub(crate) struct Door {
-    pub(crate) lane: Arc<Lane>,
-    pub(crate) roster: Arc<Roster>,
-    pub(crate) limit: usize,
-    /// How long a transport's handshake may take.
-    pub(crate) handshake: Duration,
-    pub(crate) backlog: u32,
-    pub(crate) service: ConnectionService,
-    pub(crate) failed: Pace,
-    pub(crate) refused: Pace,
+pub(super) struct Door {
+    pub(super) lane: Arc<Lane>,
+    /// How long the handshakes of one client may take.
+    pub(super) handshake: Duration,
+    pub(super) backlog: u32,
+    pub(super) service: ConnectionService,
+    pub(super) failed: Pace,
 }
 
 impl Door {
     /// Accepts until a drain begins, nobody will come any more, or the listener is broken.
-    pub(crate) async fn accept_from(&mut self, listener: &mut dyn StreamListener) -> Ended {
+    pub(super) async fn accept_from(&mut self, listener: &mut dyn StreamListener) -> Ended {
         let mut drain = self.lane.drain.clone();
         let mut pause = FIRST_PAUSE;
         let mut in_a_row = 0;
@@ -137,7 +132,7 @@ impl Door {
                     // A connection that leaves gives its descriptor back: no need to wait longer than that.
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
-                        () = self.roster.left() => {}
+                        () = self.lane.roster.left() => {}
                         () = drain.draining() => {}
                     }
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -161,19 +156,12 @@ impl Door {
 
     fn admit(&mut self, accepted: Accepted) {
         let (peer, local) = (accepted.peer.clone(), accepted.local.clone());
-        let connection = Connection::new(self.lane.clone(), peer, local, Kind::Stream);
-        match self.roster.enter(&connection, self.limit) {
-            Some(place) => {
+        let connection = Connection::with(self.lane.clone(), Kind::Stream, peer, local, accepted.credentials);
+        match self.lane.gate.enter(&self.lane.roster, &connection) {
+            Ok(place) => {
                 tokio::spawn(serve(self.service.clone(), accepted, self.handshake, connection, place));
             }
-            None => self.refuse(&connection, CloseReason::Limit),
-        }
-    }
-
-    fn refuse(&mut self, connection: &Connection, why: CloseReason) {
-        if let Some(count) = self.refused.count() {
-            let (listener, peer, why) = (connection.listener(), connection.peer(), why.as_str());
-            tracing::warn!(listener, %peer, why, count, "connection refused");
+            Err(turned_away) => self.lane.gate.tell(&connection, turned_away),
         }
     }
 
@@ -186,97 +174,5 @@ impl Door {
             tracing::warn!(listener, %error, class, count, "accept failed");
         }
         class
-    }
-}
-
-/// One connection from its handshake to its end.
-async fn serve(
-    service: ConnectionService,
-    accepted: Accepted,
-    handshake: Duration,
-    connection: Connection,
-    place: Place,
-) {
-    let patience = if handshake.is_zero() { Duration::MAX } else { handshake };
-    // Nothing of a message can have arrived before the handshake is over, so a drain does not wait for it.
-    let told = std::future::poll_fn(|cx| match connection.order(cx.waker()) {
-        Order::Stay => Poll::Pending,
-        order => Poll::Ready(order.at_once().unwrap_or(CloseReason::Drain)),
-    });
-    let establish = AssertUnwindSafe(accepted.establish())
-        .catch_unwind()
-        .map(|established| established.unwrap_or_else(|payload| Err(io::Error::other(Panicked::new(&*payload)))));
-    let io = tokio::select! {
-        biased; // who needs no handshake is in, whatever is told
-        io = tokio::time::timeout(patience, establish) => match io {
-            Ok(Ok(Established { io, tls })) => {
-                // Before anybody can ask.
-                tls.into_iter().for_each(|facts| connection.secured(facts));
-                Ok(io)
-            }
-            Ok(Err(error)) => Err((CloseReason::Handshake, Some(error.to_string()))),
-            Err(_) => Err((CloseReason::Handshake, Some(format!("not finished within {handshake:?}")))),
-        },
-        reason = told => Err((reason, None)),
-    };
-    let (listener, peer) = (connection.listener(), connection.peer());
-    tracing::info!(listener, %peer, "connection opened");
-    let error = match io {
-        Err((reason, error)) => {
-            connection.finish(reason);
-            error
-        }
-        Ok(io) => {
-            let incoming = Incoming { connection: connection.clone(), io };
-            let served = AssertUnwindSafe(service.oneshot(incoming)).catch_unwind().await;
-            let error = served.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err();
-            // What a driver ended has its reason already; this is for layers that refused it.
-            connection.finish(error.as_ref().map_or(CloseReason::HandlerClosed, |error| reason_of(&**error)));
-            error.map(|error| chain(&*error))
-        }
-    };
-    let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed).as_str();
-    let (messages, bytes_in, bytes_out) = (connection.messages(), connection.bytes_in(), connection.bytes_out());
-    let seconds = connection.opened().elapsed().as_secs_f64();
-    tracing::info!(listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed");
-    drop(place);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_of_accept_are_sorted() {
-        let table = [
-            (Class::Again, &[Errno::EINTR, Errno::EAGAIN][..]),
-            (
-                Class::Connection,
-                &[
-                    Errno::ECONNABORTED,
-                    Errno::ECONNRESET,
-                    Errno::EPROTO,
-                    Errno::EPERM,
-                    Errno::ETIMEDOUT,
-                    Errno::ENETDOWN,
-                    Errno::ENETUNREACH,
-                    Errno::EHOSTDOWN,
-                    Errno::EHOSTUNREACH,
-                    Errno::ENONET,
-                    Errno::ENOPROTOOPT,
-                    Errno::EOPNOTSUPP,
-                ],
-            ),
-            (Class::Exhausted, &[Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM]),
-            (Class::Listener, &[Errno::EBADF, Errno::ENOTSOCK, Errno::EINVAL, Errno::EFAULT]),
-            (Class::Other, &[Errno::EIO, Errno::ELOOP]),
-        ];
-        for (class, errors) in table {
-            for error in errors {
-                assert_eq!(classify(&io::Error::from(*error)), class, "{error}");
-            }
-        }
-        assert_eq!(classify(&io::Error::from(io::ErrorKind::ConnectionReset)), Class::Connection);
-        assert_eq!(classify(&io::Error::other("a transport's own")), Class::Other);
     }
 }

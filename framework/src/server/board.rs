@@ -16,13 +16,12 @@ use crate::access::Access;
 use crate::address::Endpoint;
 use crate::drain::{DrainSwitch, Phase};
 use crate::error::{BoxError, chain};
-use crate::io::StreamListener;
 use crate::layer::Panicked;
 use crate::pace::Pace;
 use crate::proxy::ProxySettings;
 use crate::registry::Pipeline;
-use crate::roster::{Lane, Order, Roster};
-use crate::server::accept::{Door, Ended};
+use crate::roster::{Gate, Handshakes, Lane, Order, Roster};
+use crate::server::accept::{Door, keep_open};
 use crate::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts, after};
 use crate::tls::TlsSettings;
 use crate::transport::{Bind, BoxTransport, Listener, Transports, tls};
@@ -31,9 +30,6 @@ use crate::transport::{Bind, BoxTransport, Listener, Transports, tls};
 const CUT_GRACE: Duration = Duration::from_secs(2);
 /// How long the accept loops have to close.
 const LAST_CALL: Duration = Duration::from_secs(1);
-/// Pauses between attempts to bind a broken listener again.
-const FIRST_REBIND: Duration = Duration::from_millis(100);
-const LONGEST_REBIND: Duration = Duration::from_secs(5);
 
 /// One listener, as plain values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,7 +178,7 @@ pub struct Running {
 struct Line {
     name: String,
     endpoint: Endpoint,
-    roster: Arc<Roster>,
+    lane: Arc<Lane>,
 }
 
 /// What a drain came to.
@@ -212,27 +208,29 @@ impl Cutter {
 
 impl Running {
     fn with(mut self, spec: ListenerSpec, pipeline: Pipeline, listener: Listener, transport: BoxTransport) -> Self {
-        let lane = Arc::new(Lane { name: spec.name.as_str().into(), drain: self.switch.signal() });
-        let roster = Arc::<Roster>::default();
+        let lane = Arc::new(Lane {
+            name: spec.name.as_str().into(),
+            drain: self.switch.signal(),
+            gate: Gate::new(&spec.limits, &spec.rates, spec.access, spec.proxy),
+            roster: Roster::default(),
+            handshakes: Handshakes::new(spec.limits.handshakes),
+        });
         let endpoint = listener.endpoint();
         tracing::info!(listener = spec.name, address = %endpoint, "listening");
         match (listener, pipeline) {
             (Listener::Stream(listener), Pipeline { stream: Some(service), .. }) => {
                 let door = Door {
-                    lane,
-                    roster: roster.clone(),
-                    limit: spec.limits.connections,
+                    lane: lane.clone(),
                     handshake: spec.timeouts.handshake,
                     backlog: spec.socket.backlog,
                     service,
                     failed: Pace::default(),
-                    refused: Pace::default(),
                 };
                 let bind = Bind { endpoint: endpoint.clone(), options: spec.socket };
                 self.doors.spawn(keep_open(door, listener, transport, bind));
             }
             (Listener::Datagram(socket), Pipeline { datagram: Some(driver), .. }) => {
-                let cut = self.datagrams_cut.clone();
+                let (cut, lane) = (self.datagrams_cut.clone(), lane.clone());
                 self.sockets.spawn(async move {
                     match AssertUnwindSafe(driver.serve(socket, lane.clone())).catch_unwind().await {
                         Ok(count) => drop(cut.fetch_add(count, SeqCst)),
@@ -246,7 +244,7 @@ impl Running {
             // `bind` lets no other pair through.
             _ => {}
         }
-        self.lines.push(Line { name: spec.name, endpoint, roster });
+        self.lines.push(Line { name: spec.name, endpoint, lane });
         self
     }
 
@@ -262,7 +260,7 @@ impl Running {
 
     /// How many connections are open.
     pub fn open(&self) -> usize {
-        self.lines.iter().map(|line| line.roster.len()).sum()
+        self.lines.iter().map(|line| line.lane.roster.len()).sum()
     }
 
     /// Waits until every listener has ended by itself and nobody is connected any more: only transports that run dry do
@@ -273,7 +271,7 @@ impl Running {
             tasks.wait().await;
         }
         for line in &self.lines {
-            line.roster.empty().await;
+            line.lane.roster.empty().await;
         }
     }
 
@@ -291,12 +289,12 @@ impl Running {
             () = self.cutter.called() => {}
         }
         let deadline = after(Instant::now(), self.drain.deadline);
-        let gone: usize = self.lines.iter().map(|line| line.roster.gone()).sum();
+        let gone: usize = self.lines.iter().map(|line| line.lane.roster.gone()).sum();
         self.switch.advance(Phase::Draining { deadline });
         // The doors take in whom the system has let in before, and close; then everybody is there to be counted and told.
         self.doors.close();
         let _ = tokio::time::timeout(LAST_CALL, self.doors.wait()).await;
-        let open = self.lines.iter().map(|line| line.roster.entered()).sum::<usize>() - gone;
+        let open = self.lines.iter().map(|line| line.lane.roster.entered()).sum::<usize>() - gone;
         self.tell_all(Order::Leave);
         let by = tokio::select! {
             () = self.ended() => None,
@@ -311,15 +309,16 @@ impl Running {
                 left = self.open();
             }
         }
-        let cut =
-            left + self.lines.iter().map(|line| line.roster.cut()).sum::<usize>() + self.datagrams_cut.load(SeqCst);
+        let cut = left
+            + self.lines.iter().map(|line| line.lane.roster.cut()).sum::<usize>()
+            + self.datagrams_cut.load(SeqCst);
         let open = open + self.datagrams_cut.load(SeqCst);
         tracing::info!(open, cut, "drained");
         Drained { open, cut }
     }
 
     fn tell_all(&self, order: Order) {
-        self.lines.iter().for_each(|line| line.roster.tell_all(order));
+        self.lines.iter().for_each(|line| line.lane.roster.tell_all(order));
     }
 }
 
@@ -333,48 +332,5 @@ impl Drop for Running {
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("addresses", &self.addresses()).finish_non_exhaustive()
-    }
-}
-
-/// Runs the accept loop of a listener; when the listener breaks, binds it again until that succeeds or a drain begins.
-async fn keep_open(mut door: Door, mut listener: Box<dyn StreamListener>, transport: BoxTransport, bind: Bind) {
-    loop {
-        // Not even a transport that panics closes the door in silence.
-        let ended = AssertUnwindSafe(door.accept_from(&mut *listener)).catch_unwind().await;
-        let ended = ended.unwrap_or_else(|payload| {
-            let error = Panicked::new(&*payload).to_string();
-            tracing::error!(listener = &*door.lane.name, error, "a listener is broken");
-            Ended::Broken
-        });
-        if ended != Ended::Broken {
-            return;
-        }
-        drop(listener);
-        let mut drain = door.lane.drain.clone();
-        let again = tokio::select! {
-            () = drain.draining() => return,
-            again = bind_again(&door.lane, &transport, &bind) => again,
-        };
-        listener = again;
-    }
-}
-
-async fn bind_again(lane: &Lane, transport: &BoxTransport, bind: &Bind) -> Box<dyn StreamListener> {
-    let mut pause = FIRST_REBIND;
-    loop {
-        let bound = AssertUnwindSafe(transport.clone().oneshot(bind.clone())).catch_unwind().await;
-        match bound.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) {
-            Ok(Listener::Stream(listener)) => {
-                tracing::warn!(listener = &*lane.name, address = %bind.endpoint, "listening again");
-                return listener;
-            }
-            Ok(Listener::Datagram(_)) => tracing::error!(listener = &*lane.name, "it now brings datagrams"),
-            Err(error) => {
-                let error = chain(&*error);
-                tracing::error!(listener = &*lane.name, address = %bind.endpoint, error, "cannot listen again");
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_REBIND);
     }
 }

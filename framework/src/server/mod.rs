@@ -5,6 +5,9 @@
 
 mod accept;
 mod board;
+mod classify;
+mod memory;
+mod serve;
 mod signals;
 
 pub use board::{Cutter, Drained, ListenerSpec, Running, StartError, Switchboard};

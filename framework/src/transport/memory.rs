@@ -33,7 +33,8 @@ use tokio::sync::mpsc;
 
 use crate::address::{Address, Endpoint};
 use crate::io::{Accepted, StreamListener};
-use crate::roster::{Kind, lock};
+use crate::lock::lock;
+use crate::roster::Kind;
 use crate::spec::SocketOptions;
 use crate::transport::{Listener, Transport, not_mine};
 

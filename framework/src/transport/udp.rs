@@ -19,7 +19,8 @@ use tokio::net::UdpSocket;
 
 use crate::address::{Address, Endpoint};
 use crate::io::{DatagramSocket, Route};
-use crate::roster::{Kind, lock};
+use crate::lock::lock;
+use crate::roster::Kind;
 use crate::spec::SocketOptions;
 use crate::transport::tcp::bind_first;
 use crate::transport::{Listener, Transport, not_mine};

@@ -15,7 +15,7 @@ use nix::unistd::Group;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
-use crate::address::{Address, Endpoint};
+use crate::address::{Address, Credentials, Endpoint};
 use crate::io::{Accepted, StreamListener};
 use crate::roster::Kind;
 use crate::spec::SocketOptions;
@@ -52,7 +52,10 @@ impl StreamListener for Accepting {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
         let (stream, peer) = self.listener.accept().await?;
         let peer = Address::of_unix(&peer);
-        Ok(Some(Accepted::ready(peer, self.local.clone(), stream)))
+        let credentials = stream.peer_cred().ok().map(|of| Credentials::new(of.uid(), of.gid(), of.pid()));
+        let mut accepted = Accepted::ready(peer, self.local.clone(), stream);
+        accepted.credentials = credentials;
+        Ok(Some(accepted))
     }
 
     fn endpoint(&self) -> Endpoint {

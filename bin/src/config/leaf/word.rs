@@ -8,6 +8,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use switchboard::Endpoint;
+use switchboard::access::{self, NetworkError};
 use switchboard::address::EndpointError;
 use switchboard::framing::{self, ByteOrder};
 use tracing_subscriber::EnvFilter;
@@ -24,6 +25,19 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Self, String> {
         text.parse().map(Self).map_err(|error: EndpointError| error.to_string())
+    }
+}
+
+/// A network, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Network(pub(crate) access::Network);
+text!(Network, "a network; write it like \"10.0.0.0/8\"", "10.0.0.0/8");
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: NetworkError| error.to_string())
     }
 }
 

@@ -21,7 +21,7 @@ use tower::{Layer, Service};
 
 use crate::address::Endpoint;
 use crate::error::BoxError;
-use crate::io::{Accepted, BoxIo, Established, StreamListener};
+use crate::io::{Accepted, Arrival, BoxIo, StreamListener};
 use crate::roster::Kind;
 use crate::spec::SocketOptions;
 use crate::tls::TlsSettings;
@@ -97,9 +97,8 @@ struct Accepting {
 impl StreamListener for Accepting {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
         let Some(accepted) = self.listener.accept().await? else { return Ok(None) };
-        let (peer, local) = (accepted.peer.clone(), accepted.local.clone());
         let acceptor = self.acceptor.clone();
-        Ok(Some(Accepted::handshake(peer, local, shake_hands(accepted, acceptor))))
+        Ok(Some(accepted.then(|io, arrival| shake_hands(io, arrival, acceptor))))
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -110,12 +109,10 @@ impl StreamListener for Accepting {
     }
 }
 
-/// The handshake of what is inside, then ours.
-async fn shake_hands(accepted: Accepted, acceptor: TlsAcceptor) -> io::Result<Established> {
-    let inside = accepted.establish().await?;
-    let stream = acceptor.accept(inside.io).await.map_err(|error| failed(&error))?;
-    let facts = facts::of(stream.get_ref().1);
-    Ok(Established::secured(Box::new(stream) as BoxIo, facts))
+async fn shake_hands(io: BoxIo, arrival: Arrival, acceptor: TlsAcceptor) -> io::Result<BoxIo> {
+    let stream = acceptor.accept(io).await.map_err(|error| failed(&error))?;
+    arrival.secured(facts::of(stream.get_ref().1));
+    Ok(Box::new(stream))
 }
 
 fn failed(error: &io::Error) -> io::Error {

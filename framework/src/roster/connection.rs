@@ -1,22 +1,21 @@
-//! Who is connected: the handle to one connection, and the roster of a listener's open ones.
+//! The handle to one connection: who it is, what it has done, and how to reach the task that drives it.
 //!
-//! The roster is how a drain, a cut or an operator reaches a connection: it sets an order in the handle and wakes the
-//! task that drives it. It knows nothing of bytes.
+//! It knows nothing of bytes.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::address::{Address, Source};
+use crate::address::{Address, Credentials, Source};
 use crate::drain::DrainSignal;
+use crate::lock::lock;
+use crate::proxy::ProxyFacts;
 use crate::reason::CloseReason;
+use crate::roster::Lane;
 use crate::tls::TlsFacts;
 
 /// How many tasks one connection may have running at once ([`Connection::spawn`]).
@@ -40,23 +39,22 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     id: u64,
     lane: Arc<Lane>,
-    peer: Address,
-    local: Address,
+    /// Whom the socket is connected to: the proxy, where there is one.
+    socket_peer: Address,
+    socket_local: Address,
     kind: Kind,
+    credentials: Option<Credentials>,
     opened: Instant,
     meter: Meter,
     control: Control,
     reason: OnceLock<CloseReason>,
     /// Boxed, since most connections have none.
+    proxy: OnceLock<Box<ProxyFacts>>,
+    /// Boxed, since most connections have none.
     tls: OnceLock<Box<TlsFacts>>,
+    /// The source that it is counted for.
+    counted: OnceLock<Source>,
     tasks: Mutex<Option<JoinSet<()>>>,
-}
-
-/// What all connections of one listener share.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    pub(crate) name: Arc<str>,
-    pub(crate) drain: DrainSignal,
 }
 
 /// What went through a connection so far, published by its driver once a batch.
@@ -75,12 +73,14 @@ pub(crate) enum Order {
     Stay = 0,
     /// Finish what is under way, then close.
     Leave = 1,
+    /// Close at once: too many handshakes are under way, and this is the oldest.
+    MakeRoom = 2,
     /// Close at once: a pusher gave the connection up.
-    OutboxFull = 2,
+    OutboxFull = 3,
     /// Close at once: the drain deadline has passed.
-    Cut = 3,
+    Cut = 4,
     /// Close at once: the operator says so.
-    Kill = 4,
+    Kill = 5,
 }
 
 #[derive(Debug, Default)]
@@ -95,19 +95,32 @@ struct Control {
 pub struct TooManyTasks;
 
 impl Connection {
-    pub(crate) fn new(lane: Arc<Lane>, peer: Address, local: Address, kind: Kind) -> Self {
+    pub(crate) fn new(lane: Arc<Lane>, kind: Kind, peer: Address, local: Address) -> Self {
+        Self::with(lane, kind, peer, local, None)
+    }
+
+    pub(crate) fn with(
+        lane: Arc<Lane>,
+        kind: Kind,
+        socket_peer: Address,
+        socket_local: Address,
+        credentials: Option<Credentials>,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(Arc::new(Inner {
             id: NEXT.fetch_add(1, Relaxed),
             lane,
-            peer,
-            local,
+            socket_peer,
+            socket_local,
             kind,
+            credentials,
             opened: Instant::now(),
             meter: Meter::default(),
             control: Control::default(),
             reason: OnceLock::new(),
+            proxy: OnceLock::new(),
             tls: OnceLock::new(),
+            counted: OnceLock::new(),
             tasks: Mutex::new(None),
         }))
     }
@@ -122,19 +135,35 @@ impl Connection {
         &self.0.lane.name
     }
 
-    /// The other side.
+    /// The client: behind a proxy what its header says ([`proxy`](Self::proxy)), else whom the socket is connected to.
     pub fn peer(&self) -> &Address {
-        &self.0.peer
+        self.0.proxy.get().and_then(|facts| facts.addresses.as_ref()).map_or(&self.0.socket_peer, |(client, _)| client)
     }
 
-    /// This side.
+    /// What the client connected to: behind a proxy what its header says, else this side of the socket.
     pub fn local(&self) -> &Address {
-        &self.0.local
+        self.0.proxy.get().and_then(|facts| facts.addresses.as_ref()).map_or(&self.0.socket_local, |(_, local)| local)
     }
 
-    /// What limits count the peer as; `None` on transports without network addresses.
+    /// Whom the socket is connected to: the proxy, where one stands in front, else the client.
+    pub fn socket_peer(&self) -> &Address {
+        &self.0.socket_peer
+    }
+
+    /// What limits count the client as; `None` where it has no network address.
     pub fn source(&self) -> Option<Source> {
-        self.0.peer.source()
+        self.peer().source()
+    }
+
+    /// What the header of a proxy in front said. `None` without a proxy, and until the header is there; a handler is only
+    /// called after it.
+    pub fn proxy(&self) -> Option<&ProxyFacts> {
+        self.0.proxy.get().map(|facts| &**facts)
+    }
+
+    /// Who runs the program on the other side of a Unix socket (`unix:`); `None` on other transports.
+    pub fn credentials(&self) -> Option<Credentials> {
+        self.0.credentials
     }
 
     /// What the TLS handshake found out: the verified client, the name it asked for, the protocol. `None` without TLS, and
@@ -203,6 +232,20 @@ impl Connection {
         let _ = self.0.tls.set(Box::new(facts));
     }
 
+    /// Takes note of what a proxy said of it. False if one has said something before.
+    pub(crate) fn introduced(&self, facts: ProxyFacts) -> bool {
+        self.0.proxy.set(Box::new(facts)).is_ok()
+    }
+
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.0.lane
+    }
+
+    /// The source that it is counted for, once it is.
+    pub(crate) fn counted(&self) -> &OnceLock<Source> {
+        &self.0.counted
+    }
+
     pub(crate) fn meter(&self) -> &Meter {
         &self.0.meter
     }
@@ -223,8 +266,9 @@ impl Connection {
         match self.0.control.order.load(SeqCst) {
             0 => Order::Stay,
             1 => Order::Leave,
-            2 => Order::OutboxFull,
-            3 => Order::Cut,
+            2 => Order::MakeRoom,
+            3 => Order::OutboxFull,
+            4 => Order::Cut,
             _ => Order::Kill,
         }
     }
@@ -242,7 +286,7 @@ impl fmt::Debug for Connection {
         f.debug_struct("Connection")
             .field("id", &self.0.id)
             .field("listener", &self.0.lane.name)
-            .field("peer", &self.0.peer)
+            .field("peer", self.peer())
             .field("kind", &self.0.kind)
             .finish_non_exhaustive()
     }
@@ -253,122 +297,10 @@ impl Order {
     pub(crate) fn at_once(self) -> Option<CloseReason> {
         match self {
             Self::Stay | Self::Leave => None,
+            Self::MakeRoom => Some(CloseReason::Limit),
             Self::OutboxFull => Some(CloseReason::OutboxFull),
             Self::Cut => Some(CloseReason::DrainDeadline),
             Self::Kill => Some(CloseReason::Killed),
         }
     }
-}
-
-/// The open connections of one listener. Bounded by its limit.
-#[derive(Debug, Default)]
-pub(crate) struct Roster {
-    book: Mutex<Book>,
-    left: Notify,
-    emptied: Notify,
-}
-
-#[derive(Debug)]
-struct Book {
-    open: HashMap<u64, Connection>,
-    /// How many have ever entered.
-    entered: usize,
-    /// What a connection that enters now is told.
-    standing: Order,
-    cut: usize,
-}
-
-impl Default for Book {
-    fn default() -> Self {
-        Self { open: HashMap::new(), entered: 0, standing: Order::Stay, cut: 0 }
-    }
-}
-
-/// A place in the roster, given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Place {
-    roster: Arc<Roster>,
-    connection: Connection,
-}
-
-impl Roster {
-    /// Takes a place, unless `limit` are open already.
-    pub(crate) fn enter(self: &Arc<Self>, connection: &Connection, limit: usize) -> Option<Place> {
-        let mut book = lock(&self.book);
-        if book.open.len() >= limit {
-            return None;
-        }
-        book.open.insert(connection.id(), connection.clone());
-        book.entered += 1;
-        if book.standing != Order::Stay {
-            connection.give(book.standing);
-        }
-        drop(book);
-        Some(Place { roster: self.clone(), connection: connection.clone() })
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.book).open.len()
-    }
-
-    /// How many have left.
-    pub(crate) fn gone(&self) -> usize {
-        let book = lock(&self.book);
-        book.entered - book.open.len()
-    }
-
-    /// How many have ever entered.
-    pub(crate) fn entered(&self) -> usize {
-        lock(&self.book).entered
-    }
-
-    /// How many of the connections that have left were cut.
-    pub(crate) fn cut(&self) -> usize {
-        lock(&self.book).cut
-    }
-
-    /// Tells every open connection, and every one that enters later.
-    pub(crate) fn tell_all(&self, order: Order) {
-        let mut book = lock(&self.book);
-        book.standing = book.standing.max(order);
-        book.open.values().for_each(|connection| connection.give(order));
-    }
-
-    /// Waits until a connection has left since this was last awaited. For the accept loop alone.
-    pub(crate) async fn left(&self) {
-        self.left.notified().await;
-    }
-
-    /// Waits until nobody is connected. For any number of waiters.
-    pub(crate) async fn empty(&self) {
-        loop {
-            let mut emptied = pin!(self.emptied.notified());
-            emptied.as_mut().enable(); // before the look, so that the last one to leave is not missed
-            if self.len() == 0 {
-                return;
-            }
-            emptied.await;
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut book = lock(&self.roster.book);
-        book.open.remove(&self.connection.id());
-        if self.connection.close_reason().is_some_and(CloseReason::is_cut) {
-            book.cut += 1;
-        }
-        let emptied = book.open.is_empty();
-        drop(book);
-        self.roster.left.notify_one();
-        if emptied {
-            self.roster.emptied.notify_waiters();
-        }
-    }
-}
-
-/// A lock whose holder panicked is still a good lock here: nothing is left half-written under any of ours.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,28 @@
+//! Who is connected: the handle to one connection, the roster of a listener's open ones, and the gate that lets them in.
+//!
+//! All of it is about addresses, counts and orders. It knows nothing of bytes.
+
+mod book;
+mod connection;
+mod gate;
+mod handshakes;
+
+pub(crate) use book::{Place, Roster};
+pub(crate) use connection::Order;
+pub use connection::{Connection, Kind, TASKS_PER_CONNECTION, TooManyTasks};
+pub(crate) use gate::{Gate, TurnedAway};
+pub(crate) use handshakes::Handshakes;
+
+use std::sync::Arc;
+
+use crate::drain::DrainSignal;
+
+/// What all connections of one listener share.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) name: Arc<str>,
+    pub(crate) drain: DrainSignal,
+    pub(crate) gate: Gate,
+    pub(crate) roster: Roster,
+    pub(crate) handshakes: Handshakes,
+}

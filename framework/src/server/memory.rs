@@ -1,0 +1,50 @@
+//! The most memory that a listener can take, from its limits alone.
+
+use crate::connection::{CHUNK, LARGEST, OVERHEAD, READ_AHEAD, WAITING_BYTES};
+use crate::roster::Kind;
+use crate::server::ListenerSpec;
+
+/// A connection without its buffers: its task, its handle, its place in the roster.
+const CONNECTION: usize = 12 * 1024;
+/// A peer of a datagram socket.
+const SESSION: usize = 4 * 1024;
+/// What TLS keeps of one connection: keys, and records on their way in and out.
+const TLS: usize = 144 * 1024;
+
+impl ListenerSpec {
+    /// The most bytes of memory that this listener takes of itself, whatever its peers do, if it brings `kind`.
+    ///
+    /// A connection holds at most one message that is handled or not yet whole (`limits.frame`, and what one read brought beyond
+    /// it: 64 KiB), what was read ahead meanwhile (68 KiB), and output that the peer has not taken (64 KiB and the reply that
+    /// went over it, in a buffer of up to twice that). Datagrams that wait are 16 MiB at most.
+    ///
+    /// Replies are counted as large as `limits.frame`. What a handler keeps or pushes is its own, and comes on top: the state of a
+    /// connection, and up to `limits.outbox` frames that it has pushed. So do buffers of the system's sockets.
+    ///
+    /// ```
+    /// use switchboard::Kind;
+    /// use switchboard::server::ListenerSpec;
+    /// let mut spec = ListenerSpec::new("main", "tcp://127.0.0.1:9999".parse()?);
+    /// let whole = spec.most_memory(Kind::Stream);
+    /// spec.limits.connections /= 10;
+    /// assert_eq!(spec.most_memory(Kind::Stream), whole / 10);
+    /// # Ok::<(), switchboard::address::EndpointError>(())
+    /// ```
+    pub fn most_memory(&self, kind: Kind) -> u64 {
+        let of_each = |bytes: usize, count: usize| bytes as u64 * count as u64;
+        let frame = self.limits.frame;
+        match kind {
+            Kind::Stream => {
+                let input = (frame + OVERHEAD + CHUNK) + (READ_AHEAD + CHUNK);
+                let output = 2 * (CHUNK + frame);
+                let tls = if self.tls.is_some() { TLS } else { 0 };
+                of_each(CONNECTION + input + output + tls, self.limits.connections)
+            }
+            Kind::Datagram => {
+                let waiting = WAITING_BYTES + LARGEST;
+                let unsent = of_each(frame.min(LARGEST), self.limits.outbox);
+                of_each(SESSION, self.limits.sessions) + waiting as u64 + unsent
+            }
+        }
+    }
+}

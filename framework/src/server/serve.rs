@@ -1,0 +1,106 @@
+//! One connection from its handshake to its end.
+
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tower::ServiceExt;
+
+use crate::connection::reason_of;
+use crate::error::chain;
+use crate::io::{Accepted, Arrival, BoxIo, Incoming};
+use crate::layer::Panicked;
+use crate::reason::CloseReason;
+use crate::registry::ConnectionService;
+use crate::roster::{Connection, Order, Place, TurnedAway};
+
+/// Shakes hands, has the connection served, and says when it opened and how it ended.
+pub(super) async fn serve(
+    service: ConnectionService,
+    accepted: Accepted,
+    handshake: Duration,
+    connection: Connection,
+    place: Place,
+) {
+    let error = match establish(accepted, handshake, &connection).await {
+        Err(Failed::TurnedAway(turned_away)) => {
+            connection.finish(turned_away.reason());
+            return connection.lane().gate.tell(&connection, turned_away);
+        }
+        Err(Failed::Ended(reason, error)) => {
+            say_opened(&connection);
+            connection.finish(reason);
+            error
+        }
+        Ok(io) => {
+            say_opened(&connection);
+            let incoming = Incoming { connection: connection.clone(), io };
+            let served = AssertUnwindSafe(service.oneshot(incoming)).catch_unwind().await;
+            let error = served.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err();
+            // What a driver ended has its reason already; this is for layers that refused it.
+            connection.finish(error.as_ref().map_or(CloseReason::HandlerClosed, |error| reason_of(&**error)));
+            error.map(|error| chain(&*error))
+        }
+    };
+    say_closed(&connection, error.as_deref());
+    drop(place);
+}
+
+/// Why a client never came to be served.
+enum Failed {
+    /// It is not let in.
+    TurnedAway(TurnedAway),
+    /// Its handshake failed, or was ended.
+    Ended(CloseReason, Option<String>),
+}
+
+async fn establish(accepted: Accepted, handshake: Duration, connection: &Connection) -> Result<BoxIo, Failed> {
+    let patience = if handshake.is_zero() { Duration::MAX } else { handshake };
+    let under_way = accepted.has_handshake().then(|| connection.lane().handshakes.begin(connection));
+    // Nothing of a message can have arrived before the handshake is over, so a drain does not wait for it.
+    let told = std::future::poll_fn(|cx| match connection.order(cx.waker()) {
+        Order::Stay => Poll::Pending,
+        order => Poll::Ready(order),
+    });
+    let establish = AssertUnwindSafe(accepted.establish(Arrival::new(connection)))
+        .catch_unwind()
+        .map(|established| established.unwrap_or_else(|payload| Err(io::Error::other(Panicked::new(&*payload)))));
+    let io = tokio::select! {
+        biased; // who needs no handshake is in, whatever is told
+        io = tokio::time::timeout(patience, establish) => match io {
+            Ok(Ok(io)) => Ok(io),
+            Ok(Err(error)) => Err(match error.get_ref().and_then(|error| error.downcast_ref()) {
+                Some(turned_away) => Failed::TurnedAway(*turned_away),
+                None => Failed::Ended(CloseReason::Handshake, Some(error.to_string())),
+            }),
+            Err(_) => Err(Failed::Ended(CloseReason::Handshake, Some(format!("not finished within {handshake:?}")))),
+        },
+        order = told => Err(match order {
+            Order::MakeRoom => {
+                let error = "limits.handshakes: the longest unfinished one yields to a new one";
+                Failed::Ended(CloseReason::Limit, Some(error.to_owned()))
+            }
+            order => Failed::Ended(order.at_once().unwrap_or(CloseReason::Drain), None),
+        }),
+    };
+    drop(under_way);
+    io
+}
+
+fn say_opened(connection: &Connection) {
+    let (listener, peer) = (connection.listener(), connection.peer());
+    let proxy = connection.proxy().map(|_| tracing::field::display(connection.socket_peer()));
+    let client = connection.tls().and_then(|facts| facts.client.as_ref()).map(|client| &*client.subject);
+    let uid = connection.credentials().map(|credentials| credentials.uid);
+    tracing::info!(listener, %peer, proxy, client, uid, "connection opened");
+}
+
+fn say_closed(connection: &Connection, error: Option<&str>) {
+    let (listener, peer) = (connection.listener(), connection.peer());
+    let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed).as_str();
+    let (messages, bytes_in, bytes_out) = (connection.messages(), connection.bytes_in(), connection.bytes_out());
+    let seconds = connection.opened().elapsed().as_secs_f64();
+    tracing::info!(listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed");
+}

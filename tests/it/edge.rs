@@ -1,0 +1,296 @@
+//! The edge: who is let in, how many at once and how fast, judged by the address of the client itself.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use harness::unique;
+use switchboard::io::{Accepted, StreamListener};
+use switchboard::prelude::*;
+use switchboard::spec::{Limits, Rate, Rates, SocketOptions};
+use switchboard::transport::{Listener, Transport, memory};
+use switchboard::{Access, Address, Endpoint, Networks, ProxyFacts, ProxySettings};
+use tokio::net::{UdpSocket, UnixStream};
+use tokio::time::advance;
+
+use crate::support::{MemClient, Probe, connect, limits, millis, secs, timeouts};
+
+/// How the next client arrives at a [`Stage`].
+#[derive(Debug, Clone, Copy)]
+enum Guest {
+    /// From this address, at once.
+    From(&'static str),
+    /// From this address, as a proxy's, which says that the client's own is the second.
+    Introduced(&'static str, &'static str),
+    /// From somewhere, with a handshake that ends when the client has sent a byte.
+    Slow,
+}
+
+/// Memory whose clients come from any address.
+#[derive(Debug, Clone, Default)]
+struct Stage(Arc<Mutex<VecDeque<Guest>>>);
+
+struct StageListener(Box<dyn StreamListener>, Stage);
+
+#[async_trait]
+impl Transport for Stage {
+    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
+        &[("stage", "memory with addresses", Kind::Stream)]
+    }
+
+    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
+        let name = endpoint.to_string().replace("stage:", "");
+        match memory::Memory.bind(&Endpoint::Memory(name), options).await? {
+            Listener::Stream(inner) => Ok(Listener::Stream(Box::new(StageListener(inner, self.clone())))),
+            Listener::Datagram(_) => unreachable!(),
+        }
+    }
+}
+
+#[async_trait]
+impl StreamListener for StageListener {
+    async fn accept(&mut self) -> io::Result<Option<Accepted>> {
+        let Some(mut accepted) = self.0.accept().await? else { return Ok(None) };
+        let guest = self.1.0.lock().unwrap().pop_front().unwrap();
+        if let Guest::From(peer) | Guest::Introduced(peer, _) = guest {
+            accepted.peer = address(peer);
+        }
+        Ok(Some(match guest {
+            Guest::From(_) => accepted,
+            Guest::Introduced(_, client) => accepted.then(move |io, arrival| async move {
+                let facts = ProxyFacts::new(Some((address(client), address("203.0.113.1:443"))), Vec::new());
+                arrival.introduce(facts)?;
+                Ok(io)
+            }),
+            Guest::Slow => accepted.then(|mut io, _| async move {
+                tokio::io::AsyncReadExt::read_u8(&mut io).await?;
+                Ok(io)
+            }),
+        }))
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        self.0.endpoint()
+    }
+}
+
+fn address(text: &str) -> Address {
+    Address::Inet(text.parse::<SocketAddr>().unwrap())
+}
+
+fn networks(texts: &[&str]) -> Networks {
+    texts.iter().map(|text| text.parse::<switchboard::access::Network>().unwrap()).collect()
+}
+
+/// A probe on a stage.
+struct House {
+    running: Running,
+    stage: Stage,
+    name: String,
+    probe: Probe,
+}
+
+impl House {
+    async fn new(set: impl FnOnce(Server<Lines>) -> Server<Lines>) -> Self {
+        let (stage, name, probe) = (Stage::default(), unique("house"), Probe::default());
+        let server = Server::bind(format!("stage:{name}")).transport(stage.clone()).framing(Lines::default());
+        let running = set(server).start(probe.clone()).await.unwrap();
+        Self { running, stage, name, probe }
+    }
+
+    async fn guest(&self, guest: Guest) -> MemClient {
+        self.stage.0.lock().unwrap().push_back(guest);
+        connect(&self.name).await
+    }
+
+    async fn comes_in(&self, guest: Guest) -> MemClient {
+        let mut client = self.guest(guest).await;
+        client.send("hi\n").await.expect("hi\n").await;
+        client
+    }
+
+    async fn is_turned_away(&self, guest: Guest) {
+        let opened = self.probe.calls().iter().filter(|call| *call == "open").count();
+        self.guest(guest).await.expect_end().await;
+        assert_eq!(self.probe.calls().iter().filter(|call| *call == "open").count(), opened, "{guest:?}");
+    }
+
+    async fn with_limits(change: impl FnOnce(&mut Limits)) -> Self {
+        Self::new(|server| server.limits(limits(change))).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_denied_or_not_allowed_reaches_no_handler() {
+    let access = Access { allow: networks(&["192.0.2.0/24", "2001:db8::/32"]), deny: networks(&["192.0.2.66"]) };
+    let house = House::new(|server| server.access(access)).await;
+    for peer in ["192.0.2.1:1", "[::ffff:192.0.2.2]:1", "[2001:db8::1]:1"] {
+        house.comes_in(Guest::From(peer)).await;
+    }
+    for peer in ["192.0.2.66:1", "[::ffff:192.0.2.66]:1", "198.51.100.1:1", "[2001:db9::1]:1"] {
+        house.is_turned_away(Guest::From(peer)).await;
+    }
+    house.comes_in(Guest::From("192.0.2.1:2")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_has_so_many_connections_at_once_and_gets_its_slots_back() {
+    let house = House::with_limits(|limits| limits.connections_per_source = 2).await;
+    let first = house.comes_in(Guest::From("192.0.2.1:1")).await;
+    let _second = house.comes_in(Guest::From("[::ffff:192.0.2.1]:2")).await;
+    for port in 3..10 {
+        house.is_turned_away(Guest::From("192.0.2.1:3")).await;
+        assert_eq!(house.running.open(), 2, "{port}");
+    }
+    let _other = house.comes_in(Guest::From("192.0.2.2:1")).await;
+    // A /64 of IPv6 is one source.
+    let _sixth =
+        (house.comes_in(Guest::From("[2001:db8::1]:1")).await, house.comes_in(Guest::From("[2001:db8::2]:1")).await);
+    house.is_turned_away(Guest::From("[2001:db8::3]:1")).await;
+    let _neighbour = house.comes_in(Guest::From("[2001:db8:0:1::3]:1")).await;
+    drop(first);
+    house.probe.called("close", 1).await;
+    while house.running.open() > 5 {
+        tokio::task::yield_now().await;
+    }
+    let _third = house.comes_in(Guest::From("192.0.2.1:4")).await;
+    house.is_turned_away(Guest::From("192.0.2.1:5")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_opens_so_many_connections_a_second() {
+    let mut rates = Rates::default();
+    (rates.connections_per_source, rates.burst) = (Rate::per_second(10), 3);
+    let house = House::new(|server| server.rates(rates)).await;
+    for _ in 0..3 {
+        house.comes_in(Guest::From("192.0.2.1:1")).await;
+    }
+    house.is_turned_away(Guest::From("192.0.2.1:1")).await;
+    house.comes_in(Guest::From("192.0.2.2:1")).await;
+    advance(millis(100)).await;
+    house.comes_in(Guest::From("192.0.2.1:1")).await;
+    house.is_turned_away(Guest::From("192.0.2.1:1")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_unfinished_handshake_yields_to_a_new_one() {
+    let house = House::with_limits(|limits| limits.handshakes = 3).await;
+    let mut done = house.guest(Guest::Slow).await;
+    done.send("-hi\n").await.expect("hi\n").await;
+    let mut slow = Vec::new();
+    for _ in 0..5 {
+        slow.push(house.guest(Guest::Slow).await);
+        tokio::task::yield_now().await;
+    }
+    // No more than three are under way: the first two have made room, long before the deadline of handshakes.
+    for client in &mut slow[..2] {
+        client.expect_end().await;
+    }
+    for client in &mut slow[2..] {
+        client.send("-hi\n").await.expect("hi\n").await;
+    }
+    done.send("still\n").await.expect("still\n").await;
+    assert_eq!(house.running.open(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_handshake_takes_no_place_among_them() {
+    let house = House::with_limits(|limits| limits.handshakes = 1).await;
+    let mut slow = house.guest(Guest::Slow).await;
+    for _ in 0..10 {
+        house.comes_in(Guest::From("192.0.2.1:1")).await;
+    }
+    slow.send("-hi\n").await.expect("hi\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_proxy_the_address_of_the_client_counts_and_both_are_visible() {
+    let settings = ProxySettings { trusted: networks(&["10.0.0.0/8"]) };
+    let access = Access { allow: Networks::default(), deny: networks(&["192.0.2.66", "10.0.0.1"]) };
+    let house = House::new(|server| {
+        let server = server.proxy(settings).access(access);
+        server.limits(limits(|limits| limits.connections_per_source = 1))
+    })
+    .await;
+    let _first = house.comes_in(Guest::Introduced("10.0.0.1:1", "192.0.2.1:7")).await;
+    let connection = house.probe.connection(0);
+    assert_eq!(connection.peer(), &address("192.0.2.1:7"));
+    assert_eq!(connection.local(), &address("203.0.113.1:443"));
+    assert_eq!(connection.socket_peer(), &address("10.0.0.1:1"));
+    assert_eq!(connection.source(), address("192.0.2.1:7").source());
+    // The proxy's one address is not the source of all of them.
+    let _second = house.comes_in(Guest::Introduced("10.0.0.1:1", "192.0.2.2:7")).await;
+    house.is_turned_away(Guest::Introduced("10.0.0.1:1", "192.0.2.1:8")).await;
+    house.is_turned_away(Guest::Introduced("10.0.0.1:1", "192.0.2.66:7")).await;
+    // Who goes around the proxy is not even asked for a header.
+    house.is_turned_away(Guest::From("192.0.2.3:1")).await;
+    house.is_turned_away(Guest::Introduced("192.0.2.3:1", "192.0.2.4:1")).await;
+    assert_eq!(house.running.open(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_turned_away_in_its_handshake_gives_everything_back() {
+    let settings = ProxySettings { trusted: networks(&["10.0.0.0/8"]) };
+    let access = Access { allow: networks(&["192.0.2.1"]), deny: Networks::default() };
+    let house = House::new(|server| {
+        let server = server.proxy(settings).access(access);
+        server.limits(limits(|limits| (limits.connections, limits.handshakes) = (2, 1)))
+    })
+    .await;
+    for _ in 0..10 {
+        house.is_turned_away(Guest::Introduced("10.0.0.1:1", "192.0.2.2:1")).await;
+    }
+    while house.running.open() > 0 {
+        tokio::task::yield_now().await;
+    }
+    house.comes_in(Guest::Introduced("10.0.0.1:1", "192.0.2.1:1")).await;
+    let drained = house.running.drain().await;
+    assert_eq!(drained.cut, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_does_not_wait_for_handshakes_and_a_deadline_ends_them() {
+    let house = House::new(|server| server.timeouts(timeouts(|timeouts| timeouts.handshake = secs(3)))).await;
+    let begun = tokio::time::Instant::now();
+    house.guest(Guest::Slow).await.expect_end().await;
+    assert_eq!(begun.elapsed(), secs(3));
+    let mut slow = house.guest(Guest::Slow).await;
+    tokio::task::yield_now().await;
+    let drained = house.running.drain().await;
+    assert_eq!((drained.cut, begun.elapsed()), (0, secs(3)));
+    slow.expect_end().await;
+}
+
+#[tokio::test]
+async fn a_unix_client_has_the_credentials_of_its_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let probe = Probe::default();
+    let server = Server::bind(format!("unix:{}", path.display())).framing(Lines::default());
+    let _running = server.start(probe.clone()).await.unwrap();
+    let _client = UnixStream::connect(&path).await.unwrap();
+    probe.called("open", 1).await;
+    let credentials = probe.connection(0).credentials().unwrap();
+    assert_eq!(credentials.uid, nix::unistd::geteuid().as_raw());
+    assert_eq!(credentials.gid, nix::unistd::getegid().as_raw());
+    assert_eq!(credentials.pid, Some(std::process::id().cast_signed()));
+}
+
+#[tokio::test]
+async fn a_datagram_from_a_denied_network_is_dropped() {
+    let access = Access { allow: Networks::default(), deny: networks(&["127.0.0.66"]) };
+    let server = Server::bind("udp://127.0.0.1:0").access(access);
+    let running = server.start(switchboard_handlers::Echo).await.unwrap();
+    let port = running.address().unwrap().port().unwrap();
+    let denied = UdpSocket::bind("127.0.0.66:0").await.unwrap();
+    let other = UdpSocket::bind("127.0.0.67:0").await.unwrap();
+    for (socket, says) in [(&denied, "denied"), (&other, "let in")] {
+        socket.send_to(says.as_bytes(), ("127.0.0.1", port)).await.unwrap();
+    }
+    let mut buffer = [0; 100];
+    let bytes = other.recv(&mut buffer).await.unwrap();
+    assert_eq!(&buffer[..bytes], b"let in");
+    assert!(denied.try_recv(&mut buffer).is_err());
+}

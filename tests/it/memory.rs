@@ -1,0 +1,173 @@
+//! Memory: what a listener takes at its limits stays under what its limits say, and one that is asked for less takes less.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
+use std::sync::Arc;
+
+use harness::{Program, Running};
+use rcgen::generate_simple_self_signed;
+use switchboard::server::ListenerSpec;
+use switchboard::{Kind, TlsSettings};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+/// Connections of each trial: enough to stand out, few enough to be quick.
+const CONNECTIONS: usize = 200;
+
+/// What the system says of a process's memory, in bytes: `VmRSS` now, `VmHWM` at most so far.
+fn memory(process: u32, what: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+fn echo(address: &str, framing: &str) -> Program {
+    let connections = format!("limits.connections={CONNECTIONS}");
+    Program::switchboard().args(["--handler", "echo", "--listen", address, "--framing", framing, "--set", &connections])
+}
+
+/// The listener that the trials run, as its limits describe it.
+fn spec() -> ListenerSpec {
+    let mut spec = ListenerSpec::new("main", "tcp://127.0.0.1:0".parse().unwrap());
+    spec.limits.connections = CONNECTIONS;
+    spec
+}
+
+/// Waits until the server has taken at least so much more than before.
+fn holds(server: &mut Running, before: u64, at_least: u64) {
+    let id = server.id();
+    server.wait_until("it holds what it was sent", || memory(id, "VmRSS") >= before + at_least);
+}
+
+/// It was never more than it may be.
+fn held_at_most(server: &Running, before: u64, at_most: u64) {
+    let most = memory(server.id(), "VmHWM") - before;
+    assert!(most <= at_most, "{} KiB were taken, and at most {} KiB may be", most / 1024, at_most / 1024);
+}
+
+/// Writes until the server takes no more.
+fn write_until_it_blocks(client: &mut impl Write, bytes: &[u8]) {
+    let mut written = 0;
+    loop {
+        match client.write(&bytes[written % bytes.len()..]) {
+            Ok(more) => written += more,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn connections_full_of_unfinished_messages_take_no_more_than_their_limits_say() {
+    let mut server = echo("tcp://127.0.0.1:0", "lines").start();
+    let (before, spec) = (memory(server.id(), "VmRSS"), spec());
+    let address = server.socket("main");
+    let line = vec![b'x'; spec.limits.frame];
+    let clients = (0..CONNECTIONS).map(|_| {
+        let mut client = TcpStream::connect(&address).unwrap();
+        client.write_all(&line).unwrap();
+        client
+    });
+    let clients: Vec<_> = clients.collect();
+    let unfinished = (CONNECTIONS * spec.limits.frame) as u64;
+    holds(&mut server, before, unfinished * 9 / 10);
+    // Nothing of it was lost: each message is finished and answered.
+    for mut client in clients {
+        client.write_all(b"\n").unwrap();
+        let mut reply = vec![0; line.len() + 1];
+        client.read_exact(&mut reply).unwrap();
+        assert!(reply.starts_with(&line) && reply.ends_with(b"\n"));
+    }
+    held_at_most(&server, before, spec.most_memory(Kind::Stream));
+}
+
+#[test]
+fn connections_that_ask_and_never_read_take_no_more_than_their_limits_say() {
+    let mut server = echo("tcp://127.0.0.1:0", "lines").start();
+    let (before, spec) = (memory(server.id(), "VmRSS"), spec());
+    let address = server.socket("main");
+    let lines = [vec![b'x'; 40_000], vec![b'\n']].concat();
+    let clients = (0..CONNECTIONS).map(|_| {
+        let mut client = TcpStream::connect(&address).unwrap();
+        client.set_nonblocking(true).unwrap();
+        write_until_it_blocks(&mut client, &lines);
+        client
+    });
+    let clients: Vec<_> = clients.collect();
+    holds(&mut server, before, (CONNECTIONS * 64 * 1024) as u64);
+    // Who reads at last gets all of it.
+    for mut client in clients {
+        client.set_nonblocking(false).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut replies = Vec::new();
+        client.read_to_end(&mut replies).unwrap();
+        assert!(replies.len() > 2 * lines.len() && replies.chunks_exact(lines.len()).all(|reply| reply == lines));
+    }
+    held_at_most(&server, before, spec.most_memory(Kind::Stream));
+}
+
+#[test]
+fn behind_tls_they_take_no_more_either() {
+    let certified = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let (certificate, key) = (place.path().join("cert.pem"), place.path().join("key.pem"));
+    fs::write(&certificate, certified.cert.pem()).unwrap();
+    fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let mut spec = spec();
+    spec.tls = Some(TlsSettings::new(&certificate, &key));
+    let mut server = echo("tls://127.0.0.1:0", "lines")
+        .args(["--set", &format!("listeners.main.tls.certificate={}", certificate.display())])
+        .args(["--set", &format!("listeners.main.tls.key={}", key.display())])
+        .start();
+    let before = memory(server.id(), "VmRSS");
+    let mut roots = RootCertStore::empty();
+    roots.add(certified.cert.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let config = Arc::new(config.with_no_client_auth());
+    let address = server.socket("main");
+    let lines = [vec![b'x'; 40_000], vec![b'\n']].concat();
+    let clients = (0..CONNECTIONS).map(|_| {
+        let session = ClientConnection::new(config.clone(), ServerName::try_from("localhost").unwrap()).unwrap();
+        let mut client = StreamOwned::new(session, TcpStream::connect(&address).unwrap());
+        client.write_all(b"hi\n").unwrap();
+        client.read_exact(&mut [0; 3]).unwrap();
+        client.sock.set_nonblocking(true).unwrap();
+        write_until_it_blocks(&mut client, &lines);
+        client
+    });
+    let clients: Vec<_> = clients.collect();
+    holds(&mut server, before, (CONNECTIONS * 64 * 1024) as u64);
+    drop(clients);
+    held_at_most(&server, before, spec.most_memory(Kind::Stream));
+}
+
+#[test]
+fn a_thousand_times_more_peers_than_sessions_take_no_more_than_their_limits_say() {
+    const SESSIONS: usize = 20;
+    const PEERS: u32 = 20_000;
+    let sessions = format!("limits.sessions={SESSIONS}");
+    let server =
+        Program::switchboard().args(["--handler", "echo", "--listen", "udp://127.0.0.1:0", "--set", &sessions]);
+    let server = server.start();
+    let before = memory(server.id(), "VmRSS");
+    let (_, port) = server.socket("main").rsplit_once(':').map(|(ip, port)| (ip.to_owned(), port.to_owned())).unwrap();
+    let port: u16 = port.parse().unwrap();
+    let mut buffer = vec![0; 100];
+    for n in 0..PEERS {
+        let from = Ipv4Addr::from(0x7f01_0000 + n);
+        let peer = UdpSocket::bind((from, 0)).unwrap();
+        peer.send_to(b"hi", ("127.0.0.1", port)).unwrap();
+        if n % 16 == 0 {
+            // In step with the server, so that the system loses none of them.
+            assert_eq!(peer.recv(&mut buffer).unwrap(), 2);
+        }
+    }
+    let mut spec = spec();
+    spec.limits.sessions = SESSIONS;
+    held_at_most(&server, before, spec.most_memory(Kind::Datagram));
+    // And far less than so many peers would take.
+    held_at_most(&server, before, u64::from(PEERS) * 512);
+}
