@@ -39,9 +39,11 @@ mod log;
 mod reload;
 mod serve;
 mod signals;
+mod trial;
 
 pub use switchboard;
 pub use switchboard::Registry;
+pub use trial::{Refusal, Trial};
 
 use std::ffi::OsString;
 use std::fmt::Display;

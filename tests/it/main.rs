@@ -23,6 +23,9 @@ mod drain;
 /// A framing finds the same messages however the bytes are cut, and never more than its limit.
 mod framing;
 
+/// Any bytes at all: no promise is broken by what nobody thought of.
+mod fuzz;
+
 /// Layers stand in a known order, at either seam, and those of tower fit.
 mod layers;
 

@@ -50,6 +50,8 @@ use typing::Schemas;
 pub(crate) struct Inputs {
     /// The file that a flag names.
     pub(crate) file: Option<PathBuf>,
+    /// What stands in that file, where it need not be read.
+    pub(crate) text: Option<String>,
     /// Where to look for a file that nobody named; the first that exists counts.
     pub(crate) search: Vec<PathBuf>,
     /// The environment.
@@ -89,7 +91,11 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<R
     let mut is_whole = true;
     let mut sources: Vec<Source> = Vec::new();
     if let Some(path) = &file {
-        match file::read(path, why.as_ref()) {
+        let contents = match &inputs.text {
+            Some(text) => file::understand(path, text),
+            None => file::read(path, why.as_ref()),
+        };
+        match contents {
             Ok(contents) => {
                 note_types(&contents.tree, &mut schemas);
                 sources.push(Source::file(path, contents, &schemas, &mut report));

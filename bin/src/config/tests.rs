@@ -96,6 +96,7 @@ impl Case<'_> {
         }
         let inputs = Inputs {
             file: None,
+            text: None,
             search: vec![path],
             environment: self.environment.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
             flags: self.flags.iter().map(|(f, k, v)| ((*f).to_owned(), (*k).to_owned(), (*v).to_owned())).collect(),
