@@ -32,6 +32,9 @@ mod layers;
 /// What any task pushes leaves in order, waits in a bounded queue, and holds up nobody else.
 mod push;
 
+/// The page of defaults says what the program does.
+mod defaults;
+
 /// The house itself: one-way dependencies, small files that say what they are for, nothing left lying about.
 mod tidy;
 
