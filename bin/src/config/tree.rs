@@ -212,6 +212,16 @@ mod tests {
     }
 
     #[test]
+    fn differences_are_named_by_their_keys_and_a_lone_table_by_its_own() {
+        let one = dict(&json!({"a": {"b": 1, "c": ["x"], "same": true}, "gone": {"e": 1, "f": 2}}));
+        let other = dict(&json!({"a": {"b": 2, "c": ["x", "y"], "same": true}, "new": {"e": 1}}));
+        let mut found = Vec::new();
+        differences(&one, &other, &[], &mut found);
+        let found: Vec<String> = found.iter().map(|path| dotted(path)).collect();
+        assert_eq!(found, ["a.b", "a.c", "gone", "new"]);
+    }
+
+    #[test]
     fn odd_keys_are_quoted() {
         assert_eq!(dotted(&["a".into(), "b.c".into(), String::new()]), "a.\"b.c\".\"\"");
     }
