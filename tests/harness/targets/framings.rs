@@ -42,9 +42,12 @@ pub fn json_lines(data: &[u8]) {
     let framing = AnyFraming::JsonLines(JsonLines::default());
     let messages = any_stream(&framing, limit, reads, input.0, strip_cr);
     for message in messages {
-        let value: Result<serde_json::Value, _> = serde_json::from_slice(&message);
-        // The framing reads a number of any size, and nests as deep as serde_json does.
-        assert!(!value.is_err_and(|error| error.is_syntax() && !error.to_string().contains("out of range")));
+        // What is a value by its grammar may still be more than a program can hold.
+        let beyond = ["out of range", "recursion limit", "surrogate", "hex escape", "code point"];
+        if let Err(error) = serde_json::from_slice::<serde_json::Value>(&message) {
+            let error = error.to_string();
+            assert!(beyond.iter().any(|what| error.contains(what)), "{error}");
+        }
     }
 }
 
