@@ -51,6 +51,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use bytesize::ByteSize;
 use cli::{Cli, Command};
 use config::{Config, Inputs};
 
@@ -126,10 +127,18 @@ fn check(config: &Config, registry: &Registry) -> u8 {
     match assemble::refusals(config, registry) {
         faults if faults.is_empty() => {
             let file = config.file.as_ref().map_or("without a file".to_owned(), |file| file.display().to_string());
-            say(format_args!("{file}: the configuration is good\n"))
+            say(format_args!("{file}: the configuration is good\n{}\n", memory(config)))
         }
         faults => complain(faults, CONFIG),
     }
+}
+
+/// What the listeners may take, in a sentence.
+fn memory(config: &Config) -> String {
+    let (all, each) = assemble::most_memory(config);
+    let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
+    let each: Vec<_> = each.into_iter().map(|(name, bytes)| format!("{name} {}", size(bytes))).collect();
+    format!("memory: at most {} ({}), and what handlers keep", size(all), each.join(", "))
 }
 
 fn with_config(inputs: &Inputs, registry: &Registry, then: impl FnOnce(Config) -> u8) -> u8 {

@@ -72,7 +72,7 @@ fn apply(current: &Config, inputs: &Inputs, registry: &Registry, running: &Runni
             other.join(", ")
         )]);
     }
-    let settings = config.listeners.iter().filter_map(|(name, listener)| Some((&**name, listener.tls.as_ref()?)));
+    let settings = config.listeners.iter().filter_map(|(name, listener)| Some((&**name, listener.spec.tls.as_ref()?)));
     running.reload_tls(settings).map_err(|error| vec![error.to_string()])?;
     Ok(config)
 }
