@@ -11,6 +11,9 @@ mod lifecycle;
 /// Each peer of a datagram socket is answered from where it asked, in order, and holds up nobody.
 mod datagram;
 
+/// Whoever makes up senders gets nobody flooded, no client forgotten, and no memory.
+mod forged;
+
 /// A stop loses nothing that was under way, takes no longer than it may, and says exactly what it cut.
 mod drain;
 
