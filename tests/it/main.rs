@@ -17,6 +17,9 @@ mod edge;
 /// At its limits a listener takes no more memory than they say.
 mod memory;
 
+/// Whoever makes up senders gets nobody flooded, no client forgotten, and no memory.
+mod forged;
+
 /// A stop loses nothing that was under way, takes no longer than it may, and says exactly what it cut.
 mod drain;
 
