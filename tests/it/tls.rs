@@ -27,13 +27,13 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use crate::support::{Probe, millis, secs, timeouts};
 
 /// An authority, and a place for the files of those whom it signs.
-struct Authority {
+pub(crate) struct Authority {
     place: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -42,6 +42,11 @@ impl Authority {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("ca.pem"), issuer.pem()).unwrap();
         Self { place, issuer }
+    }
+
+    /// Where its files are.
+    pub(crate) fn place(&self) -> &Path {
+        self.place.path()
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -64,13 +69,13 @@ impl Authority {
     }
 
     /// Settings with a certificate for localhost.
-    fn settings(&self) -> TlsSettings {
+    pub(crate) fn settings(&self) -> TlsSettings {
         let TlsIdentity { certificate, key } = self.sign("localhost", "localhost", |_| {});
         TlsSettings::new(certificate, key)
     }
 
     /// What a client needs that trusts this authority, and perhaps has a certificate.
-    fn client(&self, identity: Option<&TlsIdentity>) -> ClientConfig {
+    pub(crate) fn client(&self, identity: Option<&TlsIdentity>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
@@ -85,7 +90,7 @@ impl Authority {
     }
 }
 
-async fn shake<T>(config: &Arc<ClientConfig>, host: &str, io: T) -> std::io::Result<Client<TlsStream<T>>>
+pub(crate) async fn shake<T>(config: &Arc<ClientConfig>, host: &str, io: T) -> std::io::Result<Client<TlsStream<T>>>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {

@@ -24,7 +24,7 @@ use crate::roster::{Gate, Handshakes, Lane, Order, Roster};
 use crate::server::accept::{Door, keep_open};
 use crate::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts, after};
 use crate::tls::TlsSettings;
-use crate::transport::{Bind, BoxTransport, Listener, Transports, tls};
+use crate::transport::{Bind, BoxTransport, Listener, Transports, proxy, tls};
 
 /// How long what was cut has to notice it; longer than a handler's `close` may take.
 const CUT_GRACE: Duration = Duration::from_secs(2);
@@ -145,6 +145,11 @@ async fn bind(
         let known: Vec<_> = transports.list().map(|(scheme, ..)| scheme).collect();
         format!("there is no transport {scheme:?}; there are {}", known.join(", "))
     })?;
+    // The header comes before everything else, so TLS goes around it.
+    let transport = match &spec.proxy {
+        Some(_) => BoxTransport::new(proxy::Receiver.layer(transport)),
+        None => transport,
+    };
     let transport = match &spec.tls {
         Some(settings) => BoxTransport::new(tls::Server::load(settings)?.layer(transport)),
         None => transport,
