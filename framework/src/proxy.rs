@@ -23,7 +23,8 @@ pub struct ProxyFacts {
     /// The client and the address that it had connected to. `None` when the proxy speaks for itself (a health check, `LOCAL`),
     /// or does not know (`UNKNOWN`): then its own address counts.
     pub addresses: Option<(Address, Address)>,
-    /// What else the header carried (version 2), in its order: the type of each and its bytes.
+    /// What else the header carried (version 2), in its order: the type of each and its bytes. Padding and the checksum are
+    /// not among them.
     pub tlvs: Vec<(u8, Bytes)>,
 }
 

@@ -32,6 +32,9 @@ mod fuzz;
 /// Layers stand in a known order, at either seam, and those of tower fit.
 mod layers;
 
+/// Whoever stands in front says who the client is, exactly; nobody else is believed, and nobody comes around it.
+mod proxy;
+
 /// What any task pushes leaves in order, waits in a bounded queue, and holds up nobody else.
 mod push;
 

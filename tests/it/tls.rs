@@ -46,6 +46,11 @@ impl Authority {
         Self { place, issuer }
     }
 
+    /// Where its files are.
+    pub(crate) fn place(&self) -> &Path {
+        self.place.path()
+    }
+
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.place.path().join(file)
     }

@@ -24,7 +24,7 @@ use crate::roster::{Gate, Handshakes, Lane, Order, Roster};
 use crate::server::accept::{Door, keep_open};
 use crate::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts, after};
 use crate::tls::TlsSettings;
-use crate::transport::{Bind, BoxTransport, Listener, Transports, tls};
+use crate::transport::{Bind, BoxTransport, Listener, Transports, proxy, tls};
 
 /// How long what was cut has to notice it; longer than a handler's `close` may take.
 const CUT_GRACE: Duration = Duration::from_secs(2);
@@ -142,6 +142,11 @@ async fn bind(transports: &Transports, spec: &ListenerSpec, pipeline: &Pipeline)
         let known: Vec<_> = transports.list().map(|(scheme, ..)| scheme).collect();
         format!("there is no transport {scheme:?}; there are {}", known.join(", "))
     })?;
+    // The header comes before everything else, so TLS goes around it.
+    let transport = match &spec.proxy {
+        Some(_) => BoxTransport::new(proxy::Receiver.layer(transport)),
+        None => transport,
+    };
     let tls = spec.tls.as_ref().map(tls::Server::load).transpose()?;
     let transport = match &tls {
         Some(server) => BoxTransport::new(server.layer(transport)),

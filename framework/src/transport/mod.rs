@@ -5,6 +5,7 @@
 //! A listener only reports errors; what to do about them is decided in one place, the accept loop.
 
 pub mod memory;
+pub mod proxy;
 mod tcp;
 pub mod tls;
 mod udp;

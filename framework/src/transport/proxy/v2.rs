@@ -1,0 +1,136 @@
+//! Version 2 of the PROXY header: addresses and typed values in bytes.
+
+use std::ffi::OsStr;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crc::{CRC_32_ISCSI, Crc};
+
+use crate::address::Address;
+use crate::proxy::ProxyFacts;
+use crate::transport::proxy::header::{HeaderError, LONGEST_UNIQUE_ID, LONGEST_V2_BLOCK, Progress, inet, shown};
+
+pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// The signature, version and command, family, and the length of the rest.
+pub(super) const FIXED: usize = 16;
+pub(super) const UNIX_PATH: usize = 108;
+
+pub(super) const CRC32C: u8 = 0x03;
+pub(super) const NOOP: u8 = 0x04;
+pub(super) const UNIQUE_ID: u8 = 0x05;
+
+/// The header at the beginning of these bytes, which begin with the signature or a part of it.
+pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
+    let wrong = |why: String| HeaderError(format!("of version 2 {why}"));
+    let Some((&[.., command, family, high, low], rest)) = bytes.split_first_chunk::<FIXED>() else {
+        return Ok(Progress::NeedMore { least: FIXED - bytes.len() });
+    };
+    // Looked at before the rest is there, so that nobody waits for the rest of what is refused.
+    let local = match command {
+        0x20 => true,
+        0x21 => false,
+        0x22..=0x2f => return Err(wrong(format!("has the unknown command {}", command & 0x0f))),
+        _ => return Err(wrong(format!("says that its version is {}", command >> 4))),
+    };
+    let addresses = match family {
+        _ if local => 0,
+        0x00 => 0,
+        0x11 => 12,
+        0x21 => 36,
+        0x31 => 2 * UNIX_PATH,
+        0x12 | 0x22 | 0x32 => return Err(wrong(format!("speaks of datagrams (family {family:#04x}) on a connection"))),
+        _ => return Err(wrong(format!("has the unknown family {family:#04x}"))),
+    };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if length > LONGEST_V2_BLOCK {
+        return Err(wrong(format!("announces {length} bytes; at most {LONGEST_V2_BLOCK} are taken")));
+    }
+    if length < addresses {
+        return Err(wrong(format!("announces {length} bytes, and addresses of family {family:#04x} have {addresses}")));
+    }
+    let len = FIXED + length;
+    let Some(block) = rest.get(..length) else {
+        return Ok(Progress::NeedMore { least: len - bytes.len() });
+    };
+    if local || family == 0x00 {
+        // Not ours to read: the specification has the whole block discarded.
+        return Ok(Progress::Done { facts: ProxyFacts::new(None, Vec::new()), len });
+    }
+    let (addresses, extra) = block.split_at(addresses);
+    let tlvs = tlvs(extra, &bytes[..len]).map_err(wrong)?;
+    Ok(Progress::Done { facts: ProxyFacts::new(pair(addresses), tlvs), len })
+}
+
+/// Two addresses; their family shows in their length.
+fn pair(block: &[u8]) -> Option<(Address, Address)> {
+    if let Some((paths, [])) = block.split_first_chunk::<{ 2 * UNIX_PATH }>() {
+        let (client, server) = paths.split_at(UNIX_PATH);
+        return Some((unix(client), unix(server)));
+    }
+    let (ips, &[a, b, c, d]) = block.split_last_chunk::<4>()?;
+    let (client, server) = ips.split_at(ips.len() / 2);
+    let ports = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    Some((inet(ip(client)?, ports.0), inet(ip(server)?, ports.1)))
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+/// A path ends at its first NUL; a name that begins with one, at the padding. All NUL is a socket without a name.
+fn unix(padded: &[u8]) -> Address {
+    let used = match padded {
+        [0, ..] => padded.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1),
+        _ => padded.iter().position(|byte| *byte == 0).unwrap_or(padded.len()),
+    };
+    let path = &padded[..used];
+    Address::Unix((!path.is_empty()).then(|| Arc::from(Path::new(OsStr::from_bytes(path)))))
+}
+
+/// Type, length and value, up to the last byte.
+fn tlvs(mut rest: &[u8], header: &[u8]) -> Result<Vec<(u8, Bytes)>, String> {
+    let (mut tlvs, mut checked) = (Vec::new(), false);
+    while !rest.is_empty() {
+        let Some((&[kind, high, low], behind)) = rest.split_first_chunk::<3>() else {
+            return Err(format!("ends in the middle of a TLV: {}", shown(rest)));
+        };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let Some((value, behind)) = behind.split_at_checked(length) else {
+            return Err(format!("has a TLV {kind:#04x} of {length} bytes, and {} are left", behind.len()));
+        };
+        match kind {
+            CRC32C if checked => return Err("has two checksums".to_owned()),
+            CRC32C => {
+                verify(value, header, header.len() - behind.len())?;
+                checked = true;
+            }
+            NOOP => {}
+            UNIQUE_ID if length > LONGEST_UNIQUE_ID => {
+                return Err(format!("has a unique id of {length} bytes; at most {LONGEST_UNIQUE_ID} are allowed"));
+            }
+            _ => tlvs.push((kind, Bytes::copy_from_slice(value))),
+        }
+        rest = behind;
+    }
+    Ok(tlvs)
+}
+
+/// The checksum is that of the whole header, with zeros in the place of the checksum, which ends at `end`.
+fn verify(value: &[u8], header: &[u8], end: usize) -> Result<(), String> {
+    const CASTAGNOLI: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+    let Ok(told) = <[u8; 4]>::try_from(value) else {
+        return Err(format!("has a checksum of {} bytes; it has 4", value.len()));
+    };
+    let mut digest = CASTAGNOLI.digest();
+    digest.update(&header[..end - told.len()]);
+    digest.update(&[0; 4]);
+    digest.update(&header[end..]);
+    match (u32::from_be_bytes(told), digest.finalize()) {
+        (told, found) if told == found => Ok(()),
+        (told, found) => Err(format!("has the checksum {told:#010x}, and its bytes have {found:#010x}")),
+    }
+}
