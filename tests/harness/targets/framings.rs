@@ -141,6 +141,8 @@ fn decode(framing: &AnyFraming, limit: usize, pieces: &[&[u8]]) -> (Vec<Vec<u8>>
                     assert!(!why.is_empty());
                     return (messages, End::Malformed);
                 }
+                // What tokio-util says by itself of bytes that the end of input leaves over.
+                Err(FrameError::Io(_)) if is_end => return (messages, End::CutOff),
                 Err(error) => panic!("no fault of the stream: {error}"),
             }
         }
