@@ -1,80 +1,31 @@
 //! The edge: who is let in, how many at once and how fast, judged by the address of the client itself.
 
-use std::collections::VecDeque;
-use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
-use harness::unique;
-use switchboard::io::{Accepted, StreamListener};
+use harness::Client;
 use switchboard::prelude::*;
-use switchboard::spec::{Limits, Rate, Rates, SocketOptions};
-use switchboard::transport::{Listener, Transport, memory};
-use switchboard::{Access, Address, Endpoint, Networks, ProxyFacts, ProxySettings};
+use switchboard::spec::{Limits, Rate, Rates};
+use switchboard::transport::memory;
+use switchboard::{Access, Address, Networks, ProxySettings};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{UdpSocket, UnixStream};
 use tokio::time::advance;
 
-use crate::support::{MemClient, Probe, connect, limits, millis, secs, timeouts};
+use crate::support::{MemClient, Probe, Served, limits, millis, secs, serve_with, timeouts};
 
-/// How the next client arrives at a [`Stage`].
+/// How a client arrives.
 #[derive(Debug, Clone, Copy)]
 enum Guest {
-    /// From this address, at once.
+    /// From this address.
     From(&'static str),
-    /// From this address, as a proxy's, which says that the client's own is the second.
+    /// From the first address, which is a proxy's, whose header says that the client's own is the second.
     Introduced(&'static str, &'static str),
-    /// From somewhere, with a handshake that ends when the client has sent a byte.
+    /// From a proxy that keeps its header back: a handshake that does not end.
     Slow,
 }
 
-/// Memory whose clients come from any address.
-#[derive(Debug, Clone, Default)]
-struct Stage(Arc<Mutex<VecDeque<Guest>>>);
-
-struct StageListener(Box<dyn StreamListener>, Stage);
-
-#[async_trait]
-impl Transport for Stage {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("stage", "memory with addresses", Kind::Stream)]
-    }
-
-    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
-        let name = endpoint.to_string().replace("stage:", "");
-        match memory::Memory.bind(&Endpoint::Memory(name), options).await? {
-            Listener::Stream(inner) => Ok(Listener::Stream(Box::new(StageListener(inner, self.clone())))),
-            Listener::Datagram(_) => unreachable!(),
-        }
-    }
-}
-
-#[async_trait]
-impl StreamListener for StageListener {
-    async fn accept(&mut self) -> io::Result<Option<Accepted>> {
-        let Some(mut accepted) = self.0.accept().await? else { return Ok(None) };
-        let guest = self.1.0.lock().unwrap().pop_front().unwrap();
-        if let Guest::From(peer) | Guest::Introduced(peer, _) = guest {
-            accepted.peer = address(peer);
-        }
-        Ok(Some(match guest {
-            Guest::From(_) => accepted,
-            Guest::Introduced(_, client) => accepted.then(move |io, arrival| async move {
-                let facts = ProxyFacts::new(Some((address(client), address("203.0.113.1:443"))), Vec::new());
-                arrival.introduce(facts)?;
-                Ok(io)
-            }),
-            Guest::Slow => accepted.then(|mut io, _| async move {
-                tokio::io::AsyncReadExt::read_u8(&mut io).await?;
-                Ok(io)
-            }),
-        }))
-    }
-
-    fn endpoint(&self) -> Endpoint {
-        self.0.endpoint()
-    }
-}
+/// What ends the handshake of a slow guest.
+const HEADER: &str = "PROXY UNKNOWN\r\n";
 
 fn address(text: &str) -> Address {
     Address::Inet(text.parse::<SocketAddr>().unwrap())
@@ -84,25 +35,39 @@ fn networks(texts: &[&str]) -> Networks {
     texts.iter().map(|text| text.parse::<switchboard::access::Network>().unwrap()).collect()
 }
 
-/// A probe on a stage.
+/// A probe, and clients from anywhere.
 struct House {
     running: Running,
-    stage: Stage,
     name: String,
     probe: Probe,
 }
 
 impl House {
     async fn new(set: impl FnOnce(Server<Lines>) -> Server<Lines>) -> Self {
-        let (stage, name, probe) = (Stage::default(), unique("house"), Probe::default());
-        let server = Server::bind(format!("stage:{name}")).transport(stage.clone()).framing(Lines::default());
-        let running = set(server).start(probe.clone()).await.unwrap();
-        Self { running, stage, name, probe }
+        let Served { running, name, probe } = serve_with(Probe::default(), set).await;
+        Self { running, name, probe }
+    }
+
+    /// Behind proxies in 10.0.0.0/8.
+    async fn behind_proxies(set: impl FnOnce(Server<Lines>) -> Server<Lines>) -> Self {
+        let settings = ProxySettings { trusted: networks(&["10.0.0.0/8"]) };
+        Self::new(|server| set(server.proxy(settings))).await
     }
 
     async fn guest(&self, guest: Guest) -> MemClient {
-        self.stage.0.lock().unwrap().push_back(guest);
-        connect(&self.name).await
+        let (from, header) = match guest {
+            Guest::From(peer) => (peer, None),
+            Guest::Introduced(proxy, client) => {
+                let (ip, port) = client.rsplit_once(':').unwrap();
+                (proxy, Some(format!("PROXY TCP4 {ip} 203.0.113.1 {port} 443\r\n")))
+            }
+            Guest::Slow => ("10.0.0.1:1", None),
+        };
+        let mut client = Client(memory::connect_from(&self.name, from.parse::<SocketAddr>().unwrap()).await.unwrap());
+        if let Some(header) = header {
+            let _ = client.0.write_all(header.as_bytes()).await; // who is turned away may be so before that
+        }
+        client
     }
 
     async fn comes_in(&self, guest: Guest) -> MemClient {
@@ -176,9 +141,9 @@ async fn a_source_opens_so_many_connections_a_second() {
 
 #[tokio::test(start_paused = true)]
 async fn the_longest_unfinished_handshake_yields_to_a_new_one() {
-    let house = House::with_limits(|limits| limits.handshakes = 3).await;
+    let house = House::behind_proxies(|server| server.limits(limits(|limits| limits.handshakes = 3))).await;
     let mut done = house.guest(Guest::Slow).await;
-    done.send("-hi\n").await.expect("hi\n").await;
+    done.send(HEADER).await.send("hi\n").await.expect("hi\n").await;
     let mut slow = Vec::new();
     for _ in 0..5 {
         slow.push(house.guest(Guest::Slow).await);
@@ -189,28 +154,17 @@ async fn the_longest_unfinished_handshake_yields_to_a_new_one() {
         client.expect_end().await;
     }
     for client in &mut slow[2..] {
-        client.send("-hi\n").await.expect("hi\n").await;
+        client.send(HEADER).await.send("hi\n").await.expect("hi\n").await;
     }
     done.send("still\n").await.expect("still\n").await;
     assert_eq!(house.running.open(), 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_without_a_handshake_takes_no_place_among_them() {
-    let house = House::with_limits(|limits| limits.handshakes = 1).await;
-    let mut slow = house.guest(Guest::Slow).await;
-    for _ in 0..10 {
-        house.comes_in(Guest::From("192.0.2.1:1")).await;
-    }
-    slow.send("-hi\n").await.expect("hi\n").await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn behind_a_proxy_the_address_of_the_client_counts_and_both_are_visible() {
-    let settings = ProxySettings { trusted: networks(&["10.0.0.0/8"]) };
     let access = Access { allow: Networks::default(), deny: networks(&["192.0.2.66", "10.0.0.1"]) };
-    let house = House::new(|server| {
-        let server = server.proxy(settings).access(access);
+    let house = House::behind_proxies(|server| {
+        let server = server.access(access);
         server.limits(limits(|limits| limits.connections_per_source = 1))
     })
     .await;
@@ -232,10 +186,9 @@ async fn behind_a_proxy_the_address_of_the_client_counts_and_both_are_visible() 
 
 #[tokio::test(start_paused = true)]
 async fn who_is_turned_away_in_its_handshake_gives_everything_back() {
-    let settings = ProxySettings { trusted: networks(&["10.0.0.0/8"]) };
     let access = Access { allow: networks(&["192.0.2.1"]), deny: Networks::default() };
-    let house = House::new(|server| {
-        let server = server.proxy(settings).access(access);
+    let house = House::behind_proxies(|server| {
+        let server = server.access(access);
         server.limits(limits(|limits| (limits.connections, limits.handshakes) = (2, 1)))
     })
     .await;
@@ -252,7 +205,8 @@ async fn who_is_turned_away_in_its_handshake_gives_everything_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_does_not_wait_for_handshakes_and_a_deadline_ends_them() {
-    let house = House::new(|server| server.timeouts(timeouts(|timeouts| timeouts.handshake = secs(3)))).await;
+    let house =
+        House::behind_proxies(|server| server.timeouts(timeouts(|timeouts| timeouts.handshake = secs(3)))).await;
     let begun = tokio::time::Instant::now();
     house.guest(Guest::Slow).await.expect_end().await;
     assert_eq!(begun.elapsed(), secs(3));
