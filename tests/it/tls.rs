@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use harness::{Client, Program, TEST_PATIENCE, tool, unique};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CrlDistributionPoint, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use switchboard::prelude::*;
 use switchboard::transport::memory;
@@ -49,20 +51,33 @@ impl Authority {
         self.place.path()
     }
 
-    fn path(&self, file: &str) -> PathBuf {
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.place.path().join(file)
     }
 
-    fn sign(&self, name: &str, host: &str, change: impl FnOnce(&mut CertificateParams)) -> TlsIdentity {
+    /// The files of somebody whom it signed.
+    pub(crate) fn at(&self, name: &str) -> TlsIdentity {
+        TlsIdentity { certificate: self.path(&format!("{name}.pem")), key: self.path(&format!("{name}.key")) }
+    }
+
+    pub(crate) fn sign(&self, name: &str, host: &str, change: impl FnOnce(&mut CertificateParams)) -> TlsIdentity {
+        self.sign_key(&KeyPair::generate().unwrap(), name, host, change)
+    }
+
+    fn sign_key(
+        &self,
+        key: &KeyPair,
+        name: &str,
+        host: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> TlsIdentity {
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let identity =
-            TlsIdentity { certificate: self.path(&format!("{name}.pem")), key: self.path(&format!("{name}.key")) };
+        let certificate = params.signed_by(key, &self.issuer).unwrap();
+        let identity = self.at(name);
         fs::write(&identity.certificate, certificate.pem()).unwrap();
         fs::write(&identity.key, key.serialize_pem()).unwrap();
         identity
@@ -100,7 +115,7 @@ where
 }
 
 /// Serves lines on a name of its own; each is answered with what the handshake found out.
-async fn tell_facts(settings: TlsSettings) -> (Running, String) {
+pub(crate) async fn tell_facts(settings: TlsSettings) -> (Running, String) {
     let name = unique("tls");
     let tell = handler_fn(|cx: Context, _: Bytes| async move {
         let facts = cx.tls().expect("there was a handshake");
@@ -119,14 +134,14 @@ async fn tell_facts(settings: TlsSettings) -> (Running, String) {
     (server.start(tell).await.unwrap(), name)
 }
 
-async fn facts(name: &str, config: &Arc<ClientConfig>, host: &str) -> String {
+pub(crate) async fn facts(name: &str, config: &Arc<ClientConfig>, host: &str) -> String {
     let io = memory::connect(name).await.unwrap();
     let mut client = shake(config, host, io).await.unwrap();
     client.send("?\n").await.half_close().await;
     String::from_utf8(client.rest().await).unwrap().trim_end().to_owned()
 }
 
-async fn serve(settings: TlsSettings, probe: &Probe) -> (Running, String) {
+pub(crate) async fn serve(settings: TlsSettings, probe: &Probe) -> (Running, String) {
     let name = unique("tls");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).tls(settings);
     (server.start(probe.clone()).await.unwrap(), name)
@@ -344,7 +359,7 @@ async fn files_that_do_not_fit_are_named_in_a_sentence() {
 }
 
 /// A configuration of the program: hello by lines behind TLS.
-fn configured(authority: &Authority, more: &str) -> PathBuf {
+pub(crate) fn configured(authority: &Authority, more: &str) -> PathBuf {
     authority.settings(); // writes the files
     let text = format!(
         "[listeners.main]\nlisten = 'tls://127.0.0.1:0'\nframing = 'lines'\n\
@@ -355,7 +370,7 @@ fn configured(authority: &Authority, more: &str) -> PathBuf {
     path
 }
 
-fn program(authority: &Authority, command: &[&str]) -> Program {
+pub(crate) fn program(authority: &Authority, command: &[&str]) -> Program {
     Program::switchboard().args(command).args(["-c", "tls.toml"]).current_dir(authority.place.path())
 }
 
@@ -412,6 +427,145 @@ fn openssl_is_content_with_either_version() {
         let err = String::from_utf8_lossy(&ran.stderr);
         assert_eq!(String::from_utf8_lossy(&ran.stdout), "welcome!\nhello, Ada!\n", "{version}: {err}");
         assert!(ran.status.success(), "{version}: {err}");
+    }
+}
+
+#[test]
+fn openssl_and_python_are_let_in_by_their_certificate_alone() {
+    const PYTHON: &str = "
+import socket, ssl, sys
+context = ssl.create_default_context(cafile='ca.pem')
+if sys.argv[2:]: context.load_cert_chain(*sys.argv[2:])
+try:
+    with socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=20) as plain:
+        with context.wrap_socket(plain, server_hostname='localhost') as client:
+            print(client.makefile('r').readline().strip() or 'nothing')
+except OSError as error: print('refused')
+";
+    let (Some(openssl), Some(python)) = (tool("openssl"), tool("python3")) else { return };
+    let (authority, other) = (Authority::new(), Authority::new());
+    configured(&authority, "client_ca = 'ca.pem'\n");
+    let right = authority.sign("alice", "alice.example", |_| {});
+    let wrong = other.sign("mallory", "alice.example", |_| {});
+    let server = program(&authority, &["serve"]).start();
+    let at = server.socket("main");
+    for (identity, is_right) in [(Some(&right), true), (Some(&wrong), false), (None, false)] {
+        for version in ["-tls1_2", "-tls1_3"] {
+            let mut client = Command::new(&openssl);
+            client.args(["s_client", "-quiet", "-verify_return_error", "-CAfile", "ca.pem", version, "-connect", &at]);
+            if let Some(TlsIdentity { certificate, key }) = identity {
+                client.arg("-cert").arg(certificate).arg("-key").arg(key);
+            }
+            client.current_dir(authority.place.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut client = client.stderr(Stdio::piped()).spawn().unwrap();
+            if is_right {
+                std::io::Write::write_all(client.stdin.as_mut().unwrap(), b"Ada\nexit\n").unwrap();
+            }
+            // Nothing is sent otherwise: what the server does not read would make a reset of its end, and lose the alert.
+            let ran = client.wait_with_output().unwrap();
+            let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+            assert_eq!(out, if is_right { "welcome!\nhello, Ada!\n" } else { "" }, "{version}: {err}");
+            assert_eq!(!err.contains("alert"), is_right, "{version}: {err}");
+        }
+        let mut client = Command::new(&python);
+        client.args(["-c", PYTHON, at.rsplit_once(':').unwrap().1]).current_dir(authority.place.path());
+        if let Some(TlsIdentity { certificate, key }) = identity {
+            client.arg(certificate).arg(key);
+        }
+        let ran = client.output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert_eq!(out.trim_end(), if is_right { "welcome!" } else { "refused" }, "{err}");
+    }
+}
+
+#[tokio::test]
+async fn clients_that_open_tcp_and_never_say_hello_do_not_keep_others_out() {
+    let authority = Authority::new();
+    configured(&authority, "");
+    let server = program(&authority, &["serve"]).start();
+    let mut silent = Vec::new();
+    for _ in 0..256 {
+        silent.push(TcpStream::connect(server.socket("main")).await.unwrap());
+    }
+    let config = Arc::new(authority.client(None));
+    for _ in 0..3 {
+        let come = async {
+            let io = TcpStream::connect(server.socket("main")).await.unwrap();
+            shake(&config, "localhost", io).await.unwrap().expect("welcome!\n").await.send("exit\n").await;
+        };
+        // Far below the ten seconds after which the silent ones are gone.
+        timeout(secs(8), come).await.expect("nobody is in the way");
+    }
+}
+
+#[test]
+fn testssl_has_nothing_to_say_against_a_listener_with_defaults() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let (Some(testssl), Some(openssl)) = (tool("testssl"), tool("openssl")) else { return };
+    let authority = Authority::new();
+    let change = |params: &mut CertificateParams| {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.not_before = (SystemTime::now() - DAY).into();
+        params.not_after = (SystemTime::now() + 90 * DAY).into();
+        // It wants to know where it could ask, and never does.
+        let uris = vec!["http://localhost/none.crl".to_owned()];
+        params.crl_distribution_points = vec![CrlDistributionPoint { uris }];
+    };
+    let rsa = Command::new(openssl).args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]).output();
+    let rsa = KeyPair::from_pem(&String::from_utf8(rsa.unwrap().stdout).unwrap()).unwrap();
+    configured(&authority, "");
+    // Not every attack that has a name: where it would try cipher after cipher for each, --standard asks for those once.
+    let attacks = [
+        "--standard",
+        "--heartbleed",
+        "--ccs",
+        "--ticketbleed",
+        "--robot",
+        "--renegotiation",
+        "--crime",
+        "--tls-fallback",
+    ];
+    thread::scope(|scope| {
+        for (key, kind, checks) in [(rsa, "RSA", &attacks[..]), (KeyPair::generate().unwrap(), "EC", &[])] {
+            authority.sign_key(&key, "localhost", "localhost", change);
+            let server = program(&authority, &["serve"]).start();
+            let (testssl, authority) = (&testssl, &authority);
+            scope.spawn(move || audit(testssl, authority.place.path(), kind, checks, &server));
+        }
+    });
+}
+
+fn audit(testssl: &Path, place: &Path, kind: &str, checks: &[&str], server: &harness::Running) {
+    let port = server.socket("main").rsplit_once(':').unwrap().1.to_owned();
+    let file = format!("{kind}.json");
+    let ran = Command::new(testssl)
+        .args(["--protocols", "--server-preference", "--server-defaults"])
+        .args(checks)
+        .args(["--add-ca", "ca.pem", "--ip", "127.0.0.1", "--nodns", "none", "--warnings", "off", "--color", "0"])
+        .args(["--jsonfile", &file, &format!("localhost:{port}")])
+        .current_dir(place)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let told = fs::read_to_string(place.join(&file)).unwrap_or_default();
+    let told: Vec<serde_json::Value> = serde_json::from_str(&told)
+        .unwrap_or_else(|error| panic!("{error}: {told}{}", String::from_utf8_lossy(&ran.stdout)));
+    // What is not in this list is fine, or is about the program itself: what its OpenSSL cannot do.
+    let is_bad = |said: &&serde_json::Value| {
+        ["LOW", "MEDIUM", "HIGH", "CRITICAL", "FATAL"].iter().any(|severity| said["severity"] == *severity)
+    };
+    let bad: Vec<_> = told.iter().filter(is_bad).collect();
+    assert!(bad.is_empty(), "{kind}: {bad:#?}");
+    for (id, finding) in [
+        ("TLS1", "not offered"),
+        ("TLS1_1", "not offered"),
+        ("TLS1_2", "offered"),
+        ("TLS1_3", "offered"),
+        ("cipher_order", "server"),
+        ("cert_chain_of_trust", "passed"),
+    ] {
+        let said = told.iter().find(|said| said["id"] == id).unwrap_or_else(|| panic!("{kind}: nothing of {id}"));
+        assert!(said["finding"].as_str().is_some_and(|found| found.starts_with(finding)), "{kind}: {said:#}");
     }
 }
 
