@@ -5,7 +5,6 @@ use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use switchboard::registry::{MessageLayer, Setup};
-use switchboard::server::ListenerSpec;
 use switchboard::transport::tls;
 use switchboard::{Kind, Registry, Switchboard};
 use tokio::runtime::{Builder, Runtime};
@@ -26,16 +25,11 @@ pub(crate) fn assemble(config: &Config, registry: &Registry) -> Result<Switchboa
     let mut faults = Faults::default();
     let mut board = Switchboard::new(registry.transport_table());
     board.drain_spec(config.drain);
-    for (name, listener) in &config.listeners {
-        let mut spec = ListenerSpec::new(name, listener.endpoint.clone());
-        (spec.limits, spec.timeouts, spec.socket) = (listener.limits, listener.timeouts, listener.socket.clone());
-        spec.rates = listener.rates;
-        spec.access.clone_from(&listener.access);
-        spec.proxy.clone_from(&listener.proxy);
-        spec.tls.clone_from(&listener.tls);
+    for listener in config.listeners.values() {
         let mut setup = Setup::new();
         setup.framing = listener.framing.clone();
-        (setup.limits, setup.timeouts, setup.rates) = (listener.limits, listener.timeouts, listener.rates);
+        let spec = listener.spec.clone();
+        (setup.limits, setup.timeouts, setup.rates) = (spec.limits, spec.timeouts, spec.rates);
         setup.layers = layers(config, registry, &listener.layers, &mut faults);
         let Some(Section { kind, options, .. }) = config.handlers.get(&listener.handler) else { continue };
         let Some(entry) = registry.handler_entry(kind) else { continue };
@@ -99,7 +93,8 @@ fn try_sections(
 
 /// What the certificates and keys of listeners are found to be: their files are read, and nothing is kept of them.
 fn try_tls(config: &Config, faults: &mut Faults) {
-    for (name, settings) in config.listeners.iter().filter_map(|(name, listener)| Some((name, listener.tls.as_ref()?)))
+    for (name, settings) in
+        config.listeners.iter().filter_map(|(name, listener)| Some((name, listener.spec.tls.as_ref()?)))
     {
         if let Err(error) = tls::Server::load(settings) {
             let mut key = vec!["listeners".to_owned(), name.clone(), "tls".to_owned()];
@@ -155,13 +150,20 @@ pub(crate) fn raise_open_files(config: &Config) {
     }
 }
 
+/// The most memory that the listeners take of themselves, all together and each by its name.
+pub(crate) fn most_memory(config: &Config) -> (u64, BTreeMap<&str, u64>) {
+    let each = config.listeners.iter().map(|(name, listener)| (&**name, listener.spec.most_memory(listener.kind)));
+    let each: BTreeMap<_, _> = each.collect();
+    (each.values().fold(0, |all, more| all.saturating_add(*more)), each)
+}
+
 fn needed_files(config: &Config) -> u64 {
     let of_listener = |kind: Kind, connections: usize| match kind {
         Kind::Stream => 1 + connections as u64,
         Kind::Datagram => 1,
     };
     let listeners = config.listeners.values();
-    OWN_FILES + listeners.map(|listener| of_listener(listener.kind, listener.limits.connections)).sum::<u64>()
+    OWN_FILES + listeners.map(|listener| of_listener(listener.kind, listener.spec.limits.connections)).sum::<u64>()
 }
 
 #[cfg(test)]

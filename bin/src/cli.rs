@@ -169,6 +169,7 @@ impl Options {
         let set = self.set.into_iter().map(|(key, value)| (format!("--set {key}"), key, value));
         Inputs {
             file: self.config,
+            text: None,
             search: SEARCH.iter().map(PathBuf::from).collect(),
             environment: environment.collect(),
             flags: named.chain(set).collect(),

@@ -26,8 +26,9 @@
 //! It then serves `shout` next to `hello` and `echo`, by configuration, environment or flag: `--handler shout`. What an
 //! operator can rely on is the same for every such binary. The framework itself is re-exported as [`switchboard`].
 //!
-//! Inside, `config` reads and checks, `assemble` makes a server of it, `log` and `signals` connect it to its surroundings,
-//! `connect` is the client and `list` the table of contents; none of these knows the others.
+//! Inside, `config` reads and checks, `assemble` makes a server of it, `reload` changes it while it runs, `log` and `signals`
+//! connect it to its surroundings, `connect` is the client and `list` the table of contents; of these `reload` knows the first
+//! two, and none else knows another.
 
 mod assemble;
 mod cli;
@@ -35,17 +36,22 @@ mod config;
 mod connect;
 mod list;
 mod log;
+mod reload;
 mod serve;
 mod signals;
+mod trial;
 
 pub use switchboard;
 pub use switchboard::Registry;
+pub use trial::{Refusal, Trial};
 
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use bytesize::ByteSize;
 use cli::{Cli, Command};
 use config::{Config, Inputs};
 
@@ -80,7 +86,6 @@ pub fn run(registry: Registry) -> ExitCode {
 /// let status = switchboard_server::run_from(registry, ["example", "check", "--handler", "echo"]);
 /// assert_eq!(status, std::process::ExitCode::SUCCESS);
 /// ```
-#[expect(clippy::needless_pass_by_value, reason = "the last thing that a binary does with its registry")]
 pub fn run_from<W>(registry: Registry, words: impl IntoIterator<Item = W>) -> ExitCode
 where
     W: Into<OsString>,
@@ -93,14 +98,15 @@ where
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    ExitCode::from(execute(cli.command(), &registry))
+    ExitCode::from(execute(cli.command(), &Arc::new(registry)))
 }
 
-fn execute(command: Command, registry: &Registry) -> u8 {
+fn execute(command: Command, registry: &Arc<Registry>) -> u8 {
     let environment = std::env::vars_os();
     match command {
         Command::Serve(options) => {
-            with_config(&options.inputs(environment), registry, |config| serve::serve(&config, registry))
+            let inputs = options.inputs(environment);
+            with_config(&inputs, registry, |config| serve::serve(config, &inputs, registry))
         }
         Command::Check(options) => {
             with_config(&options.inputs(environment), registry, |config| check(&config, registry))
@@ -121,10 +127,18 @@ fn check(config: &Config, registry: &Registry) -> u8 {
     match assemble::refusals(config, registry) {
         faults if faults.is_empty() => {
             let file = config.file.as_ref().map_or("without a file".to_owned(), |file| file.display().to_string());
-            say(format_args!("{file}: the configuration is good\n"))
+            say(format_args!("{file}: the configuration is good\n{}\n", memory(config)))
         }
         faults => complain(faults, CONFIG),
     }
+}
+
+/// What the listeners may take, in a sentence.
+fn memory(config: &Config) -> String {
+    let (all, each) = assemble::most_memory(config);
+    let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
+    let each: Vec<_> = each.into_iter().map(|(name, bytes)| format!("{name} {}", size(bytes))).collect();
+    format!("memory: at most {} ({}), and what handlers keep", size(all), each.join(", "))
 }
 
 fn with_config(inputs: &Inputs, registry: &Registry, then: impl FnOnce(Config) -> u8) -> u8 {

@@ -1,19 +1,22 @@
 //! `switchboard serve`: runs until told to stop, and answers with the exit status.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use switchboard::{Registry, Switchboard};
 
-use crate::config::Config;
+use crate::config::{Config, Inputs};
 use crate::log::Log;
+use crate::reload::Reload;
 use crate::signals::Signals;
 use crate::{CONFIG, CUT, FAILED, assemble, complain};
 
 /// How often lost lines of the log are looked for.
 const LOST_LINES: Duration = Duration::from_secs(1);
 
-/// Runs the server that a configuration describes.
-pub(crate) fn serve(config: &Config, registry: &Registry) -> u8 {
+/// Runs the server that a configuration describes; a reload reads it from these inputs again.
+pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -> u8 {
     let log = Log::start(&config.log);
     let runtime = match assemble::runtime(config.workers) {
         Ok(runtime) => runtime,
@@ -29,13 +32,14 @@ pub(crate) fn serve(config: &Config, registry: &Registry) -> u8 {
     };
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
-    assemble::raise_open_files(config);
-    let ended = match runtime.block_on(async { assemble::assemble(config, registry) }) {
+    assemble::raise_open_files(&config);
+    let ended = match runtime.block_on(async { assemble::assemble(&config, registry) }) {
         Ok(board) => runtime.block_on(async {
             let watch = log.watch(LOST_LINES);
+            let reload = Reload::new(config, inputs.clone(), registry.clone());
             tokio::select! {
                 never = watch => match never {},
-                ended = run(board, signals) => ended,
+                ended = run(board, signals, reload) => ended,
             }
         }),
         Err(faults) => Err((faults.to_string(), CONFIG)),
@@ -48,24 +52,27 @@ pub(crate) fn serve(config: &Config, registry: &Registry) -> u8 {
 }
 
 /// Serves to the end. An error is a sentence and the status that goes with it.
-async fn run(board: Switchboard, mut signals: Signals) -> Result<u8, (String, u8)> {
+async fn run(board: Switchboard, signals: Signals, mut reload: Reload) -> Result<u8, (String, u8)> {
+    let (mut stops, mut hangup, mut upgrade) = signals.split();
     let running = tokio::select! {
         running = board.start() => running,
-        () = signals.stop() => return Ok(0),
+        _ = stops.next() => return Ok(0),
     };
-    let running = running.map_err(|error| (format!("error: {error}\n"), FAILED))?;
-    tokio::select! {
-        // Every transport ran dry: nothing more can come, and nobody is there any more.
-        () = running.ended() => return Ok(0),
-        () = signals.stop() => {}
-    }
-    let cutter = running.cutter();
-    let mut drain = std::pin::pin!(running.drain());
-    let drained = loop {
-        tokio::select! {
-            drained = &mut drain => break drained,
-            () = signals.stop() => cutter.cut(),
+    let running = Arc::new(running.map_err(|error| (format!("error: {error}\n"), FAILED))?);
+    let others = async {
+        loop {
+            tokio::select! {
+                // One after another; what is asked for meanwhile is done once afterwards.
+                _ = hangup.recv() => reload.reload(&running).await,
+                _ = upgrade.recv() => {
+                    tracing::warn!(target: "switchboard", error = "not in this build", "upgrade refused");
+                }
+            }
         }
+    };
+    let drained = tokio::select! {
+        drained = running.serve_until(stops) => drained,
+        never = others => never,
     };
     Ok(if drained.cut > 0 { CUT } else { 0 })
 }

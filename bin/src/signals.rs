@@ -1,10 +1,13 @@
-//! The signals of this process: which ones ask for a stop, and which ones this build does not serve.
+//! The signals of this process: which ones ask for a stop, for a reload, for an upgrade. What is done then is known elsewhere.
 
 use std::io;
+use std::task::Poll;
 
+use futures_util::{Stream, stream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Every signal that means something to a server. From its making on, none of them ends the process.
+/// Every signal that means something to a server. From its making on, none of them ends the process; one that comes before
+/// somebody waits for it is kept.
 #[derive(Debug)]
 pub(crate) struct Signals {
     terminate: Signal,
@@ -24,19 +27,14 @@ impl Signals {
         })
     }
 
-    /// Waits for the next request to stop. The others are answered in the log meanwhile. Cancel safe.
-    pub(crate) async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    tracing::warn!(target: "switchboard", error = "not in this build", "reload refused");
-                }
-                _ = self.upgrade.recv() => {
-                    tracing::warn!(target: "switchboard", error = "not in this build", "upgrade refused");
-                }
-            }
-        }
+    /// The requests to stop, those to reload, and those to upgrade.
+    pub(crate) fn split(self) -> (impl Stream<Item = ()> + Unpin, Signal, Signal) {
+        let Self { mut terminate, mut interrupt, hangup, upgrade } = self;
+        // Both are asked, so that either wakes us.
+        let stops = stream::poll_fn(move |cx| match terminate.poll_recv(cx) {
+            Poll::Pending => interrupt.poll_recv(cx),
+            stop => stop,
+        });
+        (stops, hangup, upgrade)
     }
 }

@@ -163,7 +163,8 @@ pub trait StreamListener: Send {
 
 /// Brings datagrams.
 pub trait DatagramSocket: Send + Sync + 'static {
-    /// The next datagram, appended to `buffer`, which has room for the largest. Truncation must not happen silently.
+    /// The next datagram, appended to `buffer`. It has room for more than the largest datagram that is taken; one that is
+    /// longer still may be truncated, to no less than that room: whatever exceeds the limit is dropped, never handled.
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>>;
 
     /// Sends one datagram, or fails with [`io::ErrorKind::WouldBlock`] when the system's queue is full.

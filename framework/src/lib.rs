@@ -83,6 +83,8 @@ pub mod io;
 
 mod roster;
 
+mod validation;
+
 mod limiter;
 
 mod drain;

@@ -19,6 +19,10 @@ use crate::roster::{Connection, Order};
 ///
 /// Clones push to the same connection. Keeping one does not keep the connection open.
 ///
+/// A datagram may be lost, and so may a frame pushed to a datagram peer. To one that has not shown that it receives, replies
+/// and pushes together are at most three times what came from it; what is more is dropped: see
+/// [`Connection::validate_address`].
+///
 /// ```
 /// # use switchboard::prelude::*;
 /// /// Greets, and says goodnight an hour later.
@@ -45,7 +49,14 @@ pub struct Pusher<Out = Bytes> {
 
 enum Way<Out> {
     Stream(Arc<Outbox<Out>>),
-    Datagram { route: Route, queue: mpsc::Sender<(Route, Out)> },
+    Datagram { route: Route, queue: mpsc::Sender<Pushed<Out>> },
+}
+
+/// A frame on its way to a datagram peer.
+pub(crate) struct Pushed<Out> {
+    pub(crate) connection: Connection,
+    pub(crate) route: Route,
+    pub(crate) frame: Out,
 }
 
 /// Why a frame was not queued.
@@ -65,7 +76,7 @@ impl<Out> Pusher<Out> {
         Self { connection, way: Way::Stream(outbox) }
     }
 
-    pub(crate) fn to_datagrams(connection: Connection, route: Route, queue: mpsc::Sender<(Route, Out)>) -> Self {
+    pub(crate) fn to_datagrams(connection: Connection, route: Route, queue: mpsc::Sender<Pushed<Out>>) -> Self {
         Self { connection, way: Way::Datagram { route, queue } }
     }
 
@@ -87,7 +98,7 @@ impl<Out> Pusher<Out> {
             }
             Way::Datagram { .. } if self.connection.close_reason().is_some() => Err(PushError::Closed),
             Way::Datagram { route, queue } => {
-                queue.send((route.clone(), frame.into())).await.map_err(|_| PushError::Closed)
+                queue.send(self.pushed(route, frame)).await.map_err(|_| PushError::Closed)
             }
         }
     }
@@ -105,13 +116,15 @@ impl<Out> Pusher<Out> {
                 Ok(())
             }
             Way::Datagram { .. } if self.connection.close_reason().is_some() => Err(PushError::Closed),
-            Way::Datagram { route, queue } => {
-                queue.try_send((route.clone(), frame.into())).map_err(|error| match error {
-                    mpsc::error::TrySendError::Full(_) => PushError::Full,
-                    mpsc::error::TrySendError::Closed(_) => PushError::Closed,
-                })
-            }
+            Way::Datagram { route, queue } => queue.try_send(self.pushed(route, frame)).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => PushError::Full,
+                mpsc::error::TrySendError::Closed(_) => PushError::Closed,
+            }),
         }
+    }
+
+    fn pushed(&self, route: &Route, frame: impl Into<Out>) -> Pushed<Out> {
+        Pushed { connection: self.connection.clone(), route: route.clone(), frame: frame.into() }
     }
 
     /// Queues a frame, and closes the connection with reason `outbox_full` if there is no room.

@@ -18,11 +18,18 @@ pub struct Limits {
     /// Handshakes (TLS, a proxy's header) under way at once; when one more begins, the longest unfinished one yields. Default 256.
     pub handshakes: usize,
     /// Bytes of the largest message, without header or terminator. A larger one closes the connection; a larger datagram
-    /// is dropped. Default 64 KiB.
+    /// is dropped, as is one over 1 MiB whatever is said here. Default 64 KiB.
     pub frame: usize,
     /// Frames waiting to be written; a full outbox makes a pusher wait. Default 256.
     pub outbox: usize,
-    /// Datagram peers remembered at once; the least recently seen is forgotten. Default 10,000.
+    /// Datagram peers remembered at once, by address and port. Default 10,000; zero counts as one.
+    ///
+    /// A full table forgets the longest unseen of those that were heard only once, so that a flood of made-up senders does
+    /// not displace steady clients. Peers heard again have up to three quarters of the table; senders that are heard twice
+    /// each can displace them, if they are as many as that before the client is heard again. Peers whose address was validated
+    /// ([`Connection::validate_address`](crate::Connection::validate_address)) are displaced only by others like them, and
+    /// forgotten last. A peer that is being served is never forgotten; if there is no other, the newcomer's datagram is
+    /// dropped. With a limit of one, the last peer is the one that is remembered.
     pub sessions: usize,
 }
 

@@ -132,6 +132,10 @@ impl Handler for Told {
                 cx.spawn(async move { pusher.push("pushed").await.unwrap() })?;
                 Reply::none()
             }
+            "validate" => {
+                cx.validate_address();
+                Reply::none()
+            }
             "local" => Reply::send(cx.local().to_string()),
             _ => Reply::send(message),
         })
@@ -219,7 +223,7 @@ async fn two_hundred_peers_that_wait_are_all_answered_when_all_are_ready_at_once
 async fn two_hundred_frames_pushed_at_once_all_leave() {
     let server = udp().start(Told::new()).await.unwrap();
     let peer = Peer::new(&server).await;
-    peer.send("push 200").await;
+    peer.send("validate").await.send("push 200").await;
     for n in 0..200 {
         peer.expect(n.to_string()).await;
     }
@@ -229,7 +233,7 @@ async fn two_hundred_frames_pushed_at_once_all_leave() {
 async fn what_was_pushed_before_a_drain_leaves() {
     let server = udp().start(Told::new()).await.unwrap();
     let peer = Peer::new(&server).await;
-    peer.send("push 200").await.expect("0").await;
+    peer.send("validate").await.send("push 200").await.expect("0").await;
     server.drain().await;
     for n in 1..200 {
         peer.expect(n.to_string()).await;
@@ -292,6 +296,32 @@ async fn a_datagram_over_the_limit_is_dropped_and_the_next_is_answered() {
     let peer = Peer::new(&server).await;
     peer.send("01234567890").await.send("0123456789").await.expect("0123456789").await;
     peer.send("count").await.expect("2").await;
+}
+
+#[tokio::test]
+async fn a_socket_for_every_address_takes_the_largest_datagram_whole_and_none_over_the_limit() {
+    let server = Server::bind("udp://0.0.0.0:0").limits(limits(|l| l.frame = 10)).start(Echo).await.unwrap();
+    let peer = Peer::new(&server).await;
+    peer.send("01234567890").await.send(vec![b'x'; 65_507]).await.send("0123456789").await.expect("0123456789").await;
+    let server = Server::bind("udp://0.0.0.0:0").limits(limits(|l| l.frame = usize::MAX)).start(Echo).await.unwrap();
+    let (peer, largest) = (Peer::new(&server).await, vec![b'x'; 65_507]);
+    peer.send(&largest).await;
+    assert_eq!(peer.receive().await, largest);
+}
+
+#[tokio::test]
+async fn an_answer_to_a_port_that_has_closed_meanwhile_ends_nothing() {
+    for listen in ["udp://127.0.0.1:0", "udp://0.0.0.0:0"] {
+        let told = Told::new();
+        let server = Server::bind(listen).start(told.clone()).await.unwrap();
+        for n in 1..=70 {
+            Peer::new(&server).await.send("wait").await;
+            told.waiting(n).await; // and the client is gone
+        }
+        told.gate.add_permits(70);
+        Peer::new(&server).await.send("x").await.expect("x").await;
+        assert_eq!(server.drain().await.cut, 0);
+    }
 }
 
 #[tokio::test]

@@ -17,11 +17,17 @@ mod edge;
 /// At its limits a listener takes no more memory than they say.
 mod memory;
 
+/// Whoever makes up senders gets nobody flooded, no client forgotten, and no memory.
+mod forged;
+
 /// A stop loses nothing that was under way, takes no longer than it may, and says exactly what it cut.
 mod drain;
 
 /// A framing finds the same messages however the bytes are cut, and never more than its limit.
 mod framing;
+
+/// Any bytes at all: no promise is broken by what nobody thought of.
+mod fuzz;
 
 /// Layers stand in a known order, at either seam, and those of tower fit.
 mod layers;
@@ -32,6 +38,9 @@ mod proxy;
 /// What any task pushes leaves in order, waits in a bounded queue, and holds up nobody else.
 mod push;
 
+/// The page of defaults says what the program does.
+mod defaults;
+
 /// The house itself: one-way dependencies, small files that say what they are for, nothing left lying about.
 mod tidy;
 
@@ -40,6 +49,9 @@ mod transports;
 
 /// TLS around any transport of connections, as clients find it, and what is said of files that do not fit.
 mod tls;
+
+/// A reload gives whoever comes from then on the new certificates, or changes nothing and says why.
+mod reload;
 
 /// The examples: each does what it is there to show.
 mod examples;

@@ -176,9 +176,9 @@ impl InFront {
              [listeners.main.proxy]\ntrusted = ['127.0.0.9']\n[listeners.main.timeouts]\nhandshake = '1s'\n"
         );
         fs::write(place.path().join("switchboard.toml"), file).unwrap();
-        let directory = authority.map_or(place.path().to_owned(), |authority| authority.path(""));
+        let directory = authority.map_or(place.path(), Authority::place);
         let config = place.path().join("switchboard.toml");
-        let server = Program::switchboard().args(["serve", "-c"]).arg(config).current_dir(&directory).start();
+        let server = Program::switchboard().args(["serve", "-c"]).arg(config).current_dir(directory).start();
         let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let file = format!(
             "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n\

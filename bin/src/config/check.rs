@@ -10,8 +10,9 @@ use figment::value::Dict;
 use serde_json::Value as Json;
 use switchboard::Needs;
 use switchboard::framing::AnyFraming;
-use switchboard::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts};
-use switchboard::{Access, Endpoint, Kind, ProxySettings, Registry, TlsSettings};
+use switchboard::server::ListenerSpec;
+use switchboard::spec::DrainSpec;
+use switchboard::{Endpoint, Kind, Registry, TlsSettings};
 
 use super::entry::Entry;
 use super::examine::{read, sentence};
@@ -59,8 +60,8 @@ pub(crate) struct Log {
 /// One listener.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    /// Where.
-    pub(crate) endpoint: Endpoint,
+    /// Where it listens, whom it lets in, how much and how long: what the framework is told.
+    pub(crate) spec: ListenerSpec,
     /// What its transport brings.
     pub(crate) kind: Kind,
     /// The section of its handler.
@@ -69,20 +70,6 @@ pub(crate) struct Listener {
     pub(crate) framing: AnyFraming,
     /// The sections of its layers, outermost first.
     pub(crate) layers: Vec<String>,
-    /// How much.
-    pub(crate) limits: Limits,
-    /// How long.
-    pub(crate) timeouts: Timeouts,
-    /// How fast.
-    pub(crate) rates: Rates,
-    /// Who may come.
-    pub(crate) access: Access,
-    /// The proxies in front of it, if there are any.
-    pub(crate) proxy: Option<ProxySettings>,
-    /// Options of its socket.
-    pub(crate) socket: SocketOptions,
-    /// How it speaks TLS, if it does.
-    pub(crate) tls: Option<TlsSettings>,
 }
 
 /// A section of a handler or layer.
@@ -195,20 +182,15 @@ impl Check<'_> {
         }
         let tls = self.tls(&at, raw);
         let (endpoint, kind) = listen?;
-        Some(Listener {
-            endpoint,
-            kind,
-            handler: handler?.0,
-            framing: framing?,
-            layers,
-            limits: raw.limits.as_ref().map(specs::limits).unwrap_or_default(),
-            timeouts: raw.timeouts.as_ref().map(specs::timeouts).unwrap_or_default(),
-            rates: raw.rate.as_ref().map(specs::rates).unwrap_or_default(),
-            access: raw.access.as_ref().map(specs::access).unwrap_or_default(),
-            proxy: raw.proxy.as_ref().map(specs::proxy),
-            socket: raw.socket.as_ref().map(specs::socket).unwrap_or_default(),
-            tls,
-        })
+        let mut spec = ListenerSpec::new(name, endpoint);
+        spec.limits = raw.limits.as_ref().map(specs::limits).unwrap_or_default();
+        spec.timeouts = raw.timeouts.as_ref().map(specs::timeouts).unwrap_or_default();
+        spec.rates = raw.rate.as_ref().map(specs::rates).unwrap_or_default();
+        spec.access = raw.access.as_ref().map(specs::access).unwrap_or_default();
+        spec.proxy = raw.proxy.as_ref().map(specs::proxy);
+        spec.socket = raw.socket.as_ref().map(specs::socket).unwrap_or_default();
+        spec.tls = tls;
+        Some(Listener { spec, kind, handler: handler?.0, framing: framing?, layers })
     }
 
     fn address(&mut self, at: &[String], raw: &RawListener) -> Option<(Endpoint, Kind)> {

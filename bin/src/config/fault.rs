@@ -119,6 +119,13 @@ impl Faults {
         others.0.into_iter().for_each(|fault| self.push(fault));
     }
 
+    /// Each as a sentence, in the order in which they are met when the layers are gone through from the bottom up.
+    pub(crate) fn sentences(&self) -> Vec<String> {
+        let mut faults: Vec<&Fault> = self.0.iter().collect();
+        faults.sort_by_key(|fault| fault.order);
+        faults.into_iter().map(ToString::to_string).collect()
+    }
+
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -133,11 +140,8 @@ impl From<Fault> for Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // In the order in which they are met when the layers are gone through from the bottom up.
-        let mut faults: Vec<&Fault> = self.0.iter().collect();
-        faults.sort_by_key(|fault| fault.order);
-        for fault in faults {
-            writeln!(f, "error: {fault}")?;
+        for sentence in self.sentences() {
+            writeln!(f, "error: {sentence}")?;
         }
         match self.0.len() {
             1 => writeln!(f, "the configuration cannot be used: 1 error"),

@@ -77,8 +77,13 @@ pub(crate) fn read(path: &FilePath, why: Option<&Origin>) -> Result<Contents, Fa
             return Err(Fault::general(format!("{name} cannot be read: {error}")).from(why.cloned()));
         }
     };
-    parse(path, &text).map_err(|(line, what)| {
-        let at = Origin::file(&name.to_string(), line);
+    understand(path, &text)
+}
+
+/// What a text says that stands in this file, or one sentence with the line.
+pub(crate) fn understand(path: &FilePath, text: &str) -> Result<Contents, Fault> {
+    parse(path, text).map_err(|(line, what)| {
+        let at = Origin::file(&path.display().to_string(), line);
         Fault::general(format!("{at}: {}", what.trim().replace('\n', "; ")))
     })
 }

@@ -37,6 +37,7 @@ pub(crate) use fault::{Fault, Faults};
 pub(crate) use framing::of_text as read_framing;
 pub(crate) use leaf::Format;
 pub(crate) use show::Shape;
+pub(crate) use tree::dotted;
 pub(crate) use typing::{OptionDoc, documented};
 
 use fault::Origin;
@@ -45,10 +46,12 @@ use sources::{Merged, Said, Source};
 use typing::Schemas;
 
 /// Where a configuration may come from.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Inputs {
     /// The file that a flag names.
     pub(crate) file: Option<PathBuf>,
+    /// What stands in that file, where it need not be read.
+    pub(crate) text: Option<String>,
     /// Where to look for a file that nobody named; the first that exists counts.
     pub(crate) search: Vec<PathBuf>,
     /// The environment.
@@ -88,7 +91,11 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<R
     let mut is_whole = true;
     let mut sources: Vec<Source> = Vec::new();
     if let Some(path) = &file {
-        match file::read(path, why.as_ref()) {
+        let contents = match &inputs.text {
+            Some(text) => file::understand(path, text),
+            None => file::read(path, why.as_ref()),
+        };
+        match contents {
             Ok(contents) => {
                 note_types(&contents.tree, &mut schemas);
                 sources.push(Source::file(path, contents, &schemas, &mut report));
@@ -168,7 +175,7 @@ fn refuse_lost_short_forms(sources: &mut [Source], report: &mut Report) {
     }
     for source in sources {
         for short in &source.shorts {
-            let key = tree::dotted(short);
+            let key = dotted(short);
             let what = format!(
                 "stands for listeners.main.{key}, and there is no main: the file declares other listeners ({others}). \
                  Write the key of one of these, or declare [listeners.main] too"

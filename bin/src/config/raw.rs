@@ -155,7 +155,7 @@ pub(crate) struct RawLimits {
     pub(crate) frame: Option<Size>,
     /// Frames waiting to be written; a full outbox makes a pusher wait.
     pub(crate) outbox: Option<Number<1, 65_536>>,
-    /// Datagram peers remembered at once; the least recently seen is forgotten.
+    /// Datagram peers remembered at once; the least recently seen is forgotten, those heard only once first.
     pub(crate) sessions: Option<Count>,
 }
 

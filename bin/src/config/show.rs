@@ -113,6 +113,13 @@ impl Effective {
         }
     }
 
+    /// The keys whose values differ from those of another configuration; a table that only one of them has is one key.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<Path> {
+        let mut found = Vec::new();
+        tree::differences(&self.whole, &other.whole, &[], &mut found);
+        found
+    }
+
     /// Where a section came from, or what is nearest around it.
     pub(crate) fn section_origin(&self, path: &[String]) -> Origin {
         self.merged.origin(path).unwrap_or_else(Origin::unsaid)

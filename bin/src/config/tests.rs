@@ -96,6 +96,7 @@ impl Case<'_> {
         }
         let inputs = Inputs {
             file: None,
+            text: None,
             search: vec![path],
             environment: self.environment.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
             flags: self.flags.iter().map(|(f, k, v)| ((*f).to_owned(), (*k).to_owned(), (*v).to_owned())).collect(),
@@ -147,12 +148,12 @@ fn main_of(config: &Config) -> &check::Listener {
 fn without_anything_there_is_main_with_the_defaults_of_the_framework() {
     let config = Case::default().good();
     let main = main_of(&config);
-    assert_eq!(main.endpoint.to_string(), "tcp://127.0.0.1:9999");
+    assert_eq!(main.spec.endpoint.to_string(), "tcp://127.0.0.1:9999");
     assert_eq!((main.handler.as_str(), &main.framing), ("hello", &AnyFraming::default()));
-    assert_eq!(main.limits, switchboard::spec::Limits::default());
-    assert_eq!(main.timeouts, switchboard::spec::Timeouts::default());
-    assert_eq!(main.rates, switchboard::spec::Rates::default());
-    assert_eq!(main.socket, switchboard::spec::SocketOptions::default());
+    assert_eq!(main.spec.limits, switchboard::spec::Limits::default());
+    assert_eq!(main.spec.timeouts, switchboard::spec::Timeouts::default());
+    assert_eq!(main.spec.rates, switchboard::spec::Rates::default());
+    assert_eq!(main.spec.socket, switchboard::spec::SocketOptions::default());
     assert_eq!(config.drain, switchboard::spec::DrainSpec::default());
     assert_eq!((config.log.level.as_str(), config.log.format), ("info", Format::Auto));
     assert_eq!(config.file, None);
@@ -178,7 +179,7 @@ fn a_later_layer_wins_defaults_file_environment_flags() {
         [("SWITCHBOARD_LISTENERS__MAIN__LIMITS__OUTBOX", "2"), ("SWITCHBOARD_LISTENERS__MAIN__LIMITS__SESSIONS", "2")];
     let flags = [("--set x", "listeners.main.limits.sessions", "3")];
     let config = Case { file: Some(text), environment: &environment, flags: &flags, ..Case::default() }.good();
-    let limits = main_of(&config).limits;
+    let limits = main_of(&config).spec.limits;
     assert_eq!((limits.connections, limits.frame, limits.outbox, limits.sessions), (10_000, 1024, 2, 3));
 }
 
@@ -197,11 +198,11 @@ fn json_and_yaml_say_the_same_as_toml() {
         let config = Case { name, file: Some(text), ..Case::default() }.good();
         let main = main_of(&config);
         assert_eq!(
-            (main.endpoint.to_string().as_str(), main.handler.as_str()),
+            (main.spec.endpoint.to_string().as_str(), main.handler.as_str()),
             ("udp://127.0.0.1:1", "echo"),
             "{name}"
         );
-        assert_eq!(main.limits.frame, 2048, "{name}");
+        assert_eq!(main.spec.limits.frame, 2048, "{name}");
     }
 }
 
@@ -214,11 +215,11 @@ fn a_shared_value_holds_for_each_listener_and_its_own_wins_whichever_layer_eithe
     ";
     let flags = [("--set", "limits.outbox", "9"), ("--set", "socket.backlog", "5")];
     let config = Case { file: Some(text), flags: &flags, ..Case::default() }.good();
-    let outbox = |name: &str| config.listeners[name].limits.outbox;
+    let outbox = |name: &str| config.listeners[name].spec.limits.outbox;
     assert_eq!((outbox("a"), outbox("b")), (7, 9));
     for name in ["a", "b"] {
-        assert_eq!(config.listeners[name].timeouts.idle, Duration::from_secs(60));
-        assert_eq!(config.listeners[name].socket.backlog, 5);
+        assert_eq!(config.listeners[name].spec.timeouts.idle, Duration::from_secs(60));
+        assert_eq!(config.listeners[name].spec.socket.backlog, 5);
     }
     assert!(!config.listeners.contains_key("main"));
 }
@@ -235,10 +236,10 @@ fn short_forms_stand_for_main_in_every_layer() {
     }
     .good();
     let main = main_of(&config);
-    assert_eq!(main.endpoint.to_string(), "tcp://0.0.0.0:7000");
+    assert_eq!(main.spec.endpoint.to_string(), "tcp://0.0.0.0:7000");
     assert_eq!((main.handler.as_str(), main.framing.name()), ("echo", "lines"));
     let config = env(&[("SWITCHBOARD_LISTEN", "udp://127.0.0.1:9999")]).good();
-    assert_eq!(main_of(&config).endpoint.to_string(), "udp://127.0.0.1:9999");
+    assert_eq!(main_of(&config).spec.endpoint.to_string(), "udp://127.0.0.1:9999");
 }
 
 #[test]
@@ -320,7 +321,10 @@ fn a_text_from_the_environment_is_read_as_what_its_key_wants() {
     assert_eq!(many.names, ["1.10", "b"]);
     assert_eq!((many.inner.deep, many.inner.other_key.as_str()), (3, "4"));
     let main = main_of(&config);
-    assert_eq!((main.socket.nodelay, main.socket.mode, main.socket.group.as_deref()), (false, 0o660, Some("42")));
+    assert_eq!(
+        (main.spec.socket.nodelay, main.spec.socket.mode, main.spec.socket.group.as_deref()),
+        (false, 0o660, Some("42"))
+    );
     assert_eq!(main.layers, ["rate", "trace"]);
 }
 
@@ -738,12 +742,12 @@ fn who_may_come_is_shared_by_listeners_whose_peers_have_addresses() {
     let config = Case { file: Some(text), environment: &environment, flags: &flags, ..Case::default() }.good();
     let [a, b, c] = ["a", "b", "c"].map(|name| &config.listeners[name]);
     let ip = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
-    assert!(a.access.allow.contain(ip("10.2.0.1")) && a.access.deny.contain(ip("192.0.2.1")));
-    assert!(a.proxy.as_ref().is_some_and(|proxy| proxy.trusted.contain(ip("::1"))));
-    assert_eq!((a.limits.handshakes, a.limits.connections_per_source), (5, 2));
-    assert_eq!((a.rates.connections_per_source.count, a.rates.burst), (3, 4));
-    assert_eq!((&b.access, &b.proxy), (&switchboard::Access::default(), &None));
-    assert_eq!((&c.access, &c.proxy), (&a.access, &Some(switchboard::ProxySettings::default())));
+    assert!(a.spec.access.allow.contain(ip("10.2.0.1")) && a.spec.access.deny.contain(ip("192.0.2.1")));
+    assert!(a.spec.proxy.as_ref().is_some_and(|proxy| proxy.trusted.contain(ip("::1"))));
+    assert_eq!((a.spec.limits.handshakes, a.spec.limits.connections_per_source), (5, 2));
+    assert_eq!((a.spec.rates.connections_per_source.count, a.spec.rates.burst), (3, 4));
+    assert_eq!((&b.spec.access, &b.spec.proxy), (&switchboard::Access::default(), &None));
+    assert_eq!((&c.spec.access, &c.spec.proxy), (&a.spec.access, &Some(switchboard::ProxySettings::default())));
     let printed = config.effective.print(Shape::Origins);
     assert!(printed.contains("# environment variable SWITCHBOARD_ACCESS__DENY"), "{printed}");
     assert_eq!(format!("{:?}", file(&printed).good().listeners), format!("{:?}", config.listeners));
@@ -815,11 +819,11 @@ fn tls_and_its_section_belong_together() {
                 [listeners.main.tls]\ncertificate = 'c'\nkey = 'k'\nclient_ca = 'a'\nalpn = ['one', 'two']\n";
     let config = file(text).good();
     let main = &config.listeners["main"];
-    assert_eq!(main.timeouts.handshake, Duration::from_secs(3));
+    assert_eq!(main.spec.timeouts.handshake, Duration::from_secs(3));
     let mut expected = switchboard::TlsSettings::new("c", "k");
     expected.client_ca = Some("a".into());
     expected.alpn = vec!["one".into(), "two".into()];
-    assert_eq!(main.tls, Some(expected));
+    assert_eq!(main.spec.tls, Some(expected));
     assert!(config.effective.print(Shape::Toml).contains("key = \"k\""), "a path is no secret");
     let text = "[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n[listeners.main.tls]\ncertificate = 'c'\n\
                 key = '''-----BEGIN PRIVATE KEY-----\nhunter2'''\n";
@@ -898,7 +902,7 @@ fn a_burst_without_a_rate_is_told() {
     let faults = file("[listeners.main.rate]\nburst = 5\n").bad();
     assert!(faults[0].starts_with("listeners.main.rate.burst: says how many"), "{faults:?}");
     let config = file("rate = { messages_per_source = '10/m', burst = 5 }\n").good();
-    let rates = main_of(&config).rates;
+    let rates = main_of(&config).spec.rates;
     assert_eq!((rates.messages_per_source.count, rates.messages_per_source.per.as_secs(), rates.burst), (10, 60, 5));
     file("rate = { burst = 5 }\n[listeners.main.rate]\nmessages_per_source = '0/s'\n").good();
 }

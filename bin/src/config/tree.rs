@@ -2,6 +2,8 @@
 //!
 //! It knows no key. The tree is figment's, so that each value carries the tag of the layer that gave it.
 
+use std::collections::BTreeSet;
+
 use figment::value::{Dict, Tag, Value};
 use serde_json::Value as Json;
 
@@ -119,6 +121,18 @@ pub(crate) fn leaves(dict: &Dict) -> Vec<(Path, &Value)> {
     found
 }
 
+/// The paths at which two trees differ, whoever gave the values; of a table that only one of them has, the table's.
+pub(crate) fn differences(one: &Dict, other: &Dict, at: &[String], found: &mut Vec<Path>) {
+    let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    for key in keys {
+        match (one.get(key), other.get(key)) {
+            (Some(Value::Dict(_, one)), Some(Value::Dict(_, other))) => differences(one, other, &under(at, key), found),
+            (Some(one), Some(other)) if to_json(one) == to_json(other) => {}
+            _ => found.push(under(at, key)),
+        }
+    }
+}
+
 /// The same value without tags.
 pub(crate) fn to_json(value: &Value) -> Json {
     match value {
@@ -195,6 +209,16 @@ mod tests {
         assert!(!remove(&mut tree, &path("a.b"), table));
         let leaves: Vec<String> = leaves(&tree).iter().map(|(path, _)| dotted(path)).collect();
         assert_eq!(leaves, ["a.c", "d"]);
+    }
+
+    #[test]
+    fn differences_are_named_by_their_keys_and_a_lone_table_by_its_own() {
+        let one = dict(&json!({"a": {"b": 1, "c": ["x"], "same": true}, "gone": {"e": 1, "f": 2}}));
+        let other = dict(&json!({"a": {"b": 2, "c": ["x", "y"], "same": true}, "new": {"e": 1}}));
+        let mut found = Vec::new();
+        differences(&one, &other, &[], &mut found);
+        let found: Vec<String> = found.iter().map(|path| dotted(path)).collect();
+        assert_eq!(found, ["a.b", "a.c", "gone", "new"]);
     }
 
     #[test]

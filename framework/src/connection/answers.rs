@@ -1,5 +1,5 @@
 //! What leaves a datagram socket: answers at once, or in a bounded queue when the system has no room; and what is said, at
-//! most once a second, of those that were dropped.
+//! most once a second for each kind, of those that were dropped.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,6 +8,7 @@ use std::task::Context;
 
 use bytes::Bytes;
 
+use crate::connection::dropped::Why;
 use crate::error::{BoxError, chain, find_cause};
 use crate::io::{DatagramSocket, Route};
 use crate::layer::OverRate;
@@ -20,14 +21,14 @@ pub(crate) struct Answers {
     /// Answers that the system's queue had no room for, at most `limit`.
     unsent: VecDeque<(Route, Bytes)>,
     limit: usize,
-    dropped: Pace,
+    /// Of each kind on its own.
+    dropped: [Pace; Why::COUNT],
     failed: Pace,
 }
 
 impl Answers {
     pub(crate) fn new(socket: Arc<dyn DatagramSocket>, lane: Arc<Lane>, limit: usize) -> Self {
-        let (unsent, dropped, failed) = (VecDeque::new(), Pace::default(), Pace::default());
-        Self { socket, lane, unsent, limit, dropped, failed }
+        Self { socket, lane, unsent: VecDeque::new(), limit, dropped: Default::default(), failed: Pace::default() }
     }
 
     /// Whether everything has left.
@@ -45,7 +46,7 @@ impl Answers {
             }
         }
         if self.unsent.len() >= self.limit {
-            self.drop_one(route, "outbox_full");
+            self.drop_one(route, Why::OutboxFull);
         } else {
             self.unsent.push_back((route.clone(), datagram));
         }
@@ -68,9 +69,9 @@ impl Answers {
     }
 
     /// Says that a datagram, or the answer to one, was dropped.
-    pub(crate) fn drop_one(&mut self, route: &Route, why: &'static str) {
-        if let Some(count) = self.dropped.count() {
-            let (listener, peer) = (&*self.lane.name, &route.peer);
+    pub(crate) fn drop_one(&mut self, route: &Route, why: Why) {
+        if let Some(count) = self.dropped[why as usize].count() {
+            let (listener, peer, why) = (&*self.lane.name, &route.peer, why.as_str());
             tracing::warn!(listener, %peer, why, count, "datagram dropped");
         }
     }
@@ -78,7 +79,7 @@ impl Answers {
     /// Says that a message failed. An error is never answered: two servers could complain to each other for ever.
     pub(crate) fn fail(&mut self, route: &Route, error: &BoxError) {
         if find_cause::<OverRate>(&**error).is_some() {
-            return self.drop_one(route, "rate");
+            return self.drop_one(route, Why::Rate);
         }
         if let Some(count) = self.failed.count() {
             let (listener, peer, error) = (&*self.lane.name, &route.peer, chain(&**error));

@@ -19,7 +19,7 @@ use crate::connection::desk::Desk;
 use crate::framing::Framing;
 use crate::handler::{Context, Handler, HandlerLayer, HandlerService, Seat};
 use crate::io::{DatagramSocket, Route};
-use crate::outbox::Pusher;
+use crate::outbox::{Pushed, Pusher};
 use crate::roster::{Connection, Kind, Lane};
 use crate::spec::Limits;
 
@@ -83,7 +83,7 @@ pub(crate) struct Maker<H, L, Out> {
     layer: L,
     pub(crate) local: Address,
     pub(crate) lane: Arc<Lane>,
-    pushes: mpsc::Sender<(Route, Out)>,
+    pushes: mpsc::Sender<Pushed<Out>>,
 }
 
 impl<H, L, Out: Send + 'static> Maker<H, L, Out> {

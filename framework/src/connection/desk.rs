@@ -20,6 +20,7 @@ use tower::{Layer, Service};
 
 use crate::connection::answers::Answers;
 use crate::connection::datagram::Maker;
+use crate::connection::dropped::Why;
 use crate::connection::sanity::insane;
 use crate::connection::sessions::Sessions;
 use crate::error::Result;
@@ -27,7 +28,9 @@ use crate::framing::Framing;
 use crate::handler::{Frames, Handler, HandlerLayer, HandlerService, Reply, Request, Then};
 use crate::io::{DatagramSocket, Route};
 use crate::layer::Panicked;
+use crate::outbox::Pushed;
 use crate::reason::CloseReason;
+use crate::roster::Connection;
 use crate::spec::Limits;
 
 /// How much of each kind is done before others have their turn: datagrams received, pushes sent, waiting work looked at.
@@ -40,8 +43,9 @@ const WAITING_OF_ONE: usize = 64;
 /// How many messages wait behind others, over all peers, and how many bytes all that waits may be.
 const QUEUED: usize = 4096;
 pub(crate) const WAITING_BYTES: usize = 16 * 1024 * 1024;
-/// The largest datagram of UDP, and of anything.
-const LARGEST_UDP: usize = 64 * 1024;
+/// The least that is received into, more than the largest datagram of UDP; and the largest datagram that is taken, whatever
+/// the limit.
+const LEAST: usize = 64 * 1024;
 pub(crate) const LARGEST: usize = 1024 * 1024;
 /// After a batch of errors in a row nothing is received for so long.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -49,6 +53,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A message on its way through the handler, and the service that it keeps busy.
 pub(crate) struct Job<S> {
     route: Route,
+    connection: Connection,
     service: S,
     /// The size of the message: what it counts against the limit of what waits.
     bytes: usize,
@@ -86,7 +91,7 @@ where
     queued: usize,
     /// The allocation of the last piece of work, for the next.
     spare: Option<Work<L::Service, F::Out>>,
-    pushed: mpsc::Receiver<(Route, F::Out)>,
+    pushed: mpsc::Receiver<Pushed<F::Out>>,
     receive: BytesMut,
     /// How many pieces of work may still be polled in this round.
     turns: usize,
@@ -108,11 +113,11 @@ where
         framing: Arc<F>,
         limits: Limits,
         make: Maker<H, L, F::Out>,
-        pushed: mpsc::Receiver<(Route, F::Out)>,
+        pushed: mpsc::Receiver<Pushed<F::Out>>,
     ) -> Self {
         Self {
             answers: Answers::new(socket.clone(), make.lane.clone(), limits.outbox),
-            limit: framing.limit(limits.frame),
+            limit: framing.limit(limits.frame).min(LARGEST),
             socket,
             sessions: Sessions::new(limits.sessions),
             make,
@@ -163,8 +168,8 @@ where
 
     /// Sends a frame that was pushed, if there is one.
     fn push_one(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        let Poll::Ready(Some((route, frame))) = self.pushed.poll_recv(cx) else { return false };
-        self.send_frame(&route, frame);
+        let Poll::Ready(Some(Pushed { connection, route, frame })) = self.pushed.poll_recv(cx) else { return false };
+        self.send_frame(&route, &connection, frame);
         true
     }
 
@@ -176,15 +181,15 @@ where
             }
             self.pause = None;
         }
-        let largest = self.limit.saturating_add(1).clamp(LARGEST_UDP, LARGEST);
-        self.receive.reserve(largest);
+        // One byte more than is taken: what the system truncates is longer than the limit still, and dropped for that.
+        self.receive.clear();
+        self.receive.reserve((self.limit + 1).max(LEAST));
         match self.socket.poll_receive(cx, &mut self.receive) {
             Poll::Pending => return false,
             Poll::Ready(Ok(route)) => {
                 self.failures = 0;
                 // In memory of its own: a small message that waits must not keep a large buffer.
                 let datagram = Bytes::copy_from_slice(&self.receive);
-                self.receive.clear();
                 self.take_in(route, datagram, cx);
             }
             Poll::Ready(Err(error)) => {
@@ -201,38 +206,40 @@ where
     fn take_in(&mut self, route: Route, datagram: Bytes, cx: &mut TaskContext<'_>) {
         let bytes = datagram.len();
         if bytes > self.limit {
-            return self.answers.drop_one(&route, "frame_too_large");
+            return self.answers.drop_one(&route, Why::FrameTooLarge);
         }
         if let Some(why) = insane(&route, &self.make.local) {
             return self.answers.drop_one(&route, why);
         }
         if !self.make.lane.gate.lets_in(&route.peer) {
-            return self.answers.drop_one(&route, "denied");
+            return self.answers.drop_one(&route, Why::Denied);
         }
         let decoded = catch_unwind(AssertUnwindSafe(|| self.framing.datagram_in(datagram)));
         let Ok(Ok(message)) = decoded else {
-            return self.answers.drop_one(&route, "bad_frame");
+            return self.answers.drop_one(&route, Why::BadFrame);
         };
         let make = &self.make;
         // A state or a layer may panic when it is made for a new peer: that is one peer's loss.
         let session = || catch_unwind(AssertUnwindSafe(|| make.session::<F::In>(&route))).ok();
         let Some(session) = self.sessions.enter(&route, session) else {
-            return self.answers.drop_one(&route, "sessions");
+            return self.answers.drop_one(&route, Why::Sessions);
         };
-        let meter = session.connection.meter();
+        let connection = session.connection.clone();
+        connection.allowance().received(&route.peer, bytes);
+        let meter = connection.meter();
         meter.messages.fetch_add(1, Relaxed);
         meter.bytes_in.fetch_add(bytes as u64, Relaxed);
         let room = self.waiting_bytes + bytes <= WAITING_BYTES;
         if let Some(service) = session.service.take() {
-            let request = Request::new(message, session.connection.clone());
-            let step = self.start(Job { route, service, bytes }, request, cx);
+            let request = Request::new(message, connection.clone());
+            let step = self.start(Job { route, connection, service, bytes }, request, cx);
             self.go_on(step, cx);
         } else if room && self.queued < QUEUED && session.queue.len() < WAITING_OF_ONE {
             session.queue.push_back((message, bytes));
             self.queued += 1;
             self.waiting_bytes += bytes;
         } else {
-            self.answers.drop_one(&route, "waiting");
+            self.answers.drop_one(&route, Why::Waiting);
         }
     }
 
@@ -286,7 +293,7 @@ where
         } else {
             self.waiting_bytes -= bytes;
             self.forget(route, CloseReason::Limit);
-            self.answers.drop_one(route, "waiting");
+            self.answers.drop_one(route, Why::Waiting);
         }
         None
     }
@@ -318,8 +325,10 @@ where
                 match frames {
                     _ if then == Then::Close => {}
                     Frames::None => {}
-                    Frames::One(frame) => self.send_frame(&job.route, frame),
-                    Frames::Many(frames) => frames.into_iter().for_each(|frame| self.send_frame(&job.route, frame)),
+                    Frames::One(frame) => self.send_frame(&job.route, &job.connection, frame),
+                    Frames::Many(frames) => {
+                        frames.into_iter().for_each(|frame| self.send_frame(&job.route, &job.connection, frame))
+                    }
                     Frames::Stream(frames) => return self.await_frame(job, frames, then, cx),
                 }
                 self.next_message(job, then, cx)
@@ -328,7 +337,7 @@ where
                 self.waiting_bytes -= job.bytes;
                 match next {
                     Some(Ok(frame)) => {
-                        self.send_frame(&job.route, frame);
+                        self.send_frame(&job.route, &job.connection, frame);
                         return self.await_frame(job, frames, then, cx);
                     }
                     Some(Err(error)) => self.answers.fail(&job.route, &error),
@@ -368,16 +377,17 @@ where
         };
         self.queued -= 1;
         self.waiting_bytes -= bytes;
-        let request = Request::new(message, session.connection.clone());
+        let request = Request::new(message, job.connection.clone());
         self.start(Job { bytes, ..job }, request, cx)
     }
 
-    fn send_frame(&mut self, route: &Route, frame: F::Out) {
+    fn send_frame(&mut self, route: &Route, connection: &Connection, frame: F::Out) {
         match catch_unwind(AssertUnwindSafe(|| self.framing.datagram_out(frame))) {
             Ok(Ok(datagram)) => {
-                if let Some(session) = self.sessions.peek(route) {
-                    session.connection.meter().bytes_out.fetch_add(datagram.len() as u64, Relaxed);
+                if !connection.allowance().spend(&route.peer, datagram.len()) {
+                    return self.answers.drop_one(route, Why::Unproven);
                 }
+                connection.meter().bytes_out.fetch_add(datagram.len() as u64, Relaxed);
                 self.answers.send(route, datagram);
             }
             Ok(Err(error)) => self.answers.fail(route, &error),

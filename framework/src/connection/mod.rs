@@ -8,6 +8,7 @@ mod answers;
 mod clocks;
 mod datagram;
 mod desk;
+mod dropped;
 mod end;
 mod farewell;
 mod owned;

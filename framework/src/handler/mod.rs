@@ -33,7 +33,9 @@ use crate::roster::{Connection, Kind};
 /// 4. It ends: by the peer, by a reply, by a limit, by a drain. [`close`](Self::close) is called once with the reason.
 ///
 /// The peer of a datagram socket has only step 3: nothing opens or closes it, and its state is forgotten when it has been
-/// silent longer than `limits.sessions` others. Ask [`Connection::kind`] where it matters.
+/// silent and its place is needed ([`Limits::sessions`](crate::spec::Limits::sessions)). Until it has shown that it receives,
+/// it is sent at most three times what came from it; a handler with longer answers proves the address first
+/// ([`Connection::validate_address`]). Ask [`Connection::kind`] where it matters.
 ///
 /// An error from `open` or `message` closes that connection with reason `handler_error` and is logged; a panic does the
 /// same with reason `panic`. Replies given before are still written, and nobody else notices.

@@ -20,7 +20,8 @@ use crate::error::Result;
 /// | `Reply::close()` | nothing, and what is queued is dropped | the connection closes now |
 ///
 /// Either close has reason `handler_closed`. On datagrams every frame is a datagram to the sender, and closing means that
-/// the peer's state is forgotten.
+/// the peer's state is forgotten. To a peer that has not shown that it receives, no more is sent than three times what came
+/// from it: see [`Connection::validate_address`](crate::Connection::validate_address).
 #[must_use = "a reply does nothing unless it is returned from the handler"]
 pub struct Reply<Out = Bytes> {
     /// What is sent.

@@ -17,6 +17,7 @@ use crate::proxy::ProxyFacts;
 use crate::reason::CloseReason;
 use crate::roster::Lane;
 use crate::tls::TlsFacts;
+use crate::validation::Allowance;
 
 /// How many tasks one connection may have running at once ([`Connection::spawn`]).
 pub const TASKS_PER_CONNECTION: usize = 64;
@@ -46,6 +47,7 @@ struct Inner {
     credentials: Option<Credentials>,
     opened: Instant,
     meter: Meter,
+    allowance: Allowance,
     control: Control,
     reason: OnceLock<CloseReason>,
     /// Boxed, since most connections have none.
@@ -116,6 +118,7 @@ impl Connection {
             credentials,
             opened: Instant::now(),
             meter: Meter::default(),
+            allowance: Allowance::default(),
             control: Control::default(),
             reason: OnceLock::new(),
             proxy: OnceLock::new(),
@@ -225,6 +228,65 @@ impl Connection {
         }
         tasks.spawn(task);
         Ok(())
+    }
+
+    /// Address validation: says that the peer has shown that it receives at its address, because something that only went
+    /// there came back. For the handler of a datagram protocol to call; connections have no use for it.
+    ///
+    /// Until then a peer of a network is sent at most three times the bytes that came from it, IP and UDP headers counted
+    /// (28 bytes a datagram for IPv4, 48 for IPv6), replies and pushes alike; what is more is dropped and logged as
+    /// `datagram dropped` with why `unproven`. The sender of a datagram can be forged, and nobody shall be flooded in
+    /// somebody else's name. Afterwards there is no such bound, and the peer is among the last to be forgotten
+    /// ([`Limits::sessions`](crate::spec::Limits::sessions)). Once forgotten, it starts from nothing again. Unix peers cannot be forged and are not bounded.
+    ///
+    /// ```
+    /// use std::hash::{BuildHasher, RandomState};
+    /// use switchboard::prelude::*;
+    ///
+    /// /// Tells its long story to whoever brings back the cookie that was sent to its address.
+    /// #[derive(Default)]
+    /// struct Story {
+    ///     key: RandomState, // a secret of this process
+    /// }
+    ///
+    /// impl Handler for Story {
+    ///     const NEEDS: Needs = Needs::Datagram;
+    ///     type State = ();
+    ///
+    ///     async fn message(&self, cx: &mut Context, message: Bytes) -> Result<Reply> {
+    ///         let cookie = self.key.hash_one(cx.peer().to_string()).to_be_bytes();
+    ///         if *message != cookie {
+    ///             return Ok(Reply::send(cookie.to_vec())); // short: it may go to somebody who never asked
+    ///         }
+    ///         cx.validate_address();
+    ///         Ok(Reply::send("once upon a time ".repeat(50)))
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// let server = Server::bind("udp://127.0.0.1:0").start(Story::default()).await?;
+    /// let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await?;
+    /// client.connect(("127.0.0.1", server.address().unwrap().port().unwrap())).await?;
+    /// let mut answer = [0; 2000];
+    /// client.send(b"a story!").await?;
+    /// let cookie = client.recv(&mut answer).await?;
+    /// client.send(&answer[..cookie]).await?;
+    /// assert_eq!(client.recv(&mut answer).await?, 850);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn validate_address(&self) {
+        self.0.allowance.validate();
+    }
+
+    /// Whether [`validate_address`](Self::validate_address) was called.
+    pub fn is_address_validated(&self) -> bool {
+        self.0.allowance.is_validated()
+    }
+
+    pub(crate) fn allowance(&self) -> &Allowance {
+        &self.0.allowance
     }
 
     /// Takes note of what its TLS handshake found out; the first time counts.

@@ -113,7 +113,7 @@ impl Switchboard {
         let mut bound = Vec::new();
         for (spec, pipeline) in self.lines {
             match bind(&self.transports, &spec, &pipeline).await {
-                Ok((listener, transport)) => bound.push((spec, pipeline, listener, transport)),
+                Ok(found) => bound.push((spec, pipeline, found)),
                 Err(source) => return Err(StartError { listener: spec.name, endpoint: spec.endpoint, source }),
             }
         }
@@ -126,17 +126,14 @@ impl Switchboard {
             datagrams_cut: Arc::default(),
             cutter: Cutter(Arc::new(watch::Sender::new(false))),
         };
-        Ok(bound.into_iter().fold(running, |running, (spec, pipeline, listener, transport)| {
-            running.with(spec, pipeline, listener, transport)
-        }))
+        Ok(bound.into_iter().fold(running, |running, (spec, pipeline, bound)| running.with(spec, pipeline, bound)))
     }
 }
 
-async fn bind(
-    transports: &Transports,
-    spec: &ListenerSpec,
-    pipeline: &Pipeline,
-) -> Result<(Listener, BoxTransport), BoxError> {
+/// A listener that listens, what it was bound with, and the TLS around it.
+type Bound = (Listener, BoxTransport, Option<tls::Server>);
+
+async fn bind(transports: &Transports, spec: &ListenerSpec, pipeline: &Pipeline) -> Result<Bound, BoxError> {
     let scheme = match (&spec.tls, &spec.endpoint) {
         (Some(_), Endpoint::Tls(_)) => "tcp",
         (_, endpoint) => endpoint.scheme(),
@@ -150,8 +147,9 @@ async fn bind(
         Some(_) => BoxTransport::new(proxy::Receiver.layer(transport)),
         None => transport,
     };
-    let transport = match &spec.tls {
-        Some(settings) => BoxTransport::new(tls::Server::load(settings)?.layer(transport)),
+    let tls = spec.tls.as_ref().map(tls::Server::load).transpose()?;
+    let transport = match &tls {
+        Some(server) => BoxTransport::new(server.layer(transport)),
         None => transport,
     };
     let request = Bind { endpoint: spec.endpoint.clone(), options: spec.socket.clone() };
@@ -163,7 +161,7 @@ async fn bind(
         (Listener::Stream(_), Pipeline { stream: None, .. }) => {
             Err("it brings connections, and the handler wants datagrams".into())
         }
-        _ => Ok((listener, transport)),
+        _ => Ok((listener, transport, tls)),
     }
 }
 
@@ -184,6 +182,7 @@ struct Line {
     name: String,
     endpoint: Endpoint,
     lane: Arc<Lane>,
+    tls: Option<tls::Server>,
 }
 
 /// What a drain came to.
@@ -212,7 +211,7 @@ impl Cutter {
 }
 
 impl Running {
-    fn with(mut self, spec: ListenerSpec, pipeline: Pipeline, listener: Listener, transport: BoxTransport) -> Self {
+    fn with(mut self, spec: ListenerSpec, pipeline: Pipeline, (listener, transport, tls): Bound) -> Self {
         let lane = Arc::new(Lane {
             name: spec.name.as_str().into(),
             drain: self.switch.signal(),
@@ -249,7 +248,7 @@ impl Running {
             // `bind` lets no other pair through.
             _ => {}
         }
-        self.lines.push(Line { name: spec.name, endpoint, lane });
+        self.lines.push(Line { name: spec.name, endpoint, lane, tls });
         self
     }
 
@@ -320,6 +319,11 @@ impl Running {
         let open = open + self.datagrams_cut.load(SeqCst);
         tracing::info!(open, cut, "drained");
         Drained { open, cut }
+    }
+
+    /// Each listener's name, and the TLS around it.
+    pub(super) fn secured(&self) -> impl Iterator<Item = (&str, Option<&tls::Server>)> {
+        self.lines.iter().map(|line| (&*line.name, line.tls.as_ref()))
     }
 
     fn tell_all(&self, order: Order) {

@@ -31,19 +31,19 @@ impl ListenerSpec {
     /// # Ok::<(), switchboard::address::EndpointError>(())
     /// ```
     pub fn most_memory(&self, kind: Kind) -> u64 {
-        let of_each = |bytes: usize, count: usize| bytes as u64 * count as u64;
+        let of_each = |bytes: usize, count: usize| (bytes as u64).saturating_mul(count as u64);
         let frame = self.limits.frame;
         match kind {
             Kind::Stream => {
-                let input = (frame + OVERHEAD + CHUNK) + (READ_AHEAD + CHUNK);
-                let output = 2 * (CHUNK + frame);
+                let input = frame.saturating_add(OVERHEAD + CHUNK + READ_AHEAD + CHUNK);
+                let output = frame.saturating_add(CHUNK).saturating_mul(2);
                 let tls = if self.tls.is_some() { TLS } else { 0 };
-                of_each(CONNECTION + input + output + tls, self.limits.connections)
+                of_each(input.saturating_add(output).saturating_add(CONNECTION + tls), self.limits.connections)
             }
             Kind::Datagram => {
                 let waiting = WAITING_BYTES + LARGEST;
                 let unsent = of_each(frame.min(LARGEST), self.limits.outbox);
-                of_each(SESSION, self.limits.sessions) + waiting as u64 + unsent
+                of_each(SESSION, self.limits.sessions).saturating_add(waiting as u64).saturating_add(unsent)
             }
         }
     }

@@ -7,10 +7,12 @@ mod accept;
 mod board;
 mod classify;
 mod memory;
+mod reload;
 mod serve;
 mod signals;
 
 pub use board::{Cutter, Drained, ListenerSpec, Running, StartError, Switchboard};
+pub use reload::ReloadError;
 
 use std::fmt;
 use std::time::Duration;

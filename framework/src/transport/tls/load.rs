@@ -68,6 +68,8 @@ pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
         }
         config.alpn_protocols.push(protocol.as_bytes().to_vec());
     }
+    // Every suite that we have is a good one, so either side might choose. Auditing tools want it to be the server.
+    config.ignore_client_order = true;
     // Sessions are resumed from what the client keeps: no table here that clients could fill.
     config.ticketer =
         ring::Ticketer::new().map_err(|error| TlsError::new(&[], format!("there are no random numbers: {error}")))?;
@@ -108,7 +110,7 @@ fn certified(
     let wrong_certificate = |what: String| TlsError::new(&[within, &["certificate"]].concat(), what);
     let wrong_key = |what: String| TlsError::new(&[within, &["key"]].concat(), what);
     let chain = certificates(certificate).map_err(wrong_certificate)?;
-    still_valid(&chain[0], certificate).map_err(wrong_certificate)?;
+    valid_today(&chain[0], certificate).map_err(wrong_certificate)?;
     let bytes = read(key).map_err(wrong_key)?;
     let private = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         wrong_key(match error {
@@ -156,13 +158,19 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
-/// Every client would turn an expired certificate away: better told now than by them.
-fn still_valid(certificate: &[u8], path: &Path) -> Result<(), String> {
+/// Every client would turn away a certificate that has expired or is not valid yet: better told now than by them.
+///
+/// Of those behind it none is asked. A chain may well carry an old one for old clients, and newer ones find their way without it.
+fn valid_today(certificate: &[u8], path: &Path) -> Result<(), String> {
+    let path = path.display();
     let (_, parsed) = X509Certificate::from_der(certificate)
-        .map_err(|error| format!("the certificate in {} cannot be read: {error}", path.display()))?;
-    let end = parsed.validity().not_after;
-    if end < ASN1Time::now() {
-        return Err(format!("the certificate in {} has expired ({end})", path.display()));
+        .map_err(|error| format!("the certificate in {path} cannot be read: {error}"))?;
+    let (validity, now) = (parsed.validity(), ASN1Time::now());
+    if validity.not_after < now {
+        return Err(format!("the certificate in {path} has expired ({})", validity.not_after));
+    }
+    if now < validity.not_before {
+        return Err(format!("the certificate in {path} is not valid yet (from {})", validity.not_before));
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 //!
 //! The handshake is that of [`Accepted::handshake`], so it runs in the connection's own task and under its deadline: a client
 //! that says nothing stops nobody. `tls://` is TCP inside; any other transport of connections keeps its address.
+//!
+//! Certificates are replaced while it serves: see [`Server::reload`].
 
 mod facts;
 mod load;
@@ -11,7 +13,7 @@ pub use load::TlsError;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -28,13 +30,43 @@ use crate::tls::TlsSettings;
 use crate::transport::{Bind, Listener, Transport};
 
 /// The server's side of TLS, ready to shake hands. As a `tower::Layer` it goes around any transport of connections.
+///
+/// Clones are the same server: what one of them is told by [`reload`](Self::reload) holds for all, and for every listener that
+/// they are around.
 #[derive(Clone)]
-pub struct Server(Arc<ServerConfig>);
+pub struct Server {
+    /// Read once a handshake and written once a reload; nobody holds the lock for longer than the count of an `Arc` takes.
+    current: Arc<RwLock<Arc<ServerConfig>>>,
+}
 
 impl Server {
-    /// Reads the files that the settings name, and checks that they fit each other. The error is a sentence that names the file.
+    /// Reads the files that the settings name, and checks that they fit each other and are valid today. The error is a sentence
+    /// that names the file; of a chain only the first certificate, the server's own, is held against the clock.
     pub fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
-        load::config(settings).map(|config| Self(Arc::new(config)))
+        load::config(settings).map(|config| Self { current: Arc::new(RwLock::new(Arc::new(config))) })
+    }
+
+    /// Reads the files again, or other ones, and uses them for every handshake that begins from now on.
+    ///
+    /// Open connections and handshakes under way go on with what they have. Sessions that began before cannot be resumed
+    /// afterwards: their clients shake hands in full, since it may be another authority now that says who may come. After an
+    /// error, which is that of [`load`](Self::load), everything is as it was.
+    ///
+    /// It reads files, which may take as long as their file system likes.
+    pub fn reload(&self, settings: &TlsSettings) -> Result<(), TlsError> {
+        Self::load(settings).map(|fresh| self.adopt(&fresh))
+    }
+
+    /// Uses from now on what another server has loaded: [`reload`](Self::reload) in two steps, for those who replace several
+    /// servers' certificates or none. It cannot fail.
+    pub fn adopt(&self, fresh: &Self) {
+        let fresh = fresh.config();
+        // A panic cannot leave half an Arc behind.
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+    }
+
+    fn config(&self) -> Arc<ServerConfig> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -77,11 +109,11 @@ where
             Endpoint::Tls(at) => Endpoint::Tcp(at),
             other => other,
         };
-        let acceptor = TlsAcceptor::from(self.server.0.clone());
+        let server = self.server.clone();
         let bound = self.inner.call(Bind { endpoint, options });
         Box::pin(async move {
             match bound.await? {
-                Listener::Stream(listener) => Ok(Listener::Stream(Box::new(Accepting { listener, acceptor }))),
+                Listener::Stream(listener) => Ok(Listener::Stream(Box::new(Accepting { listener, server }))),
                 Listener::Datagram(_) => Err("it brings datagrams, and TLS needs connections".into()),
             }
         })
@@ -90,15 +122,15 @@ where
 
 struct Accepting {
     listener: Box<dyn StreamListener>,
-    acceptor: TlsAcceptor,
+    server: Server,
 }
 
 #[async_trait]
 impl StreamListener for Accepting {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
         let Some(accepted) = self.listener.accept().await? else { return Ok(None) };
-        let acceptor = self.acceptor.clone();
-        Ok(Some(accepted.then(|io, arrival| shake_hands(io, arrival, acceptor))))
+        let server = self.server.clone();
+        Ok(Some(accepted.then(|io, arrival| shake_hands(io, arrival, server))))
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -109,8 +141,9 @@ impl StreamListener for Accepting {
     }
 }
 
-async fn shake_hands(io: BoxIo, arrival: Arrival, acceptor: TlsAcceptor) -> io::Result<BoxIo> {
-    let stream = acceptor.accept(io).await.map_err(|error| failed(&error))?;
+/// What it finds out is said before anybody can ask.
+async fn shake_hands(io: BoxIo, arrival: Arrival, server: Server) -> io::Result<BoxIo> {
+    let stream = TlsAcceptor::from(server.config()).accept(io).await.map_err(|error| failed(&error))?;
     arrival.secured(facts::of(stream.get_ref().1));
     Ok(Box::new(stream))
 }

@@ -1,0 +1,27 @@
+//! Takes parameters from the front of an input. An input that is too short is followed by zeroes, so that every one counts.
+
+/// What is left of an input.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Input<'a>(pub(super) &'a [u8]);
+
+impl<'a> Input<'a> {
+    /// The next byte.
+    pub(super) fn byte(&mut self) -> u8 {
+        self.some(1).first().copied().unwrap_or(0)
+    }
+
+    /// The next bytes, fewer where there are no more.
+    pub(super) fn some(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    /// A limit of messages: mostly small, so that it is met.
+    pub(super) fn limit(&mut self) -> usize {
+        match self.byte() {
+            byte @ 0..=191 => usize::from(byte),
+            byte => usize::from(byte) * 64,
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Datagrams whose sender is made up: by a socket without a network, on which anybody can be anybody.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as TaskContext, Poll};
+
+use async_trait::async_trait;
+use futures_util::stream;
+use switchboard::io::{DatagramSocket, Route};
+use switchboard::prelude::*;
+use switchboard::spec::SocketOptions;
+use switchboard::transport::{Listener, Transport};
+use switchboard::{Address, Endpoint};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{sleep, timeout};
+
+use crate::support::{limits, secs};
+
+type Arrival = io::Result<(String, Vec<u8>)>;
+
+/// The transport of one such socket, and the socket.
+#[derive(Clone)]
+struct Wire {
+    arrived: Arc<Mutex<UnboundedReceiver<Arrival>>>,
+    left: UnboundedSender<(String, Vec<u8>)>,
+}
+
+/// The other end of it: everybody who sends, and everybody who is answered.
+struct World {
+    arriving: UnboundedSender<Arrival>,
+    leaving: UnboundedReceiver<(String, Vec<u8>)>,
+}
+
+#[allow(clippy::disallowed_methods)] // a test sends so many and no more
+fn world() -> (Wire, World) {
+    let ((arriving, arrived), (left, leaving)) = (unbounded_channel(), unbounded_channel());
+    (Wire { arrived: Arc::new(Mutex::new(arrived)), left }, World { arriving, leaving })
+}
+
+#[async_trait]
+impl Transport for Wire {
+    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
+        &[("wire", "datagrams of made-up senders", Kind::Datagram)]
+    }
+
+    async fn bind(&self, _: &Endpoint, _: &SocketOptions) -> io::Result<Listener> {
+        Ok(Listener::Datagram(Box::new(self.clone())))
+    }
+}
+
+impl DatagramSocket for Wire {
+    fn poll_receive(&self, cx: &mut TaskContext<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
+        let Poll::Ready(Some(arrival)) = self.arrived.lock().unwrap().poll_recv(cx) else { return Poll::Pending };
+        let (peer, datagram) = arrival?;
+        let room = buffer.capacity() - buffer.len();
+        buffer.extend_from_slice(&datagram[..datagram.len().min(room)]); // truncated, as the system does
+        Poll::Ready(Ok(Route { peer: Address::Inet(peer.parse().unwrap()), asked: None }))
+    }
+
+    fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
+        let _ = self.left.send((route.peer.to_string(), payload.to_vec()));
+        Ok(())
+    }
+
+    fn poll_send_ready(&self, _: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        "wire:".parse().unwrap()
+    }
+
+    fn local(&self) -> Address {
+        Address::Inet("198.51.100.1:9999".parse().unwrap())
+    }
+}
+
+impl World {
+    fn send(&self, from: &str, datagram: impl AsRef<[u8]>) {
+        self.arriving.send(Ok((from.to_owned(), datagram.as_ref().to_vec()))).unwrap();
+    }
+
+    /// The next datagram that leaves; it is for this peer.
+    async fn answer(&mut self, to: &str) -> Vec<u8> {
+        let (peer, datagram) = timeout(secs(60), self.leaving.recv()).await.expect("an answer").unwrap();
+        assert_eq!(peer, to);
+        datagram
+    }
+
+    async fn ask(&mut self, from: &str, datagram: &str) -> String {
+        self.send(from, datagram);
+        self.answer(from).await.escape_ascii().to_string()
+    }
+
+    /// Everything that leaves until nothing more happens.
+    async fn all(&mut self) -> Vec<(String, Vec<u8>)> {
+        sleep(secs(1)).await; // the clock stands still as long as anybody has something to do
+        std::iter::from_fn(|| self.leaving.try_recv().ok()).collect()
+    }
+
+    async fn nothing(&mut self) {
+        let left = self.all().await;
+        assert!(left.is_empty(), "{} datagrams, the first to {}", left.len(), left[0].0);
+    }
+}
+
+/// Answers far more than it is asked, by every way there is.
+struct Generous;
+
+impl Handler for Generous {
+    type State = u64;
+
+    async fn message(&self, cx: &mut Context<u64>, message: Bytes) -> Result<Reply> {
+        cx.state += 1;
+        Ok(match message.split(|byte| *byte == b' ').next() {
+            Some(b"ten") => Reply::send(message.repeat(10)),
+            Some(b"many") => Reply::many(vec![message; 60]),
+            Some(b"stream") => Reply::stream(stream::unfold(0, move |n| {
+                let frame = message.clone();
+                async move {
+                    sleep(std::time::Duration::from_millis(1)).await;
+                    (n < 60).then_some((Ok(frame), n + 1))
+                }
+            })),
+            Some(b"push") => {
+                (0..60).try_for_each(|_| cx.pusher().try_push(message.clone()))?;
+                Reply::none()
+            }
+            Some(b"later") => {
+                let pusher = cx.pusher();
+                cx.spawn(async move {
+                    sleep(std::time::Duration::from_millis(1)).await;
+                    for _ in 0..60 {
+                        pusher.push(message.clone()).await.unwrap();
+                    }
+                })?;
+                Reply::none()
+            }
+            Some(b"validate") => {
+                cx.validate_address();
+                Reply::none()
+            }
+            Some(b"finish") => Reply::finish(),
+            Some(b"count") => Reply::send(cx.state.to_string()),
+            Some(b"length") => Reply::send(message.len().to_string()),
+            _ => Reply::none(),
+        })
+    }
+}
+
+async fn serve(sessions: usize) -> (Running, World) {
+    let (wire, world) = world();
+    let server = Server::bind("wire:").transport(wire).limits(limits(|l| l.sessions = sessions));
+    (server.start(Generous).await.unwrap(), world)
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_not_shown_that_it_receives_is_never_sent_more_than_three_times_what_it_sent() {
+    for (peer, headers) in [("192.0.2.1:4000", 28), ("[2001:db8::1]:4000", 48), ("[::ffff:192.0.2.1]:4000", 28)] {
+        for way in ["ten", "many", "stream", "push", "later"] {
+            let (_server, mut world) = serve(10).await;
+            let (mut came, mut left, mut answers) = (0, 0, 0);
+            for size in [4, 400, 0, 40] {
+                let question = format!("{way} {}", "x".repeat(size));
+                came += question.len() + headers;
+                world.send(peer, question);
+                for (to, answer) in world.all().await {
+                    assert_eq!(to, peer);
+                    left += answer.len() + headers;
+                    answers += 1;
+                    assert!(left <= 3 * came, "{way}: {left} bytes for {came}");
+                }
+            }
+            // Whatever fits does leave.
+            assert!(answers >= if way == "ten" { 1 } else { 4 }, "{way}: {answers} answers");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_validated_is_answered_in_full_and_nobody_else() {
+    let (_server, mut world) = serve(10).await;
+    let client = "192.0.2.1:4000";
+    world.send(client, "validate");
+    for (nth, (way, answers)) in
+        [("ten", 1), ("many", 60), ("stream", 60), ("push", 60), ("later", 60)].into_iter().enumerate()
+    {
+        let question = format!("{way} {}", "x".repeat(500));
+        world.send(client, &question);
+        assert_eq!(world.all().await.len(), answers, "{way}");
+        world.send(&format!("192.0.2.1:{}", 5000 + nth), &question);
+        assert!(world.all().await.len() < 4, "{way}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_was_forgotten_starts_from_nothing_again() {
+    let (_server, mut world) = serve(10).await;
+    let client = "192.0.2.1:4000";
+    let question = format!("ten {}", "x".repeat(500));
+    world.send(client, "validate");
+    world.send(client, "finish");
+    world.send(client, &question);
+    world.nothing().await;
+    world.send(client, "validate");
+    world.send(client, &question);
+    assert_eq!(world.answer(client).await.len(), 5040);
+}
+
+/// Somebody made up.
+fn nobody(n: usize) -> String {
+    let [_, a, b, c] = u32::try_from(n).unwrap().to_be_bytes();
+    format!("10.{a}.{b}.{c}:{}", 1024 + n % 60_000)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_thousand_made_up_senders_cost_no_steady_client_its_state_and_no_memory() {
+    static ALIVE: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    /// Knows how many of it there are.
+    struct Counted(u64);
+    impl Default for Counted {
+        fn default() -> Self {
+            MOST.fetch_max(ALIVE.fetch_add(1, SeqCst) + 1, SeqCst);
+            Self(0)
+        }
+    }
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            ALIVE.fetch_sub(1, SeqCst);
+        }
+    }
+    struct Counting;
+    impl Handler for Counting {
+        type State = Counted;
+        async fn message(&self, cx: &mut Context<Counted>, _: Bytes) -> Result<Reply> {
+            cx.state.0 += 1;
+            Ok(Reply::send(cx.state.0.to_string()))
+        }
+    }
+    let (wire, mut world) = world();
+    let server = Server::bind("wire:").transport(wire).limits(limits(|l| l.sessions = 100));
+    let server = server.start(Counting).await.unwrap();
+    let client = "192.0.2.1:4000";
+    assert_eq!(world.ask(client, "x").await, "1");
+    assert_eq!(world.ask(client, "x").await, "2");
+    for thousand in 0..100 {
+        for n in 0..1000 {
+            world.send(&nobody(thousand * 1000 + n), "x");
+        }
+        assert_eq!(world.all().await.len(), 1000);
+    }
+    assert_eq!(world.ask(client, "x").await, "3");
+    assert_eq!(MOST.load(SeqCst), 100);
+    server.drain().await;
+    assert_eq!(ALIVE.load(SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn made_up_senders_that_come_twice_do_not_reach_a_validated_client() {
+    let (_server, mut world) = serve(20).await;
+    let client = "192.0.2.1:4000";
+    world.send(client, "validate"); // and never heard again until the flood is over
+    for n in 0..10_000 {
+        world.send(&nobody(n), "x");
+        world.send(&nobody(n), "x");
+        world.send(&nobody(n / 2), "x");
+    }
+    world.nothing().await;
+    assert_eq!(world.ask(client, "count").await, "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_keeps_talking_outlives_made_up_senders_that_come_twice() {
+    let (_server, mut world) = serve(20).await;
+    let client = "192.0.2.1:4000";
+    for n in 0..1000 {
+        assert_eq!(world.ask(client, "count").await, (n + 1).to_string());
+        for twice in 0..14 {
+            world.send(&nobody(n * 14 + twice), "x");
+            world.send(&nobody(n * 14 + twice), "x");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_full_of_validated_clients_still_lets_newcomers_in() {
+    for sessions in [0, 1, 2, 3, 4, 5, 20] {
+        let (_server, mut world) = serve(sessions).await;
+        for n in 0..2 * sessions {
+            world.send(&nobody(n), "validate");
+            world.send(&nobody(n), "x");
+        }
+        let client = "192.0.2.1:4000";
+        assert_eq!(world.ask(client, "count").await, "1", "{sessions}");
+        assert_eq!(world.ask(client, "count").await, "2", "{sessions}");
+        // The last of them are remembered: three quarters of the table.
+        for n in (2 * sessions - sessions * 3 / 4)..2 * sessions {
+            assert_eq!(world.ask(&nobody(n), "count").await, "3", "{n} of {sessions}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_that_are_served_for_ever_do_not_keep_newcomers_out() {
+    let (_server, mut world) = serve(4).await;
+    for n in 0..3 {
+        world.send(&nobody(n), "validate");
+        world.send(&nobody(n), "x");
+    }
+    world.send("192.0.2.1:4000", "stream x");
+    assert_eq!(world.ask("192.0.2.2:4000", "count").await, "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_datagram_reaches_a_handler_truncated_whatever_the_limit() {
+    const LARGEST: usize = 1024 * 1024;
+    for (limit, most) in [(100, 100), (65_535, 65_535), (70_000, 70_000), (LARGEST, LARGEST), (usize::MAX, LARGEST)] {
+        let (wire, mut world) = world();
+        let server = Server::bind("wire:").transport(wire).limits(limits(|l| l.frame = limit));
+        let length = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message.len().to_string())) });
+        let _server = server.start(length).await.unwrap();
+        for size in [most + 1, most + 2, 2 * most + 70_000, 3 * LARGEST] {
+            world.send("192.0.2.1:4000", vec![b'x'; size]);
+        }
+        world.send("192.0.2.1:4000", vec![b'x'; most]);
+        assert_eq!(world.answer("192.0.2.1:4000").await, most.to_string().as_bytes(), "limit {limit}");
+        world.nothing().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_system_reports_of_earlier_answers_ends_nothing() {
+    let (server, mut world) = serve(10).await;
+    for round in 0..10 {
+        for errno in [111, 113, 101, 90, 1, 12, 105] {
+            for _ in 0..20 {
+                world.arriving.send(Err(io::Error::from_raw_os_error(errno))).unwrap();
+            }
+        }
+        assert_eq!(world.ask("192.0.2.1:4000", "count").await, (round + 1).to_string());
+    }
+    assert_eq!(server.drain().await.cut, 0);
+}

@@ -1,0 +1,324 @@
+//! A reload: new certificates for whoever comes from then on, and nothing at all where something is wrong with them.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use harness::{Client, Running as Program, Signal, TEST_PATIENCE, tool, unique};
+use rcgen::date_time_ymd;
+use switchboard::address::Endpoint;
+use switchboard::prelude::*;
+use switchboard::registry::Setup;
+use switchboard::server::ListenerSpec;
+use switchboard::transport::{Transports, memory};
+use switchboard::{TlsIdentity, TlsSettings};
+use tokio::io::DuplexStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+
+use crate::support::{Probe, Spy, serve_spied};
+use crate::tls::{Authority, configured, facts, program, serve, shake, tell_facts};
+
+fn certificate(identity: &TlsIdentity) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(&identity.certificate).unwrap()
+}
+
+/// A certificate for localhost by another name of its files.
+fn another(authority: &Authority, name: &str) -> TlsSettings {
+    let TlsIdentity { certificate, key } = authority.sign(name, "localhost", |_| {});
+    TlsSettings::new(certificate, key)
+}
+
+async fn come(name: &str, config: &Arc<ClientConfig>) -> Client<TlsStream<DuplexStream>> {
+    shake(config, "localhost", memory::connect(name).await.unwrap()).await.unwrap()
+}
+
+fn shown(client: &Client<TlsStream<DuplexStream>>) -> CertificateDer<'static> {
+    client.0.get_ref().1.peer_certificates().unwrap()[0].clone()
+}
+
+/// What a client is shown that remembers nothing of earlier.
+async fn shown_by(name: &str, authority: &Authority) -> CertificateDer<'static> {
+    shown(&come(name, &Arc::new(authority.client(None))).await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_handshake_fails_while_certificates_are_replaced_and_open_connections_live_on() {
+    const CLIENTS: usize = 8;
+    let authority = Arc::new(Authority::new());
+    let settings = [authority.settings(), another(&authority, "renewed")];
+    let known = settings.each_ref().map(|settings| certificate(&settings.identity));
+    let (running, name) = serve(settings[0].clone(), &Probe::default()).await;
+    let mut open = come(&name, &Arc::new(authority.client(None))).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let (shaken, mut seen) = watch::channel(0);
+    let shaken = Arc::new(shaken);
+    let clients = (0..CLIENTS).map(|_| {
+        let (authority, name, known) = (authority.clone(), name.clone(), known.clone());
+        let (done, shaken) = (done.clone(), shaken.clone());
+        tokio::spawn(async move {
+            let config = Arc::new(authority.client(None)); // it resumes where it may
+            while !done.load(SeqCst) {
+                let mut client = come(&name, &config).await;
+                assert!(known.contains(&shown(&client)));
+                client.send("hi\n").await.expect("hi\n").await;
+                shaken.send_modify(|count| *count += 1);
+            }
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    for round in 1..=10 {
+        running.reload_tls([("main", &settings[round % 2])]).unwrap();
+        assert_eq!(shown_by(&name, &authority).await, known[round % 2]);
+        open.send("still here\n").await.expect("still here\n").await;
+        let enough = *seen.borrow_and_update() + CLIENTS;
+        timeout(TEST_PATIENCE, seen.wait_for(|count| *count >= enough)).await.expect("they come and go").unwrap();
+    }
+    done.store(true, SeqCst);
+    for client in clients {
+        client.await.expect("no handshake failed");
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_before_is_not_resumed_and_whoever_may_come_is_asked_anew() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let mut settings = authority.settings();
+    let (running, name) = tell_facts(settings.clone()).await;
+    let config = Arc::new(authority.client(None));
+    for resumed in ["false", "true"] {
+        assert_eq!(facts(&name, &config, "localhost").await, format!("TLS 1.3,localhost,-,{resumed},-"));
+    }
+    running.reload_tls([("main", &settings)]).unwrap();
+    for resumed in ["false", "true"] {
+        assert_eq!(facts(&name, &config, "localhost").await, format!("TLS 1.3,localhost,-,{resumed},-"));
+    }
+    settings.client_ca = Some(other.path("ca.pem"));
+    running.reload_tls([("main", &settings)]).unwrap();
+    let io = memory::connect(&name).await.unwrap();
+    if let Ok(mut client) = shake(&config, "localhost", io).await {
+        let mut got = Vec::new();
+        let read = tokio::io::AsyncReadExt::read_to_end(&mut client.0, &mut got);
+        assert!(timeout(TEST_PATIENCE, read).await.unwrap().is_err() && got.is_empty(), "{got:?}");
+    }
+    let bob = other.sign("bob", "bob.example", |_| {});
+    let told = facts(&name, &Arc::new(authority.client(Some(&bob))), "localhost").await;
+    assert_eq!(told, "TLS 1.3,localhost,-,false,CN=bob bob.example");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_named_and_the_old_one_stays() {
+    let authority = Authority::new();
+    let good = authority.settings();
+    let (running, name) = serve(good.clone(), &Probe::default()).await;
+    let first = certificate(&good.identity);
+    let renewed = another(&authority, "renewed").identity;
+    let expired = authority.sign("expired", "localhost", |params| {
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+    });
+    let early = authority.sign("early", "localhost", |params| {
+        params.not_before = date_time_ymd(3001, 1, 1);
+        params.not_after = date_time_ymd(3002, 1, 1);
+    });
+    let text = authority.path("text.pem");
+    fs::write(&text, "no certificate\n").unwrap();
+    let with = |certificate, key| TlsSettings::new(certificate, key);
+    let cases = [
+        (with(authority.path("gone.pem"), renewed.key.clone()), "gone.pem cannot be read: No such file"),
+        (with(text, renewed.key.clone()), "there is no certificate in"),
+        (with(renewed.certificate.clone(), good.identity.key.clone()), "does not belong to the certificate in"),
+        (with(expired.certificate, expired.key), "expired.pem has expired (Jan  1 00:00:00 2002"),
+        (with(early.certificate, early.key), "early.pem is not valid yet (from Jan  1 00:00:00 3001"),
+    ];
+    for (settings, part) in &cases {
+        let error = running.reload_tls([("main", settings)]).unwrap_err().to_string();
+        assert!(error.starts_with("listener main: ") && error.contains(part), "{error} has {part}");
+        assert_eq!(shown_by(&name, &authority).await, first, "{error}");
+    }
+    // What could not be loaded cannot be started with, either.
+    let started = Server::bind(format!("mem:{}", unique("tls"))).tls(cases[4].0.clone()).start(Probe::default()).await;
+    assert!(started.unwrap_err().to_string().contains(cases[4].1));
+}
+
+#[tokio::test]
+async fn all_listeners_get_their_new_certificates_or_none() {
+    let authority = Authority::new();
+    let good = authority.settings();
+    let names = [unique("tls"), unique("tls"), unique("plain")];
+    let mut registry = Registry::new();
+    registry.handler("probe", |_: NoOptions| Ok(Probe::default()));
+    let mut board = Switchboard::new(Transports::default());
+    for (listener, name) in ["one", "two", "plain"].into_iter().zip(&names) {
+        let mut spec = ListenerSpec::new(listener, Endpoint::Memory(name.clone()));
+        spec.tls = (listener != "plain").then(|| good.clone());
+        let pipeline = registry.handler_entry("probe").unwrap().build(serde_json::json!({}), Setup::new()).unwrap();
+        board.listen(spec, pipeline);
+    }
+    let running = board.start().await.unwrap();
+    let first = certificate(&good.identity);
+    let renewed = another(&authority, "renewed");
+    let bad = TlsSettings::new(authority.path("gone.pem"), authority.path("gone.key"));
+    for (second, settings, part) in [
+        ("two", &bad, "listener two: "),
+        ("plain", &renewed, "listener plain has no TLS"),
+        ("three", &renewed, "there is no listener three"),
+    ] {
+        let error = running.reload_tls([("one", &renewed), (second, settings)]).unwrap_err().to_string();
+        assert!(error.starts_with(part), "{error}");
+        for name in &names[..2] {
+            assert_eq!(shown_by(name, &authority).await, first, "{error}");
+        }
+    }
+    running.reload_tls([("one", &renewed), ("two", &renewed)]).unwrap();
+    for name in &names[..2] {
+        assert_eq!(shown_by(name, &authority).await, certificate(&renewed.identity));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_broke_comes_back_with_the_certificates_of_now() {
+    let authority = Authority::new();
+    let (first, renewed) = (authority.settings(), another(&authority, "renewed"));
+    let spy = Spy::default();
+    let served = serve_spied(Probe::default(), &spy, |server| server.tls(first)).await;
+    served.running.reload_tls([("main", &renewed)]).unwrap();
+    spy.accept_errors.lock().unwrap().push(9); // EBADF
+    drop(memory::connect(&served.name).await.unwrap());
+    let comes_back = async {
+        while spy.binds.load(SeqCst) < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    timeout(TEST_PATIENCE, comes_back).await.unwrap();
+    assert_eq!(shown_by(&served.name, &authority).await, certificate(&renewed.identity));
+}
+
+/// Waits for the nth line of the log that says so.
+fn nth(server: &Program, message: &str, nth: usize) -> serde_json::Value {
+    let seen = std::cell::Cell::new(0);
+    server.wait_for_event(|event| {
+        // Each look goes through the whole log from its beginning.
+        if event["message"] == "starting" {
+            seen.set(0);
+        }
+        seen.set(seen.get() + usize::from(event["message"] == message));
+        seen.get() == nth && event["message"] == message
+    })
+}
+
+#[test]
+fn a_hangup_renews_certificates_while_python_shakes_hands_all_the_time() {
+    const CLIENT: &str = "
+import socket, ssl, sys, threading
+port, failed, seen, stop = int(sys.argv[1]), [], [], threading.Event()
+def connect():
+    context = ssl.create_default_context(cafile='ca.pem')
+    plain = socket.create_connection(('127.0.0.1', port), timeout=20)
+    client = context.wrap_socket(plain, server_hostname='localhost')
+    return client, client.getpeercert()['serialNumber'], client.makefile('r')
+def loop():
+    while not stop.is_set():
+        try:
+            with connect()[0] as client: pass
+        except Exception as error: failed.append(repr(error))
+old, first, lines = connect()
+assert lines.readline() == 'welcome!\\n'
+threads = [threading.Thread(target=loop) for _ in range(4)]
+for thread in threads: thread.start()
+for line in sys.stdin:
+    client, serial, _ = connect()
+    client.close()
+    print('new' if serial != first else 'old', flush=True)
+stop.set()
+for thread in threads: thread.join()
+old.sendall(b'Ada\\n')
+print(lines.readline().strip(), failed, flush=True)
+";
+    let Some(python) = tool("python3") else { return };
+    let authority = Authority::new();
+    configured(&authority, "");
+    let server = program(&authority, &["serve"]).start();
+    let port = server.socket("main").rsplit_once(':').unwrap().1.to_owned();
+    let mut client = Command::new(python)
+        .args(["-c", CLIENT, &port])
+        .current_dir(authority.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut ask, answers) = (client.stdin.take().unwrap(), client.stdout.take().unwrap());
+    let mut answers = BufReader::new(answers).lines().map(|line| line.unwrap());
+    ask.write_all(b"?\n").unwrap();
+    assert_eq!(answers.next().unwrap(), "old");
+    for round in 1..=5 {
+        authority.settings(); // the same files, with another certificate
+        server.signal(Signal::SIGHUP);
+        nth(&server, "reloaded", round);
+        ask.write_all(b"?\n").unwrap();
+        assert_eq!(answers.next().unwrap(), "new");
+    }
+    drop(ask);
+    assert_eq!(answers.next().unwrap(), "hello, Ada! []");
+    assert!(client.wait().unwrap().success());
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_changes_nothing_when_anything_is_wrong_and_says_all_of_it() {
+    let authority = Authority::new();
+    let config = configured(&authority, "");
+    let good = fs::read_to_string(&config).unwrap();
+    let server = program(&authority, &["serve"]).start();
+    let first = certificate(&authority.at("localhost"));
+    let shown = async || {
+        let io = tokio::net::TcpStream::connect(server.socket("main")).await.unwrap();
+        let client = shake(&Arc::new(authority.client(None)), "localhost", io).await.unwrap();
+        client.0.get_ref().1.peer_certificates().unwrap()[0].clone()
+    };
+    let refused = |round| {
+        server.signal(Signal::SIGHUP);
+        let event = nth(&server, "reload refused", round);
+        (event["error"].as_str().unwrap().to_owned(), event["errors"].as_u64().unwrap())
+    };
+    authority.sign("localhost", "localhost", |_| {});
+    fs::write(&config, good.replace("'lines'", "'lnies'") + "\n[drain]\ndeadline = 'soon'\n[log]\ncolour = true\n")
+        .unwrap();
+    let (error, errors) = refused(1);
+    assert_eq!(errors, 3, "{error}");
+    for part in ["listeners.main.framing: \"lnies\"", "drain.deadline: \"soon\"", "log.colour: ", "(tls.toml, line "] {
+        assert!(error.contains(part), "{error} has {part}");
+    }
+    assert_eq!(shown().await, first);
+    fs::write(&config, good.clone() + "\n[drain]\ndeadline = '7s'\n[listeners.more]\nlisten = 'tcp://127.0.0.1:0'\n")
+        .unwrap();
+    assert_eq!(
+        refused(2).0,
+        "this build applies new certificates only, and these keys differ from what runs: drain.deadline, listeners.more; \
+         put them back, or restart"
+    );
+    assert_eq!(shown().await, first);
+    fs::write(&config, &good).unwrap();
+    authority.sign("localhost", "localhost", |params| {
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+    });
+    let (error, _) = refused(3);
+    let wanted = "listeners.main.tls.certificate: the certificate in localhost.pem has expired (Jan  1 00:00:00 2002";
+    assert!(error.starts_with(wanted) && error.ends_with("(tls.toml, line 5)"), "{error}");
+    assert_eq!(shown().await, first);
+    // Other files, and another name for them: all of [tls] is applied.
+    let renewed = authority.sign("renewed", "localhost", |_| {});
+    fs::write(&config, good.replace("localhost.", "renewed.") + "alpn = ['hello']\n").unwrap();
+    server.signal(Signal::SIGHUP);
+    let event = nth(&server, "reloaded", 1);
+    assert_eq!((&event["level"], &event["config"]), (&"INFO".into(), &"tls.toml".into()));
+    assert_eq!(shown().await, certificate(&renewed));
+}
