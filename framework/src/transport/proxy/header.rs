@@ -70,9 +70,9 @@ pub fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
 
 /// Bytes of a peer as they may stand in a log: escaped and cut.
 pub(super) fn shown(bytes: &[u8]) -> String {
-    const MOST: usize = 64;
-    let more = if bytes.len() > MOST { "…" } else { "" };
-    format!("\"{}\"{more}", bytes[..bytes.len().min(MOST)].escape_ascii())
+    const SHOWN: usize = 64;
+    let more = if bytes.len() > SHOWN { "…" } else { "" };
+    format!("\"{}\"{more}", bytes[..bytes.len().min(SHOWN)].escape_ascii())
 }
 
 /// An IPv4 address that comes mapped into IPv6 is the IPv4 address.
