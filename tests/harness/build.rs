@@ -17,22 +17,32 @@ pub fn target() -> PathBuf {
     me.ancestors().nth(2).expect("a test lies in target/<profile>/deps").to_owned()
 }
 
-/// Builds all binaries and examples, with the profile and into the directory of this test.
-pub(crate) fn build() {
+/// Builds the program, with the profile and into the directory of this test.
+pub(crate) fn program() {
     static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let target = target();
-        let profile = match target.file_name().and_then(|name| name.to_str()) {
-            Some("debug") | None => "dev",
-            Some(profile) => profile,
-        };
-        let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile])
-            .arg("--target-dir")
-            .arg(target.parent().expect("a profile lies in a target directory"))
-            .current_dir(root())
-            .status()
-            .expect("cargo can be run");
-        assert!(status.success(), "the binaries and examples do not build");
-    });
+    BUILT.get_or_init(|| build(&["--workspace", "--bins"]));
+}
+
+/// The same for all examples.
+pub(crate) fn examples() {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| build(&["--workspace", "--examples"]));
+}
+
+fn build(what: &[&str]) {
+    let target = target();
+    let profile = match target.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--quiet"])
+        .args(what)
+        .args(["--profile", profile])
+        .arg("--target-dir")
+        .arg(target.parent().expect("a profile lies in a target directory"))
+        .current_dir(root())
+        .status()
+        .expect("cargo can be run");
+    assert!(status.success(), "{what:?} do not build");
 }

@@ -73,14 +73,14 @@ impl Ended {
 impl Program {
     /// The `switchboard` binary. It is ready when it has logged its first `listening`.
     pub fn switchboard() -> Self {
-        build::build();
+        build::program();
         Self { logs: true, ..Self::at(&build::target().join("switchboard")) }
     }
 
     /// An example, which logs nothing: it is ready when every address among its arguments (`tcp://…`, `udp://…`, `unix:…`,
     /// `unixgram:…`) answers. See [`answers_at`](Self::answers_at) for other ones, and [`free_port`](crate::free_port).
     pub fn example(name: &str) -> Self {
-        build::build();
+        build::examples();
         Self::at(&build::target().join("examples").join(name))
     }
 

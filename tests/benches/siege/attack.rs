@@ -24,7 +24,7 @@ pub(crate) enum Attack {
     Deaf,
     /// Headers of messages of four gigabytes.
     Bombs,
-    /// Ten thousand connections from one source, again and again.
+    /// Takes every place that one source may have, and goes on connecting as fast as it can.
     Source,
     /// Connects and resets, as fast as it can.
     Reset,
@@ -55,26 +55,27 @@ impl Attack {
             Self::Silent => hold(address, MANY, |_| Ok(())),
             Self::Trickle => hold(address, SOME, |stream| stream.write_all(&[0, 0, 1, 0])),
             Self::Deaf => hold(address, SOME / 2, ask_until_it_blocks),
-            Self::Bombs | Self::Source | Self::Reset => Vec::new(),
+            Self::Source => hold(address, MANY, |_| Ok(())),
+            Self::Bombs | Self::Reset => Vec::new(),
         };
-        match self {
-            Self::Silent | Self::Deaf => {}
-            Self::Trickle => drop(thread::spawn(move || {
+        if self == Self::Trickle {
+            let mut streams = std::mem::take(&mut held);
+            thread::spawn(move || {
                 loop {
-                    for stream in &mut held {
+                    for stream in &mut streams {
                         let _ = stream.write_all(b"x"); // by now it may be closed, which is the point
                     }
                     thread::park_timeout(Duration::from_secs(1));
                 }
-            })),
-            Self::Bombs | Self::Source | Self::Reset => {
-                for _ in 0..THREADS {
-                    thread::spawn(move || {
-                        loop {
-                            let _ = self.once(address);
-                        }
-                    });
-                }
+            });
+        }
+        if matches!(self, Self::Bombs | Self::Source | Self::Reset) {
+            for _ in 0..THREADS {
+                thread::spawn(move || {
+                    loop {
+                        let _ = self.once(address); // that the server does not like it is the point
+                    }
+                });
             }
         }
         println!("ready");
@@ -89,11 +90,7 @@ impl Attack {
                 stream.write_all(&[0xff; 4])?;
                 stream.read_to_end(&mut Vec::new()).map(drop)
             }
-            Self::Source => {
-                let streams: Vec<_> = (0..MANY + 100).map_while(|_| connect(address).ok()).collect();
-                drop(streams);
-                Ok(())
-            }
+            Self::Source => connect(address).map(drop), // all places of this source are taken
             Self::Reset => {
                 let stream = connect(address)?;
                 Socket::from(stream).set_linger(Some(Duration::ZERO))
