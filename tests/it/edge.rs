@@ -1,8 +1,10 @@
 //! The edge: who is let in, how many at once and how fast, judged by the address of the client itself.
 
+use std::io::Read;
 use std::net::SocketAddr;
 
-use harness::Client;
+use harness::{Client, Program};
+use socket2::{Domain, Socket, Type};
 use switchboard::prelude::*;
 use switchboard::spec::{Limits, Rate, Rates};
 use switchboard::transport::memory;
@@ -247,4 +249,57 @@ async fn a_datagram_from_a_denied_network_is_dropped() {
     let bytes = other.recv(&mut buffer).await.unwrap();
     assert_eq!(&buffer[..bytes], b"let in");
     assert!(denied.try_recv(&mut buffer).is_err());
+}
+
+/// Connects from an address of this machine, and reads what comes at first; nothing, if it is closed.
+fn greeted(from: [u8; 4], server: &SocketAddr) -> (std::net::TcpStream, Vec<u8>) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect(&(*server).into()).unwrap();
+    let mut stream = std::net::TcpStream::from(socket);
+    let mut greeting = vec![0; 100];
+    let read = stream.read(&mut greeting).unwrap_or_default();
+    greeting.truncate(read);
+    (stream, greeting)
+}
+
+#[test]
+fn the_log_says_once_a_second_at_most_who_was_turned_away_by_which_rule() {
+    let begun = std::time::Instant::now();
+    let server = Program::switchboard()
+        .args(["--listen", "tcp://127.0.0.1:0", "--set", "access.deny=127.0.0.66,192.0.2.0/24"])
+        .args(["--set", "limits.connections_per_source=2"])
+        .start();
+    let address: SocketAddr = server.socket("main").parse().unwrap();
+    for _ in 0..30 {
+        assert_eq!(greeted([127, 0, 0, 66], &address).1, b"");
+    }
+    let _two = [127, 127].map(|first| {
+        let (stream, greeting) = greeted([first, 0, 0, 67], &address);
+        assert_eq!(greeting, b"welcome!");
+        stream
+    });
+    assert_eq!(greeted([127, 0, 0, 67], &address).1, b"");
+    for (why, rule, peer) in
+        [("denied", "access", "127.0.0.66:"), ("limit", "limits.connections_per_source", "127.0.0.67:")]
+    {
+        let told = server.wait_for_event(|event| event["message"] == "connection refused" && event["why"] == why);
+        assert!(told["peer"].as_str().is_some_and(|text| text.starts_with(peer)), "{told}");
+        assert_eq!((&told["listener"], &told["rule"], &told["count"]), (&"main".into(), &rule.into(), &1.into()));
+    }
+    let denied = server.log().iter().filter(|event| event["why"] == "denied").count() as u64;
+    assert!(denied <= 1 + begun.elapsed().as_secs(), "{denied} lines");
+    // Nothing else is said of them: they were never open.
+    let opened = server.log().iter().filter(|event| event["message"] == "connection opened").count();
+    assert_eq!(opened, 2);
+}
+
+#[test]
+fn the_log_says_whose_process_a_unix_client_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let server = Program::switchboard().args(["--listen", &format!("unix:{}", path.display())]).start();
+    let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let opened = server.wait_for_event(|event| event["message"] == "connection opened" && event["peer"] == "unix:");
+    assert_eq!(opened["uid"], nix::unistd::geteuid().as_raw());
 }

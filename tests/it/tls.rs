@@ -398,6 +398,8 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=20) as pl
     let ran = Command::new(python).args(["-c", script, &port]).current_dir(authority.place.path()).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert_eq!(out, "TLSv1.3 hello welcome!\nhello, Ada!\n", "{err}");
+    let opened = server.wait_for_event(|event| event["message"] == "connection opened");
+    assert_eq!(opened["client"], "CN=alice", "whom the authority verified: {opened}");
     let closed = server.wait_for_event(|event| event["message"] == "connection closed");
     assert_eq!(
         (&closed["reason"], &closed["bytes_in"]),
