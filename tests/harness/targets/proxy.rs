@@ -27,15 +27,12 @@ pub fn proxy(data: &[u8]) {
         Err(error) => {
             speaks(error);
             // Once refused is refused for good; until then more is asked for.
-            let mut refused = false;
-            for cut in 0..data.len().min(LONGEST) {
-                match parse(&data[..cut]) {
-                    Err(error) => {
-                        speaks(&error);
-                        refused = true;
-                    }
-                    other => assert!(!refused && lacks(&other) > 0, "{cut} bytes: {other:?}"),
-                }
+            let refused = (0..data.len()).find(|cut| parse(&data[..*cut]).map_err(|error| speaks(&error)).is_err());
+            let refused = refused.unwrap_or(data.len());
+            (0..refused).for_each(|cut| assert!(lacks(&parse(&data[..cut])) > 0));
+            // What a sentence shows ends long before.
+            for cut in (refused..data.len()).take(2 * LONGEST_V1) {
+                assert!(parse(&data[..cut]).is_err(), "{cut} bytes");
             }
         }
     }
