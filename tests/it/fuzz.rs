@@ -65,8 +65,8 @@ impl Drop for Shown<'_> {
 }
 
 #[test]
-fn framings_keep_their_promises_for_the_corpus_and_its_neighbours() {
-    for (name, target) in TARGETS.into_iter().filter(|(name, _)| is_framing(name)) {
+fn framings_and_headers_keep_their_promises_for_the_corpus_and_its_neighbours() {
+    for (name, target) in TARGETS.into_iter().filter(|(name, _)| of_a_peer(name)) {
         run(name, target, 500);
     }
 }
@@ -92,8 +92,9 @@ fn whatever_one_client_does_the_next_is_answered() {
     }
 }
 
-fn is_framing(name: &str) -> bool {
-    ["raw", "lines", "length", "delimited", "json_lines"].contains(&name)
+/// What reads the bytes of a peer.
+fn of_a_peer(name: &str) -> bool {
+    ["raw", "lines", "length", "delimited", "json_lines", "proxy"].contains(&name)
 }
 
 /// What this process holds in memory, in KiB.
@@ -108,11 +109,11 @@ fn resident() -> usize {
 #[ignore = "takes long: see tests/fuzz/README.md"]
 fn a_million_malformed_inputs_leave_the_memory_as_it_was() {
     const INPUTS: usize = 1_000_000;
-    let framings: Vec<_> = TARGETS.into_iter().filter(|(name, _)| is_framing(name)).collect();
+    let targets: Vec<_> = TARGETS.into_iter().filter(|(name, _)| of_a_peer(name)).collect();
     // What is taken once is taken by now.
-    framings.iter().for_each(|(name, target)| run(name, *target, 1000));
+    targets.iter().for_each(|(name, target)| run(name, *target, 1000));
     let before = resident();
-    framings.iter().for_each(|(name, target)| run(name, *target, INPUTS / framings.len()));
+    targets.iter().for_each(|(name, target)| run(name, *target, INPUTS / targets.len()));
     let after = resident();
     eprintln!("{INPUTS} inputs; {before} KiB before, {after} KiB after");
     assert!(after < before + 4096, "{before} KiB before, {after} KiB after");

@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of keys and layers. Every fault is made here, so that they all read alike and none shows a secret.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde_json::Value as Json;
 
@@ -91,15 +91,19 @@ impl fmt::Display for Fault {
         if !self.key.is_empty() {
             write!(f, "{}: ", tree::dotted(&self.key))?;
         }
-        // A message from elsewhere may hold a line break; a fault is one line, whatever was in the value.
-        for c in self.what.chars() {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+        // A message from elsewhere may hold a line break, and so may the name of a file or a variable; a fault is one line.
+        escaped(&self.what, f)?;
+        if let Some(origin) = &self.origin {
+            f.write_str(" (")?;
+            escaped(&origin.text, f)?;
+            f.write_str(")")?;
         }
-        match &self.origin {
-            Some(origin) => write!(f, " ({origin})"),
-            None => Ok(()),
-        }
+        Ok(())
     }
+}
+
+fn escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    text.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
 }
 
 /// Every fault of one configuration. Displayed: one a line, and a last line that counts them.
@@ -241,6 +245,13 @@ mod tests {
             .from(Some(Origin::file("a.toml", Some(7))));
         assert_eq!(fault.to_string(), "listeners.main.listen: \"x\" is no\\nthing (a.toml, line 7)");
         assert_eq!(Fault::general("a.toml is gone").to_string(), "a.toml is gone");
+    }
+
+    #[test]
+    fn a_fault_is_one_line_whatever_its_origin_is_called() {
+        let fault =
+            Fault::new(&path("log.level"), "\"x\" is none").from(Some(Origin::new("environment variable A\x7f\nB")));
+        assert_eq!(fault.to_string(), r#"log.level: "x" is none (environment variable A\u{7f}\nB)"#);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! text that fits no wanted type stays a text, and reading it says what is wrong.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use figment::value::{Tag, Value};
 use serde_json::Value as Json;
@@ -16,7 +17,7 @@ use super::tree::{self, Path};
 
 /// The schemas of every key: those of the house, and those of the options of handlers and layers.
 pub(crate) struct Schemas<'r> {
-    raw: Json,
+    raw: &'static Json,
     registry: &'r Registry,
     /// The type of each section that says one: `("handlers", "greeter")` is a `hello`.
     types: BTreeMap<(String, String), String>,
@@ -29,7 +30,9 @@ pub(crate) struct Wanted<'s>(Vec<(&'s Json, &'s Json)>);
 impl<'r> Schemas<'r> {
     /// The schemas of this build. No section has said its type yet.
     pub(crate) fn new(registry: &'r Registry) -> Self {
-        Self { raw: schemars::schema_for!(Raw).to_value(), registry, types: BTreeMap::new() }
+        // Long to make, and the same for every configuration.
+        static RAW: LazyLock<Json> = LazyLock::new(|| schemars::schema_for!(Raw).to_value());
+        Self { raw: &RAW, registry, types: BTreeMap::new() }
     }
 
     /// Takes note of a section's type, if `path` is that of one. What is said later counts.
@@ -61,9 +64,9 @@ impl<'r> Schemas<'r> {
         };
         match options {
             // The section itself takes its type and the options.
-            Some(options) if path.len() == 2 => Wanted([walk(&self.raw, path).0, walk(options, &[]).0].concat()),
+            Some(options) if path.len() == 2 => Wanted([walk(self.raw, path).0, walk(options, &[]).0].concat()),
             Some(options) => walk(options, &path[2..]),
-            None => walk(&self.raw, path),
+            None => walk(self.raw, path),
         }
     }
 

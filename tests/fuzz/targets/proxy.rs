@@ -1,0 +1,4 @@
+//! See `harness::targets::proxy`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harness::targets::proxy(data));
