@@ -11,8 +11,8 @@ use crate::address::Address;
 /// must, and nobody else is let in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProxySettings {
-    /// The networks of the proxies. A peer without a network address, on a Unix socket, is believed: who may connect
-    /// there is a matter of the socket's mode.
+    /// The networks of the proxies. A peer on a Unix socket is believed: who may connect there is a matter of the socket's mode.
+    /// One that a transport only names is believed where no network is given.
     pub trusted: Networks,
 }
 
@@ -23,15 +23,23 @@ pub struct ProxyFacts {
     /// The client and the address that it had connected to. `None` when the proxy speaks for itself (a health check, `LOCAL`),
     /// or does not know (`UNKNOWN`): then its own address counts.
     pub addresses: Option<(Address, Address)>,
+    /// The proxy says that it speaks for itself (`LOCAL`). Nobody came through it, so access, limits by source and rates, which are
+    /// about clients, do not apply; a health check is not turned away.
+    pub is_local: bool,
     /// What else the header carried (version 2), in its order: the type of each and its bytes. Padding and the checksum are
     /// not among them.
     pub tlvs: Vec<(u8, Bytes)>,
 }
 
 impl ProxyFacts {
+    /// A proxy that speaks for itself.
+    pub fn local() -> Self {
+        Self { addresses: None, is_local: true, tlvs: Vec::new() }
+    }
+
     /// What a header said: the client and what it connected to, if that is known, and what else was in it.
     pub fn new(addresses: Option<(Address, Address)>, tlvs: Vec<(u8, Bytes)>) -> Self {
-        Self { addresses, tlvs }
+        Self { addresses, is_local: false, tlvs }
     }
 
     /// The first value of that type: `0x02` is the host that the client asked for, `0x05` a unique id …

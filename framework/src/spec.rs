@@ -27,9 +27,10 @@ pub struct Limits {
     /// A full table forgets the longest unseen of those that were heard only once, so that a flood of made-up senders does
     /// not displace steady clients. Peers heard again have up to three quarters of the table; senders that are heard twice
     /// each can displace them, if they are as many as that before the client is heard again. Peers whose address was validated
-    /// ([`Connection::validate_address`](crate::Connection::validate_address)) are displaced only by others like them, and
-    /// forgotten last. A peer that is being served is never forgotten; if there is no other, the newcomer's datagram is
-    /// dropped. With a limit of one, the last peer is the one that is remembered.
+    /// ([`Connection::validate_address`](crate::Connection::validate_address)) are displaced only by others like them. A peer
+    /// that is being served is passed over; if no other is found, the newcomer's datagram is dropped. A peer whose message can
+    /// not even wait, since too many do already, is forgotten with it. With a limit of one, the last peer is the one that is
+    /// remembered.
     pub sessions: usize,
 }
 

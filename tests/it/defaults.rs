@@ -147,4 +147,7 @@ fn the_formula_of_memory_is_that_of_the_page() {
     );
     spec.tls = Some(switchboard::TlsSettings::new("cert.pem", "key.pem"));
     assert_eq!(spec.most_memory(Kind::Stream), connections * (each + kib(144)));
+    spec.proxy = Some(switchboard::ProxySettings::default());
+    spec.rates.connections_per_source = switchboard::spec::Rate::per_second(1);
+    assert_eq!(spec.most_memory(Kind::Stream), connections * (each + kib(144 + 8)) + kib(8 * 1024));
 }

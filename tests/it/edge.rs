@@ -163,6 +163,32 @@ async fn the_longest_unfinished_handshake_yields_to_a_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handshake_that_is_over_yields_to_nobody_and_hears_of_a_drain_all_the_same() {
+    let mut finished = 0;
+    // Each time the header comes a little later, so that once the handshake ends in the very moment in which it should yield.
+    for turns in 0..12 {
+        let house = House::behind_proxies(|server| server.limits(limits(|limits| limits.handshakes = 1))).await;
+        let mut first = house.guest(Guest::Slow).await;
+        tokio::task::yield_now().await;
+        let _second = house.guest(Guest::Slow).await;
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        let _ = first.0.write_all(HEADER.as_bytes()).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        if house.probe.calls() == ["open"] {
+            finished += 1;
+            first.send("hi\n").await.expect("hi\n").await;
+            house.running.drain().await;
+            first.expect_end().await;
+        }
+    }
+    assert!((1..12).contains(&finished), "{finished}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn behind_a_proxy_the_address_of_the_client_counts_and_both_are_visible() {
     let access = Access { allow: Networks::default(), deny: networks(&["192.0.2.66", "10.0.0.1"]) };
     let house = House::behind_proxies(|server| {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
-use crate::support::{MemClient, Probe, Served, connect, secs, serve_with, timeouts};
+use crate::support::{MemClient, Probe, Served, secs, serve_with, timeouts};
 use crate::tls::{Authority, shake};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 443\r\n";
@@ -85,6 +85,17 @@ async fn what_else_the_header_carries_is_there_for_the_handler() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_of_clients_does_not_keep_the_proxys_own_checks_out() {
+    let access = switchboard::Access { allow: trusted(&["192.0.2.0/24"]).trusted, deny: Networks::default() };
+    let served = serve_with(Probe::default(), |server| server.proxy(trusted(&["10.0.0.0/8"])).access(access)).await;
+    for header in [local(), V1.to_vec()] {
+        proxy(&served).await.send(header).await.send("hi\n").await.expect("hi\n").await;
+    }
+    // UNKNOWN may be a client of whom the proxy knows nothing.
+    proxy(&served).await.send("PROXY UNKNOWN\r\n").await.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_proxy_that_speaks_for_itself_counts_as_itself() {
     for header in [local(), b"PROXY UNKNOWN 1.1.1.1 2.2.2.2 3 4\r\n".to_vec()] {
         let served = behind_a_proxy(|_| {}).await;
@@ -143,7 +154,8 @@ async fn the_header_comes_before_tls() {
     let server = server.tls(authority.settings()).proxy(trusted(&["10.0.0.0/8"]));
     let _running = server.start(probe.clone()).await.unwrap();
     let config = Arc::new(authority.client(None));
-    let mut client = connect(&name).await;
+    let from: SocketAddr = "10.0.0.1:7".parse().unwrap();
+    let mut client = Client(memory::connect_from(&name, from).await.unwrap());
     client.send(v2(&[])).await;
     shake(&config, "localhost", client.0).await.unwrap().send("hi\n").await.expect("hi\n").await;
     let connection = probe.connection(0);

@@ -7,8 +7,8 @@
 //! Established and validated peers together are at most three quarters of the table. One more, and the longest unseen goes
 //! back on probation: an established one if there is any, else a validated one. So whoever is not validated never displaces
 //! one who is, and a quarter is always left for newcomers. A newcomer to a full table replaces the longest unseen peer that
-//! is on probation; one that is being served is passed over. Only where those looked at on probation are all being served, an
-//! established peer is forgotten, and a validated one last. Each datagram looks at a bounded number of peers.
+//! is on probation; one that is being served is passed over. Where those looked at are all being served, the newcomer's datagram
+//! is dropped: it never costs an established peer its place. Each datagram looks at a bounded number of peers.
 //!
 //! What this resists: senders heard once each, however many, displace only others on probation. Senders heard twice each
 //! displace established peers too: such a peer stays if it is heard again before that many others are established as three
@@ -16,6 +16,7 @@
 //! table holds can displace anyone, as a crowd of true clients can. A table of one remembers the last peer.
 
 use std::collections::VecDeque;
+use std::hash::RandomState;
 
 use lru::LruCache;
 
@@ -40,7 +41,8 @@ pub(crate) struct Session<S, In> {
 
 pub(crate) struct Sessions<S, In> {
     /// Unbounded to the crate, which would allocate a bounded table at once; bounded by `enter`.
-    parts: [LruCache<Route, Session<S, In>>; 3],
+    /// Senders choose the keys, so they are hashed with a secret.
+    parts: [LruCache<Route, Session<S, In>, RandomState>; 3],
     limit: usize,
     /// The most that are established or validated.
     protected: usize,
@@ -49,7 +51,7 @@ pub(crate) struct Sessions<S, In> {
 impl<S, In> Sessions<S, In> {
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.max(1);
-        let parts = std::array::from_fn(|_| LruCache::unbounded());
+        let parts = std::array::from_fn(|_| LruCache::unbounded_with_hasher(RandomState::new()));
         Self { parts, limit, protected: limit - limit.div_ceil(4) }
     }
 
@@ -104,23 +106,19 @@ impl<S, In> Sessions<S, In> {
         }
     }
 
-    /// Forgets a peer that is not being served, to make room for another.
+    /// Forgets a peer on probation that is not being served, to make room for another.
     fn forget_one(&mut self) -> bool {
-        [PROBATION, ESTABLISHED, VALIDATED].into_iter().any(|part| self.forget_one_of(part))
-    }
-
-    fn forget_one_of(&mut self, part: usize) -> bool {
-        for _ in 0..CANDIDATES.min(self.parts[part].len()) {
-            let Some((route, session)) = self.parts[part].peek_lru() else { return false };
+        for _ in 0..CANDIDATES.min(self.parts[PROBATION].len()) {
+            let Some((route, session)) = self.parts[PROBATION].peek_lru() else { return false };
             let route = route.clone();
             let validated = session.connection.is_address_validated();
-            if validated && part < VALIDATED && self.parts[VALIDATED].len() < self.protected {
-                self.raise(&route, part, VALIDATED); // validated since it was last heard
+            if validated && self.parts[VALIDATED].len() < self.protected {
+                self.raise(&route, PROBATION, VALIDATED); // validated since it was last heard
             } else if session.service.is_some() {
                 self.forget(&route, CloseReason::Limit);
                 return true;
             } else {
-                self.parts[part].promote(&route);
+                self.parts[PROBATION].promote(&route);
             }
         }
         false

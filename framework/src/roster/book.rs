@@ -40,7 +40,18 @@ impl Default for Book {
 
 /// A place in the roster, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place(Connection);
+pub(crate) struct Place {
+    connection: Connection,
+    /// It was never open.
+    turned_away: bool,
+}
+
+impl Place {
+    /// Gives the place back as if nobody had ever had it.
+    pub(crate) fn turned_away(mut self) {
+        self.turned_away = true;
+    }
+}
 
 impl Roster {
     /// Takes a place in the roster of its listener, unless `limit` are open already.
@@ -54,7 +65,7 @@ impl Roster {
         if book.standing != Order::Stay {
             connection.give(book.standing);
         }
-        Some(Place(connection.clone()))
+        Some(Place { connection: connection.clone(), turned_away: false })
     }
 
     /// Counts a connection that has entered for its source, unless `limit` of that source are there already. It is counted until
@@ -62,7 +73,7 @@ impl Roster {
     pub(crate) fn count(&self, connection: &Connection, source: Source, limit: usize) -> bool {
         let mut book = lock(&self.book);
         let open = book.sources.get(&source).copied().unwrap_or_default();
-        let is_room = open < limit;
+        let is_room = open < limit && book.open.contains_key(&connection.id());
         if is_room && connection.counted().set(source).is_ok() {
             book.sources.insert(source, open + 1);
         }
@@ -116,7 +127,7 @@ impl Roster {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Self(connection) = self;
+        let Self { connection, turned_away } = self;
         let roster = &connection.lane().roster;
         let mut book = lock(&roster.book);
         book.open.remove(&connection.id());
@@ -128,7 +139,9 @@ impl Drop for Place {
                 open.remove();
             }
         }
-        if connection.close_reason().is_some_and(CloseReason::is_cut) {
+        if *turned_away {
+            book.entered -= 1;
+        } else if connection.close_reason().is_some_and(CloseReason::is_cut) {
             book.cut += 1;
         }
         let emptied = book.open.is_empty();

@@ -73,10 +73,11 @@ pub(crate) struct Meter {
 pub(crate) enum Order {
     /// Nothing is asked.
     Stay = 0,
+    /// Too many handshakes are under way, and this is the oldest. Means nothing to a connection whose handshake is over by the
+    /// time it hears of it, so it must not stand in the way of any other order.
+    MakeRoom = 1,
     /// Finish what is under way, then close.
-    Leave = 1,
-    /// Close at once: too many handshakes are under way, and this is the oldest.
-    MakeRoom = 2,
+    Leave = 2,
     /// Close at once: a pusher gave the connection up.
     OutboxFull = 3,
     /// Close at once: the drain deadline has passed.
@@ -327,8 +328,8 @@ impl Connection {
         self.0.control.driver.register(waker);
         match self.0.control.order.load(SeqCst) {
             0 => Order::Stay,
-            1 => Order::Leave,
-            2 => Order::MakeRoom,
+            1 => Order::MakeRoom,
+            2 => Order::Leave,
             3 => Order::OutboxFull,
             4 => Order::Cut,
             _ => Order::Kill,
@@ -358,8 +359,7 @@ impl Order {
     /// The reason of a connection that is closed at once by this order.
     pub(crate) fn at_once(self) -> Option<CloseReason> {
         match self {
-            Self::Stay | Self::Leave => None,
-            Self::MakeRoom => Some(CloseReason::Limit),
+            Self::Stay | Self::MakeRoom | Self::Leave => None,
             Self::OutboxFull => Some(CloseReason::OutboxFull),
             Self::Cut => Some(CloseReason::DrainDeadline),
             Self::Kill => Some(CloseReason::Killed),

@@ -78,14 +78,23 @@ impl Gate {
             _ => {}
         }
         let place = roster.enter(connection, self.connections).ok_or(TurnedAway::CONNECTIONS)?;
-        if self.proxy.is_none() {
-            self.count(roster, connection)?;
+        match &self.proxy {
+            None => match self.count(roster, connection) {
+                Ok(()) => Ok(place),
+                Err(turned_away) => {
+                    place.turned_away();
+                    Err(turned_away)
+                }
+            },
+            Some(_) => Ok(place),
         }
-        Ok(place)
     }
 
     /// A client that a proxy has introduced.
     pub(crate) fn admit(&self, roster: &Roster, connection: &Connection) -> Result<(), TurnedAway> {
+        if connection.proxy().is_some_and(|facts| facts.is_local) {
+            return Ok(()); // the proxy itself, and that is trusted
+        }
         if !self.access.lets_in(connection.peer()) {
             return Err(TurnedAway::ACCESS);
         }
@@ -122,6 +131,7 @@ impl Gate {
 fn believes(proxy: &ProxySettings, peer: &Address) -> bool {
     match peer {
         Address::Inet(peer) => proxy.trusted.contain(peer.ip()),
-        Address::Unix(_) | Address::Named(_) => true,
+        Address::Unix(_) => true,
+        Address::Named(_) => proxy.trusted.is_empty(),
     }
 }

@@ -10,6 +10,10 @@ const CONNECTION: usize = 12 * 1024;
 const SESSION: usize = 4 * 1024;
 /// What TLS keeps of one connection: keys, and records on their way in and out.
 const TLS: usize = 144 * 1024;
+/// What a proxy said of a connection.
+const PROXY: usize = 8 * 1024;
+/// The table of one rate, full.
+const RATE: usize = 8 * 1024 * 1024;
 
 impl ListenerSpec {
     /// The most bytes of memory that this listener takes of itself, whatever its peers do, if it brings `kind`.
@@ -17,6 +21,8 @@ impl ListenerSpec {
     /// A connection holds at most one message that is handled or not yet whole (`limits.frame`, and what one read brought beyond
     /// it: 64 KiB), what was read ahead meanwhile (68 KiB), and output that the peer has not taken (64 KiB and the reply that
     /// went over it, in a buffer of up to twice that). Datagrams that wait are 16 MiB at most.
+    ///
+    /// A rate that is on has a table of at most 8 MiB.
     ///
     /// Replies are counted as large as `limits.frame`. What a handler keeps or pushes is its own, and comes on top: the state of a
     /// connection, and up to `limits.outbox` frames that it has pushed. So do buffers of the system's sockets.
@@ -33,18 +39,22 @@ impl ListenerSpec {
     pub fn most_memory(&self, kind: Kind) -> u64 {
         let of_each = |bytes: usize, count: usize| (bytes as u64).saturating_mul(count as u64);
         let frame = self.limits.frame;
-        match kind {
+        let rates = [self.rates.messages_per_source, self.rates.connections_per_source];
+        let rates = of_each(RATE, rates.iter().filter(|rate| !rate.is_off()).count());
+        let of_kind = match kind {
             Kind::Stream => {
                 let input = frame.saturating_add(OVERHEAD + CHUNK + READ_AHEAD + CHUNK);
                 let output = frame.saturating_add(CHUNK).saturating_mul(2);
                 let tls = if self.tls.is_some() { TLS } else { 0 };
-                of_each(input.saturating_add(output).saturating_add(CONNECTION + tls), self.limits.connections)
+                let proxy = if self.proxy.is_some() { PROXY } else { 0 };
+                of_each(input.saturating_add(output).saturating_add(CONNECTION + tls + proxy), self.limits.connections)
             }
             Kind::Datagram => {
                 let waiting = WAITING_BYTES + LARGEST;
                 let unsent = of_each(frame.min(LARGEST), self.limits.outbox);
                 of_each(SESSION, self.limits.sessions).saturating_add(waiting as u64).saturating_add(unsent)
             }
-        }
+        };
+        of_kind.saturating_add(rates)
     }
 }

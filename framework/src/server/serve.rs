@@ -27,6 +27,7 @@ pub(super) async fn serve(
     let error = match establish(accepted, handshake, &connection).await {
         Err(Failed::TurnedAway(turned_away)) => {
             connection.finish(turned_away.reason());
+            place.turned_away();
             return connection.lane().gate.tell(&connection, turned_away);
         }
         Err(Failed::Ended(reason, error)) => {

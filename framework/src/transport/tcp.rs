@@ -1,7 +1,7 @@
 //! TCP.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -53,12 +53,20 @@ impl StreamListener for Accepting {
         // that will be found out when it is read from.
         let wildcard = self.local.ip().is_unspecified();
         let local = wildcard.then(|| stream.local_addr().ok()).flatten().unwrap_or(self.local);
-        Ok(Some(Accepted::ready(Address::Inet(peer), Address::Inet(local), stream)))
+        Ok(Some(Accepted::ready(canonical(peer), canonical(local), stream)))
     }
 
     fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
     }
+}
+
+/// A client has one address, whether an IPv6 socket brings it or an IPv4 one.
+fn canonical(address: SocketAddr) -> Address {
+    Address::Inet(match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
+    })
 }
 
 /// A bound, non-blocking socket on the first address of a host that can be had.

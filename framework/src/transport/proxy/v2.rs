@@ -57,7 +57,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
     };
     if local || family == 0x00 {
         // Not ours to read: the specification has the whole block discarded.
-        return Ok(Progress::Done { facts: ProxyFacts::new(None, Vec::new()), len });
+        let facts = if local { ProxyFacts::local() } else { ProxyFacts::new(None, Vec::new()) };
+        return Ok(Progress::Done { facts, len });
     }
     let (addresses, extra) = block.split_at(addresses);
     let tlvs = tlvs(extra, &bytes[..len]).map_err(wrong)?;
@@ -91,9 +92,15 @@ fn unix(padded: &[u8]) -> Address {
     Address::Unix((!path.is_empty()).then(|| Arc::from(Path::new(OsStr::from_bytes(path)))))
 }
 
+/// So many values a header may carry; proxies send a handful.
+const MOST_TLVS: usize = 64;
+
 /// Type, length and value, up to the last byte.
-fn tlvs(mut rest: &[u8], header: &[u8]) -> Result<Vec<(u8, Bytes)>, String> {
+fn tlvs(rest: &[u8], header: &[u8]) -> Result<Vec<(u8, Bytes)>, String> {
     let (mut tlvs, mut checked) = (Vec::new(), false);
+    // One piece of memory, of which each is a part.
+    let kept = Bytes::copy_from_slice(rest);
+    let mut rest = &*kept;
     while !rest.is_empty() {
         let Some((&[kind, high, low], behind)) = rest.split_first_chunk::<3>() else {
             return Err(format!("ends in the middle of a TLV: {}", shown(rest)));
@@ -112,7 +119,8 @@ fn tlvs(mut rest: &[u8], header: &[u8]) -> Result<Vec<(u8, Bytes)>, String> {
             UNIQUE_ID if length > LONGEST_UNIQUE_ID => {
                 return Err(format!("has a unique id of {length} bytes; at most {LONGEST_UNIQUE_ID} are allowed"));
             }
-            _ => tlvs.push((kind, Bytes::copy_from_slice(value))),
+            _ if tlvs.len() == MOST_TLVS => return Err(format!("has more than {MOST_TLVS} TLVs")),
+            _ => tlvs.push((kind, kept.slice_ref(value))),
         }
         rest = behind;
     }
