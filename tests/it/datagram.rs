@@ -314,10 +314,15 @@ async fn an_answer_to_a_port_that_has_closed_meanwhile_ends_nothing() {
     for listen in ["udp://127.0.0.1:0", "udp://0.0.0.0:0"] {
         let told = Told::new();
         let server = Server::bind(listen).start(told.clone()).await.unwrap();
+        // All at once, so that none gets the port of another, whose next message it would seem to be.
+        let mut peers = Vec::new();
         for n in 1..=70 {
-            Peer::new(&server).await.send("wait").await;
-            told.waiting(n).await; // and the client is gone
+            let peer = Peer::new(&server).await;
+            peer.send("wait").await;
+            told.waiting(n).await;
+            peers.push(peer);
         }
+        drop(peers);
         told.gate.add_permits(70);
         Peer::new(&server).await.send("x").await.expect("x").await;
         assert_eq!(server.drain().await.cut, 0);
