@@ -1,6 +1,6 @@
 //! The built-in framings: cutting messages out of what was read, and adding them to what will be written.
 
-use divan::counter::{BytesCount, ItemsCount};
+use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use switchboard::bytes::{Bytes, BytesMut};
 use switchboard::framing::{AnyFraming, Delimited, Framing, JsonLines, Length, Lines, Raw};
@@ -40,7 +40,7 @@ fn decode(bencher: Bencher<'_, '_>, name: &str) {
     for _ in 0..count {
         codec.encode(message.clone(), &mut encoded).unwrap();
     }
-    let input = bencher.counter(ItemsCount::new(count)).counter(BytesCount::new(count * message.len()));
+    let input = bencher.counter(ItemsCount::new(count));
     input.with_inputs(|| BytesMut::from(&encoded[..])).bench_local_refs(|buffer| {
         while let Some(message) = codec.decode(buffer).unwrap() {
             black_box(message);
@@ -53,7 +53,7 @@ fn encode(bencher: Bencher<'_, '_>, name: &str) {
     let (framing, message, count) = case(name);
     let mut codec = framing.codec(LIMIT);
     let mut buffer = BytesMut::with_capacity(LIMIT);
-    bencher.counter(ItemsCount::new(count)).counter(BytesCount::new(count * message.len())).bench_local(|| {
+    bencher.counter(ItemsCount::new(count)).bench_local(|| {
         buffer.clear();
         for _ in 0..count {
             codec.encode(message.clone(), &mut buffer).unwrap();
