@@ -1,0 +1,108 @@
+//! Servers of the peers in the registry, to measure against: each the shortest that is idiomatic for its framework.
+//!
+//! `peers NAME PROTOCOL` listens on a free port of 127.0.0.1, says `listening 127.0.0.1:PORT` as its first line, and serves
+//! with one worker until it is killed; `peers --list` says what there is, one `NAME PROTOCOL` a line. Built by
+//! `cargo build --release --manifest-path tests/peers/Cargo.toml`, with `--features pingora` where cmake is installed.
+//!
+//! | protocol | what it does |
+//! |---|---|
+//! | raw | sends back what was read |
+//! | lines | sends back each line |
+//! | length | sends back each frame, told apart by a length of 4 bytes, big-endian |
+//! | hello | says `welcome!`, answers each read M with `hello, M!`, closes on `exit` |
+//! | udp | sends back each datagram |
+//!
+//! A framework takes part in lines and length where it has a codec of its own. What is not there: rs-netty has no hook from
+//! which a new connection could be welcomed, and rama's UDP socket is tokio's.
+
+mod actix;
+mod monoio;
+mod ntex;
+#[cfg(feature = "pingora")]
+mod pingora;
+mod rama;
+mod rs_netty;
+mod session;
+mod start;
+mod tokio_util;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+/// What a peer speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Raw,
+    Lines,
+    Length,
+    Hello,
+    Udp,
+}
+
+use Protocol::{Hello, Length, Lines, Raw, Udp};
+
+type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// A framework: its name, what it speaks, and how it is started.
+type Peer = (&'static str, &'static [Protocol], fn(Protocol) -> Outcome);
+
+const PEERS: &[Peer] = &[
+    ("actix-server", &[Raw, Hello], actix::serve),
+    ("monoio", &[Raw, Hello, Udp], monoio::serve),
+    ("ntex", &[Raw, Hello], ntex::serve),
+    #[cfg(feature = "pingora")]
+    ("pingora", &[Raw, Hello], pingora::serve),
+    ("rama", &[Raw, Hello], rama::serve),
+    ("rs-netty", &[Raw, Lines, Length, Udp], rs_netty::serve),
+    ("tokio-util", &[Raw, Lines, Length, Hello, Udp], tokio_util::serve),
+];
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Raw => "raw",
+            Lines => "lines",
+            Length => "length",
+            Hello => "hello",
+            Udp => "udp",
+        }
+    }
+}
+
+fn list() -> String {
+    let lines = PEERS
+        .iter()
+        .flat_map(|(name, protocols, _)| protocols.iter().map(move |protocol| format!("{name} {}\n", protocol.name())));
+    lines.collect()
+}
+
+fn run(arguments: &[String]) -> Outcome {
+    let [name, protocol] = arguments else {
+        if arguments == ["--list"] {
+            std::io::stdout().write_all(list().as_bytes())?;
+            return Ok(());
+        }
+        return Err("usage: peers NAME PROTOCOL, or peers --list".into());
+    };
+    let (_, protocols, serve) = PEERS
+        .iter()
+        .find(|(known, ..)| known == name)
+        .ok_or_else(|| format!("no peer is called {name:?}; peers --list says which there are"))?;
+    let spoken = protocols
+        .iter()
+        .find(|known| known.name() == protocol)
+        .ok_or_else(|| format!("{name} does not speak {protocol:?}; peers --list says what it speaks"))?;
+    serve(*spoken)
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell if even this cannot be written.
+            let _ = writeln!(std::io::stderr(), "peers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! pingora-core: an application that is handed each stream; one thread, which is its default.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+
+use async_trait::async_trait;
+use pingora_core::apps::ServerApp;
+use pingora_core::listeners::TcpSocketOptions;
+use pingora_core::protocols::Stream;
+use pingora_core::server::{Server, ShutdownWatch};
+use pingora_core::services::listening::Service;
+use socket2::{Domain, Socket, Type};
+
+use crate::{Outcome, Protocol, session, start};
+
+struct Peer(Protocol);
+
+#[async_trait]
+impl ServerApp for Peer {
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
+        // It sets TCP_NODELAY itself. A connection that failed is over, like one that ended.
+        let _ = match self.0 {
+            Protocol::Hello => session::hello(&mut stream).await,
+            _ => session::raw(&mut stream).await,
+        };
+        None
+    }
+}
+
+pub(crate) fn serve(protocol: Protocol) -> Outcome {
+    // It takes an address and tells no port: this socket, which never listens, finds a free one and keeps it for the other.
+    let kept = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    kept.set_reuse_port(true)?;
+    kept.bind(&start::ANY.into())?;
+    let address = kept.local_addr()?.as_socket().ok_or("the system gave no address")?;
+
+    let mut options = TcpSocketOptions::default();
+    options.so_reuseport = Some(true);
+    let mut service = Service::new("peer".to_owned(), Peer(protocol));
+    service.add_tcp_with_settings(&address.to_string(), options);
+
+    let mut server = Server::new(None)?;
+    server.bootstrap();
+    server.add_service(service);
+    thread::spawn(move || {
+        while TcpStream::connect(address).is_err() {
+            thread::yield_now(); // a few milliseconds, until it listens
+        }
+        start::announce(address)
+    });
+    server.run_forever()
+}
