@@ -33,15 +33,26 @@ pub struct Accepted {
     pub local: Address,
     /// Who runs the program on the other side, where the system tells.
     pub credentials: Option<Credentials>,
-    stage: Stage,
+    pub(crate) stage: Stage,
 }
 
-enum Stage {
+/// How far a client is that was accepted.
+pub(crate) enum Stage {
     Ready(BoxIo),
     Handshake(Handshake),
 }
 
-type Handshake = Box<dyn FnOnce(Arrival) -> Establishing + Send>;
+impl Stage {
+    /// Finishes the handshake, if there is one.
+    pub(crate) async fn establish(self, arrival: Arrival) -> io::Result<BoxIo> {
+        match self {
+            Self::Ready(io) => Ok(io),
+            Self::Handshake(handshake) => handshake(arrival).await,
+        }
+    }
+}
+
+pub(crate) type Handshake = Box<dyn FnOnce(Arrival) -> Establishing + Send>;
 type Establishing = Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send>>;
 
 /// A client during its handshake: what the handshake finds out is said here. Clones are the same client.
@@ -102,7 +113,7 @@ impl Accepted {
     {
         let (peer, local, credentials) = (self.peer.clone(), self.local.clone(), self.credentials);
         let both = Self::handshake(peer, local, |arrival| async move {
-            let io = self.establish(arrival.clone()).await?;
+            let io = self.stage.establish(arrival.clone()).await?;
             handshake(io, arrival).await
         });
         Self { credentials, ..both }
@@ -114,19 +125,6 @@ impl Accepted {
         match self.stage {
             Stage::Ready(io) => Self { stage: Stage::Ready(wrap(io)), ..self },
             Stage::Handshake(_) => self.then(|io, _| async { Ok(wrap(io)) }),
-        }
-    }
-
-    /// Whether its bytes come only after a handshake.
-    pub(crate) fn has_handshake(&self) -> bool {
-        matches!(self.stage, Stage::Handshake(_))
-    }
-
-    /// Finishes the handshake, if there is one.
-    pub(crate) async fn establish(self, arrival: Arrival) -> io::Result<BoxIo> {
-        match self.stage {
-            Stage::Ready(io) => Ok(io),
-            Stage::Handshake(handshake) => handshake(arrival).await,
         }
     }
 }

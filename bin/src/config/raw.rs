@@ -80,7 +80,8 @@ pub(crate) struct RawDrain {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawRuntime {
-    /// Threads that serve. Default: the cores that this process may use.
+    /// Threads that serve. Default: the cores that this process may use. With one, a handler that blocks it (instead of
+    /// tokio's spawn_blocking) stops everything, and tokio's block_in_place is an error.
     pub(crate) workers: Option<Number<1, 1024>>,
 }
 

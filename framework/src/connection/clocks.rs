@@ -5,6 +5,7 @@
 //! period.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::spec::Timeouts;
 
 #[derive(Debug)]
 pub(crate) struct Clocks {
-    timeouts: Timeouts,
+    timeouts: Arc<Timeouts>,
     opened: Instant,
     /// The last byte read or written, as of the last look at the time.
     active: Instant,
@@ -57,7 +58,7 @@ pub(crate) enum Doing {
 }
 
 impl Clocks {
-    pub(crate) fn new(timeouts: Timeouts, opened: Instant) -> Self {
+    pub(crate) fn new(timeouts: Arc<Timeouts>, opened: Instant) -> Self {
         let active = Instant::now();
         let since = Since::default();
         Self {
@@ -175,7 +176,7 @@ impl Clocks {
 
     /// The earliest deadline of the clocks that run.
     fn due(&self, doing: Doing, leaving: bool) -> Option<(Instant, CloseReason)> {
-        let Timeouts { first_message, frame, idle, write, lifetime, .. } = self.timeouts;
+        let Timeouts { first_message, frame, idle, write, lifetime, .. } = *self.timeouts;
         let mut due: Option<(Instant, CloseReason)> = None;
         let mut clock = |since: Instant, limit: Duration, reason| {
             if !limit.is_zero()

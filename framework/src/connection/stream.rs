@@ -34,7 +34,7 @@ pub(crate) struct StreamDriver<H, F, L> {
     /// The message layers, outermost first; each connection gets services of its own from them.
     pub(crate) layer: L,
     pub(crate) limits: Limits,
-    pub(crate) timeouts: Timeouts,
+    pub(crate) timeouts: Arc<Timeouts>,
 }
 
 impl<H, F, L> Service<Incoming> for StreamDriver<H, F, L>
@@ -52,39 +52,21 @@ where
     }
 
     fn call(&mut self, incoming: Incoming) -> Self::Future {
-        let connection = incoming.connection.clone();
         let outbox = Arc::new(Outbox::new(self.limits.outbox));
-        let pusher = Pusher::to_stream(connection.clone(), outbox.clone());
+        let pusher = Pusher::to_stream(incoming.connection.clone(), outbox.clone());
         let seat = Seat::new(self.handler.clone(), Context::new(H::State::default(), pusher));
         let service = self.layer.layer(HandlerService::new(seat.clone()));
-        let wire = Wire::<F>::new(incoming, &self.framing, &self.limits, self.timeouts, outbox.clone());
+        let wire = Wire::<F>::new(incoming, &self.framing, &self.limits, self.timeouts.clone(), outbox);
         let mut talk = Conversation { wire, service, seat, call_deadline: self.timeouts.message };
         Box::pin(async move {
             // The handler, its streams, the codec: wherever it panics, the connection still ends in good order.
-            let (mut end, discard) = match AssertUnwindSafe(talk.hold()).catch_unwind().await {
+            let (end, discard) = match AssertUnwindSafe(talk.hold()).catch_unwind().await {
                 Ok(Ok(then)) => (End::plain(CloseReason::HandlerClosed), then == Then::Close),
                 Ok(Err(end)) => (end, false),
                 Err(payload) => (End::from_service(Panicked::new(&*payload).into()), false),
             };
-            // From here on nothing can be pushed, so what is written at the end is bounded.
-            outbox.close();
-            let Conversation { mut wire, seat, .. } = talk;
-            let told = AssertUnwindSafe(seat.close(end.reason)).catch_unwind();
-            let closed = async {
-                if let Some(failed) = wire.settle(end.reason, discard).await {
-                    end = failed;
-                }
-                connection.finish(end.reason);
-                wire.farewell(end.reason).await;
-            };
-            let closed = AssertUnwindSafe(closed).catch_unwind();
-            // Side by side: the last reply does not wait for the handler's farewell, nor the other way round.
-            let (told, _) = futures_util::join!(tokio::time::timeout(CLOSE_HOOK, told), closed);
-            if let Ok(Err(payload)) = told {
-                end.error.get_or_insert_with(|| Panicked::new(&*payload).into());
-            }
-            connection.finish(end.reason);
-            end.error.map_or(Ok(()), Err)
+            // In a box of its own, so that a connection does not carry its end about while it is open.
+            Box::pin(talk.wind_up(end, discard)).await
         })
     }
 }
@@ -110,9 +92,12 @@ where
     /// Talks until the handler closes (`Ok`) or something else ends it.
     async fn hold(&mut self) -> Result<Then, End> {
         // Opening is a call of the handler like any other, under the same deadline.
-        let open = Timeout::new(self.call_deadline).around(self.seat.open());
-        let greeting = self.wire.during(open).await?;
-        let mut then = self.deliver(greeting.map_err(End::from_service)?).await?;
+        let open = Box::pin(Timeout::new(self.call_deadline).around(self.seat.open()));
+        let greeting = self.wire.during(open).await?.map_err(End::from_service)?;
+        let mut then = match self.wire.encode_at_once(greeting)? {
+            Ok(then) => then,
+            Err(greeting) => Box::pin(self.deliver(greeting)).await?,
+        };
         while then == Then::Continue {
             let Some(message) = self.wire.next_message()? else {
                 self.wire.fill().await?;
@@ -124,7 +109,7 @@ where
             let reply = self.wire.during(call).await?.map_err(End::from_service)?;
             then = match self.wire.encode_at_once(reply)? {
                 Ok(then) => then,
-                Err(reply) => self.deliver(reply).await?,
+                Err(reply) => Box::pin(self.deliver(reply)).await?,
             };
             if self.wire.has_had_its_turn() {
                 self.wire.give_way().await?;
@@ -159,6 +144,30 @@ where
         wire.make_room().await?;
         Ok(reply.then)
     }
+
+    /// Ends in good order: the handler is told, what is queued is written where that still makes sense, the peer hears goodbye.
+    async fn wind_up(&mut self, mut end: End, discard: bool) -> Result<(), BoxError> {
+        // From here on nothing can be pushed, so what is written at the end is bounded.
+        self.wire.close_outbox();
+        let connection = self.wire.connection().clone();
+        let told = AssertUnwindSafe(self.seat.close(end.reason)).catch_unwind();
+        let wire = &mut self.wire;
+        let closed = async {
+            if let Some(failed) = wire.settle(end.reason, discard).await {
+                end = failed;
+            }
+            connection.finish(end.reason);
+            wire.farewell(end.reason).await;
+        };
+        let closed = AssertUnwindSafe(closed).catch_unwind();
+        // Side by side: the last reply does not wait for the handler's farewell, nor the other way round.
+        let (told, _) = futures_util::join!(tokio::time::timeout(CLOSE_HOOK, told), closed);
+        if let Ok(Err(payload)) = told {
+            end.error.get_or_insert_with(|| Panicked::new(&*payload).into());
+        }
+        connection.finish(end.reason);
+        end.error.map_or(Ok(()), Err)
+    }
 }
 
 impl<H, F, L> Clone for StreamDriver<H, F, L>
@@ -171,7 +180,7 @@ where
             framing: self.framing.clone(),
             layer: self.layer.clone(),
             limits: self.limits,
-            timeouts: self.timeouts,
+            timeouts: self.timeouts.clone(),
         }
     }
 }

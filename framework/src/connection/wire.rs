@@ -72,7 +72,7 @@ impl<F: Framing> Wire<F> {
         incoming: Incoming,
         framing: &F,
         limits: &Limits,
-        timeouts: Timeouts,
+        timeouts: Arc<Timeouts>,
         outbox: Arc<Outbox<F::Out>>,
     ) -> Self {
         let Incoming { connection, io } = incoming;
@@ -102,6 +102,11 @@ impl<F: Framing> Wire<F> {
 
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Nothing more is taken from pushers.
+    pub(crate) fn close_outbox(&self) {
+        self.outbox.close();
     }
 
     /// The next whole message that has been read, or `None` when more must be read first.

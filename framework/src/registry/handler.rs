@@ -74,7 +74,7 @@ impl Pipeline {
         let (handler, framing) = (Arc::new(handler), Arc::new(framing));
         let datagram =
             DatagramDriver { handler: handler.clone(), framing: framing.clone(), layer: layer.clone(), limits };
-        let stream = StreamDriver { handler, framing, layer, limits, timeouts };
+        let stream = StreamDriver { handler, framing, layer, limits, timeouts: Arc::new(timeouts) };
         Self {
             stream: H::NEEDS.takes(Kind::Stream).then(|| BoxCloneSyncService::new(stream)),
             datagram: H::NEEDS.takes(Kind::Datagram).then(|| Arc::new(datagram) as Arc<dyn ServeDatagrams>),

@@ -155,11 +155,11 @@ impl Door {
     }
 
     fn admit(&mut self, accepted: Accepted) {
-        let (peer, local) = (accepted.peer.clone(), accepted.local.clone());
-        let connection = Connection::with(self.lane.clone(), Kind::Stream, peer, local, accepted.credentials);
+        let Accepted { peer, local, credentials, stage } = accepted;
+        let connection = Connection::with(self.lane.clone(), Kind::Stream, peer, local, credentials);
         match self.lane.gate.enter(&self.lane.roster, &connection) {
             Ok(place) => {
-                tokio::spawn(serve(self.service.clone(), accepted, self.handshake, connection, place));
+                tokio::spawn(serve(self.service.clone(), stage, self.handshake, connection, place));
             }
             Err(turned_away) => self.lane.gate.tell(&connection, turned_away),
         }

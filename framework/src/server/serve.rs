@@ -6,11 +6,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 use crate::connection::reason_of;
 use crate::error::chain;
-use crate::io::{Accepted, Arrival, BoxIo, Incoming};
+use crate::io::{Arrival, BoxIo, Incoming, Stage};
 use crate::layer::Panicked;
 use crate::reason::CloseReason;
 use crate::registry::ConnectionService;
@@ -18,13 +18,18 @@ use crate::roster::{Connection, Order, Place, TurnedAway};
 
 /// Shakes hands, has the connection served, and says when it opened and how it ended.
 pub(super) async fn serve(
-    service: ConnectionService,
-    accepted: Accepted,
+    mut service: ConnectionService,
+    stage: Stage,
     handshake: Duration,
     connection: Connection,
     place: Place,
 ) {
-    let error = match establish(accepted, handshake, &connection).await {
+    // What is awaited here is what an open connection weighs, so a handshake has a box of its own.
+    let established = match stage {
+        Stage::Ready(io) => Ok(io),
+        stage => Box::pin(establish(stage, handshake, &connection)).await,
+    };
+    let error = match established {
         Err(Failed::TurnedAway(turned_away)) => {
             connection.finish(turned_away.reason());
             place.turned_away();
@@ -38,7 +43,12 @@ pub(super) async fn serve(
         Ok(io) => {
             say_opened(&connection);
             let incoming = Incoming { connection: connection.clone(), io };
-            let served = AssertUnwindSafe(service.oneshot(incoming)).catch_unwind().await;
+            let served = async move {
+                let call = service.ready().await?.call(incoming);
+                drop(service);
+                call.await
+            };
+            let served = AssertUnwindSafe(served).catch_unwind().await;
             let error = served.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err();
             // What a driver ended has its reason already; this is for layers that refused it.
             connection.finish(error.as_ref().map_or(CloseReason::HandlerClosed, |error| reason_of(&**error)));
@@ -57,19 +67,19 @@ enum Failed {
     Ended(CloseReason, Option<String>),
 }
 
-async fn establish(accepted: Accepted, handshake: Duration, connection: &Connection) -> Result<BoxIo, Failed> {
+async fn establish(stage: Stage, handshake: Duration, connection: &Connection) -> Result<BoxIo, Failed> {
     let patience = if handshake.is_zero() { Duration::MAX } else { handshake };
-    let under_way = accepted.has_handshake().then(|| connection.lane().handshakes.begin(connection));
+    let under_way = connection.lane().handshakes.begin(connection);
     // Nothing of a message can have arrived before the handshake is over, so a drain does not wait for it.
     let told = std::future::poll_fn(|cx| match connection.order(cx.waker()) {
         Order::Stay => Poll::Pending,
         order => Poll::Ready(order),
     });
-    let establish = AssertUnwindSafe(accepted.establish(Arrival::new(connection)))
+    let establish = AssertUnwindSafe(stage.establish(Arrival::new(connection)))
         .catch_unwind()
         .map(|established| established.unwrap_or_else(|payload| Err(io::Error::other(Panicked::new(&*payload)))));
     let io = tokio::select! {
-        biased; // who needs no handshake is in, whatever is told
+        biased; // who has finished its handshake is in, whatever is told
         io = tokio::time::timeout(patience, establish) => match io {
             Ok(Ok(io)) => Ok(io),
             Ok(Err(error)) => Err(match error.get_ref().and_then(|error| error.downcast_ref()) {
