@@ -6,25 +6,27 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a program that measures
 
 mod baseline;
+mod contender;
 mod load;
 mod measure;
+mod redis;
 mod report;
+mod run;
 mod scenario;
 mod server;
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
 
 use clap::Parser;
-use load::Traffic;
-use load::closed::Closed;
+use contender::{Contender, Sort};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use report::{Metric, Outcome, Sample};
-use scenario::{Load, Scenario};
+use report::Outcome;
+use run::Bench;
+use scenario::Scenario;
 use serde_json::json;
-use server::{Contender, Server, Sort};
 
 /// Compares the switchboard binary with servers written by hand.
 #[derive(Debug, Parser)]
@@ -48,6 +50,9 @@ struct Options {
     /// One more switchboard binary, to compare with; can be repeated
     #[arg(long, value_name = "NAME=PATH", value_parser = named)]
     against: Vec<(String, PathBuf)>,
+    /// Put other people's frameworks beside it: they are built first, and take much longer
+    #[arg(long)]
+    peers: bool,
     /// Where the figures go; target/speed.json unless said
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -85,13 +90,16 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> io::Result<()> {
-    let chosen = |scenario: &Scenario| {
-        options.only.is_empty() || options.only.iter().any(|part| scenario.name.contains(&**part))
-    };
-    let scenarios: Vec<Scenario> = scenario::all().into_iter().filter(chosen).collect();
+    let chosen = |name: &str| options.only.is_empty() || options.only.iter().any(|part| name.contains(&**part));
+    let scenarios: Vec<Scenario> = scenario::all().into_iter().filter(|scenario| chosen(&scenario.name)).collect();
+    let beside_redis: Vec<String> = redis::names().filter(|name| chosen(name)).collect();
+    let names: Vec<&String> = scenarios.iter().map(|scenario| &scenario.name).chain(&beside_redis).collect();
     if options.list {
-        scenarios.iter().for_each(|scenario| println!("{}", scenario.name));
+        names.iter().for_each(|name| println!("{name}"));
         return Ok(());
+    }
+    if names.is_empty() {
+        return Err(io::Error::other("no scenario has that in its name; --list shows all"));
     }
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
@@ -102,80 +110,61 @@ fn bench(options: &Options) -> io::Result<()> {
             harness::target().join("switchboard")
         }
     };
-    let (core, own) = server::cores()?;
-    server::pin(own)?;
+    let peers = if options.peers { Contender::peers(&build_peers()?)? } else { Vec::new() };
+    let bench = Bench::new(options.rounds.max(1), Duration::try_from_secs_f64(options.seconds).map_err(io::Error::other)?)?;
     let mut outcomes = Vec::new();
-    for (nth, scenario) in scenarios.iter().enumerate() {
+    for (nth, name) in names.iter().enumerate() {
         let begun = Instant::now();
-        let contenders = contenders(options, &binary, scenario);
-        let outcome = rounds(options, scenario, &contenders, core);
-        let first = |to| outcome.ratio(0, to, Metric::Cpu).map_or(String::new(), |it| format!("{:.2}", it.median));
-        let ratios: Vec<String> =
-            (1..contenders.len()).map(|to| format!("{} × {}", first(to), contenders[to].name)).collect();
-        let (name, took) = (&scenario.name, begun.elapsed());
-        eprintln!("{}/{} {name}: {} ({took:.0?})", nth + 1, scenarios.len(), ratios.join(", "));
+        let outcome = match scenarios.get(nth) {
+            Some(scenario) => bench.run(scenario, &contenders(options, &binary, &peers, scenario)),
+            None => redis::run(&bench, name),
+        };
+        eprintln!("{}/{} {name}: {} ({:.0?})", nth + 1, names.len(), outcome.summary(), begun.elapsed());
+        outcome.notes.iter().for_each(|note| eprintln!("    {note}"));
         outcomes.push(outcome);
     }
-    for outcome in &outcomes {
-        println!("{}", outcome.table());
-    }
+    outcomes.iter().for_each(|outcome| println!("{}", outcome.table()));
     let file = options.json.clone().unwrap_or_else(|| harness::target().with_file_name("speed.json"));
     let figures = json!({
-        "rounds": options.rounds,
-        "seconds": options.seconds,
+        "rounds": bench.rounds,
+        "seconds": bench.time.as_secs_f64(),
         "scenarios": outcomes.iter().map(Outcome::json).collect::<Vec<_>>(),
     });
     fs::write(&file, format!("{figures:#}\n"))?;
-    println!("The figures are in {}.", file.display());
+    println!("Every figure is in {}.", file.display());
     Ok(())
 }
 
 /// Who takes part: the server under test first.
-fn contenders(options: &Options, binary: &std::path::Path, scenario: &Scenario) -> Vec<Contender> {
-    let under_test = Contender { name: "switchboard".to_owned(), sort: Sort::Switchboard(binary.to_owned()) };
-    let baselines = scenario.baselines.iter().map(|name| Contender { name: (*name).to_owned(), sort: Sort::Baseline });
-    let against = options
-        .against
-        .iter()
-        .map(|(name, path)| Contender { name: name.clone(), sort: Sort::Switchboard(path.clone()) });
-    std::iter::once(under_test).chain(baselines).chain(against).collect()
+fn contenders(
+    options: &Options,
+    binary: &Path,
+    peers: &[(Contender, String)],
+    scenario: &Scenario,
+) -> Vec<Contender> {
+    let switchboard = |name: &str, path: &Path| Contender {
+        name: name.to_owned(),
+        sort: Sort::Switchboard(path.to_owned()),
+    };
+    let mut all = vec![switchboard("switchboard", binary)];
+    all.extend(options.against.iter().map(|(name, path)| switchboard(name, path)));
+    all.extend(scenario.baselines.iter().map(|name| Contender { name: (*name).to_owned(), sort: Sort::Baseline }));
+    let speaks = |(_, protocol): &&(Contender, String)| scenario.peers && protocol == scenario.service.protocol;
+    all.extend(peers.iter().filter(speaks).map(|(peer, _)| peer.clone()));
+    all
 }
 
-/// All rounds of a scenario; who begins changes from round to round.
-fn rounds(options: &Options, scenario: &Scenario, contenders: &[Contender], core: usize) -> Outcome {
-    let mut servers: Vec<_> = contenders.iter().map(|contender| (contender.name.clone(), Vec::new())).collect();
-    let mut failures = Vec::new();
-    for round in 0..options.rounds {
-        for turn in 0..contenders.len() {
-            let nth = (round + turn) % contenders.len();
-            let sample = contenders[nth]
-                .start(&scenario.service, core)
-                .and_then(|server| measure(&server, scenario, Duration::from_secs_f64(options.seconds)));
-            if let Err(error) = &sample {
-                failures.push(format!("{} failed in round {}: {error}", contenders[nth].name, round + 1));
-                eprintln!("{}: {}", scenario.name, failures[failures.len() - 1]);
-            }
-            servers[nth].1.push(sample.ok());
-        }
+/// Builds the program of the peers, which is no part of this workspace.
+fn build_peers() -> io::Result<PathBuf> {
+    let target = harness::target().with_file_name("peers");
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--quiet", "--release", "--manifest-path", "tests/peers/Cargo.toml", "--target-dir"]);
+    command.arg(&target).current_dir(harness::root());
+    if harness::tool("cmake").is_some() {
+        command.args(["--features", "pingora"]);
     }
-    Outcome { scenario: scenario.name.clone(), servers, failures }
-}
-
-/// One turn of a server.
-fn measure(server: &Server, scenario: &Scenario, time: Duration) -> io::Result<Sample> {
-    let Load::Closed { connections, depth, size } = scenario.load;
-    let traffic = Traffic::new(scenario.service.protocol, size, depth);
-    let mut load = Closed::connect(&server.addresses, connections, traffic, depth)?;
-    load.run(time / 5)?; // to warm up
-    let before = measure::cpu_time(server.id())?;
-    let seen = load.run(time)?;
-    let used = measure::cpu_time(server.id())? - before;
-    let latency = |quantile| seen.latency.value_at_quantile(quantile) as f64;
-    Ok(Sample::from([
-        (Metric::Cpu, used as f64 / seen.messages as f64),
-        (Metric::Rate, seen.messages as f64 / seen.time.as_secs_f64()),
-        (Metric::P50, latency(0.5)),
-        (Metric::P99, latency(0.99)),
-        (Metric::P999, latency(0.999)),
-    ]))
+    if !command.status()?.success() {
+        return Err(io::Error::other("the peers do not build"));
+    }
+    Ok(target.join("release/peers"))
 }

@@ -1,122 +1,113 @@
 //! Servers as children: started on a core of their own, ready when they answer, ended by their id.
 
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, fs};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
-/// How long a server has until it answers.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::contender::Ready;
 
-/// One of the servers that are compared.
-#[derive(Debug, Clone)]
-pub(crate) struct Contender {
-    pub(crate) name: String,
-    pub(crate) sort: Sort,
-}
-
-/// How a contender is started.
-#[derive(Debug, Clone)]
-pub(crate) enum Sort {
-    /// A switchboard binary.
-    Switchboard(PathBuf),
-    /// This very program.
-    Baseline,
-}
-
-/// What a server is to serve.
-#[derive(Debug, Clone)]
-pub(crate) struct Service {
-    /// raw, lines, length, hello or churn
-    pub(crate) protocol: &'static str,
-    pub(crate) buffer: usize,
-    pub(crate) listeners: usize,
-}
+/// How long a server has until it answers, or has ended.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A server that runs; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
     pub(crate) addresses: Vec<SocketAddr>,
-    /// The working directory of the server, with its configuration.
-    _directory: tempfile::TempDir,
+    /// Where it was started, with its configuration and its log.
+    directory: TempDir,
 }
 
-impl Contender {
+impl Server {
     /// Starts it on that core, and waits until it answers.
-    pub(crate) fn start(&self, service: &Service, core: usize) -> io::Result<Server> {
-        match &self.sort {
-            // It can say which port it was given, but not at the level at which it is measured; a port may be lost to others.
-            Sort::Switchboard(binary) => {
-                switchboard(binary, service, core).or_else(|_| switchboard(binary, service, core))
+    pub(crate) fn start(mut command: Command, directory: TempDir, ready: Ready, core: usize) -> io::Result<Self> {
+        let log = File::create(directory.path().join("log"))?;
+        let out = if matches!(ready, Ready::Says) { Stdio::piped() } else { Stdio::null() };
+        command.current_dir(&directory).stdin(Stdio::null()).stdout(out).stderr(log);
+        let child = spawn(&mut command, core)?;
+        let mut server = Self { child, addresses: Vec::new(), directory };
+        let waited = match ready {
+            Ready::Says => server.wait_until_it_says_where(),
+            Ready::Answers(addresses) => {
+                server.addresses = addresses;
+                server.wait_until(|server| {
+                    server.addresses.iter().all(|address| TcpStream::connect(address).is_ok())
+                })
             }
-            Sort::Baseline => {
-                let mut command = Command::new(env::current_exe()?);
-                command.args(["serve", &self.name, service.protocol]);
-                command.args(["--buffer", &service.buffer.to_string()]);
-                command.args(["--listeners", &service.listeners.to_string()]);
-                telling(command, core)
+            Ready::Bound(address) => {
+                server.addresses.push(address);
+                server.wait_until(|_| is_bound(address.port()))
             }
+        };
+        waited.map_err(|error| server.told(&error))?;
+        Ok(server)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, and waits.
+    pub(crate) fn drain(&mut self) -> io::Result<ExitStatus> {
+        kill(Pid::from_raw(self.id() as i32), Signal::SIGTERM)?;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            thread::park_timeout(Duration::from_millis(1));
         }
+        Err(io::Error::other("it does not end"))
+    }
+
+    /// An error, with the last that the server has logged.
+    pub(crate) fn told(&self, error: &io::Error) -> io::Error {
+        let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        let last = log.lines().last().map(|line| format!("; it said: {line}"));
+        io::Error::other(format!("{error}{}", last.unwrap_or_default()))
+    }
+
+    fn wait_until_it_says_where(&mut self) -> io::Result<()> {
+        let mut line = String::new();
+        BufReader::new(self.child.stdout.take().expect("piped")).read_line(&mut line)?;
+        let addresses = line.trim().strip_prefix("listening ").unwrap_or_default();
+        self.addresses = addresses.split(' ').filter_map(|address| address.parse().ok()).collect();
+        if self.addresses.is_empty() { Err(io::Error::other("it does not say where it listens")) } else { Ok(()) }
+    }
+
+    fn wait_until(&mut self, holds: impl Fn(&Self) -> bool) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(io::Error::other(format!("it ended: {status}")));
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other("it does not answer"));
+            }
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        Ok(())
     }
 }
 
-/// A server that says `listening ADDRESS…` first.
-fn telling(mut command: Command, core: usize) -> io::Result<Server> {
-    let directory = tempfile::tempdir()?;
-    let child = spawn(command.stdout(Stdio::piped()).current_dir(&directory), core)?;
-    let mut server = Server { child, addresses: Vec::new(), _directory: directory };
-    let mut line = String::new();
-    BufReader::new(server.child.stdout.take().expect("piped")).read_line(&mut line)?;
-    let addresses = line.trim().strip_prefix("listening ").unwrap_or_default();
-    server.addresses.extend(addresses.split(' ').filter_map(|address| address.parse::<SocketAddr>().ok()));
-    if server.addresses.is_empty() {
-        return Err(io::Error::other(format!("{command:?} does not say where it listens")));
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.wait();
     }
-    Ok(server)
-}
-
-/// The real binary with its defaults, but for what the service is.
-fn switchboard(binary: &Path, service: &Service, core: usize) -> io::Result<Server> {
-    let directory = tempfile::tempdir()?;
-    let addresses: Vec<_> =
-        (0..service.listeners).map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, harness::free_port()))).collect();
-    let (handler, framing) = match service.protocol {
-        "hello" | "churn" => ("hello", "raw"),
-        framing => ("echo", framing),
-    };
-    let mut command = Command::new(binary);
-    for (name, _) in env::vars_os() {
-        if name == "RUST_LOG" || name.to_string_lossy().starts_with("SWITCHBOARD") {
-            command.env_remove(name);
-        }
-    }
-    command.args(["--log-level", "warn"]);
-    if let [address] = &addresses[..] {
-        command.args(["--listen", &format!("tcp://{address}"), "--handler", handler, "--framing", framing]);
-    } else {
-        let mut text = String::new();
-        for (nth, address) in addresses.iter().enumerate() {
-            let options = format!("listen = \"tcp://{address}\"\nhandler = \"{handler}\"\nframing = \"{framing}\"\n");
-            text += &format!("[listeners.l{nth}]\n{options}");
-        }
-        fs::write(directory.path().join("switchboard.toml"), text)?;
-    }
-    let child = spawn(command.stdout(Stdio::null()).current_dir(&directory), core)?;
-    let mut server = Server { child, addresses, _directory: directory };
-    server.wait_until_it_answers()?;
-    Ok(server)
 }
 
 /// Starts a command on a core, which all its threads inherit.
-fn spawn(command: &mut Command, core: usize) -> io::Result<Child> {
-    command.stdin(Stdio::null());
+pub(crate) fn spawn(command: &mut Command, core: usize) -> io::Result<Child> {
     // A child begins where the thread that starts it is allowed to run.
     let started = thread::scope(|scope| {
         let starter = scope.spawn(|| {
@@ -145,29 +136,22 @@ pub(crate) fn cores() -> io::Result<(usize, usize)> {
     }
 }
 
-impl Server {
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn wait_until_it_answers(&mut self) -> io::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.addresses.iter().all(|address| TcpStream::connect(address).is_ok()) {
-            if let Some(status) = self.child.try_wait()? {
-                return Err(io::Error::other(format!("the server ended: {status}")));
-            }
-            if Instant::now() > deadline {
-                return Err(io::Error::other("the server does not answer"));
-            }
-            thread::park_timeout(Duration::from_millis(5));
-        }
-        Ok(())
-    }
+/// Whether somebody receives datagrams there; nobody can be asked, but the system's table tells.
+fn is_bound(port: u16) -> bool {
+    let ends_with_port = format!(":{port:04X}");
+    let table = fs::read_to_string("/proc/net/udp").unwrap_or_default();
+    table.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|at| at.ends_with(&ends_with_port))
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill(); // it may have ended
-        let _ = self.child.wait();
-    }
+/// Addresses that are free now, for servers that cannot say which they were given.
+pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    (0..count).map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, harness::free_port()))).collect()
+}
+
+/// A self-signed certificate for localhost: `cert.pem` and `key.pem` in a directory.
+pub(crate) fn certificate(directory: &Path) -> io::Result<PathBuf> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
+    fs::write(directory.join("cert.pem"), made.cert.pem())?;
+    fs::write(directory.join("key.pem"), made.signing_key.serialize_pem())?;
+    Ok(directory.to_owned())
 }

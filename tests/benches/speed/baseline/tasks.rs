@@ -2,12 +2,18 @@
 
 use std::io;
 use std::net::TcpListener as Listener;
+use std::path::Path;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::protocol::Protocol;
+use super::protocol::{Protocol, Raw};
 
 pub(crate) fn serve<P: Protocol>(listeners: Vec<Listener>, buffer: usize) -> io::Result<()> {
     run(listeners, move |listener| async move {
@@ -15,6 +21,25 @@ pub(crate) fn serve<P: Protocol>(listeners: Vec<Listener>, buffer: usize) -> io:
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             tokio::spawn(connection::<P>(stream, buffer));
+        }
+    })
+}
+
+/// Echo behind TLS.
+pub(crate) fn serve_tls(listeners: Vec<Listener>, buffer: usize, certificate: &Path) -> io::Result<()> {
+    let chain = CertificateDer::from_pem_file(certificate.join("cert.pem")).map_err(io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_file(certificate.join("key.pem")).map_err(io::Error::other)?;
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![chain], key);
+    let acceptor = TlsAcceptor::from(Arc::new(config.map_err(io::Error::other)?));
+    run(listeners, move |listener| {
+        let acceptor = acceptor.clone();
+        async move {
+            loop {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let handshake = acceptor.accept(stream);
+                tokio::spawn(async move { connection::<Raw>(handshake.await?, buffer).await });
+            }
         }
     })
 }

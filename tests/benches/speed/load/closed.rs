@@ -1,13 +1,13 @@
 //! The closed loop: each connection sends a batch, awaits all its answers, and sends the next.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use std::os::fd::AsFd;
 
-use super::{PATIENCE, Seen, Traffic, histogram};
+use super::{Link, PATIENCE, Seen, Target, Traffic, expect, histogram, record};
 
 /// Open connections, none of which is owed an answer.
 #[derive(Debug)]
@@ -16,13 +16,12 @@ pub(crate) struct Closed {
     events: Vec<EpollEvent>,
     connections: Vec<Connection>,
     traffic: Traffic,
-    depth: usize,
     buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Connection {
-    stream: TcpStream,
+    link: Link,
     batch: u32,
     sent: usize,
     received: usize,
@@ -31,34 +30,23 @@ struct Connection {
 }
 
 impl Closed {
-    pub(crate) fn connect(addresses: &[SocketAddr], count: usize, traffic: Traffic, depth: usize) -> io::Result<Self> {
+    pub(crate) fn connect(target: &Target, count: usize, traffic: Traffic) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let mut connections = Vec::with_capacity(count);
+        let mut buffer = vec![0; 256 * 1024];
         for nth in 0..count {
-            let mut stream = TcpStream::connect(addresses[nth % addresses.len()])?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(Duration::from_millis(PATIENCE.into())))?;
-            let mut welcome = vec![0; traffic.welcome.len()];
-            stream.read_exact(&mut welcome)?;
-            expect(&welcome, traffic.welcome)?;
-            stream.set_nonblocking(true)?;
-            epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, nth as u64))?;
-            connections.push(Connection {
-                stream,
-                batch: 0,
-                sent: 0,
-                received: 0,
-                since: Instant::now(),
-                blocked: false,
-            });
+            let mut link = target.open(nth)?;
+            welcomed(&mut link, &traffic, &mut buffer)?;
+            epoll.add(&link, EpollEvent::new(EpollFlags::EPOLLIN, nth as u64))?;
+            let since = Instant::now();
+            connections.push(Connection { link, batch: 0, sent: 0, received: 0, since, blocked: false });
         }
-        let events = vec![EpollEvent::empty(); 1024];
-        Ok(Self { epoll, events, connections, traffic, depth, buffer: vec![0; 256 * 1024] })
+        Ok(Self { epoll, events: vec![EpollEvent::empty(); 1024], connections, traffic, buffer })
     }
 
-    /// Asks for so long, and then until all has been answered.
+    /// Asks for so long, at least once, and then until all has been answered.
     pub(crate) fn run(&mut self, time: Duration) -> io::Result<Seen> {
-        let Self { epoll, events, connections, traffic, depth, buffer } = self;
+        let Self { epoll, events, connections, traffic, buffer } = self;
         let mut latency = histogram();
         let begun = Instant::now();
         let end = begun + time;
@@ -90,7 +78,7 @@ impl Closed {
                 }
             }
         }
-        Ok(Seen { messages: batches * *depth as u64, time: begun.elapsed(), latency })
+        Ok(Seen { messages: batches * traffic.depth() as u64, time: begun.elapsed(), latency, lost: 0 })
     }
 }
 
@@ -104,38 +92,37 @@ impl Connection {
 
     fn send(&mut self, nth: usize, traffic: &mut Traffic, epoll: &Epoll) -> io::Result<()> {
         let request = traffic.request(nth, self.batch);
-        match self.stream.write(&request[self.sent..]) {
-            Ok(written) => self.sent += written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        let blocked = self.sent < request.len();
+        self.sent += self.link.write(&request[self.sent..])?;
+        let blocked = self.sent < request.len() || self.link.holds();
         if blocked != self.blocked {
             self.blocked = blocked;
             let interest = if blocked { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
-            epoll.modify(&self.stream, &mut EpollEvent::new(interest, nth as u64))?;
+            epoll.modify(&self.link, &mut EpollEvent::new(interest, nth as u64))?;
         }
         Ok(())
     }
 
     /// One read; whether the batch is answered now.
     fn receive(&mut self, nth: usize, traffic: &mut Traffic, buffer: &mut [u8]) -> io::Result<bool> {
-        let read = self.stream.read(buffer)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        let read = self.link.read(buffer)?;
         let answer = traffic.answer(nth, self.batch);
         let to = self.received + read;
         expect(&buffer[..read], answer.get(self.received..to).unwrap_or_default())?;
         self.received = to;
-        Ok(to == answer.len())
+        Ok(read > 0 && to == answer.len())
     }
 }
 
-fn record(latency: &mut Histogram<u64>, time: Duration) {
-    latency.saturating_record(time.as_nanos() as u64);
-}
-
-fn expect(got: &[u8], wanted: &[u8]) -> io::Result<()> {
-    if got == wanted { Ok(()) } else { Err(io::Error::other("the server sent other bytes than it should")) }
+/// Waits for what the server says first.
+pub(super) fn welcomed(link: &mut Link, traffic: &Traffic, buffer: &mut [u8]) -> io::Result<()> {
+    let mut rest = traffic.welcome;
+    while !rest.is_empty() {
+        if poll(&mut [PollFd::new(link.as_fd(), PollFlags::POLLIN)], PollTimeout::from(PATIENCE))? == 0 {
+            return Err(io::Error::other("the server does not greet"));
+        }
+        let read = link.read(buffer)?;
+        expect(&buffer[..read], rest.get(..read).unwrap_or_default())?;
+        rest = &rest[read..];
+    }
+    Ok(())
 }

@@ -33,7 +33,7 @@ impl Traffic {
         };
         let request = Side::new(&[&before, &payload, after], before.len(), depth);
         match protocol {
-            "hello" | "churn" => {
+            "hello" => {
                 let answer = Side::new(&[b"hello, ", &payload, b"!"], 7, depth);
                 Self { welcome: b"welcome!", request, answer }
             }
@@ -49,6 +49,22 @@ impl Traffic {
     /// What it is to get for that.
     pub(crate) fn answer(&mut self, connection: usize, batch: u32) -> &[u8] {
         self.answer.stamped(connection, batch)
+    }
+
+    /// The same, one by one.
+    pub(crate) fn requests(&mut self, connection: usize, batch: u32) -> impl Iterator<Item = &[u8]> {
+        let message = self.request.message;
+        self.request.stamped(connection, batch).chunks_exact(message)
+    }
+
+    pub(crate) fn answers(&mut self, connection: usize, batch: u32) -> impl Iterator<Item = &[u8]> {
+        let message = self.answer.message;
+        self.answer.stamped(connection, batch).chunks_exact(message)
+    }
+
+    /// How many messages are in a batch.
+    pub(crate) fn depth(&self) -> usize {
+        self.request.bytes.len() / self.request.message
     }
 }
 
