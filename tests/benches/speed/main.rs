@@ -111,7 +111,8 @@ fn bench(options: &Options) -> io::Result<()> {
         }
     };
     let peers = if options.peers { Contender::peers(&build_peers()?)? } else { Vec::new() };
-    let bench = Bench::new(options.rounds.max(1), Duration::try_from_secs_f64(options.seconds).map_err(io::Error::other)?)?;
+    let bench =
+        Bench::new(options.rounds.max(1), Duration::try_from_secs_f64(options.seconds).map_err(io::Error::other)?)?;
     let mut outcomes = Vec::new();
     for (nth, name) in names.iter().enumerate() {
         let begun = Instant::now();
@@ -136,16 +137,9 @@ fn bench(options: &Options) -> io::Result<()> {
 }
 
 /// Who takes part: the server under test first.
-fn contenders(
-    options: &Options,
-    binary: &Path,
-    peers: &[(Contender, String)],
-    scenario: &Scenario,
-) -> Vec<Contender> {
-    let switchboard = |name: &str, path: &Path| Contender {
-        name: name.to_owned(),
-        sort: Sort::Switchboard(path.to_owned()),
-    };
+fn contenders(options: &Options, binary: &Path, peers: &[(Contender, String)], scenario: &Scenario) -> Vec<Contender> {
+    let switchboard =
+        |name: &str, path: &Path| Contender { name: name.to_owned(), sort: Sort::Switchboard(path.to_owned()) };
     let mut all = vec![switchboard("switchboard", binary)];
     all.extend(options.against.iter().map(|(name, path)| switchboard(name, path)));
     all.extend(scenario.baselines.iter().map(|name| Contender { name: (*name).to_owned(), sort: Sort::Baseline }));

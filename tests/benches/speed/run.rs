@@ -125,10 +125,8 @@ impl Bench {
                 Datagrams::connect(target.addresses[0], sockets, traffic(scenario, size, depth))
                     .and_then(|mut load| timed(&server, time, |time| load.run(time)))
             }
-            Load::Open { connections, size } => {
-                Open::connect(&target, connections, traffic(scenario, size, 1))
-                    .and_then(|mut load| timed(&server, time, |time| load.run(time, rate)))
-            }
+            Load::Open { connections, size } => Open::connect(&target, connections, traffic(scenario, size, 1))
+                .and_then(|mut load| timed(&server, time, |time| load.run(time, rate))),
             Load::Churn { size } => {
                 let mut traffic = traffic(scenario, size, 1);
                 timed(&server, time, |time| churn::run(&target, &mut traffic, time))
@@ -185,7 +183,6 @@ impl Bench {
         let tls = (scenario.service.protocol == "tls").then(|| Arc::clone(&self.tls));
         Target { addresses: server.addresses.clone(), tls }
     }
-
 }
 
 fn traffic(scenario: &Scenario, size: usize, depth: usize) -> Traffic {
@@ -225,11 +222,8 @@ fn idle(server: &Server, target: &Target, count: usize, traffic: Traffic, recove
     let used = settled()?;
     drop(load);
     let each = |now: u64| now.saturating_sub(start) as f64 / count as f64;
-    let mut sample = Sample::from([
-        (Metric::Idle, each(silent)),
-        (Metric::Used, each(used)),
-        (Metric::Start, start as f64),
-    ]);
+    let mut sample =
+        Sample::from([(Metric::Idle, each(silent)), (Metric::Used, each(used)), (Metric::Start, start as f64)]);
     if recovers {
         thread::park_timeout(RECOVERY);
         sample.insert(Metric::Left, memory(server.id())? as f64);

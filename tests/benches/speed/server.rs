@@ -39,9 +39,7 @@ impl Server {
             Ready::Says => server.wait_until_it_says_where(),
             Ready::Answers(addresses) => {
                 server.addresses = addresses;
-                server.wait_until(|server| {
-                    server.addresses.iter().all(|address| TcpStream::connect(address).is_ok())
-                })
+                server.wait_until(|server| server.addresses.iter().all(|address| TcpStream::connect(address).is_ok()))
             }
             Ready::Bound(address) => {
                 server.addresses.push(address);

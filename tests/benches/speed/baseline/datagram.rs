@@ -3,7 +3,9 @@
 use std::io;
 use std::net::UdpSocket;
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+
+use super::epoll::wait;
 
 /// `tokio`, by a loop of tries.
 pub(crate) fn tokio(socket: UdpSocket, size: usize) -> io::Result<()> {
@@ -31,7 +33,7 @@ pub(crate) fn epoll(socket: &UdpSocket, size: usize) -> io::Result<()> {
     epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
     let mut buffer = vec![0; size];
     loop {
-        epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::NONE)?;
+        wait(&epoll, &mut [EpollEvent::empty()])?;
         while let Ok((read, from)) = socket.recv_from(&mut buffer) {
             let _ = socket.send_to(&buffer[..read], from); // a peer that has left is nobody's trouble
         }

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::protocol::Protocol;
@@ -28,7 +29,7 @@ pub(crate) fn serve<P: Protocol>(listeners: &[TcpListener], size: usize) -> io::
     let mut out = Vec::new();
     let mut events = vec![EpollEvent::empty(); 1024];
     loop {
-        let ready = epoll.wait(&mut events, EpollTimeout::NONE)?;
+        let ready = wait(&epoll, &mut events)?;
         for event in &events[..ready] {
             let data = event.data();
             if data >= LISTENER {
@@ -61,6 +62,14 @@ pub(crate) fn serve<P: Protocol>(listeners: &[TcpListener], size: usize) -> io::
                 epoll.modify(&connection.stream, &mut EpollEvent::new(interest, data))?;
             }
         }
+    }
+}
+
+/// Waits for events; none if somebody who traces the process has interrupted it.
+pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent]) -> io::Result<usize> {
+    match epoll.wait(events, EpollTimeout::NONE) {
+        Err(Errno::EINTR) => Ok(0),
+        ready => Ok(ready?),
     }
 }
 

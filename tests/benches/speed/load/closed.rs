@@ -1,11 +1,11 @@
 //! The closed loop: each connection sends a batch, awaits all its answers, and sends the next.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use std::os::fd::AsFd;
 
 use super::{Link, PATIENCE, Seen, Target, Traffic, expect, histogram, record};
 
