@@ -1,10 +1,11 @@
 //! All clocks of a connection in one timer.
 //!
-//! What happens on the connection only notes the time; the timer is armed for the earliest deadline and looks again when it
-//! fires. A message costs no timer, and a busy connection moves its timer once per idle period.
+//! What happens on the connection only leaves a mark; the time is read once a wake-up. The timer is armed for the earliest
+//! deadline and looks again when it fires: a message costs no timer, and a busy connection moves its timer once per idle
+//! period.
 
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
@@ -16,17 +17,34 @@ use crate::spec::Timeouts;
 pub(crate) struct Clocks {
     timeouts: Timeouts,
     opened: Instant,
-    /// The last byte read or written.
+    /// The last byte read or written, as of the last look at the time.
     active: Instant,
-    /// The last byte written.
+    /// The last byte written, likewise.
     wrote: Option<Instant>,
+    /// What has happened since then.
+    since: Since,
     /// The first byte of a message that is not whole yet.
     partial: Option<Instant>,
     /// Since when the peer takes nothing.
     blocked: Option<Instant>,
     /// No whole message has come yet.
     silent: bool,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
+    /// What the timer was set for. `None`: a clock has started since, and may be due before it.
+    set_for: Option<Doing>,
+}
+
+#[derive(Debug, Default)]
+struct Since {
+    moved: bool,
+    wrote: bool,
+}
+
+#[derive(Debug)]
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    /// Whom it wakes.
+    waker: Waker,
 }
 
 /// What the connection is doing, and with it which clocks run.
@@ -41,19 +59,41 @@ pub(crate) enum Doing {
 impl Clocks {
     pub(crate) fn new(timeouts: Timeouts, opened: Instant) -> Self {
         let active = Instant::now();
-        Self { timeouts, opened, active, wrote: None, partial: None, blocked: None, silent: true, timer: None }
+        let since = Since::default();
+        Self {
+            timeouts,
+            opened,
+            active,
+            wrote: None,
+            since,
+            partial: None,
+            blocked: None,
+            silent: true,
+            timer: None,
+            set_for: None,
+        }
     }
 
     /// Bytes came.
     pub(crate) fn read(&mut self) {
-        self.active = Instant::now();
+        self.since.moved = true;
     }
 
     /// Bytes went.
     pub(crate) fn wrote(&mut self) {
-        self.active = Instant::now();
-        self.wrote = Some(self.active);
+        self.since = Since { moved: true, wrote: true };
         self.blocked = None;
+    }
+
+    /// Reads the time, if something has happened since the last look.
+    fn look(&mut self) {
+        let Since { moved, wrote } = std::mem::take(&mut self.since);
+        if moved {
+            self.active = Instant::now();
+        }
+        if wrote {
+            self.wrote = Some(self.active);
+        }
     }
 
     /// What was written is on its way.
@@ -63,7 +103,10 @@ impl Clocks {
 
     /// Bytes would not go.
     pub(crate) fn blocked(&mut self) {
-        self.blocked.get_or_insert_with(Instant::now);
+        if self.blocked.is_none() {
+            self.blocked = Some(Instant::now());
+            self.set_for = None;
+        }
     }
 
     /// A whole message came.
@@ -74,36 +117,54 @@ impl Clocks {
 
     /// No whole message is there; whether one has begun.
     pub(crate) fn begun(&mut self, begun: bool) {
-        if begun {
-            self.partial.get_or_insert(self.active);
-        } else {
+        if !begun {
             self.partial = None;
+        } else if self.partial.is_none() {
+            self.look();
+            self.partial = Some(self.active);
+            self.set_for = None;
         }
     }
 
     /// Reading goes on after work that took its time: the peer's clocks begin anew.
     pub(crate) fn resume(&mut self) {
-        self.active = Instant::now();
+        self.since.moved = true;
+        self.look();
         if self.partial.is_some() {
             self.partial = Some(self.active);
         }
     }
 
     /// Whether something was written so recently that it may still be on its way.
-    pub(crate) fn wrote_within(&self, time: Duration) -> bool {
+    pub(crate) fn wrote_within(&mut self, time: Duration) -> bool {
+        self.look();
         self.wrote.is_some_and(|wrote| wrote.elapsed() < time)
     }
 
     /// The deadline that has passed, if one has; else the task is woken when the next one might have. `leaving`: the
     /// connection already ends at its next message boundary, so its lifetime does not matter any more.
     pub(crate) fn expired(&mut self, cx: &mut Context<'_>, doing: Doing, leaving: bool) -> Option<CloseReason> {
+        self.look();
+        // Clocks that run can only be due later than they were: the timer finds out when it fires.
+        if self.set_for == Some(doing)
+            && let Some(timer) = &self.timer
+            && !timer.sleep.is_elapsed()
+            && timer.waker.will_wake(cx.waker())
+        {
+            return None;
+        }
         loop {
             let (at, reason) = self.due(doing, leaving)?;
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-            if timer.is_elapsed() || at < timer.deadline() {
-                timer.as_mut().reset(at);
+            let timer = self.timer.get_or_insert_with(|| Timer {
+                sleep: Box::pin(tokio::time::sleep_until(at)),
+                waker: Waker::noop().clone(),
+            });
+            if timer.sleep.is_elapsed() || at < timer.sleep.deadline() {
+                timer.sleep.as_mut().reset(at);
             }
-            if timer.as_mut().poll(cx).is_pending() {
+            if timer.sleep.as_mut().poll(cx).is_pending() {
+                timer.waker.clone_from(cx.waker());
+                self.set_for = Some(doing);
                 return None;
             }
             if Instant::now() >= at {
@@ -112,20 +173,33 @@ impl Clocks {
         }
     }
 
+    /// The earliest deadline of the clocks that run.
     fn due(&self, doing: Doing, leaving: bool) -> Option<(Instant, CloseReason)> {
         let Timeouts { first_message, frame, idle, write, lifetime, .. } = self.timeouts;
-        let reading = doing == Doing::Reading;
-        let clocks = [
-            (self.blocked, write, CloseReason::WriteStalled),
-            (Some(self.opened).filter(|_| !leaving), lifetime, CloseReason::Lifetime),
-            (Some(self.opened).filter(|_| reading && self.silent), first_message, CloseReason::FirstMessage),
-            (self.partial.filter(|_| reading), frame, CloseReason::FrameTimeout),
-            (Some(self.active).filter(|_| reading), idle, CloseReason::Idle),
-        ];
-        clocks
-            .into_iter()
-            .filter(|(_, limit, _)| !limit.is_zero())
-            .filter_map(|(since, limit, reason)| Some((since?.checked_add(limit)?, reason)))
-            .min_by_key(|(at, _)| *at)
+        let mut due: Option<(Instant, CloseReason)> = None;
+        let mut clock = |since: Instant, limit: Duration, reason| {
+            if !limit.is_zero()
+                && let Some(at) = since.checked_add(limit)
+                && due.is_none_or(|(earliest, _)| at < earliest)
+            {
+                due = Some((at, reason));
+            }
+        };
+        if let Some(blocked) = self.blocked {
+            clock(blocked, write, CloseReason::WriteStalled);
+        }
+        if !leaving {
+            clock(self.opened, lifetime, CloseReason::Lifetime);
+        }
+        if doing == Doing::Reading {
+            if self.silent {
+                clock(self.opened, first_message, CloseReason::FirstMessage);
+            }
+            if let Some(partial) = self.partial {
+                clock(partial, frame, CloseReason::FrameTimeout);
+            }
+            clock(self.active, idle, CloseReason::Idle);
+        }
+        due
     }
 }

@@ -99,7 +99,7 @@ impl<H, L, Out: Send + 'static> Maker<H, L, Out> {
         };
         let connection = Connection::new(self.lane.clone(), Kind::Datagram, route.peer.clone(), local);
         let pusher = Pusher::to_datagrams(connection.clone(), route.clone(), self.pushes.clone());
-        let seat = Seat::new(Context::new(H::State::default(), pusher));
-        (connection, self.layer.layer(HandlerService::new(self.handler.clone(), seat)))
+        let seat = Seat::new(self.handler.clone(), Context::new(H::State::default(), pusher));
+        (connection, self.layer.layer(HandlerService::new(seat)))
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::connection::pool;
+use crate::connection::pool::{self, CHUNK};
 use crate::io::BoxIo;
 use crate::reason::CloseReason;
 use crate::roster::Connection;
@@ -52,7 +52,7 @@ async fn linger(io: &mut BoxIo, moment: Duration) {
     if moment.is_zero() {
         return;
     }
-    let mut scratch = pool::take();
+    let mut scratch = pool::take(CHUNK);
     let rest = async {
         let mut left = LINGER_BYTES;
         while left > 0 {
@@ -64,5 +64,5 @@ async fn linger(io: &mut BoxIo, moment: Duration) {
         }
     };
     let _ = tokio::time::timeout(moment, rest).await;
-    pool::give(scratch);
+    pool::give(scratch, CHUNK);
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -55,11 +55,10 @@ where
         let connection = incoming.connection.clone();
         let outbox = Arc::new(Outbox::new(self.limits.outbox));
         let pusher = Pusher::to_stream(connection.clone(), outbox.clone());
-        let seat = Seat::new(Context::new(H::State::default(), pusher));
-        let service = self.layer.layer(HandlerService::new(self.handler.clone(), seat.clone()));
+        let seat = Seat::new(self.handler.clone(), Context::new(H::State::default(), pusher));
+        let service = self.layer.layer(HandlerService::new(seat.clone()));
         let wire = Wire::<F>::new(incoming, &self.framing, &self.limits, self.timeouts, outbox.clone());
-        let mut talk =
-            Conversation { wire, service, handler: self.handler.clone(), seat, call_deadline: self.timeouts.message };
+        let mut talk = Conversation { wire, service, seat, call_deadline: self.timeouts.message };
         Box::pin(async move {
             // The handler, its streams, the codec: wherever it panics, the connection still ends in good order.
             let (mut end, discard) = match AssertUnwindSafe(talk.hold()).catch_unwind().await {
@@ -69,8 +68,8 @@ where
             };
             // From here on nothing can be pushed, so what is written at the end is bounded.
             outbox.close();
-            let Conversation { mut wire, handler, seat, .. } = talk;
-            let told = AssertUnwindSafe(seat.close(&*handler, end.reason)).catch_unwind();
+            let Conversation { mut wire, seat, .. } = talk;
+            let told = AssertUnwindSafe(seat.close(end.reason)).catch_unwind();
             let closed = async {
                 if let Some(failed) = wire.settle(end.reason, discard).await {
                     end = failed;
@@ -97,8 +96,7 @@ where
 {
     wire: Wire<F>,
     service: S,
-    handler: Arc<H>,
-    seat: Arc<Seat<H::State, F::Out>>,
+    seat: Arc<Seat<H, H::State, F::Out>>,
     /// How long one call of the handler may take; zero for ever.
     call_deadline: Duration,
 }
@@ -112,7 +110,7 @@ where
     /// Talks until the handler closes (`Ok`) or something else ends it.
     async fn hold(&mut self) -> Result<Then, End> {
         // Opening is a call of the handler like any other, under the same deadline.
-        let open = Timeout::new(self.call_deadline).around(self.seat.open(&*self.handler));
+        let open = Timeout::new(self.call_deadline).around(self.seat.open());
         let greeting = self.wire.during(open).await?;
         let mut then = self.deliver(greeting.map_err(End::from_service)?).await?;
         while then == Then::Continue {
@@ -121,13 +119,13 @@ where
                 continue;
             };
             let request = Request::new(message, self.wire.connection().clone());
-            let service = &mut self.service;
-            let reply = self.wire.during(async {
-                poll_fn(|cx| service.poll_ready(cx)).await?;
-                service.call(request).await
-            });
-            let reply = reply.await?.map_err(End::from_service)?;
-            then = self.deliver(reply).await?;
+            self.wire.during(poll_fn(|cx| self.service.poll_ready(cx))).await?.map_err(End::from_service)?;
+            let call = pin!(self.service.call(request));
+            let reply = self.wire.during(call).await?.map_err(End::from_service)?;
+            then = match self.wire.encode_at_once(reply)? {
+                Ok(then) => then,
+                Err(reply) => self.deliver(reply).await?,
+            };
             if self.wire.has_had_its_turn() {
                 self.wire.give_way().await?;
             }

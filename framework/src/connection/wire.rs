@@ -12,14 +12,16 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
+use tokio::task::coop;
 use tokio_util::codec::{Decoder, Encoder};
 use tokio_util::io::poll_read_buf;
 
 use crate::connection::clocks::{Clocks, Doing};
 use crate::connection::end::End;
 use crate::connection::farewell::{LINGER, farewell, is_polite};
-use crate::connection::pool::{self, CHUNK};
+use crate::connection::pool::{self, CHUNK, SMALL_CHUNK};
 use crate::framing::Framing;
+use crate::handler::{Frames, Reply, Then};
 use crate::io::{BoxIo, Incoming};
 use crate::outbox::Outbox;
 use crate::reason::CloseReason;
@@ -46,6 +48,10 @@ pub(crate) struct Wire<F: Framing> {
     output: BytesMut,
     /// Written, perhaps not yet flushed by the transport.
     unflushed: bool,
+    /// The size of the thread's buffer that the input lies in; zero for one of its own.
+    chunk: usize,
+    /// The last read filled a small buffer: the next one gets a large one.
+    hungry: bool,
     /// The peer has ended its input.
     ended: bool,
     /// Bytes since the end of the last whole message, whether the codec still has them in the buffer or not.
@@ -81,6 +87,8 @@ impl<F: Framing> Wire<F> {
             input: BytesMut::new(),
             output: BytesMut::new(),
             unflushed: false,
+            chunk: 0,
+            hungry: false,
             ended: false,
             since_message: 0,
             leaving: None,
@@ -132,8 +140,18 @@ impl<F: Framing> Wire<F> {
 
     /// Lets others have their turn, and looks for orders.
     pub(crate) async fn give_way(&mut self) -> Result<(), End> {
-        tokio::task::coop::consume_budget().await;
-        poll_fn(|cx| Poll::Ready(self.background(cx, Doing::Working, false))).await
+        poll_fn(|cx| {
+            if let Some(reason) = self.connection.standing_order().at_once() {
+                return Poll::Ready(Err(End::plain(reason)));
+            }
+            let Poll::Ready(budget) = coop::poll_proceed(cx) else {
+                self.background(cx, Doing::Working, false)?;
+                return Poll::Pending;
+            };
+            budget.made_progress();
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 
     /// Writes what is queued and waits until something new was read.
@@ -162,9 +180,25 @@ impl<F: Framing> Wire<F> {
     /// Adds a frame to the output.
     pub(crate) fn encode(&mut self, frame: F::Out) -> Result<(), End> {
         if self.output.capacity() == 0 {
-            self.output = pool::take();
+            self.output = pool::take(CHUNK);
         }
         self.codec.encode(frame, &mut self.output).map_err(|error| End::from_encoder(error.into()))
+    }
+
+    /// Adds a reply of at most one frame, if nothing has been pushed that must leave before it and there is room for more
+    /// after it. Any other reply is handed back: it may have to wait.
+    pub(crate) fn encode_at_once(&mut self, reply: Reply<F::Out>) -> Result<Result<Then, Reply<F::Out>>, End> {
+        if self.output.len() >= CHUNK / 2 || self.outbox.waiting() > 0 {
+            return Ok(Err(reply));
+        }
+        match reply {
+            Reply { frames: Frames::One(frame), then: then @ (Then::Continue | Then::Finish) } => {
+                self.encode(frame)?;
+                Ok(Ok(then))
+            }
+            Reply { frames: Frames::None, then } => Ok(Ok(then)),
+            reply => Ok(Err(reply)),
+        }
     }
 
     /// Adds what has been pushed so far: it leaves before anything encoded after this.
@@ -296,7 +330,11 @@ impl<F: Framing> Wire<F> {
             match Pin::new(&mut self.io).poll_write(cx, &self.output) {
                 Poll::Ready(Ok(0)) => return Err(End::from_io(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(bytes)) => {
-                    self.output.advance(bytes);
+                    if bytes == self.output.len() {
+                        self.output.clear();
+                    } else {
+                        self.output.advance(bytes);
+                    }
                     self.bytes_out += bytes as u64;
                     self.unflushed = true;
                     self.clocks.wrote();
@@ -306,14 +344,14 @@ impl<F: Framing> Wire<F> {
                     self.clocks.blocked();
                     if self.output.len() < SMALL && self.output.capacity() >= CHUNK / 2 {
                         let rest = BytesMut::from(&self.output[..]);
-                        pool::give(std::mem::replace(&mut self.output, rest));
+                        pool::give(std::mem::replace(&mut self.output, rest), CHUNK);
                     }
                     return Ok(());
                 }
             }
         }
         if self.output.capacity() > 0 {
-            pool::give(std::mem::take(&mut self.output));
+            pool::give(std::mem::take(&mut self.output), CHUNK);
         }
         if self.unflushed {
             match Pin::new(&mut self.io).poll_flush(cx) {
@@ -328,11 +366,12 @@ impl<F: Framing> Wire<F> {
         Ok(())
     }
 
-    /// One read. The buffer for it comes from the thread; what came is kept in one of its own size.
+    /// One read. The buffer for it comes from the thread, and goes back there unless enough came to keep it.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        let mut chunk = pool::take();
+        let room = if self.hungry { CHUNK } else { SMALL_CHUNK };
+        let mut chunk = pool::take(room);
         let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.io), cx, &mut chunk) else {
-            pool::give(chunk);
+            pool::give(chunk, room);
             return Poll::Pending;
         };
         let bytes = match read {
@@ -347,13 +386,14 @@ impl<F: Framing> Wire<F> {
             self.since_message += bytes;
             self.clocks.read();
         }
-        if self.input.is_empty() && bytes >= SMALL {
-            self.input = chunk;
+        if self.input.is_empty() && (!self.hungry || bytes >= SMALL) {
+            (self.input, self.chunk) = (chunk, room);
         } else {
             self.make_room_for(bytes);
             self.input.extend_from_slice(&chunk);
-            pool::give(chunk);
+            pool::give(chunk, room);
         }
+        self.hungry = bytes >= room || (self.hungry && bytes >= SMALL_CHUNK);
         Poll::Ready(Ok(()))
     }
 
@@ -365,7 +405,7 @@ impl<F: Framing> Wire<F> {
             let most = self.limit.saturating_add(OVERHEAD + CHUNK);
             let mut larger = BytesMut::with_capacity((2 * self.input.len()).min(most).max(needed));
             larger.extend_from_slice(&self.input);
-            self.input = larger;
+            self.replace_input(larger);
         }
     }
 
@@ -382,10 +422,18 @@ impl<F: Framing> Wire<F> {
 
     /// An empty input holds no memory; a small rest does not hold a whole chunk.
     fn tidy_input(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        } else if self.input.len() < SMALL && self.input.capacity() >= CHUNK / 2 {
-            self.input = BytesMut::from(&self.input[..]);
+        let rest = self.input.len();
+        if rest == 0 || rest < self.chunk / 4 {
+            let rest = BytesMut::from(&self.input[..]);
+            self.replace_input(rest);
+        }
+    }
+
+    fn replace_input(&mut self, input: BytesMut) {
+        let before = std::mem::replace(&mut self.input, input);
+        if self.chunk > 0 {
+            pool::give(before, self.chunk);
+            self.chunk = 0;
         }
     }
 

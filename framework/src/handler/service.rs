@@ -1,22 +1,21 @@
 //! A handler as a `tower::Service`: the innermost of the message seam.
 //!
 //! tower wants a future that owns everything and whose type has a name; a handler borrows its context and its future has
-//! none. So each connection has a [`Seat`]: a call takes the context out of it and puts it back when its future ends or is
-//! dropped. The future's allocation waits in the seat for the next call: a message costs none.
+//! none. So each connection has a [`Seat`] with a [`Kit`]: a call takes the kit, and puts it back when its future ends or is
+//! dropped. The future's allocation waits in the kit for the next call: a message costs none, and no lock.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
+use crossbeam_utils::atomic::AtomicCell;
 use tokio_util::sync::ReusableBoxFuture;
 use tower::{Layer, Service};
 
 use crate::error::{BoxError, Result};
 use crate::handler::{Context, Handler, Reply};
-use crate::lock::lock;
 use crate::reason::CloseReason;
 use crate::roster::Connection;
 
@@ -77,84 +76,78 @@ where
     In: Send + 'static,
     Out: Send + 'static,
 {
-    handler: Arc<H>,
-    seat: Arc<Seat<H::State, Out>>,
+    seat: Arc<Seat<H, H::State, Out>>,
     _in: std::marker::PhantomData<fn(In)>,
 }
 
-/// Where the context of one connection sits between calls.
-pub(crate) struct Seat<S, Out>(Mutex<Slot<S, Out>>);
+/// Where the kit of one connection lies between calls.
+pub(crate) struct Seat<H, S, Out>(AtomicCell<Option<Box<Kit<H, S, Out>>>>);
 
-struct Slot<S, Out> {
-    context: Option<Box<Context<S, Out>>>,
-    spare: Option<Work<Out>>,
+/// What a call needs besides its message.
+struct Kit<H, S, Out> {
+    handler: Arc<H>,
+    context: Context<S, Out>,
+    /// The allocation of the last call's future.
+    spare: Option<Work<H, S, Out>>,
 }
 
-type Work<Out> = ReusableBoxFuture<'static, Result<Reply<Out>>>;
+type Work<H, S, Out> = ReusableBoxFuture<'static, (Result<Reply<Out>>, Loan<H, S, Out>)>;
 
-/// A context on loan; goes back to its seat when dropped.
-struct Loan<S, Out> {
-    context: Option<Box<Context<S, Out>>>,
-    seat: Arc<Seat<S, Out>>,
+/// A kit on loan; goes back to its seat when dropped.
+struct Loan<H, S, Out> {
+    kit: Option<Box<Kit<H, S, Out>>>,
+    seat: Arc<Seat<H, S, Out>>,
 }
 
-/// The context is still with a call that has not ended.
+/// The kit is still with a call that has not ended.
 #[derive(Debug, thiserror::Error)]
 #[error("a message came while the one before it was still being handled")]
 struct StillBusy;
 
-impl<S, Out> Seat<S, Out> {
-    pub(crate) fn new(context: Context<S, Out>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Slot { context: Some(Box::new(context)), spare: None })))
-    }
-}
-
-impl<S, Out> Seat<S, Out> {
-    fn take(self: &Arc<Self>) -> Result<Loan<S, Out>, StillBusy> {
-        let context = lock(&self.0).context.take().ok_or(StillBusy)?;
-        Ok(Loan { context: Some(context), seat: self.clone() })
+impl<H, S, Out> Seat<H, S, Out> {
+    pub(crate) fn new(handler: Arc<H>, context: Context<S, Out>) -> Arc<Self> {
+        Arc::new(Self(AtomicCell::new(Some(Box::new(Kit { handler, context, spare: None })))))
     }
 
-    pub(crate) async fn open<H, In>(self: &Arc<Self>, handler: &H) -> Result<Reply<Out>>
+    fn take(self: &Arc<Self>) -> Option<Loan<H, S, Out>> {
+        let kit = self.0.take()?;
+        Some(Loan { kit: Some(kit), seat: self.clone() })
+    }
+
+    pub(crate) async fn open<In>(self: &Arc<Self>) -> Result<Reply<Out>>
     where
         H: Handler<In, Out, State = S>,
         In: Send + 'static,
         Out: Send + 'static,
     {
-        let mut context = self.take()?;
-        handler.open(&mut context).await
+        let mut loan = self.take().ok_or(StillBusy)?;
+        let Kit { handler, context, .. } = loan.kit();
+        handler.open(context).await
     }
 
-    pub(crate) async fn close<H, In>(self: &Arc<Self>, handler: &H, reason: CloseReason)
+    pub(crate) async fn close<In>(self: &Arc<Self>, reason: CloseReason)
     where
         H: Handler<In, Out, State = S>,
         In: Send + 'static,
         Out: Send + 'static,
     {
         // A call whose future was leaked by a layer still has it; then there is nothing to close with.
-        if let Ok(mut context) = self.take() {
-            handler.close(&mut context, reason).await;
+        if let Some(mut loan) = self.take() {
+            let Kit { handler, context, .. } = loan.kit();
+            handler.close(context, reason).await;
         }
     }
 }
 
-impl<S, Out> Deref for Loan<S, Out> {
-    type Target = Context<S, Out>;
-
-    fn deref(&self) -> &Context<S, Out> {
-        self.context.as_ref().expect("a loan has its context until it is dropped")
+impl<H, S, Out> Loan<H, S, Out> {
+    fn kit(&mut self) -> &mut Kit<H, S, Out> {
+        self.kit.as_mut().expect("a loan has its kit until it is dropped")
     }
 }
 
-impl<S, Out> DerefMut for Loan<S, Out> {
-    fn deref_mut(&mut self) -> &mut Context<S, Out> {
-        self.context.as_mut().expect("a loan has its context until it is dropped")
-    }
-}
-
-impl<S, Out> Drop for Loan<S, Out> {
+impl<H, S, Out> Drop for Loan<H, S, Out> {
     fn drop(&mut self) {
-        lock(&self.seat.0).context = self.context.take();
+        self.seat.0.store(self.kit.take());
     }
 }
 
@@ -164,8 +157,8 @@ where
     In: Send + 'static,
     Out: Send + 'static,
 {
-    pub(crate) fn new(handler: Arc<H>, seat: Arc<Seat<H::State, Out>>) -> Self {
-        Self { handler, seat, _in: std::marker::PhantomData }
+    pub(crate) fn new(seat: Arc<Seat<H, H::State, Out>>) -> Self {
+        Self { seat, _in: std::marker::PhantomData }
     }
 }
 
@@ -177,54 +170,45 @@ where
 {
     type Response = Reply<Out>;
     type Error = BoxError;
-    type Future = HandlerFuture<H::State, Out>;
+    type Future = HandlerFuture<H, H::State, Out>;
 
     fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<In>) -> Self::Future {
-        let handler = self.handler.clone();
-        let (context, spare) = {
-            let mut slot = lock(&self.seat.0);
-            (slot.context.take(), slot.spare.take())
-        };
-        let loan = context.map(|context| Loan { context: Some(context), seat: self.seat.clone() });
+        let Some(mut loan) = self.seat.take() else { return HandlerFuture(None) };
+        let spare = loan.kit().spare.take();
         let work = async move {
-            let mut context = loan.ok_or(StillBusy)?;
-            handler.message(&mut context, request.message).await
+            let Kit { handler, context, .. } = loan.kit();
+            let reply = handler.message(context, request.message).await;
+            (reply, loan)
         };
-        let work = match spare {
+        HandlerFuture(Some(match spare {
             Some(mut spare) => {
                 spare.set(work);
                 spare
             }
             None => ReusableBoxFuture::new(work),
-        };
-        HandlerFuture { work: Some(work), seat: self.seat.clone() }
+        }))
     }
 }
 
 /// One call of a handler. Dropped early, it stops the handler where it waits; the context is back in its seat.
-pub struct HandlerFuture<S, Out> {
-    work: Option<Work<Out>>,
-    seat: Arc<Seat<S, Out>>,
-}
+pub struct HandlerFuture<H, S, Out>(Option<Work<H, S, Out>>);
 
-impl<S, Out> Future for HandlerFuture<S, Out> {
+impl<H, S, Out> Future for HandlerFuture<H, S, Out> {
     type Output = Result<Reply<Out>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let work = self.work.as_mut().expect("polled after it had ended");
-        let reply = ready!(work.poll(cx));
-        // Ended: it holds nothing of the seat any more, so the seat may hold it.
-        let work = self.work.take();
-        lock(&self.seat.0).spare = work;
+        let Some(work) = &mut self.0 else { return Poll::Ready(Err(StillBusy.into())) };
+        let (reply, mut loan) = ready!(work.poll(cx));
+        loan.kit().spare = self.0.take();
         Poll::Ready(reply)
     }
 }
 
-impl<S, Out> fmt::Debug for HandlerFuture<S, Out> {
+impl<H, S, Out> fmt::Debug for HandlerFuture<H, S, Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("HandlerFuture")
     }

@@ -2,8 +2,9 @@
 //! connection.
 //!
 //! Any `tower::Layer` whose types fit will do. The built-in ones ask for a capability ([`Connected`]), not for a type, so
-//! that one of them serves both seams. They count, wait and refuse when a call is first polled, and
-//! reserve nothing in `poll_ready`; what they count is shared by all clones; one that is off is a setting of the layer.
+//! that one of them serves both seams. They count, wait and refuse in the call, and reserve nothing in `poll_ready`; what is
+//! inside is not polled before its turn has come. What they count is shared by all clones; one that is off is a setting of
+//! the layer.
 //!
 //! The default stack of every message, outermost first: [`Trace`], [`CatchPanic`], [`RatePerSource`], [`Timeout`], then
 //! the layers that you add, then the handler.

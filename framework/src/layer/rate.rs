@@ -73,22 +73,34 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        // Counted when it is first polled, and what is inside is not polled before its turn has come: a future does
-        // nothing until then.
-        let turn = match (&self.limiter, request.connection().source()) {
-            (Some(limiter), Some(source)) => {
-                Turn::New { limiter: limiter.clone(), source, may_wait: request.may_wait() }
-            }
-            _ => Turn::Come,
+        // What is inside is not polled before its turn has come: a future does nothing until then.
+        let limited = self.limiter.as_ref().and_then(|limiter| Some((limiter, request.connection().source()?)));
+        let turn = match limited {
+            None => Turn::Come,
+            Some((limiter, source)) => match limiter.check(source) {
+                Ok(()) => Turn::Come,
+                Err(_) if !request.may_wait() => Turn::Never,
+                Err(wait) => {
+                    let sleep = Box::pin(tokio::time::sleep(wait));
+                    Turn::Later(Box::new(Later { limiter: limiter.clone(), source, sleep }))
+                }
+            },
         };
         RateFuture { inner: self.inner.call(request), turn }
     }
 }
 
 enum Turn {
-    New { limiter: Arc<Limiter>, source: Source, may_wait: bool },
-    Waiting { limiter: Arc<Limiter>, source: Source, sleep: Pin<Box<Sleep>> },
     Come,
+    Never,
+    /// Boxed: most calls need not wait, and are moved about.
+    Later(Box<Later>),
+}
+
+struct Later {
+    limiter: Arc<Limiter>,
+    source: Source,
+    sleep: Pin<Box<Sleep>>,
 }
 
 pin_project! {
@@ -111,19 +123,12 @@ where
         loop {
             match this.turn {
                 Turn::Come => return this.inner.poll(cx),
-                Turn::New { limiter, source, may_wait } => match limiter.check(*source) {
-                    Ok(()) => *this.turn = Turn::Come,
-                    Err(_) if !*may_wait => return Poll::Ready(Err(OverRate.into())),
-                    Err(wait) => {
-                        let (limiter, source) = (limiter.clone(), *source);
-                        *this.turn = Turn::Waiting { limiter, source, sleep: Box::pin(tokio::time::sleep(wait)) };
-                    }
-                },
-                Turn::Waiting { limiter, source, sleep } => {
-                    ready!(sleep.as_mut().poll(cx));
-                    match limiter.check(*source) {
+                Turn::Never => return Poll::Ready(Err(OverRate.into())),
+                Turn::Later(later) => {
+                    ready!(later.sleep.as_mut().poll(cx));
+                    match later.limiter.check(later.source) {
                         Ok(()) => *this.turn = Turn::Come,
-                        Err(wait) => sleep.set(tokio::time::sleep(wait)),
+                        Err(wait) => later.sleep.set(tokio::time::sleep(wait)),
                     }
                 }
             }

@@ -58,10 +58,9 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let told = tracing::enabled!(tracing::Level::DEBUG).then(|| Told {
-            what: self.what,
-            connection: request.connection().clone(),
-            begun: Instant::now(),
+        let told = tracing::enabled!(tracing::Level::DEBUG).then(|| {
+            let connection = request.connection().clone();
+            Box::new(Told { what: self.what, connection, begun: Instant::now() })
         });
         TraceFuture { inner: self.inner.call(request), told }
     }
@@ -80,7 +79,8 @@ pin_project! {
     pub struct TraceFuture<F> {
         #[pin]
         inner: F,
-        told: Option<Told>,
+        // Boxed: most calls are not told of, and are moved about.
+        told: Option<Box<Told>>,
     }
 }
 
@@ -93,7 +93,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.inner.poll(cx));
-        if let Some(Told { what, connection, begun }) = this.told {
+        if let Some(told) = this.told {
+            let Told { what, connection, begun } = &**told;
             let (listener, peer) = (connection.listener(), connection.peer());
             let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             match &result {

@@ -326,6 +326,11 @@ impl Connection {
     /// The order in force; the task of `waker` is woken when it changes.
     pub(crate) fn order(&self, waker: &std::task::Waker) -> Order {
         self.0.control.driver.register(waker);
+        self.standing_order()
+    }
+
+    /// The order in force. Nobody is woken when it changes.
+    pub(crate) fn standing_order(&self) -> Order {
         match self.0.control.order.load(SeqCst) {
             0 => Order::Stay,
             1 => Order::MakeRoom,

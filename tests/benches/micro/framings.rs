@@ -1,0 +1,62 @@
+//! The built-in framings: cutting messages out of what was read, and adding them to what will be written.
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use switchboard::bytes::{Bytes, BytesMut};
+use switchboard::framing::{AnyFraming, Delimited, Framing, JsonLines, Length, Lines, Raw};
+use switchboard::tokio_util::codec::{Decoder, Encoder};
+
+const LIMIT: usize = 64 * 1024;
+
+/// Sixteen small messages that came together, and a large one.
+const AMOUNTS: [(usize, usize); 2] = [(16, 64), (1, 16 * 1024)];
+const FRAMINGS: [&str; 5] = ["raw", "lines", "length", "delimited", "json-lines"];
+
+fn cases() -> impl Iterator<Item = String> {
+    FRAMINGS.iter().flat_map(|name| AMOUNTS.map(|(count, size)| format!("{name} {count}x{size}")))
+}
+
+/// A framing, a message for it, and how many.
+fn case(text: &str) -> (AnyFraming, Bytes, usize) {
+    let (name, amount) = text.split_once(' ').unwrap();
+    let (count, size) = amount.split_once('x').unwrap();
+    let (count, size): (usize, usize) = (count.parse().unwrap(), size.parse().unwrap());
+    let framing = match name {
+        "raw" => AnyFraming::Raw(Raw::default()),
+        "lines" => AnyFraming::Lines(Lines::default()),
+        "length" => AnyFraming::Length(Length::default()),
+        "delimited" => AnyFraming::Delimited(Delimited::new("||").unwrap()),
+        _ => AnyFraming::JsonLines(JsonLines::default()),
+    };
+    let message = format!("\"{}\"", "x".repeat(size - 2)); // a JSON text, so that it fits every framing
+    (framing, message.into(), count)
+}
+
+#[divan::bench(args = cases())]
+fn decode(bencher: Bencher<'_, '_>, name: &str) {
+    let (framing, message, count) = case(name);
+    let mut codec = framing.codec(LIMIT);
+    let mut encoded = BytesMut::new();
+    for _ in 0..count {
+        codec.encode(message.clone(), &mut encoded).unwrap();
+    }
+    let input = bencher.counter(ItemsCount::new(count));
+    input.with_inputs(|| BytesMut::from(&encoded[..])).bench_local_refs(|buffer| {
+        while let Some(message) = codec.decode(buffer).unwrap() {
+            black_box(message);
+        }
+    });
+}
+
+#[divan::bench(args = cases())]
+fn encode(bencher: Bencher<'_, '_>, name: &str) {
+    let (framing, message, count) = case(name);
+    let mut codec = framing.codec(LIMIT);
+    let mut buffer = BytesMut::with_capacity(LIMIT);
+    bencher.counter(ItemsCount::new(count)).bench_local(|| {
+        buffer.clear();
+        for _ in 0..count {
+            codec.encode(message.clone(), &mut buffer).unwrap();
+        }
+    });
+}

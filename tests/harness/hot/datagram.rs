@@ -1,0 +1,111 @@
+//! A transport with one datagram socket, at which a scripted peer sends.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+
+use switchboard::bytes::BytesMut;
+use switchboard::io::{DatagramSocket, Route};
+use switchboard::spec::SocketOptions;
+use switchboard::transport::{Listener, Transport};
+use switchboard::{Address, Endpoint, Kind, async_trait};
+
+use crate::hot::script::{Script, Shared};
+
+/// `script:`, one socket.
+pub(super) struct Scripted {
+    script: Script,
+    shared: Arc<Shared>,
+}
+
+impl Scripted {
+    pub(super) fn new(script: Script, shared: Arc<Shared>) -> Self {
+        Self { script, shared }
+    }
+}
+
+#[async_trait]
+impl Transport for Scripted {
+    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
+        &[("script", "one scripted peer", Kind::Datagram)]
+    }
+
+    async fn bind(&self, endpoint: &Endpoint, _: &SocketOptions) -> io::Result<Listener> {
+        Ok(Listener::Datagram(Box::new(Socket {
+            endpoint: endpoint.clone(),
+            unsent: AtomicUsize::new(self.script.depth),
+            script: self.script.clone(),
+            shared: self.shared.clone(),
+            left: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
+            awaited: AtomicBool::new(true),
+        })))
+    }
+}
+
+/// One thread uses it, so that plain loads and stores will do, which cost as little as the system's own would.
+struct Socket {
+    endpoint: Endpoint,
+    script: Script,
+    shared: Arc<Shared>,
+    /// Batches that may still be sent.
+    left: AtomicUsize,
+    /// Datagrams of this batch that were not sent yet, and those that were sent and not answered.
+    unsent: AtomicUsize,
+    unanswered: AtomicUsize,
+    /// The next batch comes only after the task has been woken.
+    awaited: AtomicBool,
+}
+
+impl DatagramSocket for Socket {
+    fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
+        let mut unsent = self.unsent.load(Relaxed);
+        if unsent == 0 {
+            assert_eq!(self.unanswered.load(Relaxed), 0, "an answer that is ready is sent at once");
+            unsent = self.script.depth;
+            self.unsent.store(unsent, Relaxed);
+            self.awaited.store(true, Relaxed);
+        }
+        let mut left = self.left.load(Relaxed);
+        if left == 0 {
+            left = ready!(self.shared.poll_more(cx));
+            self.left.store(left, Relaxed);
+        }
+        if self.awaited.load(Relaxed) {
+            self.awaited.store(false, Relaxed);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        buffer.extend_from_slice(&self.script.batch);
+        self.unsent.store(unsent - 1, Relaxed);
+        self.unanswered.store(self.unanswered.load(Relaxed) + 1, Relaxed);
+        if unsent == 1 {
+            self.left.store(left - 1, Relaxed);
+        }
+        Poll::Ready(Ok(Route { peer: inet(40_000), asked: None }))
+    }
+
+    fn try_send(&self, payload: &[u8], _: &Route) -> io::Result<()> {
+        assert!(payload == self.script.reply, "the server sent something else");
+        self.unanswered.store(self.unanswered.load(Relaxed) - 1, Relaxed);
+        Ok(())
+    }
+
+    fn poll_send_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
+    fn local(&self) -> Address {
+        inet(9999)
+    }
+}
+
+fn inet(port: u16) -> Address {
+    Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
