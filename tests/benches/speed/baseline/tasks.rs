@@ -1,0 +1,90 @@
+//! The baseline `tokio`: one task and one buffer a connection, one write for whatever one read has brought.
+
+use std::io;
+use std::net::TcpListener as Listener;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::protocol::{Protocol, Raw};
+
+pub(crate) fn serve<P: Protocol>(listeners: Vec<Listener>, buffer: usize) -> io::Result<()> {
+    run(listeners, move |listener| async move {
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::spawn(connection::<P>(stream, buffer));
+        }
+    })
+}
+
+/// Echo behind TLS.
+pub(crate) fn serve_tls(listeners: Vec<Listener>, buffer: usize, certificate: &Path) -> io::Result<()> {
+    let chain = CertificateDer::from_pem_file(certificate.join("cert.pem")).map_err(io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_file(certificate.join("key.pem")).map_err(io::Error::other)?;
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![chain], key);
+    let acceptor = TlsAcceptor::from(Arc::new(config.map_err(io::Error::other)?));
+    run(listeners, move |listener| {
+        let acceptor = acceptor.clone();
+        async move {
+            loop {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let handshake = acceptor.accept(stream);
+                tokio::spawn(async move { connection::<Raw>(handshake.await?, buffer).await });
+            }
+        }
+    })
+}
+
+/// One accept loop for each listener, all on one thread.
+pub(crate) fn run<F>(listeners: Vec<Listener>, accept: impl Fn(TcpListener) -> F) -> io::Result<()>
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut loops = JoinSet::new();
+        for listener in listeners {
+            loops.spawn(accept(TcpListener::from_std(listener)?));
+        }
+        loops.join_next().await.expect("there is a listener").map_err(io::Error::other)?
+    })
+}
+
+/// Serves one connection; its errors are its own.
+pub(crate) async fn connection<P: Protocol>(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    size: usize,
+) -> io::Result<()> {
+    let mut buffer = vec![0; size];
+    let mut out = Vec::new();
+    let mut held = 0;
+    if !P::WELCOME.is_empty() {
+        stream.write_all(P::WELCOME).await?;
+    }
+    loop {
+        let read = stream.read(&mut buffer[held..]).await?;
+        if read == 0 {
+            return Ok(()); // the end, or a message that is larger than the buffer
+        }
+        if P::ECHO {
+            stream.write_all(&buffer[..read]).await?;
+        } else {
+            let filled = held + read;
+            let used = P::answer(&buffer[..filled], &mut out);
+            stream.write_all(&out).await?;
+            out.clear();
+            buffer.copy_within(used..filled, 0);
+            held = filled - used;
+        }
+        stream.flush().await?; // nothing for TCP; TLS may hold records
+    }
+}
