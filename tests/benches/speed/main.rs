@@ -30,7 +30,10 @@ use serde_json::json;
 
 /// Compares the switchboard binary with servers written by hand.
 #[derive(Debug, Parser)]
-#[command(name = "speed")]
+#[command(
+    name = "speed",
+    after_help = "Relative paths count from where this runs: cargo bench runs it in the folder tests."
+)]
 struct Options {
     /// Only scenarios with this in their name; can be repeated
     #[arg(long, value_name = "SUBSTRING")]
