@@ -16,8 +16,8 @@
 //! table holds can displace anyone, as a crowd of true clients can. A table of one remembers the last peer.
 
 use std::collections::VecDeque;
-use std::hash::RandomState;
 
+use foldhash::quality::RandomState;
 use lru::LruCache;
 
 use crate::io::Route;
@@ -41,7 +41,8 @@ pub(crate) struct Session<S, In> {
 
 pub(crate) struct Sessions<S, In> {
     /// Unbounded to the crate, which would allocate a bounded table at once; bounded by `enter`.
-    /// Senders choose the keys, so they are hashed with a secret.
+    /// Senders choose the keys, so they are hashed with a secret; the hash need not be a strong one, since nobody sees it and the
+    /// table is bounded.
     parts: [LruCache<Route, Session<S, In>, RandomState>; 3],
     limit: usize,
     /// The most that are established or validated.
@@ -51,7 +52,7 @@ pub(crate) struct Sessions<S, In> {
 impl<S, In> Sessions<S, In> {
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.max(1);
-        let parts = std::array::from_fn(|_| LruCache::unbounded_with_hasher(RandomState::new()));
+        let parts = std::array::from_fn(|_| LruCache::unbounded_with_hasher(RandomState::default()));
         Self { parts, limit, protected: limit - limit.div_ceil(4) }
     }
 
