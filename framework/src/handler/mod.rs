@@ -84,6 +84,9 @@ where
     }
 
     /// A message has come.
+    ///
+    /// Its bytes are a part of the buffer that they were read into: 4 KiB, or 64 KiB where a peer sends much at once. What is to be
+    /// kept for long is better copied (`Bytes::copy_from_slice`), or a few bytes keep all of that.
     fn message(
         &self,
         cx: &mut Context<Self::State, Out>,
