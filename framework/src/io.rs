@@ -1,8 +1,9 @@
 //! Words that transports and drivers share: what a listener accepts, what a connection starts with, what a datagram carries.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -179,10 +180,25 @@ pub trait DatagramSocket: Send + Sync + 'static {
 }
 
 /// Where a datagram came from, so that the answer goes back the same way.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The sender.
     pub peer: Address,
     /// The address that was asked, where the socket listens on several.
     pub asked: Option<IpAddr>,
+}
+
+/// In as few pieces as possible, since every datagram is looked up by it, and a hash that senders cannot guess costs by the piece.
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match &self.peer {
+            Address::Inet(SocketAddr::V4(peer)) => {
+                state.write_u64(u64::from(peer.ip().to_bits()) << 16 | u64::from(peer.port()));
+            }
+            peer => peer.hash(state),
+        }
+        if let Some(asked) = self.asked {
+            asked.hash(state);
+        }
+    }
 }

@@ -16,8 +16,8 @@
 //! table holds can displace anyone, as a crowd of true clients can. A table of one remembers the last peer.
 
 use std::collections::VecDeque;
+use std::hash::RandomState;
 
-use foldhash::quality::RandomState;
 use lru::LruCache;
 
 use crate::io::Route;
@@ -41,8 +41,7 @@ pub(crate) struct Session<S, In> {
 
 pub(crate) struct Sessions<S, In> {
     /// Unbounded to the crate, which would allocate a bounded table at once; bounded by `enter`.
-    /// Senders choose the keys, so they are hashed with a secret; the hash need not be a strong one, since nobody sees it and the
-    /// table is bounded.
+    /// Senders choose the keys, so they are hashed with a secret.
     parts: [LruCache<Route, Session<S, In>, RandomState>; 3],
     limit: usize,
     /// The most that are established or validated.
@@ -52,7 +51,7 @@ pub(crate) struct Sessions<S, In> {
 impl<S, In> Sessions<S, In> {
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.max(1);
-        let parts = std::array::from_fn(|_| LruCache::unbounded_with_hasher(RandomState::default()));
+        let parts = std::array::from_fn(|_| LruCache::unbounded_with_hasher(RandomState::new()));
         Self { parts, limit, protected: limit - limit.div_ceil(4) }
     }
 
@@ -63,7 +62,9 @@ impl<S, In> Sessions<S, In> {
         route: &Route,
         make: impl FnOnce() -> Option<(Connection, S)>,
     ) -> Option<&mut Session<S, In>> {
-        match self.parts.iter().position(|part| part.contains(route)) {
+        // Those who are here to stay are looked for first: they send most.
+        let known = [VALIDATED, ESTABLISHED, PROBATION].into_iter().find(|part| self.parts[*part].contains(route));
+        let part = match known {
             None => {
                 if self.parts.iter().map(LruCache::len).sum::<usize>() >= self.limit && !self.forget_one() {
                     return None;
@@ -71,18 +72,19 @@ impl<S, In> Sessions<S, In> {
                 let (connection, service) = make()?;
                 let session = Session { connection, service: Some(service), queue: VecDeque::new() };
                 self.parts[PROBATION].put(route.clone(), session);
+                PROBATION
             }
-            Some(VALIDATED) => {}
+            Some(VALIDATED) => VALIDATED,
             Some(part) => {
                 let validated = self.parts[part].peek(route)?.connection.is_address_validated();
-                self.raise(route, part, if validated { VALIDATED } else { ESTABLISHED });
+                self.raise(route, part, if validated { VALIDATED } else { ESTABLISHED })
             }
-        }
-        self.parts.iter_mut().find_map(|part| part.get_mut(route))
+        };
+        self.parts[part].get_mut(route)
     }
 
     pub(crate) fn peek(&mut self, route: &Route) -> Option<&mut Session<S, In>> {
-        self.parts.iter_mut().find_map(|part| part.peek_mut(route))
+        self.parts.iter_mut().rev().find_map(|part| part.peek_mut(route))
     }
 
     pub(crate) fn forget(&mut self, route: &Route, reason: CloseReason) -> Option<Session<S, In>> {
@@ -91,20 +93,25 @@ impl<S, In> Sessions<S, In> {
         Some(session)
     }
 
-    /// Moves a peer to a better part, and whoever is then too many there back on probation.
-    fn raise(&mut self, route: &Route, from: usize, to: usize) {
+    /// Moves a peer to a better part, and whoever is then too many there back on probation. Answers where the peer is now.
+    fn raise(&mut self, route: &Route, from: usize, to: usize) -> usize {
         if from >= to || self.protected == 0 {
-            return;
+            return from;
         }
         if let Some(session) = self.parts[from].pop(route) {
             self.parts[to].put(route.clone(), session);
         }
         if self.parts[ESTABLISHED].len() + self.parts[VALIDATED].len() > self.protected {
             let longest = self.parts[ESTABLISHED].pop_lru().or_else(|| self.parts[VALIDATED].pop_lru());
-            if let Some((route, session)) = longest {
-                self.parts[PROBATION].put(route, session);
+            if let Some((longest, session)) = longest {
+                let itself = longest == *route;
+                self.parts[PROBATION].put(longest, session);
+                if itself {
+                    return PROBATION;
+                }
             }
         }
+        to
     }
 
     /// Forgets a peer on probation that is not being served, to make room for another.
