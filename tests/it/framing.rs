@@ -252,6 +252,17 @@ where
 }
 
 #[tokio::test(start_paused = true)]
+async fn raw_what_was_sent_at_once_is_one_message_whatever_was_sent_before_it() {
+    let (_running, mut client, probe, _) = talk(Raw::default(), 64 * 1024).await;
+    let sizes = [1, 4096, 4097, 10_000, 5, 60_000, 64 * 1024, 7, 4096, 64 * 1024];
+    for (nth, size) in sizes.into_iter().enumerate() {
+        let message = "x".repeat(size);
+        client.send(&message).await.expect(&message).await;
+        assert_eq!(probe.calls().len(), nth + 2, "{size} bytes"); // with that of open
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_framing_echoes_through_a_whole_connection_however_it_is_cut() {
     for (framing, messages) in all() {
         let bytes = encode(&framing, &messages);

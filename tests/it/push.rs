@@ -222,6 +222,17 @@ async fn a_peer_that_does_not_read_costs_bounded_memory_and_holds_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_more_than_64_kib_and_the_reply_that_went_over_it_is_ever_queued() {
+    let spy = Spy::default();
+    let served = serve_spied(Probe::default(), &spy, |server| server).await;
+    let mut deaf = served.connect().await;
+    deaf.send("big 30000\nbig 60000\nbig 60000\nbig 60000\n").await;
+    served.probe.called("message big 60000", 2).await;
+    let most = spy.most_offered.load(SeqCst);
+    assert!((90_002..=64 * 1024 + 60_001).contains(&most), "{most} bytes in one piece");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endless_stream_lets_pushes_and_others_through_and_a_gone_peer_ends_it() {
     let served = serve_with(Probe::default(), |server| server.timeouts(timeouts(|t| t.write = secs(5)))).await;
     let mut client = served.connect().await;

@@ -248,6 +248,8 @@ pub(crate) struct Spy {
     pub(crate) writes: Arc<AtomicUsize>,
     /// Bytes that were written.
     pub(crate) written: Arc<AtomicUsize>,
+    /// The most bytes that one call of write had to offer.
+    pub(crate) most_offered: Arc<AtomicUsize>,
     /// Each flush has to wait once.
     pub(crate) lazy_flush: bool,
     /// Every read fails from now on.
@@ -310,6 +312,7 @@ impl AsyncRead for SpyIo {
 
 impl AsyncWrite for SpyIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.spy.most_offered.fetch_max(bytes.len(), SeqCst);
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
         self.spy.writes.fetch_add(1, SeqCst);
         self.spy.written.fetch_add(written, SeqCst);

@@ -94,10 +94,7 @@ where
         // Opening is a call of the handler like any other, under the same deadline.
         let open = Box::pin(Timeout::new(self.call_deadline).around(self.seat.open()));
         let greeting = self.wire.during(open).await?.map_err(End::from_service)?;
-        let mut then = match self.wire.encode_at_once(greeting)? {
-            Ok(then) => then,
-            Err(greeting) => Box::pin(self.deliver(greeting)).await?,
-        };
+        let mut then = self.answer(greeting).await?;
         while then == Then::Continue {
             let Some(message) = self.wire.next_message()? else {
                 self.wire.fill().await?;
@@ -107,15 +104,23 @@ where
             self.wire.during(poll_fn(|cx| self.service.poll_ready(cx))).await?.map_err(End::from_service)?;
             let call = pin!(self.service.call(request));
             let reply = self.wire.during(call).await?.map_err(End::from_service)?;
-            then = match self.wire.encode_at_once(reply)? {
-                Ok(then) => then,
-                Err(reply) => Box::pin(self.deliver(reply)).await?,
-            };
+            then = self.answer(reply).await?;
             if self.wire.has_had_its_turn() {
                 self.wire.give_way().await?;
             }
         }
         Ok(then)
+    }
+
+    /// Queues a reply, and waits while more is queued than should be. Most replies are one frame and need not wait.
+    async fn answer(&mut self, reply: Reply<F::Out>) -> Result<Then, End> {
+        match self.wire.encode_at_once(reply)? {
+            Ok(then) => {
+                self.wire.make_room().await?;
+                Ok(then)
+            }
+            Err(reply) => Box::pin(self.deliver(reply)).await,
+        }
     }
 
     /// Queues the frames of a reply, after what was pushed before it.

@@ -190,10 +190,10 @@ impl<F: Framing> Wire<F> {
         self.codec.encode(frame, &mut self.output).map_err(|error| End::from_encoder(error.into()))
     }
 
-    /// Adds a reply of at most one frame, if nothing has been pushed that must leave before it and there is room for more
-    /// after it. Any other reply is handed back: it may have to wait.
+    /// Adds a reply of at most one frame, if nothing has been pushed that must leave before it. Any other reply is handed
+    /// back: it may have to wait.
     pub(crate) fn encode_at_once(&mut self, reply: Reply<F::Out>) -> Result<Result<Then, Reply<F::Out>>, End> {
-        if self.output.len() >= CHUNK / 2 || self.outbox.waiting() > 0 {
+        if self.outbox.waiting() > 0 {
             return Ok(Err(reply));
         }
         match reply {
@@ -282,7 +282,15 @@ impl<F: Framing> Wire<F> {
         if !self.output.is_empty() {
             return Poll::Pending; // reading stops while the peer does not read
         }
-        self.poll_read(cx)
+        let was_hungry = self.hungry;
+        let read = self.poll_read(cx);
+        if self.hungry && !was_hungry && matches!(read, Poll::Ready(Ok(()))) {
+            // The buffer was too small for what there is: raw messages are not cut where it ended.
+            if let Poll::Ready(more) = self.poll_read(cx) {
+                more?;
+            }
+        }
+        read
     }
 
     /// What goes on whatever else is awaited. Registers the task for everything that it leaves undone.
