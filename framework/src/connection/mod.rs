@@ -5,6 +5,7 @@
 //! This module knows nothing of how connections are accepted, and nothing of what handlers do.
 
 mod answers;
+mod calls;
 mod clocks;
 mod datagram;
 mod desk;

@@ -1,7 +1,7 @@
 //! The driver of a framed connection: greet, then read, handle and write until it ends.
 
+use std::any::TypeId;
 use std::fmt;
-use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -9,17 +9,16 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use tower::Service;
+use tower::{Layer, Service};
 
+use crate::connection::calls::{Calls, Layered, Straight};
 use crate::connection::end::End;
 use crate::connection::wire::Wire;
 use crate::error::BoxError;
 use crate::framing::Framing;
-use crate::handler::{
-    Context, Frames, Handler, HandlerLayer, HandlerService, MessageService, Reply, Request, Seat, Then,
-};
+use crate::handler::{Context, Frames, Handler, HandlerLayer, HandlerService, Reply, Seat, Then};
 use crate::io::Incoming;
-use crate::layer::{Panicked, Timeout};
+use crate::layer::{MessageStack, Panicked};
 use crate::outbox::{Outbox, Pusher};
 use crate::reason::CloseReason;
 use crate::spec::{Limits, Timeouts};
@@ -31,7 +30,8 @@ const CLOSE_HOOK: Duration = Duration::from_secs(1);
 pub(crate) struct StreamDriver<H, F, L> {
     pub(crate) handler: Arc<H>,
     pub(crate) framing: Arc<F>,
-    /// The message layers, outermost first; each connection gets services of its own from them.
+    pub(crate) stack: MessageStack,
+    /// The layers inside of the stack, outermost first; each connection gets services of its own from them.
     pub(crate) layer: L,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Arc<Timeouts>,
@@ -52,59 +52,64 @@ where
     }
 
     fn call(&mut self, incoming: Incoming) -> Self::Future {
+        let connection = incoming.connection.clone();
         let outbox = Arc::new(Outbox::new(self.limits.outbox));
-        let pusher = Pusher::to_stream(incoming.connection.clone(), outbox.clone());
-        let seat = Seat::new(self.handler.clone(), Context::new(H::State::default(), pusher));
-        let service = self.layer.layer(HandlerService::new(seat.clone()));
+        let pusher = Pusher::to_stream(connection.clone(), outbox.clone());
+        let context = Context::new(H::State::default(), pusher);
         let wire = Wire::<F>::new(incoming, &self.framing, &self.limits, self.timeouts.clone(), outbox);
-        let mut talk = Conversation { wire, service, seat, call_deadline: self.timeouts.message };
-        Box::pin(async move {
-            // The handler, its streams, the codec: wherever it panics, the connection still ends in good order.
-            let (end, discard) = match AssertUnwindSafe(talk.hold()).catch_unwind().await {
-                Ok(Ok(then)) => (End::plain(CloseReason::HandlerClosed), then == Then::Close),
-                Ok(Err(end)) => (end, false),
-                Err(payload) => (End::from_service(Panicked::new(&*payload).into()), false),
-            };
-            // In a box of its own, so that a connection does not carry its end about while it is open.
-            Box::pin(talk.wind_up(end, discard)).await
-        })
+        let (handler, stack) = (self.handler.clone(), self.stack.clone());
+        if TypeId::of::<L>() == TypeId::of::<()>() {
+            let calls = Straight { handler, context, stack, connection };
+            return Box::pin(Conversation { wire, calls }.run());
+        }
+        let seat = Seat::new(handler, context);
+        let service = stack.layer(self.layer.layer(HandlerService::new(seat.clone())));
+        let calls = Layered { seat, service, connection, deadline: stack.deadline() };
+        Box::pin(Conversation { wire, calls }.run())
     }
 }
 
-struct Conversation<H, F, S>
-where
-    F: Framing,
-    H: Handler<F::In, F::Out>,
-{
+struct Conversation<F: Framing, C> {
     wire: Wire<F>,
-    service: S,
-    seat: Arc<Seat<H, H::State, F::Out>>,
-    /// How long one call of the handler may take; zero for ever.
-    call_deadline: Duration,
+    calls: C,
 }
 
-impl<H, F, S> Conversation<H, F, S>
+impl<F, C> Conversation<F, C>
 where
     F: Framing,
-    H: Handler<F::In, F::Out>,
-    S: MessageService<F::In, F::Out>,
+    C: Calls<F::In, F::Out>,
 {
+    async fn run(mut self) -> Result<(), BoxError> {
+        // The handler, its streams, the codec: wherever it panics, the connection still ends in good order.
+        let (end, discard) = match AssertUnwindSafe(self.hold()).catch_unwind().await {
+            Ok(Ok(then)) => (End::plain(CloseReason::HandlerClosed), then == Then::Close),
+            Ok(Err(end)) => (end, false),
+            Err(payload) => (End::from_service(Panicked::new(&*payload).into()), false),
+        };
+        // In a box of its own, so that a connection does not carry its end about while it is open.
+        Box::pin(self.wind_up(end, discard)).await
+    }
+
     /// Talks until the handler closes (`Ok`) or something else ends it.
     async fn hold(&mut self) -> Result<Then, End> {
-        // Opening is a call of the handler like any other, under the same deadline.
-        let open = Box::pin(Timeout::new(self.call_deadline).around(self.seat.open()));
-        let greeting = self.wire.during(open).await?.map_err(End::from_service)?;
-        let mut then = self.answer(greeting).await?;
+        // What happens once, or seldom, is in a box: an open connection does not carry the room for it about.
+        let mut then = Box::pin(self.greet()).await?;
         while then == Then::Continue {
             let Some(message) = self.wire.next_message()? else {
                 self.wire.fill().await?;
                 continue;
             };
-            let request = Request::new(message, self.wire.connection().clone());
-            self.wire.during(poll_fn(|cx| self.service.poll_ready(cx))).await?.map_err(End::from_service)?;
-            let call = pin!(self.service.call(request));
-            let reply = self.wire.during(call).await?.map_err(End::from_service)?;
-            then = self.answer(reply).await?;
+            let reply = {
+                let call = pin!(self.calls.message(message));
+                self.wire.during(call).await?.map_err(End::from_service)?
+            };
+            then = match self.queue(reply)? {
+                Ok(then) => {
+                    self.wire.make_room().await?;
+                    then
+                }
+                Err(reply) => Box::pin(self.deliver(reply)).await?,
+            };
             if self.wire.has_had_its_turn() {
                 self.wire.give_way().await?;
             }
@@ -112,14 +117,22 @@ where
         Ok(then)
     }
 
-    /// Queues a reply, and waits while more is queued than should be. Most replies are one frame and need not wait.
-    async fn answer(&mut self, reply: Reply<F::Out>) -> Result<Then, End> {
-        match self.wire.encode_at_once(reply)? {
-            Ok(then) => {
-                self.wire.make_room().await?;
-                Ok(then)
+    async fn greet(&mut self) -> Result<Then, End> {
+        let greeting = self.wire.during(self.calls.open()).await?.map_err(End::from_service)?;
+        self.deliver(greeting).await
+    }
+
+    /// Queues a reply of one frame at most that nothing must leave before, as most are. Any other is handed back.
+    #[inline]
+    fn queue(&mut self, reply: Reply<F::Out>) -> Result<Result<Then, Reply<F::Out>>, End> {
+        let Reply { frames, then } = reply;
+        match frames {
+            Frames::None if then == Then::Continue => Ok(Ok(then)),
+            Frames::One(frame) if then == Then::Continue && self.wire.nothing_pushed() => {
+                self.wire.encode(frame)?;
+                Ok(Ok(then))
             }
-            Err(reply) => Box::pin(self.deliver(reply)).await,
+            frames => Ok(Err(Reply { frames, then })),
         }
     }
 
@@ -155,7 +168,7 @@ where
         // From here on nothing can be pushed, so what is written at the end is bounded.
         self.wire.close_outbox();
         let connection = self.wire.connection().clone();
-        let told = AssertUnwindSafe(self.seat.close(end.reason)).catch_unwind();
+        let told = AssertUnwindSafe(self.calls.close(end.reason)).catch_unwind();
         let wire = &mut self.wire;
         let closed = async {
             if let Some(failed) = wire.settle(end.reason, discard).await {
@@ -183,6 +196,7 @@ where
         Self {
             handler: self.handler.clone(),
             framing: self.framing.clone(),
+            stack: self.stack.clone(),
             layer: self.layer.clone(),
             limits: self.limits,
             timeouts: self.timeouts.clone(),

@@ -21,7 +21,6 @@ use crate::connection::end::End;
 use crate::connection::farewell::{LINGER, farewell, is_polite};
 use crate::connection::pool::{self, CHUNK, SMALL_CHUNK};
 use crate::framing::Framing;
-use crate::handler::{Frames, Reply, Then};
 use crate::io::{BoxIo, Incoming};
 use crate::outbox::Outbox;
 use crate::reason::CloseReason;
@@ -110,6 +109,7 @@ impl<F: Framing> Wire<F> {
     }
 
     /// The next whole message that has been read, or `None` when more must be read first.
+    #[inline]
     pub(crate) fn next_message(&mut self) -> Result<Option<F::In>, End> {
         if self.under_way == Some(0) {
             return Ok(None);
@@ -183,6 +183,7 @@ impl<F: Framing> Wire<F> {
     }
 
     /// Adds a frame to the output.
+    #[inline]
     pub(crate) fn encode(&mut self, frame: F::Out) -> Result<(), End> {
         if self.output.capacity() == 0 {
             self.output = pool::take(CHUNK);
@@ -190,20 +191,10 @@ impl<F: Framing> Wire<F> {
         self.codec.encode(frame, &mut self.output).map_err(|error| End::from_encoder(error.into()))
     }
 
-    /// Adds a reply of at most one frame, if nothing has been pushed that must leave before it. Any other reply is handed
-    /// back: it may have to wait.
-    pub(crate) fn encode_at_once(&mut self, reply: Reply<F::Out>) -> Result<Result<Then, Reply<F::Out>>, End> {
-        if self.outbox.waiting() > 0 {
-            return Ok(Err(reply));
-        }
-        match reply {
-            Reply { frames: Frames::One(frame), then: then @ (Then::Continue | Then::Finish) } => {
-                self.encode(frame)?;
-                Ok(Ok(then))
-            }
-            Reply { frames: Frames::None, then } => Ok(Ok(then)),
-            reply => Ok(Err(reply)),
-        }
+    /// Whether nothing has been pushed that must leave before what is encoded next.
+    #[inline]
+    pub(crate) fn nothing_pushed(&self) -> bool {
+        self.outbox.waiting() == 0
     }
 
     /// Adds what has been pushed so far: it leaves before anything encoded after this.

@@ -103,6 +103,7 @@ impl Decoder for AnyCodec {
     type Item = Bytes;
     type Error = FrameError;
 
+    #[inline]
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
         each!(self, codec => codec.decode(buffer))
     }
@@ -115,6 +116,7 @@ impl Decoder for AnyCodec {
 impl Encoder<Bytes> for AnyCodec {
     type Error = FrameError;
 
+    #[inline]
     fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
         each!(self, codec => codec.encode(frame, buffer))
     }

@@ -130,6 +130,7 @@ impl Decoder for LengthCodec {
 impl Encoder<Bytes> for LengthCodec {
     type Error = FrameError;
 
+    #[inline]
     fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
         let Length { width, order, offset, .. } = self.field;
         let Some((before, payload)) = frame.split_at_checked(offset) else {

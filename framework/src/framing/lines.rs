@@ -59,6 +59,7 @@ pub struct LinesCodec {
 }
 
 impl LinesCodec {
+    #[inline]
     fn check(&self, line: Bytes) -> Result<Option<Bytes>, FrameError> {
         if line.len() > self.limit {
             return Err(FrameError::TooLarge { limit: self.limit });
@@ -102,6 +103,7 @@ impl Decoder for LinesCodec {
 impl Encoder<Bytes> for LinesCodec {
     type Error = FrameError;
 
+    #[inline]
     fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
         buffer.reserve(frame.len() + 1);
         buffer.extend_from_slice(&frame);

@@ -48,6 +48,7 @@ impl Decoder for RawCodec {
     type Item = Bytes;
     type Error = FrameError;
 
+    #[inline]
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
         match buffer.len() {
             0 => Ok(None),
@@ -59,6 +60,7 @@ impl Decoder for RawCodec {
 impl Encoder<Bytes> for RawCodec {
     type Error = FrameError;
 
+    #[inline]
     fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
         buffer.extend_from_slice(&frame);
         Ok(())

@@ -21,6 +21,9 @@ pub use rate::{OverRate, RateFuture, RatePerSource, RateService};
 pub use timeout::{Elapsed, Timeout, TimeoutFuture, TimeoutService};
 pub use trace::{Trace, TraceFuture, TraceService};
 
+use tower::Layer;
+
+use crate::error::BoxError;
 use crate::handler::Request;
 use crate::io::Incoming;
 use crate::roster::{Connection, Kind};
@@ -58,12 +61,49 @@ impl Connected for Incoming {
 
 /// The layers that every message passes before those of the developer: written once, here.
 ///
-/// Made once a listener; each connection has services made by it, and they share what it counts.
-pub(crate) fn message_stack(timeouts: &Timeouts, rates: &Rates) -> (Trace, CatchPanic, RatePerSource, Timeout) {
-    (
-        Trace::messages(),
-        CatchPanic,
-        RatePerSource::new(rates.messages_per_source, rates.burst),
-        Timeout::new(timeouts.message),
-    )
+/// Made once a listener; each connection has services made by it, and they share what it counts. Around a handler without
+/// further layers it needs no services: [`around`](Self::around) a call is the same.
+#[derive(Debug, Clone)]
+pub(crate) struct MessageStack {
+    trace: Trace,
+    catch_panic: CatchPanic,
+    rate: RatePerSource,
+    timeout: Timeout,
+}
+
+impl MessageStack {
+    pub(crate) fn new(timeouts: &Timeouts, rates: &Rates) -> Self {
+        Self {
+            trace: Trace::messages(),
+            catch_panic: CatchPanic,
+            rate: RatePerSource::new(rates.messages_per_source, rates.burst),
+            timeout: Timeout::new(timeouts.message),
+        }
+    }
+
+    /// The deadline of a call.
+    pub(crate) fn deadline(&self) -> Timeout {
+        self.timeout
+    }
+
+    /// Puts all of them around one call for a message of a stream.
+    #[inline]
+    pub(crate) fn around<F, T>(&self, connection: &Connection, call: F) -> InStack<F>
+    where
+        F: Future<Output = Result<T, BoxError>>,
+    {
+        let call = self.rate.around(connection, self.timeout.around(call));
+        self.trace.around(connection, self.catch_panic.around(call))
+    }
+}
+
+type InStack<F> = TraceFuture<CatchPanicFuture<RateFuture<TimeoutFuture<F>>>>;
+
+impl<S> Layer<S> for MessageStack {
+    type Service = TraceService<CatchPanicService<RateService<TimeoutService<S>>>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let inner = self.rate.layer(self.timeout.layer(inner));
+        self.trace.layer(self.catch_panic.layer(inner))
+    }
 }

@@ -28,6 +28,14 @@ impl Panicked {
     }
 }
 
+impl CatchPanic {
+    /// Puts it around one call.
+    #[inline]
+    pub(crate) fn around<F: Future>(self, call: F) -> CatchPanicFuture<F> {
+        CatchPanicFuture { inner: AssertUnwindSafe(call).catch_unwind() }
+    }
+}
+
 impl<S> Layer<S> for CatchPanic {
     type Service = CatchPanicService<S>;
 
@@ -55,7 +63,7 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        CatchPanicFuture { inner: AssertUnwindSafe(self.inner.call(request)).catch_unwind() }
+        CatchPanic.around(self.inner.call(request))
     }
 }
 

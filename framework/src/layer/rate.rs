@@ -13,6 +13,7 @@ use crate::address::Source;
 use crate::error::BoxError;
 use crate::layer::Connected;
 use crate::limiter::Limiter;
+use crate::roster::Connection;
 use crate::spec::Rate;
 
 /// So many calls a second from one [`Source`]: a message on a stream waits until its turn has come, and reading from that
@@ -37,6 +38,27 @@ impl RatePerSource {
     pub fn per_second(count: u32) -> Self {
         Self::new(Rate::per_second(count), 0)
     }
+
+    /// Whose turn it is.
+    #[inline]
+    fn turn(&self, connection: &Connection, may_wait: bool) -> Turn {
+        let Some(limiter) = &self.limiter else { return Turn::Come };
+        let Some(source) = connection.source() else { return Turn::Come };
+        match limiter.check(source) {
+            Ok(()) => Turn::Come,
+            Err(_) if !may_wait => Turn::Never,
+            Err(wait) => {
+                let sleep = Box::pin(tokio::time::sleep(wait));
+                Turn::Later(Box::new(Later { limiter: limiter.clone(), source, sleep }))
+            }
+        }
+    }
+
+    /// Puts it around one call of a connection that may wait.
+    #[inline]
+    pub(crate) fn around<F>(&self, connection: &Connection, call: F) -> RateFuture<F> {
+        RateFuture { turn: self.turn(connection, true), inner: call }
+    }
 }
 
 /// A source went over its rate.
@@ -48,7 +70,7 @@ impl<S> Layer<S> for RatePerSource {
     type Service = RateService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RateService { inner, limiter: self.limiter.clone() }
+        RateService { inner, layer: self.clone() }
     }
 }
 
@@ -56,7 +78,7 @@ impl<S> Layer<S> for RatePerSource {
 #[derive(Debug, Clone)]
 pub struct RateService<S> {
     inner: S,
-    limiter: Option<Arc<Limiter>>,
+    layer: RatePerSource,
 }
 
 impl<S, R> Service<R> for RateService<S>
@@ -74,18 +96,7 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         // What is inside is not polled before its turn has come: a future does nothing until then.
-        let limited = self.limiter.as_ref().and_then(|limiter| Some((limiter, request.connection().source()?)));
-        let turn = match limited {
-            None => Turn::Come,
-            Some((limiter, source)) => match limiter.check(source) {
-                Ok(()) => Turn::Come,
-                Err(_) if !request.may_wait() => Turn::Never,
-                Err(wait) => {
-                    let sleep = Box::pin(tokio::time::sleep(wait));
-                    Turn::Later(Box::new(Later { limiter: limiter.clone(), source, sleep }))
-                }
-            },
-        };
+        let turn = self.layer.turn(request.connection(), request.may_wait());
         RateFuture { inner: self.inner.call(request), turn }
     }
 }

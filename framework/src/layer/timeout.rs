@@ -25,6 +25,7 @@ impl Timeout {
     }
 
     /// Puts the deadline around one future.
+    #[inline]
     pub fn around<F>(self, call: F) -> TimeoutFuture<F> {
         TimeoutFuture { inner: call, after: self.after, sleep: None }
     }
@@ -39,7 +40,7 @@ impl<S> Layer<S> for Timeout {
     type Service = TimeoutService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TimeoutService { inner, after: self.after }
+        TimeoutService { inner, layer: *self }
     }
 }
 
@@ -47,7 +48,7 @@ impl<S> Layer<S> for Timeout {
 #[derive(Debug, Clone)]
 pub struct TimeoutService<S> {
     inner: S,
-    after: Duration,
+    layer: Timeout,
 }
 
 impl<S, R> Service<R> for TimeoutService<S>
@@ -63,7 +64,7 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        Timeout { after: self.after }.around(self.inner.call(request))
+        self.layer.around(self.inner.call(request))
     }
 }
 

@@ -29,11 +29,26 @@ impl Trace {
     }
 }
 
+impl Trace {
+    /// What is told at the end of a call that begins now.
+    #[inline]
+    fn told(self, connection: &Connection) -> Option<Box<Told>> {
+        tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| Box::new(Told { what: self.what, connection: connection.clone(), begun: Instant::now() }))
+    }
+
+    /// Puts it around one call.
+    #[inline]
+    pub(crate) fn around<F>(self, connection: &Connection, call: F) -> TraceFuture<F> {
+        TraceFuture { told: self.told(connection), inner: call }
+    }
+}
+
 impl<S> Layer<S> for Trace {
     type Service = TraceService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TraceService { inner, what: self.what }
+        TraceService { inner, layer: *self }
     }
 }
 
@@ -41,7 +56,7 @@ impl<S> Layer<S> for Trace {
 #[derive(Debug, Clone)]
 pub struct TraceService<S> {
     inner: S,
-    what: &'static str,
+    layer: Trace,
 }
 
 impl<S, R> Service<R> for TraceService<S>
@@ -58,10 +73,7 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let told = tracing::enabled!(tracing::Level::DEBUG).then(|| {
-            let connection = request.connection().clone();
-            Box::new(Told { what: self.what, connection, begun: Instant::now() })
-        });
+        let told = self.layer.told(request.connection());
         TraceFuture { inner: self.inner.call(request), told }
     }
 }

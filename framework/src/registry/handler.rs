@@ -13,7 +13,7 @@ use crate::error::{BoxError, Result};
 use crate::framing::{AnyFraming, Framing};
 use crate::handler::{Handler, HandlerLayer, Needs, StreamHandler};
 use crate::io::Incoming;
-use crate::layer::message_stack;
+use crate::layer::MessageStack;
 use crate::registry::layer::{Dynamic, MessageLayer};
 use crate::registry::options::{OptionError, Options, read, schema};
 use crate::roster::Kind;
@@ -65,16 +65,27 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    pub(crate) fn of_handler<H, F, L>(handler: H, framing: F, layer: L, limits: Limits, timeouts: Timeouts) -> Self
+    pub(crate) fn of_handler<H, F, L>(
+        handler: H,
+        framing: F,
+        stack: MessageStack,
+        layer: L,
+        limits: Limits,
+        timeouts: Timeouts,
+    ) -> Self
     where
         F: Framing,
         H: Handler<F::In, F::Out>,
         L: HandlerLayer<H, F::In, F::Out>,
     {
         let (handler, framing) = (Arc::new(handler), Arc::new(framing));
-        let datagram =
-            DatagramDriver { handler: handler.clone(), framing: framing.clone(), layer: layer.clone(), limits };
-        let stream = StreamDriver { handler, framing, layer, limits, timeouts: Arc::new(timeouts) };
+        let datagram = DatagramDriver {
+            handler: handler.clone(),
+            framing: framing.clone(),
+            layer: (stack.clone(), layer.clone()),
+            limits,
+        };
+        let stream = StreamDriver { handler, framing, stack, layer, limits, timeouts: Arc::new(timeouts) };
         Self {
             stream: H::NEEDS.takes(Kind::Stream).then(|| BoxCloneSyncService::new(stream)),
             datagram: H::NEEDS.takes(Kind::Datagram).then(|| Arc::new(datagram) as Arc<dyn ServeDatagrams>),
@@ -145,7 +156,8 @@ impl HandlerEntry {
         let build = move |options: Value, setup: Setup| {
             let handler = build(read(&options)?)?;
             let Setup { limits, timeouts, rates, .. } = setup;
-            Ok(Pipeline::of_handler(handler, framing.clone(), message_stack(&timeouts, &rates), limits, timeouts))
+            let stack = MessageStack::new(&timeouts, &rates);
+            Ok(Pipeline::of_handler(handler, framing.clone(), stack, (), limits, timeouts))
         };
         Self::new::<O>(name, H::NEEDS, Some(framing_name.to_owned()), Box::new(build))
     }
@@ -234,11 +246,11 @@ impl HandlerEntry {
 /// services between are boxed, once a connection, and each of those layers costs a box a message.
 fn assemble<H: Handler<Bytes, Bytes>>(handler: H, setup: Setup) -> Pipeline {
     let Setup { framing, limits, timeouts, rates, layers } = setup;
-    let stack = message_stack(&timeouts, &rates);
+    let stack = MessageStack::new(&timeouts, &rates);
     if layers.is_empty() {
-        Pipeline::of_handler(handler, framing, stack, limits, timeouts)
+        Pipeline::of_handler(handler, framing, stack, (), limits, timeouts)
     } else {
-        Pipeline::of_handler(handler, framing, (stack, Dynamic::new(layers)), limits, timeouts)
+        Pipeline::of_handler(handler, framing, stack, Dynamic::new(layers), limits, timeouts)
     }
 }
 

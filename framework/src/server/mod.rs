@@ -25,7 +25,7 @@ use crate::error::{BoxError, Result};
 use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, StreamHandler};
 use crate::io::Incoming;
-use crate::layer::message_stack;
+use crate::layer::MessageStack;
 use crate::proxy::ProxySettings;
 use crate::registry::{ConnectionService, Pipeline};
 use crate::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts};
@@ -189,8 +189,8 @@ impl<F, L> Server<F, L> {
         L: HandlerLayer<H, F::In, F::Out>,
     {
         let Self { framing, layer, plan } = self;
-        let layer = (message_stack(&plan.timeouts, &plan.rates), layer);
-        let pipeline = Pipeline::of_handler(handler, framing, layer, plan.limits, plan.timeouts);
+        let stack = MessageStack::new(&plan.timeouts, &plan.rates);
+        let pipeline = Pipeline::of_handler(handler, framing, stack, layer, plan.limits, plan.timeouts);
         plan.start(pipeline).await
     }
 

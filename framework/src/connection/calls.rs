@@ -1,0 +1,82 @@
+//! How messages reach the handler of a connection: straight, or through the layers that its developer has added.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::handler::{Context, Handler, MessageService, Reply, Request, Seat};
+use crate::layer::{MessageStack, Timeout};
+use crate::reason::CloseReason;
+use crate::roster::Connection;
+
+/// The calls of one connection's handler: one at a time.
+pub(crate) trait Calls<In, Out>: Send {
+    /// It has opened. A call like any other, under the same deadline.
+    fn open(&mut self) -> impl Future<Output = Result<Reply<Out>>> + Send;
+
+    /// A message has come.
+    fn message(&mut self, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send;
+
+    /// It has ended.
+    fn close(&mut self, reason: CloseReason) -> impl Future<Output = ()> + Send;
+}
+
+/// Under the default stack alone: a call borrows what it needs, and costs no box and no count.
+pub(crate) struct Straight<H, S, Out> {
+    pub(crate) handler: Arc<H>,
+    pub(crate) context: Context<S, Out>,
+    pub(crate) stack: MessageStack,
+    pub(crate) connection: Connection,
+}
+
+impl<H, In, Out> Calls<In, Out> for Straight<H, H::State, Out>
+where
+    H: Handler<In, Out>,
+    In: Send + 'static,
+    Out: Send + 'static,
+{
+    async fn open(&mut self) -> Result<Reply<Out>> {
+        self.stack.deadline().around(self.handler.open(&mut self.context)).await
+    }
+
+    async fn message(&mut self, message: In) -> Result<Reply<Out>> {
+        let Self { handler, context, stack, connection } = self;
+        // Pinned first: what the layers pass on is small.
+        let call = pin!(async move { handler.message(context, message).await });
+        stack.around(connection, call).await
+    }
+
+    async fn close(&mut self, reason: CloseReason) {
+        self.handler.close(&mut self.context, reason).await;
+    }
+}
+
+/// Through further layers: a call is of a service of tower's, and owns what it needs.
+pub(crate) struct Layered<H, St, Out, S> {
+    pub(crate) seat: Arc<Seat<H, St, Out>>,
+    pub(crate) service: S,
+    pub(crate) connection: Connection,
+    pub(crate) deadline: Timeout,
+}
+
+impl<H, In, Out, S> Calls<In, Out> for Layered<H, H::State, Out, S>
+where
+    H: Handler<In, Out>,
+    In: Send + 'static,
+    Out: Send + 'static,
+    S: MessageService<In, Out>,
+{
+    async fn open(&mut self) -> Result<Reply<Out>> {
+        self.deadline.around(self.seat.open()).await
+    }
+
+    async fn message(&mut self, message: In) -> Result<Reply<Out>> {
+        poll_fn(|cx| self.service.poll_ready(cx)).await?;
+        self.service.call(Request::new(message, self.connection.clone())).await
+    }
+
+    async fn close(&mut self, reason: CloseReason) {
+        self.seat.close(reason).await;
+    }
+}
