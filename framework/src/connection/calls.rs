@@ -1,17 +1,20 @@
 //! How messages reach the handler of a connection: straight, or through the layers that its developer has added.
 
+use std::any::TypeId;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 
+use tower::Layer;
+
 use crate::error::Result;
-use crate::handler::{Context, Handler, MessageService, Reply, Request, Seat};
+use crate::handler::{Context, Handler, HandlerLayer, HandlerService, MessageService, Reply, Request, Seat};
 use crate::layer::{MessageStack, Timeout};
 use crate::reason::CloseReason;
 use crate::roster::Connection;
 
 /// The calls of one connection's handler: one at a time.
-pub(crate) trait Calls<In, Out>: Send {
+pub(crate) trait Calls<In, Out>: Send + 'static {
     /// It has opened. A call like any other, under the same deadline.
     fn open(&mut self) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
@@ -22,12 +25,49 @@ pub(crate) trait Calls<In, Out>: Send {
     fn close(&mut self, reason: CloseReason) -> impl Future<Output = ()> + Send;
 }
 
+/// The calls of a handler with the layers `L` of its developer: without any, they are [`straight`].
+pub(crate) fn has_layers<L: 'static>() -> bool {
+    TypeId::of::<L>() != TypeId::of::<()>()
+}
+
 /// Under the default stack alone: a call borrows what it needs, and costs no box and no count.
-pub(crate) struct Straight<H, S, Out> {
-    pub(crate) handler: Arc<H>,
-    pub(crate) context: Context<S, Out>,
-    pub(crate) stack: MessageStack,
-    pub(crate) connection: Connection,
+pub(crate) fn straight<H, In, Out>(
+    handler: Arc<H>,
+    context: Context<H::State, Out>,
+    stack: MessageStack,
+) -> impl Calls<In, Out>
+where
+    H: Handler<In, Out>,
+    In: Send + 'static,
+    Out: Send + 'static,
+{
+    Straight { connection: context.connection().clone(), handler, context, stack }
+}
+
+/// Through further layers: a call is of a service of tower's, and owns what it needs.
+pub(crate) fn layered<H, In, Out, L>(
+    handler: Arc<H>,
+    context: Context<H::State, Out>,
+    stack: &MessageStack,
+    layer: &L,
+) -> impl Calls<In, Out> + use<H, In, Out, L>
+where
+    H: Handler<In, Out>,
+    In: Send + 'static,
+    Out: Send + 'static,
+    L: HandlerLayer<H, In, Out>,
+{
+    let connection = context.connection().clone();
+    let seat = Seat::new(handler, context);
+    let service = stack.layer(layer.layer(HandlerService::new(seat.clone())));
+    Layered { seat, service, connection, deadline: stack.deadline() }
+}
+
+struct Straight<H, S, Out> {
+    handler: Arc<H>,
+    context: Context<S, Out>,
+    stack: MessageStack,
+    connection: Connection,
 }
 
 impl<H, In, Out> Calls<In, Out> for Straight<H, H::State, Out>
@@ -52,12 +92,11 @@ where
     }
 }
 
-/// Through further layers: a call is of a service of tower's, and owns what it needs.
-pub(crate) struct Layered<H, St, Out, S> {
-    pub(crate) seat: Arc<Seat<H, St, Out>>,
-    pub(crate) service: S,
-    pub(crate) connection: Connection,
-    pub(crate) deadline: Timeout,
+struct Layered<H, St, Out, S> {
+    seat: Arc<Seat<H, St, Out>>,
+    service: S,
+    connection: Connection,
+    deadline: Timeout,
 }
 
 impl<H, In, Out, S> Calls<In, Out> for Layered<H, H::State, Out, S>

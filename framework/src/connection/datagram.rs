@@ -12,14 +12,15 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tower::Layer;
 
 use crate::address::Address;
+use crate::connection::calls::{Calls, has_layers, layered, straight};
 use crate::connection::desk::Desk;
 use crate::framing::Framing;
-use crate::handler::{Context, Handler, HandlerLayer, HandlerService, Seat};
+use crate::handler::{Context, Handler, HandlerLayer};
 use crate::io::{DatagramSocket, Route};
-use crate::outbox::{Pushed, Pusher};
+use crate::layer::MessageStack;
+use crate::outbox::Pusher;
 use crate::roster::{Connection, Kind, Lane};
 use crate::spec::Limits;
 
@@ -34,6 +35,8 @@ pub(crate) trait ServeDatagrams: Send + Sync + fmt::Debug {
 pub(crate) struct DatagramDriver<H, F, L> {
     pub(crate) handler: Arc<H>,
     pub(crate) framing: Arc<F>,
+    pub(crate) stack: MessageStack,
+    /// The layers inside of the stack, outermost first; each peer gets services of its own from them.
     pub(crate) layer: L,
     pub(crate) limits: Limits,
 }
@@ -47,59 +50,58 @@ where
 {
     async fn serve(&self, socket: Box<dyn DatagramSocket>, lane: Arc<Lane>) -> usize {
         let (pushes, pushed) = mpsc::channel(self.limits.outbox.max(1));
-        let make = Maker {
-            handler: self.handler.clone(),
-            layer: self.layer.clone(),
-            local: socket.local(),
-            lane: lane.clone(),
-            pushes,
+        let (local, socket) = (socket.local(), Arc::from(socket));
+        let meet = |route: &Route| {
+            let local = match (&local, route.asked) {
+                (Address::Inet(local), Some(asked)) => Address::Inet(SocketAddr::new(asked, local.port())),
+                (local, _) => local.clone(),
+            };
+            let connection = Connection::new(lane.clone(), Kind::Datagram, route.peer.clone(), local);
+            let pusher = Pusher::to_datagrams(connection.clone(), route.clone(), pushes.clone());
+            (connection, Context::new(H::State::default(), pusher))
         };
-        let mut desk = Desk::new(Arc::from(socket), self.framing.clone(), self.limits, make, pushed);
-        let (mut to_drain, mut to_cut) = (lane.drain.clone(), lane.drain.clone());
-        let mut draining = pin!(to_drain.draining());
-        let mut cutting = pin!(to_cut.cutting());
-        let mut leaving = false;
-        poll_fn(|cx| {
-            leaving = leaving || draining.as_mut().poll(cx).is_ready();
-            if cutting.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            if desk.poll(cx, leaving) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        desk.in_hand()
+        let (handler, stack) = (&self.handler, &self.stack);
+        if has_layers::<L>() {
+            let make = |route: &Route| {
+                let (connection, context) = meet(route);
+                (connection, layered(handler.clone(), context, stack, &self.layer))
+            };
+            run(Desk::new(socket, self.framing.clone(), self.limits, lane.clone(), make, pushed)).await
+        } else {
+            let make = |route: &Route| {
+                let (connection, context) = meet(route);
+                (connection, straight(handler.clone(), context, stack.clone()))
+            };
+            run(Desk::new(socket, self.framing.clone(), self.limits, lane.clone(), make, pushed)).await
+        }
     }
+}
+
+/// Serves until the lane drains and everything is answered, or until it is cut.
+async fn run<F, C, M>(mut desk: Desk<F, C, M>) -> usize
+where
+    F: Framing,
+    C: Calls<F::In, F::Out>,
+    M: Fn(&Route) -> (Connection, C),
+{
+    let (mut to_drain, mut to_cut) = (desk.lane().drain.clone(), desk.lane().drain.clone());
+    let mut draining = pin!(to_drain.draining());
+    let mut cutting = pin!(to_cut.cutting());
+    let mut leaving = false;
+    poll_fn(|cx| {
+        leaving = leaving || draining.as_mut().poll(cx).is_ready();
+        // It is not cut before it drains.
+        if leaving && cutting.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if desk.poll(cx, leaving) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    desk.in_hand()
 }
 
 impl<H, F, L> fmt::Debug for DatagramDriver<H, F, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DatagramDriver")
-    }
-}
-
-/// Makes the service of a new peer.
-pub(crate) struct Maker<H, L, Out> {
-    handler: Arc<H>,
-    layer: L,
-    pub(crate) local: Address,
-    pub(crate) lane: Arc<Lane>,
-    pushes: mpsc::Sender<Pushed<Out>>,
-}
-
-impl<H, L, Out: Send + 'static> Maker<H, L, Out> {
-    pub(crate) fn session<In>(&self, route: &Route) -> (Connection, L::Service)
-    where
-        In: Send + 'static,
-        H: Handler<In, Out>,
-        L: Layer<HandlerService<H, In, Out>>,
-    {
-        let local = match (&self.local, route.asked) {
-            (Address::Inet(local), Some(asked)) => Address::Inet(SocketAddr::new(asked, local.port())),
-            (local, _) => local.clone(),
-        };
-        let connection = Connection::new(self.lane.clone(), Kind::Datagram, route.peer.clone(), local);
-        let pusher = Pusher::to_datagrams(connection.clone(), route.clone(), self.pushes.clone());
-        let seat = Seat::new(self.handler.clone(), Context::new(H::State::default(), pusher));
-        (connection, self.layer.layer(HandlerService::new(seat)))
     }
 }

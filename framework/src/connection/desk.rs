@@ -2,11 +2,9 @@
 //!
 //! Everything here is bounded. What does not fit is dropped and counted: datagrams may be lost anyway, memory may not.
 
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -16,21 +14,21 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tokio_util::sync::ReusableBoxFuture;
-use tower::{Layer, Service};
 
+use crate::address::Address;
 use crate::connection::answers::Answers;
-use crate::connection::datagram::Maker;
+use crate::connection::calls::Calls;
 use crate::connection::dropped::Why;
 use crate::connection::sanity::insane;
-use crate::connection::sessions::Sessions;
+use crate::connection::sessions::{Session, Sessions};
 use crate::error::Result;
 use crate::framing::Framing;
-use crate::handler::{Frames, Handler, HandlerLayer, HandlerService, Reply, Request, Then};
+use crate::handler::{Frames, Reply, Then};
 use crate::io::{DatagramSocket, Route};
 use crate::layer::Panicked;
 use crate::outbox::Pushed;
 use crate::reason::CloseReason;
-use crate::roster::Connection;
+use crate::roster::{Connection, Lane};
 use crate::spec::Limits;
 
 /// How much of each kind is done before others have their turn: datagrams received, pushes sent, waiting work looked at.
@@ -50,47 +48,43 @@ pub(crate) const LARGEST: usize = 1024 * 1024;
 /// After a batch of errors in a row nothing is received for so long.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A message on its way through the handler, and the service that it keeps busy.
-pub(crate) struct Job<S> {
-    route: Route,
-    connection: Connection,
-    service: S,
+/// A message on its way through the handler of a peer, whose calls it keeps busy.
+pub(crate) struct Job<C> {
+    /// The peer's place in the table.
+    peer: usize,
+    calls: Box<C>,
     /// The size of the message: what it counts against the limit of what waits.
     bytes: usize,
 }
 
 /// What a piece of work came to.
-pub(crate) enum Step<S, Out> {
-    Reply { job: Job<S>, result: Result<Reply<Out>> },
-    Frame { job: Job<S>, frames: FrameStream<Out>, next: Option<Result<Out>>, then: Then },
+pub(crate) enum Step<C, Out> {
+    Reply { job: Job<C>, result: Result<Reply<Out>> },
+    Frame { job: Job<C>, frames: FrameStream<Out>, next: Option<Result<Out>>, then: Then },
 }
 
 type FrameStream<Out> = Pin<Box<dyn Stream<Item = Result<Out>> + Send>>;
-type Work<S, Out> = ReusableBoxFuture<'static, Step<S, Out>>;
-type PeerService<H, F, L> = <L as Layer<HandlerService<H, <F as Framing>::In, <F as Framing>::Out>>>::Service;
-type StepOf<H, F, L> = Step<PeerService<H, F, L>, <F as Framing>::Out>;
+type Work<C, Out> = ReusableBoxFuture<'static, Step<C, Out>>;
 
 /// Everything that one socket has in hand.
-pub(crate) struct Desk<H, F, L>
-where
-    F: Framing,
-    H: Handler<F::In, F::Out>,
-    L: Layer<HandlerService<H, F::In, F::Out>>,
-{
+pub(crate) struct Desk<F: Framing, C, M> {
     socket: Arc<dyn DatagramSocket>,
+    lane: Arc<Lane>,
+    local: Address,
     answers: Answers,
-    sessions: Sessions<L::Service, F::In>,
-    make: Maker<H, L, F::Out>,
+    sessions: Sessions<Box<C>, F::In>,
+    /// Makes the connection and the calls of a new peer.
+    make: M,
     framing: Arc<F>,
     /// The largest datagram that is taken.
     limit: usize,
     /// Messages whose handler was not ready at once.
-    waiting: FuturesUnordered<Work<L::Service, F::Out>>,
+    waiting: FuturesUnordered<Work<C, F::Out>>,
     waiting_bytes: usize,
     /// Messages that wait behind those.
     queued: usize,
     /// The allocation of the last piece of work, for the next.
-    spare: Option<Work<L::Service, F::Out>>,
+    spare: Option<Work<C, F::Out>>,
     pushed: mpsc::Receiver<Pushed<F::Out>>,
     receive: BytesMut,
     /// How many pieces of work may still be polled in this round.
@@ -102,23 +96,26 @@ where
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl<H, F, L> Desk<H, F, L>
+impl<F, C, M> Desk<F, C, M>
 where
     F: Framing,
-    H: Handler<F::In, F::Out>,
-    L: HandlerLayer<H, F::In, F::Out>,
+    C: Calls<F::In, F::Out>,
+    M: Fn(&Route) -> (Connection, C),
 {
     pub(crate) fn new(
         socket: Arc<dyn DatagramSocket>,
         framing: Arc<F>,
         limits: Limits,
-        make: Maker<H, L, F::Out>,
+        lane: Arc<Lane>,
+        make: M,
         pushed: mpsc::Receiver<Pushed<F::Out>>,
     ) -> Self {
         Self {
-            answers: Answers::new(socket.clone(), make.lane.clone(), limits.outbox),
+            answers: Answers::new(socket.clone(), lane.clone(), limits.outbox),
+            local: socket.local(),
             limit: framing.limit(limits.frame).min(LARGEST),
             socket,
+            lane,
             sessions: Sessions::new(limits.sessions),
             make,
             framing,
@@ -133,6 +130,11 @@ where
             failures: 0,
             pause: None,
         }
+    }
+
+    /// Whose socket it is.
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// How many messages are neither answered nor given up.
@@ -169,7 +171,7 @@ where
     /// Sends a frame that was pushed, if there is one.
     fn push_one(&mut self, cx: &mut TaskContext<'_>) -> bool {
         let Poll::Ready(Some(Pushed { connection, route, frame })) = self.pushed.poll_recv(cx) else { return false };
-        self.send_frame(&route, &connection, frame);
+        send_frame(&*self.framing, &mut self.answers, &route, &connection, frame);
         true
     }
 
@@ -190,7 +192,7 @@ where
                 self.failures = 0;
                 // In memory of its own: a small message that waits must not keep a large buffer.
                 let datagram = Bytes::copy_from_slice(&self.receive);
-                self.take_in(route, datagram, cx);
+                self.take_in(&route, datagram, cx);
             }
             Poll::Ready(Err(error)) => {
                 self.answers.receive_failed(&error);
@@ -203,76 +205,62 @@ where
         true
     }
 
-    fn take_in(&mut self, route: Route, datagram: Bytes, cx: &mut TaskContext<'_>) {
+    fn take_in(&mut self, route: &Route, datagram: Bytes, cx: &mut TaskContext<'_>) {
         let bytes = datagram.len();
         if bytes > self.limit {
-            return self.answers.drop_one(&route, Why::FrameTooLarge);
+            return self.answers.drop_one(route, Why::FrameTooLarge);
         }
-        if let Some(why) = insane(&route, &self.make.local) {
-            return self.answers.drop_one(&route, why);
+        if let Some(why) = insane(route, &self.local) {
+            return self.answers.drop_one(route, why);
         }
-        if !self.make.lane.gate.lets_in(&route.peer) {
-            return self.answers.drop_one(&route, Why::Denied);
+        if !self.lane.gate.lets_in(&route.peer) {
+            return self.answers.drop_one(route, Why::Denied);
         }
         let decoded = catch_unwind(AssertUnwindSafe(|| self.framing.datagram_in(datagram)));
         let Ok(Ok(message)) = decoded else {
-            return self.answers.drop_one(&route, Why::BadFrame);
+            return self.answers.drop_one(route, Why::BadFrame);
         };
-        let make = &self.make;
         // A state or a layer may panic when it is made for a new peer: that is one peer's loss.
-        let session = || catch_unwind(AssertUnwindSafe(|| make.session::<F::In>(&route))).ok();
-        let Some(session) = self.sessions.enter(&route, session) else {
-            return self.answers.drop_one(&route, Why::Sessions);
+        let make = || catch_unwind(AssertUnwindSafe(|| (self.make)(route))).ok();
+        let make = || make().map(|(connection, calls)| (connection, Box::new(calls)));
+        let Some((peer, session)) = self.sessions.enter(route, make) else {
+            return self.answers.drop_one(route, Why::Sessions);
         };
-        let connection = session.connection.clone();
-        connection.allowance().received(&route.peer, bytes);
-        let meter = connection.meter();
-        meter.messages.fetch_add(1, Relaxed);
-        meter.bytes_in.fetch_add(bytes as u64, Relaxed);
+        session.connection.allowance().received(&route.peer, bytes);
+        session.connection.meter().received(bytes);
         let room = self.waiting_bytes + bytes <= WAITING_BYTES;
-        if let Some(service) = session.service.take() {
-            let request = Request::new(message, connection.clone());
-            let step = self.start(Job { route, connection, service, bytes }, request, cx);
+        if let Some(calls) = session.calls.take() {
+            let step = self.start(Job { peer, calls, bytes }, message, cx);
             self.go_on(step, cx);
         } else if room && self.queued < QUEUED && session.queue.len() < WAITING_OF_ONE {
             session.queue.push_back((message, bytes));
             self.queued += 1;
             self.waiting_bytes += bytes;
         } else {
-            self.answers.drop_one(&route, Why::Waiting);
+            self.answers.drop_one(route, Why::Waiting);
         }
     }
 
     /// Has a message handled. Answers what it came to, if it was ready at once.
-    fn start(
-        &mut self,
-        mut job: Job<L::Service>,
-        request: Request<F::In>,
-        cx: &mut TaskContext<'_>,
-    ) -> Option<StepOf<H, F, L>> {
-        let (route, bytes) = (job.route.clone(), job.bytes);
+    fn start(&mut self, mut job: Job<C>, message: F::In, cx: &mut TaskContext<'_>) -> Option<Step<C, F::Out>> {
+        let (peer, bytes) = (job.peer, job.bytes);
         let work = async move {
-            let service = &mut job.service;
-            let result = AssertUnwindSafe(async move {
-                poll_fn(|cx| service.poll_ready(cx)).await?;
-                service.call(request).await
-            });
-            let result = result.catch_unwind().await;
+            let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
             let result = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()));
             Step::Reply { job, result }
         };
-        self.work(work, &route, bytes, cx)
+        self.work(work, peer, bytes, cx)
     }
 
     /// Polls a piece of work once, in the allocation of the one before; only work that is not ready costs another. If too
     /// much waits already, it is dropped, and its peer is forgotten.
     fn work(
         &mut self,
-        work: impl Future<Output = StepOf<H, F, L>> + Send + 'static,
-        route: &Route,
+        work: impl Future<Output = Step<C, F::Out>> + Send + 'static,
+        peer: usize,
         bytes: usize,
         cx: &mut TaskContext<'_>,
-    ) -> Option<StepOf<H, F, L>> {
+    ) -> Option<Step<C, F::Out>> {
         let mut work = match self.spare.take() {
             Some(mut spare) => {
                 spare.set(work);
@@ -292,43 +280,41 @@ where
             self.waiting.push(work);
         } else {
             self.waiting_bytes -= bytes;
-            self.forget(route, CloseReason::Limit);
-            self.answers.drop_one(route, Why::Waiting);
+            let route = self.forget(peer, CloseReason::Limit);
+            self.answers.drop_one(&route, Why::Waiting);
         }
         None
     }
 
-    /// Forgets a peer and what it has waiting.
-    fn forget(&mut self, route: &Route, reason: CloseReason) {
-        if let Some(session) = self.sessions.forget(route, reason) {
-            self.queued -= session.queue.len();
-            self.waiting_bytes -= session.queue.iter().map(|(_, bytes)| bytes).sum::<usize>();
-        }
+    /// Forgets a peer and what it has waiting. Answers where it was.
+    fn forget(&mut self, peer: usize, reason: CloseReason) -> Route {
+        let session = self.sessions.forget(peer, reason);
+        self.queued -= session.queue.len();
+        self.waiting_bytes -= session.queue.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        session.route
     }
 
     /// Goes on with whatever a piece of work leads to, for as long as that is ready at once.
-    fn go_on(&mut self, mut step: Option<StepOf<H, F, L>>, cx: &mut TaskContext<'_>) {
+    fn go_on(&mut self, mut step: Option<Step<C, F::Out>>, cx: &mut TaskContext<'_>) {
         while let Some(ended) = step {
             step = self.advance(ended, cx);
         }
     }
 
     /// Sends what a piece of work came to, and starts what comes next.
-    fn advance(&mut self, step: StepOf<H, F, L>, cx: &mut TaskContext<'_>) -> Option<StepOf<H, F, L>> {
+    fn advance(&mut self, step: Step<C, F::Out>, cx: &mut TaskContext<'_>) -> Option<Step<C, F::Out>> {
         match step {
             Step::Reply { job, result } => {
                 self.waiting_bytes -= job.bytes;
                 let Reply { frames, then } = result.unwrap_or_else(|error| {
-                    self.answers.fail(&job.route, &error);
+                    self.answers.fail(&self.sessions.at(job.peer).route, &error);
                     Reply::none()
                 });
                 match frames {
                     _ if then == Then::Close => {}
                     Frames::None => {}
-                    Frames::One(frame) => self.send_frame(&job.route, &job.connection, frame),
-                    Frames::Many(frames) => {
-                        frames.into_iter().for_each(|frame| self.send_frame(&job.route, &job.connection, frame))
-                    }
+                    Frames::One(frame) => self.send_to(job.peer, frame),
+                    Frames::Many(frames) => frames.into_iter().for_each(|frame| self.send_to(job.peer, frame)),
                     Frames::Stream(frames) => return self.await_frame(job, frames, then, cx),
                 }
                 self.next_message(job, then, cx)
@@ -337,10 +323,10 @@ where
                 self.waiting_bytes -= job.bytes;
                 match next {
                     Some(Ok(frame)) => {
-                        self.send_frame(&job.route, &job.connection, frame);
+                        self.send_to(job.peer, frame);
                         return self.await_frame(job, frames, then, cx);
                     }
-                    Some(Err(error)) => self.answers.fail(&job.route, &error),
+                    Some(Err(error)) => self.answers.fail(&self.sessions.at(job.peer).route, &error),
                     None => {}
                 }
                 self.next_message(job, then, cx)
@@ -350,48 +336,53 @@ where
 
     fn await_frame(
         &mut self,
-        job: Job<L::Service>,
+        job: Job<C>,
         mut frames: FrameStream<F::Out>,
         then: Then,
         cx: &mut TaskContext<'_>,
-    ) -> Option<StepOf<H, F, L>> {
-        let (route, bytes) = (job.route.clone(), job.bytes);
+    ) -> Option<Step<C, F::Out>> {
+        let (peer, bytes) = (job.peer, job.bytes);
         let work = async move {
             let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
             let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
             Step::Frame { job, frames, next, then }
         };
-        self.work(work, &route, bytes, cx)
+        self.work(work, peer, bytes, cx)
     }
 
     /// The peer's message is done with: the next one that waits, or none.
-    fn next_message(&mut self, job: Job<L::Service>, then: Then, cx: &mut TaskContext<'_>) -> Option<StepOf<H, F, L>> {
+    fn next_message(&mut self, job: Job<C>, then: Then, cx: &mut TaskContext<'_>) -> Option<Step<C, F::Out>> {
         if then != Then::Continue {
-            self.forget(&job.route, CloseReason::HandlerClosed);
+            self.forget(job.peer, CloseReason::HandlerClosed);
             return None;
         }
-        let session = self.sessions.peek(&job.route)?;
+        let session = self.sessions.at(job.peer);
         let Some((message, bytes)) = session.queue.pop_front() else {
-            session.service = Some(job.service);
+            session.calls = Some(job.calls);
             return None;
         };
         self.queued -= 1;
         self.waiting_bytes -= bytes;
-        let request = Request::new(message, job.connection.clone());
-        self.start(Job { bytes, ..job }, request, cx)
+        self.start(Job { bytes, ..job }, message, cx)
     }
 
-    fn send_frame(&mut self, route: &Route, connection: &Connection, frame: F::Out) {
-        match catch_unwind(AssertUnwindSafe(|| self.framing.datagram_out(frame))) {
-            Ok(Ok(datagram)) => {
-                if !connection.allowance().spend(&route.peer, datagram.len()) {
-                    return self.answers.drop_one(route, Why::Unproven);
-                }
-                connection.meter().bytes_out.fetch_add(datagram.len() as u64, Relaxed);
-                self.answers.send(route, datagram);
+    /// Sends a frame of the peer that is served.
+    fn send_to(&mut self, peer: usize, frame: F::Out) {
+        let Session { route, connection, .. } = self.sessions.at(peer);
+        send_frame(&*self.framing, &mut self.answers, route, connection, frame);
+    }
+}
+
+fn send_frame<F: Framing>(framing: &F, answers: &mut Answers, route: &Route, connection: &Connection, frame: F::Out) {
+    match catch_unwind(AssertUnwindSafe(|| framing.datagram_out(frame))) {
+        Ok(Ok(datagram)) => {
+            if !connection.allowance().spend(&route.peer, datagram.len()) {
+                return answers.drop_one(route, Why::Unproven);
             }
-            Ok(Err(error)) => self.answers.fail(route, &error),
-            Err(payload) => self.answers.fail(route, &Panicked::new(&*payload).into()),
+            connection.meter().sent(datagram.len());
+            answers.send(route, datagram);
         }
+        Ok(Err(error)) => answers.fail(route, &error),
+        Err(payload) => answers.fail(route, &Panicked::new(&*payload).into()),
     }
 }

@@ -16,9 +16,10 @@
 //! table holds can displace anyone, as a crowd of true clients can. A table of one remembers the last peer.
 
 use std::collections::VecDeque;
-use std::hash::RandomState;
+use std::hash::{BuildHasher, RandomState};
 
-use lru::LruCache;
+use hashbrown::HashTable;
+use slab::Slab;
 
 use crate::io::Route;
 use crate::reason::CloseReason;
@@ -32,111 +33,168 @@ const PROBATION: usize = 0;
 const ESTABLISHED: usize = 1;
 const VALIDATED: usize = 2;
 
-/// One peer. While a message of it is handled its service is away, and further messages wait here.
-pub(crate) struct Session<S, In> {
+/// One peer. While a message of it is handled its calls are away, and further messages wait here.
+pub(crate) struct Session<C, In> {
+    pub(crate) route: Route,
     pub(crate) connection: Connection,
-    pub(crate) service: Option<S>,
+    pub(crate) calls: Option<C>,
     pub(crate) queue: VecDeque<(In, usize)>,
 }
 
-pub(crate) struct Sessions<S, In> {
-    /// Unbounded to the crate, which would allocate a bounded table at once; bounded by `enter`.
-    /// Senders choose the keys, so they are hashed with a secret.
-    parts: [LruCache<Route, Session<S, In>, RandomState>; 3],
+pub(crate) struct Sessions<C, In> {
+    /// The places of all peers, by route. Senders choose the routes, so they are hashed with a secret.
+    index: HashTable<usize>,
+    secret: RandomState,
+    places: Slab<Place<C, In>>,
+    parts: [Part; 3],
     limit: usize,
     /// The most that are established or validated.
     protected: usize,
 }
 
-impl<S, In> Sessions<S, In> {
+/// Where a peer is: a link of its part.
+struct Place<C, In> {
+    session: Session<C, In>,
+    part: usize,
+    newer: Option<usize>,
+    older: Option<usize>,
+}
+
+/// One part of the table: its peers in the order in which they were last seen.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    newest: Option<usize>,
+    oldest: Option<usize>,
+    len: usize,
+}
+
+impl<C, In> Sessions<C, In> {
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.max(1);
-        let parts = std::array::from_fn(|_| LruCache::unbounded_with_hasher(RandomState::new()));
-        Self { parts, limit, protected: limit - limit.div_ceil(4) }
+        Self {
+            index: HashTable::new(),
+            secret: RandomState::new(),
+            places: Slab::new(),
+            parts: [Part::default(); 3],
+            limit,
+            protected: limit - limit.div_ceil(4),
+        }
     }
 
-    /// The peer's session, now the most recently seen; made by `make` if the peer is new. `None`: the table is full, and the
-    /// longest unseen are all being served; or the peer cannot be had.
+    /// The peer's session and its place, now the most recently seen; made by `make` if the peer is new. `None`: the table is
+    /// full, and the longest unseen are all being served; or the peer cannot be had.
     pub(crate) fn enter(
         &mut self,
         route: &Route,
-        make: impl FnOnce() -> Option<(Connection, S)>,
-    ) -> Option<&mut Session<S, In>> {
-        // Those who are here to stay are looked for first: they send most.
-        let known = [VALIDATED, ESTABLISHED, PROBATION].into_iter().find(|part| self.parts[*part].contains(route));
-        let part = match known {
+        make: impl FnOnce() -> Option<(Connection, C)>,
+    ) -> Option<(usize, &mut Session<C, In>)> {
+        let hash = self.secret.hash_one(route);
+        let known = self.index.find(hash, |at| self.places[*at].session.route == *route);
+        let at = match known.copied() {
             None => {
-                if self.parts.iter().map(LruCache::len).sum::<usize>() >= self.limit && !self.forget_one() {
+                if self.places.len() >= self.limit && !self.forget_one() {
                     return None;
                 }
-                let (connection, service) = make()?;
-                let session = Session { connection, service: Some(service), queue: VecDeque::new() };
-                self.parts[PROBATION].put(route.clone(), session);
-                PROBATION
+                let (connection, calls) = make()?;
+                let session = Session { route: route.clone(), connection, calls: Some(calls), queue: VecDeque::new() };
+                let at = self.places.insert(Place { session, part: PROBATION, newer: None, older: None });
+                self.append(at, PROBATION);
+                let (secret, places) = (&self.secret, &self.places);
+                self.index.insert_unique(hash, at, |at| secret.hash_one(&places[*at].session.route));
+                at
             }
-            Some(VALIDATED) => VALIDATED,
-            Some(part) => {
-                let validated = self.parts[part].peek(route)?.connection.is_address_validated();
-                self.raise(route, part, if validated { VALIDATED } else { ESTABLISHED })
+            Some(at) => {
+                let place = &self.places[at];
+                let validated = place.part == VALIDATED || place.session.connection.is_address_validated();
+                self.see(at, if validated { VALIDATED } else { ESTABLISHED });
+                at
             }
         };
-        self.parts[part].get_mut(route)
+        Some((at, &mut self.places[at].session))
     }
 
-    pub(crate) fn peek(&mut self, route: &Route) -> Option<&mut Session<S, In>> {
-        self.parts.iter_mut().rev().find_map(|part| part.peek_mut(route))
+    /// The session at a place that [`enter`](Self::enter) has told. A peer stays where it is at least until its calls are back.
+    pub(crate) fn at(&mut self, at: usize) -> &mut Session<C, In> {
+        &mut self.places[at].session
     }
 
-    pub(crate) fn forget(&mut self, route: &Route, reason: CloseReason) -> Option<Session<S, In>> {
-        let session = self.parts.iter_mut().find_map(|part| part.pop(route))?;
+    pub(crate) fn forget(&mut self, at: usize, reason: CloseReason) -> Session<C, In> {
+        self.unlink(at);
+        let hash = self.secret.hash_one(&self.places[at].session.route);
+        if let Ok(found) = self.index.find_entry(hash, |found| *found == at) {
+            found.remove();
+        }
+        let session = self.places.remove(at).session;
         session.connection.finish(reason);
-        Some(session)
+        session
     }
 
-    /// Moves a peer to a better part, and whoever is then too many there back on probation. Answers where the peer is now.
-    fn raise(&mut self, route: &Route, from: usize, to: usize) -> usize {
-        if from >= to || self.protected == 0 {
-            return from;
+    /// A peer was heard: it is the most recently seen of its part, or of a better one. Whoever is then too many there goes
+    /// back on probation.
+    fn see(&mut self, at: usize, to: usize) {
+        let from = self.places[at].part;
+        let rises = from < to && self.protected > 0;
+        self.put(at, if rises { to } else { from });
+        if rises && self.parts[ESTABLISHED].len + self.parts[VALIDATED].len > self.protected {
+            let longest = self.parts[ESTABLISHED].oldest.or(self.parts[VALIDATED].oldest);
+            longest.into_iter().for_each(|longest| self.put(longest, PROBATION));
         }
-        if let Some(session) = self.parts[from].pop(route) {
-            self.parts[to].put(route.clone(), session);
-        }
-        if self.parts[ESTABLISHED].len() + self.parts[VALIDATED].len() > self.protected {
-            let longest = self.parts[ESTABLISHED].pop_lru().or_else(|| self.parts[VALIDATED].pop_lru());
-            if let Some((longest, session)) = longest {
-                let itself = longest == *route;
-                self.parts[PROBATION].put(longest, session);
-                if itself {
-                    return PROBATION;
-                }
-            }
-        }
-        to
     }
 
     /// Forgets a peer on probation that is not being served, to make room for another.
     fn forget_one(&mut self) -> bool {
-        for _ in 0..CANDIDATES.min(self.parts[PROBATION].len()) {
-            let Some((route, session)) = self.parts[PROBATION].peek_lru() else { return false };
-            let route = route.clone();
-            let validated = session.connection.is_address_validated();
-            if validated && self.parts[VALIDATED].len() < self.protected {
-                self.raise(&route, PROBATION, VALIDATED); // validated since it was last heard
-            } else if session.service.is_some() {
-                self.forget(&route, CloseReason::Limit);
+        for _ in 0..CANDIDATES.min(self.parts[PROBATION].len) {
+            let Some(oldest) = self.parts[PROBATION].oldest else { return false };
+            let session = &self.places[oldest].session;
+            if session.connection.is_address_validated() && self.parts[VALIDATED].len < self.protected {
+                self.see(oldest, VALIDATED); // validated since it was last heard
+            } else if session.calls.is_some() {
+                self.forget(oldest, CloseReason::Limit);
                 return true;
             } else {
-                self.parts[PROBATION].promote(&route);
+                self.put(oldest, PROBATION);
             }
         }
         false
     }
+
+    /// Makes a peer the newest of a part.
+    fn put(&mut self, at: usize, part: usize) {
+        if self.parts[part].newest != Some(at) {
+            self.unlink(at);
+            self.append(at, part);
+        }
+    }
+
+    fn append(&mut self, at: usize, part: usize) {
+        let older = self.parts[part].newest.replace(at);
+        match older {
+            Some(older) => self.places[older].newer = Some(at),
+            None => self.parts[part].oldest = Some(at),
+        }
+        self.parts[part].len += 1;
+        let place = &mut self.places[at];
+        (place.part, place.older, place.newer) = (part, older, None);
+    }
+
+    fn unlink(&mut self, at: usize) {
+        let Place { part, older, newer, .. } = self.places[at];
+        match newer {
+            Some(newer) => self.places[newer].older = older,
+            None => self.parts[part].newest = older,
+        }
+        match older {
+            Some(older) => self.places[older].newer = newer,
+            None => self.parts[part].oldest = newer,
+        }
+        self.parts[part].len -= 1;
+    }
 }
 
-impl<S, In> Drop for Sessions<S, In> {
+impl<C, In> Drop for Sessions<C, In> {
     fn drop(&mut self) {
-        for (_, session) in self.parts.iter().flatten() {
-            session.connection.finish(CloseReason::Drain);
+        for (_, place) in &self.places {
+            place.session.connection.finish(CloseReason::Drain);
         }
     }
 }

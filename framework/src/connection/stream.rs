@@ -1,6 +1,5 @@
 //! The driver of a framed connection: greet, then read, handle and write until it ends.
 
-use std::any::TypeId;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -9,14 +8,14 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use tower::{Layer, Service};
+use tower::Service;
 
-use crate::connection::calls::{Calls, Layered, Straight};
+use crate::connection::calls::{Calls, has_layers, layered, straight};
 use crate::connection::end::End;
 use crate::connection::wire::Wire;
 use crate::error::BoxError;
 use crate::framing::Framing;
-use crate::handler::{Context, Frames, Handler, HandlerLayer, HandlerService, Reply, Seat, Then};
+use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
 use crate::io::Incoming;
 use crate::layer::{MessageStack, Panicked};
 use crate::outbox::{Outbox, Pusher};
@@ -52,20 +51,18 @@ where
     }
 
     fn call(&mut self, incoming: Incoming) -> Self::Future {
-        let connection = incoming.connection.clone();
         let outbox = Arc::new(Outbox::new(self.limits.outbox));
-        let pusher = Pusher::to_stream(connection.clone(), outbox.clone());
+        let pusher = Pusher::to_stream(incoming.connection.clone(), outbox.clone());
         let context = Context::new(H::State::default(), pusher);
         let wire = Wire::<F>::new(incoming, &self.framing, &self.limits, self.timeouts.clone(), outbox);
         let (handler, stack) = (self.handler.clone(), self.stack.clone());
-        if TypeId::of::<L>() == TypeId::of::<()>() {
-            let calls = Straight { handler, context, stack, connection };
-            return Box::pin(Conversation { wire, calls }.run());
+        if has_layers::<L>() {
+            let calls = layered(handler, context, &stack, &self.layer);
+            Box::pin(Conversation { wire, calls }.run())
+        } else {
+            let calls = straight(handler, context, stack);
+            Box::pin(Conversation { wire, calls }.run())
         }
-        let seat = Seat::new(handler, context);
-        let service = stack.layer(self.layer.layer(HandlerService::new(seat.clone())));
-        let calls = Layered { seat, service, connection, deadline: stack.deadline() };
-        Box::pin(Conversation { wire, calls }.run())
     }
 }
 

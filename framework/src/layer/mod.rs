@@ -86,7 +86,7 @@ impl MessageStack {
         self.timeout
     }
 
-    /// Puts all of them around one call for a message of a stream.
+    /// Puts all of them around one call for a message.
     #[inline]
     pub(crate) fn around<F, T>(&self, connection: &Connection, call: F) -> InStack<F>
     where

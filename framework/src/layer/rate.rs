@@ -13,7 +13,7 @@ use crate::address::Source;
 use crate::error::BoxError;
 use crate::layer::Connected;
 use crate::limiter::Limiter;
-use crate::roster::Connection;
+use crate::roster::{Connection, Kind};
 use crate::spec::Rate;
 
 /// So many calls a second from one [`Source`]: a message on a stream waits until its turn has come, and reading from that
@@ -54,10 +54,10 @@ impl RatePerSource {
         }
     }
 
-    /// Puts it around one call of a connection that may wait.
+    /// Puts it around one call for a message.
     #[inline]
     pub(crate) fn around<F>(&self, connection: &Connection, call: F) -> RateFuture<F> {
-        RateFuture { turn: self.turn(connection, true), inner: call }
+        RateFuture { turn: self.turn(connection, connection.kind() == Kind::Stream), inner: call }
     }
 }
 

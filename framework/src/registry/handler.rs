@@ -82,7 +82,8 @@ impl Pipeline {
         let datagram = DatagramDriver {
             handler: handler.clone(),
             framing: framing.clone(),
-            layer: (stack.clone(), layer.clone()),
+            stack: stack.clone(),
+            layer: layer.clone(),
             limits,
         };
         let stream = StreamDriver { handler, framing, stack, layer, limits, timeouts: Arc::new(timeouts) };

@@ -67,6 +67,19 @@ pub(crate) struct Meter {
     pub(crate) bytes_out: AtomicU64,
 }
 
+impl Meter {
+    /// A datagram came. Counted by the task of its socket alone.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.messages.store(self.messages.load(Relaxed) + 1, Relaxed);
+        self.bytes_in.store(self.bytes_in.load(Relaxed) + bytes as u64, Relaxed);
+    }
+
+    /// A datagram left. Counted by the task of its socket alone.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.bytes_out.store(self.bytes_out.load(Relaxed) + bytes as u64, Relaxed);
+    }
+}
+
 /// A wish from outside, from weakest to strongest; a stronger one replaces a weaker one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
