@@ -177,14 +177,14 @@ where
     }
 
     fn call(&mut self, request: Request<In>) -> Self::Future {
-        let Some(mut loan) = self.seat.take() else { return HandlerFuture(None) };
+        let Some(mut loan) = self.seat.take() else { return HandlerFuture(Call::Refused) };
         let spare = loan.kit().spare.take();
         let work = async move {
             let Kit { handler, context, .. } = loan.kit();
             let reply = handler.message(context, request.message).await;
             (reply, loan)
         };
-        HandlerFuture(Some(match spare {
+        HandlerFuture(Call::UnderWay(match spare {
             Some(mut spare) => {
                 spare.set(work);
                 spare
@@ -194,16 +194,29 @@ where
     }
 }
 
-/// One call of a handler. Dropped early, it stops the handler where it waits; the context is back in its seat.
-pub struct HandlerFuture<H, S, Out>(Option<Work<H, S, Out>>);
+/// One call of a handler. Dropped early, it stops the handler where it waits; the context is back in its seat. Polled again
+/// after its end, it panics.
+pub struct HandlerFuture<H, S, Out>(Call<H, S, Out>);
+
+enum Call<H, S, Out> {
+    /// The call before it has not ended.
+    Refused,
+    UnderWay(Work<H, S, Out>),
+    Ended,
+}
 
 impl<H, S, Out> Future for HandlerFuture<H, S, Out> {
     type Output = Result<Reply<Out>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let Some(work) = &mut self.0 else { return Poll::Ready(Err(StillBusy.into())) };
-        let (reply, mut loan) = ready!(work.poll(cx));
-        loan.kit().spare = self.0.take();
+        let (reply, mut loan) = match &mut self.0 {
+            Call::UnderWay(work) => ready!(work.poll(cx)),
+            Call::Refused => return Poll::Ready(Err(StillBusy.into())),
+            Call::Ended => panic!("a call was polled after it had ended"),
+        };
+        if let Call::UnderWay(work) = std::mem::replace(&mut self.0, Call::Ended) {
+            loan.kit().spare = Some(work);
+        }
         Poll::Ready(reply)
     }
 }

@@ -116,6 +116,7 @@ fn bench(options: &Options) -> io::Result<()> {
     let peers = if options.peers { Contender::peers(&build_peers()?)? } else { Vec::new() };
     let bench =
         Bench::new(options.rounds.max(1), Duration::try_from_secs_f64(options.seconds).map_err(io::Error::other)?)?;
+    let file = options.json.clone().unwrap_or_else(|| harness::target().with_file_name("speed.json"));
     let mut outcomes = Vec::new();
     for (nth, name) in names.iter().enumerate() {
         let begun = Instant::now();
@@ -126,17 +127,20 @@ fn bench(options: &Options) -> io::Result<()> {
         eprintln!("{}/{} {name}: {} ({:.0?})", nth + 1, names.len(), outcome.summary(), begun.elapsed());
         outcome.notes.iter().for_each(|note| eprintln!("    {note}"));
         outcomes.push(outcome);
+        // As it goes, since a run is long, and may be broken off.
+        let figures = json!({
+            "rounds": bench.rounds,
+            "seconds": bench.time.as_secs_f64(),
+            "scenarios": outcomes.iter().map(Outcome::json).collect::<Vec<_>>(),
+        });
+        fs::write(&file, format!("{figures:#}\n"))?;
     }
     outcomes.iter().for_each(|outcome| println!("{}", outcome.table()));
-    let file = options.json.clone().unwrap_or_else(|| harness::target().with_file_name("speed.json"));
-    let figures = json!({
-        "rounds": bench.rounds,
-        "seconds": bench.time.as_secs_f64(),
-        "scenarios": outcomes.iter().map(Outcome::json).collect::<Vec<_>>(),
-    });
-    fs::write(&file, format!("{figures:#}\n"))?;
     println!("Every figure is in {}.", file.display());
-    Ok(())
+    match outcomes.iter().map(Outcome::failures).sum::<usize>() {
+        0 => Ok(()),
+        failures => Err(io::Error::other(format!("{failures} turns failed; the notes above say why"))),
+    }
 }
 
 /// Who takes part: the server under test first.

@@ -165,6 +165,11 @@ impl Outcome {
         text
     }
 
+    /// How many turns of servers failed.
+    pub(crate) fn failures(&self) -> usize {
+        self.servers.iter().flat_map(|server| &server.rounds).filter(|round| round.is_none()).count()
+    }
+
     fn references(&self) -> impl Iterator<Item = usize> {
         (0..self.servers.len()).filter(|nth| self.servers[*nth].reference)
     }

@@ -79,6 +79,7 @@ impl Bench {
                 Ok(rate) => rate,
                 Err(error) => {
                     outcome.notes.push(format!("no rate in round {}: {error}", round + 1));
+                    outcome.servers.iter_mut().for_each(|server| server.rounds.push(None));
                     continue;
                 }
             };

@@ -1,4 +1,4 @@
-//! A transport with one datagram socket, at which a scripted peer sends.
+//! One datagram socket, at which a scripted peer sends.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,41 +8,22 @@ use std::task::{Context, Poll, ready};
 
 use switchboard::bytes::BytesMut;
 use switchboard::io::{DatagramSocket, Route};
-use switchboard::spec::SocketOptions;
-use switchboard::transport::{Listener, Transport};
-use switchboard::{Address, Endpoint, Kind, async_trait};
+use switchboard::transport::Listener;
+use switchboard::{Address, Endpoint};
 
 use crate::hot::script::{Script, Shared};
 
-/// `script:`, one socket.
-pub(super) struct Scripted {
-    script: Script,
-    shared: Arc<Shared>,
-}
-
-impl Scripted {
-    pub(super) fn new(script: Script, shared: Arc<Shared>) -> Self {
-        Self { script, shared }
-    }
-}
-
-#[async_trait]
-impl Transport for Scripted {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("script", "one scripted peer", Kind::Datagram)]
-    }
-
-    async fn bind(&self, endpoint: &Endpoint, _: &SocketOptions) -> io::Result<Listener> {
-        Ok(Listener::Datagram(Box::new(Socket {
-            endpoint: endpoint.clone(),
-            unsent: AtomicUsize::new(self.script.depth),
-            script: self.script.clone(),
-            shared: self.shared.clone(),
-            left: AtomicUsize::new(0),
-            unanswered: AtomicUsize::new(0),
-            awaited: AtomicBool::new(true),
-        })))
-    }
+/// A socket with one peer.
+pub(super) fn listener(script: Script, shared: Arc<Shared>, endpoint: Endpoint) -> Listener {
+    Listener::Datagram(Box::new(Socket {
+        endpoint,
+        unsent: AtomicUsize::new(script.depth),
+        script,
+        shared,
+        left: AtomicUsize::new(0),
+        unanswered: AtomicUsize::new(0),
+        awaited: AtomicBool::new(true),
+    }))
 }
 
 /// One thread uses it, so that plain loads and stores will do, which cost as little as the system's own would.

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use switchboard::framing::{AnyFraming, Length, Lines, Raw};
 use switchboard::registry::{Pipeline, Setup};
 use switchboard::server::ListenerSpec;
-use switchboard::{Running, Switchboard};
+use switchboard::{Kind, Running, Switchboard};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::hot::script::{Script, Shared};
+use crate::hot::script::{Script, Scripted, Shared};
 
 pub use figures::{Figure, Figures};
 
@@ -85,11 +85,8 @@ impl HotPath {
     async fn start(self, shared: Arc<Shared>) -> Running {
         let mut registry = switchboard_server::registry();
         null::register(&mut registry);
-        let script = self.script();
-        match self.protocol {
-            Protocol::Datagram => registry.transport(datagram::Scripted::new(script, shared)),
-            _ => registry.transport(stream::Scripted::new(script, shared)),
-        };
+        let kind = if self.protocol == Protocol::Datagram { Kind::Datagram } else { Kind::Stream };
+        registry.transport(Scripted { kind, script: self.script(), shared });
         let mut board = Switchboard::new(registry.transport_table());
         board.listen(ListenerSpec::new("main", "script:".parse().unwrap()), self.pipeline(&registry));
         board.start().await.unwrap()

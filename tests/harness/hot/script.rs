@@ -1,7 +1,14 @@
-//! What a scripted client says and expects, and how it is told to go on.
+//! What a scripted client says and expects, how it is told to go on, and the transport that brings it.
 
-use std::sync::Mutex;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+
+use switchboard::spec::SocketOptions;
+use switchboard::transport::{Listener, Transport};
+use switchboard::{Endpoint, Kind, async_trait};
+
+use crate::hot::{datagram, stream};
 
 /// The words of a scripted client.
 #[derive(Debug, Clone)]
@@ -60,5 +67,30 @@ impl Shared {
             runner.wake();
         }
         Poll::Pending
+    }
+}
+
+/// `script:`, one client.
+pub(super) struct Scripted {
+    pub(super) kind: Kind,
+    pub(super) script: Script,
+    pub(super) shared: Arc<Shared>,
+}
+
+#[async_trait]
+impl Transport for Scripted {
+    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
+        match self.kind {
+            Kind::Stream => &[("script", "one scripted client", Kind::Stream)],
+            Kind::Datagram => &[("script", "one scripted peer", Kind::Datagram)],
+        }
+    }
+
+    async fn bind(&self, endpoint: &Endpoint, _: &SocketOptions) -> io::Result<Listener> {
+        let listener = match self.kind {
+            Kind::Stream => stream::listener,
+            Kind::Datagram => datagram::listener,
+        };
+        Ok(listener(self.script.clone(), self.shared.clone(), endpoint.clone()))
     }
 }

@@ -1,4 +1,4 @@
-//! A transport with one connection, whose client is a script.
+//! One connection, whose client is a script.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,35 +7,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use switchboard::io::{Accepted, StreamListener};
-use switchboard::spec::SocketOptions;
-use switchboard::transport::{Listener, Transport};
-use switchboard::{Address, Endpoint, Kind, async_trait};
+use switchboard::transport::Listener;
+use switchboard::{Address, Endpoint, async_trait};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::hot::script::{Script, Shared};
 
-/// `script:`, one connection.
-pub(super) struct Scripted {
-    script: Script,
-    shared: Arc<Shared>,
-}
-
-impl Scripted {
-    pub(super) fn new(script: Script, shared: Arc<Shared>) -> Self {
-        Self { script, shared }
-    }
-}
-
-#[async_trait]
-impl Transport for Scripted {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("script", "one scripted client", Kind::Stream)]
-    }
-
-    async fn bind(&self, endpoint: &Endpoint, _: &SocketOptions) -> io::Result<Listener> {
-        let client = Client::new(self.script.clone(), self.shared.clone());
-        Ok(Listener::Stream(Box::new(Once { endpoint: endpoint.clone(), client: Some(client) })))
-    }
+/// A listener with one client.
+pub(super) fn listener(script: Script, shared: Arc<Shared>, endpoint: Endpoint) -> Listener {
+    Listener::Stream(Box::new(Once { endpoint, client: Some(Client::new(script, shared)) }))
 }
 
 struct Once {

@@ -1,13 +1,11 @@
 //! The closed loop: each connection sends a batch, awaits all its answers, and sends the next.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
-use super::{Link, PATIENCE, Seen, Target, Traffic, expect, histogram, record};
+use super::{Link, PATIENCE, Seen, Target, Traffic, connect, expect, histogram, record};
 
 /// Open connections, none of which is owed an answer.
 #[derive(Debug)]
@@ -31,16 +29,11 @@ struct Connection {
 
 impl Closed {
     pub(crate) fn connect(target: &Target, count: usize, traffic: Traffic) -> io::Result<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let mut connections = Vec::with_capacity(count);
         let mut buffer = vec![0; 256 * 1024];
-        for nth in 0..count {
-            let mut link = target.open(nth)?;
-            welcomed(&mut link, &traffic, &mut buffer)?;
-            epoll.add(&link, EpollEvent::new(EpollFlags::EPOLLIN, nth as u64))?;
-            let since = Instant::now();
-            connections.push(Connection { link, batch: 0, sent: 0, received: 0, since, blocked: false });
-        }
+        let (epoll, links) = connect(target, count, &traffic, &mut buffer)?;
+        let since = Instant::now();
+        let fresh = |link| Connection { link, batch: 0, sent: 0, received: 0, since, blocked: false };
+        let connections = links.into_iter().map(fresh).collect();
         Ok(Self { epoll, events: vec![EpollEvent::empty(); 1024], connections, traffic, buffer })
     }
 
@@ -111,18 +104,4 @@ impl Connection {
         self.received = to;
         Ok(read > 0 && to == answer.len())
     }
-}
-
-/// Waits for what the server says first.
-pub(super) fn welcomed(link: &mut Link, traffic: &Traffic, buffer: &mut [u8]) -> io::Result<()> {
-    let mut rest = traffic.welcome;
-    while !rest.is_empty() {
-        if poll(&mut [PollFd::new(link.as_fd(), PollFlags::POLLIN)], PollTimeout::from(PATIENCE))? == 0 {
-            return Err(io::Error::other("the server does not greet"));
-        }
-        let read = link.read(buffer)?;
-        expect(&buffer[..read], rest.get(..read).unwrap_or_default())?;
-        rest = &rest[read..];
-    }
-    Ok(())
 }

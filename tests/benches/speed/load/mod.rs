@@ -8,10 +8,13 @@ pub(crate) mod open;
 mod traffic;
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 pub(crate) use link::{Link, Target};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 pub(crate) use traffic::Traffic;
 
 /// So many milliseconds nothing may come from a server that owes an answer.
@@ -33,6 +36,33 @@ impl Seen {
     pub(crate) fn rate(&self) -> f64 {
         self.messages as f64 / self.time.as_secs_f64()
     }
+}
+
+/// Opens so many connections, and waits until each is greeted. The number of a connection is its data in epoll.
+fn connect(target: &Target, count: usize, traffic: &Traffic, buffer: &mut [u8]) -> io::Result<(Epoll, Vec<Link>)> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    let mut links = Vec::with_capacity(count);
+    for nth in 0..count {
+        let mut link = target.open(nth)?;
+        welcomed(&mut link, traffic, buffer)?;
+        epoll.add(&link, EpollEvent::new(EpollFlags::EPOLLIN, nth as u64))?;
+        links.push(link);
+    }
+    Ok((epoll, links))
+}
+
+/// Waits for what the server says first.
+fn welcomed(link: &mut Link, traffic: &Traffic, buffer: &mut [u8]) -> io::Result<()> {
+    let mut rest = traffic.welcome;
+    while !rest.is_empty() {
+        if poll(&mut [PollFd::new(link.as_fd(), PollFlags::POLLIN)], PollTimeout::from(PATIENCE))? == 0 {
+            return Err(io::Error::other("the server does not greet"));
+        }
+        let read = link.read(buffer)?;
+        expect(&buffer[..read], rest.get(..read).unwrap_or_default())?;
+        rest = &rest[read..];
+    }
+    Ok(())
 }
 
 /// From 1 µs to a minute at three digits, without allocation later.

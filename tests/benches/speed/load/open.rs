@@ -6,9 +6,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 
-use super::{Link, PATIENCE, Seen, Target, Traffic, closed::welcomed, expect, histogram, record};
+use super::{Link, PATIENCE, Seen, Target, Traffic, connect, expect, histogram, record};
 
 #[derive(Debug)]
 pub(crate) struct Open {
@@ -31,15 +31,10 @@ struct Connection {
 
 impl Open {
     pub(crate) fn connect(target: &Target, count: usize, traffic: Traffic) -> io::Result<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let mut connections = Vec::with_capacity(count);
         let mut buffer = vec![0; 256 * 1024];
-        for nth in 0..count {
-            let mut link = target.open(nth)?;
-            welcomed(&mut link, &traffic, &mut buffer)?;
-            epoll.add(&link, EpollEvent::new(EpollFlags::EPOLLIN, nth as u64))?;
-            connections.push(Connection { link, due: 0, sent: 0, of_request: 0, received: 0, of_answer: 0 });
-        }
+        let (epoll, links) = connect(target, count, &traffic, &mut buffer)?;
+        let fresh = |link| Connection { link, due: 0, sent: 0, of_request: 0, received: 0, of_answer: 0 };
+        let connections = links.into_iter().map(fresh).collect();
         Ok(Self { epoll, connections, traffic, buffer })
     }
 
