@@ -49,7 +49,13 @@ pub struct Pusher<Out = Bytes> {
 
 enum Way<Out> {
     Stream(Arc<Outbox<Out>>),
-    Datagram { route: Route, queue: mpsc::Sender<Pushed<Out>> },
+    Datagram(Arc<Datagrams<Out>>),
+}
+
+/// The way to a datagram peer.
+struct Datagrams<Out> {
+    route: Route,
+    queue: mpsc::Sender<Pushed<Out>>,
 }
 
 /// A frame on its way to a datagram peer.
@@ -77,7 +83,7 @@ impl<Out> Pusher<Out> {
     }
 
     pub(crate) fn to_datagrams(connection: Connection, route: Route, queue: mpsc::Sender<Pushed<Out>>) -> Self {
-        Self { connection, way: Way::Datagram { route, queue } }
+        Self { connection, way: Way::Datagram(Arc::new(Datagrams { route, queue })) }
     }
 
     /// The connection it pushes to.
@@ -96,9 +102,10 @@ impl<Out> Pusher<Out> {
                 outbox.add(frame.into(), &self.connection);
                 Ok(())
             }
-            Way::Datagram { .. } if self.connection.close_reason().is_some() => Err(PushError::Closed),
-            Way::Datagram { route, queue } => {
-                queue.send(self.pushed(route, frame)).await.map_err(|_| PushError::Closed)
+            Way::Datagram(_) if self.connection.close_reason().is_some() => Err(PushError::Closed),
+            Way::Datagram(way) => {
+                let pushed = self.pushed(&way.route, frame);
+                way.queue.send(pushed).await.map_err(|_| PushError::Closed)
             }
         }
     }
@@ -115,8 +122,8 @@ impl<Out> Pusher<Out> {
                 outbox.add(frame.into(), &self.connection);
                 Ok(())
             }
-            Way::Datagram { .. } if self.connection.close_reason().is_some() => Err(PushError::Closed),
-            Way::Datagram { route, queue } => queue.try_send(self.pushed(route, frame)).map_err(|error| match error {
+            Way::Datagram(_) if self.connection.close_reason().is_some() => Err(PushError::Closed),
+            Way::Datagram(way) => way.queue.try_send(self.pushed(&way.route, frame)).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => PushError::Full,
                 mpsc::error::TrySendError::Closed(_) => PushError::Closed,
             }),
@@ -144,7 +151,7 @@ impl<Out> Clone for Pusher<Out> {
     fn clone(&self) -> Self {
         let way = match &self.way {
             Way::Stream(outbox) => Way::Stream(outbox.clone()),
-            Way::Datagram { route, queue } => Way::Datagram { route: route.clone(), queue: queue.clone() },
+            Way::Datagram(way) => Way::Datagram(way.clone()),
         };
         Self { connection: self.connection.clone(), way }
     }

@@ -34,7 +34,7 @@ pub(crate) fn has_layers<L: 'static>() -> bool {
 pub(crate) fn straight<H, In, Out>(
     handler: Arc<H>,
     context: Context<H::State, Out>,
-    stack: MessageStack,
+    stack: Arc<MessageStack>,
 ) -> impl Calls<In, Out>
 where
     H: Handler<In, Out>,
@@ -66,7 +66,7 @@ where
 struct Straight<H, S, Out> {
     handler: Arc<H>,
     context: Context<S, Out>,
-    stack: MessageStack,
+    stack: Arc<MessageStack>,
     connection: Connection,
 }
 
@@ -80,11 +80,14 @@ where
         self.stack.deadline().around(self.handler.open(&mut self.context)).await
     }
 
-    async fn message(&mut self, message: In) -> Result<Reply<Out>> {
+    // Not an `async fn`, whose future would have room for the message once more.
+    fn message(&mut self, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send {
         let Self { handler, context, stack, connection } = self;
-        // Pinned first: what the layers pass on is small.
-        let call = pin!(async move { handler.message(context, message).await });
-        stack.around(connection, call).await
+        async move {
+            // Pinned first: what the layers pass on is small.
+            let call = pin!(handler.message(context, message));
+            stack.around(connection, call).await
+        }
     }
 
     async fn close(&mut self, reason: CloseReason) {

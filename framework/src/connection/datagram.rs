@@ -35,7 +35,7 @@ pub(crate) trait ServeDatagrams: Send + Sync + fmt::Debug {
 pub(crate) struct DatagramDriver<H, F, L> {
     pub(crate) handler: Arc<H>,
     pub(crate) framing: Arc<F>,
-    pub(crate) stack: MessageStack,
+    pub(crate) stack: Arc<MessageStack>,
     /// The layers inside of the stack, outermost first; each peer gets services of its own from them.
     pub(crate) layer: L,
     pub(crate) limits: Limits,

@@ -29,12 +29,15 @@ const CLOSE_HOOK: Duration = Duration::from_secs(1);
 pub(crate) struct StreamDriver<H, F, L> {
     pub(crate) handler: Arc<H>,
     pub(crate) framing: Arc<F>,
-    pub(crate) stack: MessageStack,
+    pub(crate) stack: Arc<MessageStack>,
     /// The layers inside of the stack, outermost first; each connection gets services of its own from them.
     pub(crate) layer: L,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Arc<Timeouts>,
 }
+
+/// A connection from its first byte to its last.
+type Driving = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
 impl<H, F, L> Service<Incoming> for StreamDriver<H, F, L>
 where
@@ -44,7 +47,7 @@ where
 {
     type Response = ();
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+    type Future = Driving;
 
     fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -58,10 +61,10 @@ where
         let (handler, stack) = (self.handler.clone(), self.stack.clone());
         if has_layers::<L>() {
             let calls = layered(handler, context, &stack, &self.layer);
-            Box::pin(Conversation { wire, calls }.run())
+            Conversation { wire, calls }.run()
         } else {
             let calls = straight(handler, context, stack);
-            Box::pin(Conversation { wire, calls }.run())
+            Conversation { wire, calls }.run()
         }
     }
 }
@@ -76,15 +79,18 @@ where
     F: Framing,
     C: Calls<F::In, F::Out>,
 {
-    async fn run(mut self) -> Result<(), BoxError> {
-        // The handler, its streams, the codec: wherever it panics, the connection still ends in good order.
-        let (end, discard) = match AssertUnwindSafe(self.hold()).catch_unwind().await {
-            Ok(Ok(then)) => (End::plain(CloseReason::HandlerClosed), then == Then::Close),
-            Ok(Err(end)) => (end, false),
-            Err(payload) => (End::from_service(Panicked::new(&*payload).into()), false),
-        };
-        // In a box of its own, so that a connection does not carry its end about while it is open.
-        Box::pin(self.wind_up(end, discard)).await
+    /// Not an `async fn`, whose future would have room for `self` twice.
+    fn run(mut self) -> Driving {
+        Box::pin(async move {
+            // The handler, its streams, the codec: wherever it panics, the connection still ends in good order.
+            let (end, discard) = match AssertUnwindSafe(self.hold()).catch_unwind().await {
+                Ok(Ok(then)) => (End::plain(CloseReason::HandlerClosed), then == Then::Close),
+                Ok(Err(end)) => (end, false),
+                Err(payload) => (End::from_service(Panicked::new(&*payload).into()), false),
+            };
+            // In a box of its own, so that a connection does not carry its end about while it is open.
+            Box::pin(self.wind_up(end, discard)).await
+        })
     }
 
     /// Talks until the handler closes (`Ok`) or something else ends it.
@@ -100,13 +106,10 @@ where
                 let call = pin!(self.calls.message(message));
                 self.wire.during(call).await?.map_err(End::from_service)?
             };
-            then = match self.queue(reply)? {
-                Ok(then) => {
-                    self.wire.make_room().await?;
-                    then
-                }
-                Err(reply) => Box::pin(self.deliver(reply)).await?,
-            };
+            if let Some(slow) = self.queue(reply)?.map(|reply| Box::pin(self.deliver(reply))) {
+                then = slow.await?;
+            }
+            self.wire.make_room().await?;
             if self.wire.has_had_its_turn() {
                 self.wire.give_way().await?;
             }
@@ -119,17 +122,18 @@ where
         self.deliver(greeting).await
     }
 
-    /// Queues a reply of one frame at most that nothing must leave before, as most are. Any other is handed back.
+    /// Queues a reply of one frame at most that nothing must leave before, and that ends nothing, as most are. Any other is
+    /// handed back.
     #[inline]
-    fn queue(&mut self, reply: Reply<F::Out>) -> Result<Result<Then, Reply<F::Out>>, End> {
+    fn queue(&mut self, reply: Reply<F::Out>) -> Result<Option<Reply<F::Out>>, End> {
         let Reply { frames, then } = reply;
         match frames {
-            Frames::None if then == Then::Continue => Ok(Ok(then)),
+            Frames::None if then == Then::Continue => Ok(None),
             Frames::One(frame) if then == Then::Continue && self.wire.nothing_pushed() => {
                 self.wire.encode(frame)?;
-                Ok(Ok(then))
+                Ok(None)
             }
-            frames => Ok(Err(Reply { frames, then })),
+            frames => Ok(Some(Reply { frames, then })),
         }
     }
 

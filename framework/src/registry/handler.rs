@@ -78,7 +78,7 @@ impl Pipeline {
         H: Handler<F::In, F::Out>,
         L: HandlerLayer<H, F::In, F::Out>,
     {
-        let (handler, framing) = (Arc::new(handler), Arc::new(framing));
+        let (handler, framing, stack) = (Arc::new(handler), Arc::new(framing), Arc::new(stack));
         let datagram = DatagramDriver {
             handler: handler.clone(),
             framing: framing.clone(),

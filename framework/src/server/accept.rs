@@ -18,7 +18,7 @@ use crate::pace::Pace;
 use crate::registry::ConnectionService;
 use crate::roster::{Connection, Kind, Lane};
 use crate::server::classify::{Class, classify};
-use crate::server::serve::serve;
+use crate::server::serve;
 use crate::transport::{Bind, BoxTransport, Listener};
 
 /// The pause after running out of something, doubled each time up to the longest.
@@ -159,7 +159,7 @@ impl Door {
         let connection = Connection::with(self.lane.clone(), Kind::Stream, peer, local, credentials);
         match self.lane.gate.enter(&self.lane.roster, &connection) {
             Ok(place) => {
-                tokio::spawn(serve(self.service.clone(), stage, self.handshake, connection, place));
+                serve::spawn(self.service.clone(), stage, self.handshake, connection, place);
             }
             Err(turned_away) => self.lane.gate.tell(&connection, turned_away),
         }

@@ -16,47 +16,57 @@ use crate::reason::CloseReason;
 use crate::registry::ConnectionService;
 use crate::roster::{Connection, Order, Place, TurnedAway};
 
-/// Shakes hands, has the connection served, and says when it opened and how it ended.
-pub(super) async fn serve(
-    mut service: ConnectionService,
+/// Shakes hands, has the connection served, and says when it opened and how it ended: in a task of its own.
+pub(super) fn spawn(
+    service: ConnectionService,
     stage: Stage,
     handshake: Duration,
     connection: Connection,
     place: Place,
 ) {
-    // What is awaited here is what an open connection weighs, so a handshake has a box of its own.
-    let established = match stage {
-        Stage::Ready(io) => Ok(io),
-        stage => Box::pin(establish(stage, handshake, &connection)).await,
-    };
-    let error = match established {
-        Err(Failed::TurnedAway(turned_away)) => {
-            connection.finish(turned_away.reason());
-            place.turned_away();
-            return connection.lane().gate.tell(&connection, turned_away);
-        }
-        Err(Failed::Ended(reason, error)) => {
-            say_opened(&connection);
-            connection.finish(reason);
-            error
-        }
-        Ok(io) => {
-            say_opened(&connection);
-            let incoming = Incoming { connection: connection.clone(), io };
-            let served = async move {
-                let call = service.ready().await?.call(incoming);
-                drop(service);
-                call.await
-            };
-            let served = AssertUnwindSafe(served).catch_unwind().await;
-            let error = served.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err();
-            // What a driver ended has its reason already; this is for layers that refused it.
-            connection.finish(error.as_ref().map_or(CloseReason::HandlerClosed, |error| reason_of(&**error)));
-            error.map(|error| chain(&*error))
-        }
-    };
-    say_closed(&connection, error.as_deref());
-    drop(place);
+    match stage {
+        Stage::Ready(io) => drop(tokio::spawn(serve(service, io, connection, place))),
+        stage => drop(tokio::spawn(async move {
+            // In a box of its own, so that an open connection does not carry its handshake about.
+            match Box::pin(establish(stage, handshake, &connection)).await {
+                Ok(io) => serve(service, io, connection, place).await,
+                Err(Failed::TurnedAway(turned_away)) => {
+                    connection.finish(turned_away.reason());
+                    place.turned_away();
+                    connection.lane().gate.tell(&connection, turned_away);
+                }
+                Err(Failed::Ended(reason, error)) => {
+                    say_opened(&connection);
+                    connection.finish(reason);
+                    say_closed(&connection, error.as_deref());
+                }
+            }
+        })),
+    }
+}
+
+/// Has an established connection served. What is awaited here is what an open connection weighs.
+fn serve(
+    mut service: ConnectionService,
+    io: BoxIo,
+    connection: Connection,
+    place: Place,
+) -> impl Future<Output = ()> + Send {
+    let incoming = Incoming { connection: connection.clone(), io };
+    async move {
+        say_opened(&connection);
+        let served = async move {
+            let call = service.ready().await?.call(incoming);
+            drop(service);
+            call.await
+        };
+        let served = AssertUnwindSafe(served).catch_unwind().await;
+        let error = served.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err();
+        // What a driver ended has its reason already; this is for layers that refused it.
+        connection.finish(error.as_ref().map_or(CloseReason::HandlerClosed, |error| reason_of(&**error)));
+        say_closed(&connection, error.map(|error| chain(&*error)).as_deref());
+        drop(place);
+    }
 }
 
 /// Why a client never came to be served.
