@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
@@ -30,7 +30,7 @@ pub(crate) struct Clocks {
     blocked: Option<Instant>,
     /// No whole message has come yet.
     silent: bool,
-    timer: Option<Timer>,
+    timer: Option<Pin<Box<Sleep>>>,
     /// What the timer was set for. `None`: a clock has started since, and may be due before it.
     set_for: Option<Doing>,
 }
@@ -39,13 +39,6 @@ pub(crate) struct Clocks {
 struct Since {
     moved: bool,
     wrote: bool,
-}
-
-#[derive(Debug)]
-struct Timer {
-    sleep: Pin<Box<Sleep>>,
-    /// Whom it wakes.
-    waker: Waker,
 }
 
 /// What the connection is doing, and with it which clocks run.
@@ -143,28 +136,27 @@ impl Clocks {
     }
 
     /// The deadline that has passed, if one has; else the task is woken when the next one might have. `leaving`: the
-    /// connection already ends at its next message boundary, so its lifetime does not matter any more.
-    pub(crate) fn expired(&mut self, cx: &mut Context<'_>, doing: Doing, leaving: bool) -> Option<CloseReason> {
+    /// connection already ends at its next message boundary, so its lifetime does not matter any more. `known`: it is the
+    /// task that asked the time before.
+    pub(crate) fn expired(
+        &mut self,
+        cx: &mut Context<'_>,
+        doing: Doing,
+        leaving: bool,
+        known: bool,
+    ) -> Option<CloseReason> {
         self.look();
         // Clocks that run can only be due later than they were: the timer finds out when it fires.
-        if self.set_for == Some(doing)
-            && let Some(timer) = &self.timer
-            && !timer.sleep.is_elapsed()
-            && timer.waker.will_wake(cx.waker())
-        {
+        if known && self.set_for == Some(doing) && self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed()) {
             return None;
         }
         loop {
             let (at, reason) = self.due(doing, leaving)?;
-            let timer = self.timer.get_or_insert_with(|| Timer {
-                sleep: Box::pin(tokio::time::sleep_until(at)),
-                waker: Waker::noop().clone(),
-            });
-            if timer.sleep.is_elapsed() || at < timer.sleep.deadline() {
-                timer.sleep.as_mut().reset(at);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            if timer.is_elapsed() || at < timer.deadline() {
+                timer.as_mut().reset(at);
             }
-            if timer.sleep.as_mut().poll(cx).is_pending() {
-                timer.waker.clone_from(cx.waker());
+            if timer.as_mut().poll(cx).is_pending() {
                 self.set_for = Some(doing);
                 return None;
             }

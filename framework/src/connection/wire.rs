@@ -8,7 +8,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
@@ -41,7 +41,9 @@ pub(crate) struct Wire<F: Framing> {
     connection: Connection,
     outbox: Arc<Outbox<F::Out>>,
     clocks: Clocks,
-    /// Read, not yet decoded. Unallocated while it is empty.
+    /// Whom connection and clocks wake.
+    driver: Option<Waker>,
+    /// Read, not yet decoded. Unallocated while it is empty and nothing comes.
     input: BytesMut,
     /// Encoded, not yet written. Unallocated while it is empty.
     output: BytesMut,
@@ -81,6 +83,7 @@ impl<F: Framing> Wire<F> {
             codec: framing.codec(limits.frame),
             limit,
             clocks: Clocks::new(timeouts, connection.opened()),
+            driver: None,
             connection,
             outbox,
             input: BytesMut::new(),
@@ -271,6 +274,9 @@ impl<F: Framing> Wire<F> {
             }
         }
         if !self.output.is_empty() {
+            if self.input.is_empty() {
+                self.replace_input(BytesMut::new());
+            }
             return Poll::Pending; // reading stops while the peer does not read
         }
         let was_hungry = self.hungry;
@@ -286,7 +292,14 @@ impl<F: Framing> Wire<F> {
 
     /// What goes on whatever else is awaited. Registers the task for everything that it leaves undone.
     fn background(&mut self, cx: &mut Context<'_>, doing: Doing, take_pushed: bool) -> Result<(), End> {
-        let order = self.connection.order(cx.waker());
+        // Who is to be woken is said again only when that changes.
+        let known = self.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker()));
+        let order = if known {
+            self.connection.standing_order()
+        } else {
+            self.driver = Some(cx.waker().clone());
+            self.connection.order(cx.waker())
+        };
         if let Some(reason) = order.at_once() {
             return Err(End::plain(reason));
         }
@@ -298,7 +311,7 @@ impl<F: Framing> Wire<F> {
             self.take_pushed(cx)?;
         }
         self.publish();
-        match self.clocks.expired(cx, doing, self.leaving.is_some()) {
+        match self.clocks.expired(cx, doing, self.leaving.is_some(), known) {
             None => Ok(()),
             Some(CloseReason::Lifetime) => {
                 self.leaving.get_or_insert(CloseReason::Lifetime);
@@ -373,7 +386,7 @@ impl<F: Framing> Wire<F> {
     /// One read. The buffer for it comes from the thread, and goes back there unless enough came to keep it.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let room = if self.hungry { CHUNK } else { SMALL_CHUNK };
-        let mut chunk = pool::take(room);
+        let mut chunk = self.buffer(room);
         let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.io), cx, &mut chunk) else {
             pool::give(chunk, room);
             return Poll::Pending;
@@ -401,6 +414,19 @@ impl<F: Framing> Wire<F> {
         Poll::Ready(Ok(()))
     }
 
+    /// An empty buffer: the one that the messages before were read into, if nobody holds a part of it any more.
+    fn buffer(&mut self, room: usize) -> BytesMut {
+        if self.input.is_empty() && self.chunk > 0 {
+            let mut last = std::mem::take(&mut self.input);
+            let chunk = std::mem::take(&mut self.chunk);
+            if chunk == room && last.try_reclaim(room) {
+                return last;
+            }
+            pool::give(last, chunk);
+        }
+        pool::take(room)
+    }
+
     /// Doubles the input when it is full, but not beyond what the largest message can need: a codec that decodes as it should
     /// never leaves more in it than that and one read.
     fn make_room_for(&mut self, bytes: usize) {
@@ -424,10 +450,10 @@ impl<F: Framing> Wire<F> {
         Ok(())
     }
 
-    /// An empty input holds no memory; a small rest does not hold a whole chunk.
+    /// A small rest does not hold a whole chunk. What holds no rest is read into again, or given back.
     fn tidy_input(&mut self) {
         let rest = self.input.len();
-        if rest == 0 || rest < self.chunk / 4 {
+        if rest > 0 && rest < self.chunk / 4 {
             let rest = BytesMut::from(&self.input[..]);
             self.replace_input(rest);
         }

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Waker;
 
-use futures_util::task::AtomicWaker;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -102,7 +102,8 @@ pub(crate) enum Order {
 #[derive(Debug, Default)]
 struct Control {
     order: AtomicU8,
-    driver: AtomicWaker,
+    /// Stays when it is used: a driver says once who it is.
+    driver: Mutex<Option<Waker>>,
 }
 
 /// A connection already has [`TASKS_PER_CONNECTION`] tasks.
@@ -333,12 +334,14 @@ impl Connection {
 
     /// Wakes the task that drives this connection.
     pub(crate) fn wake(&self) {
-        self.0.control.driver.wake();
+        if let Some(driver) = &*lock(&self.0.control.driver) {
+            driver.wake_by_ref();
+        }
     }
 
-    /// The order in force; the task of `waker` is woken when it changes.
-    pub(crate) fn order(&self, waker: &std::task::Waker) -> Order {
-        self.0.control.driver.register(waker);
+    /// The order in force; from now on the task of `waker`, and no other, is woken when it changes.
+    pub(crate) fn order(&self, waker: &Waker) -> Order {
+        lock(&self.0.control.driver).get_or_insert_with(|| waker.clone()).clone_from(waker);
         self.standing_order()
     }
 
