@@ -3,6 +3,8 @@
 //! tower wants a future that owns everything and whose type has a name; a handler borrows its context and its future has
 //! none. So each connection has a [`Seat`] with a [`Kit`]: a call takes the kit, and puts it back when its future ends or is
 //! dropped. The future's allocation waits in the kit for the next call: a message costs none, and no lock.
+//!
+//! Around a handler without layers of its developer nothing of this is needed: its driver calls it straight.
 
 use std::fmt;
 use std::pin::Pin;
