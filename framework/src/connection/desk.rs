@@ -163,6 +163,10 @@ where
 
     /// Goes on with work that waited, if some is ready.
     fn resume_one(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        // An empty set would say so too, after it has stored the waker.
+        if self.waiting.is_empty() {
+            return false;
+        }
         let Poll::Ready(Some(step)) = self.waiting.poll_next_unpin(cx) else { return false };
         self.go_on(Some(step), cx);
         true
