@@ -7,8 +7,7 @@ use std::io;
 
 use switchboard::io::{Accepted, StreamListener};
 use switchboard::prelude::*;
-use switchboard::spec::SocketOptions;
-use switchboard::transport::{Listener, Transport};
+use switchboard::transport::{Bind, Listener, Transport};
 use switchboard::{Address, Endpoint, async_trait};
 
 /// Where it listens, who comes, and what comes there: there is only one of each.
@@ -23,8 +22,8 @@ impl Transport for Stdio {
         &[("stdio", "one connection: standard input and output", Kind::Stream)]
     }
 
-    async fn bind(&self, endpoint: &Endpoint, _: &SocketOptions) -> io::Result<Listener> {
-        match endpoint {
+    async fn bind(&self, bind: Bind) -> io::Result<Listener> {
+        match bind.endpoint {
             Endpoint::Other { rest, .. } if rest.is_empty() => Ok(Listener::Stream(Box::new(Once { came: false }))),
             _ => Err(io::Error::other("nothing follows stdio:")),
         }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use switchboard::registry::{MessageLayer, Setup};
+use switchboard::registry::{MadeHandler, MessageLayer, Setup};
+use switchboard::server::ListenerSpec;
 use switchboard::transport::tls;
 use switchboard::{Kind, Registry, Switchboard};
 use tokio::runtime::{Builder, Runtime};
@@ -13,6 +16,9 @@ use crate::config::{Config, Fault, Faults, Refused, Section};
 
 /// Descriptors that the process has besides those of its connections: standard streams, the runtime, files of handlers.
 const OWN_FILES: u64 = 64;
+
+/// Descriptors of a listener: its socket, and the handle that a reload or an upgrade goes on with.
+const OF_LISTENER: u64 = 2;
 
 /// The runtime that serves. One worker is this thread itself: with nobody to share work with, a wake-up costs a twentieth
 /// less.
@@ -28,41 +34,107 @@ pub(crate) fn runtime(workers: usize) -> io::Result<Runtime> {
     builder.thread_name("worker").enable_all().build()
 }
 
-/// Every listener with its pipeline, ready to start. A handler or layer may refuse its options only now, with a sentence of
-/// its own. Must be called inside a tokio runtime, since handlers may begin tasks.
-pub(crate) fn assemble(config: &Config, registry: &Registry) -> Result<Switchboard, Faults> {
+/// A configuration, and the handlers that were made for it: each section's is one, for all listeners that name it.
+#[derive(Debug)]
+pub(crate) struct Assembled {
+    pub(crate) config: Arc<Config>,
+    handlers: BTreeMap<String, MadeHandler>,
+}
+
+/// Every listener with its pipeline, ready to start, or to take the place of what runs. A handler or layer may refuse its
+/// options only now, with a sentence of its own. Must be called inside a tokio runtime, since handlers may begin tasks.
+///
+/// What has not changed since `before` is not made again: handlers go on with what they remember.
+pub(crate) fn assemble(
+    config: Config,
+    registry: &Registry,
+    before: Option<&Assembled>,
+) -> Result<(Switchboard, Assembled), Faults> {
     let mut faults = Faults::default();
     let mut board = Switchboard::new(registry.transport_table());
     board.drain_spec(config.drain);
-    for listener in config.listeners.values() {
+    let handlers = handlers(&config, registry, before, &mut faults);
+    for (name, listener) in &config.listeners {
+        let spec = listener.spec.clone();
+        if before.is_some_and(|before| serves_as(&config, &before.config, name)) {
+            board.keep(spec);
+            continue;
+        }
         let mut setup = Setup::new();
         setup.framing = listener.framing.clone();
-        let spec = listener.spec.clone();
         (setup.limits, setup.timeouts, setup.rates) = (spec.limits, spec.timeouts, spec.rates);
-        setup.layers = layers(config, registry, &listener.layers, &mut faults);
-        let Some(Section { kind, options, .. }) = config.handlers.get(&listener.handler) else { continue };
-        let Some(entry) = registry.handler_entry(kind) else { continue };
-        match entry.build(options.clone(), setup) {
-            Ok(pipeline) => {
-                board.listen(spec, pipeline);
-            }
-            Err(error) => faults.push(refusal(config, "handlers", &listener.handler, &*error)),
+        setup.layers = layers(&config, registry, &listener.layers, &mut faults);
+        if let Some(handler) = handlers.get(&listener.handler) {
+            board.listen(spec, handler.pipeline(setup));
         }
     }
     let used = |name: &String| config.listeners.values().any(|listener| listener.handler == *name);
     let listed = |name: &String| config.listeners.values().any(|listener| listener.layers.contains(name));
-    try_sections(config, registry, |name| !used(name), |name| !listed(name), &mut faults);
-    try_tls(config, &mut faults);
-    if faults.is_empty() { Ok(board) } else { Err(faults) }
+    let tried = |name: &String| !used(name) && !is_known("handlers", name, &config, before);
+    let tried_too = |name: &String| !listed(name) && !is_known("layers", name, &config, before);
+    try_sections(&config, registry, tried, tried_too, &mut faults);
+    try_tls(&config, &mut faults);
+    if faults.is_empty() { Ok((board, Assembled { config: Arc::new(config), handlers })) } else { Err(faults) }
 }
 
-/// What handlers and layers say of their options when they are made, each by itself, and what the files of TLS are found to
+/// Whether a section stands there as it did before: then it was made once, and was good.
+fn is_known(kind: &str, name: &str, config: &Config, before: Option<&Assembled>) -> bool {
+    let section = |config: &Config| {
+        let sections = if kind == "handlers" { &config.handlers } else { &config.layers };
+        sections.get(name).cloned()
+    };
+    before.is_some_and(|before| section(&before.config) == section(config))
+}
+
+/// The handlers that listeners name.
+fn handlers(
+    config: &Config,
+    registry: &Registry,
+    before: Option<&Assembled>,
+    faults: &mut Faults,
+) -> BTreeMap<String, MadeHandler> {
+    let mut handlers = BTreeMap::new();
+    for name in config.listeners.values().map(|listener| &listener.handler) {
+        let Some(section) = config.handlers.get(name).filter(|_| !handlers.contains_key(name)) else { continue };
+        let same = before.filter(|before| before.config.handlers.get(name) == Some(section));
+        if let Some(handler) = same.and_then(|before| before.handlers.get(name)) {
+            handlers.insert(name.clone(), handler.clone());
+            continue;
+        }
+        match registry.handler_entry(&section.kind).map(|entry| entry.make(section.options.clone())) {
+            Some(Ok(handler)) => drop(handlers.insert(name.clone(), handler)),
+            Some(Err(error)) => faults.push(refusal(config, "handlers", name, &*error)),
+            None => {}
+        }
+    }
+    handlers
+}
+
+/// Whether messages of a listener go the same way under both configurations: the same framing, limits, layers and handler. Who
+/// is let in, and with which certificates, is not part of that.
+fn serves_as(config: &Config, before: &Config, listener: &str) -> bool {
+    let way = |config: &Config| {
+        let listener = config.listeners.get(listener)?;
+        let ListenerSpec { limits, mut timeouts, rates, .. } = listener.spec.clone();
+        timeouts.handshake = Duration::ZERO;
+        let limits = (limits.frame, limits.outbox, limits.sessions);
+        let layers: Vec<_> = listener.layers.iter().map(|name| config.layers.get(name).cloned()).collect();
+        let handler = (listener.handler.clone(), config.handlers.get(&listener.handler).cloned());
+        let rates = (rates.messages_per_source, rates.burst);
+        Some((listener.kind, listener.framing.clone(), limits, timeouts, rates, layers, handler))
+    };
+    way(config) == way(before)
+}
+
+/// What handlers and layers that are not the same `before` say of their options when they are made, each by itself, and what the files of TLS are found to
 /// be; nothing is kept of them.
-pub(crate) fn refusals(config: &Config, registry: &Registry) -> Faults {
+pub(crate) fn refusals(config: &Config, registry: &Registry, before: Option<&Assembled>) -> Faults {
     match runtime(1) {
         Ok(runtime) => {
             let mut faults = Faults::default();
-            runtime.block_on(async { try_sections(config, registry, |_| true, |_| true, &mut faults) });
+            let handlers = |name: &String| !is_known("handlers", name, config, before);
+            let layers = |name: &String| !is_known("layers", name, config, before);
+            runtime.block_on(async { try_sections(config, registry, handlers, layers, &mut faults) });
             try_tls(config, &mut faults);
             runtime.shutdown_background();
             faults
@@ -72,10 +144,10 @@ pub(crate) fn refusals(config: &Config, registry: &Registry) -> Faults {
 }
 
 /// The faults of a configuration, and with them what its sound handlers and layers say when they are made: one report.
-pub(crate) fn all_faults(refused: Refused, registry: &Registry) -> Faults {
+pub(crate) fn all_faults(refused: Refused, registry: &Registry, before: Option<&Assembled>) -> Faults {
     let Refused { mut faults, rest } = refused;
     if let Some(rest) = rest {
-        faults.append(refusals(&rest, registry));
+        faults.append(refusals(&rest, registry, before));
     }
     faults
 }
@@ -88,7 +160,7 @@ fn try_sections(
     faults: &mut Faults,
 ) {
     for (name, Section { kind, options, .. }) in sound(&config.handlers).filter(|(name, _)| handlers(name)) {
-        let built = registry.handler_entry(kind).map(|entry| entry.build(options.clone(), Setup::new()).map(drop));
+        let built = registry.handler_entry(kind).map(|entry| entry.make(options.clone()).map(drop));
         if let Some(Err(error)) = built {
             faults.push(refusal(config, "handlers", name, &*error));
         }
@@ -168,8 +240,8 @@ pub(crate) fn most_memory(config: &Config) -> (u64, BTreeMap<&str, u64>) {
 
 fn needed_files(config: &Config) -> u64 {
     let of_listener = |kind: Kind, connections: usize| match kind {
-        Kind::Stream => 1 + connections as u64,
-        Kind::Datagram => 1,
+        Kind::Stream => OF_LISTENER + connections as u64,
+        Kind::Datagram => OF_LISTENER,
     };
     let listeners = config.listeners.values();
     OWN_FILES + listeners.map(|listener| of_listener(listener.kind, listener.spec.limits.connections)).sum::<u64>()
@@ -191,10 +263,11 @@ mod tests {
         for listed in [&[("listeners.main.layers", "busy")][..], &[]] {
             let flags = [&[("layers.busy.type", "concurrency"), ("layers.busy.limit", "0")], listed].concat();
             let config = config(&flags);
-            let refused = refusals(&config, &crate::registry()).to_string();
+            let refused = refusals(&config, &crate::registry(), None).to_string();
             assert!(refused.starts_with("error: layers.busy: "), "{refused}");
             let runtime = runtime(1).unwrap();
-            let refused = runtime.block_on(async { assemble(&config, &crate::registry()) }).unwrap_err().to_string();
+            let refused =
+                runtime.block_on(async { assemble(config, &crate::registry(), None) }).unwrap_err().to_string();
             assert!(refused.starts_with("error: layers.busy: "), "{refused}");
         }
     }
@@ -205,7 +278,7 @@ mod tests {
         let flags = flags.map(|(key, value)| ("--set".to_owned(), key.to_owned(), value.to_owned()));
         let inputs = Inputs { flags: flags.to_vec(), ..Inputs::default() };
         let refused = config::load(&inputs, &crate::registry()).unwrap_err();
-        let told = all_faults(*refused, &crate::registry()).to_string();
+        let told = all_faults(*refused, &crate::registry(), None).to_string();
         assert!(told.contains("error: drain.deadline: ") && told.contains("error: layers.busy: "), "{told}");
     }
 
@@ -216,7 +289,7 @@ mod tests {
             ("listeners.main.listen", "tcp://127.0.0.1:0"),
             ("listeners.gram.listen", "udp://127.0.0.1:0"),
         ]);
-        assert_eq!(needed_files(&config), OWN_FILES + 101 + 1);
-        assert!(refusals(&config, &crate::registry()).is_empty());
+        assert_eq!(needed_files(&config), OWN_FILES + 102 + 2);
+        assert!(refusals(&config, &crate::registry(), None).is_empty());
     }
 }

@@ -124,7 +124,7 @@ fn execute(command: Command, registry: &Arc<Registry>) -> u8 {
 
 /// A handler or layer may refuse its options only when it is made; so all are made, used or not, and nothing is bound.
 fn check(config: &Config, registry: &Registry) -> u8 {
-    match assemble::refusals(config, registry) {
+    match assemble::refusals(config, registry, None) {
         faults if faults.is_empty() => {
             let file = config.file.as_ref().map_or("without a file".to_owned(), |file| file.display().to_string());
             say(format_args!("{file}: the configuration is good\n{}\n", memory(config)))
@@ -144,7 +144,7 @@ fn memory(config: &Config) -> String {
 fn with_config(inputs: &Inputs, registry: &Registry, then: impl FnOnce(Config) -> u8) -> u8 {
     match config::load(inputs, registry) {
         Ok(config) => then(config),
-        Err(refused) => complain(assemble::all_faults(*refused, registry), CONFIG),
+        Err(refused) => complain(assemble::all_faults(*refused, registry, None), CONFIG),
     }
 }
 

@@ -8,16 +8,16 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::panic;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{self, Format};
 
@@ -28,9 +28,15 @@ const LAST_LINES: Duration = Duration::from_millis(1500);
 
 /// The log of this process, while it runs.
 pub(crate) struct Log {
-    guard: WorkerGuard,
+    guard: Mutex<Option<WorkerGuard>>,
     lost: Lost,
+    queue: NonBlocking,
+    filter: reload::Handle<EnvFilter, Layered<Shape, Registry>>,
+    shape: reload::Handle<BoxLayer, Registry>,
 }
+
+type BoxLayer = Box<dyn Layer<Registry> + Send + Sync>;
+type Shape = reload::Layer<BoxLayer, Registry>;
 
 /// Lines that nobody will see.
 #[derive(Debug, Clone)]
@@ -48,20 +54,24 @@ impl Lost {
 impl Log {
     /// Begins to log, and from here on logs panics too.
     pub(crate) fn start(log: &config::Log) -> Self {
-        let is_terminal = io::stderr().is_terminal();
         let writer = Arc::new(AtomicUsize::new(0));
         let sink = BufWriter::new(Sink { out: standard_error(), lost: writer.clone() });
         let (queue, guard) =
             NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).thread_name("log").finish(sink);
         let lost = Lost { queue: queue.error_counter(), writer };
-        // The configuration has read the filter before; it cannot fail here.
-        let filter = EnvFilter::builder().parse_lossy(&log.level);
-        let colour = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let (shape, shape_handle) = reload::Layer::new(for_reader(log.format, queue.clone()));
+        let (filter, filter_handle) = reload::Layer::new(filter(&log.level));
         // Only a second start in one process fails, and then the first log goes on.
-        let _ =
-            tracing_subscriber::registry().with(layer(log.format, is_terminal, colour, queue)).with(filter).try_init();
+        let _ = tracing_subscriber::registry().with(shape).with(filter).try_init();
         panic::set_hook(Box::new(log_panic));
-        Self { guard, lost }
+        Self { guard: Mutex::new(Some(guard)), lost, queue, filter: filter_handle, shape: shape_handle }
+    }
+
+    /// Goes on as another configuration says.
+    pub(crate) fn follow(&self, log: &config::Log) {
+        // Only a log that is gone cannot change.
+        let _ = self.filter.reload(filter(&log.level));
+        let _ = self.shape.reload(for_reader(log.format, self.queue.clone()));
     }
 
     /// Looks now and then for lines that were lost, and logs how many.
@@ -82,11 +92,11 @@ impl Log {
     }
 
     /// Lets the last lines be written, unless the reader stalls.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(&self) {
         // The guard may wait for ever on a reader that shares standard output with us: when the queue is full, it says so
         // there. A thread of its own takes that risk, and does not outlive the process.
         let (done, wait) = mpsc::sync_channel(1);
-        let guard = self.guard;
+        let guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner).take();
         let end = thread::Builder::new().name("log-end".into()).spawn(move || {
             drop(guard);
             let _ = done.send(());
@@ -97,12 +107,19 @@ impl Log {
     }
 }
 
-fn layer(
-    format: Format,
-    is_terminal: bool,
-    colour: bool,
-    queue: NonBlocking,
-) -> Box<dyn Layer<Registry> + Send + Sync> {
+/// The configuration has read the filter before; it cannot fail here.
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::builder().parse_lossy(level)
+}
+
+/// In the shape that fits the reader of standard error.
+fn for_reader(format: Format, queue: NonBlocking) -> BoxLayer {
+    let is_terminal = io::stderr().is_terminal();
+    let colour = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    layer(format, is_terminal, colour, queue)
+}
+
+fn layer(format: Format, is_terminal: bool, colour: bool, queue: NonBlocking) -> BoxLayer {
     let is_json = match format {
         Format::Auto => !is_terminal,
         Format::Text => false,

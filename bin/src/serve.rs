@@ -17,7 +17,7 @@ const LOST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs the server that a configuration describes; a reload reads it from these inputs again.
 pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -> u8 {
-    let log = Log::start(&config.log);
+    let log = Arc::new(Log::start(&config.log));
     let runtime = match assemble::runtime(config.workers) {
         Ok(runtime) => runtime,
         Err(error) => return complain(format_args!("error: the threads cannot be started: {error}\n"), FAILED),
@@ -33,10 +33,10 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
     assemble::raise_open_files(&config);
-    let ended = match runtime.block_on(async { assemble::assemble(&config, registry) }) {
-        Ok(board) => runtime.block_on(async {
+    let ended = match runtime.block_on(async { assemble::assemble(config, registry, None) }) {
+        Ok((board, assembled)) => runtime.block_on(async {
             let watch = log.watch(LOST_LINES);
-            let reload = Reload::new(config, inputs.clone(), registry.clone());
+            let reload = Reload::new(assembled, inputs.clone(), registry.clone(), log.clone());
             tokio::select! {
                 never = watch => match never {},
                 ended = run(board, signals, reload) => ended,
@@ -58,12 +58,12 @@ async fn run(board: Switchboard, signals: Signals, mut reload: Reload) -> Result
         running = board.start() => running,
         _ = stops.next() => return Ok(0),
     };
-    let running = Arc::new(running.map_err(|error| (format!("error: {error}\n"), FAILED))?);
+    let running = running.map_err(|error| (format!("error: {error}\n"), FAILED))?;
     let others = async {
         loop {
             tokio::select! {
                 // One after another; what is asked for meanwhile is done once afterwards.
-                _ = hangup.recv() => reload.reload(&running).await,
+                _ = hangup.recv() => drop(reload.reload(&running).await),
                 _ = upgrade.recv() => {
                     tracing::warn!(target: "switchboard", error = "not in this build", "upgrade refused");
                 }

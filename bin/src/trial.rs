@@ -72,8 +72,8 @@ impl<'a> Trial<'a> {
     /// The effective configuration as TOML that reads back to the same, secrets left out; or every fault at once.
     pub fn check(&self) -> Result<String, Refusal> {
         let (effective, faults) = match config::load(&self.inputs, self.registry) {
-            Ok(config) => (config.effective.print(Shape::Toml), assemble::refusals(&config, self.registry)),
-            Err(refused) => (String::new(), assemble::all_faults(*refused, self.registry)),
+            Ok(config) => (config.effective.print(Shape::Toml), assemble::refusals(&config, self.registry, None)),
+            Err(refused) => (String::new(), assemble::all_faults(*refused, self.registry, None)),
         };
         if faults.is_empty() { Ok(effective) } else { Err(Refusal(faults.to_string())) }
     }

@@ -25,11 +25,13 @@ pub enum Phase {
 #[derive(Debug, Clone)]
 pub(crate) struct DrainSwitch(Arc<watch::Sender<Phase>>);
 
-impl DrainSwitch {
-    pub(crate) fn new() -> Self {
+impl Default for DrainSwitch {
+    fn default() -> Self {
         Self(Arc::new(watch::Sender::new(Phase::Running)))
     }
+}
 
+impl DrainSwitch {
     pub(crate) fn signal(&self) -> DrainSignal {
         DrainSignal(self.0.subscribe())
     }

@@ -9,8 +9,7 @@ use async_trait::async_trait;
 use futures_util::stream;
 use switchboard::io::{DatagramSocket, Route};
 use switchboard::prelude::*;
-use switchboard::spec::SocketOptions;
-use switchboard::transport::{Listener, Transport};
+use switchboard::transport::{Bind, Listener, Transport};
 use switchboard::{Address, Endpoint};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
@@ -44,7 +43,7 @@ impl Transport for Wire {
         &[("wire", "datagrams of made-up senders", Kind::Datagram)]
     }
 
-    async fn bind(&self, _: &Endpoint, _: &SocketOptions) -> io::Result<Listener> {
+    async fn bind(&self, _: Bind) -> io::Result<Listener> {
         Ok(Listener::Datagram(Box::new(self.clone())))
     }
 }

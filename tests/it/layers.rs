@@ -328,7 +328,7 @@ async fn layers_by_name_stand_in_the_order_in_which_they_are_named() {
     for (name, options) in options {
         setup.layers.push(registry.layer_entry(name).unwrap().build(options).unwrap());
     }
-    let pipeline = registry.handler_entry("probe").unwrap().build(json!({}), setup).unwrap();
+    let pipeline = registry.handler_entry("probe").unwrap().make(json!({})).unwrap().pipeline(setup);
     let name = unique("named");
     let mut board = Switchboard::new(Transports::default());
     board.listen(ListenerSpec::new("first", format!("mem:{name}").parse().unwrap()), pipeline);

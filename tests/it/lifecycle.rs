@@ -667,8 +667,7 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
     use async_trait::async_trait;
     use std::io;
     use switchboard::io::{BoxIo, StreamListener};
-    use switchboard::spec::SocketOptions;
-    use switchboard::transport::{Listener, Transport};
+    use switchboard::transport::{Bind, Listener, Transport};
 
     /// Memory whose first client never finishes its handshake and whose second fails it.
     struct Shaking;
@@ -679,9 +678,9 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
         fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
             &[("shaking", "memory with a handshake", Kind::Stream)]
         }
-        async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
-            let name = endpoint.to_string().replace("shaking:", "");
-            match memory::Memory.bind(&Endpoint::Memory(name), options).await? {
+        async fn bind(&self, bind: Bind) -> io::Result<Listener> {
+            let name = bind.endpoint.to_string().replace("shaking:", "");
+            match memory::Memory.bind(Bind::new(Endpoint::Memory(name), bind.options)).await? {
                 Listener::Stream(inner) => Ok(Listener::Stream(Box::new(ShakingListener(inner, 0)))),
                 Listener::Datagram(_) => unreachable!(),
             }

@@ -23,6 +23,9 @@ mod forged;
 /// A stop loses nothing that was under way, takes no longer than it may, and says exactly what it cut.
 mod drain;
 
+/// A reload stops nothing that stays: no listener, no open connection, and after an error nothing at all.
+mod changes;
+
 /// A framing finds the same messages however the bytes are cut, and never more than its limit.
 mod framing;
 

@@ -158,7 +158,8 @@ async fn all_listeners_get_their_new_certificates_or_none() {
     for (listener, name) in ["one", "two", "plain"].into_iter().zip(&names) {
         let mut spec = ListenerSpec::new(listener, Endpoint::Memory(name.clone()));
         spec.tls = (listener != "plain").then(|| good.clone());
-        let pipeline = registry.handler_entry("probe").unwrap().build(serde_json::json!({}), Setup::new()).unwrap();
+        let pipeline =
+            registry.handler_entry("probe").unwrap().make(serde_json::json!({})).unwrap().pipeline(Setup::new());
         board.listen(spec, pipeline);
     }
     let running = board.start().await.unwrap();
@@ -297,12 +298,18 @@ async fn a_hangup_changes_nothing_when_anything_is_wrong_and_says_all_of_it() {
         assert!(error.contains(part), "{error} has {part}");
     }
     assert_eq!(shown().await, first);
-    fs::write(&config, good.clone() + "\n[drain]\ndeadline = '7s'\n[listeners.more]\nlisten = 'tcp://127.0.0.1:0'\n")
-        .unwrap();
-    assert_eq!(
-        refused(2).0,
-        "this build applies new certificates only, and these keys differ from what runs: drain.deadline, listeners.more; \
-         put them back, or restart"
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let more = format!(
+        "\n[listeners.more]\nlisten = 'tcp://127.0.0.1:{port}'\n[listeners.most]\nlisten = 'unix:/no/such/place'\n"
+    );
+    fs::write(&config, good.clone() + &more).unwrap();
+    let (error, errors) = refused(2);
+    assert_eq!(errors, 2, "{error}");
+    let wanted = format!("listener more cannot listen on tcp://127.0.0.1:{port}: Address already in use");
+    assert!(
+        error.starts_with(&wanted) && error.contains("; listener most cannot listen on unix:/no/such/place: "),
+        "{error}"
     );
     assert_eq!(shown().await, first);
     fs::write(&config, &good).unwrap();

@@ -14,7 +14,7 @@ use switchboard::address::Endpoint;
 use switchboard::io::{Accepted, BoxIo, StreamListener};
 use switchboard::prelude::*;
 use switchboard::spec::{Limits, SocketOptions, Timeouts};
-use switchboard::transport::{Listener, Transport, memory};
+use switchboard::transport::{Bind, Listener, Transport, memory};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -274,10 +274,10 @@ impl Transport for Spy {
         &[("spy", "memory, watched", Kind::Stream)]
     }
 
-    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
+    async fn bind(&self, bind: Bind) -> io::Result<Listener> {
         self.binds.fetch_add(1, SeqCst);
-        let name = endpoint.to_string().strip_prefix("spy:").unwrap().to_owned();
-        match memory::Memory.bind(&Endpoint::Memory(name), options).await? {
+        let name = bind.endpoint.to_string().strip_prefix("spy:").unwrap().to_owned();
+        match memory::Memory.bind(Bind::new(Endpoint::Memory(name), bind.options)).await? {
             Listener::Stream(listener) => Ok(Listener::Stream(Box::new(SpyListener(listener, self.clone())))),
             Listener::Datagram(_) => unreachable!(),
         }

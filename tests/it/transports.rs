@@ -325,16 +325,13 @@ impl switchboard::transport::Transport for Jumpy {
         &[("jumpy", "panics once", Kind::Stream)]
     }
 
-    async fn bind(
-        &self,
-        _: &switchboard::Endpoint,
-        options: &switchboard::spec::SocketOptions,
-    ) -> std::io::Result<switchboard::transport::Listener> {
+    async fn bind(&self, bind: switchboard::transport::Bind) -> std::io::Result<switchboard::transport::Listener> {
         if self.0.fetch_add(1, SeqCst) == 0 {
             return Ok(switchboard::transport::Listener::Stream(Box::new(Panics)));
         }
         let behind = "mem:jumpy-behind".parse().unwrap();
-        switchboard::transport::memory::Memory.bind(&behind, options).await
+        let behind = switchboard::transport::Bind::new(behind, bind.options);
+        switchboard::transport::memory::Memory.bind(behind).await
     }
 }
 

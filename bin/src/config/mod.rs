@@ -27,7 +27,7 @@ mod typing;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use switchboard::Registry;
 use tracing_subscriber::EnvFilter;
@@ -37,7 +37,7 @@ pub(crate) use fault::{Fault, Faults};
 pub(crate) use framing::of_text as read_framing;
 pub(crate) use leaf::Format;
 pub(crate) use show::Shape;
-pub(crate) use tree::dotted;
+pub(crate) use tree::{Path, dotted};
 pub(crate) use typing::{OptionDoc, documented};
 
 use fault::Origin;
@@ -79,7 +79,7 @@ impl fmt::Display for Refused {
 pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<Refused>> {
     let mut report = Report::default();
     let mut schemas = Schemas::new(registry);
-    let by_variable = sources::named_file(&inputs.environment).map(Path::new);
+    let by_variable = sources::named_file(&inputs.environment).map(std::path::Path::new);
     let named = inputs.file.as_deref().or(by_variable);
     let file = file::choose(named, &inputs.search);
     let why = match (&inputs.file, by_variable) {

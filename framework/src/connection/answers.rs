@@ -31,6 +31,11 @@ impl Answers {
         Self { socket, lane, unsent: VecDeque::new(), limit, dropped: Default::default(), failed: Pace::default() }
     }
 
+    /// Goes on under other settings of the listener.
+    pub(crate) fn move_to(&mut self, lane: Arc<Lane>) {
+        self.lane = lane;
+    }
+
     /// Whether everything has left.
     pub(crate) fn is_empty(&self) -> bool {
         self.unsent.is_empty()

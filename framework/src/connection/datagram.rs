@@ -1,20 +1,18 @@
-//! The driver of a datagram socket: one task receives, has messages handled, and answers.
+//! The driver of a datagram socket: it receives, has messages handled, and answers, a round at a time.
 //!
 //! An answer that is ready at once costs no task and no allocation of its own. One that waits goes to a bounded set and
-//! holds up nobody but its own peer, whose next messages wait for it in order. The work itself is in `desk`.
+//! holds up nobody but its own peer, whose next messages wait for it in order. The work itself is in `desk`; when there is a
+//! next round, and when the last, is known to the server.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::Context as TaskContext;
 
-use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::address::Address;
-use crate::connection::calls::{Calls, has_layers, layered, straight};
+use crate::connection::calls::{has_layers, layered, straight};
 use crate::connection::desk::Desk;
 use crate::framing::Framing;
 use crate::handler::{Context, Handler, HandlerLayer};
@@ -24,11 +22,33 @@ use crate::outbox::Pusher;
 use crate::roster::{Connection, Kind, Lane};
 use crate::spec::Limits;
 
-/// Serves a datagram socket to its end; erased once a socket.
-#[async_trait]
+/// What datagrams are served by; erased once a socket.
 pub(crate) trait ServeDatagrams: Send + Sync + fmt::Debug {
-    /// Serves until the lane drains and everything is answered, or until it is cut. Answers how many messages were cut.
-    async fn serve(&self, socket: Box<dyn DatagramSocket>, lane: Arc<Lane>) -> usize;
+    /// Begins to serve the datagrams of a socket.
+    fn open(&self, socket: Arc<dyn DatagramSocket>, lane: Arc<Lane>) -> Box<dyn DatagramDesk>;
+}
+
+/// Datagrams of one socket that are being served: peers, and what is in hand for them.
+pub(crate) trait DatagramDesk: Send {
+    /// Does what can be done now, and a bounded part of it. True when, on the way to the end, nothing is in hand any more.
+    fn poll(&mut self, cx: &mut TaskContext<'_>, stage: Stage) -> bool;
+
+    /// How many messages have come and are not answered.
+    fn in_hand(&self) -> usize;
+
+    /// Goes on under other settings of the listener, with the same peers.
+    fn move_to(&mut self, lane: Arc<Lane>);
+}
+
+/// How far a desk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It serves.
+    Open,
+    /// It takes what the system has received already, and finishes what is in hand.
+    LastCall,
+    /// It receives no more, and finishes what is in hand.
+    Closed,
 }
 
 /// Serves datagrams by a handler.
@@ -41,17 +61,16 @@ pub(crate) struct DatagramDriver<H, F, L> {
     pub(crate) limits: Limits,
 }
 
-#[async_trait]
 impl<H, F, L> ServeDatagrams for DatagramDriver<H, F, L>
 where
     F: Framing,
     H: Handler<F::In, F::Out>,
     L: HandlerLayer<H, F::In, F::Out>,
 {
-    async fn serve(&self, socket: Box<dyn DatagramSocket>, lane: Arc<Lane>) -> usize {
+    fn open(&self, socket: Arc<dyn DatagramSocket>, lane: Arc<Lane>) -> Box<dyn DatagramDesk> {
         let (pushes, pushed) = mpsc::channel(self.limits.outbox.max(1));
-        let (local, socket) = (socket.local(), Arc::from(socket));
-        let meet = |route: &Route| {
+        let local = socket.local();
+        let meet = move |route: &Route, lane: &Arc<Lane>| {
             let local = match (&local, route.asked) {
                 (Address::Inet(local), Some(asked)) => Address::Inet(SocketAddr::new(asked, local.port())),
                 (local, _) => local.clone(),
@@ -60,44 +79,21 @@ where
             let pusher = Pusher::to_datagrams(connection.clone(), route.clone(), pushes.clone());
             (connection, Context::new(H::State::default(), pusher))
         };
-        let (handler, stack) = (&self.handler, &self.stack);
+        let (handler, stack, layer) = (self.handler.clone(), self.stack.clone(), self.layer.clone());
         if has_layers::<L>() {
-            let make = |route: &Route| {
-                let (connection, context) = meet(route);
-                (connection, layered(handler.clone(), context, stack, &self.layer))
+            let make = move |route: &Route, lane: &Arc<Lane>| {
+                let (connection, context) = meet(route, lane);
+                (connection, layered(handler.clone(), context, &stack, &layer))
             };
-            run(Desk::new(socket, self.framing.clone(), self.limits, lane.clone(), make, pushed)).await
+            Box::new(Desk::new(socket, self.framing.clone(), self.limits, lane, make, pushed))
         } else {
-            let make = |route: &Route| {
-                let (connection, context) = meet(route);
+            let make = move |route: &Route, lane: &Arc<Lane>| {
+                let (connection, context) = meet(route, lane);
                 (connection, straight(handler.clone(), context, stack.clone()))
             };
-            run(Desk::new(socket, self.framing.clone(), self.limits, lane.clone(), make, pushed)).await
+            Box::new(Desk::new(socket, self.framing.clone(), self.limits, lane, make, pushed))
         }
     }
-}
-
-/// Serves until the lane drains and everything is answered, or until it is cut.
-async fn run<F, C, M>(mut desk: Desk<F, C, M>) -> usize
-where
-    F: Framing,
-    C: Calls<F::In, F::Out>,
-    M: Fn(&Route) -> (Connection, C),
-{
-    let (mut to_drain, mut to_cut) = (desk.lane().drain.clone(), desk.lane().drain.clone());
-    let mut draining = pin!(to_drain.draining());
-    let mut cutting = pin!(to_cut.cutting());
-    let mut leaving = false;
-    poll_fn(|cx| {
-        leaving = leaving || draining.as_mut().poll(cx).is_ready();
-        // It is not cut before it drains.
-        if leaving && cutting.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if desk.poll(cx, leaving) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    desk.in_hand()
 }
 
 impl<H, F, L> fmt::Debug for DatagramDriver<H, F, L> {

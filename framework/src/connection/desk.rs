@@ -18,6 +18,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use crate::address::Address;
 use crate::connection::answers::Answers;
 use crate::connection::calls::Calls;
+use crate::connection::datagram::{DatagramDesk, Stage};
 use crate::connection::dropped::Why;
 use crate::connection::sanity::insane;
 use crate::connection::sessions::{Session, Sessions};
@@ -100,7 +101,7 @@ impl<F, C, M> Desk<F, C, M>
 where
     F: Framing,
     C: Calls<F::In, F::Out>,
-    M: Fn(&Route) -> (Connection, C),
+    M: Fn(&Route, &Arc<Lane>) -> (Connection, C),
 {
     pub(crate) fn new(
         socket: Arc<dyn DatagramSocket>,
@@ -130,35 +131,6 @@ where
             failures: 0,
             pause: None,
         }
-    }
-
-    /// Whose socket it is.
-    pub(crate) fn lane(&self) -> &Lane {
-        &self.lane
-    }
-
-    /// How many messages are neither answered nor given up.
-    pub(crate) fn in_hand(&self) -> usize {
-        self.waiting.len() + self.queued
-    }
-
-    /// One round. True when, leaving, nothing is in hand any more.
-    pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>, leaving: bool) -> bool {
-        self.turns = TURNS;
-        self.answers.flush(cx);
-        // Each of these stops after a batch; then there may be more, and it is for the next round.
-        let mut more = (0..BATCH).all(|_| self.resume_one(cx));
-        more |= (0..BATCH).all(|_| self.push_one(cx));
-        if !(leaving && self.dry) {
-            let full = (0..BATCH).all(|_| self.receive_one(cx));
-            self.dry = leaving && !full;
-            more |= full;
-        }
-        self.answers.flush(cx);
-        if more {
-            cx.waker().wake_by_ref();
-        }
-        leaving && !more && self.waiting.is_empty() && self.answers.is_empty()
     }
 
     /// Goes on with work that waited, if some is ready.
@@ -225,7 +197,7 @@ where
             return self.answers.drop_one(route, Why::BadFrame);
         };
         // A state or a layer may panic when it is made for a new peer: that is one peer's loss.
-        let make = || catch_unwind(AssertUnwindSafe(|| (self.make)(route))).ok();
+        let make = || catch_unwind(AssertUnwindSafe(|| (self.make)(route, &self.lane))).ok();
         let make = || make().map(|(connection, calls)| (connection, Box::new(calls)));
         let Some((peer, session)) = self.sessions.enter(route, make) else {
             return self.answers.drop_one(route, Why::Sessions);
@@ -374,6 +346,45 @@ where
     fn send_to(&mut self, peer: usize, frame: F::Out) {
         let Session { route, connection, .. } = self.sessions.at(peer);
         send_frame(&*self.framing, &mut self.answers, route, connection, frame);
+    }
+}
+
+impl<F, C, M> DatagramDesk for Desk<F, C, M>
+where
+    F: Framing,
+    C: Calls<F::In, F::Out>,
+    M: Fn(&Route, &Arc<Lane>) -> (Connection, C) + Send,
+{
+    fn poll(&mut self, cx: &mut TaskContext<'_>, stage: Stage) -> bool {
+        self.turns = TURNS;
+        self.answers.flush(cx);
+        // Each of these stops after a batch; then there may be more, and it is for the next round.
+        let mut more = (0..BATCH).all(|_| self.resume_one(cx));
+        more |= (0..BATCH).all(|_| self.push_one(cx));
+        let receives = match stage {
+            Stage::Open => true,
+            Stage::LastCall => !self.dry,
+            Stage::Closed => false,
+        };
+        if receives {
+            let full = (0..BATCH).all(|_| self.receive_one(cx));
+            self.dry = stage == Stage::LastCall && !full;
+            more |= full;
+        }
+        self.answers.flush(cx);
+        if more {
+            cx.waker().wake_by_ref();
+        }
+        stage != Stage::Open && !more && self.waiting.is_empty() && self.answers.is_empty()
+    }
+
+    fn in_hand(&self) -> usize {
+        self.waiting.len() + self.queued
+    }
+
+    fn move_to(&mut self, lane: Arc<Lane>) {
+        self.answers.move_to(lane.clone());
+        self.lane = lane;
     }
 }
 

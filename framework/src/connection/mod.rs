@@ -23,7 +23,7 @@ pub(crate) use desk::{LARGEST, WAITING_BYTES};
 pub(crate) use pool::CHUNK;
 pub(crate) use wire::{OVERHEAD, READ_AHEAD};
 
-pub(crate) use datagram::{DatagramDriver, ServeDatagrams};
+pub(crate) use datagram::{DatagramDesk, DatagramDriver, ServeDatagrams, Stage};
 pub(crate) use end::reason_of;
 pub(crate) use owned::OwnedDriver;
 pub(crate) use stream::StreamDriver;

@@ -66,7 +66,7 @@ pub struct Pipeline {
 
 impl Pipeline {
     pub(crate) fn of_handler<H, F, L>(
-        handler: H,
+        handler: Arc<H>,
         framing: F,
         stack: MessageStack,
         layer: L,
@@ -78,7 +78,7 @@ impl Pipeline {
         H: Handler<F::In, F::Out>,
         L: HandlerLayer<H, F::In, F::Out>,
     {
-        let (handler, framing, stack) = (Arc::new(handler), Arc::new(framing), Arc::new(stack));
+        let (framing, stack) = (Arc::new(framing), Arc::new(stack));
         let datagram = DatagramDriver {
             handler: handler.clone(),
             framing: framing.clone(),
@@ -93,9 +93,18 @@ impl Pipeline {
         }
     }
 
-    pub(crate) fn of_stream_handler<H: StreamHandler>(handler: H, timeouts: Timeouts) -> Self {
-        let driver = OwnedDriver { handler: Arc::new(handler), timeouts };
+    pub(crate) fn of_stream_handler<H: StreamHandler>(handler: Arc<H>, timeouts: Timeouts) -> Self {
+        let driver = OwnedDriver { handler, timeouts };
         Self { stream: Some(BoxCloneSyncService::new(driver)), datagram: None }
+    }
+
+    /// Whether it serves what a listener of this kind brings; else a sentence that says why not.
+    pub(crate) fn fits(&self, kind: Kind) -> Result<(), BoxError> {
+        let serves = match kind {
+            Kind::Stream => self.stream.is_some(),
+            Kind::Datagram => self.datagram.is_some(),
+        };
+        if serves { Ok(()) } else { Err(misfit(kind)) }
     }
 
     /// Puts a layer around the whole connection.
@@ -119,7 +128,36 @@ impl fmt::Debug for Pipeline {
     }
 }
 
-type Build = Box<dyn Fn(Value, Setup) -> Result<Pipeline> + Send + Sync>;
+/// Why a handler does not go with a listener of this kind.
+pub(crate) fn misfit(kind: Kind) -> BoxError {
+    match kind {
+        Kind::Stream => "it brings connections, and the handler wants datagrams".into(),
+        Kind::Datagram => "it brings datagrams, and the handler wants connections".into(),
+    }
+}
+
+type Make = Box<dyn Fn(Value) -> Result<MadeHandler> + Send + Sync>;
+
+/// A handler with its options, ready to be served. What it remembers is shared by all its pipelines.
+#[derive(Clone)]
+pub struct MadeHandler(Arc<dyn Fn(Setup) -> Pipeline + Send + Sync>);
+
+impl MadeHandler {
+    fn new(pipeline: impl Fn(Setup) -> Pipeline + Send + Sync + 'static) -> Self {
+        Self(Arc::new(pipeline))
+    }
+
+    /// The pipeline around it, for one listener.
+    pub fn pipeline(&self, setup: Setup) -> Pipeline {
+        (self.0)(setup)
+    }
+}
+
+impl fmt::Debug for MadeHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MadeHandler")
+    }
+}
 
 /// A handler that configuration can name.
 pub struct HandlerEntry {
@@ -130,7 +168,7 @@ pub struct HandlerEntry {
     framings: Option<&'static [&'static str]>,
     options: Value,
     check: fn(&Value) -> Result<(), OptionError>,
-    build: Build,
+    make: Make,
 }
 
 impl HandlerEntry {
@@ -140,11 +178,11 @@ impl HandlerEntry {
         H: Handler<Bytes, Bytes>,
         B: Fn(O) -> Result<H> + Send + Sync + 'static,
     {
-        let build = move |options: Value, setup: Setup| {
-            let handler = build(read(&options)?)?;
-            Ok(assemble(handler, setup))
+        let make = move |options: Value| {
+            let handler = Arc::new(build(read(&options)?)?);
+            Ok(MadeHandler::new(move |setup| assemble(handler.clone(), setup)))
         };
-        Self::new::<O>(name, H::NEEDS, None, Box::new(build))
+        Self::new::<O>(name, H::NEEDS, None, Box::new(make))
     }
 
     pub(crate) fn typed<O, H, F, B>(name: &str, framing_name: &str, framing: F, build: B) -> Self
@@ -154,13 +192,14 @@ impl HandlerEntry {
         H: Handler<F::In, F::Out>,
         B: Fn(O) -> Result<H> + Send + Sync + 'static,
     {
-        let build = move |options: Value, setup: Setup| {
-            let handler = build(read(&options)?)?;
-            let Setup { limits, timeouts, rates, .. } = setup;
-            let stack = MessageStack::new(&timeouts, &rates);
-            Ok(Pipeline::of_handler(handler, framing.clone(), stack, (), limits, timeouts))
+        let make = move |options: Value| {
+            let (handler, framing) = (Arc::new(build(read(&options)?)?), framing.clone());
+            Ok(MadeHandler::new(move |Setup { limits, timeouts, rates, .. }| {
+                let stack = MessageStack::new(&timeouts, &rates);
+                Pipeline::of_handler(handler.clone(), framing.clone(), stack, (), limits, timeouts)
+            }))
         };
-        Self::new::<O>(name, H::NEEDS, Some(framing_name.to_owned()), Box::new(build))
+        Self::new::<O>(name, H::NEEDS, Some(framing_name.to_owned()), Box::new(make))
     }
 
     pub(crate) fn stream<O, H, B>(name: &str, build: B) -> Self
@@ -169,16 +208,17 @@ impl HandlerEntry {
         H: StreamHandler,
         B: Fn(O) -> Result<H> + Send + Sync + 'static,
     {
-        let build = move |options: Value, setup: Setup| {
-            Ok(Pipeline::of_stream_handler(build(read(&options)?)?, setup.timeouts))
+        let make = move |options: Value| {
+            let handler = Arc::new(build(read(&options)?)?);
+            Ok(MadeHandler::new(move |setup| Pipeline::of_stream_handler(handler.clone(), setup.timeouts)))
         };
-        Self::new::<O>(name, Needs::Stream, Some("its own".to_owned()), Box::new(build))
+        Self::new::<O>(name, Needs::Stream, Some("its own".to_owned()), Box::new(make))
     }
 
-    fn new<O: Options>(name: &str, needs: Needs, own_framing: Option<String>, build: Build) -> Self {
+    fn new<O: Options>(name: &str, needs: Needs, own_framing: Option<String>, make: Make) -> Self {
         let check = |options: &Value| read::<O>(options).map(drop);
         let (name, about, options) = (name.to_owned(), String::new(), schema::<O>());
-        Self { name, about, needs, own_framing, framings: None, options, check, build }
+        Self { name, about, needs, own_framing, framings: None, options, check, make }
     }
 
     /// Says in a few words what it does.
@@ -237,15 +277,15 @@ impl HandlerEntry {
         (self.check)(options)
     }
 
-    /// Makes the handler, and the pipeline around it.
-    pub fn build(&self, options: Value, setup: Setup) -> Result<Pipeline> {
-        (self.build)(options, setup)
+    /// Makes the handler.
+    pub fn make(&self, options: Value) -> Result<MadeHandler> {
+        (self.make)(options)
     }
 }
 
 /// The message path of a handler of bytes. Without layers by name it is static from driver to handler; with some, the
 /// services between are boxed, once a connection, and each of those layers costs a box a message.
-fn assemble<H: Handler<Bytes, Bytes>>(handler: H, setup: Setup) -> Pipeline {
+fn assemble<H: Handler<Bytes, Bytes>>(handler: Arc<H>, setup: Setup) -> Pipeline {
     let Setup { framing, limits, timeouts, rates, layers } = setup;
     let stack = MessageStack::new(&timeouts, &rates);
     if layers.is_empty() {

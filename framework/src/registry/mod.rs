@@ -41,8 +41,8 @@ mod handler;
 mod layer;
 mod options;
 
-pub(crate) use handler::ConnectionService;
-pub use handler::{HandlerEntry, Pipeline, Setup};
+pub(crate) use handler::{ConnectionService, misfit};
+pub use handler::{HandlerEntry, MadeHandler, Pipeline, Setup};
 pub use layer::{BoxMessageService, LayerEntry, MessageLayer, NamedLayer};
 pub use options::{NoOptions, OptionError, Options};
 

@@ -80,6 +80,19 @@ impl Roster {
         is_room
     }
 
+    /// Counts every connection that is there for its source: for a limit that did not stand when they came.
+    pub(crate) fn count_all(&self) {
+        let mut book = lock(&self.book);
+        let Book { open, sources, .. } = &mut *book;
+        for connection in open.values() {
+            if let Some(source) = connection.source()
+                && connection.counted().set(source).is_ok()
+            {
+                *sources.entry(source).or_default() += 1;
+            }
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         lock(&self.book).open.len()
     }

@@ -1,6 +1,6 @@
 //! Who is let in, decided on addresses alone: before a task is spent on a client, and again when a proxy has said who it is.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::access::Access;
 use crate::address::Address;
@@ -19,10 +19,11 @@ use crate::spec::{Limits, Rates};
 pub(crate) struct Gate {
     access: Access,
     proxy: Option<ProxySettings>,
-    connections: usize,
-    per_source: usize,
-    rate: Option<Limiter>,
-    refused: Mutex<[Pace; 3]>,
+    limits: Limits,
+    rates: Rates,
+    /// Goes on counting when other settings change.
+    limiter: Option<Arc<Limiter>>,
+    refused: Arc<Mutex<[Pace; 3]>>,
 }
 
 /// A client is not let in.
@@ -60,14 +61,21 @@ impl TurnedAway {
 
 impl Gate {
     pub(crate) fn new(limits: &Limits, rates: &Rates, access: Access, proxy: Option<ProxySettings>) -> Self {
-        Self {
-            access,
-            proxy,
-            connections: limits.connections,
-            per_source: limits.connections_per_source,
-            rate: Limiter::new(rates.connections_per_source, rates.burst),
-            refused: Mutex::default(),
-        }
+        let limiter = Limiter::new(rates.connections_per_source, rates.burst).map(Arc::new);
+        Self { access, proxy, limits: *limits, rates: *rates, limiter, refused: Arc::default() }
+    }
+
+    /// This gate instead of the one before it: what that has counted goes on counting, where the settings are the same.
+    pub(crate) fn after(self, before: &Self) -> Self {
+        let is_same_rate = (self.rates.connections_per_source, self.rates.burst)
+            == (before.rates.connections_per_source, before.rates.burst);
+        let limiter = if is_same_rate { before.limiter.clone() } else { self.limiter };
+        Self { limiter, refused: before.refused.clone(), ..self }
+    }
+
+    /// How many handshakes may be under way at once.
+    pub(crate) fn handshakes(&self) -> usize {
+        self.limits.handshakes
     }
 
     /// A client as the socket shows it. Behind a proxy, only the proxy itself can be judged yet.
@@ -77,7 +85,7 @@ impl Gate {
             None if !self.access.lets_in(connection.peer()) => return Err(TurnedAway::ACCESS),
             _ => {}
         }
-        let place = roster.enter(connection, self.connections).ok_or(TurnedAway::CONNECTIONS)?;
+        let place = roster.enter(connection, self.limits.connections).ok_or(TurnedAway::CONNECTIONS)?;
         match &self.proxy {
             None => match self.count(roster, connection) {
                 Ok(()) => Ok(place),
@@ -103,11 +111,12 @@ impl Gate {
 
     fn count(&self, roster: &Roster, connection: &Connection) -> Result<(), TurnedAway> {
         let Some(source) = connection.source() else { return Ok(()) };
-        if self.per_source > 0 && !roster.count(connection, source, self.per_source) {
+        let per_source = self.limits.connections_per_source;
+        if per_source > 0 && !roster.count(connection, source, per_source) {
             return Err(TurnedAway::PER_SOURCE);
         }
-        match &self.rate {
-            Some(rate) if rate.check(source).is_err() => Err(TurnedAway::RATE),
+        match &self.limiter {
+            Some(limiter) if limiter.check(source).is_err() => Err(TurnedAway::RATE),
             _ => Ok(()),
         }
     }

@@ -7,9 +7,8 @@ use crate::lock::lock;
 use crate::roster::connection::{Connection, Order};
 
 /// Handshakes under way, by the number of the connection: the smallest has been at it for longest.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Handshakes {
-    limit: usize,
     under_way: Mutex<BTreeMap<u64, Connection>>,
 }
 
@@ -18,15 +17,11 @@ pub(crate) struct Handshakes {
 pub(crate) struct Handshake(Connection);
 
 impl Handshakes {
-    /// At most `limit` at once, and at least one.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), under_way: Mutex::default() }
-    }
-
-    /// One more; where that is too many, the oldest is told to make room. It is out at once and need not have heard of it yet.
-    pub(crate) fn begin(&self, connection: &Connection) -> Handshake {
+    /// One more, of at most `limit` and at least one; where that is too many, the oldest is told to make room. It is out at
+    /// once and need not have heard of it yet.
+    pub(crate) fn begin(&self, connection: &Connection, limit: usize) -> Handshake {
         let mut under_way = lock(&self.under_way);
-        while under_way.len() >= self.limit
+        while under_way.len() >= limit.max(1)
             && let Some((_, oldest)) = under_way.pop_first()
         {
             oldest.give(Order::MakeRoom);

@@ -17,12 +17,12 @@ use std::sync::Arc;
 
 use crate::drain::DrainSignal;
 
-/// What all connections of one listener share.
+/// What all connections share that came to one listener under the same settings. Who is there is shared by all that ever came.
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) name: Arc<str>,
     pub(crate) drain: DrainSignal,
     pub(crate) gate: Gate,
-    pub(crate) roster: Roster,
-    pub(crate) handshakes: Handshakes,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) handshakes: Arc<Handshakes>,
 }

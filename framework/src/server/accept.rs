@@ -4,21 +4,28 @@
 
 use std::io;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::watch;
 use tokio::task::coop::unconstrained;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::address::Endpoint;
+use crate::drain::DrainSignal;
 use crate::error::chain;
 use crate::io::{Accepted, StreamListener};
 use crate::layer::Panicked;
 use crate::pace::Pace;
 use crate::registry::ConnectionService;
-use crate::roster::{Connection, Kind, Lane};
+use crate::roster::{Connection, Kind, Roster};
 use crate::server::classify::{Class, classify};
+use crate::server::line::{Serving, Slot};
 use crate::server::serve;
+use crate::spec::SocketOptions;
 use crate::transport::{Bind, BoxTransport, Listener};
 
 /// The pause after running out of something, doubled each time up to the longest.
@@ -30,88 +37,114 @@ const FAILURES_IN_A_ROW: u32 = 128;
 const FIRST_REBIND: Duration = Duration::from_millis(100);
 const LONGEST_REBIND: Duration = Duration::from_secs(5);
 
-/// Runs the accept loop of a listener; when the listener breaks, binds it again until that succeeds or a drain begins.
-pub(super) async fn keep_open(
-    mut door: Door,
-    mut listener: Box<dyn StreamListener>,
-    transport: BoxTransport,
-    bind: Bind,
-) {
+/// Runs the accept loop of a listener; when the listener breaks, binds it again until that succeeds or it shall close.
+pub(super) async fn keep_open(mut door: Door, mut listener: Box<dyn StreamListener>, transport: BoxTransport) {
     loop {
         // Not even a transport that panics closes the door in silence.
         let ended = AssertUnwindSafe(door.accept_from(&mut *listener)).catch_unwind().await;
         let ended = ended.unwrap_or_else(|payload| {
             let error = Panicked::new(&*payload).to_string();
-            tracing::error!(listener = &*door.lane.name, error, "a listener is broken");
+            tracing::error!(listener = &*door.name(), error, "a listener is broken");
             Ended::Broken
         });
+        door.socket.clear();
         if ended != Ended::Broken {
             return;
         }
         drop(listener);
-        let mut drain = door.lane.drain.clone();
+        let (mut drain, retired) = (door.drain(), door.retired.clone());
         let again = tokio::select! {
             () = drain.draining() => return,
-            again = bind_again(&door.lane, &transport, &bind) => again,
+            () = retired.cancelled() => return,
+            again = door.bind_again(&transport) => again,
         };
+        door.socket.fill(again.share());
         listener = again;
-    }
-}
-
-async fn bind_again(lane: &Lane, transport: &BoxTransport, bind: &Bind) -> Box<dyn StreamListener> {
-    let mut pause = FIRST_REBIND;
-    loop {
-        let bound = AssertUnwindSafe(transport.clone().oneshot(bind.clone())).catch_unwind().await;
-        match bound.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) {
-            Ok(Listener::Stream(listener)) => {
-                tracing::warn!(listener = &*lane.name, address = %bind.endpoint, "listening again");
-                return listener;
-            }
-            Ok(Listener::Datagram(_)) => tracing::error!(listener = &*lane.name, "it now brings datagrams"),
-            Err(error) => {
-                let error = chain(&*error);
-                tracing::error!(listener = &*lane.name, address = %bind.endpoint, error, "cannot listen again");
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_REBIND);
     }
 }
 
 /// How an accept loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// A drain has begun.
-    Draining,
+    /// A drain has begun, or another door has taken over.
+    Closing,
     /// The transport says that nobody will come any more.
     NoMore,
     /// The listener is broken.
     Broken,
 }
 
-/// Takes in the clients of one listener.
+/// Takes in the clients of one listener, under the settings of now.
 pub(super) struct Door {
-    pub(super) lane: Arc<Lane>,
-    /// How long the handshakes of one client may take.
-    pub(super) handshake: Duration,
-    pub(super) backlog: u32,
-    pub(super) service: ConnectionService,
-    pub(super) failed: Pace,
+    serving: watch::Receiver<Serving<ConnectionService>>,
+    /// Where it listens, with the port that the system chose, and how.
+    endpoint: Endpoint,
+    options: SocketOptions,
+    /// Another door has taken over.
+    retired: CancellationToken,
+    socket: Arc<Slot>,
+    failed: Pace,
 }
 
 impl Door {
-    /// Accepts until a drain begins, nobody will come any more, or the listener is broken.
+    pub(super) fn new(
+        serving: watch::Receiver<Serving<ConnectionService>>,
+        endpoint: Endpoint,
+        options: SocketOptions,
+        retired: CancellationToken,
+        socket: Arc<Slot>,
+    ) -> Self {
+        Self { serving, endpoint, options, retired, socket, failed: Pace::default() }
+    }
+
+    fn name(&self) -> Arc<str> {
+        self.serving.borrow().lane.name.clone()
+    }
+
+    fn drain(&self) -> DrainSignal {
+        self.serving.borrow().lane.drain.clone()
+    }
+
+    fn roster(&self) -> Arc<Roster> {
+        self.serving.borrow().lane.roster.clone()
+    }
+
+    async fn bind_again(&self, transport: &BoxTransport) -> Box<dyn StreamListener> {
+        let mut pause = FIRST_REBIND;
+        loop {
+            let bind = Bind::new(self.endpoint.clone(), self.options.clone());
+            let bound = AssertUnwindSafe(transport.clone().oneshot(bind)).catch_unwind().await;
+            match bound.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) {
+                Ok(Listener::Stream(listener)) => {
+                    tracing::warn!(listener = &*self.name(), address = %self.endpoint, "listening again");
+                    return listener;
+                }
+                Ok(Listener::Datagram(_)) => tracing::error!(listener = &*self.name(), "it now brings datagrams"),
+                Err(error) => {
+                    let error = chain(&*error);
+                    tracing::error!(listener = &*self.name(), address = %self.endpoint, error, "cannot listen again");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_REBIND);
+        }
+    }
+
+    /// Accepts until it shall close, nobody will come any more, or the listener is broken.
     pub(super) async fn accept_from(&mut self, listener: &mut dyn StreamListener) -> Ended {
-        let mut drain = self.lane.drain.clone();
+        let (mut drain, roster, retired) = (self.drain(), self.roster(), self.retired.clone());
+        let mut retired = pin!(retired.cancelled());
         let mut pause = FIRST_PAUSE;
         let mut in_a_row = 0;
         loop {
             let accepted = tokio::select! {
+                biased; // who waits is left to the other door, even if that drains by now
+                () = &mut retired => return Ended::Closing,
                 () = drain.draining() => {
                     if drain.deadline().is_some() {
                         self.last_call(listener).await;
                     }
-                    return Ended::Draining;
+                    return Ended::Closing;
                 }
                 accepted = listener.accept() => accepted,
             };
@@ -132,8 +165,9 @@ impl Door {
                     // A connection that leaves gives its descriptor back: no need to wait longer than that.
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
-                        () = self.lane.roster.left() => {}
+                        () = roster.left() => {}
                         () = drain.draining() => {}
+                        () = &mut retired => return Ended::Closing,
                     }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -144,7 +178,7 @@ impl Door {
     /// Takes in those whom the system has already let in: they connected before the drain began.
     async fn last_call(&mut self, listener: &mut dyn StreamListener) {
         tokio::task::yield_now().await; // so that the runtime hears of them
-        for _ in 0..self.backlog {
+        for _ in 0..self.options.backlog {
             // However many there are: this is no time to give way.
             match unconstrained(listener.accept()).now_or_never() {
                 Some(Ok(Some(accepted))) => self.admit(accepted),
@@ -155,13 +189,12 @@ impl Door {
     }
 
     fn admit(&mut self, accepted: Accepted) {
+        let Serving { lane, service, handshake, .. } = self.serving.borrow().clone();
         let Accepted { peer, local, credentials, stage } = accepted;
-        let connection = Connection::with(self.lane.clone(), Kind::Stream, peer, local, credentials);
-        match self.lane.gate.enter(&self.lane.roster, &connection) {
-            Ok(place) => {
-                serve::spawn(self.service.clone(), stage, self.handshake, connection, place);
-            }
-            Err(turned_away) => self.lane.gate.tell(&connection, turned_away),
+        let connection = Connection::with(lane.clone(), Kind::Stream, peer, local, credentials);
+        match lane.gate.enter(&lane.roster, &connection) {
+            Ok(place) => serve::spawn(service, stage, handshake, connection, place),
+            Err(turned_away) => lane.gate.tell(&connection, turned_away),
         }
     }
 
@@ -170,7 +203,7 @@ impl Door {
         if class != Class::Again
             && let Some(count) = self.failed.count()
         {
-            let (listener, class) = (&*self.lane.name, class.as_str());
+            let (listener, class) = (&*self.name(), class.as_str());
             tracing::warn!(listener, %error, class, count, "accept failed");
         }
         class

@@ -4,17 +4,24 @@
 //! drains when asked. This module knows nothing of bytes and messages.
 
 mod accept;
+mod bind;
 mod board;
 mod classify;
+mod line;
 mod memory;
+mod prepare;
 mod reload;
+mod running;
 mod serve;
 mod signals;
+mod window;
 
-pub use board::{Cutter, Drained, ListenerSpec, Running, StartError, Switchboard};
-pub use reload::ReloadError;
+pub use board::{ListenerSpec, StartError, Switchboard};
+pub use reload::{Changes, ReloadError};
+pub use running::{Cutter, Drained, Running};
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower::{Layer, Service};
@@ -190,7 +197,7 @@ impl<F, L> Server<F, L> {
     {
         let Self { framing, layer, plan } = self;
         let stack = MessageStack::new(&plan.timeouts, &plan.rates);
-        let pipeline = Pipeline::of_handler(handler, framing, stack, layer, plan.limits, plan.timeouts);
+        let pipeline = Pipeline::of_handler(Arc::new(handler), framing, stack, layer, plan.limits, plan.timeouts);
         plan.start(pipeline).await
     }
 
@@ -207,7 +214,7 @@ impl<F, L> Server<F, L> {
 
     /// Like [`start`](Self::start), for a handler that owns the bytes. Framing and message layers do not apply.
     pub async fn start_stream<H: StreamHandler>(self, handler: H) -> Result<Running> {
-        let pipeline = Pipeline::of_stream_handler(handler, self.plan.timeouts);
+        let pipeline = Pipeline::of_stream_handler(Arc::new(handler), self.plan.timeouts);
         self.plan.start(pipeline).await
     }
 

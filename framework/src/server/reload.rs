@@ -1,11 +1,26 @@
-//! What changes in a server that runs: the certificates of its listeners.
+//! What changes in a server that runs: its listeners by difference, their certificates.
+//!
+//! First everything that can fail: certificates are read, sockets are bound. Then what cannot: settings are swapped, doors move,
+//! and what is not wanted any more stops. An error before that leaves everything as it was.
 
-use crate::server::Running;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use crate::server::board::{StartError, Switchboard};
+use crate::server::line::Line;
+use crate::server::prepare::{Preparing, stays_at};
+use crate::server::running::{LAST_CALL, Running};
 use crate::tls::TlsSettings;
 use crate::transport::tls::{self, TlsError};
 
+/// How long names may be looked up and files be read before a reload gives up.
+const PREPARE: Duration = Duration::from_secs(30);
+
 /// A change that was not made. Everything is as it was.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReloadError {
     /// No listener has this name.
     #[error("there is no listener {0}")]
@@ -16,9 +31,109 @@ pub enum ReloadError {
     /// The files for this listener cannot be used.
     #[error("listener {0}: {1}")]
     Tls(String, #[source] TlsError),
+    /// These listeners cannot be started, or not changed.
+    #[error("{}", sentences(.0))]
+    Start(Vec<StartError>),
+    /// Names were not found, or files not read, for a long time.
+    #[error("not ready within {PREPARE:?}")]
+    Late,
+    /// The server is on its way to a stop.
+    #[error("the server is draining")]
+    Draining,
+}
+
+fn sentences(errors: &[StartError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// What a reload came to: the names of listeners.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Changes {
+    /// Those that listen now and did not before, there.
+    pub started: Vec<String>,
+    /// Those that go by other settings, or serve by something else.
+    pub changed: Vec<String>,
+    /// Those that listen no more. Their connections finish what is under way, as in a drain.
+    pub stopped: Vec<String>,
 }
 
 impl Running {
+    /// Makes what runs the same as a plan, by difference. Listeners of the same name at the same address never stop accepting:
+    /// whoever comes from now on is served by the plan's pipeline under the plan's settings, whoever is there stays as he is.
+    /// Others are started; those that the plan does not have stop as in a drain, in the time that it gives to one. Certificates are
+    /// read again everywhere. After an error nothing has changed; all errors are told.
+    ///
+    /// A listener that changes its name keeps its socket too, as does one that gets TLS or a proxy in front, with every transport
+    /// that [shares](crate::io::StreamListener::share) its sockets.
+    ///
+    /// What a reload cannot change: the transports.
+    ///
+    /// ```
+    /// use switchboard::prelude::*;
+    /// use switchboard::registry::Setup;
+    /// use switchboard::server::ListenerSpec;
+    /// use switchboard::transport::Transports;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// let mut registry = Registry::new();
+    /// registry.handler("echo", |_: NoOptions| {
+    ///     Ok(handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) }))
+    /// });
+    /// let echo = registry.handler_entry("echo").unwrap().make(serde_json::json!({}))?;
+    ///
+    /// let mut board = Switchboard::new(Transports::default());
+    /// board.listen(ListenerSpec::new("main", "mem:reload-one".parse()?), echo.pipeline(Setup::new()));
+    /// let running = board.start().await?;
+    ///
+    /// let mut board = Switchboard::new(Transports::default());
+    /// let mut main = ListenerSpec::new("main", "mem:reload-one".parse()?);
+    /// main.limits.connections = 10;
+    /// board.keep(main);
+    /// board.listen(ListenerSpec::new("more", "mem:reload-two".parse()?), echo.pipeline(Setup::new()));
+    /// let changes = running.reload(board).await?;
+    /// assert_eq!((changes.started, changes.changed), (vec!["more".to_owned()], vec!["main".to_owned()]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn reload(&self, board: Switchboard) -> Result<Changes, ReloadError> {
+        let one_at_a_time = self.reloading.lock().await;
+        let Switchboard { drain, plan, .. } = board;
+        let (lines, leaving) = {
+            let state = self.state();
+            (state.lines.clone(), state.leaving.clone())
+        };
+        let stays = |line: &Line| !line.is_over() && plan.iter().any(|(spec, _)| stays_at(line, spec));
+        let going: Vec<Line> = lines.iter().filter(|line| !stays(line)).chain(&leaving).cloned().collect();
+        let mut draining = self.draining.subscribe();
+        let mut preparing = Preparing { transports: &self.transports, lines: &lines, going, taken: Vec::new() };
+        let steps = tokio::select! {
+            biased;
+            _ = draining.wait_for(|draining| *draining) => return Err(ReloadError::Draining),
+            steps = timeout(PREPARE, preparing.all(plan)) => steps.map_err(|_| ReloadError::Late)??,
+        };
+        // From here on nothing fails, and nothing waits.
+        let Preparing { taken, .. } = preparing;
+        let mut changes = Changes::default();
+        let now: Vec<Line> = steps.into_iter().map(|step| step.take(&mut changes, drain.deadline)).collect();
+        let gone: Vec<Line> = lines.into_iter().filter(|line| !now.iter().any(|now| now.is(line))).collect();
+        {
+            let mut state = self.state();
+            (state.lines, state.drain) = (now, drain);
+            state.leaving.extend(gone.iter().cloned());
+        }
+        taken.iter().for_each(Line::retire);
+        for line in &gone {
+            changes.stopped.push(line.spec.name.clone());
+            self.stop(line.clone(), drain.deadline);
+        }
+        drop(one_at_a_time);
+        // Whoever reloads may rely on it that those places are free.
+        let _ = timeout(LAST_CALL, join_all(gone.iter().map(Line::closed))).await;
+        Ok(changes)
+    }
+
     /// Reads the certificates of these listeners again, or other ones, and uses them for every handshake that begins from now
     /// on: all of them, or after an error none. Nothing else is disturbed; see
     /// [`tls::Server::reload`](crate::transport::tls::Server::reload) for what becomes of connections and sessions.
@@ -35,11 +150,12 @@ impl Running {
         &self,
         settings: impl IntoIterator<Item = (&'a str, &'a TlsSettings)>,
     ) -> Result<(), ReloadError> {
+        let lines = self.state().lines.clone();
         let mut fresh = Vec::new();
         for (listener, settings) in settings {
-            let found = self.secured().find(|(name, _)| *name == listener);
-            let (_, server) = found.ok_or_else(|| ReloadError::Unknown(listener.to_owned()))?;
-            let server = server.ok_or_else(|| ReloadError::Plain(listener.to_owned()))?;
+            let found = lines.iter().find(|line| line.spec.name == listener);
+            let line = found.ok_or_else(|| ReloadError::Unknown(listener.to_owned()))?;
+            let server = line.tls.as_ref().ok_or_else(|| ReloadError::Plain(listener.to_owned()))?;
             let loaded = tls::Server::load(settings).map_err(|error| ReloadError::Tls(listener.to_owned(), error))?;
             fresh.push((server, loaded));
         }

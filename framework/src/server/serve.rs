@@ -79,7 +79,8 @@ enum Failed {
 
 async fn establish(stage: Stage, handshake: Duration, connection: &Connection) -> Result<BoxIo, Failed> {
     let patience = if handshake.is_zero() { Duration::MAX } else { handshake };
-    let under_way = connection.lane().handshakes.begin(connection);
+    let lane = connection.lane();
+    let under_way = lane.handshakes.begin(connection, lane.gate.handshakes());
     // Nothing of a message can have arrived before the handshake is over, so a drain does not wait for it.
     let told = std::future::poll_fn(|cx| match connection.order(cx.waker()) {
         Order::Stay => Poll::Pending,

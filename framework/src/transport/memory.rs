@@ -35,8 +35,7 @@ use crate::address::{Address, Endpoint};
 use crate::io::{Accepted, StreamListener};
 use crate::lock::lock;
 use crate::roster::Kind;
-use crate::spec::SocketOptions;
-use crate::transport::{Listener, Transport, not_mine};
+use crate::transport::{Bind, Listener, Transport, not_mine};
 
 /// Bytes that may be under way in each direction.
 const CAPACITY: usize = 64 * 1024;
@@ -73,8 +72,8 @@ impl Transport for Memory {
         &[("mem", "inside this process, for tests: mem:NAME", Kind::Stream)]
     }
 
-    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
-        let Endpoint::Memory(name) = endpoint else { return Err(not_mine(endpoint)) };
+    async fn bind(&self, Bind { endpoint, options, .. }: Bind) -> io::Result<Listener> {
+        let Endpoint::Memory(name) = &endpoint else { return Err(not_mine(&endpoint)) };
         let mut listening = lock(&LISTENING);
         if listening.contains_key(name) {
             return Err(io::ErrorKind::AddrInUse.into());

@@ -29,7 +29,7 @@ use tower::util::BoxCloneSyncService;
 
 use crate::address::Endpoint;
 use crate::error::BoxError;
-use crate::io::{DatagramSocket, StreamListener};
+use crate::io::{DatagramSocket, SharedSocket, StreamListener};
 use crate::roster::Kind;
 use crate::spec::SocketOptions;
 
@@ -40,7 +40,10 @@ pub trait Transport: Send + Sync + 'static {
     fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)];
 
     /// Begins to listen. An error is about this endpoint: a port in use, an address that is not ours, a missing directory.
-    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener>;
+    ///
+    /// A transport whose listeners [share](StreamListener::share) their sockets gets such a socket back in
+    /// [`Bind::inherited`], and listens on that one instead of a new one.
+    async fn bind(&self, bind: Bind) -> io::Result<Listener>;
 }
 
 /// What a transport brings.
@@ -59,6 +62,14 @@ impl Listener {
             Self::Datagram(socket) => socket.endpoint(),
         }
     }
+
+    /// Another handle to its socket, where there is one to share.
+    pub fn share(&self) -> Option<SharedSocket> {
+        match self {
+            Self::Stream(listener) => listener.share(),
+            Self::Datagram(socket) => socket.share(),
+        }
+    }
 }
 
 impl fmt::Debug for Listener {
@@ -68,12 +79,22 @@ impl fmt::Debug for Listener {
 }
 
 /// The request of a transport as a service.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct Bind {
     /// Where.
     pub endpoint: Endpoint,
     /// How.
     pub options: SocketOptions,
+    /// A socket that is bound there already, if there is one.
+    pub inherited: Option<SharedSocket>,
+}
+
+impl Bind {
+    /// For a socket of its own.
+    pub fn new(endpoint: Endpoint, options: SocketOptions) -> Self {
+        Self { endpoint, options, inherited: None }
+    }
 }
 
 /// A transport as a `tower::Service`.
@@ -95,9 +116,9 @@ impl<T: Transport + ?Sized> Service<Bind> for TransportService<T> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, Bind { endpoint, options }: Bind) -> Self::Future {
+    fn call(&mut self, bind: Bind) -> Self::Future {
         let transport = self.0.clone();
-        Box::pin(async move { Ok(transport.bind(&endpoint, &options).await?) })
+        Box::pin(async move { Ok(transport.bind(bind).await?) })
     }
 }
 

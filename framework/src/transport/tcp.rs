@@ -2,16 +2,17 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, lookup_host};
 
 use crate::address::{Address, Endpoint, HostPort};
-use crate::io::{Accepted, StreamListener};
+use crate::io::{Accepted, Place, SharedSocket, StreamListener};
 use crate::roster::Kind;
 use crate::spec::SocketOptions;
-use crate::transport::{Listener, Transport, not_mine};
+use crate::transport::{Bind, Listener, Transport, not_mine};
 
 /// `tcp://host:port`. Uses all of the socket options but mode and group.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,11 +24,15 @@ impl Transport for Tcp {
         &[("tcp", "TCP: tcp://host:port", Kind::Stream)]
     }
 
-    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
-        let Endpoint::Tcp(at) = endpoint else { return Err(not_mine(endpoint)) };
-        let socket = bind_first(at, Type::STREAM, Protocol::TCP, options).await?;
+    async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
+        let Endpoint::Tcp(at) = &endpoint else { return Err(not_mine(&endpoint)) };
+        let socket = match inherited {
+            Some(inherited) => adopt(inherited)?.0,
+            None => bind_first(at, Type::STREAM, Protocol::TCP, &options).await?,
+        };
         // Accepted connections inherit these from the listener (tcp(7)): nothing to set for each, nothing that can fail.
         socket.set_tcp_nodelay(options.nodelay)?;
+        socket.set_keepalive(!options.keepalive.is_zero())?;
         if !options.keepalive.is_zero() {
             SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(options.keepalive))?;
         }
@@ -59,6 +64,10 @@ impl StreamListener for Accepting {
     fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
     }
+
+    fn share(&self) -> Option<SharedSocket> {
+        SharedSocket::of(&self.listener)
+    }
 }
 
 /// A client has one address, whether an IPv6 socket brings it or an IPv4 one.
@@ -67,6 +76,14 @@ fn canonical(address: SocketAddr) -> Address {
         IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
         IpAddr::V6(_) => address,
     })
+}
+
+/// The socket that another listener had, with the path that goes with it.
+pub(super) fn adopt(inherited: SharedSocket) -> io::Result<(Socket, Option<Arc<Place>>)> {
+    let (fd, place) = inherited.into_parts();
+    let socket = Socket::from(fd);
+    socket.set_nonblocking(true)?; // it is, unless it comes from elsewhere
+    Ok((socket, place))
 }
 
 /// A bound, non-blocking socket on the first address of a host that can be had.

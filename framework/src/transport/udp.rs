@@ -18,12 +18,11 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use crate::address::{Address, Endpoint};
-use crate::io::{DatagramSocket, Route};
+use crate::io::{DatagramSocket, Route, SharedSocket};
 use crate::lock::lock;
 use crate::roster::Kind;
-use crate::spec::SocketOptions;
-use crate::transport::tcp::bind_first;
-use crate::transport::{Listener, Transport, not_mine};
+use crate::transport::tcp::{adopt, bind_first};
+use crate::transport::{Bind, Listener, Transport, not_mine};
 
 /// The largest datagram.
 const LARGEST: usize = 64 * 1024;
@@ -38,9 +37,12 @@ impl Transport for Udp {
         &[("udp", "UDP: udp://host:port", Kind::Datagram)]
     }
 
-    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
-        let Endpoint::Udp(at) = endpoint else { return Err(not_mine(endpoint)) };
-        let socket = bind_first(at, Type::DGRAM, Protocol::UDP, options).await?;
+    async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
+        let Endpoint::Udp(at) = &endpoint else { return Err(not_mine(&endpoint)) };
+        let socket = match inherited {
+            Some(inherited) => adopt(inherited)?.0,
+            None => bind_first(at, Type::DGRAM, Protocol::UDP, &options).await?,
+        };
         let socket = UdpSocket::from_std(socket.into())?;
         let local = socket.local_addr()?;
         let endpoint = endpoint.with_port(local.port());
@@ -89,6 +91,10 @@ impl DatagramSocket for OneAddress {
 
     fn local(&self) -> Address {
         Address::Inet(self.local)
+    }
+
+    fn share(&self) -> Option<SharedSocket> {
+        SharedSocket::of(&self.socket)
     }
 }
 
@@ -173,5 +179,9 @@ impl DatagramSocket for EveryAddress {
 
     fn local(&self) -> Address {
         Address::Inet(self.local)
+    }
+
+    fn share(&self) -> Option<SharedSocket> {
+        SharedSocket::of(&self.socket)
     }
 }

@@ -5,8 +5,9 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,10 +17,11 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
 use crate::address::{Address, Credentials, Endpoint};
-use crate::io::{Accepted, StreamListener};
+use crate::io::{Accepted, Place, SharedSocket, StreamListener};
 use crate::roster::Kind;
 use crate::spec::SocketOptions;
-use crate::transport::{Listener, Transport, not_mine};
+use crate::transport::tcp::adopt;
+use crate::transport::{Bind, Listener, Transport, not_mine};
 
 /// `unix:/path`. Of the socket options it uses `backlog`, `mode` and `group`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,20 +33,25 @@ impl Transport for Unix {
         &[("unix", "Unix stream socket: unix:/path", Kind::Stream)]
     }
 
-    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
-        let Endpoint::Unix(path) = endpoint else { return Err(not_mine(endpoint)) };
-        let (socket, place) = bind_path(path, Type::STREAM, options)?;
+    async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
+        let Endpoint::Unix(path) = &endpoint else { return Err(not_mine(&endpoint)) };
+        let (socket, place) = match inherited {
+            Some(inherited) => adopt_path(inherited, path, &options)?,
+            None => bind_path(path, Type::STREAM, &options)?,
+        };
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         let listener = UnixListener::from_std(socket.into())?;
         let local = Address::Unix(Some(Arc::from(path.as_path())));
-        Ok(Listener::Stream(Box::new(Accepting { listener, endpoint: endpoint.clone(), local, _place: place })))
+        Ok(Listener::Stream(Box::new(Accepting { listener, endpoint, local, place })))
     }
 }
 
 struct Accepting {
+    /// Before the socket, so that nobody else can have the path yet when it is removed.
+    place: Option<Arc<Place>>,
     listener: UnixListener,
     endpoint: Endpoint,
     local: Address,
-    _place: Place,
 }
 
 #[async_trait]
@@ -61,29 +68,26 @@ impl StreamListener for Accepting {
     fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
     }
-}
 
-/// A path that is ours; removed when dropped, if it still is.
-#[derive(Debug)]
-pub(super) struct Place {
-    path: PathBuf,
-    file: (u64, u64),
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|file| file == self.file) {
-            let _ = fs::remove_file(&self.path);
-        }
+    fn share(&self) -> Option<SharedSocket> {
+        share(&self.listener, self.place.as_ref())
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+/// Another handle to a socket, which keeps its path too.
+pub(super) fn share(socket: impl AsFd, place: Option<&Arc<Place>>) -> Option<SharedSocket> {
+    let shared = SharedSocket::of(socket)?;
+    Some(match place {
+        Some(place) => shared.at(place.clone()),
+        None => shared,
+    })
 }
 
-/// A non-blocking socket bound to `path` (and listening, if it is a stream socket), with mode and group set.
-pub(super) fn bind_path(path: &Path, kind: Type, options: &SocketOptions) -> io::Result<(Socket, Place)> {
+/// A socket and the path that goes with it, if that is ours.
+pub(super) type Placed = (Socket, Option<Arc<Place>>);
+
+/// A non-blocking socket bound to `path`, with mode and group set.
+pub(super) fn bind_path(path: &Path, kind: Type, options: &SocketOptions) -> io::Result<Placed> {
     let address = SockAddr::unix(path)?;
     let group = options.group.as_deref().map(group_id).transpose()?;
     free(path, &address, kind)?;
@@ -93,15 +97,27 @@ pub(super) fn bind_path(path: &Path, kind: Type, options: &SocketOptions) -> io:
     // first, to the others when the group is right.
     fchmod(&socket, Mode::from_bits_truncate(options.mode & 0o700))?;
     socket.bind(&address)?;
-    let place = Place { path: path.to_owned(), file: identity(path)? };
+    let place = Place::at(path)?;
+    admit(path, group, options.mode)?;
+    Ok((socket, Some(Arc::new(place))))
+}
+
+/// The socket that another listener had at `path`. Where the path was ours, mode and group are what they should be now.
+pub(super) fn adopt_path(inherited: SharedSocket, path: &Path, options: &SocketOptions) -> io::Result<Placed> {
+    let (socket, place) = adopt(inherited)?;
+    if place.as_ref().is_some_and(|place| place.is_ours()) {
+        let group = options.group.as_deref().map(group_id).transpose()?;
+        admit(path, group, options.mode)?;
+    }
+    Ok((socket, place))
+}
+
+/// Lets in whom mode and group let in.
+fn admit(path: &Path, group: Option<u32>, mode: u32) -> io::Result<()> {
     if let Some(group) = group {
         chown(path, None, Some(group))?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(options.mode))?;
-    if kind == Type::STREAM {
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    }
-    Ok((socket, place))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Makes way for a socket: removes one that a dead server left behind. Fails if somebody listens on the path, or if what is

@@ -10,11 +10,10 @@ use socket2::{SockAddr, SockRef, Type};
 use tokio::net::UnixDatagram;
 
 use crate::address::{Address, Endpoint};
-use crate::io::{DatagramSocket, Route};
+use crate::io::{DatagramSocket, Place, Route, SharedSocket};
 use crate::roster::Kind;
-use crate::spec::SocketOptions;
-use crate::transport::unix::{Place, bind_path};
-use crate::transport::{Listener, Transport, not_mine};
+use crate::transport::unix::{adopt_path, bind_path, share};
+use crate::transport::{Bind, Listener, Transport, not_mine};
 
 /// `unixgram:/path`. Of the socket options it uses `mode` and `group`. A client that has bound no path or name of its own can
 /// send but not be answered.
@@ -31,20 +30,24 @@ impl Transport for Unixgram {
         &[("unixgram", "Unix datagram socket: unixgram:/path", Kind::Datagram)]
     }
 
-    async fn bind(&self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
-        let Endpoint::Unixgram(path) = endpoint else { return Err(not_mine(endpoint)) };
-        let (socket, place) = bind_path(path, Type::DGRAM, options)?;
+    async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
+        let Endpoint::Unixgram(path) = &endpoint else { return Err(not_mine(&endpoint)) };
+        let (socket, place) = match inherited {
+            Some(inherited) => adopt_path(inherited, path, &options)?,
+            None => bind_path(path, Type::DGRAM, &options)?,
+        };
         let socket = UnixDatagram::from_std(socket.into())?;
         let local = Address::Unix(Some(Arc::from(path.as_path())));
-        Ok(Listener::Datagram(Box::new(Bound { socket, endpoint: endpoint.clone(), local, _place: place })))
+        Ok(Listener::Datagram(Box::new(Bound { socket, endpoint, local, place })))
     }
 }
 
 struct Bound {
+    /// Before the socket, so that nobody else can have the path yet when it is removed.
+    place: Option<Arc<Place>>,
     socket: UnixDatagram,
     endpoint: Endpoint,
     local: Address,
-    _place: Place,
 }
 
 impl DatagramSocket for Bound {
@@ -85,5 +88,9 @@ impl DatagramSocket for Bound {
 
     fn local(&self) -> Address {
         self.local.clone()
+    }
+
+    fn share(&self) -> Option<SharedSocket> {
+        share(&self.socket, self.place.as_ref())
     }
 }

@@ -69,7 +69,7 @@ fn besiege(attack: Attack) -> bool {
             "--listen",
             "tcp://127.0.0.1:0",
             "--log-level",
-            "warn,switchboard::server::board=info",
+            "warn,switchboard::server::line=info",
         ])
         .args(["--set", "limits.connections_per_source=5000"])
         .start();

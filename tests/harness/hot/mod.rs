@@ -102,7 +102,7 @@ impl HotPath {
         };
         let mut setup = Setup::new();
         setup.framing = framing;
-        registry.handler_entry(handler).unwrap().build(serde_json::json!({}), setup).unwrap()
+        registry.handler_entry(handler).unwrap().make(serde_json::json!({})).unwrap().pipeline(setup)
     }
 
     fn script(self) -> Script {

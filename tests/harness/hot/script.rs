@@ -4,9 +4,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use switchboard::spec::SocketOptions;
-use switchboard::transport::{Listener, Transport};
-use switchboard::{Endpoint, Kind, async_trait};
+use switchboard::transport::{Bind, Listener, Transport};
+use switchboard::{Kind, async_trait};
 
 use crate::hot::{datagram, stream};
 
@@ -86,11 +85,11 @@ impl Transport for Scripted {
         }
     }
 
-    async fn bind(&self, endpoint: &Endpoint, _: &SocketOptions) -> io::Result<Listener> {
+    async fn bind(&self, bind: Bind) -> io::Result<Listener> {
         let listener = match self.kind {
             Kind::Stream => stream::listener,
             Kind::Datagram => datagram::listener,
         };
-        Ok(listener(self.script.clone(), self.shared.clone(), endpoint.clone()))
+        Ok(listener(self.script.clone(), self.shared.clone(), bind.endpoint))
     }
 }

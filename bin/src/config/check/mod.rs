@@ -74,7 +74,7 @@ pub(crate) struct Listener {
 }
 
 /// A section of a handler or layer.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Section {
     /// Its type, which is registered.
     pub(crate) kind: String,

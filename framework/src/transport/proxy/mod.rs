@@ -19,7 +19,7 @@ use tower::{Layer, Service};
 
 use crate::address::Endpoint;
 use crate::error::BoxError;
-use crate::io::{Accepted, Arrival, BoxIo, StreamListener};
+use crate::io::{Accepted, Arrival, BoxIo, SharedSocket, StreamListener};
 use crate::proxy::ProxyFacts;
 use crate::transport::{Bind, Listener};
 
@@ -81,6 +81,10 @@ impl StreamListener for Accepting {
 
     fn endpoint(&self) -> Endpoint {
         self.0.endpoint()
+    }
+
+    fn share(&self) -> Option<SharedSocket> {
+        self.0.share()
     }
 }
 

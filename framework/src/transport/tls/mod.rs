@@ -23,9 +23,8 @@ use tower::{Layer, Service};
 
 use crate::address::Endpoint;
 use crate::error::BoxError;
-use crate::io::{Accepted, Arrival, BoxIo, StreamListener};
+use crate::io::{Accepted, Arrival, BoxIo, SharedSocket, StreamListener};
 use crate::roster::Kind;
-use crate::spec::SocketOptions;
 use crate::tls::TlsSettings;
 use crate::transport::{Bind, Listener, Transport};
 
@@ -104,13 +103,13 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, Bind { endpoint, options }: Bind) -> Self::Future {
-        let endpoint = match endpoint {
+    fn call(&mut self, bind: Bind) -> Self::Future {
+        let endpoint = match bind.endpoint {
             Endpoint::Tls(at) => Endpoint::Tcp(at),
             other => other,
         };
         let server = self.server.clone();
-        let bound = self.inner.call(Bind { endpoint, options });
+        let bound = self.inner.call(Bind { endpoint, ..bind });
         Box::pin(async move {
             match bound.await? {
                 Listener::Stream(listener) => Ok(Listener::Stream(Box::new(Accepting { listener, server }))),
@@ -139,6 +138,10 @@ impl StreamListener for Accepting {
             other => other,
         }
     }
+
+    fn share(&self) -> Option<SharedSocket> {
+        self.listener.share()
+    }
 }
 
 /// What it finds out is said before anybody can ask.
@@ -163,7 +166,7 @@ impl Transport for Tls {
         &[("tls", "TLS over TCP: tls://host:port, with a certificate and a key", Kind::Stream)]
     }
 
-    async fn bind(&self, _: &Endpoint, _: &SocketOptions) -> io::Result<Listener> {
+    async fn bind(&self, _: Bind) -> io::Result<Listener> {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "TLS needs a certificate and a key, and none are given"))
     }
 }

@@ -1,0 +1,494 @@
+//! A reload by difference: listeners that stay never stop accepting, open connections live on, and what is wrong changes nothing.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::{self, JoinHandle};
+
+use harness::{Client, Program, Signal, TEST_PATIENCE, unique};
+use serde_json::json;
+use switchboard::ProxySettings;
+use switchboard::framing::AnyFraming;
+use switchboard::prelude::*;
+use switchboard::registry::{MadeHandler, Setup};
+use switchboard::server::{Changes, ListenerSpec, ReloadError};
+use switchboard::spec::DrainSpec;
+use switchboard::transport::{Transports, memory};
+use tokio::time::{Instant, timeout};
+
+use crate::support::{Probe, connect, secs};
+use crate::tls::{Authority, shake};
+
+fn made(probe: &Probe) -> MadeHandler {
+    let mut registry = Registry::new();
+    let probe = probe.clone();
+    registry.handler("probe", move |_: NoOptions| Ok(probe.clone()));
+    registry.handler_entry("probe").unwrap().make(json!({})).unwrap()
+}
+
+fn lines() -> Setup {
+    let mut setup = Setup::new();
+    setup.framing = AnyFraming::Lines(Lines::default());
+    setup
+}
+
+fn board() -> Switchboard {
+    Switchboard::new(Transports::default())
+}
+
+fn at(name: &str, endpoint: &str) -> ListenerSpec {
+    ListenerSpec::new(name, endpoint.parse().unwrap())
+}
+
+fn mem(name: &str) -> ListenerSpec {
+    at("main", &format!("mem:{name}"))
+}
+
+async fn start(spec: ListenerSpec, probe: &Probe) -> Running {
+    let mut board = board();
+    board.listen(spec, made(probe).pipeline(lines()));
+    board.start().await.unwrap()
+}
+
+/// A reload to this one listener, with another handler.
+async fn replace(running: &Running, spec: ListenerSpec, probe: &Probe) -> Result<Changes, ReloadError> {
+    let mut board = board();
+    board.listen(spec, made(probe).pipeline(lines()));
+    running.reload(board).await
+}
+
+/// A reload to this one listener, with the handler that it has.
+async fn keep(running: &Running, spec: ListenerSpec) -> Result<Changes, ReloadError> {
+    let mut board = board();
+    board.keep(spec);
+    running.reload(board).await
+}
+
+fn port(running: &Running) -> SocketAddr {
+    format!("127.0.0.1:{}", running.address().unwrap().port().unwrap()).parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_change_for_whoever_comes_next_and_count_whoever_is_there() {
+    let (name, probe) = (unique("changes"), Probe::default());
+    let running = start(mem(&name), &probe).await;
+    let mut first = connect(&name).await;
+    first.send("one\n").await.expect("one\n").await;
+    let mut spec = mem(&name);
+    spec.limits.connections = 1;
+    let changes = keep(&running, spec.clone()).await.unwrap();
+    assert_eq!(changes.changed, ["main"]);
+    connect(&name).await.expect_end().await; // over the limit: accepted and closed
+    first.send("two\n").await.expect("two\n").await;
+    drop(first);
+    probe.called("close", 1).await;
+    connect(&name).await.send("three\n").await.expect("three\n").await;
+    // The same once more is no change.
+    assert_eq!(keep(&running, spec).await.unwrap(), Changes::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_next_is_served_by_the_new_handler_and_whoever_is_there_by_the_old() {
+    let (name, old, new) = (unique("changes"), Probe::default(), Probe::default());
+    let running = start(mem(&name), &old).await;
+    let mut first = connect(&name).await;
+    first.send("one\n").await.expect("one\n").await;
+    assert_eq!(replace(&running, mem(&name), &new).await.unwrap().changed, ["main"]);
+    connect(&name).await.send("two\n").await.expect("two\n").await;
+    first.send("three\n").await.expect("three\n").await;
+    assert!(old.calls().contains(&"message three".to_owned()) && !old.calls().contains(&"message two".to_owned()));
+    assert!(new.calls().contains(&"message two".to_owned()));
+    drop(first);
+    assert_eq!(running.drain().await.cut, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
+    let (stays, goes) = (unique("changes"), unique("changes"));
+    let (probe, other) = (Probe::default(), Probe::default());
+    let mut both = board();
+    both.listen(mem(&stays), made(&probe).pipeline(lines()));
+    both.listen(at("more", &format!("mem:{goes}")), made(&other).pipeline(lines()));
+    let running = both.start().await.unwrap();
+    let mut there = connect(&stays).await;
+    let (idle, mut busy, stuck) = (connect(&goes).await, connect(&goes).await, connect(&goes).await);
+    let mut stuck = stuck;
+    busy.send("wait busy\n").await;
+    stuck.send("wait stuck\n").await;
+    other.called("message", 2).await;
+    other.called("open", 3).await;
+    let mut one = board();
+    one.keep(mem(&stays));
+    one.drain_spec(drain_deadline(secs(5)));
+    let changes = running.reload(one).await.unwrap();
+    assert_eq!((changes.stopped, changes.started, changes.changed), (vec!["more".to_owned()], vec![], vec![]));
+    let mut idle = idle;
+    idle.expect_end().await;
+    assert!(memory::connect(&goes).await.is_err());
+    other.gate.add_permits(1);
+    let begun = Instant::now();
+    let mut ended = other.reasons(3).await;
+    assert!(begun.elapsed() <= secs(6), "{:?}", begun.elapsed());
+    ended.sort();
+    assert_eq!(ended, ["drain", "drain", "drain_deadline"]);
+    there.send("here\n").await.expect("here\n").await;
+    assert_eq!(running.addresses().len(), 1);
+    // Its name and its place are free again.
+    let mut again = board();
+    again.keep(mem(&stays));
+    again.listen(at("more", &format!("mem:{goes}")), made(&probe).pipeline(lines()));
+    assert_eq!(running.reload(again).await.unwrap().started, ["more"]);
+    connect(&goes).await.send("again\n").await.expect("again\n").await;
+}
+
+fn drain_deadline(deadline: std::time::Duration) -> DrainSpec {
+    let mut drain = DrainSpec::default();
+    drain.deadline = deadline;
+    drain
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_is_told_at_once_and_nothing_has_changed() {
+    let (name, free, taken) = (unique("changes"), unique("changes"), unique("changes"));
+    let (old, new) = (Probe::default(), Probe::default());
+    let running = start(mem(&name), &old).await;
+    let _other = start(mem(&taken), &old).await;
+    let mut wrong = board();
+    wrong.listen(mem(&name), made(&new).pipeline(lines()));
+    wrong.listen(at("free", &format!("mem:{free}")), made(&new).pipeline(lines()));
+    wrong.listen(at("taken", &format!("mem:{taken}")), made(&new).pipeline(lines()));
+    wrong.keep(at("nobody", &format!("mem:{free}-too")));
+    let error = running.reload(wrong).await.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "listener taken cannot listen on mem:{taken}: address in use; \
+             listener nobody cannot listen on mem:{free}-too: there is nothing that it could keep"
+        )
+    );
+    connect(&name).await.send("old\n").await.expect("old\n").await;
+    old.called("message old", 1).await;
+    assert!(memory::connect(&free).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_drains_reloads_no_more() {
+    let (name, probe) = (unique("changes"), Probe::default());
+    let running = Arc::new(start(mem(&name), &probe).await);
+    let mut busy = connect(&name).await;
+    busy.send("wait busy\n").await;
+    probe.called("message", 1).await;
+    let draining = tokio::spawn({
+        let running = running.clone();
+        async move { running.drain().await }
+    });
+    timeout(TEST_PATIENCE, busy_until_refused(&name)).await.unwrap();
+    assert!(matches!(keep(&running, mem(&name)).await, Err(ReloadError::Draining)));
+    probe.gate.add_permits(1);
+    assert_eq!(draining.await.unwrap().cut, 0);
+}
+
+async fn busy_until_refused(name: &str) {
+    while memory::connect(name).await.is_ok() {
+        tokio::time::sleep(secs(1)).await;
+    }
+}
+
+/// A peer of a datagram listener.
+struct Peer(UdpSocket);
+
+impl Peer {
+    fn of(running: &Running) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(port(running)).unwrap();
+        socket.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    fn ask(&self, text: &str) {
+        self.0.send(text.as_bytes()).unwrap();
+    }
+
+    fn answer(&self) -> String {
+        let mut buffer = [0; 100];
+        let count = self.0.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..count]).into_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_datagram_that_waits_is_answered_by_the_handler_that_has_it() {
+    let (old, new) = (Probe::default(), Probe::default());
+    let spec = at("main", "udp://127.0.0.1:0");
+    let running = start(spec.clone(), &old).await;
+    let address = running.address();
+    let (waiting, next) = (Peer::of(&running), Peer::of(&running));
+    next.ask("count");
+    waiting.ask("wait");
+    old.called("message", 2).await;
+    replace(&running, spec.clone(), &new).await.unwrap();
+    tokio::task::block_in_place(|| {
+        assert_eq!(next.answer(), "1");
+        // The round that is under way is finished by the old one.
+        let first = Peer::of(&running);
+        while new.calls().is_empty() {
+            first.ask("whose?");
+            assert_eq!(first.answer(), "whose?");
+        }
+        next.ask("count");
+        assert_eq!(next.answer(), "1"); // the new one knows nobody yet
+        old.gate.add_permits(1);
+        assert_eq!(waiting.answer(), "waited");
+    });
+    new.called("message count", 1).await;
+    assert_eq!(old.calls().iter().filter(|call| call.starts_with("message count")).count(), 1);
+    assert_eq!(running.address(), address);
+    // What changes at the door alone leaves peers and what they are remembered by: their count goes on.
+    let mut closed = spec;
+    closed.access.deny = ["203.0.113.0/24".parse().unwrap()].into_iter().collect();
+    keep(&running, closed).await.unwrap();
+    tokio::task::block_in_place(|| {
+        next.ask("count");
+        assert_eq!(next.answer(), "2");
+    });
+    assert_eq!(running.drain().await.cut, 0);
+}
+
+/// Calls over and over from threads of its own, until told to stop; whoever panics has been refused.
+struct Callers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<usize>>,
+}
+
+impl Callers {
+    fn start(call: impl Fn() + Send + Clone + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = (0..2).map(|_| {
+            let (stop, call) = (stop.clone(), call.clone());
+            thread::spawn(move || {
+                let mut calls = 0;
+                loop {
+                    call();
+                    calls += 1;
+                    if stop.load(SeqCst) {
+                        return calls;
+                    }
+                }
+            })
+        });
+        Self { threads: threads.collect(), stop }
+    }
+
+    fn end(self) {
+        self.stop.store(true, SeqCst);
+        for thread in self.threads {
+            assert!(thread.join().expect("nobody is refused") > 0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_refused_and_no_reply_lost_while_handlers_and_sockets_change() {
+    let probe = Probe::default();
+    let mut spec = at("main", "tcp://127.0.0.1:0");
+    let running = start(spec.clone(), &probe).await;
+    let address = port(&running);
+    let callers = Callers::start(move || {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        client.write_all(b"hi\n").unwrap();
+        let mut answer = [0; 3];
+        client.read_exact(&mut answer).expect("a reply");
+        assert_eq!(&answer, b"hi\n");
+    });
+    for round in 0..30 {
+        spec.socket.backlog = 100 + round % 2; // another door at the same socket
+        spec.timeouts.idle = secs(60 + u64::from(round));
+        assert_eq!(replace(&running, spec.clone(), &Probe::default()).await.unwrap().changed, ["main"]);
+    }
+    callers.end();
+    assert_eq!(port(&running), address);
+    assert_eq!(running.drain().await.cut, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_under_another_name_takes_the_socket_over_and_one_on_more_addresses_the_port() {
+    let probe = Probe::default();
+    let running = start(at("main", "tcp://127.0.0.1:0"), &probe).await;
+    let address = port(&running);
+    let callers = Callers::start(move || drop(TcpStream::connect(address).unwrap()));
+    for name in ["other", "main", "another", "main"] {
+        let spec = at(name, &format!("tcp://{address}"));
+        assert_eq!(replace(&running, spec, &probe).await.unwrap().started, [name]);
+    }
+    callers.end();
+    for host in ["0.0.0.0", "127.0.0.1", "localhost"] {
+        let spec = at("main", &format!("tcp://{host}:{}", address.port()));
+        assert_eq!(replace(&running, spec, &probe).await.unwrap().started, ["main"]);
+        let mut client = Client(tokio::net::TcpStream::connect(address).await.unwrap());
+        client.send("hi\n").await.expect("hi\n").await;
+    }
+    // Nobody else can have the port, whatever was lent meanwhile.
+    let mut other = board();
+    other.listen(at("main", &format!("tcp://127.0.0.1:{}", address.port())), made(&probe).pipeline(lines()));
+    assert!(other.start().await.unwrap_err().to_string().contains("in use"));
+    assert_eq!(running.drain().await.cut, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_put_around_a_socket_and_taken_off_while_it_listens() {
+    let (authority, probe) = (Authority::new(), Probe::default());
+    let running = start(at("main", "tcp://127.0.0.1:0"), &probe).await;
+    let address = port(&running);
+    let mut open = Client(tokio::net::TcpStream::connect(address).await.unwrap());
+    open.send("plain\n").await.expect("plain\n").await;
+    let mut spec = at("main", "tls://127.0.0.1:0");
+    spec.tls = Some(authority.settings());
+    assert_eq!(keep(&running, spec.clone()).await.unwrap().changed, ["main"]);
+    assert_eq!(running.address(), Some(format!("tls://{address}").parse().unwrap()));
+    let io = tokio::net::TcpStream::connect(address).await.unwrap();
+    shake(&Arc::new(authority.client(None)), "localhost", io)
+        .await
+        .unwrap()
+        .send("safe\n")
+        .await
+        .expect("safe\n")
+        .await;
+    // A client certificate is asked for, or not: that is another door, too.
+    spec.tls.as_mut().unwrap().client_ca = Some(authority.path("ca.pem"));
+    keep(&running, spec).await.unwrap();
+    let io = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut stranger = shake(&Arc::new(authority.client(None)), "localhost", io).await.unwrap();
+    assert!(stranger.rest().await.is_empty());
+    keep(&running, at("main", "tcp://127.0.0.1:0")).await.unwrap();
+    let mut plain = Client(tokio::net::TcpStream::connect(address).await.unwrap());
+    plain.send("plain\n").await.expect("plain\n").await;
+    open.send("still\n").await.expect("still\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_shares_nothing_says_what_cannot_change() {
+    let (name, probe) = (unique("changes"), Probe::default());
+    let running = start(mem(&name), &probe).await;
+    let mut spec = mem(&name);
+    spec.proxy = Some(ProxySettings { trusted: Default::default() });
+    let error = keep(&running, spec).await.unwrap_err().to_string();
+    assert!(error.contains("socket options cannot change while it listens"), "{error}");
+    connect(&name).await.send("on\n").await.expect("on\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_path_of_a_unix_socket_stays_while_anybody_listens_there_and_goes_with_the_last() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("socket");
+    let probe = Probe::default();
+    let mut spec = at("main", &format!("unix:{}", path.display()));
+    let running = start(spec.clone(), &probe).await;
+    let callers = Callers::start({
+        let path = path.clone();
+        move || drop(UnixStream::connect(&path).unwrap())
+    });
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    spec.socket.mode = 0o660;
+    keep(&running, spec.clone()).await.unwrap();
+    assert_eq!(mode(), 0o660);
+    // A refused reload has not touched it.
+    let mut wrong = board();
+    spec.socket.mode = 0o666;
+    wrong.keep(spec.clone());
+    wrong.listen(at("more", "unix:/no/such/place"), made(&probe).pipeline(lines()));
+    running.reload(wrong).await.unwrap_err();
+    assert_eq!(mode(), 0o660);
+    spec.name = "renamed".into();
+    replace(&running, spec, &probe).await.unwrap();
+    assert_eq!(mode(), 0o666);
+    callers.end();
+    running.drain().await;
+    assert!(!path.exists());
+}
+
+/// The descriptors of a process, and its memory in KiB.
+fn size(pid: u32) -> (usize, u64) {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    (descriptors, line.trim().trim_end_matches(" kB").parse().unwrap())
+}
+
+#[test]
+fn hangups_under_load_good_and_faulty_lose_nobody_and_leave_nothing_behind() {
+    const ROUNDS: usize = 60;
+    let place = tempfile::tempdir().unwrap();
+    let write = |greeting: &str, more: &str| {
+        let text = format!(
+            "[listeners.main]\nframing = 'lines'\nlisten = 'tcp://127.0.0.1:0'\nhandler = 'hello'\n[handlers.hello]\ngreeting = '{greeting}, {{}}!'\n{more}"
+        );
+        std::fs::write(place.path().join("switchboard.toml"), text).unwrap();
+    };
+    write("hello", "");
+    let server = Program::switchboard()
+        .args(["serve", "--log-level", "info,switchboard::server::serve=warn"])
+        .current_dir(place.path())
+        .start();
+    let address: SocketAddr = server.socket("main").parse().unwrap();
+    let count = |message: &str, at_least: usize| {
+        let seen = std::cell::Cell::new(0);
+        server.wait_for_event(|event| {
+            if event["message"] == "starting" {
+                seen.set(0); // each look goes through the whole log from its beginning
+            }
+            seen.set(seen.get() + usize::from(event["message"] == message));
+            seen.get() == at_least && event["message"] == message
+        })
+    };
+    let call = move || {
+        let mut client = TcpStream::connect(address).expect("nobody is refused");
+        client.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        client.write_all(b"Ada\nexit\n").unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).expect("nobody is cut");
+        assert!(text == "welcome!\nhello, Ada!\n" || text == "welcome!\nhullo, Ada!\n", "{text:?}");
+    };
+    let mut long = BufReader::new(TcpStream::connect(address).unwrap());
+    let mut line = String::new();
+    long.read_line(&mut line).unwrap();
+    let callers = Callers::start(call);
+    let (mut reloads, mut refusals, mut before) = (0, 0, (0, 0));
+    for round in 0..ROUNDS {
+        match round % 3 {
+            0 => write(
+                "hullo",
+                "[listeners.more]\nlisten = 'udp://127.0.0.1:0'\nhandler = 'echo'\n[limits]\nconnections = 500\n",
+            ),
+            1 => write("hello", "[timeouts]\nidle = 'soon'\n[listeners.more]\nlisten = 'tcp://203.0.113.1:1'\n"),
+            _ => write("hello", ""),
+        }
+        server.signal(Signal::SIGHUP);
+        if round % 3 == 1 {
+            refusals += 1;
+            let refused = count("reload refused", refusals);
+            assert!(refused["error"].as_str().unwrap().contains("timeouts.idle: \"soon\""), "{refused}");
+        } else {
+            reloads += 1;
+            count("reloaded", reloads);
+        }
+        line.clear();
+        long.get_mut().write_all(b"Bob\n").unwrap();
+        long.read_line(&mut line).unwrap();
+        assert_eq!(line, "hello, Bob!\n"); // from the handler that it met first
+        if round == ROUNDS / 3 - 1 {
+            before = size(server.id());
+        }
+    }
+    callers.end();
+    let after = size(server.id());
+    assert!(after.0 <= before.0 + 4, "descriptors: {} and then {}", before.0, after.0); // callers come and go
+    assert!(after.1 <= before.1 + 4096, "KiB: {} and then {}", before.1, after.1);
+    drop(long);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
