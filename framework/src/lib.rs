@@ -101,6 +101,8 @@ pub mod access;
 
 pub mod spec;
 
+pub mod metrics;
+
 mod reason;
 
 pub mod address;

@@ -1,4 +1,4 @@
-//! Why a connection ended: one closed list, used by logs, handlers and (later) metrics alike.
+//! Why a connection ended: one closed list, used by logs, handlers and metrics alike.
 
 use std::fmt;
 
@@ -51,6 +51,31 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// All of them.
+    pub const ALL: [Self; 21] = [
+        Self::PeerClosed,
+        Self::HandlerClosed,
+        Self::HandlerError,
+        Self::Panic,
+        Self::Idle,
+        Self::FirstMessage,
+        Self::Handshake,
+        Self::MessageTimeout,
+        Self::WriteStalled,
+        Self::Lifetime,
+        Self::FrameTooLarge,
+        Self::FrameTimeout,
+        Self::BadFrame,
+        Self::OutboxFull,
+        Self::Denied,
+        Self::Limit,
+        Self::Rate,
+        Self::Drain,
+        Self::DrainDeadline,
+        Self::Killed,
+        Self::IoError,
+    ];
+
     /// The name in logs, fixed: `peer_closed`, `handler_closed` …
     pub fn as_str(self) -> &'static str {
         match self {

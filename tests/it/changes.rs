@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use crate::support::{Probe, connect, secs};
 use crate::tls::{Authority, shake};
 
-fn made(probe: &Probe) -> MadeHandler {
+pub(crate) fn made(probe: &Probe) -> MadeHandler {
     let mut registry = Registry::new();
     let probe = probe.clone();
     registry.handler("probe", move |_: NoOptions| Ok(probe.clone()));
@@ -35,19 +35,19 @@ fn lines() -> Setup {
     setup
 }
 
-fn board() -> Switchboard {
+pub(crate) fn board() -> Switchboard {
     Switchboard::new(Transports::default())
 }
 
-fn at(name: &str, endpoint: &str) -> ListenerSpec {
+pub(crate) fn at(name: &str, endpoint: &str) -> ListenerSpec {
     ListenerSpec::new(name, endpoint.parse().unwrap())
 }
 
-fn mem(name: &str) -> ListenerSpec {
+pub(crate) fn mem(name: &str) -> ListenerSpec {
     at("main", &format!("mem:{name}"))
 }
 
-async fn start(spec: ListenerSpec, probe: &Probe) -> Running {
+pub(crate) async fn start(spec: ListenerSpec, probe: &Probe) -> Running {
     let mut board = board();
     board.listen(spec, made(probe).pipeline(lines()));
     board.start().await.unwrap()
@@ -61,7 +61,7 @@ async fn replace(running: &Running, spec: ListenerSpec, probe: &Probe) -> Result
 }
 
 /// A reload to this one listener, with the handler that it has.
-async fn keep(running: &Running, spec: ListenerSpec) -> Result<Changes, ReloadError> {
+pub(crate) async fn keep(running: &Running, spec: ListenerSpec) -> Result<Changes, ReloadError> {
     let mut board = board();
     board.keep(spec);
     running.reload(board).await

@@ -26,6 +26,9 @@ mod drain;
 /// A reload stops nothing that stays: no listener, no open connection, and after an error nothing at all.
 mod changes;
 
+/// What is counted is what happened, by names that are fixed.
+mod metrics;
+
 /// A framing finds the same messages however the bytes are cut, and never more than its limit.
 mod framing;
 

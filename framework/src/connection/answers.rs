@@ -9,9 +9,11 @@ use std::task::Context;
 use bytes::Bytes;
 
 use crate::connection::dropped::Why;
+use crate::connection::end::reason_of;
 use crate::error::{BoxError, chain, find_cause};
 use crate::io::{DatagramSocket, Route};
 use crate::layer::OverRate;
+use crate::metrics::Outcome;
 use crate::pace::Pace;
 use crate::roster::Lane;
 
@@ -24,16 +26,31 @@ pub(crate) struct Answers {
     /// Of each kind on its own.
     dropped: [Pace; Why::COUNT],
     failed: Pace,
+    /// Bytes that were sent and not yet added up.
+    sent: u64,
 }
 
 impl Answers {
     pub(crate) fn new(socket: Arc<dyn DatagramSocket>, lane: Arc<Lane>, limit: usize) -> Self {
-        Self { socket, lane, unsent: VecDeque::new(), limit, dropped: Default::default(), failed: Pace::default() }
+        Self {
+            socket,
+            lane,
+            unsent: VecDeque::new(),
+            limit,
+            dropped: Default::default(),
+            failed: Pace::default(),
+            sent: 0,
+        }
     }
 
     /// Goes on under other settings of the listener.
     pub(crate) fn move_to(&mut self, lane: Arc<Lane>) {
         self.lane = lane;
+    }
+
+    /// How many bytes were sent since this was last asked.
+    pub(crate) fn take_sent(&mut self) -> u64 {
+        std::mem::take(&mut self.sent)
     }
 
     /// Whether everything has left.
@@ -45,7 +62,7 @@ impl Answers {
     pub(crate) fn send(&mut self, route: &Route, datagram: Bytes) {
         if self.unsent.is_empty() {
             match self.socket.try_send(&datagram, route) {
-                Ok(()) => return,
+                Ok(()) => return self.sent += datagram.len() as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return self.fail(route, &error.into()),
             }
@@ -61,7 +78,7 @@ impl Answers {
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
         while let Some((route, datagram)) = self.unsent.pop_front() {
             match self.socket.try_send(&datagram, &route) {
-                Ok(()) => {}
+                Ok(()) => self.sent += datagram.len() as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.unsent.push_front((route, datagram));
                     if self.socket.poll_send_ready(cx).is_pending() {
@@ -75,6 +92,7 @@ impl Answers {
 
     /// Says that a datagram, or the answer to one, was dropped.
     pub(crate) fn drop_one(&mut self, route: &Route, why: Why) {
+        self.lane.meters.failed(Outcome::Dropped);
         if let Some(count) = self.dropped[why as usize].count() {
             let (listener, peer, why) = (&*self.lane.name, &route.peer, why.as_str());
             tracing::warn!(listener, %peer, why, count, "datagram dropped");
@@ -86,6 +104,7 @@ impl Answers {
         if find_cause::<OverRate>(&**error).is_some() {
             return self.drop_one(route, Why::Rate);
         }
+        self.lane.meters.failed(Outcome::of(reason_of(&**error)));
         if let Some(count) = self.failed.count() {
             let (listener, peer, error) = (&*self.lane.name, &route.peer, chain(&**error));
             tracing::warn!(listener, %peer, error, count, "datagram failed");

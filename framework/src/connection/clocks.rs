@@ -68,6 +68,11 @@ impl Clocks {
         }
     }
 
+    /// The last byte read or written, as of the last look at the time.
+    pub(crate) fn active(&self) -> Instant {
+        self.active
+    }
+
     /// Bytes came.
     pub(crate) fn read(&mut self) {
         self.since.moved = true;

@@ -5,6 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::address::Address;
@@ -58,6 +59,17 @@ pub(crate) struct Job<C> {
     bytes: usize,
 }
 
+/// What was done since it was last added to what the listener counts.
+#[derive(Default)]
+struct Round {
+    /// When the first datagram came.
+    begun: Option<Instant>,
+    received: u64,
+    bytes: u64,
+    /// Handled without having waited.
+    handled: u64,
+}
+
 /// What a piece of work came to.
 pub(crate) enum Step<C, Out> {
     Reply { job: Job<C>, result: Result<Reply<Out>> },
@@ -94,6 +106,7 @@ pub(crate) struct Desk<F: Framing, C, M> {
     dry: bool,
     /// How many times in a row receiving failed, and the pause that follows from it.
     failures: usize,
+    round: Round,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -129,6 +142,7 @@ where
             turns: 0,
             dry: false,
             failures: 0,
+            round: Round::default(),
             pause: None,
         }
     }
@@ -204,6 +218,9 @@ where
         };
         session.connection.allowance().received(&route.peer, bytes);
         session.connection.meter().received(bytes);
+        self.round.received += 1;
+        self.round.bytes += bytes as u64;
+        self.round.begun.get_or_insert_with(Instant::now);
         let room = self.waiting_bytes + bytes <= WAITING_BYTES;
         if let Some(calls) = session.calls.take() {
             let step = self.start(Job { peer, calls, bytes }, message, cx);
@@ -253,6 +270,7 @@ where
             return Some(step);
         }
         if self.waiting.len() < WAITING && self.waiting_bytes <= WAITING_BYTES {
+            self.sessions.at(peer).waits_since = Some(self.round.begun.unwrap_or_else(Instant::now));
             self.waiting.push(work);
         } else {
             self.waiting_bytes -= bytes;
@@ -282,6 +300,7 @@ where
         match step {
             Step::Reply { job, result } => {
                 self.waiting_bytes -= job.bytes;
+                let is_handled = result.is_ok();
                 let Reply { frames, then } = result.unwrap_or_else(|error| {
                     self.answers.fail(&self.sessions.at(job.peer).route, &error);
                     Reply::none()
@@ -293,6 +312,7 @@ where
                     Frames::Many(frames) => frames.into_iter().for_each(|frame| self.send_to(job.peer, frame)),
                     Frames::Stream(frames) => return self.await_frame(job, frames, then, cx),
                 }
+                self.finish(job.peer, is_handled);
                 self.next_message(job, then, cx)
             }
             Step::Frame { job, frames, next, then } => {
@@ -302,8 +322,11 @@ where
                         self.send_to(job.peer, frame);
                         return self.await_frame(job, frames, then, cx);
                     }
-                    Some(Err(error)) => self.answers.fail(&self.sessions.at(job.peer).route, &error),
-                    None => {}
+                    Some(Err(error)) => {
+                        self.answers.fail(&self.sessions.at(job.peer).route, &error);
+                        self.finish(job.peer, false);
+                    }
+                    None => self.finish(job.peer, true),
                 }
                 self.next_message(job, then, cx)
             }
@@ -343,6 +366,32 @@ where
     }
 
     /// Sends a frame of the peer that is served.
+    /// The message of a peer has been answered, or has failed.
+    fn finish(&mut self, peer: usize, is_handled: bool) {
+        match self.sessions.at(peer).waits_since.take() {
+            _ if !is_handled => {}
+            Some(begun) => self.lane.meters.latency.record(1, begun.elapsed()),
+            None => self.round.handled += 1,
+        }
+    }
+
+    /// Adds what was done to what the listener counts. The time of a round is shared by those who were handled in it.
+    fn add_up(&mut self) {
+        let Round { begun, received, bytes, handled } = std::mem::take(&mut self.round);
+        let meters = &self.lane.meters;
+        if let Some(begun) = begun {
+            meters.messages.fetch_add(received, Relaxed);
+            meters.bytes_in.fetch_add(bytes, Relaxed);
+            if let Some(each) = begun.elapsed().checked_div(handled as u32) {
+                meters.latency.record(handled, each);
+            }
+        }
+        match self.answers.take_sent() {
+            0 => {}
+            sent => drop(meters.bytes_out.fetch_add(sent, Relaxed)),
+        }
+    }
+
     fn send_to(&mut self, peer: usize, frame: F::Out) {
         let Session { route, connection, .. } = self.sessions.at(peer);
         send_frame(&*self.framing, &mut self.answers, route, connection, frame);
@@ -372,6 +421,10 @@ where
             more |= full;
         }
         self.answers.flush(cx);
+        self.add_up();
+        if stage == Stage::Open {
+            self.lane.meters.sessions.store(self.sessions.len(), Relaxed);
+        }
         if more {
             cx.waker().wake_by_ref();
         }

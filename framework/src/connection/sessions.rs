@@ -20,6 +20,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 use slab::Slab;
+use tokio::time::Instant;
 
 use crate::io::Route;
 use crate::reason::CloseReason;
@@ -39,6 +40,8 @@ pub(crate) struct Session<C, In> {
     pub(crate) connection: Connection,
     pub(crate) calls: Option<C>,
     pub(crate) queue: VecDeque<(In, usize)>,
+    /// Since when its message waits, if it does.
+    pub(crate) waits_since: Option<Instant>,
 }
 
 pub(crate) struct Sessions<C, In> {
@@ -96,7 +99,13 @@ impl<C, In> Sessions<C, In> {
                     return None;
                 }
                 let (connection, calls) = make()?;
-                let session = Session { route: route.clone(), connection, calls: Some(calls), queue: VecDeque::new() };
+                let session = Session {
+                    route: route.clone(),
+                    connection,
+                    calls: Some(calls),
+                    queue: VecDeque::new(),
+                    waits_since: None,
+                };
                 let at = self.places.insert(Place { session, part: PROBATION, newer: None, older: None });
                 self.append(at, PROBATION);
                 let (secret, places) = (&self.secret, &self.places);
@@ -114,6 +123,11 @@ impl<C, In> Sessions<C, In> {
     }
 
     /// The session at a place that [`enter`](Self::enter) has told. A peer stays where it is at least until its calls are back.
+    /// How many peers are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     pub(crate) fn at(&mut self, at: usize) -> &mut Session<C, In> {
         &mut self.places[at].session
     }

@@ -104,8 +104,9 @@ where
             };
             let reply = {
                 let call = pin!(self.calls.message(message));
-                self.wire.during(call).await?.map_err(End::from_service)?
+                self.wire.during(call).await?.map_err(|error| self.wire.failed(error))?
             };
+            self.wire.handled();
             if let Some(slow) = self.queue(reply)?.map(|reply| Box::pin(self.deliver(reply))) {
                 then = slow.await?;
             }

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
 use tokio::task::coop;
+use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 use tokio_util::io::poll_read_buf;
 
@@ -20,8 +21,10 @@ use crate::connection::clocks::{Clocks, Doing};
 use crate::connection::end::End;
 use crate::connection::farewell::{LINGER, farewell, is_polite};
 use crate::connection::pool::{self, CHUNK, SMALL_CHUNK};
+use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::io::{BoxIo, Incoming};
+use crate::metrics::Outcome;
 use crate::outbox::Outbox;
 use crate::reason::CloseReason;
 use crate::roster::{Connection, Order};
@@ -63,7 +66,13 @@ pub(crate) struct Wire<F: Framing> {
     under_way: Option<usize>,
     /// Something was awaited that was not ready at once.
     waited: bool,
+    /// The same, since the last message was handled.
+    slow: bool,
     messages: u64,
+    /// How many of them have been answered and their time recorded.
+    timed: u64,
+    /// When the first of the others was read.
+    begun: Option<Instant>,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -96,7 +105,10 @@ impl<F: Framing> Wire<F> {
             leaving: None,
             under_way: None,
             waited: false,
+            slow: false,
             messages: 0,
+            timed: 0,
+            begun: None,
             bytes_in: 0,
             bytes_out: 0,
         }
@@ -178,11 +190,40 @@ impl<F: Framing> Wire<F> {
                 return Poll::Ready(Ok(done));
             }
             self.waited = true;
+            self.slow = true;
             self.background(cx, Doing::Working, true)?;
             self.read_ahead(cx)?;
             Poll::Pending
         })
         .await
+    }
+
+    /// The call for a message has done its work. What it queued is on its way soon: one that took its time is told by itself.
+    #[inline]
+    pub(crate) fn handled(&mut self) {
+        if std::mem::take(&mut self.slow) {
+            self.time(Instant::now());
+        }
+    }
+
+    /// The call for a message has failed.
+    pub(crate) fn failed(&mut self, error: BoxError) -> End {
+        let end = End::from_service(error);
+        self.timed += 1; // time is told of those that were handled
+        self.connection.lane().meters.failed(Outcome::of(end.reason));
+        end
+    }
+
+    /// Notes how long the messages took that were read since the last time: from then until `now`.
+    fn time(&mut self, now: Instant) {
+        let count = self.messages - self.timed;
+        if count > 0
+            && let Some(begun) = self.begun
+        {
+            self.timed = self.messages;
+            self.begun = (!self.input.is_empty()).then_some(now); // what was read ahead waits from now on
+            self.connection.lane().meters.latency.record(count, now.saturating_duration_since(begun));
+        }
     }
 
     /// Adds a frame to the output.
@@ -249,6 +290,7 @@ impl<F: Framing> Wire<F> {
                 failed.reason.is_cut() || failed.reason == CloseReason::WriteStalled
             });
         }
+        self.time(Instant::now());
         self.publish();
         failed
     }
@@ -311,7 +353,11 @@ impl<F: Framing> Wire<F> {
             self.take_pushed(cx)?;
         }
         self.publish();
-        match self.clocks.expired(cx, doing, self.leaving.is_some(), known) {
+        let expired = self.clocks.expired(cx, doing, self.leaving.is_some(), known);
+        if doing == Doing::Reading {
+            self.time(self.clocks.active());
+        }
+        match expired {
             None => Ok(()),
             Some(CloseReason::Lifetime) => {
                 self.leaving.get_or_insert(CloseReason::Lifetime);
@@ -402,6 +448,9 @@ impl<F: Framing> Wire<F> {
             self.bytes_in += bytes as u64;
             self.since_message += bytes;
             self.clocks.read();
+            if self.messages == self.timed {
+                self.begun = Some(Instant::now());
+            }
         }
         if self.input.is_empty() && (!self.hungry || bytes >= SMALL) {
             (self.input, self.chunk) = (chunk, room);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::pin::pin;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::Notify;
 
@@ -93,6 +94,16 @@ impl Roster {
         }
     }
 
+    /// Looks at everybody who is there, while nobody comes or goes.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&mut dyn Iterator<Item = &Connection>) -> T) -> T {
+        look(&mut lock(&self.book).open.values())
+    }
+
+    /// The connection of this number, if it is there.
+    pub(crate) fn get(&self, id: u64) -> Option<Connection> {
+        lock(&self.book).open.get(&id).cloned()
+    }
+
     pub(crate) fn len(&self) -> usize {
         lock(&self.book).open.len()
     }
@@ -141,7 +152,7 @@ impl Roster {
 impl Drop for Place {
     fn drop(&mut self) {
         let Self { connection, turned_away } = self;
-        let roster = &connection.lane().roster;
+        let (roster, meters) = (&connection.lane().roster, &connection.lane().meters);
         let mut book = lock(&roster.book);
         book.open.remove(&connection.id());
         if let Some(source) = connection.counted().get()
@@ -154,8 +165,14 @@ impl Drop for Place {
         }
         if *turned_away {
             book.entered -= 1;
-        } else if connection.close_reason().is_some_and(CloseReason::is_cut) {
-            book.cut += 1;
+        } else {
+            let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed);
+            book.cut += usize::from(reason.is_cut());
+            // Under the lock, so that whoever adds up those who are there and those who left counts nobody twice.
+            meters.closed.add(reason as usize, 1);
+            meters.messages.fetch_add(connection.messages(), Relaxed);
+            meters.bytes_in.fetch_add(connection.bytes_in(), Relaxed);
+            meters.bytes_out.fetch_add(connection.bytes_out(), Relaxed);
         }
         let emptied = book.open.is_empty();
         drop(book);

@@ -43,6 +43,9 @@ enum Why {
 }
 
 impl TurnedAway {
+    /// The reasons, in the order in which they are counted.
+    pub(crate) const REASONS: [CloseReason; 3] = [CloseReason::Limit, CloseReason::Denied, CloseReason::Rate];
+
     const CONNECTIONS: Self = Self { why: Why::Limit, rule: "limits.connections" };
     const PER_SOURCE: Self = Self { why: Why::Limit, rule: "limits.connections_per_source" };
     const ACCESS: Self = Self { why: Why::Denied, rule: "access" };
@@ -51,11 +54,7 @@ impl TurnedAway {
 
     /// The reason of a connection that ends by it.
     pub(crate) fn reason(self) -> CloseReason {
-        match self.why {
-            Why::Limit => CloseReason::Limit,
-            Why::Denied => CloseReason::Denied,
-            Why::Rate => CloseReason::Rate,
-        }
+        Self::REASONS[self.why as usize]
     }
 }
 
@@ -128,6 +127,7 @@ impl Gate {
 
     /// Says that a client was turned away, at most once a second for each why.
     pub(crate) fn tell(&self, connection: &Connection, TurnedAway { why, rule }: TurnedAway) {
+        connection.lane().meters.rejected.add(why as usize, 1);
         let count = lock(&self.refused)[why as usize].count();
         if let Some(count) = count {
             let (listener, peer) = (connection.listener(), connection.peer());

@@ -16,6 +16,7 @@ pub(crate) use handshakes::Handshakes;
 use std::sync::Arc;
 
 use crate::drain::DrainSignal;
+use crate::metrics::Meters;
 
 /// What all connections share that came to one listener under the same settings. Who is there is shared by all that ever came.
 #[derive(Debug)]
@@ -25,4 +26,5 @@ pub(crate) struct Lane {
     pub(crate) gate: Gate,
     pub(crate) roster: Arc<Roster>,
     pub(crate) handshakes: Arc<Handshakes>,
+    pub(crate) meters: Arc<Meters>,
 }

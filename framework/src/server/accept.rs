@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::coop::unconstrained;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -39,6 +40,9 @@ const LONGEST_REBIND: Duration = Duration::from_secs(5);
 
 /// Runs the accept loop of a listener; when the listener breaks, binds it again until that succeeds or it shall close.
 pub(super) async fn keep_open(mut door: Door, mut listener: Box<dyn StreamListener>, transport: BoxTransport) {
+    let mut pause = FIRST_REBIND;
+    let mut since = Instant::now();
+    let mut again = false;
     loop {
         // Not even a transport that panics closes the door in silence.
         let ended = AssertUnwindSafe(door.accept_from(&mut *listener)).catch_unwind().await;
@@ -53,13 +57,17 @@ pub(super) async fn keep_open(mut door: Door, mut listener: Box<dyn StreamListen
         }
         drop(listener);
         let (mut drain, retired) = (door.drain(), door.retired.clone());
-        let again = tokio::select! {
+        // At once the first time; one that breaks again and again is given time.
+        let soon = again && since.elapsed() < LONGEST_REBIND;
+        pause = if soon { (pause * 2).min(LONGEST_REBIND) } else { FIRST_REBIND };
+        let wait = if soon { pause } else { Duration::ZERO };
+        let bound = tokio::select! {
             () = drain.draining() => return,
             () = retired.cancelled() => return,
-            again = door.bind_again(&transport) => again,
+            bound = door.bind_again(&transport, wait) => bound,
         };
-        door.socket.fill(again.share());
-        listener = again;
+        door.socket.fill(bound.share());
+        (listener, since, again) = (bound, Instant::now(), true);
     }
 }
 
@@ -109,7 +117,8 @@ impl Door {
         self.serving.borrow().lane.roster.clone()
     }
 
-    async fn bind_again(&self, transport: &BoxTransport) -> Box<dyn StreamListener> {
+    async fn bind_again(&self, transport: &BoxTransport, wait: Duration) -> Box<dyn StreamListener> {
+        tokio::time::sleep(wait).await;
         let mut pause = FIRST_REBIND;
         loop {
             let bind = Bind::new(self.endpoint.clone(), self.options.clone());
@@ -200,6 +209,7 @@ impl Door {
 
     fn tell(&mut self, error: &io::Error) -> Class {
         let class = classify(error);
+        self.serving.borrow().lane.meters.accept_errors.add(class as usize, 1);
         if class != Class::Again
             && let Some(count) = self.failed.count()
         {

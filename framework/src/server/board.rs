@@ -112,7 +112,7 @@ impl Switchboard {
                 Err(source) => return Err(StartError { listener: spec.name, endpoint: spec.endpoint, source }),
             }
         }
-        let lines = bound.into_iter().map(|(spec, bound)| Line::start(spec, bound, drain.deadline));
+        let lines = bound.into_iter().map(|(spec, bound)| Line::start(spec, bound, drain.deadline, None));
         Ok(Running::new(transports, lines.collect(), drain))
     }
 }

@@ -20,6 +20,9 @@ pub(super) enum Class {
 }
 
 impl Class {
+    /// All of them.
+    pub(super) const ALL: [Self; 5] = [Self::Again, Self::Connection, Self::Exhausted, Self::Listener, Self::Other];
+
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Again => "again",

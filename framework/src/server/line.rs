@@ -16,6 +16,7 @@ use crate::connection::ServeDatagrams;
 use crate::drain::{DrainSwitch, Phase};
 use crate::io::SharedSocket;
 use crate::lock::lock;
+use crate::metrics::Meters;
 use crate::registry::{ConnectionService, Pipeline};
 use crate::roster::{Gate, Handshakes, Kind, Lane, Order, Roster};
 use crate::server::accept::{Door, keep_open};
@@ -44,6 +45,7 @@ struct Crowd {
     switch: DrainSwitch,
     roster: Arc<Roster>,
     handshakes: Arc<Handshakes>,
+    meters: Arc<Meters>,
     /// The accept loops.
     doors: TaskTracker,
     /// The tasks of datagram sockets.
@@ -115,9 +117,11 @@ impl Count {
 }
 
 impl Line {
-    /// Begins to serve at a socket that is bound.
-    pub(super) fn start(spec: ListenerSpec, bound: Bound, patience: Duration) -> Self {
-        Self::with(Arc::default(), None, spec, bound, patience)
+    /// Begins to serve at a socket that is bound. It goes on counting where another of the same name has left off, if there is one.
+    pub(super) fn start(spec: ListenerSpec, bound: Bound, patience: Duration, namesake: Option<&Self>) -> Self {
+        let meters = namesake.map(|line| line.crowd.meters.clone()).unwrap_or_default();
+        let crowd = Arc::new(Crowd { meters, ..Crowd::default() });
+        Self::with(crowd, None, spec, bound, patience)
     }
 
     /// The same listener with another door: the one before it accepts no more, and whoever is there stays.
@@ -217,6 +221,14 @@ impl Line {
         self.socket.share()
     }
 
+    pub(super) fn roster(&self) -> &Roster {
+        &self.crowd.roster
+    }
+
+    pub(super) fn meters(&self) -> &Arc<Meters> {
+        &self.crowd.meters
+    }
+
     /// How many connections are open.
     pub(super) fn open(&self) -> usize {
         self.crowd.roster.len()
@@ -231,6 +243,11 @@ impl Line {
     /// Whether both are the same listener, perhaps under different settings.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.crowd, &other.crowd)
+    }
+
+    /// How far its stop is.
+    pub(super) fn phase(&self) -> Phase {
+        self.lane.drain.phase()
     }
 
     /// Tells the tasks and connections how far the stop is. The listener closes, and before that takes in whom the system has
@@ -274,5 +291,6 @@ fn lane(crowd: &Crowd, spec: &ListenerSpec, before: Option<&Lane>) -> Arc<Lane> 
         },
         roster: crowd.roster.clone(),
         handshakes: crowd.handshakes.clone(),
+        meters: crowd.meters.clone(),
     })
 }

@@ -11,6 +11,7 @@ mod line;
 mod memory;
 mod prepare;
 mod reload;
+mod report;
 mod running;
 mod serve;
 mod signals;
@@ -18,6 +19,7 @@ mod window;
 
 pub use board::{ListenerSpec, StartError, Switchboard};
 pub use reload::{Changes, ReloadError};
+pub use report::{ListenerReport, ListenerState};
 pub use running::{Cutter, Drained, Running};
 
 use std::fmt;

@@ -20,7 +20,8 @@ pub(super) enum Step {
     Change(Line, ListenerSpec, Option<Pipeline>, Option<tls::Server>),
     /// Another door at the same address.
     Move(Line, ListenerSpec, Bound),
-    Start(ListenerSpec, Bound),
+    /// With one that has had its name, if there is one.
+    Start(ListenerSpec, Bound, Option<Line>),
 }
 
 impl Step {
@@ -45,9 +46,9 @@ impl Step {
                 changes.changed.push(spec.name.clone());
                 line.move_door(spec, bound, patience)
             }
-            Self::Start(spec, bound) => {
+            Self::Start(spec, bound, namesake) => {
                 changes.started.push(spec.name.clone());
-                Line::start(spec, bound, patience)
+                Line::start(spec, bound, patience, namesake.as_ref())
             }
         }
     }
@@ -124,10 +125,11 @@ impl Preparing<'_> {
 
     async fn one(&mut self, spec: &ListenerSpec, pipeline: Option<Pipeline>) -> Result<Step, BoxError> {
         let Some(line) = self.line(spec) else {
-            let namesake = self.lines.iter().find(|line| line.spec.name == spec.name);
-            let pipeline =
-                pipeline.or_else(|| namesake.map(Line::pipeline)).ok_or("there is nothing that it could keep")?;
-            return Ok(Step::Start(spec.clone(), self.start(spec, pipeline).await?));
+            let is_namesake = |line: &&Line| line.spec.name == spec.name;
+            let kept = || self.lines.iter().find(is_namesake).map(Line::pipeline);
+            let pipeline = pipeline.or_else(kept).ok_or("there is nothing that it could keep")?;
+            let namesake = self.lines.iter().chain(&self.going).find(is_namesake).cloned();
+            return Ok(Step::Start(spec.clone(), self.start(spec, pipeline).await?, namesake));
         };
         if let Some(pipeline) = &pipeline {
             pipeline.fits(line.kind())?;

@@ -144,7 +144,7 @@ impl Running {
         lock(&self.state)
     }
 
-    fn everything(&self) -> Vec<Line> {
+    pub(super) fn everything(&self) -> Vec<Line> {
         let state = lock(&self.state);
         state.lines.iter().chain(&state.leaving).cloned().collect()
     }

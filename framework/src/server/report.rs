@@ -1,0 +1,207 @@
+//! What a server that runs says of itself: its listeners and what they have counted, who is connected, how far a stop is.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::address::Endpoint;
+use crate::drain::Phase;
+use crate::metrics::{Latency, Outcome};
+use crate::reason::CloseReason;
+use crate::roster::{Connection, Kind, Order, TurnedAway};
+use crate::server::classify::Class;
+use crate::server::line::Line;
+use crate::server::running::Running;
+
+/// One listener at one moment. Counts begin with the process, and go on over reloads.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ListenerReport {
+    /// Its name.
+    pub name: String,
+    /// Where it listens, with the port that the system chose.
+    pub endpoint: Endpoint,
+    /// Whether it brings connections or datagrams.
+    pub kind: Kind,
+    /// What it does.
+    pub state: ListenerState,
+    /// Connections that are open.
+    pub open: usize,
+    /// Datagram peers that are remembered.
+    pub sessions: usize,
+    /// Connections that were let in.
+    pub accepted: u64,
+    /// Connections that were closed, by why.
+    pub closed: Vec<(CloseReason, u64)>,
+    /// Connections that were not let in, by why.
+    pub rejected: Vec<(CloseReason, u64)>,
+    /// Messages, by how they ended.
+    pub messages: Vec<(Outcome, u64)>,
+    /// How long handled messages took, from the read that brought one until its answer was written.
+    pub latency: Latency,
+    /// Bytes that came: framing counts, TLS does not.
+    pub bytes_in: u64,
+    /// Bytes that went, likewise.
+    pub bytes_out: u64,
+    /// Errors of accept, by what they were about.
+    pub accept_errors: Vec<(&'static str, u64)>,
+}
+
+/// What a listener does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ListenerState {
+    /// It listens.
+    Listening,
+    /// It is broken, and is being bound again.
+    Down,
+    /// It listens no more, and whoever is there finishes.
+    Draining,
+    /// Its transport says that nobody will come any more.
+    Ended,
+}
+
+impl ListenerState {
+    /// The name in reports, fixed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Listening => "listening",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl Running {
+    /// What every listener does and has counted, by name. One that a reload has stopped is there until the last connection has
+    /// left; one that has moved to another address is one.
+    ///
+    /// ```
+    /// use switchboard::prelude::*;
+    /// use switchboard::transport::memory;
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
+    /// let running = Server::bind("mem:report").start(echo).await?;
+    /// let mut client = memory::connect("report").await?;
+    /// client.write_all(b"hi").await?;
+    /// client.read_exact(&mut [0; 2]).await?;
+    /// let report = running.report();
+    /// assert_eq!((&*report[0].name, report[0].open, report[0].bytes_in), ("main", 1, 2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn report(&self) -> Vec<ListenerReport> {
+        let mut reports: BTreeMap<String, ListenerReport> = BTreeMap::new();
+        let is_draining = *self.draining.borrow();
+        for line in self.everything() {
+            match reports.get_mut(&line.spec.name) {
+                // They count together; only who is there is told apart.
+                Some(report) => {
+                    report.open += line.open();
+                    report.accepted += line.count().entered as u64;
+                    line.roster().look(|there| add_open(report, there));
+                }
+                None => drop(reports.insert(line.spec.name.clone(), report(&line, is_draining))),
+            }
+        }
+        reports.into_values().collect()
+    }
+
+    /// Everybody who is connected; not the peers of datagram sockets.
+    pub fn connections(&self) -> Vec<Connection> {
+        let lines = self.everything();
+        let of = |line: &Line| line.roster().look(|there| there.cloned().collect::<Vec<_>>());
+        lines.iter().flat_map(of).collect()
+    }
+
+    /// Closes one connection at once, by its [number](Connection::id); false if nobody has that number.
+    pub fn kill(&self, id: u64) -> bool {
+        let found = self.everything().iter().find_map(|line| line.roster().get(id));
+        found.is_some_and(|connection| {
+            connection.give(Order::Kill);
+            true
+        })
+    }
+
+    /// How far a stop is. It is still `Running` while the stop is [announced](Self::is_ready).
+    pub fn phase(&self) -> Phase {
+        self.state().lines.iter().map(Line::phase).max_by_key(how_far).unwrap_or(Phase::Running)
+    }
+
+    /// Whether everybody who comes is served: it is not [draining](Self::drain), which is announced before listeners close, and
+    /// every listener listens. Else a sentence that says why not.
+    pub fn is_ready(&self) -> Result<(), String> {
+        if *self.draining.borrow() {
+            return Err("draining".to_owned());
+        }
+        let down: Vec<String> = self
+            .report()
+            .into_iter()
+            .filter(|report| matches!(report.state, ListenerState::Down | ListenerState::Ended))
+            .map(|report| format!("listener {} is {}", report.name, report.state.as_str()))
+            .collect();
+        if down.is_empty() { Ok(()) } else { Err(down.join(", ")) }
+    }
+}
+
+fn how_far(phase: &Phase) -> u8 {
+    match phase {
+        Phase::Running => 0,
+        Phase::Draining { .. } => 1,
+        Phase::Cutting => 2,
+    }
+}
+
+fn report(line: &Line, is_draining: bool) -> ListenerReport {
+    let meters = line.meters();
+    let latency = meters.latency.read();
+    let mut failed = meters.failed.counts();
+    failed[Outcome::Ok as usize] = latency.count;
+    let mut report = ListenerReport {
+        name: line.spec.name.clone(),
+        endpoint: line.endpoint.clone(),
+        kind: line.kind(),
+        state: match line.phase() {
+            Phase::Running if line.is_open() => ListenerState::Listening,
+            Phase::Running if line.is_over() => ListenerState::Ended,
+            Phase::Running => ListenerState::Down,
+            _ => ListenerState::Draining,
+        },
+        open: 0,
+        sessions: meters.sessions.load(Relaxed),
+        accepted: 0,
+        closed: Vec::new(),
+        rejected: named(TurnedAway::REASONS, meters.rejected.counts()),
+        messages: named(Outcome::ALL, failed),
+        latency,
+        bytes_in: 0,
+        bytes_out: 0,
+        accept_errors: named(Class::ALL.map(Class::as_str), meters.accept_errors.counts()),
+    };
+    if is_draining {
+        report.state = ListenerState::Draining;
+    }
+    // Who leaves meanwhile is counted here or there, never both.
+    line.roster().look(|there| {
+        report.closed = named(CloseReason::ALL, meters.closed.counts());
+        report.bytes_in = meters.bytes_in.load(Relaxed);
+        report.bytes_out = meters.bytes_out.load(Relaxed);
+        add_open(&mut report, there);
+    });
+    (report.open, report.accepted) = (line.open(), line.count().entered as u64);
+    report
+}
+
+fn add_open(report: &mut ListenerReport, there: &mut dyn Iterator<Item = &Connection>) {
+    for connection in there {
+        report.bytes_in += connection.bytes_in();
+        report.bytes_out += connection.bytes_out();
+    }
+}
+
+fn named<T: Copy, const N: usize>(names: [T; N], counts: [u64; N]) -> Vec<(T, u64)> {
+    names.into_iter().zip(counts).collect()
+}
