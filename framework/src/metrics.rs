@@ -11,26 +11,20 @@ use std::time::Duration;
 use crate::reason::CloseReason;
 
 /// The upper bounds of the buckets of [`Latency`], from ten microseconds to ten seconds.
-pub const LATENCY_BOUNDS: [Duration; 19] = [
-    Duration::from_micros(10),
-    Duration::from_micros(25),
-    Duration::from_micros(50),
-    Duration::from_micros(100),
-    Duration::from_micros(250),
-    Duration::from_micros(500),
-    Duration::from_micros(1_000),
-    Duration::from_micros(2_500),
-    Duration::from_micros(5_000),
-    Duration::from_micros(10_000),
-    Duration::from_micros(25_000),
-    Duration::from_micros(50_000),
-    Duration::from_micros(100_000),
-    Duration::from_micros(250_000),
-    Duration::from_micros(500_000),
-    Duration::from_micros(1_000_000),
-    Duration::from_micros(2_500_000),
-    Duration::from_micros(5_000_000),
-    Duration::from_micros(10_000_000),
+pub const LATENCY_BOUNDS: [Duration; 19] = {
+    let mut bounds = [Duration::ZERO; 19];
+    let mut at = 0;
+    while at < bounds.len() {
+        bounds[at] = Duration::from_nanos(NANOS[at]);
+        at += 1;
+    }
+    bounds
+};
+#[rustfmt::skip]
+const NANOS: [u64; 19] = [
+    10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000, 50_000_000, 100_000_000, 250_000_000, 500_000_000,
+    1_000_000_000, 2_500_000_000, 5_000_000_000, 10_000_000_000,
 ];
 /// Buckets: one for each bound, and one for what is longer.
 const BUCKETS: usize = 20;
@@ -138,10 +132,10 @@ struct Cellful {
 impl Stopwatch {
     /// So many messages took so long each.
     pub(crate) fn record(&self, count: u64, each: Duration) {
+        let each = each.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(each.subsec_nanos()));
         let cell = &self.0[own_cell()];
-        cell.buckets.add(LATENCY_BOUNDS.partition_point(|bound| *bound < each), count);
-        let nanos = u64::try_from(each.as_nanos()).unwrap_or(u64::MAX).saturating_mul(count);
-        cell.nanos.fetch_add(nanos, Relaxed);
+        cell.buckets.add(NANOS.partition_point(|bound| *bound < each), count);
+        cell.nanos.fetch_add(each.saturating_mul(count), Relaxed);
     }
 
     pub(crate) fn read(&self) -> Latency {

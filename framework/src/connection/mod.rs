@@ -17,6 +17,7 @@ mod pool;
 mod sanity;
 mod sessions;
 mod stream;
+mod tempo;
 mod wire;
 
 pub(crate) use desk::{LARGEST, WAITING_BYTES};

@@ -104,7 +104,11 @@ where
             };
             let reply = {
                 let call = pin!(self.calls.message(message));
-                self.wire.during(call).await?.map_err(|error| self.wire.failed(error))?
+                self.wire.during(call).await?
+            };
+            let reply = match reply {
+                Ok(reply) => reply,
+                Err(error) => return Err(self.wire.failed(error)),
             };
             self.wire.handled();
             if let Some(slow) = self.queue(reply)?.map(|reply| Box::pin(self.deliver(reply))) {

@@ -21,10 +21,10 @@ use crate::connection::clocks::{Clocks, Doing};
 use crate::connection::end::End;
 use crate::connection::farewell::{LINGER, farewell, is_polite};
 use crate::connection::pool::{self, CHUNK, SMALL_CHUNK};
+use crate::connection::tempo::Tempo;
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::io::{BoxIo, Incoming};
-use crate::metrics::Outcome;
 use crate::outbox::Outbox;
 use crate::reason::CloseReason;
 use crate::roster::{Connection, Order};
@@ -66,13 +66,7 @@ pub(crate) struct Wire<F: Framing> {
     under_way: Option<usize>,
     /// Something was awaited that was not ready at once.
     waited: bool,
-    /// The same, since the last message was handled.
-    slow: bool,
-    messages: u64,
-    /// How many of them have been answered and their time recorded.
-    timed: u64,
-    /// When the first of the others was read.
-    begun: Option<Instant>,
+    tempo: Tempo,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -105,10 +99,7 @@ impl<F: Framing> Wire<F> {
             leaving: None,
             under_way: None,
             waited: false,
-            slow: false,
-            messages: 0,
-            timed: 0,
-            begun: None,
+            tempo: Tempo::default(),
             bytes_in: 0,
             bytes_out: 0,
         }
@@ -136,7 +127,7 @@ impl<F: Framing> Wire<F> {
                 let consumed = self.since_message.saturating_sub(self.input.len());
                 self.since_message = self.input.len();
                 self.under_way = self.under_way.map(|bytes| bytes.saturating_sub(consumed));
-                self.messages += 1;
+                self.tempo.messages += 1;
                 self.clocks.message();
                 Ok(Some(message))
             }
@@ -155,7 +146,7 @@ impl<F: Framing> Wire<F> {
 
     /// Whether so many messages were handled in a row that others should have their turn.
     pub(crate) fn has_had_its_turn(&self) -> bool {
-        self.messages.is_multiple_of(32)
+        self.tempo.messages.is_multiple_of(32)
     }
 
     /// Lets others have their turn, and looks for orders.
@@ -190,7 +181,7 @@ impl<F: Framing> Wire<F> {
                 return Poll::Ready(Ok(done));
             }
             self.waited = true;
-            self.slow = true;
+            self.tempo.waits();
             self.background(cx, Doing::Working, true)?;
             self.read_ahead(cx)?;
             Poll::Pending
@@ -198,32 +189,21 @@ impl<F: Framing> Wire<F> {
         .await
     }
 
-    /// The call for a message has done its work. What it queued is on its way soon: one that took its time is told by itself.
+    /// The call for a message has done its work.
     #[inline]
     pub(crate) fn handled(&mut self) {
-        if std::mem::take(&mut self.slow) {
+        if self.tempo.was_slow() {
             self.time(Instant::now());
         }
     }
 
     /// The call for a message has failed.
     pub(crate) fn failed(&mut self, error: BoxError) -> End {
-        let end = End::from_service(error);
-        self.timed += 1; // time is told of those that were handled
-        self.connection.lane().meters.failed(Outcome::of(end.reason));
-        end
+        self.tempo.failed(&self.connection, error)
     }
 
-    /// Notes how long the messages took that were read since the last time: from then until `now`.
     fn time(&mut self, now: Instant) {
-        let count = self.messages - self.timed;
-        if count > 0
-            && let Some(begun) = self.begun
-        {
-            self.timed = self.messages;
-            self.begun = (!self.input.is_empty()).then_some(now); // what was read ahead waits from now on
-            self.connection.lane().meters.latency.record(count, now.saturating_duration_since(begun));
-        }
+        self.tempo.told(&self.connection, now, !self.input.is_empty());
     }
 
     /// Adds a frame to the output.
@@ -448,9 +428,7 @@ impl<F: Framing> Wire<F> {
             self.bytes_in += bytes as u64;
             self.since_message += bytes;
             self.clocks.read();
-            if self.messages == self.timed {
-                self.begun = Some(Instant::now());
-            }
+            self.tempo.read();
         }
         if self.input.is_empty() && (!self.hungry || bytes >= SMALL) {
             (self.input, self.chunk) = (chunk, room);
@@ -518,7 +496,7 @@ impl<F: Framing> Wire<F> {
 
     fn publish(&self) {
         let meter = self.connection.meter();
-        meter.messages.store(self.messages, Relaxed);
+        meter.messages.store(self.tempo.messages, Relaxed);
         meter.bytes_in.store(self.bytes_in, Relaxed);
         meter.bytes_out.store(self.bytes_out, Relaxed);
     }
