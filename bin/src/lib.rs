@@ -26,10 +26,10 @@
 //! It then serves `shout` next to `hello` and `echo`, by configuration, environment or flag: `--handler shout`. What an
 //! operator can rely on is the same for every such binary. The framework itself is re-exported as [`switchboard`].
 //!
-//! Inside, `config` reads and checks, `assemble` makes a server of it, `reload` changes it while it runs, `log` and `signals`
-//! connect it to its surroundings, `connect` is the client and `list` the table of contents; of these `reload` knows the first
-//! two, and none else knows another.
+//! Inside, `config` reads and checks, `assemble` makes a server of it, `reload` changes it while it runs, `admin` shows it to
+//! operators, `log` and `signals` connect it to its surroundings, `connect` is the client and `list` the table of contents.
 
+mod admin;
 mod assemble;
 mod cli;
 mod config;

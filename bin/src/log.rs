@@ -31,6 +31,8 @@ pub(crate) struct Log {
     guard: Mutex<Option<WorkerGuard>>,
     lost: Lost,
     queue: NonBlocking,
+    /// As it was said, and as it is followed.
+    level: Mutex<String>,
     filter: reload::Handle<EnvFilter, Layered<Shape, Registry>>,
     shape: reload::Handle<BoxLayer, Registry>,
 }
@@ -64,13 +66,38 @@ impl Log {
         // Only a second start in one process fails, and then the first log goes on.
         let _ = tracing_subscriber::registry().with(shape).with(filter).try_init();
         panic::set_hook(Box::new(log_panic));
-        Self { guard: Mutex::new(Some(guard)), lost, queue, filter: filter_handle, shape: shape_handle }
+        Self {
+            guard: Mutex::new(Some(guard)),
+            lost,
+            queue,
+            level: Mutex::new(log.level.clone()),
+            filter: filter_handle,
+            shape: shape_handle,
+        }
+    }
+
+    /// What is logged: a level, or a filter.
+    pub(crate) fn level(&self) -> String {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Logs at another level until somebody says otherwise; else a sentence that says what is wrong with it.
+    pub(crate) fn set_level(&self, level: &str) -> Result<(), String> {
+        config::check_level(level)?;
+        self.filter_by(level);
+        Ok(())
+    }
+
+    fn filter_by(&self, level: &str) {
+        let mut said = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        level.clone_into(&mut said);
+        // Only a log that is gone cannot change.
+        let _ = self.filter.reload(filter(level));
     }
 
     /// Goes on as another configuration says.
     pub(crate) fn follow(&self, log: &config::Log) {
-        // Only a log that is gone cannot change.
-        let _ = self.filter.reload(filter(&log.level));
+        self.filter_by(&log.level);
         let _ = self.shape.reload(for_reader(log.format, self.queue.clone()));
     }
 

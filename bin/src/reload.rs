@@ -8,6 +8,7 @@ use std::sync::Arc;
 use switchboard::server::{Changes, ReloadError};
 use switchboard::{Registry, Running};
 
+use crate::admin::Admin;
 use crate::assemble::{self, Assembled};
 use crate::config::{self, Config, Inputs};
 use crate::log::Log;
@@ -16,33 +17,41 @@ use crate::log::Log;
 const AT_START: [&[&str]; 2] = [&["runtime"], &["listeners", "*", "socket", "reuse_port"]];
 
 /// What runs, and where to look for what should.
-pub(crate) struct Reload {
+pub(crate) struct Reload<'h> {
     current: Arc<Assembled>,
     /// What the process was started with.
     first: Arc<Config>,
-    inputs: Inputs,
-    registry: Arc<Registry>,
-    log: Arc<Log>,
+    house: House<'h>,
 }
 
-impl Reload {
-    /// What runs, and where its configuration was read from.
-    pub(crate) fn new(current: Assembled, inputs: Inputs, registry: Arc<Registry>, log: Arc<Log>) -> Self {
-        Self { first: current.config.clone(), current: Arc::new(current), inputs, registry, log }
+/// What a server lives in from beginning to end.
+#[derive(Clone, Copy)]
+pub(crate) struct House<'h> {
+    /// Where the configuration is read from.
+    pub(crate) inputs: &'h Inputs,
+    pub(crate) registry: &'h Arc<Registry>,
+    pub(crate) log: &'h Arc<Log>,
+}
+
+impl<'h> Reload<'h> {
+    /// What runs.
+    pub(crate) fn new(current: Assembled, house: House<'h>) -> Self {
+        Self { first: current.config.clone(), current: Arc::new(current), house }
     }
 
     /// Reloads the server, and says in the log what came of it; if it is refused, all the sentences that say why. The server goes
     /// on meanwhile.
-    pub(crate) async fn reload(&mut self, running: &Running) -> Result<(), Vec<String>> {
-        let reloaded = self.apply(running).await;
+    pub(crate) async fn reload(&mut self, running: &Running, admin: &Admin) -> Result<(), Vec<String>> {
+        let reloaded = self.apply(running, admin).await;
         if let Err(refusals) = &reloaded {
             tracing::warn!(target: "switchboard", errors = refusals.len(), error = refusals.join("; "), "reload refused");
         }
         reloaded
     }
 
-    async fn apply(&mut self, running: &Running) -> Result<(), Vec<String>> {
-        let (current, mut inputs, registry) = (self.current.clone(), self.inputs.clone(), self.registry.clone());
+    async fn apply(&mut self, running: &Running, admin: &Admin) -> Result<(), Vec<String>> {
+        let House { inputs, registry, log } = self.house;
+        let (current, mut inputs, registry) = (self.current.clone(), inputs.clone(), registry.clone());
         // Files are read, handlers are made to hear what they say: nothing for a thread that serves.
         let made = tokio::task::spawn_blocking(move || {
             inputs.environment = environment();
@@ -53,12 +62,21 @@ impl Reload {
         });
         // A handler of somebody else may panic when it is made; the panic itself has been logged.
         let (board, assembled) = made.await.unwrap_or_else(|_| Err(vec!["it panicked".to_owned()]))?;
-        let Changes { started, changed, stopped, .. } =
-            running.reload(board).await.map_err(|refused| match refused {
-                ReloadError::Start(errors) => errors.iter().map(ToString::to_string).collect(),
-                other => vec![other.to_string()],
-            })?;
-        self.log.follow(&assembled.config.log);
+        // First the endpoint for operators, since it goes back to where it was if anything else is refused.
+        let changes_admin = assembled.config.admin != self.current.config.admin;
+        if changes_admin {
+            admin.follow(assembled.config.admin.as_ref()).await.map_err(|error| vec![error.to_string()])?;
+        }
+        let reloaded = running.reload(board).await;
+        if reloaded.is_err() && changes_admin {
+            let back = admin.follow(self.current.config.admin.as_ref()).await;
+            back.map_err(|error| vec![error.to_string()])?;
+        }
+        let Changes { started, changed, stopped, .. } = reloaded.map_err(|refused| match refused {
+            ReloadError::Start(errors) => errors.iter().map(ToString::to_string).collect(),
+            other => vec![other.to_string()],
+        })?;
+        log.follow(&assembled.config.log);
         assemble::raise_open_files(&assembled.config);
         let at_start = at_start(&self.first, &assembled.config);
         self.current = Arc::new(assembled);

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use switchboard::{Registry, Switchboard};
+use futures_util::{StreamExt, stream};
+use switchboard::{BoxError, Registry, Switchboard};
+use tokio::sync::mpsc;
 
+use crate::admin::{Admin, Wish};
+use crate::assemble::Assembled;
 use crate::config::{Config, Inputs};
 use crate::log::Log;
-use crate::reload::Reload;
+use crate::reload::{House, Reload};
 use crate::signals::Signals;
 use crate::{CONFIG, CUT, FAILED, assemble, complain};
 
@@ -36,10 +39,10 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
     let ended = match runtime.block_on(async { assemble::assemble(config, registry, None) }) {
         Ok((board, assembled)) => runtime.block_on(async {
             let watch = log.watch(LOST_LINES);
-            let reload = Reload::new(assembled, inputs.clone(), registry.clone(), log.clone());
+            let house = House { inputs, registry, log: &log };
             tokio::select! {
                 never = watch => match never {},
-                ended = run(board, signals, reload) => ended,
+                ended = run(board, signals, assembled, house) => ended,
             }
         }),
         Err(faults) => Err((faults.to_string(), CONFIG)),
@@ -52,27 +55,49 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
 }
 
 /// Serves to the end. An error is a sentence and the status that goes with it.
-async fn run(board: Switchboard, signals: Signals, mut reload: Reload) -> Result<u8, (String, u8)> {
+async fn run(board: Switchboard, signals: Signals, assembled: Assembled, house: House<'_>) -> Result<u8, (String, u8)> {
     let (mut stops, mut hangup, mut upgrade) = signals.split();
-    let running = tokio::select! {
-        running = board.start() => running,
+    let starting = async {
+        let running = Arc::new(board.start().await?);
+        let (admin, wishes) = Admin::start(running.clone(), house.log.clone(), assembled.config.admin.as_ref()).await?;
+        Ok::<_, BoxError>((running, admin, wishes))
+    };
+    let started = tokio::select! {
+        started = starting => started,
         _ = stops.next() => return Ok(0),
     };
-    let running = running.map_err(|error| (format!("error: {error}\n"), FAILED))?;
+    let failed = |error: BoxError| (format!("error: {error}\n"), FAILED);
+    let (running, admin, mut wishes) = started.map_err(failed)?;
+    let mut reload = Reload::new(assembled, house);
+    let (drain, drains) = mpsc::channel(1);
     let others = async {
         loop {
             tokio::select! {
                 // One after another; what is asked for meanwhile is done once afterwards.
-                _ = hangup.recv() => drop(reload.reload(&running).await),
+                _ = hangup.recv() => drop(reload.reload(&running, &admin).await),
                 _ = upgrade.recv() => {
                     tracing::warn!(target: "switchboard", error = "not in this build", "upgrade refused");
                 }
+                Some(wish) = wishes.recv() => match wish {
+                    // Whoever asked may have gone.
+                    Wish::Reload(answer) => drop(answer.send(reload.reload(&running, &admin).await)),
+                    Wish::Drain => drop(drain.try_send(())),
+                },
             }
         }
     };
+    let stops = stream::select(stops, stream::once(first(drains)));
     let drained = tokio::select! {
         drained = running.serve_until(stops) => drained,
         never = others => never,
     };
+    admin.stop().await;
     Ok(if drained.cut > 0 { CUT } else { 0 })
+}
+
+/// The first of whatever comes; a second wish to drain is no wish to cut.
+async fn first(mut drains: mpsc::Receiver<()>) {
+    if drains.recv().await.is_none() {
+        std::future::pending().await
+    }
 }

@@ -29,6 +29,9 @@ mod changes;
 /// What is counted is what happened, by names that are fixed.
 mod metrics;
 
+/// Operators see how it does and change what it does, and nobody else changes anything.
+mod admin;
+
 /// A framing finds the same messages however the bytes are cut, and never more than its limit.
 mod framing;
 

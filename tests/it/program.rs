@@ -216,7 +216,7 @@ handshakes = 0
 idel = "5m"
 
 [admin]
-listen = "tcp://127.0.0.1:9900"
+lisen = "tcp://127.0.0.1:9900"
 
 [handlers.hello]
 welcom = "hi"
@@ -231,7 +231,7 @@ welcom = "hi"
         ("listeners.main.limits.connections", "bad.toml, line 13"),
         ("listeners.main.limits.handshakes", "out of range"),
         ("listeners.main.timeouts.idel", "did you mean"),
-        ("admin", "not in this build"),
+        ("admin.lisen", "did you mean \"listen\""),
         ("handlers.hello.welcom", "did you mean"),
         ("runtime.workers", "SWITCHBOARD_RUNTIME__WORKERS"),
         ("log.level", "--set log.level"),

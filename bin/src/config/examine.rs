@@ -17,27 +17,14 @@ use super::sources::Source;
 use super::tree::{self, Path, under};
 use super::typing::Schemas;
 
-/// Keys of features that this build has not.
-const NOT_HERE: [&str; 1] = ["admin"];
-
 /// Transports that the contract knows and this build has not.
 const TRANSPORTS_NOT_HERE: [&str; 1] = ["systemd"];
 
 /// Tells every fault of a source by itself, and takes what is faulty out of its tree.
 pub(crate) fn examine(source: &mut Source, schemas: &Schemas<'_>, registry: &Registry, report: &mut Report) {
-    refuse_what_is_not_here(source, report);
     refuse_names(source, report);
     refuse_keys_and_values(source, schemas, report);
     refuse_transports(source, registry, report);
-}
-
-fn refuse_what_is_not_here(source: &mut Source, report: &mut Report) {
-    for pattern in NOT_HERE {
-        for path in matches(&source.tree, &tree::path(pattern)) {
-            report.add(&path, "is not in this build", source.origin(&path));
-            tree::remove(&mut source.tree, &path, tree::table);
-        }
-    }
 }
 
 /// The paths of a tree that a pattern names.

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use switchboard::Registry;
 use tracing_subscriber::EnvFilter;
 
-pub(crate) use check::{Config, Log, Section};
+pub(crate) use check::{Admin, Config, Log, Section};
 pub(crate) use fault::{Fault, Faults};
 pub(crate) use framing::of_text as read_framing;
 pub(crate) use leaf::Format;
@@ -44,6 +44,11 @@ use fault::Origin;
 use report::Report;
 use sources::{Merged, Said, Source};
 use typing::Schemas;
+
+/// Whether a text is a level of the log, or a filter; else a sentence that says why not.
+pub(crate) fn check_level(text: &str) -> Result<(), String> {
+    text.parse::<leaf::Level>().map(drop)
+}
 
 /// Where a configuration may come from.
 #[derive(Debug, Clone, Default)]

@@ -15,7 +15,7 @@ use switchboard::framing;
 
 use super::leaf::{
     Delimiter, FilePath, Format, FramingName, Keepalive, Level, Listen, Mode, Name, Network, Number, Order, Protocol,
-    Rate, Size, Span, Width,
+    Rate, Size, Span, Token, Width,
 };
 
 /// The whole configuration.
@@ -34,6 +34,8 @@ pub(crate) struct Raw {
     pub(crate) framing: Option<RawFraming>,
     /// What is logged, and how.
     pub(crate) log: Option<RawLog>,
+    /// The endpoint for operators: health, metrics, who is there, reload and drain. Without it there is none.
+    pub(crate) admin: Option<RawAdmin>,
     /// How a stop goes.
     pub(crate) drain: Option<RawDrain>,
     /// The threads of this process.
@@ -64,6 +66,19 @@ pub(crate) struct RawLog {
     pub(crate) level: Option<Level>,
     /// auto, text or json. auto: text on a terminal, json otherwise.
     pub(crate) format: Option<Format>,
+}
+
+/// `[admin]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawAdmin {
+    /// Where it listens: tcp://host:port, or unix:/path.
+    pub(crate) listen: Option<Listen>,
+    /// What every request that changes something has to bring (Authorization: Bearer …). Needed where the address is neither
+    /// loopback nor a Unix socket.
+    pub(crate) token: Option<Token>,
+    /// File with the token in it, instead of the token itself.
+    pub(crate) token_file: Option<FilePath>,
 }
 
 /// `[drain]`

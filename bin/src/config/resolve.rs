@@ -34,7 +34,7 @@ pub(crate) fn sections(dict: &Dict, kind: &str) -> Vec<String> {
 /// The whole tree. Values keep the tag of the source that they came from.
 pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registry) -> Dict {
     let mut whole = Dict::new();
-    for key in ["log", "drain", "runtime"] {
+    for key in ["log", "admin", "drain", "runtime"] {
         if let Some(value) = merged.tree.get(key) {
             whole.insert(key.into(), value.clone());
         }

@@ -30,8 +30,9 @@ pub(crate) struct Effective {
 }
 
 /// The keys in the order of the documentation; others follow by name.
-const ORDER: [&str; 49] = [
+const ORDER: [&str; 50] = [
     "log",
+    "admin",
     "drain",
     "runtime",
     "listeners",

@@ -494,7 +494,7 @@ welcom = "hi"
     assert_eq!(
         faults,
         [
-            "admin: is not in this build (switchboard.toml, line 9)",
+            "admin.listen: is missing; write it like \"tcp://127.0.0.1:9900\" or \"unix:/run/switchboard/admin.sock\" (switchboard.toml, line 9)",
             "handlers.Loud: \"Loud\" is not a name; a name is a small letter, then small letters, digits, \"_\" and \"-\" (switchboard.toml, line 13)",
             "handlers.hello.welcom: is not an option of hello; did you mean \"welcome\"? Known here: type, delay, exit, greeting, welcome (switchboard.toml, line 12)",
             "listeners.main.framing: \"line\" is not a framing; did you mean \"lines\"? Known here: raw, lines, length, delimited, json-lines (flag --framing)",
@@ -702,13 +702,6 @@ fn the_origin_of_a_fault_is_the_flag_or_variable_itself() {
 
 #[test]
 fn keys_of_what_this_build_has_not_are_refused_wherever_they_come_from() {
-    let text = "
-        [admin]
-        listen = 'tcp://127.0.0.1:9900'
-    ";
-    only(&file(text).bad(), "admin: is not in this build (switchboard.toml, line 2)");
-    let faults = env(&[("SWITCHBOARD_ADMIN__TOKEN", "hunter2")]).bad();
-    only(&faults, "admin: is not in this build (environment variable SWITCHBOARD_ADMIN__TOKEN)");
     only(
         &set(&[("--listen", "listen", "systemd:main")]).bad(),
         "listeners.main.listen: \"systemd:main\" cannot be served: the transport systemd is not in this build (flag --listen)",

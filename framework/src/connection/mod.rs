@@ -12,6 +12,7 @@ mod desk;
 mod dropped;
 mod end;
 mod farewell;
+mod input;
 mod owned;
 mod pool;
 mod sanity;
@@ -21,8 +22,9 @@ mod tempo;
 mod wire;
 
 pub(crate) use desk::{LARGEST, WAITING_BYTES};
+pub(crate) use input::OVERHEAD;
 pub(crate) use pool::CHUNK;
-pub(crate) use wire::{OVERHEAD, READ_AHEAD};
+pub(crate) use wire::READ_AHEAD;
 
 pub(crate) use datagram::{DatagramDesk, DatagramDriver, ServeDatagrams, Stage};
 pub(crate) use end::reason_of;

@@ -20,7 +20,8 @@ use tokio_util::io::poll_read_buf;
 use crate::connection::clocks::{Clocks, Doing};
 use crate::connection::end::End;
 use crate::connection::farewell::{LINGER, farewell, is_polite};
-use crate::connection::pool::{self, CHUNK, SMALL_CHUNK};
+use crate::connection::input::{Input, OVERHEAD};
+use crate::connection::pool::{self, CHUNK};
 use crate::connection::tempo::Tempo;
 use crate::error::BoxError;
 use crate::framing::Framing;
@@ -32,10 +33,8 @@ use crate::spec::{Limits, Timeouts};
 
 /// While a message is handled, so much is read ahead: enough to notice that the peer has left.
 pub(crate) const READ_AHEAD: usize = 4 * 1024;
-/// A partial message below this size does not keep a whole chunk.
+/// What is left of an answer below this size does not keep a whole chunk.
 const SMALL: usize = CHUNK / 4;
-/// Headers and terminators that a message may have beyond its limit, whatever its codec thinks of limits.
-pub(crate) const OVERHEAD: usize = 1024;
 
 pub(crate) struct Wire<F: Framing> {
     io: BoxIo,
@@ -46,16 +45,12 @@ pub(crate) struct Wire<F: Framing> {
     clocks: Clocks,
     /// Whom connection and clocks wake.
     driver: Option<Waker>,
-    /// Read, not yet decoded. Unallocated while it is empty and nothing comes.
-    input: BytesMut,
+    /// Read, not yet decoded.
+    input: Input,
     /// Encoded, not yet written. Unallocated while it is empty.
     output: BytesMut,
     /// Written, perhaps not yet flushed by the transport.
     unflushed: bool,
-    /// The size of the thread's buffer that the input lies in; zero for one of its own.
-    chunk: usize,
-    /// The last read filled a small buffer: the next one gets a large one.
-    hungry: bool,
     /// The peer has ended its input.
     ended: bool,
     /// Bytes since the end of the last whole message, whether the codec still has them in the buffer or not.
@@ -89,11 +84,9 @@ impl<F: Framing> Wire<F> {
             driver: None,
             connection,
             outbox,
-            input: BytesMut::new(),
+            input: Input::default(),
             output: BytesMut::new(),
             unflushed: false,
-            chunk: 0,
-            hungry: false,
             ended: false,
             since_message: 0,
             leaving: None,
@@ -120,12 +113,15 @@ impl<F: Framing> Wire<F> {
         if self.under_way == Some(0) {
             return Ok(None);
         }
-        let decoded =
-            if self.ended { self.codec.decode_eof(&mut self.input) } else { self.codec.decode(&mut self.input) };
+        let decoded = if self.ended {
+            self.codec.decode_eof(&mut self.input.bytes)
+        } else {
+            self.codec.decode(&mut self.input.bytes)
+        };
         match decoded.map_err(|error| End::from_decoder(error.into()))? {
             Some(message) => {
-                let consumed = self.since_message.saturating_sub(self.input.len());
-                self.since_message = self.input.len();
+                let consumed = self.since_message.saturating_sub(self.input.bytes.len());
+                self.since_message = self.input.bytes.len();
                 self.under_way = self.under_way.map(|bytes| bytes.saturating_sub(consumed));
                 self.tempo.messages += 1;
                 self.clocks.message();
@@ -138,7 +134,7 @@ impl<F: Framing> Wire<F> {
             }
             None => {
                 self.clocks.begun(self.since_message > 0);
-                self.tidy_input();
+                self.input.tidy();
                 Ok(None)
             }
         }
@@ -203,7 +199,7 @@ impl<F: Framing> Wire<F> {
     }
 
     fn time(&mut self, now: Instant) {
-        self.tempo.told(&self.connection, now, !self.input.is_empty());
+        self.tempo.told(&self.connection, now, !self.input.bytes.is_empty());
     }
 
     /// Adds a frame to the output.
@@ -287,7 +283,7 @@ impl<F: Framing> Wire<F> {
             match self.under_way {
                 // What has begun to arrive counts as under way: one last look, which takes in all that is there.
                 None => {
-                    while !self.ended && self.input.len() < CHUNK && self.poll_read(cx)?.is_ready() {}
+                    while !self.ended && self.input.bytes.len() < CHUNK && self.poll_read(cx)?.is_ready() {}
                     self.under_way = Some(self.since_message);
                     return Poll::Ready(Ok(()));
                 }
@@ -296,14 +292,12 @@ impl<F: Framing> Wire<F> {
             }
         }
         if !self.output.is_empty() {
-            if self.input.is_empty() {
-                self.replace_input(BytesMut::new());
-            }
+            self.input.release();
             return Poll::Pending; // reading stops while the peer does not read
         }
-        let was_hungry = self.hungry;
+        let was_hungry = self.input.hungry;
         let read = self.poll_read(cx);
-        if self.hungry && !was_hungry && matches!(read, Poll::Ready(Ok(()))) {
+        if self.input.hungry && !was_hungry && matches!(read, Poll::Ready(Ok(()))) {
             // The buffer was too small for what there is: raw messages are not cut where it ended.
             if let Poll::Ready(more) = self.poll_read(cx) {
                 more?;
@@ -411,8 +405,8 @@ impl<F: Framing> Wire<F> {
 
     /// One read. The buffer for it comes from the thread, and goes back there unless enough came to keep it.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        let room = if self.hungry { CHUNK } else { SMALL_CHUNK };
-        let mut chunk = self.buffer(room);
+        let room = self.input.room();
+        let mut chunk = self.input.buffer(room);
         let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.io), cx, &mut chunk) else {
             pool::give(chunk, room);
             return Poll::Pending;
@@ -430,68 +424,19 @@ impl<F: Framing> Wire<F> {
             self.clocks.read();
             self.tempo.read();
         }
-        if self.input.is_empty() && (!self.hungry || bytes >= SMALL) {
-            (self.input, self.chunk) = (chunk, room);
-        } else {
-            self.make_room_for(bytes);
-            self.input.extend_from_slice(&chunk);
-            pool::give(chunk, room);
-        }
-        self.hungry = bytes >= room || (self.hungry && bytes >= SMALL_CHUNK);
+        self.input.take_in(chunk, room, self.limit);
         Poll::Ready(Ok(()))
-    }
-
-    /// An empty buffer: the one that the messages before were read into, if nobody holds a part of it any more.
-    fn buffer(&mut self, room: usize) -> BytesMut {
-        if self.input.is_empty() && self.chunk > 0 {
-            let mut last = std::mem::take(&mut self.input);
-            let chunk = std::mem::take(&mut self.chunk);
-            if chunk == room && last.try_reclaim(room) {
-                return last;
-            }
-            pool::give(last, chunk);
-        }
-        pool::take(room)
-    }
-
-    /// Doubles the input when it is full, but not beyond what the largest message can need: a codec that decodes as it should
-    /// never leaves more in it than that and one read.
-    fn make_room_for(&mut self, bytes: usize) {
-        let needed = self.input.len() + bytes;
-        if needed > self.input.capacity() {
-            let most = self.limit.saturating_add(OVERHEAD + CHUNK);
-            let mut larger = BytesMut::with_capacity((2 * self.input.len()).min(most).max(needed));
-            larger.extend_from_slice(&self.input);
-            self.replace_input(larger);
-        }
     }
 
     /// Reads a little while a message is handled: a peer that has left is noticed, and its call is not kept running.
     fn read_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        while !self.ended && self.output.is_empty() && self.input.len() < READ_AHEAD {
+        while !self.ended && self.output.is_empty() && self.input.bytes.len() < READ_AHEAD {
             match self.poll_read(cx) {
                 Poll::Ready(result) => result?,
                 Poll::Pending => break,
             }
         }
         Ok(())
-    }
-
-    /// A small rest does not hold a whole chunk. What holds no rest is read into again, or given back.
-    fn tidy_input(&mut self) {
-        let rest = self.input.len();
-        if rest > 0 && rest < self.chunk / 4 {
-            let rest = BytesMut::from(&self.input[..]);
-            self.replace_input(rest);
-        }
-    }
-
-    fn replace_input(&mut self, input: BytesMut) {
-        let before = std::mem::replace(&mut self.input, input);
-        if self.chunk > 0 {
-            pool::give(before, self.chunk);
-            self.chunk = 0;
-        }
     }
 
     fn publish(&self) {

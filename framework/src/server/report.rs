@@ -131,6 +131,11 @@ impl Running {
         self.state().lines.iter().map(Line::phase).max_by_key(how_far).unwrap_or(Phase::Running)
     }
 
+    /// Whether a stop has begun, if only by its announcement.
+    pub fn is_stopping(&self) -> bool {
+        *self.draining.borrow()
+    }
+
     /// Whether everybody who comes is served: it is not [draining](Self::drain), which is announced before listeners close, and
     /// every listener listens. Else a sentence that says why not.
     pub fn is_ready(&self) -> Result<(), String> {

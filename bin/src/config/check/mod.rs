@@ -3,6 +3,7 @@
 //!
 //! Keys that are faulty by themselves have been told already; what depends on them is not judged.
 
+mod admin;
 mod edge;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use switchboard::framing::AnyFraming;
 use switchboard::server::ListenerSpec;
 use switchboard::spec::DrainSpec;
 use switchboard::{Endpoint, Kind, Registry};
+
+pub(crate) use admin::Admin;
 
 use crate::config::entry::Entry;
 use crate::config::examine::{read, sentence};
@@ -33,6 +36,8 @@ use crate::config::typing::Schemas;
 pub(crate) struct Config {
     /// What is logged.
     pub(crate) log: Log,
+    /// The endpoint for operators, if there is one.
+    pub(crate) admin: Option<Admin>,
     /// How a stop goes.
     pub(crate) drain: DrainSpec,
     /// Threads that serve.
@@ -110,6 +115,7 @@ pub(crate) fn check(
         }
     }
     check.addresses();
+    let admin = check.admin();
     let log = raw.log?;
     let log = Log { level: log.level?.0, format: log.format? };
     let mut drain = DrainSpec::default();
@@ -117,7 +123,7 @@ pub(crate) fn check(
     (drain.announce, drain.deadline) = (stop.announce?.0, stop.deadline?.0);
     let workers = raw.runtime?.workers?.size();
     let effective = Effective::new(whole, merged);
-    Some(Config { log, drain, workers, listeners, handlers, layers, effective, file })
+    Some(Config { log, admin, drain, workers, listeners, handlers, layers, effective, file })
 }
 
 struct Check<'a> {
@@ -344,9 +350,12 @@ impl Check<'_> {
     /// Two listeners cannot be at one address; port 0 is another one each time.
     fn addresses(&mut self) {
         let mut taken: Vec<(Endpoint, Path)> = Vec::new();
-        for (name, listener) in self.raw.listeners.iter().flatten() {
-            let key = vec!["listeners".to_owned(), name.clone(), "listen".to_owned()];
-            let Some(listen) = &listener.listen else { continue };
+        let of_listener = |name: &String| vec!["listeners".to_owned(), name.clone(), "listen".to_owned()];
+        let listeners = self.raw.listeners.iter().flatten();
+        let addresses = listeners.map(|(name, listener)| (of_listener(name), &listener.listen));
+        let admin = self.raw.admin.iter().map(|admin| (tree::path("admin.listen"), &admin.listen));
+        for (key, listen) in addresses.chain(admin) {
+            let Some(listen) = listen else { continue };
             if listen.0.port() == Some(0) || self.report.is_poisoned(&key) {
                 continue;
             }

@@ -65,5 +65,5 @@ mod word;
 pub(crate) use number::{Number, Width};
 pub(crate) use quantity::{Keepalive, Mode, Rate, Size, Span};
 pub(crate) use word::{
-    Delimiter, FilePath, Format, FramingName, Level, Listen, NAME, Name, Network, Order, Protocol, is_name,
+    Delimiter, FilePath, Format, FramingName, Level, Listen, NAME, Name, Network, Order, Protocol, Token, is_name,
 };

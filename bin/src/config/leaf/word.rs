@@ -129,6 +129,32 @@ impl FromStr for Delimiter {
     }
 }
 
+/// A secret that a header of HTTP can carry. It is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token(pub(crate) String);
+text!(Token, "a token; write it in quotes, without spaces", "a-long-random-text");
+
+impl FromStr for Token {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("a token cannot be empty".into()),
+            text if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Self(text.to_owned())),
+            _ => {
+                Err("the value (not shown) is not a token; it has letters, digits and signs of ASCII, and no spaces"
+                    .into())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
 /// The path of a file. What is in it is for others to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FilePath(pub(crate) PathBuf);

@@ -1,0 +1,143 @@
+//! The endpoint for operators: HTTP on a listener of its own, which is one of the framework's like any other.
+//!
+//! `routes` knows what can be asked and who may, `metrics` and `status` how a report is written down. None of them knows how a
+//! reload or a drain is done: they ask for it through [`Wish`], and whoever serves grants it.
+
+mod guard;
+mod metrics;
+mod routes;
+mod status;
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde_json::json;
+use switchboard::prelude::*;
+use switchboard::registry::{MadeHandler, Setup};
+use switchboard::server::ListenerSpec;
+use switchboard::transport::Transports;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config;
+use crate::log::Log;
+
+/// Its name in the log.
+const NAME: &str = "admin";
+/// Connections that it has open at once.
+const CONNECTIONS: usize = 100;
+/// How long one of them may be silent.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long the head of a request may take to come.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long requests have to finish at the end.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+/// Wishes that wait.
+const WISHES: usize = 16;
+
+/// What an operator asks for, and somebody else does.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// Reload, and say what is wrong if it is refused.
+    Reload(oneshot::Sender<Result<(), Vec<String>>>),
+    /// Drain.
+    Drain,
+}
+
+/// What the routes work with.
+pub(crate) struct Desk {
+    running: Arc<Running>,
+    log: Arc<Log>,
+    wishes: mpsc::Sender<Wish>,
+    started: Instant,
+    current: Mutex<Option<config::Admin>>,
+}
+
+impl Desk {
+    fn current(&self) -> Option<config::Admin> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The endpoint, listening or not, as the configuration says.
+pub(crate) struct Admin {
+    desk: Arc<Desk>,
+    handler: MadeHandler,
+    running: Running,
+}
+
+impl Admin {
+    /// Begins to listen, if there is anything to listen at. What is asked for comes out of the channel.
+    pub(crate) async fn start(
+        running: Arc<Running>,
+        log: Arc<Log>,
+        admin: Option<&config::Admin>,
+    ) -> Result<(Self, mpsc::Receiver<Wish>)> {
+        let (wishes, asked) = mpsc::channel(WISHES);
+        let desk = Desk { running, log, wishes, started: Instant::now(), current: Mutex::new(None) };
+        let desk = Arc::new(desk);
+        let mut registry = Registry::new();
+        let http = Http { router: routes::router(desk.clone()) };
+        registry.stream_handler(NAME, move |_: NoOptions| Ok(http.clone()));
+        let handler = registry.handler_entry(NAME).ok_or("it was just added")?.make(json!({}))?;
+        let running = Switchboard::new(Transports::default()).start().await?;
+        let admin_endpoint = Self { desk, handler, running };
+        admin_endpoint.follow(admin).await?;
+        Ok((admin_endpoint, asked))
+    }
+
+    /// Goes on as another configuration says; after an error as before.
+    pub(crate) async fn follow(&self, admin: Option<&config::Admin>) -> Result<()> {
+        let mut board = Switchboard::new(Transports::default());
+        let mut drain = switchboard::spec::DrainSpec::default();
+        drain.deadline = LAST_REQUESTS;
+        board.drain_spec(drain);
+        if let Some(admin) = admin {
+            let mut spec = ListenerSpec::new(NAME, admin.endpoint.clone());
+            (spec.limits.connections, spec.timeouts.idle) = (CONNECTIONS, IDLE);
+            if self.running.addresses().is_empty() {
+                let mut setup = Setup::new();
+                (setup.limits, setup.timeouts) = (spec.limits, spec.timeouts);
+                board.listen(spec, self.handler.pipeline(setup));
+            } else {
+                board.keep(spec);
+            }
+        }
+        self.running.reload(board).await?;
+        *self.desk.current.lock().unwrap_or_else(PoisonError::into_inner) = admin.cloned();
+        Ok(())
+    }
+
+    /// Answers what was asked already, and no more.
+    pub(crate) async fn stop(&self) {
+        self.running.drain().await;
+    }
+}
+
+/// HTTP/1.1 on the bytes of a connection.
+#[derive(Clone)]
+struct Http {
+    router: Router,
+}
+
+impl StreamHandler for Http {
+    async fn serve(&self, connection: Connection, stream: ByteStream) -> Result<()> {
+        let service = TowerToHyperService::new(self.router.clone());
+        let conversation = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .half_close(true) // a client that has said all it wanted still gets its answer
+            .serve_connection(TokioIo::new(stream), service);
+        let mut conversation = pin!(conversation);
+        let mut drain = connection.drain();
+        tokio::select! {
+            ended = conversation.as_mut() => return Ok(ended?),
+            () = drain.draining() => conversation.as_mut().graceful_shutdown(),
+        }
+        Ok(conversation.await?)
+    }
+}

@@ -1,0 +1,383 @@
+//! The endpoint for operators says how the server does, and does what an operator asks: of nobody else.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use harness::{Program, Running, Signal, TEST_PATIENCE, free_port, tool};
+use serde_json::Value;
+
+/// An answer of HTTP.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+fn ask(mut io: impl Read + Write, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let length = body.len();
+    write!(io, "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
+        .unwrap();
+    let mut text = String::new();
+    io.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{head}"));
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+/// A server with an endpoint for operators.
+struct Operated(Running);
+
+impl Operated {
+    fn start(args: &[&str]) -> Self {
+        Self::at("tcp://127.0.0.1:0", "tcp://127.0.0.1:0", args)
+    }
+
+    fn at(listen: &str, admin: &str, args: &[&str]) -> Self {
+        let program = Program::switchboard().args(["serve", "--listen", listen, "--framing", "lines"]);
+        Self(program.args(["--set", &format!("admin.listen={admin}")]).args(args).start())
+    }
+
+    fn tcp(&self) -> TcpStream {
+        let io = TcpStream::connect(self.0.socket("admin")).unwrap();
+        io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        io
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        ask(self.tcp(), "GET", path, "", "")
+    }
+
+    fn send(&self, method: &str, path: &str, body: &str) -> Answer {
+        ask(self.tcp(), method, path, "", body)
+    }
+
+    /// A client that has said hello.
+    fn client(&self) -> BufReader<TcpStream> {
+        let mut client = BufReader::new(TcpStream::connect(self.0.socket("main")).unwrap());
+        client.get_ref().set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        client.get_mut().write_all(b"Ada\n").unwrap();
+        let mut line = String::new();
+        for wanted in ["welcome!\n", "hello, Ada!\n"] {
+            line.clear();
+            client.read_line(&mut line).unwrap();
+            assert_eq!(line, wanted);
+        }
+        client
+    }
+
+    fn metric(&self, line: &str) -> Option<f64> {
+        let page = self.get("/metrics").body;
+        let found = page.lines().find_map(|found| found.strip_prefix(line))?;
+        Some(found.trim().parse().unwrap())
+    }
+
+    /// Waits until something is so.
+    fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + TEST_PATIENCE;
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn it_says_what_the_server_does_and_who_is_there() {
+    let server = Operated::start(&[]);
+    assert_eq!((server.get("/livez").status, server.get("/readyz").status), (200, 200));
+    let client = server.client();
+    let status = server.get("/status");
+    assert!(status.head.contains("content-type: application/json"), "{}", status.head);
+    let status = status.json();
+    assert_eq!((&status["phase"], &status["version"]), (&"running".into(), &env!("CARGO_PKG_VERSION").into()));
+    assert!(status["uptime_seconds"].as_f64().unwrap() > 0.0);
+    let main = &status["listeners"][0];
+    assert_eq!((&main["name"], &main["state"]), (&"main".into(), &"listening".into()));
+    assert_eq!(main["address"], format!("tcp://{}", server.0.socket("main")));
+    assert_eq!((&main["open"], &main["accepted"], &main["messages"]["ok"]), (&1.into(), &1.into(), &1.into()));
+    let connections = server.get("/connections").json();
+    let one = &connections["connections"][0];
+    assert_eq!(one["peer"], client.get_ref().local_addr().unwrap().to_string());
+    let counts = ["messages", "bytes_in", "bytes_out"].map(|count| one[count].as_u64().unwrap());
+    assert_eq!((counts, &one["listener"], &one["state"]), ([1, 4, 21], &"main".into(), &"open".into()));
+    assert!(one["age_seconds"].as_f64().unwrap() >= 0.0 && one["id"].is_u64());
+    for (path, method, status) in [("/nowhere", "GET", 404), ("/drain", "GET", 405), ("/metrics", "POST", 405)] {
+        assert_eq!(server.send(method, path, "").status, status, "{method} {path}");
+    }
+    assert!(server.get("/nowhere").body.contains("/status"));
+}
+
+#[test]
+fn a_connection_is_killed_by_its_number_and_nobody_else() {
+    let server = Operated::start(&[]);
+    let (mut one, mut two) = (server.client(), server.client());
+    let peer = one.get_ref().local_addr().unwrap().to_string();
+    let connections = server.get("/connections").json();
+    let of = |connection: &&Value| connection["peer"] == peer;
+    let id = connections["connections"].as_array().unwrap().iter().find(of).unwrap()["id"].as_u64().unwrap();
+    assert_eq!(server.send("DELETE", &format!("/connections/{id}"), "").status, 200);
+    let mut rest = String::new();
+    let _ = one.read_line(&mut rest); // a reset is an end, too
+    assert_eq!(rest, "");
+    let closed = server.0.wait_for_event(|event| event["message"] == "connection closed" && event["peer"] == peer);
+    assert_eq!(closed["reason"], "killed");
+    two.get_mut().write_all(b"Bob\n").unwrap();
+    two.read_line(&mut rest).unwrap();
+    assert_eq!(rest, "hello, Bob!\n");
+    for wrong in [&id.to_string(), "0", "x", "99999999999999999999"] {
+        assert_eq!(server.send("DELETE", &format!("/connections/{wrong}"), "").status, 404, "{wrong}");
+    }
+    assert_eq!(server.metric("switchboard_connections_closed_total{listener=\"main\",reason=\"killed\"}"), Some(1.0));
+}
+
+#[test]
+fn the_level_of_the_log_changes_while_it_runs() {
+    let server = Operated::start(&["--log-level", "warn,switchboard::server::line=info"]);
+    assert_eq!(server.get("/log-level").body, "warn,switchboard::server::line=info\n");
+    let refused = server.send("PUT", "/log-level", "loud");
+    assert_eq!(refused.status, 422);
+    assert!(refused.body.contains("\"loud\" is not a level"), "{}", refused.body);
+    drop(server.client());
+    let set = server.send("PUT", "/log-level", "info\n");
+    assert_eq!((set.status, &*set.body), (200, "info\n"));
+    drop(server.client());
+    server.0.wait_for_event(|event| event["message"] == "connection opened" && event["listener"] == "main");
+    let opened = server.0.log().iter().filter(|event| event["message"] == "connection opened").count();
+    assert!(opened < 3, "the first client was not to be told of");
+}
+
+#[test]
+fn a_reload_is_asked_for_and_told_what_is_wrong() {
+    let place = tempfile::tempdir().unwrap();
+    let write = |text: &str| std::fs::write(place.path().join("switchboard.toml"), text).unwrap();
+    let good =
+        "[admin]\nlisten = 'tcp://127.0.0.1:0'\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n";
+    write(good);
+    let server = Operated(Program::switchboard().arg("serve").current_dir(place.path()).start());
+    let mut open = server.client();
+    write(&good.replace("lines", "lnies").replace("[admin]", "[drain]\ndeadline = 'soon'\n[admin]"));
+    let refused = server.send("POST", "/reload", "");
+    assert_eq!(refused.status, 422);
+    let errors = refused.json()["errors"].as_array().unwrap().clone();
+    let told = |part: &str| errors.iter().any(|error| error.as_str().unwrap().contains(part));
+    assert!(errors.len() == 2 && told("\"lnies\"") && told("drain.deadline: \"soon\""), "{errors:?}");
+    write(&(good.to_owned() + "[listeners.more]\nlisten = 'unix:more'\nhandler = 'echo'\n"));
+    assert_eq!(server.send("POST", "/reload", "").status, 200);
+    let mut more = UnixStream::connect(place.path().join("more")).unwrap();
+    more.write_all(b"hi").unwrap();
+    more.read_exact(&mut [0; 2]).unwrap();
+    let reloaded = server.0.wait_for_event(|event| event["message"] == "reloaded");
+    assert_eq!((&reloaded["started"], &reloaded["changed"]), (&"more".into(), &"".into()));
+    open.get_mut().write_all(b"Bob\n").unwrap();
+    let mut line = String::new();
+    open.read_line(&mut line).unwrap();
+    assert_eq!(line, "hello, Bob!\n");
+    // The endpoint itself moves, and threads wait for the next start.
+    let port = free_port();
+    write(&(good.replacen(":0'", &format!(":{port}'"), 1) + "[runtime]\nworkers = 3\n"));
+    assert_eq!(server.send("POST", "/reload", "").status, 200);
+    let reloaded = server.0.wait_for_event(|event| event["message"] == "reloaded" && event["stopped"] == "more");
+    assert_eq!(reloaded["at_start"], "runtime.workers");
+    let io = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    assert_eq!(ask(io, "GET", "/readyz", "", "").status, 200);
+    // What is refused leaves the endpoint where it was, too.
+    let moved = good.to_owned() + "[listeners.far]\nlisten = 'tcp://203.0.113.1:1'\n";
+    write(&moved);
+    server.0.signal(Signal::SIGHUP);
+    server.0.wait_for_event(|event| {
+        event["message"] == "reload refused" && event["error"].as_str().unwrap().contains("listener far")
+    });
+    let io = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    assert_eq!(ask(io, "GET", "/readyz", "", "").status, 200);
+}
+
+#[test]
+fn a_drain_is_announced_and_answers_are_still_given_meanwhile() {
+    let server = Operated::start(&["--set", "drain.announce=1h"]);
+    let mut client = server.client();
+    assert_eq!(server.send("POST", "/drain", "").status, 202);
+    server.until("it draws back", || server.get("/readyz").status == 503);
+    assert_eq!(server.get("/readyz").body, "draining\n");
+    assert_eq!((server.get("/livez").status, server.metric("switchboard_drain_phase")), (200, Some(1.0)));
+    assert_eq!(server.get("/status").json()["phase"], "draining");
+    // Once more is not a wish to cut.
+    assert_eq!(server.send("POST", "/drain", "").body, "draining already\n");
+    client.get_mut().write_all(b"Bob\n").unwrap();
+    let mut line = String::new();
+    client.read_line(&mut line).unwrap();
+    assert_eq!(line, "hello, Bob!\n");
+    assert_eq!(server.send("POST", "/reload", "").status, 422);
+    server.0.signal(Signal::SIGTERM); // the second wish: at once
+    assert_eq!(server.0.wait().code(), Some(3));
+}
+
+#[test]
+fn a_token_is_asked_for_where_something_changes() {
+    let place = tempfile::tempdir().unwrap();
+    let secret = place.path().join("token");
+    std::fs::write(&secret, "hunter2-and-more\n").unwrap();
+    let file = format!("admin.token_file={}", secret.display());
+    let server = Operated::start(&["--set", &file]);
+    let with = |header: &str| ask(server.tcp(), "PUT", "/log-level", header, "info");
+    let refused = with("");
+    assert_eq!(refused.status, 401);
+    assert!(refused.head.contains("www-authenticate: bearer"), "{}", refused.head);
+    assert_eq!(with("authorization: Bearer hunter2\r\n").status, 401);
+    assert_eq!(with("authorization: Bearer hunter2-and-more\r\n").status, 200);
+    assert_eq!(server.get("/metrics").status, 200);
+    let origin = "origin: http://evil.example\r\nauthorization: Bearer hunter2-and-more\r\n";
+    assert_eq!(with(origin).status, 403);
+    let shown = Program::switchboard()
+        .args(["config", "--set", "admin.listen=tcp://0.0.0.0:1", "--set", "admin.token=hunter2"])
+        .run();
+    assert!(
+        shown.stdout.contains("token is set and not shown") && !shown.stdout.contains("hunter2"),
+        "{}",
+        shown.stdout
+    );
+}
+
+#[test]
+fn nobody_far_away_changes_anything_without_a_token() {
+    let checked =
+        |args: &[&str]| Program::switchboard().arg("check").args(args.iter().flat_map(|arg| ["--set", arg])).run();
+    for (args, part) in [
+        (&["admin.listen=tcp://0.0.0.0:9900"][..], "admin.token (or admin.token_file) is needed"),
+        (&["admin.listen=tcp://[::]:9900"], "can be reached from other machines"),
+        (&["admin.listen=udp://127.0.0.1:9900"], "is not for operators"),
+        (&["admin.token=x"], "admin.listen: is missing"),
+        (&["admin.listen=unix:/a", "admin.token=a b"], "admin.token: the value (not shown) is not a token"),
+        (&["admin.listen=unix:/a", "admin.token_file=/no/such/file"], "no token can be read from /no/such/file"),
+        (&["admin.listen=unix:/a", "admin.token=x", "admin.token_file=/y"], "stands beside admin.token"),
+        (&["admin.listen=tcp://127.0.0.1:9999"], "is the address of listeners.main already"),
+    ] {
+        let refused = checked(args);
+        assert_eq!(refused.code(), Some(78), "{args:?}");
+        assert!(refused.stderr.contains(part) && refused.stderr.contains("1 error"), "{args:?}: {}", refused.stderr);
+    }
+    for args in [&["admin.listen=tcp://0.0.0.0:9900", "admin.token=x"][..], &["admin.listen=tcp://[::1]:9900"]] {
+        assert_eq!(checked(args).code(), Some(0), "{args:?}");
+    }
+}
+
+#[test]
+fn it_answers_on_a_unix_socket_and_says_when_it_cannot_listen() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("admin");
+    let listen = format!("unix:{}", path.display());
+    let server = Operated::at("tcp://127.0.0.1:0", &listen, &[]);
+    let io = UnixStream::connect(&path).unwrap();
+    assert_eq!(ask(io, "GET", "/readyz", "", "").status, 200);
+    let second = Program::switchboard()
+        .args(["serve", "--listen", "tcp://127.0.0.1:0", "--set", &format!("admin.listen={listen}")])
+        .run();
+    assert_eq!(second.code(), Some(1));
+    assert!(second.stderr.contains("listener admin cannot listen on unix:"), "{}", second.stderr);
+    server.0.signal(Signal::SIGTERM);
+    assert_eq!(server.0.wait().code(), Some(0));
+    assert!(!path.exists());
+}
+
+#[test]
+fn prometheus_likes_what_it_is_told_and_its_labels_do_not_grow_with_peers() {
+    let server = Operated::at("tcp://0.0.0.0:0", "tcp://127.0.0.1:0", &[]);
+    let port = server.0.socket("main").rsplit_once(':').unwrap().1.to_owned();
+    let clients = 200;
+    for peer in 1..=clients {
+        // Each from an address of its own.
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let from: std::net::SocketAddr = format!("127.0.1.{peer}:0").parse().unwrap();
+        client.bind(&from.into()).unwrap();
+        client.connect(&format!("127.0.0.1:{port}").parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+        if peer == 1 {
+            let page = server.get("/metrics").body;
+            assert!(page.contains("switchboard_connections_open{listener=\"main\"} "), "{page}");
+        }
+    }
+    let accepted = "switchboard_connections_accepted_total{listener=\"main\"}";
+    server.until("all are counted", || server.metric(accepted) == Some(f64::from(clients)));
+    let answer = server.get("/metrics");
+    assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
+    let samples = answer.body.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(samples < 80 && !answer.body.contains("127.0.1."), "{samples}");
+    let Some(promtool) = tool("promtool") else { return };
+    let mut lint = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    lint.stdin.take().unwrap().write_all(answer.body.as_bytes()).unwrap();
+    let linted = lint.wait_with_output().unwrap();
+    let said = [linted.stdout, linted.stderr].concat();
+    assert!(linted.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn prometheus_scrapes_it() {
+    let Some(prometheus) = tool("prometheus") else { return };
+    let server = Operated::start(&[]);
+    drop(server.client());
+    let (place, port) = (tempfile::tempdir().unwrap(), free_port());
+    let config = format!(
+        "scrape_configs:\n- job_name: switchboard\n  scrape_interval: 1s\n  static_configs: [{{ targets: ['{}'] }}]\n",
+        server.0.socket("admin")
+    );
+    std::fs::write(place.path().join("prometheus.yml"), config).unwrap();
+    let mut scraper = Scraper(
+        Command::new(prometheus)
+            .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=error"])
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .current_dir(place.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let query = "/api/v1/query?query=switchboard_messages_total%7Boutcome%3D%22ok%22%7D";
+    let deadline = Instant::now() + TEST_PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline && scraper.0.try_wait().unwrap().is_none(), "it never told");
+        if let Ok(io) = TcpStream::connect(("127.0.0.1", port)) {
+            let answer = ask(io, "GET", query, "", "");
+            if answer.body.contains("\"listener\":\"main\"") {
+                assert!(answer.body.contains("\"1\"]"), "{}", answer.body);
+                break;
+            }
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// A process that ends with its test.
+struct Scraper(std::process::Child);
+
+impl Drop for Scraper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_file_beside_the_program_says_the_same() {
+    let place = tempfile::tempdir().unwrap();
+    let file = |name: &str| Path::new(place.path()).join(name);
+    std::fs::write(file("switchboard.toml"), "[admin]\nlisten = 'tcp://127.0.0.1:0'\ntoken = 'hunter2'\n").unwrap();
+    let run = |args: &[&str]| Program::switchboard().args(args).current_dir(place.path()).run();
+    let shown = run(&["config", "--origin"]).stdout;
+    assert!(shown.contains("listen = \"tcp://127.0.0.1:0\"  # switchboard.toml, line 2"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
