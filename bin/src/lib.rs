@@ -27,7 +27,7 @@
 //! operator can rely on is the same for every such binary. The framework itself is re-exported as [`switchboard`].
 //!
 //! Inside, `config` reads and checks, `assemble` makes a server of it, `reload` changes it while it runs, `admin` shows it to
-//! operators, `log` and `signals` connect it to its surroundings, `connect` is the client and `list` the table of contents.
+//! operators, `log`, `signals` and `supervisor` connect it to its surroundings, `connect` is the client and `list` the table of contents.
 
 mod admin;
 mod assemble;
@@ -39,6 +39,7 @@ mod log;
 mod reload;
 mod serve;
 mod signals;
+mod supervisor;
 mod trial;
 
 pub use switchboard;

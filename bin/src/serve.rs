@@ -13,6 +13,7 @@ use crate::config::{Config, Inputs};
 use crate::log::Log;
 use crate::reload::{House, Reload};
 use crate::signals::Signals;
+use crate::supervisor::Supervisor;
 use crate::{CONFIG, CUT, FAILED, assemble, complain};
 
 /// How often lost lines of the log are looked for.
@@ -69,27 +70,38 @@ async fn run(board: Switchboard, signals: Signals, assembled: Assembled, house: 
     let failed = |error: BoxError| (format!("error: {error}\n"), FAILED);
     let (running, admin, mut wishes) = started.map_err(failed)?;
     let mut reload = Reload::new(assembled, house);
+    let supervisor = Supervisor::new();
+    supervisor.ready();
     let (drain, drains) = mpsc::channel(1);
     let others = async {
         loop {
             tokio::select! {
                 // One after another; what is asked for meanwhile is done once afterwards.
-                _ = hangup.recv() => drop(reload.reload(&running, &admin).await),
+                _ = hangup.recv() => {
+                    supervisor.reloading();
+                    drop(reload.reload(&running, &admin).await);
+                    supervisor.ready();
+                }
                 _ = upgrade.recv() => {
                     tracing::warn!(target: "switchboard", error = "not in this build", "upgrade refused");
                 }
                 Some(wish) = wishes.recv() => match wish {
                     // Whoever asked may have gone.
-                    Wish::Reload(answer) => drop(answer.send(reload.reload(&running, &admin).await)),
+                    Wish::Reload(answer) => {
+                        supervisor.reloading();
+                        drop(answer.send(reload.reload(&running, &admin).await));
+                        supervisor.ready();
+                    }
                     Wish::Drain => drop(drain.try_send(())),
                 },
             }
         }
     };
-    let stops = stream::select(stops, stream::once(first(drains)));
+    let stops = stream::select(stops, stream::once(first(drains))).inspect(|()| supervisor.stopping());
     let drained = tokio::select! {
         drained = running.serve_until(stops) => drained,
         never = others => never,
+        never = supervisor.accompany(&running) => match never {},
     };
     admin.stop().await;
     Ok(if drained.cut > 0 { CUT } else { 0 })

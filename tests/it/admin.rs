@@ -44,7 +44,9 @@ impl Operated {
 
     fn at(listen: &str, admin: &str, args: &[&str]) -> Self {
         let program = Program::switchboard().args(["serve", "--listen", listen, "--framing", "lines"]);
-        Self(program.args(["--set", &format!("admin.listen={admin}")]).args(args).start())
+        let running = program.args(["--set", &format!("admin.listen={admin}")]).args(args).spawn();
+        running.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
+        Self(running)
     }
 
     fn tcp(&self) -> TcpStream {

@@ -32,6 +32,9 @@ mod metrics;
 /// Operators see how it does and change what it does, and nobody else changes anything.
 mod admin;
 
+/// A service manager knows at every moment how the server does.
+mod supervised;
+
 /// A framing finds the same messages however the bytes are cut, and never more than its limit.
 mod framing;
 

@@ -107,6 +107,9 @@ async fn datagrams_are_counted_too() {
         }),
     );
     let running = one.start().await.unwrap();
+    for _ in 0..2 {
+        timeout(TEST_PATIENCE, running.answers()).await.unwrap();
+    }
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     client.connect(("127.0.0.1", running.address().unwrap().port().unwrap())).await.unwrap();
     let mut answer = [0; 100];
@@ -167,6 +170,8 @@ async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its
     };
     timeout(TEST_PATIENCE, breaks).await.unwrap();
     assert_eq!(served.running.is_ready(), Err("listener main is down".into()));
+    let mut answers = Box::pin(served.running.answers());
+    assert!(futures_util::poll!(&mut answers).is_pending());
     let errors = served.running.report()[0].accept_errors.clone();
     assert!(errors.contains(&("listener", 2)), "{errors:?}");
     let again = async {
@@ -176,6 +181,7 @@ async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its
     };
     timeout(TEST_PATIENCE, again).await.unwrap();
     assert_eq!(served.running.is_ready(), Ok(()));
+    timeout(TEST_PATIENCE, answers).await.expect("what listens again answers");
     let mut busy = served.connect().await;
     busy.send("wait\n").await;
     served.probe.called("message", 1).await;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
@@ -14,8 +14,17 @@ use switchboard::Endpoint;
 use crate::admin::Desk;
 use crate::config;
 
-/// Lets a request through, or says why not.
+/// The largest body of a request.
+const BODY: usize = 4 * 1024;
+
+/// Lets a request through, or says why not. What it brings is read first: an answer given before would be lost with the
+/// connection.
 pub(super) async fn guard(State(desk): State<Arc<Desk>>, request: Request<Body>, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, BODY).await else {
+        return (StatusCode::PAYLOAD_TOO_LARGE, format!("a request may bring {BODY} bytes\n")).into_response();
+    };
+    let request = Request::from_parts(head, Body::from(body));
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     let Some(admin) = desk.current() else { return next.run(request).await };
     match judge(&admin, request.headers(), changes) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
@@ -13,9 +13,6 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::admin::{Desk, Wish, guard, metrics, status};
-
-/// The largest body of a request.
-const BODY: usize = 4 * 1024;
 
 type Asked = State<Arc<Desk>>;
 
@@ -31,7 +28,6 @@ pub(super) fn router(desk: Arc<Desk>) -> Router {
         .route("/drain", post(drain))
         .route("/reload", post(reload))
         .fallback(unknown)
-        .layer(DefaultBodyLimit::max(BODY))
         .layer(from_fn_with_state(desk.clone(), guard::guard))
         .with_state(desk)
 }

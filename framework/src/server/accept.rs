@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -91,6 +91,8 @@ pub(super) struct Door {
     /// Another door has taken over.
     retired: CancellationToken,
     socket: Arc<Slot>,
+    /// Somebody wants to know whether it still goes round.
+    pulse: mpsc::Receiver<oneshot::Sender<()>>,
     failed: Pace,
 }
 
@@ -101,8 +103,9 @@ impl Door {
         options: SocketOptions,
         retired: CancellationToken,
         socket: Arc<Slot>,
+        pulse: mpsc::Receiver<oneshot::Sender<()>>,
     ) -> Self {
-        Self { serving, endpoint, options, retired, socket, failed: Pace::default() }
+        Self { serving, endpoint, options, retired, socket, pulse, failed: Pace::default() }
     }
 
     fn name(&self) -> Arc<str> {
@@ -154,6 +157,10 @@ impl Door {
                         self.last_call(listener).await;
                     }
                     return Ended::Closing;
+                }
+                Some(answer) = self.pulse.recv() => {
+                    let _ = answer.send(()); // whoever asked may have given up
+                    continue;
                 }
                 accepted = listener.accept() => accepted,
             };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,6 +36,7 @@ pub(super) struct Line {
     feed: Feed,
     socket: Arc<Slot>,
     retired: CancellationToken,
+    pulse: mpsc::Sender<oneshot::Sender<()>>,
     crowd: Arc<Crowd>,
 }
 
@@ -141,19 +142,20 @@ impl Line {
         let lane = lane(&crowd, &spec, before);
         tracing::info!(listener = spec.name, address = %endpoint, "listening");
         let (socket, retired) = (Arc::new(Slot::default()), CancellationToken::new());
+        let (pulse, asked) = mpsc::channel(1);
         socket.fill(shared);
         let handshake = spec.timeouts.handshake;
         let feed = match plug {
             Plug::Stream(listener, service) => {
                 let (feed, serving) = watch::channel(Serving { lane: lane.clone(), service, handshake, patience });
                 let (options, retired) = (spec.socket.clone(), retired.clone());
-                let door = Door::new(serving, endpoint.clone(), options, retired, socket.clone());
+                let door = Door::new(serving, endpoint.clone(), options, retired, socket.clone(), asked);
                 crowd.doors.spawn(keep_open(door, listener, transport));
                 Feed::Stream(feed)
             }
             Plug::Datagram(datagrams, service) => {
                 let (feed, serving) = watch::channel(Serving { lane: lane.clone(), service, handshake, patience });
-                let window = Window::new(datagrams, serving, retired.clone(), crowd.datagrams_cut.clone());
+                let window = Window::new(datagrams, serving, retired.clone(), crowd.datagrams_cut.clone(), asked);
                 let socket = socket.clone();
                 crowd.windows.spawn(async move {
                     window.keep_open().await;
@@ -162,7 +164,7 @@ impl Line {
                 Feed::Datagram(feed)
             }
         };
-        Self { spec: Arc::new(spec), endpoint, tls, lane, feed, socket, retired, crowd }
+        Self { spec: Arc::new(spec), endpoint, tls, lane, feed, socket, retired, pulse, crowd }
     }
 
     /// The same listener under other settings, from now on; without a pipeline with what it does now.
@@ -209,6 +211,15 @@ impl Line {
     /// Whether it listens; not while it is being bound again, for one.
     pub(super) fn is_open(&self) -> bool {
         self.socket.is_open()
+    }
+
+    /// Waits until the task that accepts or receives has gone round once more.
+    pub(super) async fn answers(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.is_over() || (self.pulse.send(answer).await.is_ok() && answered.await.is_ok()) {
+            return;
+        }
+        std::future::pending().await // it ended meanwhile, and whether that is well is for others to say
     }
 
     /// Whether nobody can come any more: its transport has run dry.

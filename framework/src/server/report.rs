@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
+use futures_util::future::join_all;
+
 use crate::address::Endpoint;
 use crate::drain::Phase;
 use crate::metrics::{Latency, Outcome};
@@ -134,6 +136,26 @@ impl Running {
     /// Whether a stop has begun, if only by its announcement.
     pub fn is_stopping(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// Waits until every listener has shown that it still does its work: its task has gone round once more. One that is being
+    /// bound again, or whose thread is held up, shows nothing, so this is best awaited for a bounded time. For a watchdog.
+    ///
+    /// ```
+    /// use switchboard::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
+    /// let running = Server::bind("mem:answers").start(echo).await?;
+    /// assert!(tokio::time::timeout(Duration::from_secs(5), running.answers()).await.is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn answers(&self) {
+        let lines = self.state().lines.clone();
+        join_all(lines.iter().map(Line::answers)).await;
     }
 
     /// Whether everybody who comes is served: it is not [draining](Self::drain), which is announced before listeners close, and

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +56,8 @@ enum News {
     Cutting,
     TimeIsUp,
     Broken(Panicked),
+    /// Somebody wants to know whether it still goes round, and again.
+    Asked(mpsc::Receiver<oneshot::Sender<()>>),
     Done,
 }
 
@@ -65,6 +67,7 @@ impl Window {
         mut feed: Feed,
         retired: CancellationToken,
         cut: Arc<AtomicUsize>,
+        pulse: mpsc::Receiver<oneshot::Sender<()>>,
     ) -> Self {
         let serving = feed.borrow_and_update().clone();
         let desk = serving.service.open(socket.clone(), serving.lane.clone());
@@ -84,6 +87,7 @@ impl Window {
             cut,
         };
         window.watch_feed();
+        window.watch_pulse(pulse);
         window
     }
 
@@ -93,6 +97,7 @@ impl Window {
         loop {
             match poll_fn(|cx| self.poll(cx)).await {
                 News::Changed => self.change(),
+                News::Asked(pulse) => self.watch_pulse(pulse),
                 News::Retired => {
                     self.stage = Stage::Closed;
                     self.until = Some(self.time_is_up_after(self.serving.patience));
@@ -177,6 +182,17 @@ impl Window {
             }
         };
         self.news.push(changed.map(|()| News::Changed).boxed());
+    }
+
+    fn watch_pulse(&self, mut pulse: mpsc::Receiver<oneshot::Sender<()>>) {
+        let asked = async move {
+            match pulse.recv().await {
+                Some(answer) => drop(answer.send(())), // whoever asked may have given up
+                None => std::future::pending().await,
+            }
+            News::Asked(pulse)
+        };
+        self.news.push(asked.boxed());
     }
 
     fn watch_cut(&self) {
