@@ -26,7 +26,7 @@
 //! It then serves `shout` next to `hello` and `echo`, by configuration, environment or flag: `--handler shout`. What an
 //! operator can rely on is the same for every such binary. The framework itself is re-exported as [`switchboard`].
 //!
-//! Inside, `config` reads and checks, `assemble` makes a server of it, `reload` changes it while it runs, `admin` shows it to
+//! Inside, `config` reads and checks, `assemble` makes a server of it, `reload` changes it while it runs, `handover` replaces the process, `admin` shows it to
 //! operators, `log`, `signals` and `supervisor` connect it to its surroundings, `connect` is the client and `list` the table of contents.
 
 mod admin;
@@ -34,6 +34,7 @@ mod assemble;
 mod cli;
 mod config;
 mod connect;
+mod handover;
 mod list;
 mod log;
 mod reload;

@@ -11,6 +11,7 @@ use switchboard::{Registry, Running};
 use crate::admin::Admin;
 use crate::assemble::{self, Assembled};
 use crate::config::{self, Config, Inputs};
+use crate::handover::Program;
 use crate::log::Log;
 
 /// What takes effect at the next start, as the beginning of a path; `*` stands for any name. Everything else changes at once.
@@ -31,6 +32,8 @@ pub(crate) struct House<'h> {
     pub(crate) inputs: &'h Inputs,
     pub(crate) registry: &'h Arc<Registry>,
     pub(crate) log: &'h Arc<Log>,
+    /// What the next process is made of.
+    pub(crate) program: &'h Program,
 }
 
 impl<'h> Reload<'h> {
@@ -50,7 +53,7 @@ impl<'h> Reload<'h> {
     }
 
     async fn apply(&mut self, running: &Running, admin: &Admin) -> Result<(), Vec<String>> {
-        let House { inputs, registry, log } = self.house;
+        let House { inputs, registry, log, .. } = self.house;
         let (current, mut inputs, registry) = (self.current.clone(), inputs.clone(), registry.clone());
         // Files are read, handlers are made to hear what they say: nothing for a thread that serves.
         let made = tokio::task::spawn_blocking(move || {

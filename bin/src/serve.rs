@@ -1,15 +1,19 @@
 //! `switchboard serve`: runs until told to stop, and answers with the exit status.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use futures_util::{StreamExt, stream};
-use switchboard::{BoxError, Registry, Switchboard};
+use switchboard::transport::Systemd;
+use switchboard::{BoxError, Endpoint, Registry, Running, Switchboard};
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Wish};
 use crate::assemble::Assembled;
 use crate::config::{Config, Inputs};
+use crate::handover::{self, Passed, Predecessor, Program};
 use crate::log::Log;
 use crate::reload::{House, Reload};
 use crate::signals::Signals;
@@ -21,6 +25,15 @@ const LOST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs the server that a configuration describes; a reload reads it from these inputs again.
 pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -> u8 {
+    // Before there are threads, since it changes the environment.
+    let passed = match Passed::take() {
+        Ok(passed) => passed,
+        Err(error) => return complain(format_args!("error: {error}\n"), FAILED),
+    };
+    let program = match Program::of_this_process() {
+        Ok(program) => program,
+        Err(error) => return complain(format_args!("error: this program cannot be found: {error}\n"), FAILED),
+    };
     let log = Arc::new(Log::start(&config.log));
     let runtime = match assemble::runtime(config.workers) {
         Ok(runtime) => runtime,
@@ -40,10 +53,10 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
     let ended = match runtime.block_on(async { assemble::assemble(config, registry, None) }) {
         Ok((board, assembled)) => runtime.block_on(async {
             let watch = log.watch(LOST_LINES);
-            let house = House { inputs, registry, log: &log };
+            let house = House { inputs, registry, log: &log, program: &program };
             tokio::select! {
                 never = watch => match never {},
-                ended = run(board, signals, assembled, house) => ended,
+                ended = run(board, signals, assembled, house, passed) => ended,
             }
         }),
         Err(faults) => Err((faults.to_string(), CONFIG)),
@@ -56,11 +69,22 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
 }
 
 /// Serves to the end. An error is a sentence and the status that goes with it.
-async fn run(board: Switchboard, signals: Signals, assembled: Assembled, house: House<'_>) -> Result<u8, (String, u8)> {
+async fn run(
+    mut board: Switchboard,
+    signals: Signals,
+    assembled: Assembled,
+    house: House<'_>,
+    passed: Passed,
+) -> Result<u8, (String, u8)> {
     let (mut stops, mut hangup, mut upgrade) = signals.split();
+    let Passed { systemd, listeners, admin: inherited, predecessor } = passed;
+    tell_passed(&systemd, &assembled.config);
+    board.transports().add(systemd.clone());
+    board.inherit(listeners);
     let starting = async {
         let running = Arc::new(board.start().await?);
-        let (admin, wishes) = Admin::start(running.clone(), house.log.clone(), assembled.config.admin.as_ref()).await?;
+        let config = assembled.config.admin.as_ref();
+        let (admin, wishes) = Admin::start(running.clone(), house.log.clone(), config, inherited).await?;
         Ok::<_, BoxError>((running, admin, wishes))
     };
     let started = tokio::select! {
@@ -69,29 +93,31 @@ async fn run(board: Switchboard, signals: Signals, assembled: Assembled, house: 
     };
     let failed = |error: BoxError| (format!("error: {error}\n"), FAILED);
     let (running, admin, mut wishes) = started.map_err(failed)?;
+    if let Some(predecessor) = predecessor {
+        take_over(predecessor).await.map_err(|error| failed(error.into()))?;
+        running.own_sockets();
+        admin.running().own_sockets();
+    }
+    let server =
+        Server { running: &running, admin: &admin, systemd, program: house.program, supervisor: Supervisor::new() };
+    let supervisor = &server.supervisor;
     let mut reload = Reload::new(assembled, house);
-    let supervisor = Supervisor::new();
     supervisor.ready();
     let (drain, drains) = mpsc::channel(1);
     let others = async {
         loop {
             tokio::select! {
                 // One after another; what is asked for meanwhile is done once afterwards.
-                _ = hangup.recv() => {
-                    supervisor.reloading();
-                    drop(reload.reload(&running, &admin).await);
-                    supervisor.ready();
-                }
+                _ = hangup.recv() => drop(server.reload(&mut reload).await),
                 _ = upgrade.recv() => {
-                    tracing::warn!(target: "switchboard", error = "not in this build", "upgrade refused");
+                    if server.upgrade().await {
+                        join(running.hand_over(), admin.running().hand_over()).await;
+                        let _ = drain.try_send(()); // or it drains already
+                    }
                 }
                 Some(wish) = wishes.recv() => match wish {
                     // Whoever asked may have gone.
-                    Wish::Reload(answer) => {
-                        supervisor.reloading();
-                        drop(answer.send(reload.reload(&running, &admin).await));
-                        supervisor.ready();
-                    }
+                    Wish::Reload(answer) => drop(answer.send(server.reload(&mut reload).await)),
                     Wish::Drain => drop(drain.try_send(())),
                 },
             }
@@ -105,6 +131,68 @@ async fn run(board: Switchboard, signals: Signals, assembled: Assembled, house: 
     };
     admin.stop().await;
     Ok(if drained.cut > 0 { CUT } else { 0 })
+}
+
+/// A server, and those who look after it.
+struct Server<'s> {
+    running: &'s Running,
+    admin: &'s Admin,
+    systemd: Systemd,
+    program: &'s Program,
+    supervisor: Supervisor,
+}
+
+impl Server<'_> {
+    async fn reload(&self, reload: &mut Reload<'_>) -> Result<(), Vec<String>> {
+        self.supervisor.reloading();
+        let reloaded = reload.reload(self.running, self.admin).await;
+        self.supervisor.ready();
+        reloaded
+    }
+
+    /// Starts the next process and trusts it with the sockets. If it is not ready, nothing has changed.
+    async fn upgrade(&self) -> bool {
+        let upgraded = async {
+            if self.running.is_stopping() {
+                return Err("the server is draining".to_owned());
+            }
+            let (listeners, admin) = (self.running.sockets(), self.admin.running().sockets());
+            let next = handover::upgrade(self.program, &self.systemd, listeners, admin).await?;
+            let id = next.id();
+            // First the service manager, which listens to nobody whom it does not know.
+            self.supervisor.hand_over(id);
+            next.trust().await.map_err(|error| {
+                self.supervisor.hand_over(std::process::id());
+                format!("it is gone as soon as it was ready: {error}")
+            })?;
+            Ok(id)
+        };
+        match upgraded.await {
+            Ok(pid) => tracing::info!(target: "switchboard", pid, "upgraded"),
+            Err(error) => tracing::warn!(target: "switchboard", error, "upgrade refused"),
+        }
+        self.supervisor.has_handed_over()
+    }
+}
+
+/// Says that this process accepts, and waits until it is trusted.
+async fn take_over(predecessor: Predecessor) -> Result<(), String> {
+    let taken = tokio::task::spawn_blocking(|| predecessor.take_over()).await;
+    let taken = taken.unwrap_or_else(|error| Err(io::Error::other(error)));
+    taken.map_err(|error| format!("the process before this one was gone before it had handed over: {error}"))
+}
+
+/// Which sockets were passed, and whether anybody listens on them.
+fn tell_passed(systemd: &Systemd, config: &Config) {
+    let is_named = |endpoint: &Endpoint, name: &str| matches!(endpoint, Endpoint::Systemd(named) if named == name);
+    for (name, socket) in systemd.sockets() {
+        let address = socket.address().map_or_else(|error| error.to_string(), |address| address.to_string());
+        if config.listeners.values().any(|listener| is_named(&listener.spec.endpoint, name)) {
+            tracing::info!(target: "switchboard", name, address, "socket passed");
+        } else {
+            tracing::warn!(target: "switchboard", name, address, "socket passed, and no listener has its name");
+        }
+    }
 }
 
 /// The first of whatever comes; a second wish to drain is no wish to cut.

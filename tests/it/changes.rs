@@ -29,7 +29,7 @@ pub(crate) fn made(probe: &Probe) -> MadeHandler {
     registry.handler_entry("probe").unwrap().make(json!({})).unwrap()
 }
 
-fn lines() -> Setup {
+pub(crate) fn lines() -> Setup {
     let mut setup = Setup::new();
     setup.framing = AnyFraming::Lines(Lines::default());
     setup

@@ -32,6 +32,12 @@ mod metrics;
 /// Operators see how it does and change what it does, and nobody else changes anything.
 mod admin;
 
+/// The next process takes over from the one before, and nobody notices.
+mod upgrade;
+
+/// Sockets that the service manager passes are listened on, by name.
+mod activation;
+
 /// A service manager knows at every moment how the server does.
 mod supervised;
 

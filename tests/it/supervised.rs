@@ -6,6 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
 use harness::{Program, Running, Signal, TEST_PATIENCE, tool};
 
 /// Where a service manager listens.
@@ -87,6 +90,23 @@ fn it_is_told_of_every_stage() {
     server.signal(Signal::SIGTERM);
     manager.waits_for("STOPPING=1");
     assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn the_next_process_is_the_one_to_look_after() {
+    let manager = Manager::new();
+    let server = manager.start(None);
+    manager.waits_for("READY=1");
+    server.signal(Signal::SIGUSR2);
+    let next = server.wait_for_event(|event| event["message"] == "upgraded")["pid"].as_i64().unwrap();
+    manager.waits_for(&format!("MAINPID={next}"));
+    let then = manager.waits_for("READY=1");
+    assert_eq!(then, "READY=1\n"); // by the next one
+    kill(Pid::from_raw(i32::try_from(next).unwrap()), Signal::SIGTERM).unwrap();
+    // The one before has said nothing any more.
+    manager.waits_for("STOPPING=1");
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(manager.hears(Duration::from_millis(1)), None);
 }
 
 #[test]

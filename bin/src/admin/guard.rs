@@ -26,7 +26,8 @@ pub(super) async fn guard(State(desk): State<Arc<Desk>>, request: Request<Body>,
     };
     let request = Request::from_parts(head, Body::from(body));
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    let Some(admin) = desk.current() else { return next.run(request).await };
+    // Somebody whose connection outlives the endpoint.
+    let Some(admin) = desk.current() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     match judge(&admin, request.headers(), changes) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),

@@ -19,9 +19,11 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use switchboard::prelude::*;
 use switchboard::registry::{MadeHandler, Setup};
-use switchboard::server::ListenerSpec;
+use switchboard::server::{Inherited, ListenerSpec};
 use switchboard::transport::Transports;
 use tokio::sync::{mpsc, oneshot};
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use crate::config;
 use crate::log::Log;
@@ -58,6 +60,11 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    /// What it was before.
+    fn set(&self, admin: Option<config::Admin>) -> Option<config::Admin> {
+        std::mem::replace(&mut *self.current.lock().unwrap_or_else(PoisonError::into_inner), admin)
+    }
+
     fn current(&self) -> Option<config::Admin> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -71,11 +78,13 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// Begins to listen, if there is anything to listen at. What is asked for comes out of the channel.
+    /// Begins to listen, if there is anything to listen at; on the socket of the process before this one, if it is there. What is
+    /// asked for comes out of the channel.
     pub(crate) async fn start(
         running: Arc<Running>,
         log: Arc<Log>,
         admin: Option<&config::Admin>,
+        inherited: Vec<Inherited>,
     ) -> Result<(Self, mpsc::Receiver<Wish>)> {
         let (wishes, asked) = mpsc::channel(WISHES);
         let desk = Desk { running, log, wishes, started: Instant::now(), current: Mutex::new(None) };
@@ -86,13 +95,18 @@ impl Admin {
         let handler = registry.handler_entry(NAME).ok_or("it was just added")?.make(json!({}))?;
         let running = Switchboard::new(Transports::default()).start().await?;
         let admin_endpoint = Self { desk, handler, running };
-        admin_endpoint.follow(admin).await?;
+        admin_endpoint.go_on(admin, inherited).await?;
         Ok((admin_endpoint, asked))
     }
 
     /// Goes on as another configuration says; after an error as before.
     pub(crate) async fn follow(&self, admin: Option<&config::Admin>) -> Result<()> {
+        self.go_on(admin, Vec::new()).await
+    }
+
+    async fn go_on(&self, admin: Option<&config::Admin>, inherited: Vec<Inherited>) -> Result<()> {
         let mut board = Switchboard::new(Transports::default());
+        board.inherit(inherited);
         let mut drain = switchboard::spec::DrainSpec::default();
         drain.deadline = LAST_REQUESTS;
         board.drain_spec(drain);
@@ -107,14 +121,21 @@ impl Admin {
                 board.keep(spec);
             }
         }
-        self.running.reload(board).await?;
-        *self.desk.current.lock().unwrap_or_else(PoisonError::into_inner) = admin.cloned();
+        // Whoever asks first is asked for the token.
+        let before = self.desk.set(admin.cloned());
+        self.running.reload(board).await.map(drop).inspect_err(|_| drop(self.desk.set(before)))?;
         Ok(())
+    }
+
+    /// What runs here: one listener, or none.
+    pub(crate) fn running(&self) -> &Running {
+        &self.running
     }
 
     /// Answers what was asked already, and no more.
     pub(crate) async fn stop(&self) {
-        self.running.drain().await;
+        // What is logged is about the server.
+        self.running.drain().with_subscriber(NoSubscriber::new()).await;
     }
 }
 

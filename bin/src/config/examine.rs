@@ -17,9 +17,6 @@ use super::sources::Source;
 use super::tree::{self, Path, under};
 use super::typing::Schemas;
 
-/// Transports that the contract knows and this build has not.
-const TRANSPORTS_NOT_HERE: [&str; 1] = ["systemd"];
-
 /// Tells every fault of a source by itself, and takes what is faulty out of its tree.
 pub(crate) fn examine(source: &mut Source, schemas: &Schemas<'_>, registry: &Registry, report: &mut Report) {
     refuse_names(source, report);
@@ -117,12 +114,8 @@ fn refuse_transports(source: &mut Source, registry: &Registry, report: &mut Repo
         if registry.transport_kind(scheme).is_some() {
             continue;
         }
-        let what = if TRANSPORTS_NOT_HERE.contains(&scheme) {
-            format!("{} cannot be served: the transport {scheme} is not in this build", quoted(text))
-        } else {
-            let known = registry.transports().map(|(scheme, ..)| scheme);
-            unknown(&format!("{} has an unknown transport", quoted(text)), scheme, known.collect::<Vec<_>>())
-        };
+        let known = registry.transports().map(|(scheme, ..)| scheme);
+        let what = unknown(&format!("{} has an unknown transport", quoted(text)), scheme, known.collect::<Vec<_>>());
         report.add(&path, what, source.origin(&path));
         tree::remove(&mut source.tree, &path, tree::table);
     }

@@ -7,6 +7,7 @@ use crate::proxy::ProxySettings;
 use crate::registry::Pipeline;
 use crate::server::Running;
 use crate::server::bind::bind;
+use crate::server::handover::{Inherited, inheritance};
 use crate::server::line::Line;
 use crate::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts};
 use crate::tls::TlsSettings;
@@ -60,6 +61,8 @@ pub struct Switchboard {
     pub(super) drain: DrainSpec,
     /// Without a pipeline: what serves it already goes on.
     pub(super) plan: Vec<(ListenerSpec, Option<Pipeline>)>,
+    /// From the process before this one.
+    pub(super) inherited: Vec<Inherited>,
 }
 
 /// A listener that could not be started.
@@ -74,7 +77,12 @@ pub struct StartError {
 impl Switchboard {
     /// No listeners yet, and the transports to bind them with.
     pub fn new(transports: Transports) -> Self {
-        Self { transports, drain: DrainSpec::default(), plan: Vec::new() }
+        Self { transports, drain: DrainSpec::default(), plan: Vec::new(), inherited: Vec::new() }
+    }
+
+    /// The transports, to add to. A [reload](Running::reload) goes on with those of the start.
+    pub fn transports(&mut self) -> &mut Transports {
+        &mut self.transports
     }
 
     /// Says how long a drain may take.
@@ -97,14 +105,24 @@ impl Switchboard {
         self
     }
 
+    /// Adds the sockets of the process before this one: a listener at the address of one goes on listening on it. Those that no
+    /// listener wants are closed.
+    pub fn inherit(&mut self, sockets: impl IntoIterator<Item = Inherited>) -> &mut Self {
+        self.inherited.extend(sockets);
+        self
+    }
+
     /// Binds every listener, or none: then it says which one could not be bound, and why. Must be called inside a tokio
     /// runtime.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self { transports, drain, plan } = self;
+        let Self { transports, drain, plan, mut inherited } = self;
         let mut bound = Vec::new();
         for (spec, pipeline) in plan {
             let ready = match pipeline {
-                Some(pipeline) => bind(&transports, &spec, pipeline, None).await,
+                Some(pipeline) => match inheritance(&mut inherited, &spec) {
+                    Ok(socket) => bind(&transports, &spec, pipeline, socket).await,
+                    Err(error) => Err(error.into()),
+                },
                 None => Err("there is nothing yet that it could keep".into()),
             };
             match ready {

@@ -7,6 +7,7 @@ mod accept;
 mod bind;
 mod board;
 mod classify;
+mod handover;
 mod line;
 mod memory;
 mod prepare;
@@ -18,6 +19,7 @@ mod signals;
 mod window;
 
 pub use board::{ListenerSpec, StartError, Switchboard};
+pub use handover::Inherited;
 pub use reload::{Changes, ReloadError};
 pub use report::{ListenerReport, ListenerState};
 pub use running::{Cutter, Drained, Running};

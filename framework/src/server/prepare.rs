@@ -8,6 +8,7 @@ use crate::io::SharedSocket;
 use crate::registry::Pipeline;
 use crate::server::bind::{Bound, bind, load};
 use crate::server::board::{ListenerSpec, StartError};
+use crate::server::handover::{Inherited, inheritance};
 use crate::server::line::Line;
 use crate::server::reload::{Changes, ReloadError};
 use crate::spec::SocketOptions;
@@ -60,7 +61,7 @@ pub(super) fn stays_at(line: &Line, spec: &ListenerSpec) -> bool {
 }
 
 /// TLS is not a place: it is spoken at the same one.
-fn same_address(one: &Endpoint, other: &Endpoint) -> bool {
+pub(super) fn same_address(one: &Endpoint, other: &Endpoint) -> bool {
     match (one, other) {
         (Endpoint::Tcp(one) | Endpoint::Tls(one), Endpoint::Tcp(other) | Endpoint::Tls(other)) => one == other,
         (one, other) => one == other,
@@ -81,6 +82,8 @@ fn needs_another_door(line: &Line, then: &ListenerSpec) -> bool {
 pub(super) struct Preparing<'a> {
     pub(super) transports: &'a Transports,
     pub(super) lines: &'a [Line],
+    /// From the process before this one.
+    pub(super) inherited: Vec<Inherited>,
     /// Those that the plan does not have, and those that are on their way out already.
     pub(super) going: Vec<Line>,
     /// Those of them whose sockets others go on with.
@@ -156,6 +159,9 @@ impl Preparing<'_> {
 
     /// Binds a new listener: on the socket of one that goes, if that is at the same address.
     async fn start(&mut self, spec: &ListenerSpec, pipeline: Pipeline) -> Result<Bound, BoxError> {
+        if let Some(inherited) = inheritance(&mut self.inherited, spec)? {
+            return bind(self.transports, spec, pipeline, Some(inherited)).await;
+        }
         let found = self.going.iter().position(|line| is_at(line, &spec.endpoint));
         if let Some((found, inherited)) = found.and_then(|found| Some((found, self.going[found].share()?))) {
             let bound = bind(self.transports, spec, pipeline, Some(inherited)).await?;

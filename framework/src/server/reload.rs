@@ -99,7 +99,7 @@ impl Running {
     /// ```
     pub async fn reload(&self, board: Switchboard) -> Result<Changes, ReloadError> {
         let one_at_a_time = self.reloading.lock().await;
-        let Switchboard { drain, plan, .. } = board;
+        let Switchboard { drain, plan, inherited, .. } = board;
         let (lines, leaving) = {
             let state = self.state();
             (state.lines.clone(), state.leaving.clone())
@@ -107,7 +107,8 @@ impl Running {
         let stays = |line: &Line| !line.is_over() && plan.iter().any(|(spec, _)| stays_at(line, spec));
         let going: Vec<Line> = lines.iter().filter(|line| !stays(line)).chain(&leaving).cloned().collect();
         let mut draining = self.draining.subscribe();
-        let mut preparing = Preparing { transports: &self.transports, lines: &lines, going, taken: Vec::new() };
+        let mut preparing =
+            Preparing { transports: &self.transports, lines: &lines, inherited, going, taken: Vec::new() };
         let steps = tokio::select! {
             biased;
             _ = draining.wait_for(|draining| *draining) => return Err(ReloadError::Draining),

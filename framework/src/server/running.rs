@@ -1,7 +1,7 @@
 //! A server that runs: where it listens, who is there, and how all of it stops.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -30,6 +30,8 @@ pub struct Running {
     /// From here on there is no reload.
     pub(super) draining: watch::Sender<bool>,
     cutter: Cutter,
+    /// Others listen on its sockets; until then it drains.
+    pub(super) handed_over: OnceLock<Instant>,
 }
 
 /// What runs.
@@ -73,6 +75,7 @@ impl Running {
             reloading: tokio::sync::Mutex::default(),
             draining: watch::Sender::new(false),
             cutter: Cutter(Arc::new(watch::Sender::new(false))),
+            handed_over: OnceLock::new(),
         }
     }
 
@@ -117,11 +120,15 @@ impl Running {
         drop(self.reloading.lock().await);
         let DrainSpec { announce, deadline } = self.state().drain;
         tracing::info!(open = self.open(), "draining");
-        tokio::select! {
-            () = tokio::time::sleep(announce) => {}
-            () = self.cutter.called() => {}
+        let handed_over = self.handed_over.get().copied();
+        if handed_over.is_none() {
+            tokio::select! {
+                () = tokio::time::sleep(announce) => {}
+                () = self.cutter.called() => {}
+            }
         }
-        let drained = drain(&self.everything(), after(Instant::now(), deadline), self.cutter.called()).await;
+        let deadline = handed_over.unwrap_or_else(|| after(Instant::now(), deadline));
+        let drained = drain(&self.everything(), deadline, self.cutter.called()).await;
         tracing::info!(open = drained.open, cut = drained.cut, "drained");
         drained
     }

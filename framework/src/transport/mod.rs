@@ -6,12 +6,14 @@
 
 pub mod memory;
 pub mod proxy;
+mod systemd;
 mod tcp;
 pub mod tls;
 mod udp;
 mod unix;
 mod unixgram;
 
+pub use systemd::Systemd;
 pub use tcp::Tcp;
 pub use udp::Udp;
 pub use unix::Unix;
@@ -152,7 +154,7 @@ struct Entry {
 impl Default for Transports {
     fn default() -> Self {
         let mut table = Self(Vec::new());
-        table.add(Tcp).add(tls::Tls).add(Udp).add(Unix).add(Unixgram).add(memory::Memory);
+        table.add(Tcp).add(tls::Tls).add(Udp).add(Unix).add(Unixgram).add(memory::Memory).add(Systemd::default());
         table
     }
 }

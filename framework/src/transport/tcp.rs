@@ -30,18 +30,23 @@ impl Transport for Tcp {
             Some(inherited) => adopt(inherited)?.0,
             None => bind_first(at, Type::STREAM, Protocol::TCP, &options).await?,
         };
-        // Accepted connections inherit these from the listener (tcp(7)): nothing to set for each, nothing that can fail.
-        socket.set_tcp_nodelay(options.nodelay)?;
-        socket.set_keepalive(!options.keepalive.is_zero())?;
-        if !options.keepalive.is_zero() {
-            SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(options.keepalive))?;
-        }
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-        let listener = TcpListener::from_std(socket.into())?;
-        let local = listener.local_addr()?;
-        let endpoint = endpoint.with_port(local.port());
-        Ok(Listener::Stream(Box::new(Accepting { listener, endpoint, local })))
+        listen(socket, &endpoint, &options)
     }
+}
+
+/// Listens on a bound socket.
+pub(super) fn listen(socket: Socket, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
+    // Accepted connections inherit these from the listener (tcp(7)): nothing to set for each, nothing that can fail.
+    socket.set_tcp_nodelay(options.nodelay)?;
+    socket.set_keepalive(!options.keepalive.is_zero())?;
+    if !options.keepalive.is_zero() {
+        SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(options.keepalive))?;
+    }
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let local = listener.local_addr()?;
+    let endpoint = endpoint.with_port(local.port());
+    Ok(Listener::Stream(Box::new(Accepting { listener, endpoint, local })))
 }
 
 struct Accepting {

@@ -13,7 +13,7 @@ use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
-use socket2::{Protocol, Type};
+use socket2::{Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -43,19 +43,24 @@ impl Transport for Udp {
             Some(inherited) => adopt(inherited)?.0,
             None => bind_first(at, Type::DGRAM, Protocol::UDP, &options).await?,
         };
-        let socket = UdpSocket::from_std(socket.into())?;
-        let local = socket.local_addr()?;
-        let endpoint = endpoint.with_port(local.port());
-        if !local.ip().is_unspecified() {
-            return Ok(Listener::Datagram(Box::new(OneAddress { socket, endpoint, local })));
-        }
-        match local {
-            SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
-            SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
-        }
-        let scratch = Mutex::new(vec![0; LARGEST]);
-        Ok(Listener::Datagram(Box::new(EveryAddress { socket, endpoint, local, scratch })))
+        listen(socket, &endpoint)
     }
+}
+
+/// Receives on a bound socket.
+pub(super) fn listen(socket: Socket, endpoint: &Endpoint) -> io::Result<Listener> {
+    let socket = UdpSocket::from_std(socket.into())?;
+    let local = socket.local_addr()?;
+    let endpoint = endpoint.with_port(local.port());
+    if !local.ip().is_unspecified() {
+        return Ok(Listener::Datagram(Box::new(OneAddress { socket, endpoint, local })));
+    }
+    match local {
+        SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+        SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+    }
+    let scratch = Mutex::new(vec![0; LARGEST]);
+    Ok(Listener::Datagram(Box::new(EveryAddress { socket, endpoint, local, scratch })))
 }
 
 /// A socket bound to one address: answers leave from it by themselves.

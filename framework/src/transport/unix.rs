@@ -39,11 +39,22 @@ impl Transport for Unix {
             Some(inherited) => adopt_path(inherited, path, &options)?,
             None => bind_path(path, Type::STREAM, &options)?,
         };
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-        let listener = UnixListener::from_std(socket.into())?;
-        let local = Address::Unix(Some(Arc::from(path.as_path())));
-        Ok(Listener::Stream(Box::new(Accepting { listener, endpoint, local, place })))
+        let local = Some(Arc::from(path.as_path()));
+        listen(socket, place, endpoint, local, &options)
     }
+}
+
+/// Listens on a bound socket.
+pub(super) fn listen(
+    socket: Socket,
+    place: Option<Arc<Place>>,
+    endpoint: Endpoint,
+    path: Option<Arc<Path>>,
+    options: &SocketOptions,
+) -> io::Result<Listener> {
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    let listener = UnixListener::from_std(socket.into())?;
+    Ok(Listener::Stream(Box::new(Accepting { listener, endpoint, local: Address::Unix(path), place })))
 }
 
 struct Accepting {

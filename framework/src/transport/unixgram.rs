@@ -1,12 +1,13 @@
 //! Unix datagram sockets.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
-use socket2::{SockAddr, SockRef, Type};
+use socket2::{SockAddr, SockRef, Socket, Type};
 use tokio::net::UnixDatagram;
 
 use crate::address::{Address, Endpoint};
@@ -36,10 +37,20 @@ impl Transport for Unixgram {
             Some(inherited) => adopt_path(inherited, path, &options)?,
             None => bind_path(path, Type::DGRAM, &options)?,
         };
-        let socket = UnixDatagram::from_std(socket.into())?;
-        let local = Address::Unix(Some(Arc::from(path.as_path())));
-        Ok(Listener::Datagram(Box::new(Bound { socket, endpoint, local, place })))
+        let local = Some(Arc::from(path.as_path()));
+        listen(socket, place, endpoint, local)
     }
+}
+
+/// Receives on a bound socket.
+pub(super) fn listen(
+    socket: Socket,
+    place: Option<Arc<Place>>,
+    endpoint: Endpoint,
+    path: Option<Arc<Path>>,
+) -> io::Result<Listener> {
+    let socket = UnixDatagram::from_std(socket.into())?;
+    Ok(Listener::Datagram(Box::new(Bound { socket, endpoint, local: Address::Unix(path), place })))
 }
 
 struct Bound {

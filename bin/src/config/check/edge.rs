@@ -9,17 +9,20 @@ use crate::config::specs;
 use crate::config::tree::{self, under};
 
 impl Check<'_> {
-    /// `tls://` and its section belong together: neither is of use alone. The files are looked at when the server is made.
+    /// `tls://` and its section belong together: neither is of use alone. A socket that is passed has the section or not. The files are looked at when the server is made.
     pub(super) fn tls(&mut self, at: &[String], raw: &RawListener) -> Option<TlsSettings> {
         let (key, listen) = (under(at, "tls"), under(at, "listen"));
         let endpoint = &raw.listen.as_ref().filter(|_| !self.report.is_poisoned(&listen))?.0;
-        let Endpoint::Tls(_) = endpoint else {
+        let may = matches!(endpoint, Endpoint::Systemd(_)) && raw.tls.is_some();
+        if !may && !matches!(endpoint, Endpoint::Tls(_)) {
             if raw.tls.is_some() {
-                let what = format!("is for tls:// alone, and \"{endpoint}\" is not; listen on tls://, or leave it out");
+                let what = format!(
+                    "is for tls:// (and systemd:), and \"{endpoint}\" is neither; listen on tls://, or leave it out"
+                );
                 self.report.add(&key, what, self.merged.origin(&key));
             }
             return None;
-        };
+        }
         let sni = under(&key, "sni");
         let hosts = raw.tls.iter().flat_map(|tls| tls.sni.iter().flatten());
         let hosts = hosts.map(|(host, own)| (under(&sni, host), own.certificate.is_some(), own.key.is_some()));

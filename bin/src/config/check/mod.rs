@@ -172,7 +172,10 @@ impl Check<'_> {
         let at = ["listeners".to_owned(), name.to_owned()];
         let listen = self.address(&at, raw);
         let handler = self.handler(&at, raw);
-        if let (Some((_, kind)), Some((_, kind_of))) = (&listen, &handler) {
+        // What kind of socket will be passed shows when it is.
+        if let (Some((endpoint, kind)), Some((_, kind_of))) = (&listen, &handler)
+            && !matches!(endpoint, Endpoint::Systemd(_))
+        {
             self.fits_transport(&at, *kind, kind_of);
         }
         let framing = self.framing(

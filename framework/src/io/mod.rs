@@ -1,20 +1,19 @@
 //! Words that transports and drivers share: what a listener accepts, what a connection starts with, what a datagram carries.
 
+mod shared;
+
+pub(crate) use shared::Place;
+pub use shared::SharedSocket;
+
 use std::fmt;
-use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::{Address, Credentials, Endpoint};
@@ -194,77 +193,6 @@ pub trait DatagramSocket: Send + Sync + 'static {
     fn share(&self) -> Option<SharedSocket> {
         None
     }
-}
-
-/// A handle to a socket that is bound, and listening if it is one for connections. While one handle is open, so is the socket.
-#[derive(Debug)]
-pub struct SharedSocket {
-    /// Before the socket, so that nobody else can have the path yet when it is removed.
-    place: Option<Arc<Place>>,
-    fd: OwnedFd,
-}
-
-impl SharedSocket {
-    /// A socket that came from elsewhere: the process before this one, or a service manager.
-    pub fn new(fd: OwnedFd) -> Self {
-        Self { place: None, fd }
-    }
-
-    /// Another handle to the socket of a listener; `None` when the process has no descriptor left for it.
-    pub fn of(socket: impl AsFd) -> Option<Self> {
-        socket.as_fd().try_clone_to_owned().ok().map(Self::new)
-    }
-
-    /// With the path that goes when the last handle of this process is closed.
-    pub(crate) fn at(self, place: Arc<Place>) -> Self {
-        Self { place: Some(place), ..self }
-    }
-
-    /// One more handle to the same socket; `None` when the process has no descriptor left for it.
-    pub fn again(&self) -> Option<Self> {
-        Self::of(&self.fd).map(|again| Self { place: self.place.clone(), ..again })
-    }
-
-    /// Whether sockets of this user may be bound to the same port.
-    pub(crate) fn lend_port(&self, lend: bool) {
-        // Only sockets of a network have a port; with others it fails, and nothing is lost.
-        let _ = SockRef::from(&self.fd).set_reuse_port(lend);
-    }
-
-    pub(crate) fn into_parts(self) -> (OwnedFd, Option<Arc<Place>>) {
-        (self.fd, self.place)
-    }
-}
-
-/// A path that is ours; removed when dropped, if it still is.
-#[derive(Debug)]
-pub(crate) struct Place {
-    path: PathBuf,
-    file: (u64, u64),
-}
-
-impl Place {
-    /// Whether what is at the path is still ours.
-    pub(crate) fn is_ours(&self) -> bool {
-        identity(&self.path).is_ok_and(|file| file == self.file)
-    }
-
-    /// The file that is there now.
-    pub(crate) fn at(path: &Path) -> io::Result<Self> {
-        identity(path).map(|file| Self { path: path.to_owned(), file })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.is_ours() {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 /// Where a datagram came from, so that the answer goes back the same way.

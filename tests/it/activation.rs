@@ -1,0 +1,163 @@
+//! Sockets that are passed by whoever starts the server: by name, of any kind, with the names of systemd's protocol.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use harness::{Program, Running, Signal, TEST_PATIENCE, free_port, target, tool};
+
+use crate::tls::Authority;
+
+/// Binds sockets (`name=kind`, and behind another `=` the path of a Unix socket) and becomes the program behind `--`.
+const LAUNCHER: &str = "
+import os, socket, sys
+split = sys.argv.index('--')
+names, kept = [], []
+for word in sys.argv[1:split]:
+    name, kind, *path = word.split('=')
+    family = socket.AF_INET if kind in ('tcp', 'udp') else socket.AF_UNIX
+    one = socket.socket(family, socket.SOCK_STREAM if kind in ('tcp', 'unix') else socket.SOCK_DGRAM)
+    one.bind(('127.0.0.1', 0) if family == socket.AF_INET else path[0])
+    if kind in ('tcp', 'unix'):
+        one.listen()
+    names.append(name)
+    kept.append(one)
+high = [os.dup2(one.fileno(), 100 + place) for place, one in enumerate(kept)]
+for place, fd in enumerate(high):
+    os.dup2(fd, 3 + place, inheritable=True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(names)), LISTEN_FDNAMES=':'.join(names))
+os.execv(sys.argv[split + 1], sys.argv[split + 1:])
+";
+
+fn launched(place: &Path, sockets: &[&str], args: &[&str]) -> Option<Program> {
+    drop(Program::switchboard()); // builds it
+    let server = target().join("switchboard");
+    let launcher = Program::at(&tool("python3")?).current_dir(place).args(["-c", LAUNCHER]);
+    Some(launcher.args(sockets).arg("--").arg(server).arg("serve").args(args))
+}
+
+fn passed(server: &Running, name: &str) -> String {
+    let event = server.wait_for_event(|event| event["message"] == "socket passed" && event["name"] == name);
+    event["address"].as_str().unwrap().split_once(':').unwrap().1.trim_start_matches('/').to_owned()
+}
+
+fn is_greeted(io: impl Read + Write) {
+    let mut client = BufReader::new(io);
+    client.get_mut().write_all(b"Ada\n").unwrap();
+    for wanted in ["welcome!\n", "hello, Ada!\n"] {
+        let mut line = String::new();
+        client.read_line(&mut line).unwrap();
+        assert_eq!(line, wanted);
+    }
+}
+
+#[test]
+fn sockets_of_every_kind_are_taken_by_name_and_survive_reloads_and_upgrades() {
+    let place = tempfile::tempdir().unwrap();
+    let write = |text: &str| std::fs::write(place.path().join("switchboard.toml"), text).unwrap();
+    let listener = |name: &str, more: &str| format!("[listeners.{name}]\nlisten = 'systemd:{name}'\n{more}\n");
+    let lines = "framing = 'lines'";
+    let first = listener("front", lines) + &listener("local", lines) + &listener("udp", "") + &listener("gram", "");
+    write(&first);
+    let sockets = ["front=tcp", "local=unix=local", "udp=udp", "gram=unixgram=gram", "later=tcp"];
+    let Some(program) = launched(place.path(), &sockets, &[]) else { return };
+    let server = program.spawn();
+    let listening = |name: &str| {
+        let event = server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == name);
+        assert_eq!(event["address"], format!("systemd:{name}"));
+    };
+    ["front", "local", "udp", "gram"].into_iter().for_each(listening);
+    let everybody_is_served = || {
+        is_greeted(TcpStream::connect(passed(&server, "front")).unwrap());
+        is_greeted(UnixStream::connect(place.path().join("local")).unwrap());
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        udp.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        udp.send_to(b"Ada", passed(&server, "udp")).unwrap();
+        let mut answer = [0; 20];
+        assert_eq!(udp.recv(&mut answer).unwrap(), 11);
+        assert_eq!(&answer[..11], b"hello, Ada!");
+    };
+    everybody_is_served();
+    let unused = server.wait_for_event(|event| event["message"] == "socket passed, and no listener has its name");
+    assert_eq!(unused["name"], "later");
+    // One that waited is used after a reload, one goes, and the rest goes on.
+    write(&(first.clone() + &listener("later", lines)));
+    server.signal(Signal::SIGHUP);
+    listening("later");
+    server.signal(Signal::SIGUSR2);
+    let upgraded = server.wait_for_event(|event| event["message"] == "upgraded");
+    everybody_is_served();
+    is_greeted(TcpStream::connect(passed(&server, "later")).unwrap());
+    let next = i32::try_from(upgraded["pid"].as_i64().unwrap()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(next), Signal::SIGTERM).unwrap();
+    assert_eq!(server.wait().code(), Some(0));
+    // The paths are not ours.
+    assert!(place.path().join("local").exists() && place.path().join("gram").exists());
+}
+
+#[test]
+fn tls_goes_around_a_socket_that_is_passed() {
+    let (place, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let files = authority.sign("localhost", "localhost", |_| {});
+    let listener = format!(
+        "[listeners.main]\nlisten = 'systemd:main'\n[listeners.main.tls]\ncertificate = {:?}\nkey = {:?}\n",
+        files.certificate, files.key
+    );
+    std::fs::write(place.path().join("switchboard.toml"), listener).unwrap();
+    let Some(program) = launched(place.path(), &["main=tcp"], &[]) else { return };
+    let server = program.spawn();
+    let to = passed(&server, "main");
+    let Some(openssl) = tool("openssl") else { return };
+    let told = Program::at(&openssl).args(["s_client", "-quiet", "-connect", &to]).input("exit").run();
+    assert!(told.stdout.contains("welcome!"), "{}", told.stderr);
+}
+
+#[test]
+fn what_was_not_passed_is_told_with_what_was() {
+    let place = tempfile::tempdir().unwrap();
+    let listen = ["--listen", "systemd:main"];
+    let told = |sockets: &[&str]| Some(launched(place.path(), sockets, &listen)?.run());
+    for (sockets, part) in [
+        (&["front=tcp", "back=udp"][..], "no socket of this name was passed; there are \"front\", \"back\""),
+        (&["main=tcp", "main=udp"], "several sockets of this name were passed"),
+        (&["=tcp"], "there are \"unknown\""),
+    ] {
+        let Some(ended) = told(sockets) else { return };
+        assert_eq!(ended.code(), Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+    let none = Program::switchboard().args(listen).run();
+    assert_eq!(none.code(), Some(1));
+    assert!(none.stderr.contains("listener main cannot listen on systemd:main: the service manager passed no sockets"));
+    let closed = Program::switchboard().args(listen).env("LISTEN_FDS", "40").run();
+    assert_eq!(closed.code(), Some(1));
+    assert!(closed.stderr.contains("(LISTEN_FDS), is no socket to listen on"), "{}", closed.stderr);
+    // The configuration itself is good.
+    let checked = Program::switchboard().arg("check").args(listen).run();
+    assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
+}
+
+#[test]
+fn systemd_socket_activate_starts_it_with_the_first_client() {
+    let Some(activate) = tool("systemd-socket-activate") else { return };
+    drop(Program::switchboard()); // builds it
+    let address = format!("127.0.0.1:{}", free_port());
+    let server = Program::at(&activate)
+        .args(["--listen", &address, "--fdname", "main"])
+        .arg(target().join("switchboard"))
+        .args(["--listen", "systemd:main", "--framing", "lines"])
+        .spawn();
+    let deadline = Instant::now() + TEST_PATIENCE;
+    let client = loop {
+        match TcpStream::connect(&address) {
+            Ok(client) => break client,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    };
+    client.set_read_timeout(Some(TEST_PATIENCE.min(Duration::from_secs(60)))).unwrap();
+    is_greeted(client);
+    server.signal(Signal::SIGTERM); // it has become the server
+    assert_eq!(server.wait().code(), Some(0));
+}

@@ -1,0 +1,307 @@
+//! An upgrade: the next process takes the sockets over while clients come and go, and one that is not ready changes nothing.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use harness::{Client, Event, Program, Running, Signal, TEST_PATIENCE, target};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tokio::time::timeout;
+
+use crate::changes::{at, board, lines, made, start};
+use crate::support::Probe;
+
+#[tokio::test(start_paused = true)]
+async fn the_one_before_serves_who_is_there_until_they_are_silent_and_the_next_one_whoever_comes() {
+    let (old, new) = (Probe::default(), Probe::default());
+    let before = start(at("main", "tcp://127.0.0.1:0"), &old).await;
+    let address = before.address().unwrap();
+    let to = format!("127.0.0.1:{}", address.port().unwrap());
+    let connect = async || Client(tokio::net::TcpStream::connect(&to).await.unwrap());
+    let (mut busy, mut idle) = (connect().await, connect().await);
+    busy.send("wait busy\n").await;
+    old.called("message wait busy", 1).await;
+    let mut next = board();
+    // Port 0 is the same port for the same listener only.
+    next.inherit(before.sockets());
+    next.listen(at("main", "tcp://127.0.0.1:0"), made(&new).pipeline(lines()));
+    next.listen(at("more", "tcp://127.0.0.1:0"), made(&new).pipeline(lines()));
+    let next = next.start().await.unwrap();
+    let addresses = next.addresses();
+    assert_eq!(addresses[0].1, address);
+    assert_ne!(addresses[1].1, address);
+    let handing = tokio::spawn(async move {
+        before.hand_over().await;
+        before.drain().await
+    });
+    idle.expect_end().await;
+    let mut fresh = connect().await;
+    fresh.send("hi\n").await.expect("hi\n").await;
+    assert_eq!(new.calls().iter().filter(|call| *call == "message hi").count(), 1);
+    old.gate.add_permits(1);
+    busy.expect("waited\n").await.expect_end().await;
+    assert_eq!(timeout(TEST_PATIENCE, handing).await.unwrap().unwrap().cut, 0);
+    next.own_sockets();
+    assert_eq!(next.drain().await.cut, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_stops_asking_is_served_until_the_drain_begins() {
+    let probe = Probe::default();
+    let before = Arc::new(start(at("main", "tcp://127.0.0.1:0"), &probe).await);
+    let to = format!("127.0.0.1:{}", before.address().unwrap().port().unwrap());
+    let mut client = Client(tokio::net::TcpStream::connect(&to).await.unwrap());
+    client.send("one\n").await.expect("one\n").await;
+    let began = tokio::time::Instant::now();
+    let handing = tokio::spawn({
+        let before = before.clone();
+        async move { before.hand_over().await }
+    });
+    while !handing.is_finished() {
+        client.send("again\n").await.expect("again\n").await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // Two thirds of the deadline, which is half a minute.
+    assert!((20..22).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(before.is_stopping() && before.is_ready().is_err());
+    assert_eq!(before.drain().await.cut, 0);
+    client.expect_end().await;
+    assert_eq!(began.elapsed().as_secs() / 2, 10, "it announces nothing and waits for nobody");
+}
+
+/// A program at a path of its own, which can be another one the next time.
+struct Installed {
+    running: Option<Running>,
+    place: tempfile::TempDir,
+    current: u32,
+    /// When the last event was that somebody waited for.
+    seen: String,
+}
+
+impl Installed {
+    fn start(config: &str) -> Self {
+        drop(Program::switchboard()); // builds it
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("switchboard.toml"), config).unwrap();
+        let path = place.path().join("server");
+        link(&target().join("switchboard"), &path);
+        let running = Program::at(&path).current_dir(place.path()).spawn();
+        running.wait_for_event(|event| event["message"] == "listening");
+        let current = running.id();
+        Self { running: Some(running), place, current, seen: String::new() }
+    }
+
+    fn log(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
+    fn install(&self, program: &Path) {
+        let path = self.place.path().join("next");
+        link(program, &path);
+        fs::rename(path, self.place.path().join("server")).unwrap();
+    }
+
+    /// The event of this name that comes next.
+    fn next(&mut self, message: &str) -> Event {
+        let after = self.seen.clone();
+        let is_later = |event: &Event| event["timestamp"].as_str() > Some(&after);
+        let event = self.log().wait_for_event(|event| event["message"] == message && is_later(event));
+        event["timestamp"].as_str().unwrap().clone_into(&mut self.seen);
+        event
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.current.cast_signed()), signal).unwrap();
+    }
+
+    fn upgrade(&mut self) {
+        self.signal(Signal::SIGUSR2);
+        self.current = u32::try_from(self.next("upgraded")["pid"].as_u64().unwrap()).unwrap();
+    }
+
+    fn is_refused(&mut self) -> String {
+        self.signal(Signal::SIGUSR2);
+        self.next("upgrade refused")["error"].as_str().unwrap().to_owned()
+    }
+
+    /// The last one stops, and with it everything has been written that will be.
+    fn stop(&mut self) -> String {
+        self.signal(Signal::SIGTERM);
+        let ended = self.running.take().unwrap().wait();
+        assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+        ended.stderr
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            self.signal(Signal::SIGKILL);
+        }
+    }
+}
+
+fn link(program: &Path, path: &Path) {
+    symlink(program, path).unwrap();
+}
+
+fn script(place: &Path, name: &str, text: &str) -> std::path::PathBuf {
+    let path = place.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn read_line(client: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    client.read_line(&mut line).unwrap();
+    line
+}
+
+/// One client after another, each with a few questions, until told to stop; a refusal or a lost reply is a panic.
+fn visit(address: String, ends: Arc<AtomicBool>, served: Arc<AtomicUsize>, questions: usize) -> JoinHandle<()> {
+    thread::spawn(move || {
+        while !ends.load(SeqCst) {
+            let io = TcpStream::connect(&address).expect("nobody is refused");
+            io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+            let mut client = BufReader::new(io);
+            assert_eq!(read_line(&mut client), "welcome!\n");
+            for question in 0..questions {
+                writeln!(client.get_mut(), "{question}").unwrap();
+                assert_eq!(read_line(&mut client), format!("hello, {question}!\n"));
+            }
+            client.get_mut().write_all(b"exit\n").unwrap();
+            assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 0);
+            served.fetch_add(1, SeqCst);
+        }
+    })
+}
+
+#[test]
+fn twenty_upgrades_under_load_refuse_nobody_and_lose_no_reply() {
+    let config = "[log]\nlevel = 'info,switchboard::server::serve=warn,switchboard::connection=warn'\n\
+                  [listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n";
+    let mut server = Installed::start(config);
+    let address = server.log().socket("main");
+    let (ends, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> =
+        [1, 3, 300].map(|questions| visit(address.clone(), ends.clone(), served.clone(), questions)).into();
+    let good = target().join("switchboard");
+    let broken = script(server.place.path(), "broken", "#!/bin/sh\nexit 7\n");
+    let (mut upgraded, mut refused) = (0, 0);
+    for round in 0..20 {
+        let before = served.load(SeqCst);
+        if round % 4 == 3 {
+            server.install(&broken);
+            let error = server.is_refused();
+            assert!(error.contains("it ended with exit status 7"), "{error}");
+            server.install(&good);
+            refused += 1;
+        } else {
+            server.upgrade();
+            upgraded += 1;
+        }
+        let deadline = Instant::now() + TEST_PATIENCE;
+        while served.load(SeqCst) < before + 3 {
+            assert!(Instant::now() < deadline && clients.iter().all(|client| !client.is_finished()), "they are served");
+            thread::yield_now();
+        }
+    }
+    ends.store(true, SeqCst);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    assert_eq!((upgraded, refused), (15, 5));
+    let said = server.stop();
+    // Every process has drained, and nobody was cut.
+    assert_eq!(said.matches("\"message\":\"upgraded\"").count(), upgraded);
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn what_is_not_ready_changes_nothing_and_says_why() {
+    let config = "[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\n";
+    let mut server = Installed::start(config);
+    let place = server.place.path().to_owned();
+    let client = TcpStream::connect(server.log().socket("main")).unwrap();
+    fs::write(place.join("switchboard.toml"), config.to_owned() + "framing = 'lnies'\n").unwrap();
+    let error = server.is_refused();
+    assert!(error.contains("exit status 78"), "{error}");
+    server.log().stderr().contains("\"lnies\"").then_some(()).expect("the sentences are on standard error");
+    fs::write(place.join("switchboard.toml"), config.to_owned() + "[listeners.far]\nlisten = 'tcp://203.0.113.1:1'\n")
+        .unwrap();
+    assert!(server.is_refused().contains("exit status 1;"));
+    fs::write(place.join("switchboard.toml"), config).unwrap();
+    server.install(Path::new("/nonexistent"));
+    assert!(server.is_refused().contains("cannot be started"));
+    server.install(&script(&place, "mumbles", "#!/bin/sh\necho what >&3\n"));
+    assert!(server.is_refused().contains("it says \"what\""));
+    server.install(&script(&place, "leaves", "#!/bin/sh\nexec 3>&-\nexec sleep 1000\n"));
+    assert!(server.is_refused().contains("does not answer as a server of this kind does"));
+    let mut client = BufReader::new(client);
+    client.get_ref().set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    let mut welcome = [0; 8];
+    client.read_exact(&mut welcome).unwrap();
+    client.get_mut().write_all(b"Ada").unwrap();
+    let mut answer = [0; 11];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!((&welcome, &answer), (b"welcome!", b"hello, Ada!"));
+    drop(client);
+    // A stop that comes while the next one makes up its mind is a stop of both.
+    let hangs = script(&place, "hangs", "#!/bin/sh\necho $$ > pid\nexec sleep 1000\n");
+    server.install(&hangs);
+    server.signal(Signal::SIGUSR2);
+    let deadline = Instant::now() + TEST_PATIENCE;
+    let pid = loop {
+        assert!(Instant::now() < deadline, "it is started");
+        match fs::read_to_string(place.join("pid")).ok().and_then(|text| text.trim().parse().ok()) {
+            Some(pid) => break Pid::from_raw(pid),
+            None => thread::yield_now(),
+        }
+    };
+    server.stop();
+    while kill(pid, None).is_ok() {
+        assert!(Instant::now() < deadline, "it is left behind");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn sockets_of_every_kind_go_on_and_a_path_goes_with_the_last() {
+    let config = "[admin]\nlisten = 'unix:admin'\n\
+                  [listeners.stream]\nlisten = 'unix:stream'\nhandler = 'echo'\n\
+                  [listeners.gram]\nlisten = 'unixgram:gram'\nhandler = 'echo'\n\
+                  [listeners.udp]\nlisten = 'udp://127.0.0.1:0'\nhandler = 'echo'\n";
+    let mut server = Installed::start(config);
+    let place = server.place.path().to_owned();
+    server.log().wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
+    let to = server.log().socket("udp");
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    udp.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    udp.connect(to).unwrap();
+    for _ in 0..2 {
+        server.upgrade();
+        let mut stream = UnixStream::connect(place.join("stream")).unwrap();
+        stream.write_all(b"hi").unwrap();
+        stream.read_exact(&mut [0; 2]).unwrap();
+        udp.send(b"hi").unwrap();
+        assert_eq!(udp.recv(&mut [0; 9]).unwrap(), 2);
+        let mut admin = UnixStream::connect(place.join("admin")).unwrap();
+        admin.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        admin.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("ready\n"), "{answer}");
+    }
+    // One that is refused takes no path away, nor does the one before it when it stops.
+    server.install(&script(&place, "broken", "#!/bin/sh\nexit 7\n"));
+    server.is_refused();
+    assert!(["admin", "stream", "gram"].iter().all(|path| place.join(path).exists()));
+    server.stop();
+    assert!(["admin", "stream", "gram"].iter().all(|path| !place.join(path).exists()));
+}
