@@ -18,9 +18,9 @@ use crate::server::prepare::same_address;
 use crate::server::running::Running;
 use crate::spec::after;
 
-/// How long a connection is silent before it is taken for idle. A client that has just been answered may ask again, and what it
-/// sends to a connection that is being closed is lost.
-const SILENT: Duration = Duration::from_secs(1);
+/// How long a connection is silent before it is taken for idle, at most. A client that has just been answered may ask again, and what
+/// it sends to a connection that is being closed is lost, so there is no haste.
+const SILENT: Duration = Duration::from_secs(10);
 /// How often they are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -91,8 +91,8 @@ impl Running {
     }
 
     /// Another process listens on these sockets now: nobody is accepted here any more, and the connections that are open leave as
-    /// soon as they have been silent for a second and nothing is under way, since a client that is being served would lose what it
-    /// is about to send. When all have been told, or two thirds of the drain's deadline are over, it returns: then
+    /// soon as they have been silent for ten seconds (or a third of the drain's deadline, if that is less) and nothing is under way,
+    /// since a client that is being served would lose what it is about to send. When all have been told, or two thirds of the drain's deadline are over, it returns: then
     /// [drain](Self::drain), whose deadline begins here and which announces nothing. There is no reload any more.
     pub async fn hand_over(&self) {
         self.draining.send_replace(true);
@@ -103,7 +103,7 @@ impl Running {
         let (now, deadline) = (Instant::now(), self.state().drain.deadline);
         let _ = self.handed_over.set(after(now, deadline)); // once is enough
         let until = after(now, deadline / 3 * 2);
-        let mut silence = Silence::default();
+        let mut silence = Silence { long: SILENT.min(deadline / 3), seen: HashMap::new() };
         while !silence.has_come(&self.connections()) && Instant::now() < until {
             tokio::time::sleep(LOOK).await;
         }
@@ -111,8 +111,11 @@ impl Running {
 }
 
 /// What each connection had done when it last did something, and when that was.
-#[derive(Default)]
-struct Silence(HashMap<u64, (Activity, Instant)>);
+struct Silence {
+    /// How long it has to be.
+    long: Duration,
+    seen: HashMap<u64, (Activity, Instant)>,
+}
 
 type Activity = (u64, u64, u64);
 
@@ -124,16 +127,16 @@ impl Silence {
         let mut all = true;
         for connection in open {
             let activity = (connection.messages(), connection.bytes_in(), connection.bytes_out());
-            let before = self.0.get(&connection.id()).filter(|(before, _)| *before == activity);
+            let before = self.seen.get(&connection.id()).filter(|(before, _)| *before == activity);
             let since = before.map_or(now, |(_, since)| *since);
-            if now.duration_since(since) >= SILENT {
+            if now.duration_since(since) >= self.long {
                 connection.give(Order::Leave);
             } else {
                 all = false;
             }
             seen.insert(connection.id(), (activity, since));
         }
-        self.0 = seen;
+        self.seen = seen;
         all
     }
 }
