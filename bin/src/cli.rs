@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use switchboard::Endpoint;
 use switchboard::framing::AnyFraming;
 
@@ -38,9 +39,18 @@ enum Commands {
     /// Run until told to stop (the default)
     Serve(Options),
     /// Read the configuration and report every problem; bind nothing
-    Check(Options),
+    Check {
+        #[command(flatten)]
+        options: Options,
+        /// Also try to bind every listener, which fails while a server runs on them
+        #[arg(long)]
+        bind: bool,
+    },
     /// Print the effective configuration, as TOML that can be read again
+    #[command(args_conflicts_with_subcommands = true)]
     Config {
+        #[command(subcommand)]
+        command: Option<ConfigCommands>,
         #[command(flatten)]
         options: Options,
         /// Say behind each value where it came from
@@ -56,8 +66,30 @@ enum Commands {
         #[arg(long)]
         json: bool,
     },
+    /// Print the JSON Schema of the configuration file, for editors
+    Schema,
+    /// Print what completes this program's command line in a shell
+    Completions {
+        /// Which shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
     /// Connect to a server: a line of standard input is a message, replies are printed
     Connect(ConnectOptions),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommands {
+    /// Say what a reload of the running server would change
+    Diff {
+        #[command(flatten)]
+        options: Options,
+        /// Compare with this file instead of the running server
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -72,7 +104,12 @@ pub(crate) enum Command {
     /// Run.
     Serve(Options),
     /// Check the configuration.
-    Check(Options),
+    Check {
+        /// Where it comes from.
+        options: Options,
+        /// Whether to try to bind.
+        bind: bool,
+    },
     /// Print the configuration.
     Config {
         /// Where it comes from.
@@ -80,6 +117,19 @@ pub(crate) enum Command {
         /// How it is printed.
         shape: Shape,
     },
+    /// Compare the configuration with the one that runs.
+    Diff {
+        /// Where it comes from.
+        options: Options,
+        /// The file to compare with instead.
+        against: Option<PathBuf>,
+    },
+    /// Describe the configuration file.
+    Schema,
+    /// Help a shell.
+    Completions(Shell),
+    /// Help a person.
+    Man,
     /// List what there is.
     List {
         /// As JSON.
@@ -140,8 +190,14 @@ impl Cli {
         match self.command {
             None => Command::Serve(self.options),
             Some(Commands::Serve(options)) => Command::Serve(options),
-            Some(Commands::Check(options)) => Command::Check(options),
-            Some(Commands::Config { options, origin, format }) => {
+            Some(Commands::Check { options, bind }) => Command::Check { options, bind },
+            Some(Commands::Schema) => Command::Schema,
+            Some(Commands::Completions { shell }) => Command::Completions(shell),
+            Some(Commands::Man) => Command::Man,
+            Some(Commands::Config { command: Some(ConfigCommands::Diff { options, against }), .. }) => {
+                Command::Diff { options, against }
+            }
+            Some(Commands::Config { options, origin, format, .. }) => {
                 let shape = match (format, origin) {
                     (Printed::Json, _) => Shape::Json,
                     (Printed::Toml, true) => Shape::Origins,
@@ -205,7 +261,7 @@ mod tests {
     #[test]
     fn every_flag_is_a_key() {
         let line = "switchboard check -c f.toml --handler echo --framing lines --set a.b=c=d --set e= --log-level debug --log-format json";
-        let Ok(Command::Check(options)) = read(line) else { panic!("{line}") };
+        let Ok(Command::Check { options, bind: false }) = read(line) else { panic!("{line}") };
         let inputs = options.inputs(std::iter::empty());
         assert_eq!(inputs.file, Some("f.toml".into()));
         let flags: Vec<String> =
@@ -235,11 +291,24 @@ mod tests {
             "switchboard connect tcp://a:1 --framing line",
             "switchboard connect tcp://a:1 --wait long",
             "switchboard config --origin --format json",
+            "switchboard config --origin diff",
+            "switchboard completions tcsh",
         ] {
             assert!(read(line).is_err_and(|error| error.use_stderr()), "{line}");
         }
         assert!(read("switchboard --help").is_err_and(|error| !error.use_stderr()));
         assert!(read("switchboard --version").is_err_and(|error| !error.use_stderr()));
+    }
+
+    #[test]
+    fn a_difference_is_asked_for_under_config() {
+        let Ok(Command::Diff { options, against }) = read("switchboard config diff --handler echo --against old.toml")
+        else {
+            panic!()
+        };
+        assert_eq!(against, Some("old.toml".into()));
+        assert_eq!(options.inputs(std::iter::empty()).flags.len(), 1);
+        assert!(matches!(read("switchboard config"), Ok(Command::Config { .. })));
     }
 
     #[test]

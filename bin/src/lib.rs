@@ -34,9 +34,11 @@ mod assemble;
 mod cli;
 mod config;
 mod connect;
+mod difference;
 mod handover;
 mod list;
 mod log;
+mod manual;
 mod reload;
 mod serve;
 mod signals;
@@ -110,9 +112,22 @@ fn execute(command: Command, registry: &Arc<Registry>) -> u8 {
             let inputs = options.inputs(environment);
             with_config(&inputs, registry, |config| serve::serve(config, &inputs, registry))
         }
-        Command::Check(options) => {
-            with_config(&options.inputs(environment), registry, |config| check(&config, registry))
+        Command::Check { options, bind } => {
+            with_config(&options.inputs(environment), registry, |config| check(config, registry, bind))
         }
+        Command::Diff { options, against } => {
+            let inputs = options.inputs(environment);
+            with_config(&inputs, registry, |config| match difference::between(&config, against, &inputs, registry) {
+                Ok(text) => say(text),
+                Err(error) => complain(format_args!("error: {error}\n"), FAILED),
+            })
+        }
+        Command::Schema => say(config::schema(registry)),
+        Command::Completions(shell) => say(manual::completions(shell)),
+        Command::Man => match manual::manual() {
+            Ok(page) => say(page),
+            Err(error) => complain(format_args!("error: the page cannot be made: {error}\n"), FAILED),
+        },
         Command::Config { options, shape } => {
             with_config(&options.inputs(environment), registry, |config| say(config.effective.print(shape)))
         }
@@ -124,14 +139,18 @@ fn execute(command: Command, registry: &Arc<Registry>) -> u8 {
     }
 }
 
-/// A handler or layer may refuse its options only when it is made; so all are made, used or not, and nothing is bound.
-fn check(config: &Config, registry: &Registry) -> u8 {
-    match assemble::refusals(config, registry, None) {
-        faults if faults.is_empty() => {
-            let file = config.file.as_ref().map_or("without a file".to_owned(), |file| file.display().to_string());
-            say(format_args!("{file}: the configuration is good\n{}\n", memory(config)))
-        }
-        faults => complain(faults, CONFIG),
+/// A handler or layer may refuse its options only when it is made; so all are made, used or not. Nothing is bound unless that is
+/// wanted.
+fn check(config: Config, registry: &Registry, bind: bool) -> u8 {
+    let faults = assemble::refusals(&config, registry, None);
+    if !faults.is_empty() {
+        return complain(faults, CONFIG);
+    }
+    let file = config.file.as_ref().map_or("without a file".to_owned(), |file| file.display().to_string());
+    let good = format!("{file}: the configuration is good\n{}\n", memory(&config));
+    match if bind { serve::try_bind(config, registry) } else { Ok(()) } {
+        Ok(()) => say(good + if bind { "every listener can be bound\n" } else { "" }),
+        Err((error, status)) => complain(error, status),
     }
 }
 

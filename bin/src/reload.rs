@@ -82,6 +82,7 @@ impl<'h> Reload<'h> {
         log.follow(&assembled.config.log);
         assemble::raise_open_files(&assembled.config);
         let at_start = at_start(&self.first, &assembled.config);
+        admin.show(&assembled.config);
         self.current = Arc::new(assembled);
         let file = self.current.config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
         let [started, changed, stopped] = [started, changed, stopped].map(|names| names.join(","));
@@ -94,12 +95,14 @@ fn environment() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }
 
+/// Whether a key takes effect at the next start.
+pub(crate) fn waits_for_the_start(key: &[String]) -> bool {
+    let is_part = |(part, segment): (&&str, &String)| *part == "*" || part == segment;
+    AT_START.iter().any(|begin| begin.len() <= key.len() && begin.iter().zip(key).all(is_part))
+}
+
 /// The keys that wait for the next start.
 fn at_start(first: &Config, now: &Config) -> String {
-    let waits = |key: &config::Path| {
-        let is_part = |(part, segment): (&&str, &String)| *part == "*" || part == segment;
-        AT_START.iter().any(|begin| begin.len() <= key.len() && begin.iter().zip(key).all(is_part))
-    };
     let differ = first.effective.differences(&now.effective);
-    differ.iter().filter(|key| waits(key)).map(|key| config::dotted(key)).collect::<Vec<_>>().join(",")
+    differ.iter().filter(|key| waits_for_the_start(key)).map(|key| config::dotted(key)).collect::<Vec<_>>().join(",")
 }

@@ -1,5 +1,6 @@
 //! `switchboard serve`: runs until told to stop, and answers with the exit status.
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +69,27 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
     ended.unwrap_or_else(|(error, status)| complain(error, status))
 }
 
+/// Binds every listener, the one for operators included, and closes them again.
+pub(crate) fn try_bind(config: Config, registry: &Registry) -> Result<(), (String, u8)> {
+    let failed = |error: &dyn Display| (format!("error: {error}\n"), FAILED);
+    let Passed { systemd, .. } = Passed::take().map_err(|error| failed(&error))?;
+    let runtime = assemble::runtime(1).map_err(|error| failed(&error))?;
+    assemble::raise_open_files(&config);
+    let bound = runtime.block_on(async {
+        let operators = config.admin.as_ref().map(|admin| admin.endpoint.clone());
+        let (mut board, _) =
+            assemble::assemble(config, registry, None).map_err(|faults| (faults.to_string(), CONFIG))?;
+        board.transports().add(systemd);
+        let bound = board.try_bind().await.map_err(|error| failed(&error));
+        match operators {
+            Some(endpoint) => bound.and(Admin::try_bind(endpoint).await.map_err(|error| failed(&error))),
+            None => bound,
+        }
+    });
+    runtime.shutdown_background();
+    bound
+}
+
 /// Serves to the end. An error is a sentence and the status that goes with it.
 async fn run(
     mut board: Switchboard,
@@ -83,8 +105,7 @@ async fn run(
     board.inherit(listeners);
     let starting = async {
         let running = Arc::new(board.start().await?);
-        let config = assembled.config.admin.as_ref();
-        let (admin, wishes) = Admin::start(running.clone(), house.log.clone(), config, inherited).await?;
+        let (admin, wishes) = Admin::start(running.clone(), house.log.clone(), &assembled.config, inherited).await?;
         Ok::<_, BoxError>((running, admin, wishes))
     };
     let started = tokio::select! {

@@ -35,6 +35,9 @@ mod admin;
 /// The next process takes over from the one before, and nobody notices.
 mod upgrade;
 
+/// What the program says of itself, and of what would happen.
+mod cli;
+
 /// Sockets that the service manager passes are listened on, by name.
 mod activation;
 

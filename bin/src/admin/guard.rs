@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use switchboard::Endpoint;
 
 use crate::admin::Desk;
+use crate::admin::routes::CONFIG;
 use crate::config;
 
 /// The largest body of a request.
@@ -25,7 +26,7 @@ pub(super) async fn guard(State(desk): State<Arc<Desk>>, request: Request<Body>,
         return (StatusCode::PAYLOAD_TOO_LARGE, format!("a request may bring {BODY} bytes\n")).into_response();
     };
     let request = Request::from_parts(head, Body::from(body));
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD) || request.uri().path() == CONFIG;
     // Somebody whose connection outlives the endpoint.
     let Some(admin) = desk.current() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     match judge(&admin, request.headers(), changes) {

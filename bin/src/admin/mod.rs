@@ -9,7 +9,7 @@ mod routes;
 mod status;
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -17,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
+use switchboard::Endpoint;
 use switchboard::prelude::*;
 use switchboard::registry::{MadeHandler, Setup};
 use switchboard::server::{Inherited, ListenerSpec};
@@ -25,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
-use crate::config;
+use crate::config::{self, Config, Shape};
 use crate::log::Log;
 
 /// Its name in the log.
@@ -57,17 +58,27 @@ pub(crate) struct Desk {
     wishes: mpsc::Sender<Wish>,
     started: Instant,
     current: Mutex<Option<config::Admin>>,
+    /// The whole configuration, as JSON without its secrets.
+    configuration: Mutex<String>,
 }
 
 impl Desk {
     /// What it was before.
     fn set(&self, admin: Option<config::Admin>) -> Option<config::Admin> {
-        std::mem::replace(&mut *self.current.lock().unwrap_or_else(PoisonError::into_inner), admin)
+        std::mem::replace(&mut *lock(&self.current), admin)
+    }
+
+    fn configuration(&self) -> String {
+        lock(&self.configuration).clone()
     }
 
     fn current(&self) -> Option<config::Admin> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.current).clone()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner) // nobody leaves it half changed
 }
 
 /// The endpoint, listening or not, as the configuration says.
@@ -83,20 +94,33 @@ impl Admin {
     pub(crate) async fn start(
         running: Arc<Running>,
         log: Arc<Log>,
-        admin: Option<&config::Admin>,
+        config: &Config,
         inherited: Vec<Inherited>,
     ) -> Result<(Self, mpsc::Receiver<Wish>)> {
         let (wishes, asked) = mpsc::channel(WISHES);
-        let desk = Desk { running, log, wishes, started: Instant::now(), current: Mutex::new(None) };
+        let desk = Desk {
+            running,
+            log,
+            wishes,
+            started: Instant::now(),
+            current: Mutex::default(),
+            configuration: Mutex::default(),
+        };
         let desk = Arc::new(desk);
-        let mut registry = Registry::new();
-        let http = Http { router: routes::router(desk.clone()) };
-        registry.stream_handler(NAME, move |_: NoOptions| Ok(http.clone()));
-        let handler = registry.handler_entry(NAME).ok_or("it was just added")?.make(json!({}))?;
+        let handler = Http { router: routes::router(desk.clone()) }.made()?;
         let running = Switchboard::new(Transports::default()).start().await?;
         let admin_endpoint = Self { desk, handler, running };
-        admin_endpoint.go_on(admin, inherited).await?;
+        admin_endpoint.show(config);
+        admin_endpoint.go_on(config.admin.as_ref(), inherited).await?;
         Ok((admin_endpoint, asked))
+    }
+
+    /// Whether it could listen there.
+    pub(crate) async fn try_bind(endpoint: Endpoint) -> Result<()> {
+        let handler = Http { router: Router::new() }.made()?;
+        let mut board = Switchboard::new(Transports::default());
+        board.listen(ListenerSpec::new(NAME, endpoint), handler.pipeline(Setup::new()));
+        Ok(board.try_bind().await?)
     }
 
     /// Goes on as another configuration says; after an error as before.
@@ -127,6 +151,11 @@ impl Admin {
         Ok(())
     }
 
+    /// This is what runs from now on.
+    pub(crate) fn show(&self, config: &Config) {
+        *lock(&self.desk.configuration) = config.effective.print(Shape::Json);
+    }
+
     /// What runs here: one listener, or none.
     pub(crate) fn running(&self) -> &Running {
         &self.running
@@ -143,6 +172,14 @@ impl Admin {
 #[derive(Clone)]
 struct Http {
     router: Router,
+}
+
+impl Http {
+    fn made(self) -> Result<MadeHandler> {
+        let mut registry = Registry::new();
+        registry.stream_handler(NAME, move |_: NoOptions| Ok(self.clone()));
+        registry.handler_entry(NAME).ok_or("it was just added")?.make(json!({}))
+    }
 }
 
 impl StreamHandler for Http {

@@ -14,6 +14,9 @@ use tokio::sync::oneshot;
 
 use crate::admin::{Desk, Wish, guard, metrics, status};
 
+/// What runs, key by key. It is nobody's business but the operator's.
+pub(super) const CONFIG: &str = "/config";
+
 type Asked = State<Arc<Desk>>;
 
 pub(super) fn router(desk: Arc<Desk>) -> Router {
@@ -25,6 +28,7 @@ pub(super) fn router(desk: Arc<Desk>) -> Router {
         .route("/connections", get(|State(desk): Asked| async move { Json(status::connections(&desk.running)) }))
         .route("/connections/{id}", delete(kill))
         .route("/log-level", get(|State(desk): Asked| async move { desk.log.level() + "\n" }).put(log_level))
+        .route(CONFIG, get(configuration))
         .route("/drain", post(drain))
         .route("/reload", post(reload))
         .fallback(unknown)
@@ -33,7 +37,7 @@ pub(super) fn router(desk: Arc<Desk>) -> Router {
 }
 
 async fn unknown(uri: Uri) -> (StatusCode, String) {
-    let known = "/livez /readyz /metrics /status /connections /log-level /drain /reload";
+    let known = "/livez /readyz /metrics /status /connections /config /log-level /drain /reload";
     (StatusCode::NOT_FOUND, format!("there is no {}; there are {known}\n", uri.path()))
 }
 
@@ -47,6 +51,10 @@ async fn ready(State(desk): Asked) -> (StatusCode, String) {
 async fn metrics_page(State(desk): Asked) -> Response {
     let text = metrics::text(&desk.running.report(), desk.running.phase(), desk.running.is_stopping());
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+async fn configuration(State(desk): Asked) -> Response {
+    ([(CONTENT_TYPE, "application/json")], desk.configuration()).into_response()
 }
 
 async fn kill(State(desk): Asked, Path(id): Path<String>) -> (StatusCode, String) {

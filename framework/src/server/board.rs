@@ -6,7 +6,7 @@ use crate::error::{BoxError, chain};
 use crate::proxy::ProxySettings;
 use crate::registry::Pipeline;
 use crate::server::Running;
-use crate::server::bind::bind;
+use crate::server::bind::{Bound, bind};
 use crate::server::handover::{Inherited, inheritance};
 use crate::server::line::Line;
 use crate::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts};
@@ -115,7 +115,20 @@ impl Switchboard {
     /// Binds every listener, or none: then it says which one could not be bound, and why. Must be called inside a tokio
     /// runtime.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self { transports, drain, plan, mut inherited } = self;
+        let (transports, drain) = (self.transports.clone(), self.drain);
+        let bound = self.bind().await?;
+        let lines = bound.into_iter().map(|(spec, bound)| Line::start(spec, bound, drain.deadline, None));
+        Ok(Running::new(transports, lines.collect(), drain))
+    }
+
+    /// Binds every listener and closes them all again: whether a [`start`](Self::start) would do. Clients that connect in that
+    /// moment find the connection closed.
+    pub async fn try_bind(self) -> Result<(), StartError> {
+        self.bind().await.map(drop)
+    }
+
+    async fn bind(self) -> Result<Vec<(ListenerSpec, Bound)>, StartError> {
+        let Self { transports, plan, mut inherited, .. } = self;
         let mut bound = Vec::new();
         for (spec, pipeline) in plan {
             let ready = match pipeline {
@@ -130,7 +143,6 @@ impl Switchboard {
                 Err(source) => return Err(StartError { listener: spec.name, endpoint: spec.endpoint, source }),
             }
         }
-        let lines = bound.into_iter().map(|(spec, bound)| Line::start(spec, bound, drain.deadline, None));
-        Ok(Running::new(transports, lines.collect(), drain))
+        Ok(bound)
     }
 }

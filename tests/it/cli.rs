@@ -1,0 +1,168 @@
+//! What the program says of itself and of a configuration: schema, manual, completions, what can be bound, what would change.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use harness::{Program, Signal, free_port, root, tool};
+use serde_json::{Value, json};
+
+fn printed(args: &[&str]) -> String {
+    let ended = Program::switchboard().args(args).run();
+    assert_eq!((ended.code(), &*ended.stderr), (Some(0), ""), "{args:?}");
+    ended.stdout
+}
+
+fn from_toml(text: &str) -> Value {
+    toml::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn the_schema_takes_what_the_program_takes() {
+    let schema: Value = serde_json::from_str(&printed(&["schema"])).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let fits = |config: &Value| schema.iter_errors(config).map(|error| error.to_string()).collect::<Vec<_>>();
+    // All that holds where nothing is said, as it is printed.
+    let mut whole: Value = serde_json::from_str(&printed(&["config", "--format", "json"])).unwrap();
+    assert_eq!(fits(&whole), Vec::<String>::new());
+    whole["handlers"]["greeter"] = json!({ "type": "hello", "delay": "1s" });
+    whole["layers"] = json!({ "busy": { "type": "concurrency", "limit": 3 } });
+    assert_eq!(fits(&whole), Vec::<String>::new());
+    // What the README shows.
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let shown: Vec<_> = readme.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
+    assert!(!shown.is_empty());
+    for block in shown {
+        assert_eq!(fits(&from_toml(block)), Vec::<String>::new(), "{block}");
+    }
+    for faulty in [
+        "lisen = 'tcp://127.0.0.1:1'",
+        "handler = 1",
+        "framing = 'lnies'",
+        "[drain]\nlater = '1s'",
+        "[listeners.main.limits]\nconnections = 0",
+        "[listeners.main]\nlayers = 'log'",
+        "[handlers.hello]\nwellcome = 'x'",
+        "[handlers.greeter]\ntype = 'hello'\nwellcome = 'x'",
+        "[handlers.greeter]\nwelcome = 'x'",
+        "[layers.busy]\ntype = 'nobody'",
+    ] {
+        assert_ne!(fits(&from_toml(faulty)), Vec::<String>::new(), "{faulty}");
+        let path = tempfile::tempdir().unwrap();
+        let path = path.path().join("faulty.toml");
+        fs::write(&path, faulty).unwrap();
+        let checked = Program::switchboard().args(["check", "--config"]).arg(&path).run();
+        assert_eq!(checked.code(), Some(78), "{faulty}");
+    }
+}
+
+#[test]
+fn the_schema_says_what_each_key_is_for_and_what_it_is_by_default() {
+    let schema: Value = serde_json::from_str(&printed(&["schema"])).unwrap();
+    let limits = &schema["$defs"]["RawLimits"]["properties"];
+    assert_eq!((&limits["connections"]["default"], &limits["frame"]["default"]), (&json!(10000), &json!("64KiB")));
+    fn without_words(schema: &Value, at: &str, found: &mut Vec<String>) {
+        for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+            let is_named = property.get("description").is_some() || property == &json!({});
+            // A section of a type that is known needs no words beside its options.
+            if !is_named && property.get("allOf").is_none() {
+                found.push(format!("{at}.{key}"));
+            }
+        }
+        for (key, inner) in schema.as_object().into_iter().flatten().filter(|(_, inner)| inner.is_object()) {
+            without_words(inner, &format!("{at}/{key}"), found);
+        }
+    }
+    let mut found = Vec::new();
+    without_words(&schema, "", &mut found);
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn the_manual_has_every_command_and_the_completions_are_scripts() {
+    let page = printed(&["man"]);
+    for part in
+        [".TH switchboard", "COMMAND: serve", "COMMAND: config diff", "SIGUSR2", "SWITCHBOARD_CONFIG", "EXIT STATUS"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(printed(&["completions", shell]).contains("log-level"), "{shell}");
+    }
+    let Some(bash) = tool("bash") else { return };
+    let script = "source /dev/stdin; COMP_WORDS=(switchboard ch); COMP_CWORD=1; _switchboard switchboard ch switchboard; echo \"${COMPREPLY[@]}\"";
+    let completed = Program::at(&bash).args(["-c", script]).input(printed(&["completions", "bash"])).run();
+    assert_eq!((completed.stdout.trim(), &*completed.stderr), ("check", ""));
+}
+
+#[test]
+fn what_cannot_be_bound_is_found_before_the_start() {
+    let check = |listen: &str, more: &[&str]| {
+        Program::switchboard().args(["check", "--bind", "--set"]).arg(format!("listen={listen}")).args(more).run()
+    };
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", held.local_addr().unwrap());
+    let refused = check(&address, &[]);
+    assert_eq!(refused.code(), Some(1));
+    assert!(
+        refused.stderr.starts_with(&format!("error: listener main cannot listen on {address}: ")),
+        "{}",
+        refused.stderr
+    );
+    let refused = check("tcp://127.0.0.1:0", &["--set", &format!("admin.listen={address}")]);
+    assert!(refused.stderr.starts_with("error: listener admin cannot listen on "), "{}", refused.stderr);
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("socket");
+    let good = check(&format!("unix:{}", path.display()), &[]);
+    assert!(good.code() == Some(0) && good.stdout.ends_with("every listener can be bound\n"), "{}", good.stdout);
+    assert!(!path.exists());
+    assert_eq!(check("tcp://127.0.0.1:0", &["--handler", "hallo"]).code(), Some(78));
+}
+
+fn difference(place: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let ended = Program::switchboard().current_dir(place).args(["config", "diff"]).args(args).run();
+    (ended.code(), ended.stdout + &ended.stderr)
+}
+
+#[test]
+fn what_a_reload_would_change_is_told_before_it_is_done() {
+    let place = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(place.path().join(name), text).unwrap();
+    let at = |admin: &str| format!("[admin]\nlisten = '{admin}'\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\n");
+    let admin = format!("tcp://127.0.0.1:{}", free_port());
+    for (admin, token) in [("unix:admin", None), (&admin, Some("token = 'hunter2'\n"))] {
+        let first = at(admin).replace("\n[listeners", &format!("\n{}[listeners", token.unwrap_or_default()));
+        write("switchboard.toml", &first);
+        let server = Program::switchboard().arg("serve").current_dir(place.path()).spawn();
+        server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
+        assert_eq!(difference(place.path(), &[]), (Some(0), "nothing would change\n".to_owned()));
+        write(
+            "switchboard.toml",
+            &(first.clone() + "framing = 'lines'\n[runtime]\nworkers = 7\n[listeners.more]\nlisten = 'mem:x'\n"),
+        );
+        let (status, said) = difference(place.path(), &[]);
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!((status, lines.len()), (Some(0), 3), "{said}");
+        assert!(
+            lines[0].starts_with("listeners.main.framing: \"raw\" -> \"lines\" (switchboard.toml, line "),
+            "{said}"
+        );
+        assert!(lines[1].starts_with("listeners.more: nothing -> {"), "{said}");
+        assert!(lines[2].contains(" -> 7, at the next start (switchboard.toml, line "), "{said}");
+        server.signal(Signal::SIGHUP);
+        server.wait_for_event(|event| event["message"] == "reloaded");
+        assert_eq!(difference(place.path(), &[]).1, "nothing would change\n");
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait().code(), Some(0));
+        let (status, said) = difference(place.path(), &[]);
+        assert_eq!(status, Some(1));
+        assert!(said.starts_with("error: the server cannot be asked at "), "{said}");
+    }
+    write("old.toml", "[listeners.main]\nlisten = 'tcp://127.0.0.1:7'\n");
+    write("switchboard.toml", "[listeners.main]\nlisten = 'tcp://127.0.0.1:8'\n");
+    let (status, said) = difference(place.path(), &["--against", "old.toml"]);
+    assert_eq!(status, Some(0));
+    assert!(said.starts_with("listeners.main.listen: \"tcp://127.0.0.1:7\" -> \"tcp://127.0.0.1:8\" ("), "{said}");
+    let (status, said) = difference(place.path(), &[]);
+    assert!(status == Some(1) && said.contains("--against"), "{said}");
+}
