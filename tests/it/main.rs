@@ -38,6 +38,9 @@ mod upgrade;
 /// What the program says of itself, and of what would happen.
 mod cli;
 
+/// A person at a terminal talks to a server.
+mod terminal;
+
 /// Sockets that the service manager passes are listened on, by name.
 mod activation;
 
