@@ -41,6 +41,12 @@ mod cli;
 /// A person at a terminal talks to a server.
 mod terminal;
 
+/// The reference says what the program says.
+mod reference;
+
+/// What is packaged is good.
+mod packaging;
+
 /// Sockets that the service manager passes are listened on, by name.
 mod activation;
 

@@ -104,7 +104,8 @@ pub(crate) struct RawRuntime {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawListener {
-    /// Where it listens: tcp://host:port, tls://host:port, udp://host:port, unix:/path, unixgram:/path, mem:name.
+    /// Where it listens: tcp://host:port, tls://host:port, udp://host:port, unix:/path, unixgram:/path, mem:name,
+    /// or systemd:name, a socket that the service manager passes.
     pub(crate) listen: Option<Listen>,
     /// Who answers: a [handlers.NAME] section, or a built-in handler's type.
     pub(crate) handler: Option<Name>,
@@ -124,7 +125,7 @@ pub(crate) struct RawListener {
     pub(crate) proxy: Option<RawProxy>,
     /// Options of its socket.
     pub(crate) socket: Option<RawSocket>,
-    /// Certificates and who may come, for tls:// alone.
+    /// Certificates and who may come, for tls:// (and systemd:) alone.
     pub(crate) tls: Option<RawTls>,
 }
 

@@ -1,0 +1,153 @@
+//! What is packaged: every example is good and answers, the units are what systemd takes, and the package has its files.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use harness::{Program, TEST_PATIENCE, root, tool};
+
+use crate::tls::Authority;
+
+fn packaging() -> PathBuf {
+    root().join("bin/packaging")
+}
+
+fn examples() -> Vec<(String, toml::Table)> {
+    let files = fs::read_dir(packaging().join("examples")).unwrap().map(|file| file.unwrap().path());
+    let read = |path: PathBuf| {
+        let table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        (path.file_name().unwrap().to_str().unwrap().to_owned(), table)
+    };
+    files.map(read).collect()
+}
+
+/// The files that examples of TLS name.
+fn with_certificates() -> Authority {
+    let authority = Authority::new();
+    for (name, host) in [("cert", "localhost"), ("other", "other.example")] {
+        authority.sign(name, host, |_| {});
+    }
+    fs::rename(authority.path("cert.key"), authority.path("key.pem")).unwrap();
+    authority
+}
+
+fn in_place(place: &Path, name: &str, command: &str) -> Program {
+    let file = packaging().join("examples").join(name);
+    Program::switchboard().current_dir(place).args([command, "--config"]).arg(file)
+}
+
+#[test]
+fn every_example_is_good_and_answers() {
+    let authority = with_certificates();
+    let examples = examples();
+    assert!(examples.len() >= 10);
+    for (name, table) in examples {
+        let checked = in_place(authority.place(), &name, "check").run();
+        assert_eq!(checked.code(), Some(0), "{name}: {}", checked.stderr);
+        let listeners = table["listeners"].as_table().unwrap();
+        if listeners.values().any(|listener| listener["listen"].as_str().unwrap().starts_with("systemd:")) {
+            continue; // somebody has to pass the socket: that is tested elsewhere
+        }
+        // Ports that are free, whatever the example says.
+        let mut server = in_place(authority.place(), &name, "serve");
+        let admin = table.get("admin").map(|admin| ("admin".to_owned(), admin));
+        let places = listeners.iter().map(|(name, listener)| (format!("listeners.{name}"), listener)).chain(admin);
+        for (key, section) in places {
+            if let Some((scheme, _)) = section["listen"].as_str().unwrap().split_once("://") {
+                server = server.args(["--set", &format!("{key}.listen={scheme}://127.0.0.1:0")]);
+            }
+        }
+        let server = server.spawn();
+        for (listener, section) in listeners {
+            server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == **listener);
+            let listen = section["listen"].as_str().unwrap();
+            let answered = match listen.split_once(':').unwrap().0 {
+                "tls" => continue, // its handshake is tested elsewhere
+                "udp" => {
+                    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+                    socket.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+                    socket.send_to(b"Ada", server.socket(listener)).unwrap();
+                    socket.recv(&mut [0; 100]).unwrap()
+                }
+                "unix" => asked(UnixStream::connect(authority.path(listen.split_once(':').unwrap().1)).unwrap()),
+                _ => {
+                    let mut io = TcpStream::connect(server.socket(listener)).unwrap();
+                    io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+                    if section.get("proxy").is_some() {
+                        io.write_all(b"PROXY TCP4 198.51.100.7 198.51.100.1 5000 9999\r\n").unwrap();
+                    }
+                    asked(io)
+                }
+            };
+            assert!(answered > 0, "{name}: {listener} does not answer");
+        }
+    }
+}
+
+fn asked(mut io: impl Read + Write) -> usize {
+    io.write_all(b"\"Ada\"\n").unwrap();
+    io.read(&mut [0; 100]).unwrap()
+}
+
+#[test]
+fn every_example_is_in_the_index() {
+    let index = fs::read_to_string(packaging().join("README.md")).unwrap();
+    let named =
+        index.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).filter(|name| !name.contains('/'));
+    let mut named: Vec<_> = named.filter(|name| name.ends_with(".toml") && *name != "switchboard.toml").collect();
+    let mut there: Vec<_> = examples().into_iter().map(|(name, _)| name).collect();
+    named.sort_unstable();
+    there.sort();
+    assert_eq!(named, there);
+}
+
+#[test]
+fn the_first_configuration_is_good() {
+    let file = packaging().join("switchboard.toml");
+    let checked = Program::switchboard().args(["check", "--config"]).arg(file).run();
+    assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
+}
+
+#[test]
+fn systemd_takes_the_units_and_finds_little_to_object_to() {
+    let Some(analyze) = tool("systemd-analyze") else { return };
+    let place = tempfile::tempdir().unwrap();
+    for unit in ["switchboard.service", "switchboard.socket"] {
+        // The program is not installed where the test runs.
+        let text = fs::read_to_string(packaging().join("systemd").join(unit)).unwrap();
+        fs::write(place.path().join(unit), text.replace("/usr/bin/switchboard", "/bin/true")).unwrap();
+    }
+    let units = ["switchboard.socket", "switchboard.service"].map(|unit| place.path().join(unit));
+    let verified = Program::at(&analyze).args(["verify", "--man=no"]).args(&units).run();
+    let ours = verified.stderr.lines().filter(|line| line.contains("switchboard"));
+    assert_eq!((verified.code(), ours.collect::<Vec<_>>()), (Some(0), Vec::new()));
+    // Of 100; what is not hardened at all has 96.
+    let security = ["security", "--offline=true", "--threshold=20", "--no-pager"];
+    let judged = Program::at(&analyze).args(security).arg(&units[1]).run();
+    assert_eq!(judged.code(), Some(0), "{}", judged.stdout);
+}
+
+#[test]
+fn the_package_has_its_files_and_its_drain_has_time() {
+    let manifest: toml::Table = fs::read_to_string(root().join("bin/Cargo.toml")).unwrap().parse().unwrap();
+    let deb = &manifest["package"]["metadata"]["deb"];
+    let mut sources: Vec<_> =
+        deb["assets"].as_array().unwrap().iter().map(|asset| asset[0].as_str().unwrap()).collect();
+    sources.extend(["maintainer-scripts", "changelog"].map(|key| deb[key].as_str().unwrap()));
+    sources.push(deb["license-file"][0].as_str().unwrap());
+    sources.push(deb["systemd-units"]["unit-scripts"].as_str().unwrap());
+    // What is built is made by the script beside it.
+    let script = fs::read_to_string(packaging().join("build-deb")).unwrap();
+    for source in sources {
+        let is_made = source
+            .rsplit_once("target/packaging/")
+            .is_some_and(|(_, name)| script.contains(&format!("$made/{name}\"")));
+        let place = root().join("bin").join(source.split('*').next().unwrap());
+        assert!(is_made || source.starts_with("target/release/") || place.exists(), "{source}");
+    }
+    let unit = fs::read_to_string(packaging().join("systemd/switchboard.service")).unwrap();
+    let stop: u64 = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap().parse().unwrap();
+    assert!(stop > switchboard::spec::DrainSpec::default().deadline.as_secs());
+}

@@ -1,0 +1,170 @@
+//! The reference is what the program says of itself, so it cannot be out of date: this test writes it, and compares.
+//!
+//! `UPDATE=1 cargo test -p switchboard-tests --test it reference` writes it again.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write as _};
+use std::net::TcpStream;
+
+use harness::{Program, TEST_PATIENCE, root};
+use serde_json::Value;
+
+const PAGE: &str = "bin/docs/reference.md";
+
+/// Tables of the configuration, by the name of their form in the schema.
+const TABLES: [(&str, &str); 14] = [
+    ("[log]", "RawLog"),
+    ("[admin]", "RawAdmin"),
+    ("[drain]", "RawDrain"),
+    ("[runtime]", "RawRuntime"),
+    ("[listeners.NAME]", "RawListener"),
+    ("[listeners.NAME.limits], or [limits] for all", "RawLimits"),
+    ("[listeners.NAME.timeouts], or [timeouts] for all", "RawTimeouts"),
+    ("[listeners.NAME.rate], or [rate] for all", "RawRate"),
+    ("[listeners.NAME.access], or [access] for all", "RawAccess"),
+    ("[listeners.NAME.proxy]", "RawProxy"),
+    ("[listeners.NAME.tls]", "RawTls"),
+    ("[listeners.NAME.tls.sni.HOST]", "RawIdentity"),
+    ("[listeners.NAME.socket], or [socket] for all", "RawSocket"),
+    ("framing = { … }", "FramingTable"),
+];
+
+fn printed(args: &[&str]) -> String {
+    let ended = Program::switchboard().args(args).run();
+    assert_eq!(ended.code(), Some(0), "{args:?}: {}", ended.stderr);
+    ended.stdout
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+/// A value as it is written, or nothing. What depends on the machine is said in words.
+fn default(key: &str, property: &Value) -> String {
+    match (key, property.get("default")) {
+        ("workers", _) => "the cores".to_owned(),
+        (_, None) => String::new(),
+        (_, Some(Value::Array(items))) if items.is_empty() => "`[]`".to_owned(),
+        (_, Some(value)) => format!("`{value}`"),
+    }
+}
+
+fn keys(page: &mut String, schema: &Value) {
+    for (title, form) in TABLES {
+        let form = &schema["$defs"][form];
+        assert!(form.is_object(), "{title}");
+        let _ = write!(page, "\n### `{title}`\n\n| key | default | what it is for |\n|---|---|---|\n");
+        for (key, property) in form["properties"].as_object().unwrap() {
+            // A table of its own stands in a place of its own.
+            let is_table = property.get("$ref").is_some_and(|form| form != "#/$defs/Framing");
+            let what = if is_table { "" } else { property["description"].as_str().unwrap_or_default() };
+            if !what.is_empty() {
+                let _ = writeln!(page, "| `{key}` | {} | {} |", default(key, property), cell(what));
+            }
+        }
+    }
+}
+
+fn plugs(page: &mut String, list: &Value) {
+    for (title, what) in [("Handlers", "handlers"), ("Layers", "layers"), ("Framings", "framings")] {
+        let _ = write!(page, "\n## {title}\n");
+        for entry in list[what].as_array().unwrap() {
+            let _ = write!(
+                page,
+                "\n### `{}`\n\n{}.\n",
+                entry["name"].as_str().unwrap(),
+                entry["summary"].as_str().unwrap()
+            );
+            let options = entry["options"].as_array().unwrap();
+            if !options.is_empty() {
+                page.push_str("\n| option | default | what it is for |\n|---|---|---|\n");
+            }
+            for option in options {
+                let default = match &option["default"] {
+                    Value::Null => String::new(),
+                    Value::String(text) if what == "framings" => format!("`{text}`"),
+                    value => format!("`{value}`"),
+                };
+                let (name, words) =
+                    (option["name"].as_str().unwrap(), option["description"].as_str().unwrap_or_default());
+                let _ = writeln!(page, "| `{name}` | {default} | {} |", cell(words));
+            }
+        }
+    }
+    page.push_str("\n## Transports\n\n| scheme | what it brings |\n|---|---|\n");
+    for entry in list["transports"].as_array().unwrap() {
+        let _ = writeln!(page, "| `{}` | {} |", entry["name"].as_str().unwrap(), entry["summary"].as_str().unwrap());
+    }
+}
+
+fn commands(page: &mut String) {
+    page.push_str("\n## Commands\n");
+    for command in ["serve", "check", "config", "config diff", "list", "schema", "completions", "man", "connect"] {
+        let mut words: Vec<&str> = command.split(' ').collect();
+        words.push("--help");
+        let help = Program::switchboard().args(&words).env("COLUMNS", "100").run().stdout;
+        let help: Vec<_> = help.lines().map(str::trim_end).collect();
+        let _ = write!(page, "\n### `switchboard {command}`\n\n```text\n{}\n```\n", help.join("\n").trim_end());
+    }
+}
+
+fn metrics(page: &mut String) {
+    let server = Program::switchboard()
+        .args(["serve", "--listen", "tcp://127.0.0.1:0", "--set", "admin.listen=tcp://127.0.0.1:0"])
+        .spawn();
+    server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
+    let mut io = TcpStream::connect(server.socket("admin")).unwrap();
+    io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    io.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut text = String::new();
+    io.read_to_string(&mut text).unwrap();
+    page.push_str("\n## Metrics\n\nEach has the label `listener`, but for the first two.\n\n| metric | kind | labels | what it counts |\n|---|---|---|---|\n");
+    let lines: Vec<_> = text.lines().collect();
+    for (at, line) in lines.iter().enumerate() {
+        let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|help| help.split_once(' ')) else { continue };
+        let kind = lines[at..].iter().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap();
+        let mut labels: Vec<String> = Vec::new();
+        for sample in lines.iter().filter(|line| line.starts_with(&format!("{name}{{"))) {
+            let inner = sample.split_once('{').unwrap().1.split('}').next().unwrap();
+            for label in inner.split(',').filter_map(|label| label.split_once('=')) {
+                let (label, value) = (label.0, label.1.trim_matches('"'));
+                if !["listener", "le", "version"].contains(&label) {
+                    labels.push(format!("`{label}=\"{value}\"`"));
+                }
+            }
+        }
+        labels.dedup();
+        let _ = writeln!(page, "| `{name}` | {kind} | {} | {} |", labels.join(" "), cell(help));
+    }
+}
+
+#[test]
+fn it_is_what_the_program_says_of_itself() {
+    let schema: Value = serde_json::from_str(&printed(&["schema"])).unwrap();
+    let list: Value = serde_json::from_str(&printed(&["list", "--json"])).unwrap();
+    let mut page = String::from(
+        "# Reference\n\nWritten by the program: every key, handler, layer, framing, transport, command and metric, and nothing by hand. The \
+         [operator's guide](operators.md) says what to do with them, [defaults and bounds](defaults.md) why they are as they are.\n\n\
+         ## Configuration\n\nDefaults < file < environment < flags. A key is `SWITCHBOARD_A__B__C` in the environment and `--set a.b.c=…` as a \
+         flag. Sizes (`\"64KiB\"`), durations (`\"30s\"`) and rates (`\"100/s\"`) are text.\n",
+    );
+    let top = ["listen", "handler", "framing"];
+    page.push_str("\n### At the top\n\n| key | what it is for |\n|---|---|\n");
+    for key in top {
+        let what = schema["properties"][key]["description"].as_str().unwrap();
+        let _ = writeln!(page, "| `{key}` | {what} |");
+    }
+    keys(&mut page, &schema);
+    plugs(&mut page, &list);
+    commands(&mut page);
+    metrics(&mut page);
+    let path = root().join(PAGE);
+    if env::var_os("UPDATE").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    let differs = page.lines().zip(kept.lines()).find(|(now, kept)| now != kept);
+    assert!(page == kept, "{PAGE} is not what the program says (UPDATE=1 writes it): {differs:?}");
+}
