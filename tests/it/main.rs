@@ -44,6 +44,9 @@ mod terminal;
 /// The reference says what the program says.
 mod reference;
 
+/// The page for people, in a browser.
+mod page;
+
 /// What is packaged is good.
 mod packaging;
 

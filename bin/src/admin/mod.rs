@@ -1,10 +1,12 @@
 //! The endpoint for operators: HTTP on a listener of its own, which is one of the framework's like any other.
 //!
-//! `routes` knows what can be asked and who may, `metrics` and `status` how a report is written down. None of them knows how a
+//! `routes` knows what can be asked and who may, `metrics` and `status` how a report is written down, `page` is
+//! what people see of it. None of them knows how a
 //! reload or a drain is done: they ask for it through [`Wish`], and whoever serves grants it.
 
 mod guard;
 mod metrics;
+mod page;
 mod routes;
 mod status;
 

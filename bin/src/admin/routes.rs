@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::admin::{Desk, Wish, guard, metrics, status};
+use crate::admin::{Desk, Wish, guard, metrics, page, status};
 
 /// What runs, key by key. It is nobody's business but the operator's.
 pub(super) const CONFIG: &str = "/config";
@@ -21,6 +21,7 @@ type Asked = State<Arc<Desk>>;
 
 pub(super) fn router(desk: Arc<Desk>) -> Router {
     Router::new()
+        .route("/", get(page::page))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_page))
@@ -37,7 +38,7 @@ pub(super) fn router(desk: Arc<Desk>) -> Router {
 }
 
 async fn unknown(uri: Uri) -> (StatusCode, String) {
-    let known = "/livez /readyz /metrics /status /connections /config /log-level /drain /reload";
+    let known = "/ /livez /readyz /metrics /status /connections /config /log-level /drain /reload";
     (StatusCode::NOT_FOUND, format!("there is no {}; there are {known}\n", uri.path()))
 }
 

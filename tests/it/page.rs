@@ -1,0 +1,270 @@
+//! The page for people, in a real browser: it shows a load as it happens, and does what its buttons say.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::{Program, Running, Signal, TEST_PATIENCE, free_port, root, tool};
+use nix::sys::signal::killpg;
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+/// Browsers take their time to start.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A browser that is told what to do by WebDriver.
+struct Browser {
+    driver: Child,
+    port: u16,
+    session: String,
+    profile: tempfile::TempDir,
+}
+
+impl Browser {
+    fn open(url: &str) -> Option<Self> {
+        let (chromium, driver) = (tool("chromium")?, tool("chromedriver")?);
+        let port = free_port();
+        let quiet = Stdio::null;
+        let driver = Command::new(driver)
+            .arg(format!("--port={port}"))
+            .process_group(0) // with the browser in it, to end both
+            .stdin(quiet())
+            .stdout(quiet())
+            .stderr(quiet())
+            .spawn()
+            .unwrap();
+        let profile = tempfile::tempdir().unwrap();
+        let mut browser = Self { driver, port, session: String::new(), profile };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "the driver does not start");
+            thread::yield_now();
+        }
+        let place = format!("--user-data-dir={}", browser.profile.path().display());
+        let args = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &place,
+        ];
+        let options = json!({ "binary": chromium, "args": args });
+        let wanted = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
+        let session = browser.ask("POST", "/session", &json!({ "capabilities": { "alwaysMatch": wanted } }));
+        browser.session = format!("/session/{}", session["sessionId"].as_str().unwrap());
+        browser.ask("POST", &format!("{}/url", browser.session), &json!({ "url": url }));
+        Some(browser)
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let mut io = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        io.set_read_timeout(Some(PATIENCE)).unwrap();
+        let body = body.to_string();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        io.write_all((head + &body).as_bytes()).unwrap();
+        let (mut io, mut head) = (BufReader::new(io), String::new());
+        while !head.ends_with("\r\n\r\n") {
+            assert!(io.read_line(&mut head).unwrap() > 0, "{head}");
+        }
+        let lower = head.to_ascii_lowercase();
+        let length =
+            lower.lines().find_map(|line| line.strip_prefix("content-length:")).unwrap().trim().parse().unwrap();
+        let mut body = vec![0; length];
+        io.read_exact(&mut body).unwrap();
+        let mut value: Value = serde_json::from_slice(&body).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{value:#}");
+        value["value"].take()
+    }
+
+    /// What a script in the page returns.
+    fn says(&self, script: &str) -> Value {
+        self.ask("POST", &format!("{}/execute/sync", self.session), &json!({ "script": script, "args": [] }))
+    }
+
+    fn text(&self, selector: &str) -> String {
+        let script = format!("return document.querySelector({selector:?})?.innerText ?? ''");
+        self.says(&script).as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a script in the page returns true.
+    #[track_caller]
+    fn until(&self, what: &str, script: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.says(&format!("return !!({script})")) != Value::Bool(true) {
+            assert!(Instant::now() < deadline, "{what}: {}", self.text("body"));
+        }
+    }
+
+    /// Clicks as a person does: on what can be seen.
+    fn click(&self, selector: &str) {
+        let found = json!({ "using": "css selector", "value": selector });
+        let element = self.ask("POST", &format!("{}/element", self.session), &found);
+        let id = element.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned();
+        self.ask("POST", &format!("{}/element/{id}/click", self.session), &json!({}));
+    }
+
+    fn fill(&self, selector: &str, text: &str) {
+        self.says(&format!("document.querySelector({selector:?}).value = {text:?}"));
+    }
+
+    /// What the browser found wrong, policies among it. That a request was refused is no fault of the page.
+    fn complaints(&self) -> Vec<Value> {
+        let log = self.ask("POST", &format!("{}/se/log", self.session), &json!({ "type": "browser" }));
+        let bad = |entry: &&Value| entry["level"] == "SEVERE" && entry["source"] != "network";
+        log.as_array().unwrap().iter().filter(bad).cloned().collect()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = killpg(Pid::from_raw(self.driver.id().cast_signed()), Signal::SIGKILL);
+        let _ = self.driver.wait();
+    }
+}
+
+fn operated(place: &std::path::Path, admin: &str) -> (Running, String) {
+    let config = format!(
+        "[admin]\nlisten = 'tcp://127.0.0.1:0'\n{admin}\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n"
+    );
+    fs::write(place.join("switchboard.toml"), config).unwrap();
+    let server = Program::switchboard().current_dir(place).spawn();
+    server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
+    let url = format!("http://{}/", server.socket("admin"));
+    (server, url)
+}
+
+fn client(server: &Running) -> BufReader<TcpStream> {
+    let io = TcpStream::connect(server.socket("main")).unwrap();
+    io.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut client = BufReader::new(io);
+    client.read_line(&mut String::new()).unwrap();
+    client
+}
+
+#[test]
+fn it_is_one_document_that_a_browser_may_run_and_nothing_else() {
+    let place = tempfile::tempdir().unwrap();
+    let (server, _) = operated(place.path(), "");
+    let mut io = TcpStream::connect(server.socket("admin")).unwrap();
+    io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    io.write_all(b"GET / HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    io.read_to_string(&mut answer).unwrap();
+    let (head, page) = answer.split_once("\r\n\r\n").unwrap();
+    for part in [
+        "200 OK",
+        "content-type: text/html; charset=utf-8",
+        "content-security-policy: default-src 'none'; script-src 'sha256-",
+        "frame-ancestors 'none'",
+        "x-content-type-options: nosniff",
+        "cache-control: no-store",
+    ] {
+        assert!(head.contains(part), "{part}: {head}");
+    }
+    assert!(!head.contains("unsafe"), "{head}");
+    for elsewhere in ["src=\"", "http://", "https://", "@import", "url("] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+    assert!(page.len() < 100_000, "{}", page.len());
+}
+
+#[test]
+fn it_is_made_of_the_sources_beside_it() {
+    let Some(sum) = tool("sha256sum") else { return };
+    let page = root().join("bin/page");
+    let mut modules: Vec<_> = fs::read_dir(page.join("src")).unwrap().map(|file| file.unwrap().path()).collect();
+    modules.sort();
+    let first = ["index.html", "style.css", "build.mjs", "package-lock.json"].map(|file| page.join(file));
+    let sources: Vec<u8> = first.iter().chain(&modules).flat_map(|file| fs::read(file).unwrap()).collect();
+    let told = Program::at(&sum).input(sources).run().stdout;
+    let sources = told.split(' ').next().unwrap();
+    let made = fs::read_to_string(page.join("dist/index.html")).unwrap();
+    assert!(made.contains(&format!("sources {sources}.")), "npm ci && npm run build in bin/page, for {sources}");
+}
+
+#[test]
+fn it_shows_a_load_as_it_happens_and_a_killed_connection_disappears() {
+    let place = tempfile::tempdir().unwrap();
+    let (server, url) = operated(place.path(), "");
+    let mut victim = client(&server);
+    let mut busy = client(&server);
+    let Some(browser) = Browser::open(&url) else { return };
+    browser.until("it runs", "document.querySelector('#phase').innerText == 'running'");
+    browser.until("both are there", "document.querySelectorAll('#peers tbody button').length == 2");
+    let ends = Arc::new(AtomicBool::new(false));
+    let talk = thread::spawn({
+        let ends = ends.clone();
+        move || {
+            while !ends.load(SeqCst) {
+                busy.get_mut().write_all(b"Ada\n").unwrap();
+                busy.read_line(&mut String::new()).unwrap();
+            }
+            busy
+        }
+    });
+    let now = "document.querySelector('#charts figure output').innerText";
+    browser.until("messages are counted", &format!("parseFloat({now}.replace(/,/g, '')) > 50"));
+    let label = "document.querySelector('#charts .plot').getAttribute('aria-label')";
+    browser.until("a reader of the screen hears it", &format!("/Messages a second: now [1-9]/.test({label})"));
+    browser.until("it is drawn", "document.querySelectorAll('#charts canvas').length == 6");
+    ends.store(true, SeqCst);
+    let _busy = talk.join().unwrap();
+    // The one that said nothing goes.
+    let peer = victim.get_ref().local_addr().unwrap().to_string();
+    browser.fill("#filter", &peer);
+    browser.says("document.querySelector('#filter').dispatchEvent(new Event('input'))");
+    browser.until("one fits", "document.querySelectorAll('#peers tbody button').length == 1");
+    browser.click("#peers tbody button");
+    browser.until("it is gone", "document.querySelector('#peers tbody').innerText.includes('None fits')");
+    assert_eq!(victim.read_to_end(&mut Vec::new()).unwrap(), 0);
+    assert!(browser.text("#said").contains("is being closed"));
+    browser.until("it is told why", "document.querySelector('#closed').innerText.includes('killed')");
+    assert_eq!(browser.complaints(), Vec::<Value>::new());
+}
+
+#[test]
+fn its_buttons_reload_drain_and_ask_for_the_token() {
+    let place = tempfile::tempdir().unwrap();
+    let (server, url) = operated(place.path(), "token = 'hunter2'");
+    let Some(browser) = Browser::open(&url) else { return };
+    browser.until("it runs", "document.querySelector('#phase').innerText == 'running'");
+    assert_eq!(browser.says("return document.querySelector('#token').hidden"), true);
+    browser.click("#reload");
+    browser.until("the token is asked for", "!document.querySelector('#token').hidden");
+    browser.fill("#secret", "hunter2");
+    browser.click("#token button");
+    browser.until("it reloads", "document.querySelector('#said').innerText == 'Reloaded.'");
+    let good = fs::read_to_string(place.path().join("switchboard.toml")).unwrap();
+    fs::write(place.path().join("switchboard.toml"), good + "handler = 'hallo'\n").unwrap();
+    browser.click("#reload");
+    browser.until("the mistake is told", "document.querySelector('#said li')?.innerText.includes('\"hallo\"')");
+    browser.fill("#level", "debug");
+    browser.click("#log button");
+    browser.until("it logs more", "document.querySelector('#said').innerText == 'Logged now: debug'");
+    browser.fill("#level", "loud");
+    browser.click("#log button");
+    browser.until("nonsense is told", "document.querySelector('#said').classList.contains('bad')");
+    let _held = client(&server);
+    browser.click("#drain");
+    browser.click("#sure button[value=no]");
+    browser.click("#drain");
+    browser.click("#sure button[value=yes]");
+    server.wait_for_event(|event| event["message"] == "draining");
+    assert_eq!(browser.complaints(), Vec::<Value>::new());
+    assert_eq!(server.wait().code(), Some(0));
+    browser.until("it says that nobody answers", "document.querySelector('#phase').innerText == 'unreachable'");
+}
