@@ -191,3 +191,8 @@ fn complain(text: impl Display, status: u8) -> u8 {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// So is the guide's.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/handlers.md")]
+struct Guide;

@@ -28,12 +28,19 @@ fn the_schema_takes_what_the_program_takes() {
     whole["handlers"]["greeter"] = json!({ "type": "hello", "delay": "1s" });
     whole["layers"] = json!({ "busy": { "type": "concurrency", "limit": 3 } });
     assert_eq!(fits(&whole), Vec::<String>::new());
-    // What the README shows.
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let shown: Vec<_> = readme.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
-    assert!(!shown.is_empty());
-    for block in shown {
-        assert_eq!(fits(&from_toml(block)), Vec::<String>::new(), "{block}");
+    // What the documents show.
+    for page in ["README.md", "bin/docs/operators.md"] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let shown: Vec<_> = text.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
+        assert!(!shown.is_empty());
+        for block in shown {
+            assert_eq!(fits(&from_toml(block)), Vec::<String>::new(), "{page}: {block}");
+        }
+    }
+    for file in fs::read_dir(root().join("bin/packaging/examples")).unwrap() {
+        let path = file.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(fits(&from_toml(&text)), Vec::<String>::new(), "{}", path.display());
     }
     for faulty in [
         "lisen = 'tcp://127.0.0.1:1'",

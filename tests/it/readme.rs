@@ -165,6 +165,23 @@ fn its_map_names_what_is_there() {
 }
 
 #[test]
+fn links_lead_somewhere_in_every_document() {
+    let mut seen = 0;
+    for folder in ["", "bin/docs", "bin/packaging", "tests/fuzz"] {
+        let place = harness::root().join(folder);
+        let pages = fs::read_dir(&place).unwrap().map(|file| file.unwrap().path());
+        for page in pages.filter(|path| path.extension().is_some_and(|kind| kind == "md")) {
+            let text = fs::read_to_string(&page).unwrap();
+            for link in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {
+                assert!(link.contains("://") || place.join(link).exists(), "{}: {link}", page.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 10);
+}
+
+#[test]
 fn its_exit_statuses_are_those_of_the_help() {
     let help = Program::switchboard().arg("--help").run().stdout;
     for row in table(&readme(), "status") {
