@@ -2,8 +2,11 @@
 //!
 //! Every field is a key of the configuration; its default is the one that an operator gets.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// How much of each thing at once.
@@ -81,8 +84,18 @@ impl Default for Timeouts {
     }
 }
 
-/// So many in so long: `100/s`. Zero: no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// So many in so long, as text `100/s`, `5/m` or `1000/h`. Zero: no limit.
+///
+/// ```
+/// use switchboard::spec::Rate;
+///
+/// assert_eq!("100/s".parse::<Rate>()?, Rate::per_second(100));
+/// assert_eq!(Rate::per_second(100).to_string(), "100/s");
+/// assert!("0/h".parse::<Rate>()?.is_off());
+/// # Ok::<(), switchboard::spec::InvalidRate>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Rate {
     /// How many.
     pub count: u32,
@@ -99,6 +112,57 @@ impl Rate {
     /// Whether it limits nothing.
     pub fn is_off(&self) -> bool {
         self.count == 0 || self.per.is_zero()
+    }
+}
+
+/// A text that is no rate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a rate; write it like \"100/s\", \"5/m\" or \"1000/h\"")]
+pub struct InvalidRate(String);
+
+impl FromStr for Rate {
+    type Err = InvalidRate;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRate> {
+        let invalid = || InvalidRate(text.to_owned());
+        let (count, unit) = text.split_once('/').ok_or_else(invalid)?;
+        let count = match count.trim() {
+            digits if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map_err(|_| invalid())?,
+            _ => return Err(invalid()),
+        };
+        let per = match unit.trim() {
+            "s" | "sec" | "second" => 1,
+            "m" | "min" | "minute" => 60,
+            "h" | "hour" => 3600,
+            _ => return Err(invalid()),
+        };
+        // No limit is no limit, whatever the time.
+        Ok(if count == 0 { Self::default() } else { Self { count, per: Duration::from_secs(per) } })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.per.as_secs() {
+            3600 => "h",
+            60 => "m",
+            _ => "s",
+        };
+        write!(f, "{}/{unit}", self.count)
+    }
+}
+
+impl TryFrom<String> for Rate {
+    type Error = InvalidRate;
+
+    fn try_from(text: String) -> Result<Self, InvalidRate> {
+        text.parse()
+    }
+}
+
+impl From<Rate> for String {
+    fn from(rate: Rate) -> Self {
+        rate.to_string()
     }
 }
 

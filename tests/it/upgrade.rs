@@ -240,7 +240,7 @@ fn what_is_not_ready_changes_nothing_and_says_why() {
     fs::write(place.join("switchboard.toml"), config).unwrap();
     server.install(Path::new("/nonexistent"));
     assert!(server.is_refused().contains("cannot be started"));
-    server.install(&script(&place, "mumbles", "#!/bin/sh\necho what >&3\n"));
+    server.install(&script(&place, "mumbles", "#!/bin/sh\necho what >&3\nexec sleep 1000\n"));
     assert!(server.is_refused().contains("it says \"what\""));
     server.install(&script(&place, "leaves", "#!/bin/sh\nexec 3>&-\nexec sleep 1000\n"));
     assert!(server.is_refused().contains("does not answer as a server of this kind does"));

@@ -855,7 +855,7 @@ fn a_framing_that_does_not_fit_is_told() {
 
 #[test]
 fn layers_have_names_and_sections_like_handlers() {
-    let text = "[listeners.main]\nlayers = ['slow', 'trace']\n[layers.slow]\ntype = 'rate'\nper_second = 1\n";
+    let text = "[listeners.main]\nlayers = ['slow', 'trace']\n[layers.slow]\ntype = 'rate'\nrate = '1/s'\n";
     let config = file(text).good();
     assert_eq!(main_of(&config).layers, ["slow", "trace"]);
     assert_eq!((config.layers["slow"].kind.as_str(), config.layers["trace"].kind.as_str()), ("rate", "trace"));
@@ -864,10 +864,10 @@ fn layers_have_names_and_sections_like_handlers() {
         "listeners.main.layers.1: \"rat\" is not a layer; did you mean \"rate\"? Known here: concurrency, rate, timeout, trace (switchboard.toml, line 2)",
     );
     assert!(
-        file("[layers.slow]\nper_second = 1\n").bad()[0]
+        file("[layers.slow]\nrate = '1/s'\n").bad()[0]
             .starts_with("layers.slow: has no type, and \"slow\" is not a layer")
     );
-    assert!(file("[layers.rate]\nper_secnd = 1\n").bad()[0].contains("did you mean \"per_second\"?"));
+    assert!(file("[layers.rate]\nratte = '1/s'\n").bad()[0].contains("did you mean \"rate\"?"));
 }
 
 #[test]

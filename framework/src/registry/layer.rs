@@ -155,15 +155,16 @@ impl Default for ConcurrencyOptions {
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct RateOptions {
-    /// Messages a second of each source (an IPv4 address, or the /64 of an IPv6 address); 0 for no limit.
-    per_second: u32,
+    /// Messages of each source (an IPv4 address, or the /64 of an IPv6 address); 0/s for no limit.
+    #[schemars(with = "String")]
+    rate: Rate,
     /// Messages that may come at once; 0 for one second's worth.
     burst: u32,
 }
 
 impl Default for RateOptions {
     fn default() -> Self {
-        Self { per_second: 1000, burst: 0 }
+        Self { rate: Rate::per_second(1000), burst: 0 }
     }
 }
 
@@ -171,13 +172,15 @@ impl Default for RateOptions {
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct TimeoutOptions {
-    /// Seconds that one call of what is inside may take; 0 for no deadline.
-    seconds: f64,
+    /// How long one call of what is inside may take; 0s for no deadline.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    time: Duration,
 }
 
 impl Default for TimeoutOptions {
     fn default() -> Self {
-        Self { seconds: 30.0 }
+        Self { time: Duration::from_secs(30) }
     }
 }
 
@@ -189,17 +192,10 @@ pub(super) fn add_built_in(registry: &mut Registry) {
         })
         .summary("at most so many calls of the handler at once; the others wait their turn");
     registry
-        .layer("rate", |options: RateOptions| {
-            Ok(RatePerSource::new(Rate::per_second(options.per_second), options.burst))
-        })
+        .layer("rate", |options: RateOptions| Ok(RatePerSource::new(options.rate, options.burst)))
         .summary("at most so many messages a second from one source; a stream waits, a datagram is dropped");
     registry
-        .layer("timeout", |options: TimeoutOptions| match Duration::try_from_secs_f64(options.seconds) {
-            Ok(after) => Ok(Timeout::new(after)),
-            Err(_) => {
-                Err(format!("seconds: {} is not a time; give seconds from 0 up, 0 for none", options.seconds).into())
-            }
-        })
+        .layer("timeout", |options: TimeoutOptions| Ok(Timeout::new(options.time)))
         .summary("a deadline for each call of what is inside; over it the connection closes");
     registry
         .layer("trace", |_: NoOptions| Ok(Trace::messages()))

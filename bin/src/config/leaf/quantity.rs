@@ -99,32 +99,13 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{} is not {RATE}", quoted(text));
-        let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
-        let count = match count.trim() {
-            digits if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map_err(|_| wrong())?,
-            _ => return Err(wrong()),
-        };
-        let per = match unit.trim() {
-            "s" | "sec" | "second" => 1,
-            "m" | "min" | "minute" => 60,
-            "h" | "hour" => 3600,
-            _ => return Err(wrong()),
-        };
-        let per = Duration::from_secs(per);
-        // No limit is no limit, whatever the time.
-        Ok(Self(if count == 0 { spec::Rate::default() } else { spec::Rate { count, per } }))
+        text.parse().map(Self).map_err(|_| format!("{} is not {RATE}", quoted(text)))
     }
 }
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self.0.per.as_secs() {
-            3600 => "h",
-            60 => "m",
-            _ => "s",
-        };
-        write!(f, "{}/{unit}", self.0.count)
+        self.0.fmt(f)
     }
 }
 
