@@ -132,7 +132,12 @@ async fn run(
                 _ = hangup.recv() => drop(server.reload(&mut reload).await),
                 _ = upgrade.recv() => {
                     if server.upgrade().await {
-                        join(running.hand_over(), admin.running().hand_over()).await;
+                        // Operators are to talk to the next process at once.
+                        let operators = async {
+                            admin.running().hand_over().await;
+                            admin.stop().await;
+                        };
+                        join(running.hand_over(), operators).await;
                         let _ = drain.try_send(()); // or it drains already
                     }
                 }
