@@ -141,9 +141,8 @@ fn the_package_has_its_files_and_its_drain_has_time() {
     // What is built is made by the script beside it.
     let script = fs::read_to_string(packaging().join("build-deb")).unwrap();
     for source in sources {
-        let is_made = source
-            .rsplit_once("target/packaging/")
-            .is_some_and(|(_, name)| script.contains(&format!("$made/{name}\"")));
+        let is_made =
+            source.strip_prefix("packaging/made/").is_some_and(|name| script.contains(&format!("$made/{name}\"")));
         let place = root().join("bin").join(source.split('*').next().unwrap());
         assert!(is_made || source.starts_with("target/release/") || place.exists(), "{source}");
     }
