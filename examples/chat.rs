@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use switchboard::prelude::*;
-use switchboard::spec::{Rate, Timeouts};
+use switchboard::settings::{Rate, Timeouts};
 
 /// Everything that grows has an end.
 const LONGEST_NAME: usize = 20;

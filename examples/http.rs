@@ -1,4 +1,4 @@
-//! HTTP by hyper on a stream that Switchboard looks after. Try it: `curl -d hi http://127.0.0.1:9999/echo`.
+//! HTTP by hyper on a stream that ListenerSet looks after. Try it: `curl -d hi http://127.0.0.1:9999/echo`.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl StreamHandler for Http {
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     match (request.uri().path(), request.method()) {
-        ("/", &Method::GET | &Method::HEAD) => Ok(say(StatusCode::OK, "Switchboard speaks HTTP: POST /echo\n")),
+        ("/", &Method::GET | &Method::HEAD) => Ok(say(StatusCode::OK, "ListenerSet speaks HTTP: POST /echo\n")),
         ("/echo", &Method::POST) => {
             let too_large = || Ok(say(StatusCode::PAYLOAD_TOO_LARGE, "at most 1 MiB\n"));
             if request.body().size_hint().lower() > BODY as u64 {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use switchboard::registry::{MadeHandler, MessageLayer, Setup};
+use switchboard::registry::{HandlerInstance, MessageLayer, Setup};
 use switchboard::server::ListenerSpec;
 use switchboard::transport::tls;
-use switchboard::{Kind, Registry, Switchboard};
+use switchboard::{Kind, ListenerSet, Registry};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config::{Config, Fault, Faults, Refused, Section};
+use crate::config::{Config, Diagnostic, Diagnostics, InvalidConfigLoad, Section};
 
 /// Descriptors that the process has besides those of its connections: standard streams, the runtime, files of handlers.
 const OWN_FILES: u64 = 64;
@@ -38,7 +38,7 @@ pub(crate) fn runtime(workers: usize) -> io::Result<Runtime> {
 #[derive(Debug)]
 pub(crate) struct Assembled {
     pub(crate) config: Arc<Config>,
-    handlers: BTreeMap<String, MadeHandler>,
+    handlers: BTreeMap<String, HandlerInstance>,
 }
 
 /// Every listener with its pipeline, ready to start, or to take the place of what runs. A handler or layer may refuse its
@@ -49,11 +49,11 @@ pub(crate) fn assemble(
     config: Config,
     registry: &Registry,
     before: Option<&Assembled>,
-) -> Result<(Switchboard, Assembled), Faults> {
-    let mut faults = Faults::default();
-    let mut board = Switchboard::new(registry.transport_table());
+) -> Result<(ListenerSet, Assembled), Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    let mut board = ListenerSet::new(registry.transport_table());
     board.drain_spec(config.drain);
-    let handlers = handlers(&config, registry, before, &mut faults);
+    let handlers = handlers(&config, registry, before, &mut diagnostics);
     for (name, listener) in &config.listeners {
         let spec = listener.spec.clone();
         if before.is_some_and(|before| serves_as(&config, &before.config, name)) {
@@ -63,7 +63,7 @@ pub(crate) fn assemble(
         let mut setup = Setup::new();
         setup.framing = listener.framing.clone();
         (setup.limits, setup.timeouts, setup.rates) = (spec.limits, spec.timeouts, spec.rates);
-        setup.layers = layers(&config, registry, &listener.layers, &mut faults);
+        setup.layers = layers(&config, registry, &listener.layers, &mut diagnostics);
         if let Some(handler) = handlers.get(&listener.handler) {
             board.listen(spec, handler.pipeline(setup));
         }
@@ -72,9 +72,13 @@ pub(crate) fn assemble(
     let listed = |name: &String| config.listeners.values().any(|listener| listener.layers.contains(name));
     let tried = |name: &String| !used(name) && !is_known("handlers", name, &config, before);
     let tried_too = |name: &String| !listed(name) && !is_known("layers", name, &config, before);
-    try_sections(&config, registry, tried, tried_too, &mut faults);
-    try_tls(&config, &mut faults);
-    if faults.is_empty() { Ok((board, Assembled { config: Arc::new(config), handlers })) } else { Err(faults) }
+    try_sections(&config, registry, tried, tried_too, &mut diagnostics);
+    try_tls(&config, &mut diagnostics);
+    if diagnostics.is_empty() {
+        Ok((board, Assembled { config: Arc::new(config), handlers }))
+    } else {
+        Err(diagnostics)
+    }
 }
 
 /// Whether a section stands there as it did before: then it was made once, and was good.
@@ -91,8 +95,8 @@ fn handlers(
     config: &Config,
     registry: &Registry,
     before: Option<&Assembled>,
-    faults: &mut Faults,
-) -> BTreeMap<String, MadeHandler> {
+    diagnostics: &mut Diagnostics,
+) -> BTreeMap<String, HandlerInstance> {
     let mut handlers = BTreeMap::new();
     for name in config.listeners.values().map(|listener| &listener.handler) {
         let Some(section) = config.handlers.get(name).filter(|_| !handlers.contains_key(name)) else { continue };
@@ -103,7 +107,7 @@ fn handlers(
         }
         match registry.handler_entry(&section.kind).map(|entry| entry.make(section.options.clone())) {
             Some(Ok(handler)) => drop(handlers.insert(name.clone(), handler)),
-            Some(Err(error)) => faults.push(refusal(config, "handlers", name, &*error)),
+            Some(Err(error)) => diagnostics.push(refusal(config, "handlers", name, &*error)),
             None => {}
         }
     }
@@ -128,28 +132,28 @@ fn serves_as(config: &Config, before: &Config, listener: &str) -> bool {
 
 /// What handlers and layers that are not the same `before` say of their options when they are made, each by itself, and what the files of TLS are found to
 /// be; nothing is kept of them.
-pub(crate) fn refusals(config: &Config, registry: &Registry, before: Option<&Assembled>) -> Faults {
+pub(crate) fn refusals(config: &Config, registry: &Registry, before: Option<&Assembled>) -> Diagnostics {
     match runtime(1) {
         Ok(runtime) => {
-            let mut faults = Faults::default();
+            let mut diagnostics = Diagnostics::default();
             let handlers = |name: &String| !is_known("handlers", name, config, before);
             let layers = |name: &String| !is_known("layers", name, config, before);
-            runtime.block_on(async { try_sections(config, registry, handlers, layers, &mut faults) });
-            try_tls(config, &mut faults);
+            runtime.block_on(async { try_sections(config, registry, handlers, layers, &mut diagnostics) });
+            try_tls(config, &mut diagnostics);
             runtime.shutdown_background();
-            faults
+            diagnostics
         }
-        Err(error) => Fault::general(format!("the threads cannot be started: {error}")).into(),
+        Err(error) => Diagnostic::general(format!("the threads cannot be started: {error}")).into(),
     }
 }
 
 /// The faults of a configuration, and with them what its sound handlers and layers say when they are made: one report.
-pub(crate) fn all_faults(refused: Refused, registry: &Registry, before: Option<&Assembled>) -> Faults {
-    let Refused { mut faults, rest } = refused;
+pub(crate) fn all_faults(refused: InvalidConfigLoad, registry: &Registry, before: Option<&Assembled>) -> Diagnostics {
+    let InvalidConfigLoad { mut diagnostics, rest } = refused;
     if let Some(rest) = rest {
-        faults.append(refusals(&rest, registry, before));
+        diagnostics.append(refusals(&rest, registry, before));
     }
-    faults
+    diagnostics
 }
 
 fn try_sections(
@@ -157,30 +161,30 @@ fn try_sections(
     registry: &Registry,
     handlers: impl Fn(&String) -> bool,
     layers: impl Fn(&String) -> bool,
-    faults: &mut Faults,
+    diagnostics: &mut Diagnostics,
 ) {
     for (name, Section { kind, options, .. }) in sound(&config.handlers).filter(|(name, _)| handlers(name)) {
         let built = registry.handler_entry(kind).map(|entry| entry.make(options.clone()).map(drop));
         if let Some(Err(error)) = built {
-            faults.push(refusal(config, "handlers", name, &*error));
+            diagnostics.push(refusal(config, "handlers", name, &*error));
         }
     }
     for (name, Section { kind, options, .. }) in sound(&config.layers).filter(|(name, _)| layers(name)) {
         if let Some(Err(error)) = registry.layer_entry(kind).map(|entry| entry.build(options.clone())) {
-            faults.push(refusal(config, "layers", name, &*error));
+            diagnostics.push(refusal(config, "layers", name, &*error));
         }
     }
 }
 
 /// What the certificates and keys of listeners are found to be: their files are read, and nothing is kept of them.
-fn try_tls(config: &Config, faults: &mut Faults) {
+fn try_tls(config: &Config, diagnostics: &mut Diagnostics) {
     for (name, settings) in
         config.listeners.iter().filter_map(|(name, listener)| Some((name, listener.spec.tls.as_ref()?)))
     {
         if let Err(error) = tls::Server::load(settings) {
             let mut key = vec!["listeners".to_owned(), name.clone(), "tls".to_owned()];
             key.extend_from_slice(error.setting());
-            faults.push(Fault::new(&key, error.to_string()).from(Some(config.effective.origin(&key))));
+            diagnostics.push(Diagnostic::new(&key, error.to_string()).from(Some(config.effective.origin(&key))));
         }
     }
 }
@@ -189,22 +193,22 @@ fn sound(sections: &BTreeMap<String, Section>) -> impl Iterator<Item = (&String,
     sections.iter().filter(|(_, section)| section.is_sound)
 }
 
-fn layers(config: &Config, registry: &Registry, names: &[String], faults: &mut Faults) -> Vec<MessageLayer> {
+fn layers(config: &Config, registry: &Registry, names: &[String], diagnostics: &mut Diagnostics) -> Vec<MessageLayer> {
     let mut layers = Vec::new();
     for name in names {
         let Some(Section { kind, options, .. }) = config.layers.get(name) else { continue };
         match registry.layer_entry(kind).map(|entry| entry.build(options.clone())) {
             Some(Ok(layer)) => layers.push(layer),
-            Some(Err(error)) => faults.push(refusal(config, "layers", name, &*error)),
+            Some(Err(error)) => diagnostics.push(refusal(config, "layers", name, &*error)),
             None => {}
         }
     }
     layers
 }
 
-fn refusal(config: &Config, section: &str, name: &str, error: &(dyn std::error::Error + 'static)) -> Fault {
+fn refusal(config: &Config, section: &str, name: &str, error: &(dyn std::error::Error + 'static)) -> Diagnostic {
     let key = [section.to_owned(), name.to_owned()];
-    Fault::new(&key, switchboard::error::chain(error)).from(Some(config.effective.section_origin(&key)))
+    Diagnostic::new(&key, switchboard::error::chain(error)).from(Some(config.effective.section_origin(&key)))
 }
 
 /// Raises the soft limit of open files to the hard one, and warns where the limits of the configuration need more.
@@ -232,8 +236,8 @@ pub(crate) fn raise_open_files(config: &Config) {
 }
 
 /// The most memory that the listeners take of themselves, all together and each by its name.
-pub(crate) fn most_memory(config: &Config) -> (u64, BTreeMap<&str, u64>) {
-    let each = config.listeners.iter().map(|(name, listener)| (&**name, listener.spec.most_memory(listener.kind)));
+pub(crate) fn max_memory(config: &Config) -> (u64, BTreeMap<&str, u64>) {
+    let each = config.listeners.iter().map(|(name, listener)| (&**name, listener.spec.max_memory(listener.kind)));
     let each: BTreeMap<_, _> = each.collect();
     (each.values().fold(0, |all, more| all.saturating_add(*more)), each)
 }

@@ -27,27 +27,27 @@
 //! operator can rely on is the same for every such binary. The framework itself is re-exported as [`switchboard`].
 //!
 //! Inside, `config` reads and checks, `assemble` makes a server of it, `reload` changes it while it runs, `handover` replaces the process, `admin` shows it to
-//! operators, `log`, `signals` and `supervisor` connect it to its surroundings, `connect` is the client and `list` the table of contents.
+//! operators, `log`, `signals` and `service_manager` connect it to its surroundings, `connect` is the client and `list` the table of contents.
 
 mod admin;
 mod assemble;
 mod cli;
 mod config;
+mod config_check;
+mod config_diff;
 mod connect;
-mod difference;
 mod handover;
 mod list;
 mod log;
-mod manual;
+mod man;
 mod reload;
 mod serve;
+mod service_manager;
 mod signals;
-mod supervisor;
-mod trial;
 
+pub use config_check::{ConfigCheck, InvalidConfig};
 pub use switchboard;
 pub use switchboard::Registry;
-pub use trial::{Refusal, Trial};
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -68,7 +68,7 @@ const CUT: u8 = 3;
 /// Exit status: the configuration cannot be used (EX_CONFIG of sysexits.h).
 const CONFIG: u8 = 78;
 
-/// The built-in transports, framings and layers, and the handlers that come with Switchboard: `hello` and `echo`.
+/// The built-in transports, framings and layers, and the handlers that come with ListenerSet: `hello` and `echo`.
 pub fn registry() -> Registry {
     let mut registry = Registry::new();
     switchboard_handlers::register(&mut registry);
@@ -117,14 +117,14 @@ fn execute(command: Command, registry: &Arc<Registry>) -> u8 {
         }
         Command::Diff { options, against } => {
             let inputs = options.inputs(environment);
-            with_config(&inputs, registry, |config| match difference::between(&config, against, &inputs, registry) {
+            with_config(&inputs, registry, |config| match config_diff::between(&config, against, &inputs, registry) {
                 Ok(text) => say(text),
                 Err(error) => complain(format_args!("error: {error}\n"), FAILED),
             })
         }
         Command::Schema => say(config::schema(registry)),
-        Command::Completions(shell) => say(manual::completions(shell)),
-        Command::Man => match manual::manual() {
+        Command::Completions(shell) => say(man::completions(shell)),
+        Command::Man => match man::man_page() {
             Ok(page) => say(page),
             Err(error) => complain(format_args!("error: the page cannot be made: {error}\n"), FAILED),
         },
@@ -142,9 +142,9 @@ fn execute(command: Command, registry: &Arc<Registry>) -> u8 {
 /// A handler or layer may refuse its options only when it is made; so all are made, used or not. Nothing is bound unless that is
 /// wanted.
 fn check(config: Config, registry: &Registry, bind: bool) -> u8 {
-    let faults = assemble::refusals(&config, registry, None);
-    if !faults.is_empty() {
-        return complain(faults, CONFIG);
+    let diagnostics = assemble::refusals(&config, registry, None);
+    if !diagnostics.is_empty() {
+        return complain(diagnostics, CONFIG);
     }
     let file = config.file.as_ref().map_or("without a file".to_owned(), |file| file.display().to_string());
     let good = format!("{file}: the configuration is good\n{}\n", memory(&config));
@@ -156,7 +156,7 @@ fn check(config: Config, registry: &Registry, bind: bool) -> u8 {
 
 /// What the listeners may take, in a sentence.
 fn memory(config: &Config) -> String {
-    let (all, each) = assemble::most_memory(config);
+    let (all, each) = assemble::max_memory(config);
     let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
     let each: Vec<_> = each.into_iter().map(|(name, bytes)| format!("{name} {}", size(bytes))).collect();
     format!("memory: at most {} ({}), and what handlers keep", size(all), each.join(", "))

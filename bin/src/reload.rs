@@ -22,12 +22,12 @@ pub(crate) struct Reload<'h> {
     current: Arc<Assembled>,
     /// What the process was started with.
     first: Arc<Config>,
-    house: House<'h>,
+    env: ServerEnv<'h>,
 }
 
 /// What a server lives in from beginning to end.
 #[derive(Clone, Copy)]
-pub(crate) struct House<'h> {
+pub(crate) struct ServerEnv<'h> {
     /// Where the configuration is read from.
     pub(crate) inputs: &'h Inputs,
     pub(crate) registry: &'h Arc<Registry>,
@@ -38,8 +38,8 @@ pub(crate) struct House<'h> {
 
 impl<'h> Reload<'h> {
     /// What runs.
-    pub(crate) fn new(current: Assembled, house: House<'h>) -> Self {
-        Self { first: current.config.clone(), current: Arc::new(current), house }
+    pub(crate) fn new(current: Assembled, env: ServerEnv<'h>) -> Self {
+        Self { first: current.config.clone(), current: Arc::new(current), env }
     }
 
     /// Reloads the server, and says in the log what came of it; if it is refused, all the sentences that say why. The server goes
@@ -53,7 +53,7 @@ impl<'h> Reload<'h> {
     }
 
     async fn apply(&mut self, running: &Running, admin: &Admin) -> Result<(), Vec<String>> {
-        let House { inputs, registry, log, .. } = self.house;
+        let ServerEnv { inputs, registry, log, .. } = self.env;
         let (current, mut inputs, registry) = (self.current.clone(), inputs.clone(), registry.clone());
         // Files are read, handlers are made to hear what they say: nothing for a thread that serves.
         let made = tokio::task::spawn_blocking(move || {
@@ -61,7 +61,7 @@ impl<'h> Reload<'h> {
             let config = config::load(&inputs, &registry);
             let config =
                 config.map_err(|refused| assemble::all_faults(*refused, &registry, Some(&current)).sentences())?;
-            assemble::assemble(config, &registry, Some(&current)).map_err(|faults| faults.sentences())
+            assemble::assemble(config, &registry, Some(&current)).map_err(|diagnostics| diagnostics.sentences())
         });
         // A handler of somebody else may panic when it is made; the panic itself has been logged.
         let (board, assembled) = made.await.unwrap_or_else(|_| Err(vec!["it panicked".to_owned()]))?;

@@ -8,17 +8,17 @@ use std::time::Duration;
 use futures_util::future::join;
 use futures_util::{StreamExt, stream};
 use switchboard::transport::Systemd;
-use switchboard::{BoxError, Endpoint, Registry, Running, Switchboard};
+use switchboard::{BoxError, Endpoint, ListenerSet, Registry, Running};
 use tokio::sync::mpsc;
 
-use crate::admin::{Admin, Wish};
+use crate::admin::{Admin, AdminCommand};
 use crate::assemble::Assembled;
 use crate::config::{Config, Inputs};
-use crate::handover::{self, Passed, Predecessor, Program};
+use crate::handover::{self, InheritedSockets, OldProcess, Program};
 use crate::log::Log;
-use crate::reload::{House, Reload};
+use crate::reload::{Reload, ServerEnv};
+use crate::service_manager::ServiceManager;
 use crate::signals::Signals;
-use crate::supervisor::Supervisor;
 use crate::{CONFIG, CUT, FAILED, assemble, complain};
 
 /// How often lost lines of the log are looked for.
@@ -27,7 +27,7 @@ const LOST_LINES: Duration = Duration::from_secs(1);
 /// Runs the server that a configuration describes; a reload reads it from these inputs again.
 pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -> u8 {
     // Before there are threads, since it changes the environment.
-    let passed = match Passed::take() {
+    let passed = match InheritedSockets::take() {
         Ok(passed) => passed,
         Err(error) => return complain(format_args!("error: {error}\n"), FAILED),
     };
@@ -54,13 +54,13 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
     let ended = match runtime.block_on(async { assemble::assemble(config, registry, None) }) {
         Ok((board, assembled)) => runtime.block_on(async {
             let watch = log.watch(LOST_LINES);
-            let house = House { inputs, registry, log: &log, program: &program };
+            let env = ServerEnv { inputs, registry, log: &log, program: &program };
             tokio::select! {
                 never = watch => match never {},
-                ended = run(board, signals, assembled, house, passed) => ended,
+                ended = run(board, signals, assembled, env, passed) => ended,
             }
         }),
-        Err(faults) => Err((faults.to_string(), CONFIG)),
+        Err(diagnostics) => Err((diagnostics.to_string(), CONFIG)),
     };
     // What still blocks a thread, such as the look-up of a name, must not hold up the end.
     runtime.shutdown_background();
@@ -72,13 +72,13 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
 /// Binds every listener, the one for operators included, and closes them again.
 pub(crate) fn try_bind(config: Config, registry: &Registry) -> Result<(), (String, u8)> {
     let failed = |error: &dyn Display| (format!("error: {error}\n"), FAILED);
-    let Passed { systemd, .. } = Passed::take().map_err(|error| failed(&error))?;
+    let InheritedSockets { systemd, .. } = InheritedSockets::take().map_err(|error| failed(&error))?;
     let runtime = assemble::runtime(1).map_err(|error| failed(&error))?;
     assemble::raise_open_files(&config);
     let bound = runtime.block_on(async {
         let operators = config.admin.as_ref().map(|admin| admin.endpoint.clone());
         let (mut board, _) =
-            assemble::assemble(config, registry, None).map_err(|faults| (faults.to_string(), CONFIG))?;
+            assemble::assemble(config, registry, None).map_err(|diagnostics| (diagnostics.to_string(), CONFIG))?;
         board.transports().add(systemd);
         let bound = board.try_bind().await.map_err(|error| failed(&error));
         match operators {
@@ -92,38 +92,43 @@ pub(crate) fn try_bind(config: Config, registry: &Registry) -> Result<(), (Strin
 
 /// Serves to the end. An error is a sentence and the status that goes with it.
 async fn run(
-    mut board: Switchboard,
+    mut board: ListenerSet,
     signals: Signals,
     assembled: Assembled,
-    house: House<'_>,
-    passed: Passed,
+    env: ServerEnv<'_>,
+    passed: InheritedSockets,
 ) -> Result<u8, (String, u8)> {
     let (mut stops, mut hangup, mut upgrade) = signals.split();
-    let Passed { systemd, listeners, admin: inherited, predecessor } = passed;
+    let InheritedSockets { systemd, listeners, admin: inherited, old_process } = passed;
     tell_passed(&systemd, &assembled.config);
     board.transports().add(systemd.clone());
     board.inherit(listeners);
     let starting = async {
         let running = Arc::new(board.start().await?);
-        let (admin, wishes) = Admin::start(running.clone(), house.log.clone(), &assembled.config, inherited).await?;
-        Ok::<_, BoxError>((running, admin, wishes))
+        let (admin, commands) = Admin::start(running.clone(), env.log.clone(), &assembled.config, inherited).await?;
+        Ok::<_, BoxError>((running, admin, commands))
     };
     let started = tokio::select! {
         started = starting => started,
         _ = stops.next() => return Ok(0),
     };
     let failed = |error: BoxError| (format!("error: {error}\n"), FAILED);
-    let (running, admin, mut wishes) = started.map_err(failed)?;
-    if let Some(predecessor) = predecessor {
-        take_over(predecessor).await.map_err(|error| failed(error.into()))?;
+    let (running, admin, mut commands) = started.map_err(failed)?;
+    if let Some(old_process) = old_process {
+        take_over(old_process).await.map_err(|error| failed(error.into()))?;
         running.own_sockets();
         admin.running().own_sockets();
     }
-    let server =
-        Server { running: &running, admin: &admin, systemd, program: house.program, supervisor: Supervisor::new() };
-    let supervisor = &server.supervisor;
-    let mut reload = Reload::new(assembled, house);
-    supervisor.ready();
+    let server = Server {
+        running: &running,
+        admin: &admin,
+        systemd,
+        program: env.program,
+        service_manager: ServiceManager::new(),
+    };
+    let service_manager = &server.service_manager;
+    let mut reload = Reload::new(assembled, env);
+    service_manager.ready();
     let (drain, drains) = mpsc::channel(1);
     let others = async {
         loop {
@@ -141,19 +146,19 @@ async fn run(
                         let _ = drain.try_send(()); // or it drains already
                     }
                 }
-                Some(wish) = wishes.recv() => match wish {
+                Some(command) = commands.recv() => match command {
                     // Whoever asked may have gone.
-                    Wish::Reload(answer) => drop(answer.send(server.reload(&mut reload).await)),
-                    Wish::Drain => drop(drain.try_send(())),
+                    AdminCommand::Reload(answer) => drop(answer.send(server.reload(&mut reload).await)),
+                    AdminCommand::Drain => drop(drain.try_send(())),
                 },
             }
         }
     };
-    let stops = stream::select(stops, stream::once(first(drains))).inspect(|()| supervisor.stopping());
+    let stops = stream::select(stops, stream::once(first(drains))).inspect(|()| service_manager.stopping());
     let drained = tokio::select! {
         drained = running.serve_until(stops) => drained,
         never = others => never,
-        never = supervisor.accompany(&running) => match never {},
+        never = service_manager.accompany(&running) => match never {},
     };
     admin.stop().await;
     Ok(if drained.cut > 0 { CUT } else { 0 })
@@ -165,14 +170,14 @@ struct Server<'s> {
     admin: &'s Admin,
     systemd: Systemd,
     program: &'s Program,
-    supervisor: Supervisor,
+    service_manager: ServiceManager,
 }
 
 impl Server<'_> {
     async fn reload(&self, reload: &mut Reload<'_>) -> Result<(), Vec<String>> {
-        self.supervisor.reloading();
+        self.service_manager.reloading();
         let reloaded = reload.reload(self.running, self.admin).await;
-        self.supervisor.ready();
+        self.service_manager.ready();
         reloaded
     }
 
@@ -186,9 +191,9 @@ impl Server<'_> {
             let next = handover::upgrade(self.program, &self.systemd, listeners, admin).await?;
             let id = next.id();
             // First the service manager, which listens to nobody whom it does not know.
-            self.supervisor.hand_over(id);
+            self.service_manager.hand_over(id);
             next.trust().await.map_err(|error| {
-                self.supervisor.hand_over(std::process::id());
+                self.service_manager.hand_over(std::process::id());
                 format!("it is gone as soon as it was ready: {error}")
             })?;
             Ok(id)
@@ -197,13 +202,13 @@ impl Server<'_> {
             Ok(pid) => tracing::info!(target: "switchboard", pid, "upgraded"),
             Err(error) => tracing::warn!(target: "switchboard", error, "upgrade refused"),
         }
-        self.supervisor.has_handed_over()
+        self.service_manager.has_handed_over()
     }
 }
 
 /// Says that this process accepts, and waits until it is trusted.
-async fn take_over(predecessor: Predecessor) -> Result<(), String> {
-    let taken = tokio::task::spawn_blocking(|| predecessor.take_over()).await;
+async fn take_over(old_process: OldProcess) -> Result<(), String> {
+    let taken = tokio::task::spawn_blocking(|| old_process.take_over()).await;
     let taken = taken.unwrap_or_else(|error| Err(io::Error::other(error)));
     taken.map_err(|error| format!("the process before this one was gone before it had handed over: {error}"))
 }

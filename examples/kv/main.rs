@@ -10,7 +10,7 @@ mod store;
 use std::time::Duration;
 
 use switchboard::prelude::*;
-use switchboard::spec::{Limits, Timeouts};
+use switchboard::settings::{Limits, Timeouts};
 
 use crate::command::Command;
 use crate::resp::{Resp, Value};

@@ -57,7 +57,7 @@ pub struct HostPort {
     pub port: u16,
 }
 
-/// Why a text is not an [`Endpoint`].
+/// DropReason a text is not an [`Endpoint`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not an address: {why}")]
 pub struct EndpointError {

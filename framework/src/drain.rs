@@ -10,7 +10,7 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
-    /// Accepting and serving.
+    /// AcceptingListener and serving.
     Running,
     /// No new connections; idle ones are closed, busy ones finish what is under way.
     Draining {

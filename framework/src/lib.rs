@@ -1,6 +1,6 @@
-//! Switchboard: servers that speak their own protocol.
+//! ListenerSet: servers that speak their own protocol.
 //!
-//! Plug a transport into a handler; get the operated server for free: limits, deadlines, panic isolation, drain.
+//! BoundTransport a transport into a handler; get the operated server for free: limits, deadlines, panic isolation, drain.
 //!
 //! ```text
 //!             one task a connection                                    yours
@@ -17,7 +17,7 @@
 //! ```no_run
 //! use switchboard::prelude::*;
 //!
-//! /// Answers with what it got, in capitals, and numbers its answers.
+//! /// SendQueue with what it got, in capitals, and numbers its answers.
 //! struct Shout;
 //!
 //! impl Handler for Shout {
@@ -65,41 +65,31 @@
 
 pub mod server;
 
+mod pipeline;
+
 pub mod registry;
 
-mod connection;
+mod driver;
 
 pub mod framing;
 
 pub mod layer;
 
-pub mod transport;
-
 pub mod handler;
 
 mod outbox;
 
-pub mod io;
+pub mod transport;
 
-mod roster;
-
-mod validation;
+mod connection;
 
 mod limiter;
 
 mod drain;
 
-mod pace;
+mod log_throttle;
 
-mod lock;
-
-pub mod tls;
-
-pub mod proxy;
-
-pub mod access;
-
-pub mod spec;
+pub mod settings;
 
 pub mod metrics;
 
@@ -109,22 +99,20 @@ pub mod address;
 
 pub mod error;
 
-pub use access::{Access, Networks};
 pub use address::{Address, Credentials, Endpoint, Source};
+pub use connection::{ClientCertificate, Connection, Kind, ProxyInfo, TASKS_PER_CONNECTION, TlsInfo, TooManyTasks};
 pub use drain::{DrainSignal, Phase};
 pub use error::{BoxError, Result};
 pub use framing::Framing;
 pub use handler::{ByteStream, Context, Handler, HandlerService, Needs, Reply, Request, StreamHandler, handler_fn};
-pub use io::Incoming;
 pub use outbox::{PushError, Pusher};
-pub use proxy::{ProxyFacts, ProxySettings};
 pub use reason::CloseReason;
 pub use registry::Registry;
-pub use roster::{Connection, Kind, TASKS_PER_CONNECTION, TooManyTasks};
-pub use server::{Drained, Running, Server, Switchboard};
-pub use tls::{ClientIdentity, TlsFacts, TlsIdentity, TlsSettings};
+pub use server::{Drained, ListenerSet, Running, Server};
+pub use settings::{Access, Networks, ProxySettings, TlsIdentity, TlsSettings};
+pub use transport::Incoming;
 
-/// Crates whose types are part of this one's, so that a handler needs no other dependencies of its own.
+/// Crates whose types appear in this API.
 pub use {async_trait::async_trait, bytes, schemars, tokio_util, tower};
 
 /// What most handlers want.
@@ -133,6 +121,7 @@ pub use {async_trait::async_trait, bytes, schemars, tokio_util, tower};
 /// use switchboard::prelude::*;
 /// ```
 pub mod prelude {
+    pub use crate::connection::{Connection, Kind};
     pub use crate::error::{BoxError, Result};
     pub use crate::framing::{self, Delimited, Framing, JsonLines, Length, Lines, Raw};
     pub use crate::handler::{ByteStream, Context, Handler, Needs, Reply, Request, StreamHandler, handler_fn};
@@ -140,8 +129,7 @@ pub mod prelude {
     pub use crate::outbox::{PushError, Pusher};
     pub use crate::reason::CloseReason;
     pub use crate::registry::{NoOptions, Registry};
-    pub use crate::roster::{Connection, Kind};
-    pub use crate::server::{Running, Server, Switchboard};
+    pub use crate::server::{ListenerSet, Running, Server};
     pub use bytes::{Bytes, BytesMut};
     pub use schemars;
 }

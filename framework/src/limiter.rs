@@ -15,7 +15,7 @@ use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
 use crate::address::Source;
-use crate::spec::Rate;
+use crate::settings::Rate;
 
 /// How many sources one limiter remembers. When more are active at once, new ones are counted in groups.
 const SOURCES: usize = 65_536;

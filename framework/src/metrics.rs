@@ -76,15 +76,15 @@ impl Outcome {
 
 /// Counts of a fixed set.
 #[derive(Debug)]
-pub(crate) struct Tally<const N: usize>([AtomicU64; N]);
+pub(crate) struct CounterArray<const N: usize>([AtomicU64; N]);
 
-impl<const N: usize> Default for Tally<N> {
+impl<const N: usize> Default for CounterArray<N> {
     fn default() -> Self {
         Self([const { AtomicU64::new(0) }; N])
     }
 }
 
-impl<const N: usize> Tally<N> {
+impl<const N: usize> CounterArray<N> {
     pub(crate) fn add(&self, which: usize, count: u64) {
         self.0[which].fetch_add(count, Relaxed);
     }
@@ -119,17 +119,17 @@ impl Latency {
 
 /// Counts how long messages take.
 #[derive(Default)]
-pub(crate) struct Stopwatch([Cellful; CELLS]);
+pub(crate) struct LatencyHistogram([HistogramShard; CELLS]);
 
 /// What some threads counted. On cache lines of its own.
 #[derive(Default)]
 #[repr(align(128))]
-struct Cellful {
-    buckets: Tally<BUCKETS>,
+struct HistogramShard {
+    buckets: CounterArray<BUCKETS>,
     nanos: AtomicU64,
 }
 
-impl Stopwatch {
+impl LatencyHistogram {
     /// So many messages took so long each.
     pub(crate) fn record(&self, count: u64, each: Duration) {
         let each = each.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(each.subsec_nanos()));
@@ -154,9 +154,9 @@ impl Stopwatch {
     }
 }
 
-impl fmt::Debug for Stopwatch {
+impl fmt::Debug for LatencyHistogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Stopwatch").field(&self.read()).finish()
+        f.debug_tuple("LatencyHistogram").field(&self.read()).finish()
     }
 }
 
@@ -176,15 +176,15 @@ fn own_cell() -> usize {
 
 /// What one listener has counted, under whatever settings. What connections that are open have counted comes on top.
 #[derive(Debug, Default)]
-pub(crate) struct Meters {
-    pub(crate) closed: Tally<{ CloseReason::ALL.len() }>,
+pub(crate) struct ListenerMetrics {
+    pub(crate) closed: CounterArray<{ CloseReason::ALL.len() }>,
     /// By why.
-    pub(crate) rejected: Tally<3>,
+    pub(crate) rejected: CounterArray<3>,
     /// By class.
-    pub(crate) accept_errors: Tally<5>,
+    pub(crate) accept_errors: CounterArray<5>,
     /// Messages that were not handled; those that were are counted with their time.
-    pub(crate) failed: Tally<{ Outcome::ALL.len() }>,
-    pub(crate) latency: Stopwatch,
+    pub(crate) failed: CounterArray<{ Outcome::ALL.len() }>,
+    pub(crate) latency: LatencyHistogram,
     /// Of connections that have left, and of datagrams.
     pub(crate) messages: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
@@ -193,7 +193,7 @@ pub(crate) struct Meters {
     pub(crate) sessions: AtomicUsize,
 }
 
-impl Meters {
+impl ListenerMetrics {
     /// A message ended so.
     pub(crate) fn failed(&self, outcome: Outcome) {
         self.failed.add(outcome as usize, 1);
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_took_as_long_as_a_bound_is_within_it_and_every_thread_counts() {
-        let stopwatch = Stopwatch::default();
+        let stopwatch = LatencyHistogram::default();
         std::thread::scope(|scope| {
             for _ in 0..20 {
                 scope.spawn(|| stopwatch.record(2, Duration::from_micros(10)));

@@ -3,17 +3,17 @@
 //! The queue is bounded: a pusher waits, or learns that it is full. Replies of the handler do not pass through it, they
 //! go straight into the connection's write buffer; what was pushed before a reply leaves before it.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, TryAcquireError, mpsc};
 
-use crate::io::Route;
-use crate::lock::lock;
-use crate::roster::{Connection, Order};
+use crate::connection::{Connection, ControlSignal};
+use crate::transport::Route;
 
 /// Sends frames to one connection from anywhere: another connection's handler, a timer, a task.
 ///
@@ -65,7 +65,7 @@ pub(crate) struct Pushed<Out> {
     pub(crate) frame: Out,
 }
 
-/// Why a frame was not queued.
+/// DropReason a frame was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
@@ -141,7 +141,7 @@ impl<Out> Pusher<Out> {
     pub fn push_or_close(&self, frame: impl Into<Out>) -> Result<(), PushError> {
         let result = self.try_push(frame);
         if matches!((&result, &self.way), (Err(PushError::Full), Way::Stream(_))) {
-            self.connection.give(Order::OutboxFull);
+            self.connection.signal(ControlSignal::OutboxFull);
         }
         result
     }
@@ -177,7 +177,7 @@ impl<Out> Outbox<Out> {
     }
 
     fn add(&self, frame: Out, connection: &Connection) {
-        lock(&self.queue).push_back(frame);
+        self.queue.lock().push_back(frame);
         self.waiting.fetch_add(1, SeqCst);
         connection.wake();
     }
@@ -192,7 +192,7 @@ impl<Out> Outbox<Out> {
         if self.waiting() == 0 {
             return None;
         }
-        let frame = lock(&self.queue).pop_front()?;
+        let frame = self.queue.lock().pop_front()?;
         self.waiting.fetch_sub(1, SeqCst);
         self.room.add_permits(1);
         Some(frame)

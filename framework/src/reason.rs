@@ -1,8 +1,8 @@
-//! Why a connection ended: one closed list, used by logs, handlers and metrics alike.
+//! DropReason a connection ended: one closed list, used by logs, handlers and metrics alike.
 
 use std::fmt;
 
-/// Why a connection was closed. The text form ([`CloseReason::as_str`]) is what logs carry.
+/// DropReason a connection was closed. The text form ([`CloseReason::as_str`]) is what logs carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {

@@ -1,4 +1,4 @@
-//! Handlers that come with Switchboard, from the simplest on.
+//! Handlers that come with ListenerSet, from the simplest on.
 //!
 //! [`register`] is the visible table: what is in it, `switchboard list` shows.
 

@@ -13,16 +13,16 @@ use serde_json::json;
 use switchboard::ProxySettings;
 use switchboard::framing::AnyFraming;
 use switchboard::prelude::*;
-use switchboard::registry::{MadeHandler, Setup};
+use switchboard::registry::{HandlerInstance, Setup};
 use switchboard::server::{Changes, ListenerSpec, ReloadError};
-use switchboard::spec::DrainSpec;
+use switchboard::settings::DrainSettings;
 use switchboard::transport::{Transports, memory};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{Probe, connect, secs};
 use crate::tls::{Authority, shake};
 
-pub(crate) fn made(probe: &Probe) -> MadeHandler {
+pub(crate) fn made(probe: &Probe) -> HandlerInstance {
     let mut registry = Registry::new();
     let probe = probe.clone();
     registry.handler("probe", move |_: NoOptions| Ok(probe.clone()));
@@ -35,8 +35,8 @@ pub(crate) fn lines() -> Setup {
     setup
 }
 
-pub(crate) fn board() -> Switchboard {
-    Switchboard::new(Transports::default())
+pub(crate) fn board() -> ListenerSet {
+    ListenerSet::new(Transports::default())
 }
 
 pub(crate) fn at(name: &str, endpoint: &str) -> ListenerSpec {
@@ -144,8 +144,8 @@ async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     connect(&goes).await.send("again\n").await.expect("again\n").await;
 }
 
-fn drain_deadline(deadline: std::time::Duration) -> DrainSpec {
-    let mut drain = DrainSpec::default();
+fn drain_deadline(deadline: std::time::Duration) -> DrainSettings {
+    let mut drain = DrainSettings::default();
     drain.deadline = deadline;
     drain
 }

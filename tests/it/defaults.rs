@@ -139,15 +139,15 @@ fn the_formula_of_memory_is_that_of_the_page() {
     let kib = |kib: u64| kib * 1024;
     let (frame, connections) = (spec.limits.frame as u64, spec.limits.connections as u64);
     let each = kib(12) + (frame + kib(1 + 64 + 4 + 64)) + 2 * (kib(64) + frame);
-    assert_eq!(spec.most_memory(Kind::Stream), connections * each);
+    assert_eq!(spec.max_memory(Kind::Stream), connections * each);
     assert!(page().contains(&format!("that is {} KiB for a connection", each / 1024)));
     assert_eq!(
-        spec.most_memory(Kind::Datagram),
+        spec.max_memory(Kind::Datagram),
         spec.limits.sessions as u64 * kib(4) + kib(17 * 1024) + spec.limits.outbox as u64 * frame
     );
     spec.tls = Some(switchboard::TlsSettings::new("cert.pem", "key.pem"));
-    assert_eq!(spec.most_memory(Kind::Stream), connections * (each + kib(144)));
+    assert_eq!(spec.max_memory(Kind::Stream), connections * (each + kib(144)));
     spec.proxy = Some(switchboard::ProxySettings::default());
-    spec.rates.connections_per_source = switchboard::spec::Rate::per_second(1);
-    assert_eq!(spec.most_memory(Kind::Stream), connections * (each + kib(144 + 8)) + kib(8 * 1024));
+    spec.rates.connections_per_source = switchboard::settings::Rate::per_second(1);
+    assert_eq!(spec.max_memory(Kind::Stream), connections * (each + kib(144 + 8)) + kib(8 * 1024));
 }

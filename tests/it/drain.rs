@@ -10,7 +10,7 @@ use serde_json::json;
 use switchboard::prelude::*;
 use switchboard::registry::Setup;
 use switchboard::server::ListenerSpec;
-use switchboard::spec::DrainSpec;
+use switchboard::settings::DrainSettings;
 use switchboard::transport::{Transports, memory};
 use switchboard_handlers::Echo;
 use tokio::io::AsyncWriteExt;
@@ -196,11 +196,11 @@ async fn the_cutter_ends_a_drain_at_once() {
     let mut client = served.connect().await;
     client.send("hang\n").await;
     served.probe.called("message", 1).await;
-    let cutter = served.running.cutter();
+    let abort_handle = served.running.abort_handle();
     let begun = Instant::now();
     let (drained, ()) = tokio::join!(served.running.drain(), async {
         sleep(secs(2)).await;
-        cutter.cut();
+        abort_handle.cut();
     });
     assert_eq!((drained.open, drained.cut), (1, 1));
     assert_eq!(begun.elapsed().as_secs(), 2);
@@ -265,8 +265,8 @@ async fn listeners_go_on_while_the_drain_is_announced_and_the_deadline_begins_af
     let theirs = probe.clone();
     registry.handler("probe", move |_: NoOptions| Ok(theirs.clone()));
     let (one, two) = (unique("one"), unique("two"));
-    let mut board = Switchboard::new(Transports::default());
-    let mut drain = DrainSpec::default();
+    let mut board = ListenerSet::new(Transports::default());
+    let mut drain = DrainSettings::default();
     (drain.announce, drain.deadline) = (secs(5), secs(10));
     board.drain_spec(drain);
     for name in [&one, &two] {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use harness::{Client, Program};
 use socket2::{Domain, Socket, Type};
 use switchboard::prelude::*;
-use switchboard::spec::{Limits, Rate, Rates};
+use switchboard::settings::{Limits, Rate, Rates};
 use switchboard::transport::memory;
 use switchboard::{Access, Address, Networks, ProxySettings};
 use tokio::io::AsyncWriteExt;
@@ -34,7 +34,7 @@ fn address(text: &str) -> Address {
 }
 
 fn networks(texts: &[&str]) -> Networks {
-    texts.iter().map(|text| text.parse::<switchboard::access::Network>().unwrap()).collect()
+    texts.iter().map(|text| text.parse::<switchboard::settings::Network>().unwrap()).collect()
 }
 
 /// A probe, and clients from anywhere.

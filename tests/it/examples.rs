@@ -315,7 +315,7 @@ fn http_serves_curl() {
     let Some(curl) = tool("curl") else { return };
     let (server, at) = serve("http");
     let with = |args: &[&str]| run(Program::at(&curl).args(["-sS"]).args(args), "");
-    assert_eq!(with(&[&format!("http://{at}/")]), "Switchboard speaks HTTP: POST /echo\n");
+    assert_eq!(with(&[&format!("http://{at}/")]), "ListenerSet speaks HTTP: POST /echo\n");
     assert_eq!(with(&["-d", "hi", "-w", " %{http_code}", &format!("http://{at}/echo")]), "hi 200");
     assert_eq!(with(&["-o", "-", "-w", "%{http_code}", "-X", "PUT", &format!("http://{at}/echo")]), "405");
     let twice = format!("http://{at}/");

@@ -7,27 +7,27 @@ use std::task::{Context as TaskContext, Poll};
 
 use async_trait::async_trait;
 use futures_util::stream;
-use switchboard::io::{DatagramSocket, Route};
 use switchboard::prelude::*;
 use switchboard::transport::{Bind, Listener, Transport};
+use switchboard::transport::{DatagramSocket, Route};
 use switchboard::{Address, Endpoint};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
 
 use crate::support::{limits, secs};
 
-type Arrival = io::Result<(String, Vec<u8>)>;
+type HandshakeContext = io::Result<(String, Vec<u8>)>;
 
 /// The transport of one such socket, and the socket.
 #[derive(Clone)]
 struct Wire {
-    arrived: Arc<Mutex<UnboundedReceiver<Arrival>>>,
+    arrived: Arc<Mutex<UnboundedReceiver<HandshakeContext>>>,
     left: UnboundedSender<(String, Vec<u8>)>,
 }
 
 /// The other end of it: everybody who sends, and everybody who is answered.
 struct World {
-    arriving: UnboundedSender<Arrival>,
+    arriving: UnboundedSender<HandshakeContext>,
     leaving: UnboundedReceiver<(String, Vec<u8>)>,
 }
 
@@ -54,7 +54,7 @@ impl DatagramSocket for Wire {
         let (peer, datagram) = arrival?;
         let room = buffer.capacity() - buffer.len();
         buffer.extend_from_slice(&datagram[..datagram.len().min(room)]); // truncated, as the system does
-        Poll::Ready(Ok(Route { peer: Address::Inet(peer.parse().unwrap()), asked: None }))
+        Poll::Ready(Ok(Route { peer: Address::Inet(peer.parse().unwrap()), local_ip: None }))
     }
 
     fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {

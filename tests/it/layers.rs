@@ -12,9 +12,9 @@ use switchboard::layer::{CatchPanic, OverRate};
 use switchboard::prelude::*;
 use switchboard::registry::{BoxMessageService, Setup};
 use switchboard::server::ListenerSpec;
-use switchboard::spec::{Rate, Rates};
+use switchboard::settings::{Rate, Rates};
 use switchboard::transport::{Transports, memory};
-use switchboard::{CloseReason, Request, Switchboard};
+use switchboard::{CloseReason, ListenerSet, Request};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, Service};
 
@@ -330,7 +330,7 @@ async fn layers_by_name_stand_in_the_order_in_which_they_are_named() {
     }
     let pipeline = registry.handler_entry("probe").unwrap().make(json!({})).unwrap().pipeline(setup);
     let name = unique("named");
-    let mut board = Switchboard::new(Transports::default());
+    let mut board = ListenerSet::new(Transports::default());
     board.listen(ListenerSpec::new("first", format!("mem:{name}").parse().unwrap()), pipeline);
     let _running = board.start().await.unwrap();
     let begun = Instant::now();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use harness::{Client, unique};
 use switchboard::address::Endpoint;
-use switchboard::io::Accepted;
 use switchboard::prelude::*;
+use switchboard::transport::Accepted;
 use switchboard::transport::memory;
 use switchboard::{TASKS_PER_CONNECTION, framing};
 use switchboard_handlers::{Hello, HelloOptions};
@@ -666,8 +666,8 @@ async fn for_ever_is_a_time_that_can_be_said() {
 async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
     use async_trait::async_trait;
     use std::io;
-    use switchboard::io::{BoxIo, StreamListener};
     use switchboard::transport::{Bind, Listener, Transport};
+    use switchboard::transport::{BoxIo, StreamListener};
 
     /// Memory whose first client never finishes its handshake and whose second fails it.
     struct Shaking;

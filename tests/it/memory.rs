@@ -80,7 +80,7 @@ fn connections_full_of_unfinished_messages_take_no_more_than_their_limits_say() 
         client.read_exact(&mut reply).unwrap();
         assert!(reply.starts_with(&line) && reply.ends_with(b"\n"));
     }
-    held_at_most(&server, before, spec.most_memory(Kind::Stream));
+    held_at_most(&server, before, spec.max_memory(Kind::Stream));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn connections_that_ask_and_never_read_take_no_more_than_their_limits_say() {
         client.read_to_end(&mut replies).unwrap();
         assert!(replies.len() > 2 * lines.len() && replies.chunks_exact(lines.len()).all(|reply| reply == lines));
     }
-    held_at_most(&server, before, spec.most_memory(Kind::Stream));
+    held_at_most(&server, before, spec.max_memory(Kind::Stream));
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn behind_tls_they_take_no_more_either() {
     let clients: Vec<_> = clients.collect();
     holds(&mut server, before, (CONNECTIONS * 64 * 1024) as u64);
     drop(clients);
-    held_at_most(&server, before, spec.most_memory(Kind::Stream));
+    held_at_most(&server, before, spec.max_memory(Kind::Stream));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_thousand_times_more_peers_than_sessions_take_no_more_than_their_limits_say(
     }
     let mut spec = spec();
     spec.limits.sessions = SESSIONS;
-    held_at_most(&server, before, spec.most_memory(Kind::Datagram));
+    held_at_most(&server, before, spec.max_memory(Kind::Datagram));
     // And far less than so many peers would take.
     held_at_most(&server, before, u64::from(PEERS) * 512);
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use harness::{TEST_PATIENCE, unique};
 use switchboard::metrics::{LATENCY_BOUNDS, Latency, Outcome};
-use switchboard::server::{ListenerReport, ListenerState};
-use switchboard::spec::Limits;
+use switchboard::server::{ListenerReport, ListenerStatus};
+use switchboard::settings::Limits;
 use switchboard::transport::memory;
 use switchboard::{CloseReason, Phase};
 use tokio::net::UdpSocket;
@@ -108,7 +108,7 @@ async fn datagrams_are_counted_too() {
     );
     let running = one.start().await.unwrap();
     for _ in 0..2 {
-        timeout(TEST_PATIENCE, running.answers()).await.unwrap();
+        timeout(TEST_PATIENCE, running.heartbeat()).await.unwrap();
     }
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     client.connect(("127.0.0.1", running.address().unwrap().port().unwrap())).await.unwrap();
@@ -164,18 +164,18 @@ async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its
     spy.accept_errors.lock().unwrap().extend([9, 9]); // EBADF
     drop(memory::connect(&served.name).await.unwrap());
     let breaks = async {
-        while state() != ListenerState::Down {
+        while state() != ListenerStatus::Down {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     timeout(TEST_PATIENCE, breaks).await.unwrap();
     assert_eq!(served.running.is_ready(), Err("listener main is down".into()));
-    let mut answers = Box::pin(served.running.answers());
+    let mut answers = Box::pin(served.running.heartbeat());
     assert!(futures_util::poll!(&mut answers).is_pending());
     let errors = served.running.report()[0].accept_errors.clone();
     assert!(errors.contains(&("listener", 2)), "{errors:?}");
     let again = async {
-        while state() != ListenerState::Listening {
+        while state() != ListenerStatus::Listening {
             tokio::time::sleep(secs(1)).await;
         }
     };
@@ -187,7 +187,7 @@ async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its
     served.probe.called("message", 1).await;
     let mut drain = Box::pin(served.running.drain());
     assert!(futures_util::poll!(&mut drain).is_pending());
-    assert_eq!((state(), served.running.is_ready()), (ListenerState::Draining, Err("draining".into())));
+    assert_eq!((state(), served.running.is_ready()), (ListenerStatus::Draining, Err("draining".into())));
     served.probe.gate.add_permits(1);
     assert_eq!(drain.await.cut, 0);
 }

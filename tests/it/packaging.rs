@@ -148,5 +148,5 @@ fn the_package_has_its_files_and_its_drain_has_time() {
     }
     let unit = fs::read_to_string(packaging().join("systemd/switchboard.service")).unwrap();
     let stop: u64 = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap().parse().unwrap();
-    assert!(stop > switchboard::spec::DrainSpec::default().deadline.as_secs());
+    assert!(stop > switchboard::settings::DrainSettings::default().deadline.as_secs());
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use harness::{Client, Event, Program, free_port, tool, unique};
 use switchboard::prelude::*;
-use switchboard::spec::Timeouts;
+use switchboard::settings::Timeouts;
 use switchboard::transport::memory;
 use switchboard::{Address, Networks, ProxySettings};
 use tempfile::TempDir;
@@ -31,7 +31,7 @@ fn local() -> Vec<u8> {
 }
 
 fn trusted(networks: &[&str]) -> ProxySettings {
-    let networks = networks.iter().map(|text| text.parse::<switchboard::access::Network>().unwrap());
+    let networks = networks.iter().map(|text| text.parse::<switchboard::settings::Network>().unwrap());
     ProxySettings { trusted: networks.collect::<Networks>() }
 }
 

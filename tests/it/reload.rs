@@ -154,7 +154,7 @@ async fn all_listeners_get_their_new_certificates_or_none() {
     let names = [unique("tls"), unique("tls"), unique("plain")];
     let mut registry = Registry::new();
     registry.handler("probe", |_: NoOptions| Ok(Probe::default()));
-    let mut board = Switchboard::new(Transports::default());
+    let mut board = ListenerSet::new(Transports::default());
     for (listener, name) in ["one", "two", "plain"].into_iter().zip(&names) {
         let mut spec = ListenerSpec::new(listener, Endpoint::Memory(name.clone()));
         spec.tls = (listener != "plain").then(|| good.clone());

@@ -338,8 +338,8 @@ impl switchboard::transport::Transport for Jumpy {
 struct Panics;
 
 #[switchboard::async_trait]
-impl switchboard::io::StreamListener for Panics {
-    async fn accept(&mut self) -> std::io::Result<Option<switchboard::io::Accepted>> {
+impl switchboard::transport::StreamListener for Panics {
+    async fn accept(&mut self) -> std::io::Result<Option<switchboard::transport::Accepted>> {
         panic!("as told")
     }
 

@@ -2,11 +2,11 @@
 //!
 //! `routes` knows what can be asked and who may, `metrics` and `status` how a report is written down, `page` is
 //! what people see of it. None of them knows how a
-//! reload or a drain is done: they ask for it through [`Wish`], and whoever serves grants it.
+//! reload or a drain is done: they ask for it through [`AdminCommand`], and whoever serves grants it.
 
-mod guard;
+mod auth;
+mod dashboard;
 mod metrics;
-mod page;
 mod routes;
 mod status;
 
@@ -21,7 +21,7 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use switchboard::Endpoint;
 use switchboard::prelude::*;
-use switchboard::registry::{MadeHandler, Setup};
+use switchboard::registry::{HandlerInstance, Setup};
 use switchboard::server::{Inherited, ListenerSpec};
 use switchboard::transport::Transports;
 use tokio::sync::{mpsc, oneshot};
@@ -46,7 +46,7 @@ const WISHES: usize = 16;
 
 /// What an operator asks for, and somebody else does.
 #[derive(Debug)]
-pub(crate) enum Wish {
+pub(crate) enum AdminCommand {
     /// Reload, and say what is wrong if it is refused.
     Reload(oneshot::Sender<Result<(), Vec<String>>>),
     /// Drain.
@@ -54,17 +54,17 @@ pub(crate) enum Wish {
 }
 
 /// What the routes work with.
-pub(crate) struct Desk {
+pub(crate) struct AdminState {
     running: Arc<Running>,
     log: Arc<Log>,
-    wishes: mpsc::Sender<Wish>,
+    commands: mpsc::Sender<AdminCommand>,
     started: Instant,
     current: Mutex<Option<config::Admin>>,
     /// The whole configuration, as JSON without its secrets.
     configuration: Mutex<String>,
 }
 
-impl Desk {
+impl AdminState {
     /// What it was before.
     fn set(&self, admin: Option<config::Admin>) -> Option<config::Admin> {
         std::mem::replace(&mut *lock(&self.current), admin)
@@ -85,8 +85,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The endpoint, listening or not, as the configuration says.
 pub(crate) struct Admin {
-    desk: Arc<Desk>,
-    handler: MadeHandler,
+    state: Arc<AdminState>,
+    handler: HandlerInstance,
     running: Running,
 }
 
@@ -98,20 +98,20 @@ impl Admin {
         log: Arc<Log>,
         config: &Config,
         inherited: Vec<Inherited>,
-    ) -> Result<(Self, mpsc::Receiver<Wish>)> {
-        let (wishes, asked) = mpsc::channel(WISHES);
-        let desk = Desk {
+    ) -> Result<(Self, mpsc::Receiver<AdminCommand>)> {
+        let (commands, asked) = mpsc::channel(WISHES);
+        let state = AdminState {
             running,
             log,
-            wishes,
+            commands,
             started: Instant::now(),
             current: Mutex::default(),
             configuration: Mutex::default(),
         };
-        let desk = Arc::new(desk);
-        let handler = Http { router: routes::router(desk.clone()) }.made()?;
-        let running = Switchboard::new(Transports::default()).start().await?;
-        let admin_endpoint = Self { desk, handler, running };
+        let state = Arc::new(state);
+        let handler = Http { router: routes::router(state.clone()) }.made()?;
+        let running = ListenerSet::new(Transports::default()).start().await?;
+        let admin_endpoint = Self { state, handler, running };
         admin_endpoint.show(config);
         admin_endpoint.go_on(config.admin.as_ref(), inherited).await?;
         Ok((admin_endpoint, asked))
@@ -120,7 +120,7 @@ impl Admin {
     /// Whether it could listen there.
     pub(crate) async fn try_bind(endpoint: Endpoint) -> Result<()> {
         let handler = Http { router: Router::new() }.made()?;
-        let mut board = Switchboard::new(Transports::default());
+        let mut board = ListenerSet::new(Transports::default());
         board.listen(ListenerSpec::new(NAME, endpoint), handler.pipeline(Setup::new()));
         Ok(board.try_bind().await?)
     }
@@ -131,9 +131,9 @@ impl Admin {
     }
 
     async fn go_on(&self, admin: Option<&config::Admin>, inherited: Vec<Inherited>) -> Result<()> {
-        let mut board = Switchboard::new(Transports::default());
+        let mut board = ListenerSet::new(Transports::default());
         board.inherit(inherited);
-        let mut drain = switchboard::spec::DrainSpec::default();
+        let mut drain = switchboard::settings::DrainSettings::default();
         drain.deadline = LAST_REQUESTS;
         board.drain_spec(drain);
         if let Some(admin) = admin {
@@ -148,14 +148,14 @@ impl Admin {
             }
         }
         // Whoever asks first is asked for the token.
-        let before = self.desk.set(admin.cloned());
-        self.running.reload(board).await.map(drop).inspect_err(|_| drop(self.desk.set(before)))?;
+        let before = self.state.set(admin.cloned());
+        self.running.reload(board).await.map(drop).inspect_err(|_| drop(self.state.set(before)))?;
         Ok(())
     }
 
     /// This is what runs from now on.
     pub(crate) fn show(&self, config: &Config) {
-        *lock(&self.desk.configuration) = config.effective.print(Shape::Json);
+        *lock(&self.state.configuration) = config.effective.print(Shape::Json);
     }
 
     /// What runs here: one listener, or none.
@@ -177,7 +177,7 @@ struct Http {
 }
 
 impl Http {
-    fn made(self) -> Result<MadeHandler> {
+    fn made(self) -> Result<HandlerInstance> {
         let mut registry = Registry::new();
         registry.stream_handler(NAME, move |_: NoOptions| Ok(self.clone()));
         registry.handler_entry(NAME).ok_or("it was just added")?.make(json!({}))
@@ -190,7 +190,7 @@ impl StreamHandler for Http {
         let conversation = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
-            .half_close(true) // a client that has said all it wanted still gets its answer
+            .half_close(true) // a client that has said all it expected_type still gets its answer
             .serve_connection(TokioIo::new(stream), service);
         let mut conversation = pin!(conversation);
         let mut drain = connection.drain();

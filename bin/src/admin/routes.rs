@@ -12,29 +12,29 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::admin::{Desk, Wish, guard, metrics, page, status};
+use crate::admin::{AdminCommand, AdminState, auth, dashboard, metrics, status};
 
 /// What runs, key by key. It is nobody's business but the operator's.
 pub(super) const CONFIG: &str = "/config";
 
-type Asked = State<Arc<Desk>>;
+type Asked = State<Arc<AdminState>>;
 
-pub(super) fn router(desk: Arc<Desk>) -> Router {
+pub(super) fn router(state: Arc<AdminState>) -> Router {
     Router::new()
-        .route("/", get(page::page))
+        .route("/", get(dashboard::dashboard))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_page))
-        .route("/status", get(|State(desk): Asked| async move { Json(status::status(&desk.running, desk.started)) }))
-        .route("/connections", get(|State(desk): Asked| async move { Json(status::connections(&desk.running)) }))
+        .route("/status", get(|State(state): Asked| async move { Json(status::status(&state.running, state.started)) }))
+        .route("/connections", get(|State(state): Asked| async move { Json(status::connections(&state.running)) }))
         .route("/connections/{id}", delete(kill))
-        .route("/log-level", get(|State(desk): Asked| async move { desk.log.level() + "\n" }).put(log_level))
+        .route("/log-level", get(|State(state): Asked| async move { state.log.level() + "\n" }).put(log_level))
         .route(CONFIG, get(configuration))
         .route("/drain", post(drain))
         .route("/reload", post(reload))
         .fallback(unknown)
-        .layer(from_fn_with_state(desk.clone(), guard::guard))
-        .with_state(desk)
+        .layer(from_fn_with_state(state.clone(), auth::authorize))
+        .with_state(state)
 }
 
 async fn unknown(uri: Uri) -> (StatusCode, String) {
@@ -42,50 +42,50 @@ async fn unknown(uri: Uri) -> (StatusCode, String) {
     (StatusCode::NOT_FOUND, format!("there is no {}; there are {known}\n", uri.path()))
 }
 
-async fn ready(State(desk): Asked) -> (StatusCode, String) {
-    match desk.running.is_ready() {
+async fn ready(State(state): Asked) -> (StatusCode, String) {
+    match state.running.is_ready() {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n"),
     }
 }
 
-async fn metrics_page(State(desk): Asked) -> Response {
-    let text = metrics::text(&desk.running.report(), desk.running.phase(), desk.running.is_stopping());
+async fn metrics_page(State(state): Asked) -> Response {
+    let text = metrics::text(&state.running.report(), state.running.phase(), state.running.is_stopping());
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
-async fn configuration(State(desk): Asked) -> Response {
-    ([(CONTENT_TYPE, "application/json")], desk.configuration()).into_response()
+async fn configuration(State(state): Asked) -> Response {
+    ([(CONTENT_TYPE, "application/json")], state.configuration()).into_response()
 }
 
-async fn kill(State(desk): Asked, Path(id): Path<String>) -> (StatusCode, String) {
-    match id.parse().map(|id| desk.running.kill(id)) {
+async fn kill(State(state): Asked, Path(id): Path<String>) -> (StatusCode, String) {
+    match id.parse().map(|id| state.running.kill(id)) {
         Ok(true) => (StatusCode::OK, format!("connection {id} is being closed\n")),
         _ => (StatusCode::NOT_FOUND, format!("there is no connection {id}\n")),
     }
 }
 
-async fn log_level(State(desk): Asked, level: String) -> (StatusCode, String) {
-    match desk.log.set_level(level.trim()) {
-        Ok(()) => (StatusCode::OK, desk.log.level() + "\n"),
+async fn log_level(State(state): Asked, level: String) -> (StatusCode, String) {
+    match state.log.set_level(level.trim()) {
+        Ok(()) => (StatusCode::OK, state.log.level() + "\n"),
         Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, error + "\n"),
     }
 }
 
-async fn drain(State(desk): Asked) -> (StatusCode, &'static str) {
-    if desk.running.is_stopping() {
+async fn drain(State(state): Asked) -> (StatusCode, &'static str) {
+    if state.running.is_stopping() {
         return (StatusCode::ACCEPTED, "draining already\n");
     }
-    match desk.wishes.try_send(Wish::Drain) {
+    match state.commands.try_send(AdminCommand::Drain) {
         Ok(()) => (StatusCode::ACCEPTED, "draining\n"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy; try again\n"),
     }
 }
 
-async fn reload(State(desk): Asked) -> (StatusCode, Json<Value>) {
+async fn reload(State(state): Asked) -> (StatusCode, Json<Value>) {
     let (answer, answered) = oneshot::channel();
     let refused = |errors: Vec<String>| Json(json!({ "errors": errors }));
-    if desk.wishes.try_send(Wish::Reload(answer)).is_err() {
+    if state.commands.try_send(AdminCommand::Reload(answer)).is_err() {
         return (StatusCode::SERVICE_UNAVAILABLE, refused(vec!["busy; try again".to_owned()]));
     }
     match answered.await {

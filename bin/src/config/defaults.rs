@@ -6,11 +6,11 @@ use figment::value::{Dict, Value};
 use serde_json::{Value as Json, json};
 use switchboard::Registry;
 use switchboard::framing::AnyFraming;
-use switchboard::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts};
+use switchboard::settings::{DrainSettings, Limits, Rates, SocketOptions, Timeouts};
 
-use super::leaf::{Format, Keepalive, Mode, Rate, Size, Span};
-use super::sources::Source;
+use super::source::Source;
 use super::tree;
+use super::value::{Format, Keepalive, Mode, Rate, Size, Span};
 
 /// Where `main` listens when nobody says otherwise.
 const LISTEN: &str = "tcp://127.0.0.1:9999";
@@ -21,7 +21,7 @@ const HANDLER: &str = "hello";
 /// The default of every key, for listeners of these names.
 pub(crate) fn source<'n>(names: impl Iterator<Item = &'n String>, registry: &Registry) -> Source {
     let (limits, timeouts, rates) = (Limits::default(), Timeouts::default(), Rates::default());
-    let (socket, drain) = (SocketOptions::default(), DrainSpec::default());
+    let (socket, drain) = (SocketOptions::default(), DrainSettings::default());
     let span = |span| Span(span).to_string();
     let mut tree = into_dict(&json!({
         "log": { "level": "info", "format": Format::default().to_string() },

@@ -14,7 +14,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::fault::{Fault, Origin, quoted};
+use super::diagnostic::{Diagnostic, Origin, quoted};
 use super::tree::{self, Path};
 
 /// What stands in a file.
@@ -64,27 +64,27 @@ pub(crate) fn choose(named: Option<&FilePath>, search: &[PathBuf]) -> Option<Pat
 }
 
 /// Reads a file; `why` says who named it, and stands in the sentence if it cannot be read.
-pub(crate) fn read(path: &FilePath, why: Option<&Origin>) -> Result<Contents, Fault> {
+pub(crate) fn read(path: &FilePath, why: Option<&Origin>) -> Result<Contents, Diagnostic> {
     let name = path.display();
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(Fault::general(format!("{name} is not a text file in UTF-8")).from(why.cloned()));
+            return Err(Diagnostic::general(format!("{name} is not a text file in UTF-8")).from(why.cloned()));
         }
         Err(error) => {
             let error = error.to_string();
             let error = error.split(" (os error").next().unwrap_or_default();
-            return Err(Fault::general(format!("{name} cannot be read: {error}")).from(why.cloned()));
+            return Err(Diagnostic::general(format!("{name} cannot be read: {error}")).from(why.cloned()));
         }
     };
     understand(path, &text)
 }
 
 /// What a text says that stands in this file, or one sentence with the line.
-pub(crate) fn understand(path: &FilePath, text: &str) -> Result<Contents, Fault> {
+pub(crate) fn understand(path: &FilePath, text: &str) -> Result<Contents, Diagnostic> {
     parse(path, text).map_err(|(line, what)| {
         let at = Origin::file(&path.display().to_string(), line);
-        Fault::general(format!("{at}: {}", what.trim().replace('\n', "; ")))
+        Diagnostic::general(format!("{at}: {}", what.trim().replace('\n', "; ")))
     })
 }
 

@@ -3,12 +3,12 @@
 use serde::Deserialize;
 use switchboard::framing::{AnyFraming, BUILT_IN, Delimited, FramingOption, JsonLines, Length, Lines, Raw};
 
-use super::examine::sentence;
-use super::fault::{known, quoted};
-use super::leaf::{FramingName, Order};
+use super::diagnostic::{known, quoted};
 use super::raw::{FramingTable, RawFraming};
 use super::tree;
 use super::typing::read_table;
+use super::validate::sentence;
+use super::value::{FramingName, Order};
 
 /// What is wrong with a framing: the option where it shows, and a sentence. Without an option it is the whole.
 type Wrong = (Option<&'static str>, String);

@@ -7,24 +7,24 @@
 
 mod check;
 mod defaults;
+mod diagnostic;
 mod entry;
-mod examine;
-mod fault;
 mod file;
 mod framing;
-mod leaf;
 mod options;
+mod print;
 mod raw;
 mod report;
 mod resolve;
 mod schema;
-mod show;
-mod sources;
+mod source;
 mod specs;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod typing;
+mod validate;
+mod value;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -34,22 +34,22 @@ use switchboard::Registry;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use check::{Admin, Config, Log, Section};
-pub(crate) use fault::{Fault, Faults};
+pub(crate) use diagnostic::{Diagnostic, Diagnostics};
 pub(crate) use framing::of_text as read_framing;
-pub(crate) use leaf::Format;
+pub(crate) use print::Shape;
 pub(crate) use schema::schema;
-pub(crate) use show::Shape;
 pub(crate) use tree::{Path, dotted};
 pub(crate) use typing::{OptionDoc, documented};
+pub(crate) use value::Format;
 
-use fault::Origin;
+use diagnostic::Origin;
 use report::Report;
-use sources::{Merged, Said, Source};
+use source::{Merged, Override, Source};
 use typing::Schemas;
 
 /// Whether a text is a level of the log, or a filter; else a sentence that says why not.
 pub(crate) fn check_level(text: &str) -> Result<(), String> {
-    text.parse::<leaf::Level>().map(drop)
+    text.parse::<value::Level>().map(drop)
 }
 
 /// Where a configuration may come from.
@@ -69,24 +69,24 @@ pub(crate) struct Inputs {
 
 /// A configuration that cannot be used.
 #[derive(Debug)]
-pub(crate) struct Refused {
+pub(crate) struct InvalidConfigLoad {
     /// What is wrong with it.
-    pub(crate) faults: Faults,
+    pub(crate) diagnostics: Diagnostics,
     /// What is left of it, where that much could be read.
     pub(crate) rest: Option<Config>,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for InvalidConfigLoad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.faults.fmt(f)
+        self.diagnostics.fmt(f)
     }
 }
 
 /// Reads, lays over each other and checks everything. All faults come at once.
-pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<Refused>> {
+pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<InvalidConfigLoad>> {
     let mut report = Report::default();
     let mut schemas = Schemas::new(registry);
-    let by_variable = sources::named_file(&inputs.environment).map(std::path::Path::new);
+    let by_variable = source::named_file(&inputs.environment).map(std::path::Path::new);
     let named = inputs.file.as_deref().or(by_variable);
     let file = file::choose(named, &inputs.search);
     let why = match (&inputs.file, by_variable) {
@@ -107,40 +107,40 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<R
                 note_types(&contents.tree, &mut schemas);
                 sources.push(Source::file(path, contents, &schemas, &mut report));
             }
-            Err(fault) => {
-                report.fault(&[], fault);
+            Err(diagnostic) => {
+                report.diagnostic(&[], diagnostic);
                 is_whole = false;
             }
         }
     }
     let of_file = sources.first().map(|source| source.tree.clone()).unwrap_or_default();
-    let variables = sources::variables(&inputs.environment, &schemas, &of_file, &mut report);
-    let flags: Vec<Said> = inputs.flags.iter().map(|(flag, key, text)| Said::flag(flag, key, text)).collect();
+    let variables = source::variables(&inputs.environment, &schemas, &of_file, &mut report);
+    let flags: Vec<Override> = inputs.flags.iter().map(|(flag, key, text)| Override::flag(flag, key, text)).collect();
     for said in variables.iter().chain(&flags) {
         said.note_type(&mut schemas);
     }
     for layer in [variables, flags] {
         let layer: Vec<Source> = layer.iter().map(|said| said.source(&schemas)).collect();
-        sources::find_contradictions(&layer, &mut report);
+        source::find_contradictions(&layer, &mut report);
         sources.extend(layer);
     }
     refuse_lost_short_forms(&mut sources, &mut report);
     sources.extend(rust_log(&inputs.environment, &mut report));
     for source in &mut sources {
-        examine::examine(source, &schemas, registry, &mut report);
+        validate::validate(source, &schemas, registry, &mut report);
     }
     if !is_whole {
-        return Err(Box::new(Refused { faults: report.faults, rest: None }));
+        return Err(Box::new(InvalidConfigLoad { diagnostics: report.diagnostics, rest: None }));
     }
     let names = resolve::listener_names(&sources);
     sources.insert(0, defaults::source(names.iter(), registry));
     let merged = Merged::new(&sources);
-    options::examine(&sources, &merged, &schemas, registry, &mut report);
+    options::validate(&sources, &merged, &schemas, registry, &mut report);
     let whole = resolve::resolve(&merged, &schemas, registry);
     let config = check::check(whole, merged, &schemas, registry, &mut report, file);
     match config {
-        Some(config) if report.faults.is_empty() => Ok(config),
-        rest => Err(Box::new(Refused { faults: report.faults, rest })),
+        Some(config) if report.diagnostics.is_empty() => Ok(config),
+        rest => Err(Box::new(InvalidConfigLoad { diagnostics: report.diagnostics, rest })),
     }
 }
 
@@ -189,6 +189,6 @@ fn refuse_lost_short_forms(sources: &mut [Source], report: &mut Report) {
             );
             report.add(short, what, source.origin(short));
         }
-        sources::drop_short_forms(source);
+        source::drop_short_forms(source);
     }
 }

@@ -8,16 +8,16 @@ use std::collections::BTreeSet;
 use figment::value::{Dict, Tag, Value};
 use switchboard::Registry;
 
+use super::diagnostic::{is_secret, unknown};
 use super::entry::{Entry, KINDS};
-use super::examine::mismatch;
-use super::fault::{is_secret, unknown};
 use super::report::Report;
-use super::sources::{Merged, Source};
+use super::source::{Merged, Source};
 use super::tree::{self, under};
 use super::typing::Schemas;
+use super::validate::mismatch;
 
 /// Tells every fault of the options of handlers and layers: those of each source by itself, then those of all together.
-pub(crate) fn examine(
+pub(crate) fn validate(
     sources: &[Source],
     merged: &Merged,
     schemas: &Schemas<'_>,
@@ -28,7 +28,7 @@ pub(crate) fn examine(
         let names = tree::get_table(&merged.tree, &tree::path(section)).into_iter().flat_map(Dict::keys);
         for name in names {
             let at = [section.to_owned(), name.clone()];
-            if report.is_poisoned(&under(&at, "type")) {
+            if report.is_invalid(&under(&at, "type")) {
                 continue;
             }
             let kind = schemas.type_of(section, name).to_owned();
@@ -45,17 +45,17 @@ pub(crate) fn examine(
                 for (path, value) in tree::leaves(&own) {
                     tree::insert(&mut together, &path, value.clone());
                 }
-                of.faults(together, |path, what| {
+                of.diagnostics(together, |path, what| {
                     if tree::get(&own, path).is_some() {
                         let key = [&at[..], path].concat();
                         report.add(&key, what, source.origin(&key));
                     }
                 });
             }
-            of.faults(all, |path, what| {
+            of.diagnostics(all, |path, what| {
                 let key = [&at[..], path].concat();
                 // What a source said has been told.
-                if !report.is_poisoned(&key) {
+                if !report.is_invalid(&key) {
                     let origin = merged.origin(&key);
                     report.add(&key, what, origin);
                 }
@@ -81,23 +81,23 @@ impl Options<'_> {
 
     /// Every fault of some options. What is missing or faulty is made good by something of the right type, so that one
     /// mistake is one sentence and does not hide the next.
-    fn faults(&self, mut options: Dict, mut tell: impl FnMut(&[String], String)) {
+    fn diagnostics(&self, mut options: Dict, mut tell: impl FnMut(&[String], String)) {
         let (mut told, mut made_good) = (BTreeSet::new(), BTreeSet::new());
         while let Err(error) = self.entry.check(&tree::to_json(&Value::Dict(Tag::Default, options.clone()))) {
             let missing = missing(&error.message).map(|key| under(&error.path, key));
             let is_missing = missing.is_some();
             let path = missing.unwrap_or(error.path);
-            let stand_in = || self.schemas.stand_in(&[&self.at[..], &path].concat());
+            let placeholder = || self.schemas.placeholder(&[&self.at[..], &path].concat());
             let again = !told.insert(path.clone());
             if !again {
                 tell(&path, self.sentence(&options, &path, &error.message));
             }
             let goes_on = match (is_missing, again) {
                 (true, _) => {
-                    tree::insert(&mut options, &path, stand_in());
+                    tree::insert(&mut options, &path, placeholder());
                     made_good.insert(path)
                 }
-                (false, false) => tree::remove(&mut options, &path, stand_in),
+                (false, false) => tree::remove(&mut options, &path, placeholder),
                 // What was put there is no better; then the list around it goes.
                 (false, true) => tree::remove(&mut options, &path[..path.len().saturating_sub(1)], tree::table),
             };
@@ -111,7 +111,7 @@ impl Options<'_> {
         let value = tree::get(dict, path).map(tree::to_json);
         let key = [&self.at[..], path].concat();
         if let (true, Some((last, table))) = (message.starts_with("unknown field"), key.split_last()) {
-            let known = self.schemas.wanted(table).keys();
+            let known = self.schemas.expected_type(table).keys();
             return unknown(&format!("is not an option of {}", self.kind), last, known.iter().map(String::as_str));
         }
         if missing(message).is_some() {

@@ -13,7 +13,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use switchboard::framing;
 
-use super::leaf::{
+use super::value::{
     Delimiter, FilePath, Format, FramingName, Keepalive, Level, Listen, Mode, Name, Network, Number, Order, Protocol,
     Rate, Size, Span, Token, Width,
 };
@@ -23,7 +23,7 @@ use super::leaf::{
 #[serde(deny_unknown_fields)]
 #[expect(
     dead_code,
-    reason = "short and shared forms are read for their faults; a whole tree has them in its listeners"
+    reason = "short and shared forms are read for their diagnostics; a whole tree has them in its listeners"
 )]
 pub(crate) struct Raw {
     /// Short for listeners.main.listen.

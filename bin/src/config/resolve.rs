@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use switchboard::{Endpoint, Registry};
 
 use super::entry::Entry;
-use super::sources::{Merged, Source};
+use super::source::{Merged, Source};
 use super::tree::{self, under};
 use super::typing::Schemas;
 

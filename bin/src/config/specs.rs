@@ -1,10 +1,10 @@
 //! What is written for a listener as the plain values of the framework. What nobody wrote keeps the framework's default.
 
-use switchboard::spec::{Limits, Rates, SocketOptions, Timeouts};
+use switchboard::settings::{Limits, Rates, SocketOptions, Timeouts};
 use switchboard::{Access, Networks, ProxySettings, TlsIdentity, TlsSettings};
 
-use super::leaf::Network;
 use super::raw::{RawAccess, RawIdentity, RawLimits, RawProxy, RawRate, RawSocket, RawTimeouts, RawTls};
+use super::value::Network;
 
 /// Sets each field to what is written, where something is.
 macro_rules! set {

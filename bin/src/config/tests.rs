@@ -102,20 +102,20 @@ impl Case<'_> {
             flags: self.flags.iter().map(|(f, k, v)| ((*f).to_owned(), (*k).to_owned(), (*v).to_owned())).collect(),
         };
         let here = format!("{}/", dir.path().display());
-        load(&inputs, &test_registry()).map_err(|faults| faults.to_string().replace(&here, ""))
+        load(&inputs, &test_registry()).map_err(|diagnostics| diagnostics.to_string().replace(&here, ""))
     }
 
     fn good(&self) -> Config {
-        self.load().unwrap_or_else(|faults| panic!("{faults}"))
+        self.load().unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
     }
 
     /// The sentences, without the last line, which must count them.
     fn bad(&self) -> Vec<String> {
-        let faults = self.load().expect_err("this configuration should be faulty");
-        let mut lines: Vec<String> = faults.lines().map(str::to_owned).collect();
+        let diagnostics = self.load().expect_err("this configuration should be faulty");
+        let mut lines: Vec<String> = diagnostics.lines().map(str::to_owned).collect();
         let count = lines.pop().unwrap();
         let plural = if lines.len() == 1 { "error" } else { "errors" };
-        assert_eq!(count, format!("the configuration cannot be used: {} {plural}", lines.len()), "{faults}");
+        assert_eq!(count, format!("the configuration cannot be used: {} {plural}", lines.len()), "{diagnostics}");
         lines.into_iter().map(|line| line.strip_prefix("error: ").unwrap().to_owned()).collect()
     }
 }
@@ -133,8 +133,8 @@ fn set<'a>(flags: &'a [(&'a str, &'a str, &'a str)]) -> Case<'a> {
 }
 
 #[track_caller]
-fn only(faults: &[String], expected: &str) {
-    assert_eq!(faults, [expected]);
+fn only(diagnostics: &[String], expected: &str) {
+    assert_eq!(diagnostics, [expected]);
 }
 
 /// The one listener.
@@ -150,11 +150,11 @@ fn without_anything_there_is_main_with_the_defaults_of_the_framework() {
     let main = main_of(&config);
     assert_eq!(main.spec.endpoint.to_string(), "tcp://127.0.0.1:9999");
     assert_eq!((main.handler.as_str(), &main.framing), ("hello", &AnyFraming::default()));
-    assert_eq!(main.spec.limits, switchboard::spec::Limits::default());
-    assert_eq!(main.spec.timeouts, switchboard::spec::Timeouts::default());
-    assert_eq!(main.spec.rates, switchboard::spec::Rates::default());
-    assert_eq!(main.spec.socket, switchboard::spec::SocketOptions::default());
-    assert_eq!(config.drain, switchboard::spec::DrainSpec::default());
+    assert_eq!(main.spec.limits, switchboard::settings::Limits::default());
+    assert_eq!(main.spec.timeouts, switchboard::settings::Timeouts::default());
+    assert_eq!(main.spec.rates, switchboard::settings::Rates::default());
+    assert_eq!(main.spec.socket, switchboard::settings::SocketOptions::default());
+    assert_eq!(config.drain, switchboard::settings::DrainSettings::default());
     assert_eq!((config.log.level.as_str(), config.log.format), ("info", Format::Auto));
     assert_eq!(config.file, None);
 }
@@ -166,8 +166,11 @@ fn a_binary_with_one_handler_serves_it_unasked_and_with_several_must_be_told() {
     let config = load(&Inputs::default(), &registry).unwrap();
     assert_eq!(main_of(&config).handler, "shout");
     registry.handler("whisper", |_: NoOptions| Ok(Nothing));
-    let faults = load(&Inputs::default(), &registry).unwrap_err().to_string();
-    assert!(faults.starts_with("error: listeners.main.handler: is missing. Known here: shout, whisper\n"), "{faults}");
+    let diagnostics = load(&Inputs::default(), &registry).unwrap_err().to_string();
+    assert!(
+        diagnostics.starts_with("error: listeners.main.handler: is missing. Known here: shout, whisper\n"),
+        "{diagnostics}"
+    );
 }
 
 // Layers
@@ -396,10 +399,10 @@ fn a_variable_that_fits_no_key_is_told_with_what_was_meant() {
         ("SWITCHBOARD_SERVICE", "service: is not a known key"),
         ("SWITCHBOARD_", "\"\": is not a known key"),
     ] {
-        let faults = env(&[(variable, "x")]).bad();
-        assert_eq!(faults.len(), 1, "{faults:?}");
-        assert!(faults[0].starts_with(expected), "{}", faults[0]);
-        assert!(faults[0].ends_with(&format!("(environment variable {variable})")), "{}", faults[0]);
+        let diagnostics = env(&[(variable, "x")]).bad();
+        assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
+        assert!(diagnostics[0].starts_with(expected), "{}", diagnostics[0]);
+        assert!(diagnostics[0].ends_with(&format!("(environment variable {variable})")), "{}", diagnostics[0]);
     }
 }
 
@@ -409,8 +412,11 @@ fn a_variable_that_is_no_text_is_told() {
     use std::os::unix::ffi::OsStringExt;
     let environment = vec![("SWITCHBOARD_HANDLER".into(), OsString::from_vec(vec![0xff]))];
     let inputs = Inputs { environment, ..Inputs::default() };
-    let faults = load(&inputs, &test_registry()).unwrap_err().to_string();
-    assert!(faults.contains("handler: is not text in UTF-8 (environment variable SWITCHBOARD_HANDLER)"), "{faults}");
+    let diagnostics = load(&inputs, &test_registry()).unwrap_err().to_string();
+    assert!(
+        diagnostics.contains("handler: is not text in UTF-8 (environment variable SWITCHBOARD_HANDLER)"),
+        "{diagnostics}"
+    );
 }
 
 #[test]
@@ -448,24 +454,33 @@ fn a_named_file_that_cannot_be_read_is_told_by_who_named_it() {
         load(&inputs, &test_registry()).unwrap_err().to_string()
     };
     let expected = "error: /not/there.toml cannot be read: No such file or directory";
-    let faults = named(Some("/not/there.toml"), &[("SWITCHBOARD_CONFIG", "/other.toml")]);
-    assert!(faults.starts_with(&format!("{expected} (flag --config)\n")), "{faults}");
-    let faults = named(None, &[("SWITCHBOARD_CONFIG", "/not/there.toml")]);
-    assert!(faults.starts_with(&format!("{expected} (environment variable SWITCHBOARD_CONFIG)\n")), "{faults}");
+    let diagnostics = named(Some("/not/there.toml"), &[("SWITCHBOARD_CONFIG", "/other.toml")]);
+    assert!(diagnostics.starts_with(&format!("{expected} (flag --config)\n")), "{diagnostics}");
+    let diagnostics = named(None, &[("SWITCHBOARD_CONFIG", "/not/there.toml")]);
+    assert!(
+        diagnostics.starts_with(&format!("{expected} (environment variable SWITCHBOARD_CONFIG)\n")),
+        "{diagnostics}"
+    );
     // What is wrong elsewhere is told with it.
-    let faults = named(Some("/not/there.toml"), &[("SWITCHBOARD_FRAMNG", "x")]);
-    assert!(faults.ends_with("the configuration cannot be used: 2 errors\n"), "{faults}");
+    let diagnostics = named(Some("/not/there.toml"), &[("SWITCHBOARD_FRAMNG", "x")]);
+    assert!(diagnostics.ends_with("the configuration cannot be used: 2 errors\n"), "{diagnostics}");
 }
 
 #[test]
 fn a_file_that_is_not_its_format_is_one_sentence_with_the_line() {
-    let faults = file("listen = 'tcp://127.0.0.1:1'\nhandler = \n").bad();
-    assert!(faults.len() == 1 && faults[0].starts_with("switchboard.toml, line 2: this is not TOML"), "{faults:?}");
-    let faults = Case { name: "a.json", file: Some("{\n\"a\": 1\n\"b\"}"), ..Case::default() }.bad();
-    assert!(faults.len() == 1 && faults[0].starts_with("a.json, line 3: this is not JSON"), "{faults:?}");
+    let diagnostics = file("listen = 'tcp://127.0.0.1:1'\nhandler = \n").bad();
+    assert!(
+        diagnostics.len() == 1 && diagnostics[0].starts_with("switchboard.toml, line 2: this is not TOML"),
+        "{diagnostics:?}"
+    );
+    let diagnostics = Case { name: "a.json", file: Some("{\n\"a\": 1\n\"b\"}"), ..Case::default() }.bad();
+    assert!(
+        diagnostics.len() == 1 && diagnostics[0].starts_with("a.json, line 3: this is not JSON"),
+        "{diagnostics:?}"
+    );
 }
 
-// Faults
+// Diagnostics
 
 #[test]
 fn ten_faults_are_ten_sentences() {
@@ -489,10 +504,10 @@ welcom = "hi"
         flags: &[("--framing", "framing", "line")],
         ..Case::default()
     };
-    let mut faults = config.bad();
-    faults.sort();
+    let mut diagnostics = config.bad();
+    diagnostics.sort();
     assert_eq!(
-        faults,
+        diagnostics,
         [
             "admin.listen: is missing; write it like \"tcp://127.0.0.1:9900\" or \"unix:/run/switchboard/admin.sock\" (switchboard.toml, line 9)",
             "handlers.Loud: \"Loud\" is not a name; a name is a small letter, then small letters, digits, \"_\" and \"-\" (switchboard.toml, line 13)",
@@ -518,19 +533,14 @@ fn a_fault_is_told_even_where_a_higher_layer_hides_it() {
         flags: &[("--listen", "listen", "tcp://127.0.0.1:1")],
         ..Case::default()
     };
-    let faults = config.bad();
-    assert_eq!(faults.len(), 3, "{faults:?}");
+    let diagnostics = config.bad();
+    assert_eq!(diagnostics.len(), 3, "{diagnostics:?}");
     assert!(
-        faults
-            .iter()
-            .any(|fault| fault == "limits.frame: 5 is not a size; write it like \"64KiB\" (switchboard.toml, line 3)")
+        diagnostics.iter().any(|diagnostic| diagnostic
+            == "limits.frame: 5 is not a size; write it like \"64KiB\" (switchboard.toml, line 3)")
     );
-    assert!(
-        faults
-            .iter()
-            .any(|fault| fault
-                == "handlers.hello.welcome: 5 is not a text; write it in quotes (switchboard.toml, line 5)")
-    );
+    assert!(diagnostics.iter().any(|diagnostic| diagnostic
+        == "handlers.hello.welcome: 5 is not a text; write it in quotes (switchboard.toml, line 5)"));
 }
 
 #[test]
@@ -554,9 +564,9 @@ fn what_is_missing_is_told() {
         &file("[listeners.web]\nhandler = 'echo'\n").bad(),
         "listeners.web.listen: is missing; write it like \"tcp://127.0.0.1:9999\" (switchboard.toml, line 1)",
     );
-    let faults = file("handler = 'must'\n[handlers.must]\n").bad();
+    let diagnostics = file("handler = 'must'\n[handlers.must]\n").bad();
     assert_eq!(
-        faults,
+        diagnostics,
         [
             "handlers.must.path: is missing, and must needs it (switchboard.toml, line 2)",
             "handlers.must.count: is missing, and must needs it (switchboard.toml, line 2)",
@@ -574,17 +584,17 @@ fn what_is_missing_is_told() {
 #[test]
 fn options_are_checked_deep_and_all_at_once_even_where_nobody_uses_the_section() {
     let text = "[handlers.many]\ntext = 5\nports = [1, 'x', 70000]\n[handlers.many.inner]\ndeep = -1\ndepth = 1\n";
-    let mut faults = file(text).bad();
-    faults.sort();
-    assert_eq!(faults.len(), 5, "{faults:#?}");
-    assert!(faults[0].starts_with("handlers.many.inner.deep: -1 is not a whole number"), "{faults:#?}");
+    let mut diagnostics = file(text).bad();
+    diagnostics.sort();
+    assert_eq!(diagnostics.len(), 5, "{diagnostics:#?}");
+    assert!(diagnostics[0].starts_with("handlers.many.inner.deep: -1 is not a whole number"), "{diagnostics:#?}");
     assert!(
-        faults[1].starts_with("handlers.many.inner.depth: is not an option of many. Known here: deep, other_key"),
-        "{faults:#?}"
+        diagnostics[1].starts_with("handlers.many.inner.depth: is not an option of many. Known here: deep, other_key"),
+        "{diagnostics:#?}"
     );
-    assert!(faults[2].starts_with("handlers.many.ports.1: \"x\" is not a whole number"), "{faults:#?}");
-    assert!(faults[3].starts_with("handlers.many.ports.2: 70000 is not a whole number"), "{faults:#?}");
-    assert!(faults[4].starts_with("handlers.many.text: 5 is not a text"), "{faults:#?}");
+    assert!(diagnostics[2].starts_with("handlers.many.ports.1: \"x\" is not a whole number"), "{diagnostics:#?}");
+    assert!(diagnostics[3].starts_with("handlers.many.ports.2: 70000 is not a whole number"), "{diagnostics:#?}");
+    assert!(diagnostics[4].starts_with("handlers.many.text: 5 is not a text"), "{diagnostics:#?}");
 }
 
 #[test]
@@ -702,8 +712,8 @@ fn the_origin_of_a_fault_is_the_flag_or_variable_itself() {
 
 #[test]
 fn keys_of_what_this_build_has_not_are_refused_wherever_they_come_from() {
-    let faults = set(&[("--listen", "listen", "tpc://127.0.0.1:1")]).bad();
-    assert!(faults[0].contains("has an unknown transport; did you mean \"tcp\"?"), "{faults:?}");
+    let diagnostics = set(&[("--listen", "listen", "tpc://127.0.0.1:1")]).bad();
+    assert!(diagnostics[0].contains("has an unknown transport; did you mean \"tcp\"?"), "{diagnostics:?}");
 }
 
 // Who may come
@@ -760,21 +770,24 @@ fn a_wrong_network_and_a_section_that_can_do_nothing_say_what_would_do() {
         ),
         ("listeners.main.rate.burst = 5", &["listeners.main.rate.burst: says how many may come at once"]),
     ] {
-        let faults = file(text).bad();
-        assert_eq!(faults.len(), parts.len(), "{text}: {faults:#?}");
-        assert!(parts.iter().all(|part| faults.iter().any(|fault| fault.starts_with(part))), "{text}: {faults:#?}");
+        let diagnostics = file(text).bad();
+        assert_eq!(diagnostics.len(), parts.len(), "{text}: {diagnostics:#?}");
+        assert!(
+            parts.iter().all(|part| diagnostics.iter().any(|diagnostic| diagnostic.starts_with(part))),
+            "{text}: {diagnostics:#?}"
+        );
     }
 }
 
 #[test]
 fn a_secret_is_in_no_fault() {
     let text = "[handlers.many]\npassword = ['hunter2']\n[handlers.other]\ntype = 'many'\npassword = 4711\n";
-    let faults = file(text).bad();
-    assert_eq!(faults.len(), 2, "{faults:?}");
+    let diagnostics = file(text).bad();
+    assert_eq!(diagnostics.len(), 2, "{diagnostics:?}");
     let twice = [("SWITCHBOARD_HANDLERS__MANY__PASSWORD", "hunter2"), ("SWITCHBOARD_HANDLERS__many__PASSWORD", "4711")];
     let twice = env(&twice).bad();
-    for fault in faults.iter().chain(&twice) {
-        assert!(!fault.contains("hunter2") && !fault.contains("4711"), "{fault}");
+    for diagnostic in diagnostics.iter().chain(&twice) {
+        assert!(!diagnostic.contains("hunter2") && !diagnostic.contains("4711"), "{diagnostic}");
     }
 }
 
@@ -782,12 +795,12 @@ fn a_secret_is_in_no_fault() {
 
 #[test]
 fn tls_and_its_section_belong_together() {
-    let faults = file("[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n").bad();
-    assert_eq!(faults.len(), 2, "{faults:?}");
-    for (fault, file) in faults.iter().zip(["certificate", "key"]) {
+    let diagnostics = file("[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n").bad();
+    assert_eq!(diagnostics.len(), 2, "{diagnostics:?}");
+    for (diagnostic, file) in diagnostics.iter().zip(["certificate", "key"]) {
         assert!(
-            fault.starts_with(&format!("listeners.main.tls.{file}: is missing, and \"tls://127.0.0.1:1\"")),
-            "{fault}"
+            diagnostic.starts_with(&format!("listeners.main.tls.{file}: is missing, and \"tls://127.0.0.1:1\"")),
+            "{diagnostic}"
         );
     }
     let text = "[listeners.main]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.main.tls]\ncertificate = 'c'\nkey = 'k'\n";
@@ -798,11 +811,11 @@ fn tls_and_its_section_belong_together() {
     );
     let text = "[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n[listeners.main.tls]\ncertificate = 'c'\nkey = 'k'\n\
                 [listeners.main.tls.sni.'a.example']\ncertificate = 'a'\n";
-    let faults = file(text).bad();
-    assert_eq!(faults.len(), 1, "{faults:?}");
+    let diagnostics = file(text).bad();
+    assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
     assert!(
-        faults[0].contains("a.example") && faults[0].contains("key") && faults[0].contains("is missing"),
-        "{faults:?}"
+        diagnostics[0].contains("a.example") && diagnostics[0].contains("key") && diagnostics[0].contains("is missing"),
+        "{diagnostics:?}"
     );
     let text = "[timeouts]\nhandshake = '3s'\n[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n\
                 [listeners.main.tls]\ncertificate = 'c'\nkey = 'k'\nclient_ca = 'a'\nalpn = ['one', 'two']\n";
@@ -816,13 +829,13 @@ fn tls_and_its_section_belong_together() {
     assert!(config.effective.print(Shape::Toml).contains("key = \"k\""), "a path is no secret");
     let text = "[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n[listeners.main.tls]\ncertificate = 'c'\n\
                 key = '''-----BEGIN PRIVATE KEY-----\nhunter2'''\n";
-    let faults = file(text).bad();
-    assert_eq!(faults.len(), 1, "{faults:?}");
-    assert!(faults[0].contains("not what is in it") && !faults[0].contains("hunter2"), "{faults:?}");
+    let diagnostics = file(text).bad();
+    assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
+    assert!(diagnostics[0].contains("not what is in it") && !diagnostics[0].contains("hunter2"), "{diagnostics:?}");
     let text = "[listeners.main]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.other]\nlisten = 'tls://127.0.0.1:1'\n\
                 [listeners.other.tls]\ncertificate = 'c'\nkey = 'k'\n";
-    let faults = file(text).bad();
-    assert!(faults.len() == 1 && faults[0].contains("is the address of"), "{faults:?}");
+    let diagnostics = file(text).bad();
+    assert!(diagnostics.len() == 1 && diagnostics[0].contains("is the address of"), "{diagnostics:?}");
 }
 
 #[test]
@@ -838,19 +851,19 @@ fn a_handler_that_does_not_fit_its_transport_names_both() {
 #[test]
 fn a_framing_that_does_not_fit_is_told() {
     let text = "listen = 'udp://127.0.0.1:1'\nframing = 'lines'\n";
-    let faults = file(text).bad();
+    let diagnostics = file(text).bad();
     assert!(
-        faults[0].starts_with("listeners.main.framing: the framing lines cuts the bytes of a connection"),
-        "{faults:?}"
+        diagnostics[0].starts_with("listeners.main.framing: the framing lines cuts the bytes of a connection"),
+        "{diagnostics:?}"
     );
     file("listen = 'udp://127.0.0.1:1'\nframing = 'raw'\n").good();
-    let faults = file("handler = 'typed'\nframing = 'lines'\n").bad();
-    assert!(faults[0].contains("has a framing of its own"), "{faults:?}");
+    let diagnostics = file("handler = 'typed'\nframing = 'lines'\n").bad();
+    assert!(diagnostics[0].contains("has a framing of its own"), "{diagnostics:?}");
     file("handler = 'typed'\n").good();
-    let faults = file("framing = 'json-lines'\n").bad();
-    assert!(faults[0].contains("does not fit the framing json-lines"), "{faults:?}");
-    let faults = file("handler = 'typed'\n[listeners.main]\nlayers = ['trace']\n").bad();
-    assert!(faults[0].starts_with("listeners.main.layers: stand around messages of bytes"), "{faults:?}");
+    let diagnostics = file("framing = 'json-lines'\n").bad();
+    assert!(diagnostics[0].contains("does not fit the framing json-lines"), "{diagnostics:?}");
+    let diagnostics = file("handler = 'typed'\n[listeners.main]\nlayers = ['trace']\n").bad();
+    assert!(diagnostics[0].starts_with("listeners.main.layers: stand around messages of bytes"), "{diagnostics:?}");
 }
 
 #[test]
@@ -888,8 +901,8 @@ fn two_listeners_cannot_have_one_address() {
 
 #[test]
 fn a_burst_without_a_rate_is_told() {
-    let faults = file("[listeners.main.rate]\nburst = 5\n").bad();
-    assert!(faults[0].starts_with("listeners.main.rate.burst: says how many"), "{faults:?}");
+    let diagnostics = file("[listeners.main.rate]\nburst = 5\n").bad();
+    assert!(diagnostics[0].starts_with("listeners.main.rate.burst: says how many"), "{diagnostics:?}");
     let config = file("rate = { messages_per_source = '10/m', burst = 5 }\n").good();
     let rates = main_of(&config).spec.rates;
     assert_eq!((rates.messages_per_source.count, rates.messages_per_source.per.as_secs(), rates.burst), (10, 60, 5));

@@ -78,8 +78,8 @@ pub(crate) fn insert(dict: &mut Dict, path: &[String], value: Value) {
 
 /// Takes away what stands at `path`; false if nothing stands there.
 ///
-/// An item of a list is replaced by `stand_in`, not taken out: the others keep their index, and with it their line.
-pub(crate) fn remove(dict: &mut Dict, path: &[String], stand_in: impl FnOnce() -> Value) -> bool {
+/// An item of a list is replaced by `placeholder`, not taken out: the others keep their index, and with it their line.
+pub(crate) fn remove(dict: &mut Dict, path: &[String], placeholder: impl FnOnce() -> Value) -> bool {
     let Some((last, parent)) = path.split_last() else { return false };
     let Some((first, rest)) = parent.split_first() else { return dict.remove(last).is_some() };
     let Some(mut at) = dict.get_mut(first) else { return false };
@@ -96,7 +96,7 @@ pub(crate) fn remove(dict: &mut Dict, path: &[String], stand_in: impl FnOnce() -
         Value::Dict(_, dict) => dict.remove(last).is_some(),
         Value::Array(_, items) => match last.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
             Some(item) => {
-                *item = stand_in();
+                *item = placeholder();
                 true
             }
             None => false,
@@ -162,24 +162,24 @@ pub(crate) fn from_json(json: &Json) -> Value {
     }
 }
 
-/// Faults that were found in a tree of values, one a round: each is told and taken away, until there is none.
+/// Diagnostics that were found in a tree of values, one a round: each is told and taken away, until there is none.
 ///
-/// `check` tells the first fault it meets; `tell` gets each one; `stand_in` makes what takes the place of an item of a list.
-pub(crate) fn every_fault<F>(
+/// `check` tells the first fault it meets; `tell` gets each one; `placeholder` makes what takes the place of an item of a list.
+pub(crate) fn every_diagnostic<F>(
     dict: &mut Dict,
     mut check: impl FnMut(&Dict) -> Result<(), (Path, F)>,
     mut tell: impl FnMut(&Dict, &[String], F),
-    stand_in: impl Fn(&[String]) -> Value,
+    placeholder: impl Fn(&[String]) -> Value,
 ) {
     let mut seen: Vec<Path> = Vec::new();
-    while let Err((path, fault)) = check(dict) {
+    while let Err((path, diagnostic)) = check(dict) {
         let again = seen.contains(&path);
         if !again {
-            tell(dict, &path, fault);
+            tell(dict, &path, diagnostic);
         }
         // A stand-in that is no better: then the list it stands in goes, so that the rest can still be seen.
         let gone = if again { &path[..path.len().saturating_sub(1)] } else { &path[..] };
-        if !remove(dict, gone, || stand_in(gone)) {
+        if !remove(dict, gone, || placeholder(gone)) {
             return;
         }
         seen.push(path);

@@ -25,7 +25,7 @@ pub(crate) struct Schemas<'r> {
 
 /// What the schema says about one key: every form that it may take.
 #[derive(Default)]
-pub(crate) struct Wanted<'s>(Vec<(&'s Json, &'s Json)>);
+pub(crate) struct ExpectedType<'s>(Vec<(&'s Json, &'s Json)>);
 
 impl<'r> Schemas<'r> {
     /// The schemas of this build. No section has said its type yet.
@@ -56,15 +56,17 @@ impl<'r> Schemas<'r> {
     }
 
     /// What the key at `path` wants; nothing if there is no such key.
-    pub(crate) fn wanted(&self, path: &[String]) -> Wanted<'_> {
-        let walk = |root, path: &[String]| path.iter().fold(Wanted::of(root, root), |wanted, key| wanted.child(key));
+    pub(crate) fn expected_type(&self, path: &[String]) -> ExpectedType<'_> {
+        let walk = |root, path: &[String]| {
+            path.iter().fold(ExpectedType::of(root, root), |expected_type, key| expected_type.child(key))
+        };
         let options = match path {
             [section, name, rest @ ..] if rest.first().is_none_or(|key| key != "type") => self.options(section, name),
             _ => None,
         };
         match options {
             // The section itself takes its type and the options.
-            Some(options) if path.len() == 2 => Wanted([walk(self.raw, path).0, walk(options, &[]).0].concat()),
+            Some(options) if path.len() == 2 => ExpectedType([walk(self.raw, path).0, walk(options, &[]).0].concat()),
             Some(options) => walk(options, &path[2..]),
             None => walk(self.raw, path),
         }
@@ -76,7 +78,7 @@ impl<'r> Schemas<'r> {
         let mut path = Path::new();
         for part in parts {
             let lower = part.to_ascii_lowercase();
-            let mut known = self.wanted(&path).keys();
+            let mut known = self.expected_type(&path).keys();
             known.extend(names(&path));
             let exact = known.contains(&lower);
             let similar = known.into_iter().find(|known| !exact && fold(known) == fold(&lower));
@@ -89,12 +91,12 @@ impl<'r> Schemas<'r> {
     pub(crate) fn guess(&self, name: &str) -> Option<Path> {
         fn walk(schemas: &Schemas<'_>, at: &mut Path, words: &[&str]) -> bool {
             if words.is_empty() {
-                return schemas.wanted(at).is_value();
+                return schemas.expected_type(at).is_value();
             }
             (1..=words.len()).any(|count| {
                 let key = words[..count].join("_").to_ascii_lowercase();
                 at.push(key);
-                let found = !schemas.wanted(at).is_empty() && walk(schemas, at, &words[count..]);
+                let found = !schemas.expected_type(at).is_empty() && walk(schemas, at, &words[count..]);
                 if !found {
                     at.pop();
                 }
@@ -108,16 +110,16 @@ impl<'r> Schemas<'r> {
 
     /// A text as the key at `path` wants it.
     pub(crate) fn read(&self, path: &[String], text: &str) -> Value {
-        self.wanted(path).read(text)
+        self.expected_type(path).read(text)
     }
 
     /// Something of the right type for the key at `path`, to take the place of what is wrong there.
-    pub(crate) fn stand_in(&self, path: &[String]) -> Value {
-        self.wanted(path).stand_in()
+    pub(crate) fn placeholder(&self, path: &[String]) -> Value {
+        self.expected_type(path).placeholder()
     }
 }
 
-impl<'s> Wanted<'s> {
+impl<'s> ExpectedType<'s> {
     fn of(root: &'s Json, schema: &'s Json) -> Self {
         let mut forms = Vec::new();
         unfold(root, schema, 0, &mut forms);
@@ -139,7 +141,7 @@ impl<'s> Wanted<'s> {
         ["string", "integer", "number", "boolean", "array"].iter().any(|kind| self.takes(kind))
     }
 
-    fn child(&self, key: &str) -> Wanted<'s> {
+    fn child(&self, key: &str) -> ExpectedType<'s> {
         let mut forms = Vec::new();
         for (root, form) in &self.0 {
             let index = key.parse::<usize>().ok();
@@ -188,7 +190,7 @@ impl<'s> Wanted<'s> {
         table().or_else(number).or_else(truth).or_else(list).unwrap_or_else(|| Value::from(text))
     }
 
-    fn stand_in(&self) -> Value {
+    fn placeholder(&self) -> Value {
         let default = self.0.iter().find_map(|(_, form)| {
             let first = |key| form.get(key).and_then(|list| list.get(0));
             form.get("default").or_else(|| first("enum")).or_else(|| first("examples"))
@@ -278,7 +280,7 @@ pub(crate) fn documented(schema: &Json) -> Vec<OptionDoc> {
     let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
     let options = properties.map(|(name, option)| OptionDoc {
         name: name.clone(),
-        kind: Wanted::of(schema, option).describe(),
+        kind: ExpectedType::of(schema, option).describe(),
         default: option.get("default").filter(|default| !default.is_null()).cloned(),
         required: required(name),
         help: option.get("description").and_then(Json::as_str).unwrap_or_default().replace('\n', " "),
@@ -286,7 +288,7 @@ pub(crate) fn documented(schema: &Json) -> Vec<OptionDoc> {
     options.collect()
 }
 
-impl Wanted<'_> {
+impl ExpectedType<'_> {
     /// What is wanted, in a word or two.
     fn describe(&self) -> String {
         let words = self.0.iter().flat_map(|(_, form)| {

@@ -3,16 +3,16 @@
 //! `passed` is the side that gets them, `upgrade` the side that starts the next process with them. Both speak over a stream of
 //! their own: the one before tells what it passes, the next one says that it is ready, and then is told that all of it is its own.
 
-mod passed;
-mod upgrade;
+mod inherited;
+mod new_process;
 
-pub(crate) use passed::{Passed, Predecessor};
-pub(crate) use upgrade::{Program, upgrade};
+pub(crate) use inherited::{InheritedSockets, OldProcess};
+pub(crate) use new_process::{Program, upgrade};
 
 use serde::{Deserialize, Serialize};
 use switchboard::Endpoint;
-use switchboard::io::SharedSocket;
 use switchboard::server::Inherited;
+use switchboard::transport::SharedSocket;
 
 /// The name of the stream between the two, which is passed first.
 const STREAM: &str = "switchboard-upgrade";
@@ -25,7 +25,7 @@ const FIRST: i32 = 3;
 
 /// What is said about the sockets, in the order in which they are passed.
 #[derive(Debug, Serialize, Deserialize)]
-struct Inventory(Vec<Item>);
+struct SocketList(Vec<Item>);
 
 /// What is said about one socket.
 #[derive(Debug, Serialize, Deserialize)]

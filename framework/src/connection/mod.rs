@@ -1,32 +1,33 @@
-//! The drivers: what happens on a connection from its first byte to its last.
+//! Who is connected: the handle to one connection, the table of a listener's open ones, and the gate that lets them in.
 //!
-//! Two shapes of I/O, never forced into one. [`stream`] drives framed connections, one task each; [`owned`] looks after
-//! connections whose bytes belong to a `StreamHandler`; [`datagram`] drives a whole datagram socket in one task.
-//! This module knows nothing of how connections are accepted, and nothing of what handlers do.
+//! All of it is about addresses, counts and orders. It knows nothing of bytes.
 
-mod answers;
-mod calls;
-mod clocks;
-mod datagram;
-mod desk;
-mod dropped;
-mod end;
-mod farewell;
-mod input;
-mod owned;
-mod pool;
-mod sanity;
-mod sessions;
-mod stream;
-mod tempo;
-mod wire;
+mod admission;
+mod amplification;
+mod handle;
+mod handshakes;
+mod info;
+mod table;
 
-pub(crate) use desk::{LARGEST, WAITING_BYTES};
-pub(crate) use input::OVERHEAD;
-pub(crate) use pool::CHUNK;
-pub(crate) use wire::READ_AHEAD;
+pub(crate) use admission::{Admission, Rejection};
+pub(crate) use handle::ControlSignal;
+pub use handle::{Connection, Kind, TASKS_PER_CONNECTION, TooManyTasks};
+pub(crate) use handshakes::Handshakes;
+pub use info::{ClientCertificate, ProxyInfo, TlsInfo};
+pub(crate) use table::{ConnectionGuard, ConnectionTable};
 
-pub(crate) use datagram::{DatagramDesk, DatagramDriver, ServeDatagrams, Stage};
-pub(crate) use end::reason_of;
-pub(crate) use owned::OwnedDriver;
-pub(crate) use stream::StreamDriver;
+use std::sync::Arc;
+
+use crate::drain::DrainSignal;
+use crate::metrics::ListenerMetrics;
+
+/// What all connections share that came to one listener under the same settings. Who is there is shared by all that ever came.
+#[derive(Debug)]
+pub(crate) struct ListenerContext {
+    pub(crate) name: Arc<str>,
+    pub(crate) drain: DrainSignal,
+    pub(crate) admission: Admission,
+    pub(crate) table: Arc<ConnectionTable>,
+    pub(crate) handshakes: Arc<Handshakes>,
+    pub(crate) metrics: Arc<ListenerMetrics>,
+}

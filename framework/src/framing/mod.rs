@@ -210,7 +210,7 @@ pub const BUILT_IN: &[FramingEntry] = &[
             FramingOption {
                 name: "offset",
                 default: "0",
-                help: "bytes before the length, 0 to 255; they are the first bytes of the message and are not counted by its length",
+                help: "bytes before the length, 0 to 255; they are the first bytes of the message and are not counted_source by its length",
             },
             MAX,
         ],

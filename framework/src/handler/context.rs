@@ -5,8 +5,8 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
+use crate::connection::Connection;
 use crate::outbox::Pusher;
-use crate::roster::Connection;
 
 /// One connection as its handler sees it: its state, who it is, and the way to push to it.
 ///

@@ -12,17 +12,17 @@ mod stream;
 pub use context::Context;
 pub use function::{HandlerFn, handler_fn};
 pub use reply::{Frames, Reply, Then};
-pub(crate) use service::Seat;
+pub(crate) use service::HandlerCell;
 pub use service::{HandlerFuture, HandlerLayer, HandlerService, MessageService, Request};
 pub use stream::ByteStream;
 
 use bytes::Bytes;
 
+use crate::connection::{Connection, Kind};
 use crate::error::Result;
 use crate::reason::CloseReason;
-use crate::roster::{Connection, Kind};
 
-/// Answers the messages of any number of connections.
+/// SendQueue the messages of any number of connections.
 ///
 /// The life of a connection:
 ///
@@ -33,7 +33,7 @@ use crate::roster::{Connection, Kind};
 /// 4. It ends: by the peer, by a reply, by a limit, by a drain. [`close`](Self::close) is called once with the reason.
 ///
 /// The peer of a datagram socket has only step 3: nothing opens or closes it, and its state is forgotten when it has been
-/// silent and its place is needed ([`Limits::sessions`](crate::spec::Limits::sessions)). Until it has shown that it receives,
+/// silent and its place is needed ([`Limits::sessions`](crate::settings::Limits::sessions)). Until it has shown that it receives,
 /// it is sent at most three times what came from it; a handler with longer answers proves the address first
 /// ([`Connection::validate_address`]). Ask [`Connection::kind`] where it matters.
 ///

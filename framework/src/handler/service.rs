@@ -1,7 +1,7 @@
 //! A handler as a `tower::Service`: the innermost of the message seam.
 //!
 //! tower wants a future that owns everything and whose type has a name; a handler borrows its context and its future has
-//! none. So each connection has a [`Seat`] with a [`Kit`]: a call takes the kit, and puts it back when its future ends or is
+//! none. So each connection has a [`HandlerCell`] with a [`CallState`]: a call takes the kit, and puts it back when its future ends or is
 //! dropped. The future's allocation waits in the kit for the next call: a message costs none, and no lock.
 //!
 //! Around a handler without layers of its developer nothing of this is needed: its driver calls it straight.
@@ -16,10 +16,10 @@ use crossbeam_utils::atomic::AtomicCell;
 use tokio_util::sync::ReusableBoxFuture;
 use tower::{Layer, Service};
 
+use crate::connection::Connection;
 use crate::error::{BoxError, Result};
 use crate::handler::{Context, Handler, Reply};
 use crate::reason::CloseReason;
-use crate::roster::Connection;
 
 /// One message on its way to the handler: the request of the message seam.
 #[derive(Debug)]
@@ -78,27 +78,27 @@ where
     In: Send + 'static,
     Out: Send + 'static,
 {
-    seat: Arc<Seat<H, H::State, Out>>,
+    seat: Arc<HandlerCell<H, H::State, Out>>,
     _in: std::marker::PhantomData<fn(In)>,
 }
 
 /// Where the kit of one connection lies between calls.
-pub(crate) struct Seat<H, S, Out>(AtomicCell<Option<Box<Kit<H, S, Out>>>>);
+pub(crate) struct HandlerCell<H, S, Out>(AtomicCell<Option<Box<CallState<H, S, Out>>>>);
 
 /// What a call needs besides its message.
-struct Kit<H, S, Out> {
+struct CallState<H, S, Out> {
     handler: Arc<H>,
     context: Context<S, Out>,
     /// The allocation of the last call's future.
     spare: Option<Work<H, S, Out>>,
 }
 
-type Work<H, S, Out> = ReusableBoxFuture<'static, (Result<Reply<Out>>, Loan<H, S, Out>)>;
+type Work<H, S, Out> = ReusableBoxFuture<'static, (Result<Reply<Out>>, CallGuard<H, S, Out>)>;
 
 /// A kit on loan; goes back to its seat when dropped.
-struct Loan<H, S, Out> {
-    kit: Option<Box<Kit<H, S, Out>>>,
-    seat: Arc<Seat<H, S, Out>>,
+struct CallGuard<H, S, Out> {
+    kit: Option<Box<CallState<H, S, Out>>>,
+    seat: Arc<HandlerCell<H, S, Out>>,
 }
 
 /// The kit is still with a call that has not ended.
@@ -106,14 +106,14 @@ struct Loan<H, S, Out> {
 #[error("a message came while the one before it was still being handled")]
 struct StillBusy;
 
-impl<H, S, Out> Seat<H, S, Out> {
+impl<H, S, Out> HandlerCell<H, S, Out> {
     pub(crate) fn new(handler: Arc<H>, context: Context<S, Out>) -> Arc<Self> {
-        Arc::new(Self(AtomicCell::new(Some(Box::new(Kit { handler, context, spare: None })))))
+        Arc::new(Self(AtomicCell::new(Some(Box::new(CallState { handler, context, spare: None })))))
     }
 
-    fn take(self: &Arc<Self>) -> Option<Loan<H, S, Out>> {
+    fn take(self: &Arc<Self>) -> Option<CallGuard<H, S, Out>> {
         let kit = self.0.take()?;
-        Some(Loan { kit: Some(kit), seat: self.clone() })
+        Some(CallGuard { kit: Some(kit), seat: self.clone() })
     }
 
     pub(crate) async fn open<In>(self: &Arc<Self>) -> Result<Reply<Out>>
@@ -123,7 +123,7 @@ impl<H, S, Out> Seat<H, S, Out> {
         Out: Send + 'static,
     {
         let mut loan = self.take().ok_or(StillBusy)?;
-        let Kit { handler, context, .. } = loan.kit();
+        let CallState { handler, context, .. } = loan.kit();
         handler.open(context).await
     }
 
@@ -135,19 +135,19 @@ impl<H, S, Out> Seat<H, S, Out> {
     {
         // A call whose future was leaked by a layer still has it; then there is nothing to close with.
         if let Some(mut loan) = self.take() {
-            let Kit { handler, context, .. } = loan.kit();
+            let CallState { handler, context, .. } = loan.kit();
             handler.close(context, reason).await;
         }
     }
 }
 
-impl<H, S, Out> Loan<H, S, Out> {
-    fn kit(&mut self) -> &mut Kit<H, S, Out> {
+impl<H, S, Out> CallGuard<H, S, Out> {
+    fn kit(&mut self) -> &mut CallState<H, S, Out> {
         self.kit.as_mut().expect("a loan has its kit until it is dropped")
     }
 }
 
-impl<H, S, Out> Drop for Loan<H, S, Out> {
+impl<H, S, Out> Drop for CallGuard<H, S, Out> {
     fn drop(&mut self) {
         self.seat.0.store(self.kit.take());
     }
@@ -159,7 +159,7 @@ where
     In: Send + 'static,
     Out: Send + 'static,
 {
-    pub(crate) fn new(seat: Arc<Seat<H, H::State, Out>>) -> Self {
+    pub(crate) fn new(seat: Arc<HandlerCell<H, H::State, Out>>) -> Self {
         Self { seat, _in: std::marker::PhantomData }
     }
 }
@@ -182,7 +182,7 @@ where
         let Some(mut loan) = self.seat.take() else { return HandlerFuture(Call::Refused) };
         let spare = loan.kit().spare.take();
         let work = async move {
-            let Kit { handler, context, .. } = loan.kit();
+            let CallState { handler, context, .. } = loan.kit();
             let reply = handler.message(context, request.message).await;
             (reply, loan)
         };

@@ -1,18 +1,18 @@
 //! The byte stream of a `StreamHandler`: counts what passes and remembers when.
 
+use parking_lot::Mutex;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::io::BoxIo;
-use crate::lock::lock;
-use crate::roster::Connection;
+use crate::connection::Connection;
+use crate::transport::BoxIo;
 
 /// The bytes of one connection: any code that reads and writes asynchronously can use it.
 ///
@@ -31,7 +31,7 @@ pub(crate) struct Home(Mutex<Option<BoxIo>>);
 
 impl Home {
     pub(crate) fn take(&self) -> Option<BoxIo> {
-        lock(&self.0).take()
+        self.0.lock().take()
     }
 }
 
@@ -73,7 +73,7 @@ impl ByteStream {
 
     fn wrote(&self, result: &io::Result<usize>) {
         if let Ok(bytes) = result {
-            self.connection.meter().bytes_out.fetch_add(*bytes as u64, Relaxed);
+            self.connection.counters().bytes_out.fetch_add(*bytes as u64, Relaxed);
             self.touch();
         }
     }
@@ -86,7 +86,7 @@ impl AsyncRead for ByteStream {
         ready!(self.io().poll_read(cx, buf))?;
         let bytes = buf.filled().len() - before;
         if bytes > 0 {
-            self.connection.meter().bytes_in.fetch_add(bytes as u64, Relaxed);
+            self.connection.counters().bytes_in.fetch_add(bytes as u64, Relaxed);
             self.touch();
         } else if room > 0 {
             self.activity.ended.store(true, Relaxed);
@@ -127,7 +127,7 @@ impl AsyncWrite for ByteStream {
 
 impl Drop for ByteStream {
     fn drop(&mut self) {
-        *lock(&self.home.0) = self.io.take();
+        *self.home.0.lock() = self.io.take();
     }
 }
 

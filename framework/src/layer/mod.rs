@@ -23,11 +23,11 @@ pub use trace::{Trace, TraceFuture, TraceService};
 
 use tower::Layer;
 
+use crate::connection::{Connection, Kind};
 use crate::error::BoxError;
 use crate::handler::Request;
-use crate::io::Incoming;
-use crate::roster::{Connection, Kind};
-use crate::spec::{Rates, Timeouts};
+use crate::settings::{Rates, Timeouts};
+use crate::transport::Incoming;
 
 /// A request that knows whose it is: a message, or a connection at its start.
 pub trait Connected {

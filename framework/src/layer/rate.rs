@@ -10,11 +10,11 @@ use tokio::time::Sleep;
 use tower::{Layer, Service};
 
 use crate::address::Source;
+use crate::connection::{Connection, Kind};
 use crate::error::BoxError;
 use crate::layer::Connected;
 use crate::limiter::Limiter;
-use crate::roster::{Connection, Kind};
-use crate::spec::Rate;
+use crate::settings::Rate;
 
 /// So many calls a second from one [`Source`]: a message on a stream waits until its turn has come, and reading from that
 /// connection with it; a datagram, or a connection at its start, is refused with the error [`OverRate`].

@@ -7,9 +7,9 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use crate::connection::Connection;
 use crate::error::{BoxError, chain};
 use crate::layer::Connected;
-use crate::roster::Connection;
 
 /// Tells of each call when it has ended. Costs a comparison while level debug is off.
 #[derive(Debug, Clone, Copy)]

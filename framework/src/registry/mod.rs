@@ -37,21 +37,21 @@
 //! assert!(registry.handler_entry("shout").is_some());
 //! ```
 
-mod handler;
-mod layer;
+mod handlers;
+mod layers;
 mod options;
 
-pub(crate) use handler::{ConnectionService, misfit};
-pub use handler::{HandlerEntry, MadeHandler, Pipeline, Setup};
-pub use layer::{BoxMessageService, LayerEntry, MessageLayer, NamedLayer};
+pub use crate::pipeline::Pipeline;
+pub use handlers::{HandlerEntry, HandlerInstance, Setup};
+pub use layers::{BoxMessageService, LayerEntry, MessageLayer, NamedLayer};
 pub use options::{NoOptions, OptionError, Options};
 
 use std::collections::BTreeMap;
 
+use crate::connection::Kind;
 use crate::error::Result;
 use crate::framing::Framing;
 use crate::handler::{Handler, StreamHandler};
-use crate::roster::Kind;
 use crate::transport::{Transport, Transports};
 use bytes::Bytes;
 
@@ -74,7 +74,7 @@ impl Registry {
     pub fn new() -> Self {
         let mut registry =
             Self { handlers: BTreeMap::new(), layers: BTreeMap::new(), transports: Transports::default() };
-        layer::add_built_in(&mut registry);
+        layers::add_built_in(&mut registry);
         registry
     }
 

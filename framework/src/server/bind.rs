@@ -5,18 +5,18 @@ use std::sync::Arc;
 use tower::{Layer, ServiceExt};
 
 use crate::address::Endpoint;
-use crate::connection::ServeDatagrams;
+use crate::connection::Kind;
+use crate::driver::DatagramService;
 use crate::error::BoxError;
-use crate::io::{DatagramSocket, SharedSocket, StreamListener};
-use crate::registry::{ConnectionService, Pipeline, misfit};
-use crate::roster::Kind;
-use crate::server::board::ListenerSpec;
-use crate::tls::TlsSettings;
+use crate::pipeline::{ConnectionService, Pipeline, misfit};
+use crate::server::spec::ListenerSpec;
+use crate::settings::TlsSettings;
 use crate::transport::{Bind, BoxTransport, Listener, Transports, proxy, tls};
+use crate::transport::{DatagramSocket, SharedSocket, StreamListener};
 
 /// A listener that listens, and everything that goes with it.
-pub(super) struct Bound {
-    pub(super) plug: Plug,
+pub(super) struct BoundListener {
+    pub(super) bound_transport: BoundTransport,
     /// Where it listens, with the port that the system chose.
     pub(super) endpoint: Endpoint,
     /// What it was bound with.
@@ -28,9 +28,9 @@ pub(super) struct Bound {
 }
 
 /// What brings something, and what that is served by.
-pub(super) enum Plug {
+pub(super) enum BoundTransport {
     Stream(Box<dyn StreamListener>, ConnectionService),
-    Datagram(Arc<dyn DatagramSocket>, Arc<dyn ServeDatagrams>),
+    Datagram(Arc<dyn DatagramSocket>, Arc<dyn DatagramService>),
 }
 
 /// Reads the files of TLS, on a thread that may wait for a disk.
@@ -45,7 +45,7 @@ pub(super) async fn bind(
     spec: &ListenerSpec,
     pipeline: Pipeline,
     inherited: Option<SharedSocket>,
-) -> Result<Bound, BoxError> {
+) -> Result<BoundListener, BoxError> {
     let scheme = match (&spec.tls, &spec.endpoint) {
         (Some(_), Endpoint::Tls(_)) => "tcp",
         (_, endpoint) => endpoint.scheme(),
@@ -74,12 +74,14 @@ pub(super) async fn bind(
         Listener::Stream(_) => Kind::Stream,
         Listener::Datagram(_) => Kind::Datagram,
     };
-    let plug = match (listener, pipeline) {
-        (Listener::Stream(listener), Pipeline { stream: Some(service), .. }) => Plug::Stream(listener, service),
+    let bound_transport = match (listener, pipeline) {
+        (Listener::Stream(listener), Pipeline { stream: Some(service), .. }) => {
+            BoundTransport::Stream(listener, service)
+        }
         (Listener::Datagram(socket), Pipeline { datagram: Some(service), .. }) => {
-            Plug::Datagram(socket.into(), service)
+            BoundTransport::Datagram(socket.into(), service)
         }
         _ => return Err(misfit(kind)),
     };
-    Ok(Bound { plug, endpoint, transport, tls, shared })
+    Ok(BoundListener { bound_transport, endpoint, transport, tls, shared })
 }

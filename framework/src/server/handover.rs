@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::address::Endpoint;
-use crate::io::SharedSocket;
-use crate::roster::{Connection, Order};
-use crate::server::board::ListenerSpec;
-use crate::server::line::Line;
-use crate::server::prepare::same_address;
+use crate::connection::{Connection, ControlSignal};
+use crate::server::listener::ListenerHandle;
+use crate::server::reload_plan::same_address;
 use crate::server::running::Running;
-use crate::spec::after;
+use crate::server::spec::ListenerSpec;
+use crate::settings::deadline_after;
+use crate::transport::SharedSocket;
 
 /// How long a connection is silent before it is taken for idle, at most. A client that has just been answered may ask again, and what
 /// it sends to a connection that is being closed is lost, so there is no haste.
@@ -48,8 +48,8 @@ impl Inherited {
 
     /// Port 0 is any port, so then it must be the same listener.
     fn suits(&self, spec: &ListenerSpec) -> bool {
-        let asked = spec.endpoint.port() != Some(0) || self.listener == spec.name;
-        (asked && same_address(&self.endpoint, &spec.endpoint)) || same_address(&self.address, &spec.endpoint)
+        let local_ip = spec.endpoint.port() != Some(0) || self.listener == spec.name;
+        (local_ip && same_address(&self.endpoint, &spec.endpoint)) || same_address(&self.address, &spec.endpoint)
     }
 }
 
@@ -64,30 +64,30 @@ pub(super) fn inheritance(inherited: &mut Vec<Inherited>, spec: &ListenerSpec) -
 }
 
 impl Running {
-    /// Another handle to the socket of every listener, for the process that shall [inherit](crate::Switchboard::inherit) them.
-    /// Listeners whose transport [shares](crate::io::StreamListener::share) no sockets are left out, and those whose sockets the
+    /// Another handle to the socket of every listener, for the process that shall [inherit](crate::ListenerSet::inherit) them.
+    /// Listeners whose transport [shares](crate::transport::StreamListener::share) no sockets are left out, and those whose sockets the
     /// service manager passed, which the next process gets in the same way.
     pub fn sockets(&self) -> Vec<Inherited> {
-        let lines = self.state().lines.clone();
-        let passed = |line: &&Line| matches!(line.spec.endpoint, Endpoint::Systemd(_));
-        let socket = |line: &Line| {
-            let (spec, socket) = (&line.spec, line.share()?);
+        let listeners = self.state().listeners.clone();
+        let passed = |listener: &&ListenerHandle| matches!(listener.spec.endpoint, Endpoint::Systemd(_));
+        let socket = |listener: &ListenerHandle| {
+            let (spec, socket) = (&listener.spec, listener.share()?);
             let owns_path = socket.owns_path();
-            let inherited = Inherited::new(&*spec.name, spec.endpoint.clone(), line.endpoint.clone(), socket);
+            let inherited = Inherited::new(&*spec.name, spec.endpoint.clone(), listener.endpoint.clone(), socket);
             Some(Inherited { owns_path, ..inherited })
         };
-        lines.iter().filter(|line| !passed(line)).filter_map(socket).collect()
+        listeners.iter().filter(|listener| !passed(listener)).filter_map(socket).collect()
     }
 
-    /// The process before this one has left the [inherited](crate::Switchboard::inherit) sockets to this one. The paths of Unix
+    /// The process before this one has left the [inherited](crate::ListenerSet::inherit) sockets to this one. The paths of Unix
     /// sockets are removed when this one stops; before, the other one would still need them.
     pub fn own_sockets(&self) {
         self.keep_paths(false);
     }
 
     fn keep_paths(&self, keep: bool) {
-        let sockets = self.everything();
-        sockets.iter().filter_map(Line::share).for_each(|socket| socket.keep_path(keep));
+        let sockets = self.all_listeners();
+        sockets.iter().filter_map(ListenerHandle::share).for_each(|socket| socket.keep_path(keep));
     }
 
     /// Another process listens on these sockets now: nobody is accepted here any more, and the connections that are open leave as
@@ -98,11 +98,11 @@ impl Running {
         self.draining.send_replace(true);
         drop(self.reloading.lock().await);
         self.keep_paths(true);
-        let lines = self.everything();
-        lines.iter().for_each(Line::retire);
+        let listeners = self.all_listeners();
+        listeners.iter().for_each(ListenerHandle::retire);
         let (now, deadline) = (Instant::now(), self.state().drain.deadline);
-        let _ = self.handed_over.set(after(now, deadline)); // once is enough
-        let until = after(now, deadline / 3 * 2);
+        let _ = self.handed_over.set(deadline_after(now, deadline)); // once is enough
+        let until = deadline_after(now, deadline / 3 * 2);
         let mut silence = Silence { long: SILENT.min(deadline / 3), seen: HashMap::new() };
         while !silence.has_come(&self.connections()) && Instant::now() < until {
             tokio::time::sleep(LOOK).await;
@@ -130,7 +130,7 @@ impl Silence {
             let before = self.seen.get(&connection.id()).filter(|(before, _)| *before == activity);
             let since = before.map_or(now, |(_, since)| *since);
             if now.duration_since(since) >= self.long {
-                connection.give(Order::Leave);
+                connection.signal(ControlSignal::Leave);
             } else {
                 all = false;
             }

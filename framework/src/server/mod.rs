@@ -1,28 +1,28 @@
 //! Servers: what listens, and how it starts and stops.
 //!
-//! [`Server`] is one listener with one handler, [`Switchboard`] any number of them. Both give a [`Running`] server, which
+//! [`Server`] is one listener with one handler, [`ListenerSet`] any number of them. Both give a [`Running`] server, which
 //! drains when asked. This module knows nothing of bytes and messages.
 
-mod accept;
+mod accept_error;
+mod acceptor;
 mod bind;
-mod board;
-mod classify;
+mod connection_task;
 mod handover;
-mod line;
-mod memory;
-mod prepare;
+mod listener;
+mod listener_set;
 mod reload;
+mod reload_plan;
 mod report;
 mod running;
-mod serve;
 mod signals;
-mod window;
+mod spec;
 
-pub use board::{ListenerSpec, StartError, Switchboard};
 pub use handover::Inherited;
+pub use listener_set::ListenerSet;
 pub use reload::{Changes, ReloadError};
-pub use report::{ListenerReport, ListenerState};
-pub use running::{Cutter, Drained, Running};
+pub use report::{ListenerReport, ListenerStatus};
+pub use running::{AbortHandle, Drained, Running};
+pub use spec::{ListenerSpec, StartError};
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,17 +30,17 @@ use std::time::Duration;
 
 use tower::{Layer, Service};
 
-use crate::access::Access;
 use crate::address::{Endpoint, EndpointError};
 use crate::error::{BoxError, Result};
 use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, StreamHandler};
-use crate::io::Incoming;
 use crate::layer::MessageStack;
-use crate::proxy::ProxySettings;
-use crate::registry::{ConnectionService, Pipeline};
-use crate::spec::{DrainSpec, Limits, Rates, SocketOptions, Timeouts};
-use crate::tls::TlsSettings;
+use crate::pipeline::{ConnectionService, Pipeline};
+use crate::settings::Access;
+use crate::settings::ProxySettings;
+use crate::settings::TlsSettings;
+use crate::settings::{DrainSettings, Limits, Rates, SocketOptions, Timeouts};
+use crate::transport::Incoming;
 use crate::transport::{Transport, Transports};
 
 /// One listener and one handler, put together.
@@ -83,7 +83,7 @@ struct Plan {
     socket: SocketOptions,
     proxy: Option<ProxySettings>,
     tls: Option<TlsSettings>,
-    drain: DrainSpec,
+    drain: DrainSettings,
 }
 
 impl Server {
@@ -102,7 +102,7 @@ impl Server {
             socket: SocketOptions::default(),
             proxy: None,
             tls: None,
-            drain: DrainSpec::default(),
+            drain: DrainSettings::default(),
         };
         Self { framing: Raw::default(), layer: (), plan }
     }
@@ -234,7 +234,7 @@ impl Plan {
         let mut spec = ListenerSpec::new(self.name, self.endpoint?);
         (spec.limits, spec.timeouts, spec.rates) = (self.limits, self.timeouts, self.rates);
         (spec.access, spec.socket, spec.proxy, spec.tls) = (self.access, self.socket, self.proxy, self.tls);
-        let mut board = Switchboard::new(self.transports);
+        let mut board = ListenerSet::new(self.transports);
         board.drain_spec(self.drain).listen(spec, pipeline);
         Ok(board.start().await?)
     }

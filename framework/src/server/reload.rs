@@ -8,11 +8,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::server::board::{StartError, Switchboard};
-use crate::server::line::Line;
-use crate::server::prepare::{Preparing, stays_at};
-use crate::server::running::{LAST_CALL, Running};
-use crate::tls::TlsSettings;
+use crate::server::listener::ListenerHandle;
+use crate::server::listener_set::ListenerSet;
+use crate::server::reload_plan::{ReloadPlan, stays_at};
+use crate::server::running::{BACKLOG_TIMEOUT, Running};
+use crate::server::spec::StartError;
+use crate::settings::TlsSettings;
 use crate::transport::tls::{self, TlsError};
 
 /// How long names may be looked up and files be read before a reload gives up.
@@ -65,7 +66,7 @@ impl Running {
     /// read again everywhere. After an error nothing has changed; all errors are told.
     ///
     /// A listener that changes its name keeps its socket too, as does one that gets TLS or a proxy in front, with every transport
-    /// that [shares](crate::io::StreamListener::share) its sockets.
+    /// that [shares](crate::transport::StreamListener::share) its sockets.
     ///
     /// What a reload cannot change: the transports.
     ///
@@ -83,11 +84,11 @@ impl Running {
     /// });
     /// let echo = registry.handler_entry("echo").unwrap().make(serde_json::json!({}))?;
     ///
-    /// let mut board = Switchboard::new(Transports::default());
+    /// let mut board = ListenerSet::new(Transports::default());
     /// board.listen(ListenerSpec::new("main", "mem:reload-one".parse()?), echo.pipeline(Setup::new()));
     /// let running = board.start().await?;
     ///
-    /// let mut board = Switchboard::new(Transports::default());
+    /// let mut board = ListenerSet::new(Transports::default());
     /// let mut main = ListenerSpec::new("main", "mem:reload-one".parse()?);
     /// main.limits.connections = 10;
     /// board.keep(main);
@@ -97,41 +98,44 @@ impl Running {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn reload(&self, board: Switchboard) -> Result<Changes, ReloadError> {
+    pub async fn reload(&self, board: ListenerSet) -> Result<Changes, ReloadError> {
         let one_at_a_time = self.reloading.lock().await;
-        let Switchboard { drain, plan, inherited, .. } = board;
-        let (lines, leaving) = {
+        let ListenerSet { drain, plan, inherited, .. } = board;
+        let (listeners, stopping) = {
             let state = self.state();
-            (state.lines.clone(), state.leaving.clone())
+            (state.listeners.clone(), state.stopping.clone())
         };
-        let stays = |line: &Line| !line.is_over() && plan.iter().any(|(spec, _)| stays_at(line, spec));
-        let going: Vec<Line> = lines.iter().filter(|line| !stays(line)).chain(&leaving).cloned().collect();
+        let stays =
+            |listener: &ListenerHandle| !listener.is_over() && plan.iter().any(|(spec, _)| stays_at(listener, spec));
+        let going: Vec<ListenerHandle> =
+            listeners.iter().filter(|listener| !stays(listener)).chain(&stopping).cloned().collect();
         let mut draining = self.draining.subscribe();
         let mut preparing =
-            Preparing { transports: &self.transports, lines: &lines, inherited, going, taken: Vec::new() };
+            ReloadPlan { transports: &self.transports, listeners: &listeners, inherited, going, taken: Vec::new() };
         let steps = tokio::select! {
             biased;
             _ = draining.wait_for(|draining| *draining) => return Err(ReloadError::Draining),
             steps = timeout(PREPARE, preparing.all(plan)) => steps.map_err(|_| ReloadError::Late)??,
         };
         // From here on nothing fails, and nothing waits.
-        let Preparing { taken, .. } = preparing;
+        let ReloadPlan { taken, .. } = preparing;
         let mut changes = Changes::default();
-        let now: Vec<Line> = steps.into_iter().map(|step| step.take(&mut changes, drain.deadline)).collect();
-        let gone: Vec<Line> = lines.into_iter().filter(|line| !now.iter().any(|now| now.is(line))).collect();
+        let now: Vec<ListenerHandle> = steps.into_iter().map(|step| step.take(&mut changes, drain.deadline)).collect();
+        let gone: Vec<ListenerHandle> =
+            listeners.into_iter().filter(|listener| !now.iter().any(|now| now.is(listener))).collect();
         {
             let mut state = self.state();
-            (state.lines, state.drain) = (now, drain);
-            state.leaving.extend(gone.iter().cloned());
+            (state.listeners, state.drain) = (now, drain);
+            state.stopping.extend(gone.iter().cloned());
         }
-        taken.iter().for_each(Line::retire);
-        for line in &gone {
-            changes.stopped.push(line.spec.name.clone());
-            self.stop(line.clone(), drain.deadline);
+        taken.iter().for_each(ListenerHandle::retire);
+        for listener in &gone {
+            changes.stopped.push(listener.spec.name.clone());
+            self.stop(listener.clone(), drain.deadline);
         }
         drop(one_at_a_time);
         // Whoever reloads may rely on it that those places are free.
-        let _ = timeout(LAST_CALL, join_all(gone.iter().map(Line::closed))).await;
+        let _ = timeout(BACKLOG_TIMEOUT, join_all(gone.iter().map(ListenerHandle::closed))).await;
         Ok(changes)
     }
 
@@ -151,13 +155,13 @@ impl Running {
         &self,
         settings: impl IntoIterator<Item = (&'a str, &'a TlsSettings)>,
     ) -> Result<(), ReloadError> {
-        let lines = self.state().lines.clone();
+        let listeners = self.state().listeners.clone();
         let mut fresh = Vec::new();
-        for (listener, settings) in settings {
-            let found = lines.iter().find(|line| line.spec.name == listener);
-            let line = found.ok_or_else(|| ReloadError::Unknown(listener.to_owned()))?;
-            let server = line.tls.as_ref().ok_or_else(|| ReloadError::Plain(listener.to_owned()))?;
-            let loaded = tls::Server::load(settings).map_err(|error| ReloadError::Tls(listener.to_owned(), error))?;
+        for (name, settings) in settings {
+            let found = listeners.iter().find(|listener| listener.spec.name == name);
+            let listener = found.ok_or_else(|| ReloadError::Unknown(name.to_owned()))?;
+            let server = listener.tls.as_ref().ok_or_else(|| ReloadError::Plain(name.to_owned()))?;
+            let loaded = tls::Server::load(settings).map_err(|error| ReloadError::Tls(name.to_owned(), error))?;
             fresh.push((server, loaded));
         }
         fresh.iter().for_each(|(server, loaded)| server.adopt(loaded));

@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures_util::future::join_all;
 
 use crate::address::Endpoint;
+use crate::connection::{Connection, ControlSignal, Kind, Rejection};
 use crate::drain::Phase;
 use crate::metrics::{Latency, Outcome};
 use crate::reason::CloseReason;
-use crate::roster::{Connection, Kind, Order, TurnedAway};
-use crate::server::classify::Class;
-use crate::server::line::Line;
+use crate::server::accept_error::Class;
+use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
 
 /// One listener at one moment. Counts begin with the process, and go on over reloads.
@@ -25,7 +25,7 @@ pub struct ListenerReport {
     /// Whether it brings connections or datagrams.
     pub kind: Kind,
     /// What it does.
-    pub state: ListenerState,
+    pub state: ListenerStatus,
     /// Connections that are open.
     pub open: usize,
     /// Datagram peers that are remembered.
@@ -51,7 +51,7 @@ pub struct ListenerReport {
 /// What a listener does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ListenerState {
+pub enum ListenerStatus {
     /// It listens.
     Listening,
     /// It is broken, and is being bound again.
@@ -62,7 +62,7 @@ pub enum ListenerState {
     Ended,
 }
 
-impl ListenerState {
+impl ListenerStatus {
     /// The name in reports, fixed.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -98,15 +98,15 @@ impl Running {
     pub fn report(&self) -> Vec<ListenerReport> {
         let mut reports: BTreeMap<String, ListenerReport> = BTreeMap::new();
         let is_draining = *self.draining.borrow();
-        for line in self.everything() {
-            match reports.get_mut(&line.spec.name) {
+        for listener in self.all_listeners() {
+            match reports.get_mut(&listener.spec.name) {
                 // They count together; only who is there is told apart.
                 Some(report) => {
-                    report.open += line.open();
-                    report.accepted += line.count().entered as u64;
-                    line.roster().look(|there| add_open(report, there));
+                    report.open += listener.open();
+                    report.accepted += listener.count().entered as u64;
+                    listener.table().look(|there| add_open(report, there));
                 }
-                None => drop(reports.insert(line.spec.name.clone(), report(&line, is_draining))),
+                None => drop(reports.insert(listener.spec.name.clone(), report(&listener, is_draining))),
             }
         }
         reports.into_values().collect()
@@ -114,23 +114,23 @@ impl Running {
 
     /// Everybody who is connected; not the peers of datagram sockets.
     pub fn connections(&self) -> Vec<Connection> {
-        let lines = self.everything();
-        let of = |line: &Line| line.roster().look(|there| there.cloned().collect::<Vec<_>>());
-        lines.iter().flat_map(of).collect()
+        let listeners = self.all_listeners();
+        let of = |listener: &ListenerHandle| listener.table().look(|there| there.cloned().collect::<Vec<_>>());
+        listeners.iter().flat_map(of).collect()
     }
 
     /// Closes one connection at once, by its [number](Connection::id); false if nobody has that number.
     pub fn kill(&self, id: u64) -> bool {
-        let found = self.everything().iter().find_map(|line| line.roster().get(id));
+        let found = self.all_listeners().iter().find_map(|listener| listener.table().get(id));
         found.is_some_and(|connection| {
-            connection.give(Order::Kill);
+            connection.signal(ControlSignal::Kill);
             true
         })
     }
 
     /// How far a stop is. It is still `Running` while the stop is [announced](Self::is_ready).
     pub fn phase(&self) -> Phase {
-        self.state().lines.iter().map(Line::phase).max_by_key(how_far).unwrap_or(Phase::Running)
+        self.state().listeners.iter().map(ListenerHandle::phase).max_by_key(how_far).unwrap_or(Phase::Running)
     }
 
     /// Whether a stop has begun, if only by its announcement.
@@ -153,9 +153,9 @@ impl Running {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn answers(&self) {
-        let lines = self.state().lines.clone();
-        join_all(lines.iter().map(Line::answers)).await;
+    pub async fn heartbeat(&self) {
+        let listeners = self.state().listeners.clone();
+        join_all(listeners.iter().map(ListenerHandle::heartbeat)).await;
     }
 
     /// Whether everybody who comes is served: it is not [draining](Self::drain), which is announced before listeners close, and
@@ -167,7 +167,7 @@ impl Running {
         let down: Vec<String> = self
             .report()
             .into_iter()
-            .filter(|report| matches!(report.state, ListenerState::Down | ListenerState::Ended))
+            .filter(|report| matches!(report.state, ListenerStatus::Down | ListenerStatus::Ended))
             .map(|report| format!("listener {} is {}", report.name, report.state.as_str()))
             .collect();
         if down.is_empty() { Ok(()) } else { Err(down.join(", ")) }
@@ -182,43 +182,43 @@ fn how_far(phase: &Phase) -> u8 {
     }
 }
 
-fn report(line: &Line, is_draining: bool) -> ListenerReport {
-    let meters = line.meters();
-    let latency = meters.latency.read();
-    let mut failed = meters.failed.counts();
+fn report(listener: &ListenerHandle, is_draining: bool) -> ListenerReport {
+    let metrics = listener.metrics();
+    let latency = metrics.latency.read();
+    let mut failed = metrics.failed.counts();
     failed[Outcome::Ok as usize] = latency.count;
     let mut report = ListenerReport {
-        name: line.spec.name.clone(),
-        endpoint: line.endpoint.clone(),
-        kind: line.kind(),
-        state: match line.phase() {
-            Phase::Running if line.is_open() => ListenerState::Listening,
-            Phase::Running if line.is_over() => ListenerState::Ended,
-            Phase::Running => ListenerState::Down,
-            _ => ListenerState::Draining,
+        name: listener.spec.name.clone(),
+        endpoint: listener.endpoint.clone(),
+        kind: listener.kind(),
+        state: match listener.phase() {
+            Phase::Running if listener.is_open() => ListenerStatus::Listening,
+            Phase::Running if listener.is_over() => ListenerStatus::Ended,
+            Phase::Running => ListenerStatus::Down,
+            _ => ListenerStatus::Draining,
         },
         open: 0,
-        sessions: meters.sessions.load(Relaxed),
+        sessions: metrics.sessions.load(Relaxed),
         accepted: 0,
         closed: Vec::new(),
-        rejected: named(TurnedAway::REASONS, meters.rejected.counts()),
+        rejected: named(Rejection::REASONS, metrics.rejected.counts()),
         messages: named(Outcome::ALL, failed),
         latency,
         bytes_in: 0,
         bytes_out: 0,
-        accept_errors: named(Class::ALL.map(Class::as_str), meters.accept_errors.counts()),
+        accept_errors: named(Class::ALL.map(Class::as_str), metrics.accept_errors.counts()),
     };
     if is_draining {
-        report.state = ListenerState::Draining;
+        report.state = ListenerStatus::Draining;
     }
     // Who leaves meanwhile is counted here or there, never both.
-    line.roster().look(|there| {
-        report.closed = named(CloseReason::ALL, meters.closed.counts());
-        report.bytes_in = meters.bytes_in.load(Relaxed);
-        report.bytes_out = meters.bytes_out.load(Relaxed);
+    listener.table().look(|there| {
+        report.closed = named(CloseReason::ALL, metrics.closed.counts());
+        report.bytes_in = metrics.bytes_in.load(Relaxed);
+        report.bytes_out = metrics.bytes_out.load(Relaxed);
         add_open(&mut report, there);
     });
-    (report.open, report.accepted) = (line.open(), line.count().entered as u64);
+    (report.open, report.accepted) = (listener.open(), listener.count().entered as u64);
     report
 }
 

@@ -1,7 +1,8 @@
 //! A server that runs: where it listens, who is there, and how all of it stops.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -9,17 +10,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::address::Endpoint;
+use crate::connection::ControlSignal;
 use crate::drain::Phase;
-use crate::lock::lock;
-use crate::roster::Order;
-use crate::server::line::{Count, Line};
-use crate::spec::{DrainSpec, after};
+use crate::server::listener::{Count, ListenerHandle};
+use crate::settings::{DrainSettings, deadline_after};
 use crate::transport::Transports;
 
 /// How long what was cut has to notice it; longer than a handler's `close` may take.
 const CUT_GRACE: Duration = Duration::from_secs(2);
 /// How long the accept loops have to close.
-pub(super) const LAST_CALL: Duration = Duration::from_secs(1);
+pub(super) const BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A server that runs. Dropped, it cuts everything; [`drain`](Self::drain) is the polite way.
 pub struct Running {
@@ -29,17 +29,17 @@ pub struct Running {
     pub(super) reloading: tokio::sync::Mutex<()>,
     /// From here on there is no reload.
     pub(super) draining: watch::Sender<bool>,
-    cutter: Cutter,
+    abort_handle: AbortHandle,
     /// Others listen on its sockets; until then it drains.
     pub(super) handed_over: OnceLock<Instant>,
 }
 
 /// What runs.
 pub(super) struct State {
-    pub(super) lines: Vec<Line>,
+    pub(super) listeners: Vec<ListenerHandle>,
     /// Those that no configuration names any more, until they have stopped.
-    pub(super) leaving: Vec<Line>,
-    pub(super) drain: DrainSpec,
+    pub(super) stopping: Vec<ListenerHandle>,
+    pub(super) drain: DrainSettings,
 }
 
 /// What a drain came to.
@@ -53,9 +53,9 @@ pub struct Drained {
 
 /// Ends a drain early. Clones do the same.
 #[derive(Debug, Clone)]
-pub struct Cutter(Arc<watch::Sender<bool>>);
+pub struct AbortHandle(Arc<watch::Sender<bool>>);
 
-impl Cutter {
+impl AbortHandle {
     /// Whatever is still open is cut now, or as soon as the drain begins.
     pub fn cut(&self) {
         self.0.send_replace(true);
@@ -68,48 +68,53 @@ impl Cutter {
 }
 
 impl Running {
-    pub(super) fn new(transports: Transports, lines: Vec<Line>, drain: DrainSpec) -> Self {
+    pub(super) fn new(transports: Transports, listeners: Vec<ListenerHandle>, drain: DrainSettings) -> Self {
         Self {
-            state: Arc::new(Mutex::new(State { lines, leaving: Vec::new(), drain })),
+            state: Arc::new(Mutex::new(State { listeners, stopping: Vec::new(), drain })),
             transports,
             reloading: tokio::sync::Mutex::default(),
             draining: watch::Sender::new(false),
-            cutter: Cutter(Arc::new(watch::Sender::new(false))),
+            abort_handle: AbortHandle(Arc::new(watch::Sender::new(false))),
             handed_over: OnceLock::new(),
         }
     }
 
     /// Each listener's name and where it listens, with the port that the system chose.
     pub fn addresses(&self) -> Vec<(String, Endpoint)> {
-        lock(&self.state).lines.iter().map(|line| (line.spec.name.clone(), line.endpoint.clone())).collect()
+        self.state
+            .lock()
+            .listeners
+            .iter()
+            .map(|listener| (listener.spec.name.clone(), listener.endpoint.clone()))
+            .collect()
     }
 
     /// Where the only, or first, listener listens.
     pub fn address(&self) -> Option<Endpoint> {
-        lock(&self.state).lines.first().map(|line| line.endpoint.clone())
+        self.state.lock().listeners.first().map(|listener| listener.endpoint.clone())
     }
 
     /// How many connections are open.
     pub fn open(&self) -> usize {
-        self.everything().iter().map(Line::open).sum()
+        self.all_listeners().iter().map(ListenerHandle::open).sum()
     }
 
     /// Waits until every listener has ended by itself and nobody is connected any more: only transports that run dry do
     /// that.
     pub async fn ended(&self) {
         loop {
-            let lines = self.everything();
-            join_all(lines.iter().map(Line::ended)).await;
+            let listeners = self.all_listeners();
+            join_all(listeners.iter().map(ListenerHandle::ended)).await;
             // A reload may have begun others meanwhile.
-            if self.everything().iter().all(Line::has_ended) {
+            if self.all_listeners().iter().all(ListenerHandle::has_ended) {
                 return;
             }
         }
     }
 
     /// A handle that ends a drain early.
-    pub fn cutter(&self) -> Cutter {
-        self.cutter.clone()
+    pub fn abort_handle(&self) -> AbortHandle {
+        self.abort_handle.clone()
     }
 
     /// Stops politely: the listeners close after `announce`; connections that are idle close at once, busy ones when what is
@@ -118,65 +123,65 @@ impl Running {
         // A reload gives up, unless it is at the point where nothing can fail any more.
         self.draining.send_replace(true);
         drop(self.reloading.lock().await);
-        let DrainSpec { announce, deadline } = self.state().drain;
+        let DrainSettings { announce, deadline } = self.state().drain;
         tracing::info!(open = self.open(), "draining");
         let handed_over = self.handed_over.get().copied();
         if handed_over.is_none() {
             tokio::select! {
                 () = tokio::time::sleep(announce) => {}
-                () = self.cutter.called() => {}
+                () = self.abort_handle.called() => {}
             }
         }
-        let deadline = handed_over.unwrap_or_else(|| after(Instant::now(), deadline));
-        let drained = drain(&self.everything(), deadline, self.cutter.called()).await;
+        let deadline = handed_over.unwrap_or_else(|| deadline_after(Instant::now(), deadline));
+        let drained = drain(&self.all_listeners(), deadline, self.abort_handle.called()).await;
         tracing::info!(open = drained.open, cut = drained.cut, "drained");
         drained
     }
 
     /// Has a listener that is not wanted any more stop by itself, as in a drain of all.
-    pub(super) fn stop(&self, line: Line, deadline: Duration) {
+    pub(super) fn stop(&self, listener: ListenerHandle, deadline: Duration) {
         let state = Arc::downgrade(&self.state);
-        let cutter = self.cutter();
+        let abort_handle = self.abort_handle();
         tokio::spawn(async move {
-            let deadline = after(Instant::now(), deadline);
-            let Drained { open, cut } = drain(std::slice::from_ref(&line), deadline, cutter.called()).await;
-            tracing::info!(listener = line.spec.name, address = %line.endpoint, open, cut, "no longer listening");
+            let deadline = deadline_after(Instant::now(), deadline);
+            let Drained { open, cut } = drain(std::slice::from_ref(&listener), deadline, abort_handle.called()).await;
+            tracing::info!(listener = listener.spec.name, address = %listener.endpoint, open, cut, "no longer listening");
             if let Some(state) = state.upgrade() {
-                lock(&state).leaving.retain(|leaving| !leaving.is(&line));
+                state.lock().stopping.retain(|stopping| !stopping.is(&listener));
             }
         });
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.lock()
     }
 
-    pub(super) fn everything(&self) -> Vec<Line> {
-        let state = lock(&self.state);
-        state.lines.iter().chain(&state.leaving).cloned().collect()
+    pub(super) fn all_listeners(&self) -> Vec<ListenerHandle> {
+        let state = self.state.lock();
+        state.listeners.iter().chain(&state.stopping).cloned().collect()
     }
 }
 
 /// Stops these listeners politely. What is left at the deadline, or when it is `called` off, is cut.
-async fn drain(lines: &[Line], deadline: Instant, called: impl Future<Output = ()>) -> Drained {
-    let sum = || lines.iter().map(Line::count).fold(Count::default(), Count::plus);
+async fn drain(listeners: &[ListenerHandle], deadline: Instant, called: impl Future<Output = ()>) -> Drained {
+    let sum = || listeners.iter().map(ListenerHandle::count).fold(Count::default(), Count::plus);
     let before = sum();
-    lines.iter().for_each(|line| line.advance(Phase::Draining { deadline }));
+    listeners.iter().for_each(|listener| listener.advance(Phase::Draining { deadline }));
     // The doors take in whom the system has let in before, and close; then everybody is there to be counted and told.
-    let _ = tokio::time::timeout(LAST_CALL, join_all(lines.iter().map(Line::closed))).await;
+    let _ = tokio::time::timeout(BACKLOG_TIMEOUT, join_all(listeners.iter().map(ListenerHandle::closed))).await;
     let entered = sum().entered;
-    tell_all(lines, Order::Leave);
+    signal_all(listeners, ControlSignal::Leave);
     let by = tokio::select! {
-        _ = join_all(lines.iter().map(Line::ended)) => None,
-        () = tokio::time::sleep_until(deadline) => Some(Order::Cut),
-        () = called => Some(Order::Kill),
+        _ = join_all(listeners.iter().map(ListenerHandle::ended)) => None,
+        () = tokio::time::sleep_until(deadline) => Some(ControlSignal::Cut),
+        () = called => Some(ControlSignal::Kill),
     };
     let mut left = 0;
     if let Some(order) = by {
-        lines.iter().for_each(|line| line.advance(Phase::Cutting));
-        tell_all(lines, order);
-        if tokio::time::timeout(CUT_GRACE, join_all(lines.iter().map(Line::ended))).await.is_err() {
-            left = lines.iter().map(Line::open).sum();
+        listeners.iter().for_each(|listener| listener.advance(Phase::Cutting));
+        signal_all(listeners, order);
+        if tokio::time::timeout(CUT_GRACE, join_all(listeners.iter().map(ListenerHandle::ended))).await.is_err() {
+            left = listeners.iter().map(ListenerHandle::open).sum();
         }
     }
     let after = sum();
@@ -184,15 +189,15 @@ async fn drain(lines: &[Line], deadline: Instant, called: impl Future<Output = (
     Drained { open: entered - before.gone + datagrams, cut: left + after.cut - before.cut + datagrams }
 }
 
-fn tell_all(lines: &[Line], order: Order) {
-    lines.iter().for_each(|line| line.tell_all(order));
+fn signal_all(listeners: &[ListenerHandle], order: ControlSignal) {
+    listeners.iter().for_each(|listener| listener.signal_all(order));
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let lines = self.everything();
-        lines.iter().for_each(|line| line.advance(Phase::Cutting));
-        tell_all(&lines, Order::Kill);
+        let listeners = self.all_listeners();
+        listeners.iter().for_each(|listener| listener.advance(Phase::Cutting));
+        signal_all(&listeners, ControlSignal::Kill);
     }
 }
 

@@ -32,12 +32,12 @@ impl Running {
             () = self.ended() => return Drained::default(),
             Some(()) = stops.next() => {}
         }
-        let cutter = self.cutter();
+        let abort_handle = self.abort_handle();
         let mut drain = pin!(self.drain());
         loop {
             tokio::select! {
                 drained = &mut drain => return drained,
-                Some(()) = stops.next() => cutter.cut(),
+                Some(()) = stops.next() => abort_handle.cut(),
             }
         }
     }

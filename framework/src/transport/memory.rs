@@ -21,21 +21,21 @@
 //! # }
 //! ```
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{LazyLock, Mutex};
 
 use async_trait::async_trait;
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc;
 
 use crate::address::{Address, Endpoint};
-use crate::io::{Accepted, StreamListener};
-use crate::lock::lock;
-use crate::roster::Kind;
-use crate::transport::{Bind, Listener, Transport, not_mine};
+use crate::connection::Kind;
+use crate::transport::{Accepted, StreamListener};
+use crate::transport::{Bind, Listener, Transport, unsupported_endpoint};
 
 /// Bytes that may be under way in each direction.
 const CAPACITY: usize = 64 * 1024;
@@ -59,7 +59,7 @@ pub async fn connect_from(name: &str, peer: SocketAddr) -> io::Result<DuplexStre
 }
 
 async fn connect_as(name: &str, peer: Address) -> io::Result<DuplexStream> {
-    let queue = lock(&LISTENING).get(name).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
+    let queue = LISTENING.lock().get(name).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
     let (ours, theirs) = duplex(CAPACITY);
     let accepted = Accepted::ready(peer, Address::Named(format!("mem:{name}").into()), theirs);
     queue.send(accepted).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
@@ -73,24 +73,24 @@ impl Transport for Memory {
     }
 
     async fn bind(&self, Bind { endpoint, options, .. }: Bind) -> io::Result<Listener> {
-        let Endpoint::Memory(name) = &endpoint else { return Err(not_mine(&endpoint)) };
-        let mut listening = lock(&LISTENING);
+        let Endpoint::Memory(name) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
+        let mut listening = LISTENING.lock();
         if listening.contains_key(name) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         let (queue, accepted) = mpsc::channel(options.backlog.max(1) as usize);
         listening.insert(name.clone(), queue);
-        Ok(Listener::Stream(Box::new(Accepting { name: name.clone(), accepted })))
+        Ok(Listener::Stream(Box::new(AcceptingListener { name: name.clone(), accepted })))
     }
 }
 
-struct Accepting {
+struct AcceptingListener {
     name: String,
     accepted: mpsc::Receiver<Accepted>,
 }
 
 #[async_trait]
-impl StreamListener for Accepting {
+impl StreamListener for AcceptingListener {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
         Ok(self.accepted.recv().await)
     }
@@ -100,8 +100,8 @@ impl StreamListener for Accepting {
     }
 }
 
-impl Drop for Accepting {
+impl Drop for AcceptingListener {
     fn drop(&mut self) {
-        lock(&LISTENING).remove(&self.name);
+        LISTENING.lock().remove(&self.name);
     }
 }

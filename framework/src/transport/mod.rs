@@ -4,8 +4,10 @@
 //! ([`TransportService`]), so that what surrounds a transport (encryption, a proxy's header) is a layer around it.
 //! A listener only reports errors; what to do about them is decided in one place, the accept loop.
 
+mod listener;
 pub mod memory;
 pub mod proxy;
+mod shared_socket;
 mod systemd;
 mod tcp;
 pub mod tls;
@@ -13,6 +15,10 @@ mod udp;
 mod unix;
 mod unixgram;
 
+pub(crate) use listener::Stage;
+pub use listener::{Accepted, BoxIo, DatagramSocket, HandshakeContext, Incoming, Io, Route, StreamListener};
+pub use shared_socket::SharedSocket;
+pub(crate) use shared_socket::SocketPath;
 pub use systemd::Systemd;
 pub use tcp::Tcp;
 pub use udp::Udp;
@@ -30,10 +36,9 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use crate::address::Endpoint;
+use crate::connection::Kind;
 use crate::error::BoxError;
-use crate::io::{DatagramSocket, SharedSocket, StreamListener};
-use crate::roster::Kind;
-use crate::spec::SocketOptions;
+use crate::settings::SocketOptions;
 
 /// Binds endpoints of its schemes. See [`StreamListener`] for what to implement beside it.
 #[async_trait]
@@ -189,6 +194,6 @@ impl fmt::Debug for Transports {
 }
 
 /// For a transport that was asked for a scheme which is not its own.
-pub(crate) fn not_mine(endpoint: &Endpoint) -> io::Error {
+pub(crate) fn unsupported_endpoint(endpoint: &Endpoint) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, format!("this transport does not serve {endpoint}"))
 }

@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use socket2::{Domain, Type};
 
 use crate::address::Endpoint;
-use crate::io::SharedSocket;
-use crate::roster::Kind;
+use crate::connection::Kind;
+use crate::transport::SharedSocket;
 use crate::transport::tcp::adopt;
-use crate::transport::{Bind, Listener, Transport, not_mine, tcp, udp, unix, unixgram};
+use crate::transport::{Bind, Listener, Transport, tcp, udp, unix, unixgram, unsupported_endpoint};
 
 /// `systemd:NAME`: a socket that the service manager passed under this name, of whatever kind it is: TCP, UDP, or either kind of
 /// Unix socket. The socket options are used as by the transport of that kind, but `reuse_port`, `mode` and `group`, which
@@ -40,9 +40,9 @@ impl Systemd {
         let refused = |what: String| Err(io::Error::new(io::ErrorKind::NotFound, what));
         let names: Vec<_> = self.sockets().map(|(name, _)| format!("{name:?}")).collect();
         match (found.next(), found.next()) {
-            (Some(socket), None) => {
-                socket.again().ok_or_else(|| io::Error::other("no descriptor is left for another handle to the socket"))
-            }
+            (Some(socket), None) => socket
+                .try_clone()
+                .ok_or_else(|| io::Error::other("no descriptor is left for another handle to the socket")),
             (Some(_), Some(_)) => refused(format!(
                 "several sockets of this name were passed; give each a name of its own (FileDescriptorName=), of {}",
                 names.join(", ")
@@ -62,7 +62,7 @@ impl Transport for Systemd {
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
-        let Endpoint::Systemd(name) = &endpoint else { return Err(not_mine(&endpoint)) };
+        let Endpoint::Systemd(name) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
         let (socket, _) = adopt(match inherited {
             Some(inherited) => inherited,
             None => self.find(name)?,

@@ -9,10 +9,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, lookup_host};
 
 use crate::address::{Address, Endpoint, HostPort};
-use crate::io::{Accepted, Place, SharedSocket, StreamListener};
-use crate::roster::Kind;
-use crate::spec::SocketOptions;
-use crate::transport::{Bind, Listener, Transport, not_mine};
+use crate::connection::Kind;
+use crate::settings::SocketOptions;
+use crate::transport::{Accepted, SharedSocket, SocketPath, StreamListener};
+use crate::transport::{Bind, Listener, Transport, unsupported_endpoint};
 
 /// `tcp://host:port`. Uses all of the socket options but mode and group.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,7 +25,7 @@ impl Transport for Tcp {
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
-        let Endpoint::Tcp(at) = &endpoint else { return Err(not_mine(&endpoint)) };
+        let Endpoint::Tcp(at) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
         let socket = match inherited {
             Some(inherited) => adopt(inherited)?.0,
             None => bind_first(at, Type::STREAM, Protocol::TCP, &options).await?,
@@ -46,17 +46,17 @@ pub(super) fn listen(socket: Socket, endpoint: &Endpoint, options: &SocketOption
     let listener = TcpListener::from_std(socket.into())?;
     let local = listener.local_addr()?;
     let endpoint = endpoint.with_port(local.port());
-    Ok(Listener::Stream(Box::new(Accepting { listener, endpoint, local })))
+    Ok(Listener::Stream(Box::new(AcceptingListener { listener, endpoint, local })))
 }
 
-struct Accepting {
+struct AcceptingListener {
     listener: TcpListener,
     endpoint: Endpoint,
     local: SocketAddr,
 }
 
 #[async_trait]
-impl StreamListener for Accepting {
+impl StreamListener for AcceptingListener {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
         let (stream, peer) = self.listener.accept().await?;
         // Only a listener on every address has to ask which one was meant. A client that is gone again has none any more;
@@ -84,7 +84,7 @@ fn canonical(address: SocketAddr) -> Address {
 }
 
 /// The socket that another listener had, with the path that goes with it.
-pub(super) fn adopt(inherited: SharedSocket) -> io::Result<(Socket, Option<Arc<Place>>)> {
+pub(super) fn adopt(inherited: SharedSocket) -> io::Result<(Socket, Option<Arc<SocketPath>>)> {
     let (fd, place) = inherited.into_parts();
     let socket = Socket::from(fd);
     socket.set_nonblocking(true)?; // it is, unless it comes from elsewhere

@@ -1,10 +1,10 @@
 //! UDP. On a socket that listens on every address, the kernel is asked which one each datagram was sent to, so that the
 //! answer leaves from there.
 
+use parking_lot::Mutex;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
@@ -18,11 +18,10 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use crate::address::{Address, Endpoint};
-use crate::io::{DatagramSocket, Route, SharedSocket};
-use crate::lock::lock;
-use crate::roster::Kind;
+use crate::connection::Kind;
 use crate::transport::tcp::{adopt, bind_first};
-use crate::transport::{Bind, Listener, Transport, not_mine};
+use crate::transport::{Bind, Listener, Transport, unsupported_endpoint};
+use crate::transport::{DatagramSocket, Route, SharedSocket};
 
 /// The largest datagram.
 const LARGEST: usize = 64 * 1024;
@@ -38,7 +37,7 @@ impl Transport for Udp {
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
-        let Endpoint::Udp(at) = &endpoint else { return Err(not_mine(&endpoint)) };
+        let Endpoint::Udp(at) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
         let socket = match inherited {
             Some(inherited) => adopt(inherited)?.0,
             None => bind_first(at, Type::DGRAM, Protocol::UDP, &options).await?,
@@ -53,28 +52,28 @@ pub(super) fn listen(socket: Socket, endpoint: &Endpoint) -> io::Result<Listener
     let local = socket.local_addr()?;
     let endpoint = endpoint.with_port(local.port());
     if !local.ip().is_unspecified() {
-        return Ok(Listener::Datagram(Box::new(OneAddress { socket, endpoint, local })));
+        return Ok(Listener::Datagram(Box::new(BoundSocket { socket, endpoint, local })));
     }
     match local {
         SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
         SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
     }
     let scratch = Mutex::new(vec![0; LARGEST]);
-    Ok(Listener::Datagram(Box::new(EveryAddress { socket, endpoint, local, scratch })))
+    Ok(Listener::Datagram(Box::new(WildcardSocket { socket, endpoint, local, scratch })))
 }
 
 /// A socket bound to one address: answers leave from it by themselves.
-struct OneAddress {
+struct BoundSocket {
     socket: UdpSocket,
     endpoint: Endpoint,
     local: SocketAddr,
 }
 
-impl DatagramSocket for OneAddress {
+impl DatagramSocket for BoundSocket {
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
         loop {
             match self.socket.try_recv_buf_from(buffer) {
-                Ok((_, peer)) => return Poll::Ready(Ok(Route { peer: Address::Inet(peer), asked: None })),
+                Ok((_, peer)) => return Poll::Ready(Ok(Route { peer: Address::Inet(peer), local_ip: None })),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -104,22 +103,22 @@ impl DatagramSocket for OneAddress {
 }
 
 /// A socket bound to every address of the machine.
-struct EveryAddress {
+struct WildcardSocket {
     socket: UdpSocket,
     endpoint: Endpoint,
     local: SocketAddr,
     scratch: Mutex<Vec<u8>>,
 }
 
-impl EveryAddress {
+impl WildcardSocket {
     fn receive(&self, buffer: &mut BytesMut) -> io::Result<Route> {
-        let mut scratch = lock(&self.scratch);
+        let mut scratch = self.scratch.lock();
         let mut control = nix::cmsg_space!(in_pktinfo, in6_pktinfo);
         let (bytes, route) = {
             let mut slices = [IoSliceMut::new(&mut scratch)];
             let fd = self.socket.as_raw_fd();
             let message = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut control), MsgFlags::empty())?;
-            let asked = message.cmsgs()?.find_map(|control| match control {
+            let local_ip = message.cmsgs()?.find_map(|control| match control {
                 ControlMessageOwned::Ipv4PacketInfo(info) => {
                     Some(IpAddr::V4(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes())))
                 }
@@ -127,25 +126,25 @@ impl EveryAddress {
                 _ => None,
             });
             let peer = message.address.as_ref().and_then(to_std).ok_or(io::ErrorKind::InvalidData)?;
-            (message.bytes, Route { peer: Address::Inet(peer), asked })
+            (message.bytes, Route { peer: Address::Inet(peer), local_ip })
         };
         buffer.extend_from_slice(&scratch[..bytes]);
         Ok(route)
     }
 
-    fn send(&self, payload: &[u8], peer: SocketAddr, asked: Option<IpAddr>) -> io::Result<()> {
+    fn send(&self, payload: &[u8], peer: SocketAddr, local_ip: Option<IpAddr>) -> io::Result<()> {
         let fd = self.socket.as_raw_fd();
         let slices = [IoSlice::new(payload)];
         let to = SockaddrStorage::from(peer);
         let flags = MsgFlags::empty();
-        match asked {
-            Some(IpAddr::V4(asked)) => {
-                let from = in_addr { s_addr: u32::from_ne_bytes(asked.octets()) };
+        match local_ip {
+            Some(IpAddr::V4(local_ip)) => {
+                let from = in_addr { s_addr: u32::from_ne_bytes(local_ip.octets()) };
                 let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: from, ipi_addr: in_addr { s_addr: 0 } };
                 sendmsg(fd, &slices, &[ControlMessage::Ipv4PacketInfo(&info)], flags, Some(&to))?
             }
-            Some(IpAddr::V6(asked)) => {
-                let info = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: asked.octets() }, ipi6_ifindex: 0 };
+            Some(IpAddr::V6(local_ip)) => {
+                let info = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: local_ip.octets() }, ipi6_ifindex: 0 };
                 sendmsg(fd, &slices, &[ControlMessage::Ipv6PacketInfo(&info)], flags, Some(&to))?
             }
             None => sendmsg(fd, &slices, &[], flags, Some(&to))?,
@@ -159,7 +158,7 @@ fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|address| SocketAddr::V6((*address).into())))
 }
 
-impl DatagramSocket for EveryAddress {
+impl DatagramSocket for WildcardSocket {
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
         loop {
             match self.socket.try_io(Interest::READABLE, || self.receive(buffer)) {
@@ -171,7 +170,7 @@ impl DatagramSocket for EveryAddress {
 
     fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
         let Address::Inet(peer) = route.peer else { return Err(io::ErrorKind::InvalidInput.into()) };
-        self.socket.try_io(Interest::WRITABLE, || self.send(payload, peer, route.asked))
+        self.socket.try_io(Interest::WRITABLE, || self.send(payload, peer, route.local_ip))
     }
 
     fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -17,11 +17,11 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
 use crate::address::{Address, Credentials, Endpoint};
-use crate::io::{Accepted, Place, SharedSocket, StreamListener};
-use crate::roster::Kind;
-use crate::spec::SocketOptions;
+use crate::connection::Kind;
+use crate::settings::SocketOptions;
 use crate::transport::tcp::adopt;
-use crate::transport::{Bind, Listener, Transport, not_mine};
+use crate::transport::{Accepted, SharedSocket, SocketPath, StreamListener};
+use crate::transport::{Bind, Listener, Transport, unsupported_endpoint};
 
 /// `unix:/path`. Of the socket options it uses `backlog`, `mode` and `group`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,7 +34,7 @@ impl Transport for Unix {
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
-        let Endpoint::Unix(path) = &endpoint else { return Err(not_mine(&endpoint)) };
+        let Endpoint::Unix(path) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
         let (socket, place) = match inherited {
             Some(inherited) => adopt_path(inherited, path, &options)?,
             None => bind_path(path, Type::STREAM, &options)?,
@@ -47,26 +47,26 @@ impl Transport for Unix {
 /// Listens on a bound socket.
 pub(super) fn listen(
     socket: Socket,
-    place: Option<Arc<Place>>,
+    place: Option<Arc<SocketPath>>,
     endpoint: Endpoint,
     path: Option<Arc<Path>>,
     options: &SocketOptions,
 ) -> io::Result<Listener> {
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
     let listener = UnixListener::from_std(socket.into())?;
-    Ok(Listener::Stream(Box::new(Accepting { listener, endpoint, local: Address::Unix(path), place })))
+    Ok(Listener::Stream(Box::new(AcceptingListener { listener, endpoint, local: Address::Unix(path), place })))
 }
 
-struct Accepting {
+struct AcceptingListener {
     /// Before the socket, so that nobody else can have the path yet when it is removed.
-    place: Option<Arc<Place>>,
+    place: Option<Arc<SocketPath>>,
     listener: UnixListener,
     endpoint: Endpoint,
     local: Address,
 }
 
 #[async_trait]
-impl StreamListener for Accepting {
+impl StreamListener for AcceptingListener {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
         let (stream, peer) = self.listener.accept().await?;
         let peer = Address::of_unix(&peer);
@@ -86,7 +86,7 @@ impl StreamListener for Accepting {
 }
 
 /// Another handle to a socket, which keeps its path too.
-pub(super) fn share(socket: impl AsFd, place: Option<&Arc<Place>>) -> Option<SharedSocket> {
+pub(super) fn share(socket: impl AsFd, place: Option<&Arc<SocketPath>>) -> Option<SharedSocket> {
     let shared = SharedSocket::of(socket)?;
     Some(match place {
         Some(place) => shared.at(place.clone()),
@@ -95,7 +95,7 @@ pub(super) fn share(socket: impl AsFd, place: Option<&Arc<Place>>) -> Option<Sha
 }
 
 /// A socket and the path that goes with it, if that is ours.
-pub(super) type Placed = (Socket, Option<Arc<Place>>);
+pub(super) type Placed = (Socket, Option<Arc<SocketPath>>);
 
 /// A non-blocking socket bound to `path`, with mode and group set.
 pub(super) fn bind_path(path: &Path, kind: Type, options: &SocketOptions) -> io::Result<Placed> {
@@ -108,7 +108,7 @@ pub(super) fn bind_path(path: &Path, kind: Type, options: &SocketOptions) -> io:
     // first, to the others when the group is right.
     fchmod(&socket, Mode::from_bits_truncate(options.mode & 0o700))?;
     socket.bind(&address)?;
-    let place = Place::at(path)?;
+    let place = SocketPath::at(path)?;
     admit(path, group, options.mode)?;
     Ok((socket, Some(Arc::new(place))))
 }

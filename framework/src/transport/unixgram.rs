@@ -11,10 +11,10 @@ use socket2::{SockAddr, SockRef, Socket, Type};
 use tokio::net::UnixDatagram;
 
 use crate::address::{Address, Endpoint};
-use crate::io::{DatagramSocket, Place, Route, SharedSocket};
-use crate::roster::Kind;
+use crate::connection::Kind;
 use crate::transport::unix::{adopt_path, bind_path, share};
-use crate::transport::{Bind, Listener, Transport, not_mine};
+use crate::transport::{Bind, Listener, Transport, unsupported_endpoint};
+use crate::transport::{DatagramSocket, Route, SharedSocket, SocketPath};
 
 /// `unixgram:/path`. Of the socket options it uses `mode` and `group`. A client that has bound no path or name of its own can
 /// send but not be answered.
@@ -32,7 +32,7 @@ impl Transport for Unixgram {
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
-        let Endpoint::Unixgram(path) = &endpoint else { return Err(not_mine(&endpoint)) };
+        let Endpoint::Unixgram(path) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
         let (socket, place) = match inherited {
             Some(inherited) => adopt_path(inherited, path, &options)?,
             None => bind_path(path, Type::DGRAM, &options)?,
@@ -45,29 +45,29 @@ impl Transport for Unixgram {
 /// Receives on a bound socket.
 pub(super) fn listen(
     socket: Socket,
-    place: Option<Arc<Place>>,
+    place: Option<Arc<SocketPath>>,
     endpoint: Endpoint,
     path: Option<Arc<Path>>,
 ) -> io::Result<Listener> {
     let socket = UnixDatagram::from_std(socket.into())?;
-    Ok(Listener::Datagram(Box::new(Bound { socket, endpoint, local: Address::Unix(path), place })))
+    Ok(Listener::Datagram(Box::new(BoundListener { socket, endpoint, local: Address::Unix(path), place })))
 }
 
-struct Bound {
+struct BoundListener {
     /// Before the socket, so that nobody else can have the path yet when it is removed.
-    place: Option<Arc<Place>>,
+    place: Option<Arc<SocketPath>>,
     socket: UnixDatagram,
     endpoint: Endpoint,
     local: Address,
 }
 
-impl DatagramSocket for Bound {
+impl DatagramSocket for BoundListener {
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
         loop {
             match self.socket.try_recv_buf_from(buffer) {
                 Ok((_, peer)) => {
                     let peer = Address::of_unix(&peer);
-                    return Poll::Ready(Ok(Route { peer, asked: None }));
+                    return Poll::Ready(Ok(Route { peer, local_ip: None }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
                 Err(error) => return Poll::Ready(Err(error)),

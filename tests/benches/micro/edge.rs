@@ -7,13 +7,13 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use futures_util::FutureExt;
 use harness::unique;
-use switchboard::access::Network;
 use switchboard::prelude::*;
-use switchboard::spec::Rate;
+use switchboard::settings::Network;
+use switchboard::settings::Rate;
 use switchboard::tower::{Layer, Service, service_fn};
 use switchboard::transport::memory;
 use switchboard::{Access, Address};
-use switchboard_server::Trial;
+use switchboard_server::ConfigCheck;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
@@ -23,8 +23,8 @@ fn access(bencher: Bencher<'_, '_>, rules: u32) {
     let deny = (0..rules).map(|rule| format!("10.{}.{}.0/25", rule / 256, rule % 256).parse::<Network>().unwrap());
     let access = Access { deny: deny.collect(), ..Access::default() };
     let peer = Address::Inet(SocketAddr::from((Ipv4Addr::new(10, 1, 17, 200), 40_000)));
-    assert!(access.lets_in(&peer));
-    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| access.lets_in(black_box(&peer)));
+    assert!(access.allows(&peer));
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| access.allows(black_box(&peer)));
 }
 
 /// A message past a rate that it does not reach, and past one that is off.
@@ -65,7 +65,7 @@ fn config(bencher: Bencher<'_, '_>, listeners: usize) {
     let registry = switchboard_server::registry();
     let section = |number| format!("[listeners.l{number}]\nlisten = \"tcp://127.0.0.1:{}\"\n", 10_000 + number);
     let text: String = (0..listeners).map(section).collect();
-    let trial = Trial::new(&registry).text("toml", text);
+    let trial = ConfigCheck::new(&registry).text("toml", text);
     trial.check().unwrap();
     bencher.counter(ItemsCount::new(listeners)).bench_local(|| trial.check());
 }

@@ -94,7 +94,7 @@ fn besiege(attack: Attack) -> bool {
     };
     let mut spec = ListenerSpec::new("main", "tcp://127.0.0.1:0".parse().expect("an address"));
     spec.limits.connections_per_source = 5000;
-    let most = spec.most_memory(Kind::Stream) / 1024;
+    let most = spec.max_memory(Kind::Stream) / 1024;
     let ratio = under.percentile(99).max(FLOOR).as_secs_f64() / calm.percentile(99).max(FLOOR).as_secs_f64();
     let failed = calm.failed + under.failed;
     println!(

@@ -21,7 +21,7 @@ pub(crate) struct Contender {
 #[derive(Debug, Clone)]
 pub(crate) enum Sort {
     /// A switchboard binary.
-    Switchboard(PathBuf),
+    ListenerSet(PathBuf),
     /// This very program.
     Baseline,
     /// The program of the peers.
@@ -58,7 +58,7 @@ impl Contender {
     pub(crate) fn start(&self, service: &Service, certificate: &Path, core: usize) -> io::Result<Server> {
         let directory = tempfile::tempdir()?;
         let mut command = match &self.sort {
-            Sort::Switchboard(binary) => {
+            Sort::ListenerSet(binary) => {
                 // It can say which port it was given, but not at the level at which it is measured: a port may be lost.
                 let once = |directory: TempDir| {
                     let addresses = free_addresses(service.listeners);

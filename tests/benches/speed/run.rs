@@ -133,7 +133,7 @@ impl Bench {
                 timed(&server, time, |time| churn::run(&target, &mut traffic, time))
             }
             Load::Idle { connections } => {
-                let recovers = matches!(contender.sort, Sort::Switchboard(_));
+                let recovers = matches!(contender.sort, Sort::ListenerSet(_));
                 idle(&server, &target, connections, traffic(scenario, 64, 1), recovers)
             }
             Load::Drain { connections } => {

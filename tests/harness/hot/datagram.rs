@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use switchboard::bytes::BytesMut;
-use switchboard::io::{DatagramSocket, Route};
 use switchboard::transport::Listener;
+use switchboard::transport::{DatagramSocket, Route};
 use switchboard::{Address, Endpoint};
 
 use crate::hot::script::{Script, Shared};
@@ -65,7 +65,7 @@ impl DatagramSocket for Socket {
         if unsent == 1 {
             self.left.store(left - 1, Relaxed);
         }
-        Poll::Ready(Ok(Route { peer: inet(40_000), asked: None }))
+        Poll::Ready(Ok(Route { peer: inet(40_000), local_ip: None }))
     }
 
     fn try_send(&self, payload: &[u8], _: &Route) -> io::Result<()> {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use switchboard::framing::{AnyFraming, Length, Lines, Raw};
 use switchboard::registry::{Pipeline, Setup};
 use switchboard::server::ListenerSpec;
-use switchboard::{Kind, Running, Switchboard};
+use switchboard::{Kind, ListenerSet, Running};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::hot::script::{Script, Scripted, Shared};
@@ -87,7 +87,7 @@ impl HotPath {
         null::register(&mut registry);
         let kind = if self.protocol == Protocol::Datagram { Kind::Datagram } else { Kind::Stream };
         registry.transport(Scripted { kind, script: self.script(), shared });
-        let mut board = Switchboard::new(registry.transport_table());
+        let mut board = ListenerSet::new(registry.transport_table());
         board.listen(ListenerSpec::new("main", "script:".parse().unwrap()), self.pipeline(&registry));
         board.start().await.unwrap()
     }

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use switchboard::io::{Accepted, StreamListener};
 use switchboard::transport::Listener;
+use switchboard::transport::{Accepted, StreamListener};
 use switchboard::{Address, Endpoint, async_trait};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

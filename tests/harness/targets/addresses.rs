@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use switchboard::access::Network;
+use switchboard::settings::Network;
 use switchboard::{Endpoint, Networks, Source};
 
 /// An endpoint as written in configuration.

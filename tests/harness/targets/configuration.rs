@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::LazyLock;
 
 use switchboard::Registry;
-use switchboard_server::Trial;
+use switchboard_server::ConfigCheck;
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(switchboard_server::registry);
 
@@ -15,13 +15,13 @@ pub fn config_file(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     let extension = ["toml", "json", "yaml"][usize::from(*format) % 3];
     if !reaches_out(data) {
-        judge(&Trial::new(&REGISTRY).text(extension, text));
+        judge(&ConfigCheck::new(&REGISTRY).text(extension, text));
     }
 }
 
 /// Variables and flags, one a line: `v` or `f`, then NAME=VALUE or KEY=VALUE.
 pub fn config_said(data: &[u8]) {
-    let mut trial = Trial::new(&REGISTRY);
+    let mut trial = ConfigCheck::new(&REGISTRY);
     for line in data.split(|byte| *byte == b'\n').take(32) {
         let Some((kind, said)) = line.split_first() else { continue };
         // The system passes no NUL.
@@ -49,9 +49,9 @@ fn reaches_out(data: &[u8]) -> bool {
     [&b"/dev"[..], b"/proc", b"/sys"].iter().any(|word| data.windows(word.len()).any(|window| window == *word))
 }
 
-fn judge(trial: &Trial<'_>) {
+fn judge(trial: &ConfigCheck<'_>) {
     match trial.check() {
-        Ok(effective) => match Trial::new(&REGISTRY).text("toml", &*effective).check() {
+        Ok(effective) => match ConfigCheck::new(&REGISTRY).text("toml", &*effective).check() {
             Ok(again) => assert_eq!(again, effective),
             // A secret is not printed, so it is not there to be read.
             Err(refusal) => assert!(effective.contains(" is set and not shown "), "{refusal}\nin\n{effective}"),

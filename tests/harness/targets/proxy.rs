@@ -9,11 +9,11 @@ const LONGEST: usize = 16 + LONGEST_V2_BLOCK;
 pub fn proxy(data: &[u8]) {
     let whole = parse(data);
     match &whole {
-        Ok(Progress::Done { facts, len }) => {
+        Ok(Progress::Done { info, len }) => {
             let longest = if data.starts_with(b"PROXY ") { LONGEST_V1 } else { LONGEST };
             assert!(*len <= longest.min(data.len()), "{len} bytes of {}", data.len());
-            assert!(facts.tlvs.iter().map(|(_, value)| 3 + value.len()).sum::<usize>() <= *len, "more than there was");
-            let told = facts.addresses.iter().map(|(client, asked)| format!("{client} {asked}")).collect::<String>();
+            assert!(info.tlvs.iter().map(|(_, value)| 3 + value.len()).sum::<usize>() <= *len, "more than there was");
+            let told = info.addresses.iter().map(|(client, asked)| format!("{client} {asked}")).collect::<String>();
             assert!(!told.chars().any(char::is_control), "{told:?}");
             let header = &data[..*len];
             for behind in [&b""[..], b"\r\n", header] {

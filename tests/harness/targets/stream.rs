@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use switchboard::Server;
 use switchboard::framing::{AnyFraming, Delimited, JsonLines, Length, Lines, Raw};
-use switchboard::spec::Limits;
+use switchboard::settings::Limits;
 use switchboard::transport::memory;
 use switchboard_handlers::{Echo, Hello, HelloOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use switchboard::Endpoint;
 
 use crate::config::check::Check;
-use crate::config::leaf::{FilePath, Token};
 use crate::config::raw::RawAdmin;
 use crate::config::tree::path;
+use crate::config::value::{FilePath, Token};
 
 /// The endpoint for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +25,9 @@ impl Check<'_> {
         let raw = self.raw.admin.as_ref()?;
         let (listen, token) = (path("admin.listen"), path("admin.token"));
         let secret = self.token(raw);
-        let has_failed = self.report.is_poisoned(&token) || self.report.is_poisoned(&path("admin.token_file"));
+        let has_failed = self.report.is_invalid(&token) || self.report.is_invalid(&path("admin.token_file"));
         let Some(endpoint) = raw.listen.as_ref().map(|listen| listen.0.clone()) else {
-            if !self.report.is_poisoned_in(&path("admin")) {
+            if !self.report.is_invalid_in(&path("admin")) {
                 let what = "is missing; write it like \"tcp://127.0.0.1:9900\" or \"unix:/run/switchboard/admin.sock\"";
                 self.report.add(&listen, what, self.merged.origin(&path("admin")));
             }

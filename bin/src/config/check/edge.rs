@@ -12,7 +12,7 @@ impl Check<'_> {
     /// `tls://` and its section belong together: neither is of use alone. A socket that is passed has the section or not. The files are looked at when the server is made.
     pub(super) fn tls(&mut self, at: &[String], raw: &RawListener) -> Option<TlsSettings> {
         let (key, listen) = (under(at, "tls"), under(at, "listen"));
-        let endpoint = &raw.listen.as_ref().filter(|_| !self.report.is_poisoned(&listen))?.0;
+        let endpoint = &raw.listen.as_ref().filter(|_| !self.report.is_invalid(&listen))?.0;
         let may = matches!(endpoint, Endpoint::Systemd(_)) && raw.tls.is_some();
         if !may && !matches!(endpoint, Endpoint::Tls(_)) {
             if raw.tls.is_some() {
@@ -30,7 +30,7 @@ impl Check<'_> {
         for (within, certificate, secret) in std::iter::once((key.clone(), main.0, main.1)).chain(hosts) {
             for (file, example, is_there) in [("certificate", "cert.pem", certificate), ("key", "key.pem", secret)] {
                 let file = under(&within, file);
-                if !is_there && !self.report.is_poisoned(&file) {
+                if !is_there && !self.report.is_invalid(&file) {
                     let what =
                         format!("is missing, and \"{endpoint}\" needs it; write the path of a file, like {example:?}");
                     let origin = self.merged.origin(&within).filter(|origin| !origin.is_unsaid());
@@ -65,7 +65,7 @@ impl Check<'_> {
         } else {
             return;
         };
-        if !self.report.is_poisoned_in(&key) && !self.report.is_poisoned(&key) {
+        if !self.report.is_invalid_in(&key) && !self.report.is_invalid(&key) {
             self.report.add(&key, what, self.merged.origin(&key));
         }
     }
@@ -73,13 +73,13 @@ impl Check<'_> {
     /// Lists of networks say nothing about peers without a network address.
     pub(super) fn access(&mut self, at: &[String], raw: &RawListener, endpoint: &Endpoint, kind: Kind) {
         let proxy = under(at, "proxy");
-        if has_network(endpoint) || raw.proxy.is_some() || self.report.is_poisoned_in(&proxy) {
+        if has_network(endpoint) || raw.proxy.is_some() || self.report.is_invalid_in(&proxy) {
             return;
         }
         let Some(access) = &raw.access else { return };
         for (list, networks) in [("allow", &access.allow), ("deny", &access.deny)] {
             let key = under(&under(at, "access"), list);
-            if networks.as_ref().is_none_or(Vec::is_empty) || self.report.is_poisoned_in(&key) {
+            if networks.as_ref().is_none_or(Vec::is_empty) || self.report.is_invalid_in(&key) {
                 continue;
             }
             let what = format!("lists networks, and the peers of \"{endpoint}\" have no network address");
@@ -99,9 +99,9 @@ impl Check<'_> {
         let key = under(&rate, "burst");
         let rates = ["messages_per_source", "connections_per_source"];
         let mut asked = rates.iter().flat_map(|one| [under(&rate, one), under(&tree::path("rate"), one)]);
-        let is_asked = asked.any(|key| self.report.is_poisoned(&key) || self.is_said(&key));
+        let is_asked = asked.any(|key| self.report.is_invalid(&key) || self.is_said(&key));
         let burst = raw.rate.as_ref().and_then(|rate| rate.burst).is_some_and(|burst| burst.word() > 0);
-        if burst && self.is_said(&key) && !is_asked && !self.report.is_poisoned(&key) {
+        if burst && self.is_said(&key) && !is_asked && !self.report.is_invalid(&key) {
             let what = "says how many may come at once, and there is no rate; give messages_per_source or connections_per_source, like \"100/s\"";
             self.report.add(&key, what, self.merged.origin(&key));
         }

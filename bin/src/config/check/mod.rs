@@ -14,22 +14,22 @@ use serde_json::Value as Json;
 use switchboard::Needs;
 use switchboard::framing::AnyFraming;
 use switchboard::server::ListenerSpec;
-use switchboard::spec::DrainSpec;
+use switchboard::settings::DrainSettings;
 use switchboard::{Endpoint, Kind, Registry};
 
 pub(crate) use admin::Admin;
 
+use crate::config::diagnostic::{Origin, known, quoted, unknown};
 use crate::config::entry::Entry;
-use crate::config::examine::{read, sentence};
-use crate::config::fault::{Origin, known, quoted, unknown};
 use crate::config::framing;
+use crate::config::print::Effective;
 use crate::config::raw::{Raw, RawListener};
 use crate::config::report::Report;
-use crate::config::show::Effective;
-use crate::config::sources::Merged;
+use crate::config::source::Merged;
 use crate::config::specs;
 use crate::config::tree::{self, Path, under};
 use crate::config::typing::Schemas;
+use crate::config::validate::{read, sentence};
 
 /// A configuration that can be used.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Config {
     /// The endpoint for operators, if there is one.
     pub(crate) admin: Option<Admin>,
     /// How a stop goes.
-    pub(crate) drain: DrainSpec,
+    pub(crate) drain: DrainSettings,
     /// Threads that serve.
     pub(crate) workers: usize,
     /// The listeners, by name.
@@ -118,7 +118,7 @@ pub(crate) fn check(
     let admin = check.admin();
     let log = raw.log?;
     let log = Log { level: log.level?.0, format: log.format? };
-    let mut drain = DrainSpec::default();
+    let mut drain = DrainSettings::default();
     let stop = raw.drain?;
     (drain.announce, drain.deadline) = (stop.announce?.0, stop.deadline?.0);
     let workers = raw.runtime?.workers?.size();
@@ -146,17 +146,17 @@ impl Check<'_> {
             let at = [section.to_owned(), name.clone()];
             let key = under(&at, "type");
             let kind = schemas.type_of(section, name);
-            if self.report.is_poisoned(&key) {
+            if self.report.is_invalid(&key) {
                 continue;
             }
             if known.iter().any(|known| known == kind) {
                 let options = Json::Object(raw.options.clone());
-                let is_sound = !self.report.is_poisoned_in(&at);
+                let is_sound = !self.report.is_invalid_in(&at);
                 found.insert(name.clone(), Section { kind: kind.to_owned(), options, is_sound });
             } else if tree::get(&self.merged.tree, &key).is_some() {
                 let what = unknown(&format!("{} is not {what}", quoted(kind)), kind, known.iter().map(String::as_str));
                 self.report.add(&key, what, self.merged.origin(&key));
-            } else if !self.report.is_poisoned_in(&at) {
+            } else if !self.report.is_invalid_in(&at) {
                 let what = unknown(
                     &format!("has no type, and {} is not {what}", quoted(kind)),
                     kind,
@@ -205,7 +205,7 @@ impl Check<'_> {
 
     fn address(&mut self, at: &[String], raw: &RawListener) -> Option<(Endpoint, Kind)> {
         let key = under(at, "listen");
-        if self.report.is_poisoned(&key) {
+        if self.report.is_invalid(&key) {
             return None;
         }
         match &raw.listen {
@@ -214,7 +214,7 @@ impl Check<'_> {
                 Some((listen.0.clone(), kind))
             }
             None => {
-                if !self.report.is_poisoned_in(at) {
+                if !self.report.is_invalid_in(at) {
                     let what = "is missing; write it like \"tcp://127.0.0.1:9999\"";
                     self.report.add(&key, what, self.merged.origin(at));
                 }
@@ -226,7 +226,7 @@ impl Check<'_> {
     /// The section of a listener's handler, and its type.
     fn handler(&mut self, at: &[String], raw: &RawListener) -> Option<(String, String)> {
         let key = under(at, "handler");
-        if self.report.is_poisoned(&key) {
+        if self.report.is_invalid(&key) {
             return None;
         }
         let types = Entry::names(self.registry, "handlers");
@@ -236,7 +236,7 @@ impl Check<'_> {
         names.dedup();
         let names = || names.iter().map(String::as_str);
         let Some(name) = raw.handler.as_ref().map(|name| &name.0) else {
-            if !self.report.is_poisoned_in(at) {
+            if !self.report.is_invalid_in(at) {
                 self.report.add(&key, format!("is missing. {}", known(names())), self.merged.origin(at));
             }
             return None;
@@ -246,7 +246,7 @@ impl Check<'_> {
         match kind_of {
             Some(kind_of) => types.contains(kind_of).then(|| (name.clone(), kind_of.clone())),
             // A section of that name was there, and is faulty.
-            None if self.report.is_poisoned(&["handlers".into(), name.clone()]) => None,
+            None if self.report.is_invalid(&["handlers".into(), name.clone()]) => None,
             None => {
                 let what = unknown(&format!("{} is not a handler", quoted(name)), name, names().collect::<Vec<_>>());
                 self.report.add(&key, what, self.merged.origin(&key));
@@ -284,13 +284,13 @@ impl Check<'_> {
         kind_of: Option<&str>,
     ) -> Option<AnyFraming> {
         let key = under(at, "framing");
-        if self.report.is_poisoned(&key) {
+        if self.report.is_invalid(&key) {
             return None;
         }
         let framing = match framing::of_raw(raw.framing.as_ref()?) {
             Ok(framing) => framing,
-            Err(faults) => {
-                for (option, what) in faults {
+            Err(diagnostics) => {
+                for (option, what) in diagnostics {
                     let key = option.map_or(key.clone(), |option| under(&key, option));
                     self.report.add(&key, what, self.merged.origin(&key));
                 }
@@ -323,7 +323,7 @@ impl Check<'_> {
     fn layers(&mut self, at: &[String], raw: &RawListener, kind_of: Option<&str>) -> Vec<String> {
         let key = under(at, "layers");
         let names: Vec<String> = raw.layers.iter().flatten().map(|name| name.0.clone()).collect();
-        if self.report.is_poisoned(&key) || names.is_empty() {
+        if self.report.is_invalid(&key) || names.is_empty() {
             return names;
         }
         let mut all: Vec<String> = self.raw.layers.iter().flatten().map(|(name, _)| name.clone()).collect();
@@ -331,7 +331,7 @@ impl Check<'_> {
         all.sort();
         all.dedup();
         for (index, name) in names.iter().enumerate() {
-            if !all.contains(name) && !self.report.is_poisoned(&["layers".into(), name.clone()]) {
+            if !all.contains(name) && !self.report.is_invalid(&["layers".into(), name.clone()]) {
                 let key = under(&key, &index.to_string());
                 let what = unknown(&format!("{} is not a layer", quoted(name)), name, all.iter().map(String::as_str));
                 self.report.add(&key, what, self.merged.origin(&key));
@@ -359,7 +359,7 @@ impl Check<'_> {
         let admin = self.raw.admin.iter().map(|admin| (tree::path("admin.listen"), &admin.listen));
         for (key, listen) in addresses.chain(admin) {
             let Some(listen) = listen else { continue };
-            if listen.0.port() == Some(0) || self.report.is_poisoned(&key) {
+            if listen.0.port() == Some(0) || self.report.is_invalid(&key) {
                 continue;
             }
             // Both are a port of TCP.

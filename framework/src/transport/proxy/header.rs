@@ -10,7 +10,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::address::Address;
-use crate::proxy::ProxyFacts;
+use crate::connection::ProxyInfo;
 use crate::transport::proxy::{v1, v2};
 
 /// The longest header of version 1, its line end included.
@@ -31,13 +31,13 @@ pub enum Progress {
     /// It is whole.
     Done {
         /// What it says.
-        facts: ProxyFacts,
+        info: ProxyInfo,
         /// How many bytes it has.
         len: usize,
     },
 }
 
-/// Why bytes are no PROXY header: a sentence with what was found, escaped and cut.
+/// DropReason bytes are no PROXY header: a sentence with what was found, escaped and cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the PROXY header {0}")]
 pub struct HeaderError(pub(super) String);
@@ -49,8 +49,8 @@ pub struct HeaderError(pub(super) String);
 ///
 /// ```
 /// use switchboard::transport::proxy::header::{Progress, parse};
-/// let Ok(Progress::Done { facts, len }) = parse(b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 443\r\nhello") else { panic!() };
-/// let (client, asked) = facts.addresses.unwrap();
+/// let Ok(Progress::Done { info, len }) = parse(b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 443\r\nhello") else { panic!() };
+/// let (client, asked) = info.addresses.unwrap();
 /// assert_eq!((client.to_string(), asked.to_string(), len), ("192.0.2.1:50000".into(), "192.0.2.9:443".into(), 42));
 /// assert_eq!(parse(b"PROXY"), Ok(Progress::NeedMore { least: 10 }));
 /// assert!(parse(b"GET / HTTP/1.1").is_err());

@@ -18,9 +18,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tower::{Layer, Service};
 
 use crate::address::Endpoint;
+use crate::connection::ProxyInfo;
 use crate::error::BoxError;
-use crate::io::{Accepted, Arrival, BoxIo, SharedSocket, StreamListener};
-use crate::proxy::ProxyFacts;
+use crate::transport::{Accepted, BoxIo, HandshakeContext, SharedSocket, StreamListener};
 use crate::transport::{Bind, Listener};
 
 use header::Progress;
@@ -64,19 +64,19 @@ where
         let bound = self.inner.call(bind);
         Box::pin(async move {
             match bound.await? {
-                Listener::Stream(listener) => Ok(Listener::Stream(Box::new(Accepting(listener)))),
+                Listener::Stream(listener) => Ok(Listener::Stream(Box::new(AcceptingListener(listener)))),
                 Listener::Datagram(_) => Err("it brings datagrams, and a PROXY header needs connections".into()),
             }
         })
     }
 }
 
-struct Accepting(Box<dyn StreamListener>);
+struct AcceptingListener(Box<dyn StreamListener>);
 
 #[async_trait]
-impl StreamListener for Accepting {
+impl StreamListener for AcceptingListener {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
-        Ok(self.0.accept().await?.map(|accepted| accepted.then(introduce)))
+        Ok(self.0.accept().await?.map(|accepted| accepted.then(set_proxy_info)))
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -88,17 +88,17 @@ impl StreamListener for Accepting {
     }
 }
 
-async fn introduce(mut io: BoxIo, arrival: Arrival) -> io::Result<BoxIo> {
-    arrival.introduce(read(&mut io).await?)?;
+async fn set_proxy_info(mut io: BoxIo, arrival: HandshakeContext) -> io::Result<BoxIo> {
+    arrival.set_proxy_info(read(&mut io).await?)?;
     Ok(io)
 }
 
 /// Reads one header and not a byte more.
-async fn read(io: &mut (impl AsyncRead + Unpin)) -> io::Result<ProxyFacts> {
+async fn read(io: &mut (impl AsyncRead + Unpin)) -> io::Result<ProxyInfo> {
     let mut buffer = Vec::new();
     loop {
         let least = match header::parse(&buffer) {
-            Ok(Progress::Done { facts, .. }) => return Ok(facts),
+            Ok(Progress::Done { info, .. }) => return Ok(info),
             Ok(Progress::NeedMore { least }) => least,
             Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
         };

@@ -98,14 +98,14 @@ fn what_a_header_says_is_understood_whatever_follows() {
     for (header, addresses, tlvs) in table() {
         for glued in [&b""[..], b"x", b"\r\n", b"PROXY UNKNOWN\r\n", &[0; 300]] {
             let bytes = [&*header, glued].concat();
-            let Ok(Progress::Done { facts, len }) = parse(&bytes) else {
+            let Ok(Progress::Done { info, len }) = parse(&bytes) else {
                 panic!("{:?}: {:?}", shown(&bytes), parse(&bytes))
             };
             assert_eq!(len, header.len(), "{}", shown(&bytes));
-            let told = facts.addresses.map(|(client, server)| format!("{client} {server}"));
+            let told = info.addresses.map(|(client, server)| format!("{client} {server}"));
             assert_eq!(told.unwrap_or_default(), addresses);
             let told: Vec<_> =
-                facts.tlvs.iter().map(|(kind, value)| format!("{kind}={}", value.escape_ascii())).collect();
+                info.tlvs.iter().map(|(kind, value)| format!("{kind}={}", value.escape_ascii())).collect();
             assert_eq!(told.join(" "), tlvs);
         }
     }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::address::Address;
-use crate::proxy::ProxyFacts;
+use crate::connection::ProxyInfo;
 use crate::transport::proxy::header::{HeaderError, LONGEST_V1, Progress, inet, shown};
 
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
@@ -41,7 +41,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
         _ => return wrong("has neither TCP4, TCP6 nor UNKNOWN after PROXY"),
     };
     match addresses.transpose() {
-        Ok(addresses) => Ok(Progress::Done { facts: ProxyFacts::new(addresses, Vec::new()), len: end + 2 }),
+        Ok(addresses) => Ok(Progress::Done { info: ProxyInfo::new(addresses, Vec::new()), len: end + 2 }),
         Err(why) => wrong(why),
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crc::{CRC_32_ISCSI, Crc};
 
 use crate::address::Address;
-use crate::proxy::ProxyFacts;
+use crate::connection::ProxyInfo;
 use crate::transport::proxy::header::{HeaderError, LONGEST_UNIQUE_ID, LONGEST_V2_BLOCK, Progress, inet, shown};
 
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -57,12 +57,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
     };
     if local || family == 0x00 {
         // Not ours to read: the specification has the whole block discarded.
-        let facts = if local { ProxyFacts::local() } else { ProxyFacts::new(None, Vec::new()) };
-        return Ok(Progress::Done { facts, len });
+        let info = if local { ProxyInfo::local() } else { ProxyInfo::new(None, Vec::new()) };
+        return Ok(Progress::Done { info, len });
     }
     let (addresses, extra) = block.split_at(addresses);
     let tlvs = tlvs(extra, &bytes[..len]).map_err(wrong)?;
-    Ok(Progress::Done { facts: ProxyFacts::new(pair(addresses), tlvs), len })
+    Ok(Progress::Done { info: ProxyInfo::new(pair(addresses), tlvs), len })
 }
 
 /// Two addresses; their family shows in their length.

@@ -15,7 +15,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
-use crate::tls::{TlsIdentity, TlsSettings};
+use crate::settings::{TlsIdentity, TlsSettings};
 
 /// TLS that cannot be had, as a sentence that names the file.
 #[derive(Debug, thiserror::Error)]

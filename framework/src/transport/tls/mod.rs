@@ -5,7 +5,7 @@
 //!
 //! Certificates are replaced while it serves: see [`Server::reload`].
 
-mod facts;
+mod info;
 mod load;
 
 pub use load::TlsError;
@@ -22,10 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use tower::{Layer, Service};
 
 use crate::address::Endpoint;
+use crate::connection::Kind;
 use crate::error::BoxError;
-use crate::io::{Accepted, Arrival, BoxIo, SharedSocket, StreamListener};
-use crate::roster::Kind;
-use crate::tls::TlsSettings;
+use crate::settings::TlsSettings;
+use crate::transport::{Accepted, BoxIo, HandshakeContext, SharedSocket, StreamListener};
 use crate::transport::{Bind, Listener, Transport};
 
 /// The server's side of TLS, ready to shake hands. As a `tower::Layer` it goes around any transport of connections.
@@ -112,20 +112,20 @@ where
         let bound = self.inner.call(Bind { endpoint, ..bind });
         Box::pin(async move {
             match bound.await? {
-                Listener::Stream(listener) => Ok(Listener::Stream(Box::new(Accepting { listener, server }))),
+                Listener::Stream(listener) => Ok(Listener::Stream(Box::new(AcceptingListener { listener, server }))),
                 Listener::Datagram(_) => Err("it brings datagrams, and TLS needs connections".into()),
             }
         })
     }
 }
 
-struct Accepting {
+struct AcceptingListener {
     listener: Box<dyn StreamListener>,
     server: Server,
 }
 
 #[async_trait]
-impl StreamListener for Accepting {
+impl StreamListener for AcceptingListener {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
         let Some(accepted) = self.listener.accept().await? else { return Ok(None) };
         let server = self.server.clone();
@@ -145,9 +145,9 @@ impl StreamListener for Accepting {
 }
 
 /// What it finds out is said before anybody can ask.
-async fn shake_hands(io: BoxIo, arrival: Arrival, server: Server) -> io::Result<BoxIo> {
+async fn shake_hands(io: BoxIo, arrival: HandshakeContext, server: Server) -> io::Result<BoxIo> {
     let stream = TlsAcceptor::from(server.config()).accept(io).await.map_err(|error| failed(&error))?;
-    arrival.secured(facts::of(stream.get_ref().1));
+    arrival.set_tls_info(info::of(stream.get_ref().1));
     Ok(Box::new(stream))
 }
 

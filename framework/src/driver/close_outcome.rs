@@ -1,0 +1,67 @@
+//! How a conversation ended: the reason for logs and handlers, and the error behind it, if there was one.
+
+use std::error::Error;
+use std::io;
+
+use tokio_util::codec::{LengthDelimitedCodecError, LinesCodecError};
+
+use crate::error::{BoxError, find_cause};
+use crate::framing::FrameError;
+use crate::layer::{Elapsed, OverRate, Panicked};
+use crate::reason::CloseReason;
+
+/// The reason that an error of a service stands for.
+pub(crate) fn reason_of(error: &(dyn Error + 'static)) -> CloseReason {
+    if find_cause::<Panicked>(error).is_some() {
+        CloseReason::Panic
+    } else if find_cause::<Elapsed>(error).is_some() {
+        CloseReason::MessageTimeout
+    } else if find_cause::<OverRate>(error).is_some() {
+        CloseReason::Rate
+    } else {
+        match find_cause::<FrameError>(error) {
+            Some(FrameError::TooLarge { .. }) => CloseReason::FrameTooLarge,
+            Some(FrameError::Malformed(_)) => CloseReason::BadFrame,
+            _ => CloseReason::HandlerError,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct CloseOutcome {
+    pub(crate) reason: CloseReason,
+    pub(crate) error: Option<BoxError>,
+}
+
+impl CloseOutcome {
+    pub(crate) fn plain(reason: CloseReason) -> Self {
+        Self { reason, error: None }
+    }
+
+    /// The message service failed: its layers leave errors that say why.
+    pub(crate) fn from_service(error: BoxError) -> Self {
+        Self { reason: reason_of(&*error), error: Some(error) }
+    }
+
+    /// What came is no message.
+    pub(crate) fn from_decoder(error: BoxError) -> Self {
+        let too_large = matches!(find_cause::<FrameError>(&*error), Some(FrameError::TooLarge { .. }))
+            || matches!(find_cause::<LinesCodecError>(&*error), Some(LinesCodecError::MaxLineLengthExceeded))
+            || find_cause::<LengthDelimitedCodecError>(&*error).is_some()
+            || find_cause::<io::Error>(&*error)
+                .and_then(io::Error::get_ref)
+                .is_some_and(|inner| inner.is::<LengthDelimitedCodecError>());
+        let reason = if too_large { CloseReason::FrameTooLarge } else { CloseReason::BadFrame };
+        Self { reason, error: Some(error) }
+    }
+
+    /// The framing cannot carry what the handler sent.
+    pub(crate) fn from_encoder(error: BoxError) -> Self {
+        Self { reason: CloseReason::HandlerError, error: Some(error) }
+    }
+
+    /// Reading or writing failed.
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        Self { reason: CloseReason::IoError, error: Some(error.into()) }
+    }
+}

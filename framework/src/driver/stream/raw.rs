@@ -1,0 +1,98 @@
+//! Looks after connections whose bytes belong to a `StreamHandler`: orders and the idle deadline, nothing else.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, sleep_until};
+use tower::Service;
+
+use crate::driver::close_outcome::{CloseOutcome, reason_of};
+use crate::driver::stream::linger::{LINGER, lingering_close};
+use crate::error::{BoxError, find_cause};
+use crate::handler::{ByteStream, StreamHandler};
+use crate::reason::CloseReason;
+use crate::settings::{Timeouts, deadline_after};
+use crate::transport::Incoming;
+
+/// Serves connections by a `StreamHandler`: one call a connection.
+pub(crate) struct RawDriver<H> {
+    pub(crate) handler: Arc<H>,
+    pub(crate) timeouts: Timeouts,
+}
+
+impl<H: StreamHandler> Service<Incoming> for RawDriver<H> {
+    type Response = ();
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, incoming: Incoming) -> Self::Future {
+        let (handler, idle) = (self.handler.clone(), self.timeouts.idle);
+        Box::pin(async move {
+            let Incoming { connection, io } = incoming;
+            let (stream, activity, io) = ByteStream::new(io, connection.clone());
+            let end = {
+                let mut work = pin!(handler.serve(connection.clone(), stream));
+                let mut timer = pin!(sleep_until(deadline_after(activity.last(&connection), idle)));
+                poll_fn(|cx| {
+                    if let Some(reason) = connection.order(cx.waker()).immediate_close_reason() {
+                        return Poll::Ready(CloseOutcome::plain(reason));
+                    }
+                    if let Poll::Ready(result) = work.as_mut().poll(cx) {
+                        return Poll::Ready(ended(result, activity.ended()));
+                    }
+                    while !idle.is_zero() && timer.as_mut().poll(cx).is_ready() {
+                        let deadline = deadline_after(activity.last(&connection), idle);
+                        if deadline <= Instant::now() {
+                            return Poll::Ready(CloseOutcome::plain(CloseReason::Idle));
+                        }
+                        timer.as_mut().reset(deadline);
+                    }
+                    Poll::Pending
+                })
+                .await
+            };
+            connection.finish(end.reason);
+            // The stream has come back, unless the handler gave it away.
+            if let Some(mut io) = io.take() {
+                let wrote = activity.last(&connection).elapsed() < LINGER;
+                lingering_close(&mut io, &connection, end.reason, wrote, activity.ended()).await;
+            }
+            end.error.map_or(Ok(()), Err)
+        })
+    }
+}
+
+fn ended(result: Result<(), BoxError>, by_peer: bool) -> CloseOutcome {
+    match result {
+        Ok(()) if by_peer => CloseOutcome::plain(CloseReason::PeerClosed),
+        Ok(()) => CloseOutcome::plain(CloseReason::HandlerClosed),
+        Err(error) => {
+            let gone = find_cause::<io::Error>(&*error).is_some_and(|error| {
+                use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
+            });
+            let reason = if gone { CloseReason::IoError } else { reason_of(&*error) };
+            CloseOutcome { reason, error: Some(error) }
+        }
+    }
+}
+
+impl<H> Clone for RawDriver<H> {
+    fn clone(&self) -> Self {
+        Self { handler: self.handler.clone(), timeouts: self.timeouts }
+    }
+}
+
+impl<H> fmt::Debug for RawDriver<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawDriver")
+    }
+}

@@ -1,0 +1,220 @@
+//! Who may come: networks ([`Networks`]), and lists of those that are let in or kept out ([`Access`]).
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::address::Address;
+
+/// A network: `10.0.0.0/8`, `2001:db8::/32`, or one address, `192.0.2.1`.
+///
+/// An IPv4 network that is written mapped into IPv6 is the IPv4 network. Parsing is strict; its error says what would do:
+///
+/// ```
+/// use switchboard::settings::Network;
+/// assert_eq!("::ffff:10.0.0.0/104".parse::<Network>()?, "10.0.0.0/8".parse()?);
+/// let error = "10.0.0.1/8".parse::<Network>().unwrap_err();
+/// assert!(error.to_string().contains("10.0.0.0/8"));
+/// # Ok::<(), switchboard::settings::NetworkError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network(IpNet);
+
+/// DropReason a text is not a [`Network`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a network: {why}")]
+pub struct NetworkError {
+    text: String,
+    why: String,
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let wrong = |why: String| NetworkError { text: text.to_owned(), why };
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address
+            .parse()
+            .map_err(|_| wrong("write it like \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.1\"".into()))?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => most,
+            Some(bits) => Some(bits)
+                .filter(|bits| bits.bytes().all(|b| b.is_ascii_digit()))
+                .and_then(|bits| bits.parse().ok())
+                .filter(|bits| *bits <= most)
+                .ok_or_else(|| wrong(format!("after the slash stands a number of bits from 0 to {most}")))?,
+        };
+        let network = match (address, address.to_canonical()) {
+            (IpAddr::V6(_), IpAddr::V4(mapped)) if bits >= 96 => IpNet::new(mapped.into(), bits - 96),
+            _ => IpNet::new(address, bits),
+        };
+        let network = network.map_err(|error| wrong(error.to_string()))?;
+        if network.trunc() != network {
+            return Err(wrong(format!("it has bits behind the prefix; the network is \"{}\"", network.trunc())));
+        }
+        Ok(Self(network))
+    }
+}
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        Self(address.to_canonical().into())
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.prefix_len() == self.0.max_prefix_len() { self.0.addr().fmt(f) } else { self.0.fmt(f) }
+    }
+}
+
+/// A set of networks. Whether an address is in it takes a binary search, however many there are.
+///
+/// ```
+/// use switchboard::Networks;
+/// let networks: Networks = ["10.0.0.0/8".parse()?, "192.0.2.1".parse()?].into_iter().collect();
+/// assert!(networks.contain("10.1.2.3".parse().unwrap()));
+/// assert!(networks.contain("::ffff:192.0.2.1".parse().unwrap()));
+/// assert!(!networks.contain("192.0.2.2".parse().unwrap()));
+/// # Ok::<(), switchboard::settings::NetworkError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Networks {
+    /// Each sorted, and none within another.
+    v4: Vec<Ipv4Net>,
+    v6: Vec<Ipv6Net>,
+}
+
+impl Networks {
+    /// Whether an address is in one of them. An IPv4 address mapped into IPv6 is the IPv4 address.
+    pub fn contain(&self, address: IpAddr) -> bool {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                let behind = self.v4.partition_point(|network| network.network() <= address);
+                behind > 0 && self.v4[behind - 1].contains(&address)
+            }
+            IpAddr::V6(address) => {
+                let behind = self.v6.partition_point(|network| network.network() <= address);
+                behind > 0 && self.v6[behind - 1].contains(&address)
+            }
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+}
+
+impl FromIterator<Network> for Networks {
+    fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for Network(network) in networks {
+            match network {
+                IpNet::V4(network) => v4.push(network),
+                IpNet::V6(network) => v6.push(network),
+            }
+        }
+        let (mut v4, mut v6) = (Ipv4Net::aggregate(&v4), Ipv6Net::aggregate(&v6));
+        v4.sort_by_key(Ipv4Net::network);
+        v6.sort_by_key(Ipv6Net::network);
+        Self { v4, v6 }
+    }
+}
+
+/// Which networks are let in. The default lets everybody in.
+///
+/// It is the effective address that counts: behind a proxy, the client's own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    /// Only these are let in; empty: everybody.
+    pub allow: Networks,
+    /// These are kept out, even where `allow` has them.
+    pub deny: Networks,
+}
+
+impl Access {
+    /// Whether this peer is let in. One without a network address (a Unix socket, memory) is, unless `allow` says who.
+    pub fn allows(&self, peer: &Address) -> bool {
+        match peer {
+            Address::Inet(peer) => {
+                !self.deny.contain(peer.ip()) && (self.allow.is_empty() || self.allow.contain(peer.ip()))
+            }
+            Address::Unix(_) | Address::Named(_) => self.allow.is_empty(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    fn networks(texts: &[&str]) -> Networks {
+        texts.iter().map(|text| text.parse::<Network>().expect(text)).collect()
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, part) in [
+            ("", "write it like"),
+            ("localhost", "write it like"),
+            ("10.0.0.0/33", "0 to 32"),
+            ("2001:db8::/129", "0 to 128"),
+            ("10.0.0.0/+8", "0 to 32"),
+            ("10.0.0.0/", "0 to 32"),
+            ("10.0.0.1/8", "\"10.0.0.0/8\""),
+            ("::ffff:10.0.0.1/104", "\"10.0.0.0/8\""),
+        ] {
+            let error = text.parse::<Network>().expect_err(text).to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        for text in ["10.0.0.0/8", "0.0.0.0/0", "::/0", "192.0.2.1", "2001:db8::1", "2001:db8::/32"] {
+            assert_eq!(text.parse::<Network>().expect(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_set_has_exactly_what_its_networks_have() {
+        let texts =
+            ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.7", "128.0.0.0/1", "2001:db8::/32", "2001:db8:1::/48", "::1"];
+        let set = networks(&texts);
+        let each: Vec<Network> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        let mut n: u128 = 0x9E37_79B9_7F4A_7C15;
+        for _ in 0..10_000 {
+            n = n.wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645).wrapping_add(1);
+            let v4 = Ipv4Addr::from((n >> 64) as u32);
+            let v6 = Ipv6Addr::from(if n & 1 == 0 { n } else { (0x2001_0db8_u128 << 96) | (n >> 32) });
+            for address in [IpAddr::V4(v4), IpAddr::V6(v6)] {
+                let expected = each.iter().any(|network| network.0.contains(&address));
+                assert_eq!(set.contain(address), expected, "{address}");
+            }
+        }
+        for (address, expected) in
+            [("10.0.0.0", true), ("10.255.255.255", true), ("11.0.0.0", false), ("192.0.2.7", true)]
+        {
+            assert_eq!(set.contain(address.parse().unwrap()), expected, "{address}");
+        }
+        assert!(!Networks::default().contain("10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn deny_wins_and_an_empty_allow_is_everybody() {
+        let peer = |text: &str| Address::Inet(text.parse().unwrap());
+        let access = Access { allow: networks(&["10.0.0.0/8"]), deny: networks(&["10.6.0.0/16"]) };
+        assert!(access.allows(&peer("10.1.1.1:1")) && access.allows(&peer("[::ffff:10.1.1.1]:1")));
+        assert!(!access.allows(&peer("10.6.1.1:1")) && !access.allows(&peer("192.0.2.1:1")));
+        assert!(!access.allows(&Address::Unix(None)));
+        let access = Access { allow: Networks::default(), deny: networks(&["10.6.0.0/16"]) };
+        assert!(access.allows(&peer("192.0.2.1:1")) && !access.allows(&peer("10.6.1.1:1")));
+        assert!(access.allows(&Address::Unix(None)));
+    }
+}

@@ -1,0 +1,46 @@
+//! What is known after a handshake, in words that need no TLS library.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::connection::{ClientCertificate, TlsInfo};
+
+/// The facts of a connection whose handshake is done.
+pub(super) fn of(connection: &ServerConnection) -> TlsInfo {
+    let mut info = TlsInfo::new(match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        _ => "TLS 1.2", // there is no other that we agree to
+    });
+    info.server_name = connection.server_name().map(str::to_owned);
+    info.alpn = connection.alpn_protocol().map(Bytes::copy_from_slice);
+    info.resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+    info.client = connection.peer_certificates().and_then(<[_]>::first).map(|leaf| client(leaf));
+    info
+}
+
+/// Who a verified certificate says that it is. What cannot be read of it is left out; the certificate itself is there.
+fn client(certificate: &[u8]) -> ClientCertificate {
+    let (subject, names) = match X509Certificate::from_der(certificate) {
+        Ok((_, parsed)) => (parsed.subject().to_string(), names(&parsed)),
+        Err(_) => Default::default(),
+    };
+    ClientCertificate::new(subject, names, Bytes::copy_from_slice(certificate))
+}
+
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let names = extension.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => Some((*text).to_owned()),
+        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+        _ => None,
+    });
+    names.collect()
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
