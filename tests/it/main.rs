@@ -77,6 +77,9 @@ mod defaults;
 /// The house itself: one-way dependencies, small files that say what they are for, nothing left lying about.
 mod tidy;
 
+/// Within a crate no two files import each other.
+mod imports;
+
 /// TCP and Unix sockets as clients find them, and what is said when one cannot be had.
 mod transports;
 
