@@ -97,6 +97,12 @@ impl Program {
         Self { command, name, input: Vec::new(), logs: false, answers: Vec::new() }
     }
 
+    /// It logs as the `switchboard` binary does: it is ready when it has logged its first `listening`.
+    #[must_use]
+    pub fn logs(self) -> Self {
+        Self { logs: true, ..self }
+    }
+
     /// One more argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
