@@ -77,6 +77,9 @@ mod defaults;
 /// The house itself: one-way dependencies, small files that say what they are for, nothing left lying about.
 mod tidy;
 
+/// The README's path of one message is the call stack inside a handler.
+mod message_path;
+
 /// Within a crate no two files import each other.
 mod imports;
 
