@@ -1,8 +1,8 @@
 //! A custom tower layer: a rate limit per source, for messages and for connections.
 //!
 //! Switchboard has this layer built in ([`RatePerSource`](switchboard::layer::RatePerSource)). This file shows how to
-//! write one. Try it: `yes | head -n 30 | nc -N 127.0.0.1 9999` prints ten lines at once and the others at ten per second. Of
-//! eight clients that connect at the same time, five are accepted.
+//! write one. Try it: `yes | head -n 30 | nc -N 127.0.0.1 9999` prints ten lines at once and the others at ten per
+//! second. Of eight clients that connect at the same time, five are accepted.
 
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
@@ -18,8 +18,8 @@ use switchboard::prelude::*;
 use switchboard::tower::{Layer, Service};
 use tokio::time::{Instant, Sleep};
 
-/// Number of counters. It is fixed, so memory does not grow with the number of sources. Sources with the same slot share
-/// a rate. The hash has a random key, so an attacker cannot choose a source that shares a slot with a victim.
+/// Number of counters. It is fixed, so memory does not grow with the number of sources. Sources with the same slot
+/// share a rate. The hash has a random key, so an attacker cannot choose a source that shares a slot with a victim.
 const SLOTS: usize = 16 * 1024;
 
 // ---- The layer: wraps each service that it is added to. ----

@@ -136,17 +136,17 @@ impl Decoder for Resp {
     }
 }
 
-/// What is answered.
+/// A reply.
 pub(crate) enum Value {
     Simple(&'static str),
     Error(Cow<'static, str>),
     Integer(i64),
-    /// Nothing under that key.
+    /// The key does not exist.
     Nil,
     Bulk(Bytes),
-    /// A value that the store has too: whoever answers with it holds it, and copies it only to where it is written.
+    /// A value shared with the store, without a copy.
     Stored(Arc<[u8]>),
-    /// So many values follow, each a frame of its own.
+    /// The header of an array with this number of values. Each value follows as a separate frame.
     Array(usize),
 }
 

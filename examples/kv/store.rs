@@ -21,8 +21,8 @@ const TOO_LONG: &str = "ERR string exceeds maximum allowed size";
 const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
 const OVERFLOW: &str = "ERR increment or decrement would overflow";
 
-/// Values are copied: a slice of a message would keep the whole read buffer of its connection in memory. Unwritten replies
-/// share the values.
+/// Values are copied: a slice of a message would keep the whole read buffer of its connection in memory. Unwritten
+/// replies share the values.
 type Shard = HashMap<Box<[u8]>, Arc<[u8]>>;
 
 pub(crate) struct Store {
