@@ -44,7 +44,7 @@ mod terminal;
 /// The reference says what the program says.
 mod reference;
 
-/// The page for people, in a browser.
+/// The dashboard in a browser.
 mod page;
 
 /// What is packaged is good.
