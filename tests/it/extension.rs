@@ -70,3 +70,25 @@ fn a_third_party_framing_layer_and_transport_serve_together() {
     client.read_exact(&mut reply).unwrap();
     assert_eq!(&reply, b"7:> hello,");
 }
+
+/// `tests/extension/add_setting` builds the binary that this test examines.
+#[test]
+fn a_setting_is_one_field() {
+    let Some(path) = std::env::var_os("SWITCHBOARD_WITH_SCRATCH_SETTING") else {
+        eprintln!("skipped: run tests/extension/add_setting");
+        return;
+    };
+    let program = || Program::at(Path::new(&path)).logs();
+    let schema: Value = serde_json::from_str(&program().arg("schema").run().stdout).unwrap();
+    let scratch = &schema["$defs"]["Limits"]["properties"]["scratch"];
+    assert_eq!((&scratch["default"], &scratch["maximum"]), (&7.into(), &9.into()), "{scratch}");
+    let config = program().args(["config", "--set", "limits.scratch=5", "--origin"]).run().stdout;
+    assert!(config.contains("scratch = 5 # flag --set limits.scratch"), "{config}");
+    // Printed in the order of declaration: before `frame`.
+    assert!(config.find("scratch = ").unwrap() < config.find("frame = ").unwrap(), "{config}");
+    let wrong = program().arg("check").env("SWITCHBOARD_LISTENERS__MAIN__LIMITS__SCRATCH", "10").run();
+    assert!(wrong.stderr.contains("10 is out of range; 2 to 9 are possible"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("SWITCHBOARD_LISTENERS__MAIN__LIMITS__SCRATCH"), "{}", wrong.stderr);
+    let page = reference::page(&program);
+    assert!(page.contains("| `scratch` | `7` | Scratch setting: between two and nine. |"), "no scratch in the reference");
+}
