@@ -1,0 +1,109 @@
+//! How a built-in layer is defined: once, for a direct call and for a `tower::Service`.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use crate::error::{BoxError, Result};
+
+/// What a built-in layer does with each call.
+pub trait CallLayer<R>: Clone {
+    /// What the layer keeps while one call runs.
+    type Call: PollCall;
+
+    /// Begins a call for this request. Nothing of the call has run yet.
+    fn begin(&self, request: &R) -> Self::Call;
+
+    /// Wraps a call that needs no service.
+    #[inline]
+    fn wrap<F>(&self, request: &R, call: F) -> LayerFuture<F, Self::Call> {
+        LayerFuture { inner: call, layer: self.begin(request) }
+    }
+}
+
+/// How a layer polls the call inside it.
+pub trait PollCall {
+    /// Polls the call, or does not: waits, fails or adds to its result.
+    fn poll_call<F, T>(&mut self, call: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T>>
+    where
+        F: Future<Output = Result<T>>;
+}
+
+pin_project! {
+    /// One call inside a built-in layer.
+    pub struct LayerFuture<F, C> {
+        #[pin]
+        inner: F,
+        layer: C,
+    }
+}
+
+impl<F, T, C> Future for LayerFuture<F, C>
+where
+    F: Future<Output = Result<T>>,
+    C: PollCall,
+{
+    type Output = Result<T>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.layer.poll_call(this.inner, cx)
+    }
+}
+
+impl<F, C> fmt::Debug for LayerFuture<F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LayerFuture")
+    }
+}
+
+/// A service inside the built-in layer `L`.
+#[derive(Debug, Clone)]
+pub struct LayerService<S, L> {
+    inner: S,
+    layer: L,
+}
+
+impl<S, L> LayerService<S, L> {
+    pub(super) fn new(inner: S, layer: L) -> Self {
+        Self { inner, layer }
+    }
+}
+
+impl<S, L, R> Service<R> for LayerService<S, L>
+where
+    S: Service<R, Error = BoxError>,
+    L: CallLayer<R>,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = LayerFuture<S::Future, L::Call>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let layer = self.layer.begin(&request);
+        LayerFuture { inner: self.inner.call(request), layer }
+    }
+}
+
+/// Makes a `tower::Layer` of each [`CallLayer`]: coherence allows no implementation for all of them at once.
+macro_rules! tower_layers {
+    ($($layer:ty),*) => {$(
+        impl<S> tower::Layer<S> for $layer {
+            type Service = LayerService<S, Self>;
+
+            fn layer(&self, inner: S) -> Self::Service {
+                LayerService::new(inner, self.clone())
+            }
+        }
+    )*};
+}
+
+pub(super) use tower_layers;
