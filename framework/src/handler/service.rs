@@ -60,6 +60,17 @@ impl<S, In, Out> MessageService<In, Out> for S where
 {
 }
 
+/// What every layer must be: `Clone + Send + Sync + 'static`. Implemented for every such type.
+#[diagnostic::on_unimplemented(
+    message = "the layer `{Self}` must implement `Clone`, and be `Send + Sync + 'static`",
+    label = "add `#[derive(Clone)]` to the layer",
+    note = "each connection gets its own service from a clone of the layer"
+)]
+pub trait LayerBounds: Clone + Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<L: Clone + Send + Sync + 'static> LayerBounds for L {}
+
 /// A layer that can wrap the handler `H`. Implemented for every layer with matching types; never implement it yourself.
 pub trait HandlerLayer<H, In, Out>:
     Layer<HandlerService<H, In, Out>, Service: MessageService<In, Out>> + Clone + Send + Sync + 'static

@@ -1,4 +1,4 @@
-//! How a built-in layer is defined: once, for a direct call and for a `tower::Service`.
+//! Defines a layer once, for direct calls and as a `tower::Service`.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,7 +9,51 @@ use tower::Service;
 
 use crate::error::{BoxError, Result};
 
-/// What a built-in layer does with each call.
+/// A layer that needs no more than this: look at the request, then poll the call. The built-in layers are such layers.
+///
+/// [`LayerService`] makes a `tower::Service` of it, for messages and for connections:
+///
+/// ```
+/// use std::pin::Pin;
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+/// use std::task::{Context, Poll, ready};
+/// use switchboard::layer::{CallLayer, LayerService, PollCall};
+/// use switchboard::prelude::{Result, Server};
+/// use switchboard::tower::Layer;
+///
+/// /// Counts the calls that fail.
+/// #[derive(Clone, Default)]
+/// struct CountErrors(Arc<AtomicU64>);
+///
+/// impl<R> CallLayer<R> for CountErrors {
+///     type Call = Self;
+///     fn begin(&self, _: &R) -> Self {
+///         self.clone()
+///     }
+/// }
+///
+/// impl PollCall for CountErrors {
+///     fn poll_call<F, T>(&mut self, call: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T>>
+///     where
+///         F: Future<Output = Result<T>>,
+///     {
+///         let result = ready!(call.poll(cx));
+///         self.0.fetch_add(u64::from(result.is_err()), Relaxed);
+///         Poll::Ready(result)
+///     }
+/// }
+///
+/// impl<S> Layer<S> for CountErrors {
+///     type Service = LayerService<S, Self>;
+///     fn layer(&self, inner: S) -> Self::Service {
+///         LayerService::new(inner, self.clone())
+///     }
+/// }
+///
+/// let errors = CountErrors::default();
+/// let server = Server::bind("tcp://127.0.0.1:0").connection_layer(errors.clone()).layer(errors);
+/// ```
 pub trait CallLayer<R>: Clone {
     /// What the layer keeps while one call runs.
     type Call: PollCall;
@@ -33,7 +77,7 @@ pub trait PollCall {
 }
 
 pin_project! {
-    /// One call inside a built-in layer.
+    /// One call inside a [`CallLayer`].
     pub struct LayerFuture<F, C> {
         #[pin]
         inner: F,
@@ -61,7 +105,7 @@ impl<F, C> fmt::Debug for LayerFuture<F, C> {
     }
 }
 
-/// A service inside the built-in layer `L`.
+/// A service inside the [`CallLayer`] `L`.
 #[derive(Debug, Clone)]
 pub struct LayerService<S, L> {
     inner: S,
@@ -69,7 +113,8 @@ pub struct LayerService<S, L> {
 }
 
 impl<S, L> LayerService<S, L> {
-    pub(super) fn new(inner: S, layer: L) -> Self {
+    /// Wraps a service.
+    pub fn new(inner: S, layer: L) -> Self {
         Self { inner, layer }
     }
 }
