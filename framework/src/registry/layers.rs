@@ -2,20 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::Value;
 use tower::util::BoxService;
 use tower::{Layer, Service};
 
 use crate::error::{BoxError, Result};
 use crate::handler::{Reply, Request};
-use crate::layer::{Concurrency, RatePerSource, Timeout, Trace};
+use crate::layer::{ConcurrencyOptions, LayerOptions, RateOptions, TimeoutOptions, TraceOptions};
 use crate::registry::Registry;
-use crate::registry::options::{NoOptions, OptionError, Options, read, schema};
-use crate::settings::Rate;
+use crate::registry::options::{OptionError, Options, read, schema};
 
 /// The message seam, erased: what a layer by name is put around.
 pub type BoxMessageService = BoxService<Request, Reply, BoxError>;
@@ -137,67 +133,13 @@ impl fmt::Debug for LayerEntry {
     }
 }
 
-/// Options of the `concurrency` layer.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-struct ConcurrencyOptions {
-    /// HandlerCalls of the handler under way at once, over all connections of the listener; the others wait their turn.
-    limit: u32,
-}
-
-impl Default for ConcurrencyOptions {
-    fn default() -> Self {
-        Self { limit: 1024 }
-    }
-}
-
-/// Options of the `rate` layer.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-struct RateOptions {
-    /// Messages of each source (an IPv4 address, or the /64 of an IPv6 address); 0/s for no limit.
-    #[schemars(with = "String")]
-    rate: Rate,
-    /// Messages that may come at once; 0 for one second's worth.
-    burst: u32,
-}
-
-impl Default for RateOptions {
-    fn default() -> Self {
-        Self { rate: Rate::per_second(1000), burst: 0 }
-    }
-}
-
-/// Options of the `timeout` layer.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-struct TimeoutOptions {
-    /// How long one call of what is inside may take; 0s for no deadline.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    time: Duration,
-}
-
-impl Default for TimeoutOptions {
-    fn default() -> Self {
-        Self { time: Duration::from_secs(30) }
-    }
-}
-
 pub(super) fn add_built_in(registry: &mut Registry) {
-    registry
-        .layer("concurrency", |options: ConcurrencyOptions| match options.limit {
-            0 => Err("limit: 0 calls at once would be none at all; give at least 1".into()),
-            limit => Ok(Concurrency::new(limit as usize)),
-        })
-        .summary("at most so many calls of the handler at once; the others wait their turn");
-    registry
-        .layer("rate", |options: RateOptions| Ok(RatePerSource::new(options.rate, options.burst)))
-        .summary("at most so many messages a second from one source; a stream waits, a datagram is dropped");
-    registry
-        .layer("timeout", |options: TimeoutOptions| Ok(Timeout::new(options.time)))
-        .summary("a deadline for each call of what is inside; over it the connection closes");
-    registry
-        .layer("trace", |_: NoOptions| Ok(Trace::messages()))
-        .summary("one more event at level debug, for each call of what is inside");
+    add::<ConcurrencyOptions>(registry);
+    add::<RateOptions>(registry);
+    add::<TimeoutOptions>(registry);
+    add::<TraceOptions>(registry);
+}
+
+fn add<O: LayerOptions<Layer: NamedLayer>>(registry: &mut Registry) {
+    registry.layer(O::NAME, O::build).summary(O::SUMMARY);
 }

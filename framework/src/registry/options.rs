@@ -7,8 +7,13 @@ use serde_json::Value;
 
 /// Options of a handler or layer. Doc comments become descriptions, `#[serde(default)]` gives defaults; use
 /// `#[serde(deny_unknown_fields)]`, so that a slip of the pen is told and not ignored.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be used as options: derive `serde::Deserialize` and `schemars::JsonSchema` for it",
+    label = "add `#[derive(Deserialize, JsonSchema)]` to this type; use `NoOptions` for no options"
+)]
 pub trait Options: DeserializeOwned + JsonSchema + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned + JsonSchema + 'static> Options for T {}
 
 /// For what has no options: any is an error.
