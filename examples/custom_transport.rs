@@ -7,7 +7,7 @@ use std::io;
 
 use switchboard::prelude::*;
 use switchboard::transport::{Accepted, StreamListener};
-use switchboard::transport::{Bind, Listener, Transport};
+use switchboard::transport::{Bind, Listener, SchemeInfo, Transport};
 use switchboard::{Address, Endpoint, async_trait};
 
 /// The listen address, and the local and peer address of its only connection.
@@ -19,8 +19,8 @@ struct Stdio;
 impl Transport for Stdio {
     /// An address with a scheme that is not built in is an [`Endpoint::Other`]. The server passes it to the transport
     /// that lists the scheme here.
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("stdio", "one connection: standard input and output", Kind::Stream)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("stdio", "one connection: standard input and output", Kind::Stream)]
     }
 
     async fn bind(&self, bind: Bind) -> io::Result<Listener> {

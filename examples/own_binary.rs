@@ -51,7 +51,7 @@ impl Handler for Oracle {
 
 fn main() -> ExitCode {
     let mut registry = switchboard_server::registry();
-    registry.handler("oracle", Oracle::new).summary("replies to every message with the next of its answers");
+    registry.handler("oracle", Oracle::new).set_summary("replies to every message with the next of its answers");
 
     // The shorthand makes it start like the other examples. Without it: `switchboard_server::run(registry)`.
     let mut args: Vec<String> = std::env::args().collect();

@@ -11,9 +11,9 @@ use switchboard::registry::NoOptions;
 
 /// Registers all handlers of this crate.
 pub fn register(registry: &mut Registry) {
-    registry.handler("echo", |_: NoOptions| Ok(Echo)).summary("sends each message back unchanged");
+    registry.handler("echo", |_: NoOptions| Ok(Echo)).set_summary("sends each message back unchanged");
     registry
         .handler("hello", |options: HelloOptions| Ok(Hello::new(options)))
-        .summary("sends a welcome, answers each message M with \"hello, M!\", closes on \"exit\"")
-        .framings(&["raw", "lines", "length", "delimited"]);
+        .set_summary("sends a welcome, answers each message M with \"hello, M!\", closes on \"exit\"")
+        .set_framings(&["raw", "lines", "length", "delimited"]);
 }
