@@ -118,7 +118,7 @@ impl NewProcess {
         match reply.as_deref().map(str::trim_end) {
             Ok(READY) => Ok(()),
             Ok("") | Err(_) => match timeout(EXIT_TIMEOUT, self.child.wait()).await {
-                Ok(Ok(status)) => Err(format!("it exited with {}", describe(status))),
+                Ok(Ok(status)) => Err(format!("it ended with {}", describe(status))),
                 _ => Err("it is not a compatible switchboard binary".to_owned()),
             },
             Ok(other) => Err(format!("it is not a compatible switchboard binary: it replied {other:?}")),
