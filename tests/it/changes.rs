@@ -470,7 +470,7 @@ fn hangups_under_load_good_and_faulty_lose_nobody_and_leave_nothing_behind() {
         server.signal(Signal::SIGHUP);
         if round % 3 == 1 {
             refusals += 1;
-            let refused = count("reload refused", refusals);
+            let refused = count("reload rejected", refusals);
             assert!(refused["error"].as_str().unwrap().contains("timeouts.idle: \"soon\""), "{refused}");
         } else {
             reloads += 1;

@@ -286,7 +286,7 @@ async fn a_hangup_changes_nothing_when_anything_is_wrong_and_says_all_of_it() {
     };
     let refused = |round| {
         server.signal(Signal::SIGHUP);
-        let event = nth(&server, "reload refused", round);
+        let event = nth(&server, "reload rejected", round);
         (event["error"].as_str().unwrap().to_owned(), event["errors"].as_u64().unwrap())
     };
     authority.sign("localhost", "localhost", |_| {});

@@ -129,7 +129,7 @@ impl Installed {
 
     fn is_refused(&mut self) -> String {
         self.signal(Signal::SIGUSR2);
-        self.next("upgrade refused")["error"].as_str().unwrap().to_owned()
+        self.next("upgrade rejected")["error"].as_str().unwrap().to_owned()
     }
 
     /// The last one stops, and with it everything has been written that will be.
@@ -239,11 +239,11 @@ fn what_is_not_ready_changes_nothing_and_says_why() {
     assert!(server.is_refused().contains("exit status 1;"));
     fs::write(place.join("switchboard.toml"), config).unwrap();
     server.install(Path::new("/nonexistent"));
-    assert!(server.is_refused().contains("cannot be started"));
+    assert!(server.is_refused().contains("cannot start "));
     server.install(&script(&place, "mumbles", "#!/bin/sh\necho what >&3\nexec sleep 1000\n"));
-    assert!(server.is_refused().contains("it says \"what\""));
+    assert!(server.is_refused().contains("it replied \"what\""));
     server.install(&script(&place, "leaves", "#!/bin/sh\nexec 3>&-\nexec sleep 1000\n"));
-    assert!(server.is_refused().contains("does not answer as a server of this kind does"));
+    assert!(server.is_refused().contains("it is not a compatible switchboard binary"));
     let mut client = BufReader::new(client);
     client.get_ref().set_read_timeout(Some(TEST_PATIENCE)).unwrap();
     let mut welcome = [0; 8];
