@@ -34,10 +34,14 @@ pub(super) fn text(reports: &[ListenerReport], phase: Phase, is_announced: bool)
             page.sample("connections_closed_total", &[("listener", &report.name), ("reason", reason.as_str())], *count);
         }
     }
-    page.head("connections_rejected_total", "counter", "Connections that were not let in, by why.");
+    page.head("connections_rejected_total", "counter", "Connections rejected, by reason.");
     for report in reports {
-        for (why, count) in &report.rejected {
-            page.sample("connections_rejected_total", &[("listener", &report.name), ("why", why.as_str())], *count);
+        for (reason, count) in &report.rejected {
+            page.sample(
+                "connections_rejected_total",
+                &[("listener", &report.name), ("reason", reason.as_str())],
+                *count,
+            );
         }
     }
     page.head("messages_total", "counter", "Messages, by how they ended.");
