@@ -1,20 +1,23 @@
 //! The builder of a server with one listener and one handler.
 
 use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream;
 use tower::{Layer, Service};
 
 use crate::address::{Endpoint, EndpointError};
-use crate::error::{BoxError, Result};
+use crate::error::{BoxError, Result, chain};
 use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, StreamHandler};
 use crate::layer::MessageStack;
 use crate::pipeline::{ConnectionService, Pipeline};
 use crate::server::listener_set::ListenerSet;
-use crate::server::running::Running;
-use crate::server::signals;
+use crate::server::running::{Drained, Running};
+use crate::server::signals::serve_until_signal;
 use crate::server::spec::ListenerSpec;
 use crate::settings::Access;
 use crate::settings::ProxySettings;
@@ -23,9 +26,9 @@ use crate::settings::{DrainSettings, Limits, Rates, SocketOptions, Timeouts};
 use crate::transport::Incoming;
 use crate::transport::{Transport, Transports};
 
-/// One listener and one handler, put together.
+/// Builds a server with one listener and one handler.
 ///
-/// Everything that is not said has the default that an operator gets: limits, deadlines, panic isolation, drain.
+/// Settings that are not set have the same defaults as in the configuration file.
 ///
 /// ```no_run
 /// use switchboard::prelude::*;
@@ -40,10 +43,11 @@ use crate::transport::{Transport, Transports};
 /// }
 ///
 /// #[tokio::main]
-/// async fn main() -> Result<()> {
-///     Server::bind("tcp://127.0.0.1:9999").framing(Lines::default()).serve(Echo).await
+/// async fn main() -> std::process::ExitCode {
+///     Server::bind("tcp://127.0.0.1:9999").framing(Lines::default()).run(Echo).await
 /// }
 /// ```
+#[must_use = "a server does nothing until it is started"]
 pub struct Server<F = Raw, L = ()> {
     framing: F,
     layer: L,
@@ -172,7 +176,11 @@ impl<F, L> Server<F, L> {
         self
     }
 
-    /// Listens, and answers with the running server.
+    /// Binds the endpoint and starts serving.
+    ///
+    /// # Errors
+    ///
+    /// The settings are invalid, or the endpoint cannot be bound.
     pub async fn start<H>(self, handler: H) -> Result<Running>
     where
         F: Framing,
@@ -185,27 +193,115 @@ impl<F, L> Server<F, L> {
         plan.start(pipeline).await
     }
 
-    /// Listens and serves until SIGTERM or SIGINT (Ctrl-C), then drains; a second one cuts. An error if the server could not
-    /// start, or if connections had to be cut.
+    /// Serves until SIGTERM or SIGINT (Ctrl-C), then drains. A second signal aborts the remaining connections.
+    ///
+    /// The exit code is 0 after a complete drain, 1 if the server could not start and 3 if connections were aborted. The error
+    /// is logged; without a `tracing` subscriber it is written to standard error.
+    pub async fn run<H>(self, handler: H) -> ExitCode
+    where
+        F: Framing,
+        H: Handler<F::In, F::Out>,
+        L: HandlerLayer<H, F::In, F::Out>,
+    {
+        exit_code(self.start(handler).await).await
+    }
+
+    /// Like [`run`](Self::run), with a result instead of an exit code.
+    ///
+    /// # Errors
+    ///
+    /// The server could not start, or connections were aborted.
     pub async fn serve<H>(self, handler: H) -> Result<()>
     where
         F: Framing,
         H: Handler<F::In, F::Out>,
         L: HandlerLayer<H, F::In, F::Out>,
     {
-        signals::run(self.start(handler).await?).await
+        serve(&self.start(handler).await?).await
     }
 
-    /// Like [`start`](Self::start), for a handler that owns the bytes. Framing and message layers do not apply.
+    /// Serves until `stop` resolves, then drains.
+    ///
+    /// ```
+    /// use switchboard::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
+    /// let stop = tokio::time::sleep(Duration::from_millis(1));
+    /// let drained = Server::bind("tcp://127.0.0.1:0").serve_until(echo, stop).await?;
+    /// assert_eq!(drained.cut, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The server could not start.
+    pub async fn serve_until<H>(self, handler: H, stop: impl Future<Output = ()>) -> Result<Drained>
+    where
+        F: Framing,
+        H: Handler<F::In, F::Out>,
+        L: HandlerLayer<H, F::In, F::Out>,
+    {
+        let running = self.start(handler).await?;
+        Ok(running.serve_until(stream::once(stop)).await)
+    }
+
+    /// Like [`start`](Self::start), for a handler of the raw byte stream. Framing and message layers do not apply.
+    ///
+    /// # Errors
+    ///
+    /// The settings are invalid, or the endpoint cannot be bound.
     pub async fn start_stream<H: StreamHandler>(self, handler: H) -> Result<Running> {
         let pipeline = Pipeline::of_stream_handler(Arc::new(handler), self.plan.timeouts);
         self.plan.start(pipeline).await
     }
 
-    /// Like [`serve`](Self::serve), for a handler that owns the bytes.
-    pub async fn serve_stream<H: StreamHandler>(self, handler: H) -> Result<()> {
-        signals::run(self.start_stream(handler).await?).await
+    /// Like [`run`](Self::run), for a handler of the raw byte stream.
+    pub async fn run_stream<H: StreamHandler>(self, handler: H) -> ExitCode {
+        exit_code(self.start_stream(handler).await).await
     }
+
+    /// Like [`serve`](Self::serve), for a handler of the raw byte stream.
+    ///
+    /// # Errors
+    ///
+    /// The server could not start, or connections were aborted.
+    pub async fn serve_stream<H: StreamHandler>(self, handler: H) -> Result<()> {
+        serve(&self.start_stream(handler).await?).await
+    }
+}
+
+async fn serve(running: &Running) -> Result<()> {
+    match serve_until_signal(running).await? {
+        Drained { cut: 0, .. } => Ok(()),
+        Drained { cut, .. } => Err(aborted(cut)),
+    }
+}
+
+fn aborted(count: usize) -> BoxError {
+    format!("{count} connections did not finish before the drain deadline and were aborted").into()
+}
+
+async fn exit_code(started: Result<Running>) -> ExitCode {
+    let drained = match started {
+        Ok(running) => serve_until_signal(&running).await.map_err(BoxError::from),
+        Err(error) => Err(error),
+    };
+    let (error, code) = match drained {
+        Ok(Drained { cut: 0, .. }) => return ExitCode::SUCCESS,
+        Ok(Drained { cut, .. }) => (aborted(cut), 3),
+        Err(error) => (error, 1),
+    };
+    let error = chain(&*error);
+    if tracing::dispatcher::has_been_set() {
+        tracing::error!("{error}");
+    } else {
+        let _ = writeln!(io::stderr(), "error: {error}"); // standard error may be closed
+    }
+    ExitCode::from(code)
 }
 
 impl Plan {

@@ -1,27 +1,32 @@
-//! Servers: what listens, and how it starts and stops.
+//! Servers: listeners, their start, reload and graceful shutdown.
 //!
-//! [`Server`] is one listener with one handler, [`ListenerSet`] any number of them. Both give a [`Running`] server, which
-//! drains when asked. This module knows nothing of bytes and messages.
+//! [`Server`] builds a server with one listener and one handler, [`ListenerSet`] a server with several. Both start a
+//! [`Running`] server.
 
 mod accept_error;
 mod acceptor;
 mod bind;
 mod builder;
+mod changes;
 mod connection_task;
 mod handover;
+mod inherited;
 mod listener;
 mod listener_set;
+mod listener_state;
+mod open_socket;
 mod reload;
 mod reload_plan;
 mod report;
 mod running;
 mod signals;
+mod snapshot_sender;
 mod spec;
 
 pub use builder::Server;
-pub use handover::Inherited;
+pub use changes::{Changes, ReloadError};
+pub use inherited::Inherited;
 pub use listener_set::ListenerSet;
-pub use reload::{Changes, ReloadError};
-pub use report::{ListenerReport, ListenerStatus};
+pub use report::{ListenerReport, ListenerStatus, Readiness};
 pub use running::{AbortHandle, Drained, Running};
 pub use spec::{ListenerSpec, StartError};
