@@ -116,8 +116,8 @@ async fn run(
     let (running, admin, mut commands) = started.map_err(failed)?;
     if let Some(old_process) = old_process {
         take_over(old_process).await.map_err(|error| failed(error.into()))?;
-        running.own_sockets();
-        admin.running().own_sockets();
+        running.take_socket_paths();
+        admin.running().take_socket_paths();
     }
     let server = Server {
         running: &running,

@@ -682,7 +682,7 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
             let name = bind.endpoint.to_string().replace("shaking:", "");
             match memory::Memory.bind(Bind::new(Endpoint::Memory(name), bind.options)).await? {
                 Listener::Stream(inner) => Ok(Listener::Stream(Box::new(ShakingListener(inner, 0)))),
-                Listener::Datagram(_) => unreachable!(),
+                _ => unreachable!(),
             }
         }
     }

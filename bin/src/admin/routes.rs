@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use switchboard::server::Readiness;
 use tokio::sync::oneshot;
 
 use crate::admin::{AdminCommand, AdminState, auth, dashboard, metrics, status};
@@ -43,9 +44,9 @@ async fn unknown(uri: Uri) -> (StatusCode, String) {
 }
 
 async fn ready(State(state): Asked) -> (StatusCode, String) {
-    match state.running.is_ready() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n"),
+    match state.running.readiness() {
+        Readiness::Ready => (StatusCode::OK, "ready\n".to_owned()),
+        Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
     }
 }
 

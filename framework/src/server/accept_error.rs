@@ -1,31 +1,30 @@
-//! Sorts the errors of accept: what each is about, and so what to do about it.
+//! Classifies accept errors, which decides how the accept loop reacts.
 
 use std::io;
 
 use nix::errno::Errno;
 
-/// What an error of accept is about, and so what to do about it.
+/// The class of an accept error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// About nothing: try again.
+    /// Transient: try again.
     Again,
-    /// About that one client: go on at once.
+    /// It concerns one client only: accept the next one.
     Connection,
-    /// Descriptors or memory are exhausted: pause, or the loop would spin on a client that cannot be let in.
+    /// Out of file descriptors or memory: pause, because the client stays in the backlog and the next call would fail too.
     Exhausted,
-    /// The listener itself is broken: bind again.
+    /// The listener has failed: bind it again.
     Listener,
-    /// Not known: pause, neither spin nor give up.
+    /// Unknown: pause and try again.
     Other,
 }
 
 impl Class {
-    /// All of them.
     pub(super) const ALL: [Self; 5] = [Self::Again, Self::Connection, Self::Exhausted, Self::Listener, Self::Other];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Again => "try_clone",
+            Self::Again => "again",
             Self::Connection => "connection",
             Self::Exhausted => "exhausted",
             Self::Listener => "listener",
@@ -34,8 +33,8 @@ impl Class {
     }
 }
 
-/// Sorts errors of accept. Linux also reports network errors of the new connection here, which accept(2) says to treat
-/// like "again".
+/// Classifies an accept error. Linux also reports pending network errors of the new connection here; accept(2) recommends
+/// to retry.
 pub(super) fn classify(error: &io::Error) -> Class {
     use Errno as E;
     if let Some(code) = error.raw_os_error() {
