@@ -100,7 +100,7 @@ fn served_on(needs: Needs) -> &'static str {
     match needs {
         Needs::Stream => "connections",
         Needs::Datagram => "datagrams",
-        Needs::Either => "either",
+        _ => "either",
     }
 }
 

@@ -208,7 +208,7 @@ async fn the_same_rate_layer_refuses_connections() {
     connect_from(&name, "192.0.2.2:1").await.send("x\n").await.expect("x\n").await;
     sleep(secs(1)).await;
     connect_from(&name, "192.0.2.1:4").await.send("x\n").await.expect("x\n").await;
-    assert_eq!(OverRate.to_string(), "the source is over its rate");
+    assert_eq!(OverRate.to_string(), "the source exceeded its rate limit");
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,6 +68,9 @@ mod layers;
 /// Whoever stands in front says who the client is, exactly; nobody else is believed, and nobody comes around it.
 mod proxy;
 
+/// The compiler's message for a common mistake says what to do.
+mod diagnostics;
+
 /// What any task pushes leaves in order, waits in a bounded queue, and holds up nobody else.
 mod push;
 

@@ -2,19 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use tower::util::BoxService;
 use tower::{Layer, Service};
 
 use crate::error::{BoxError, Result};
 use crate::handler::{Reply, Request};
-use crate::layer::{Concurrency, RatePerSource, Timeout, Trace};
+use crate::layer::{ConcurrencyOptions, LayerOptions, RateOptions, TimeoutOptions, TraceOptions};
 use crate::registry::entry::Entry;
-use crate::registry::options::{NoOptions, Options};
-use crate::settings::Rate;
+use crate::registry::options::Options;
 
 /// The boxed message service that a layer by name wraps.
 pub type BoxMessageService = BoxService<Request, Reply, BoxError>;
@@ -87,67 +83,18 @@ where
     Entry::new(name, (), move |options, _| Ok(LayerInstance::new(build(options)?)))
 }
 
-/// Options of the `concurrency` layer.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-struct ConcurrencyOptions {
-    /// Handler calls that run at once, over all connections of the listener. Further calls wait.
-    limit: u32,
-}
-
-impl Default for ConcurrencyOptions {
-    fn default() -> Self {
-        Self { limit: 1024 }
-    }
-}
-
-/// Options of the `rate` layer.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-struct RateOptions {
-    /// Messages of each source (an IPv4 address, or the /64 of an IPv6 address); 0/s: no limit.
-    #[schemars(with = "String")]
-    rate: Rate,
-    /// Messages above the rate that are accepted at once; 0: as many as the rate allows in one second.
-    burst: u32,
-}
-
-impl Default for RateOptions {
-    fn default() -> Self {
-        Self { rate: Rate::per_second(1000), burst: 0 }
-    }
-}
-
-/// Options of the `timeout` layer.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-struct TimeoutOptions {
-    /// How long one handler call may take; 0s: no limit.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    time: Duration,
-}
-
-impl Default for TimeoutOptions {
-    fn default() -> Self {
-        Self { time: Duration::from_secs(30) }
-    }
-}
-
 /// The entries of the built-in layers.
 pub(super) fn built_in() -> [LayerEntry; 4] {
-    let mut concurrency = entry("concurrency", |options: ConcurrencyOptions| match options.limit {
-        0 => Err("limit: 0 would allow no calls; give at least 1".into()),
-        limit => Ok(Concurrency::new(limit as usize)),
-    });
-    concurrency.set_summary("limits concurrent handler calls; further calls queue");
-    let mut rate = entry("rate", |options: RateOptions| Ok(RatePerSource::new(options.rate, options.burst)));
-    rate.set_summary(
-        "limits messages per second per source; excess stream messages wait, excess datagrams are dropped",
-    );
-    let mut timeout = entry("timeout", |options: TimeoutOptions| Ok(Timeout::new(options.time)));
-    timeout.set_summary("limits how long one handler call may take; on timeout the connection closes");
-    let mut trace = entry("trace", |_: NoOptions| Ok(Trace::messages()));
-    trace.set_summary("logs each handler call at level debug");
-    [concurrency, rate, timeout, trace]
+    [
+        built_in_entry::<ConcurrencyOptions>(),
+        built_in_entry::<RateOptions>(),
+        built_in_entry::<TimeoutOptions>(),
+        built_in_entry::<TraceOptions>(),
+    ]
+}
+
+fn built_in_entry<O: LayerOptions<Layer: NamedLayer>>() -> LayerEntry {
+    let mut entry = entry(O::NAME, O::build);
+    entry.set_summary(O::SUMMARY);
+    entry
 }

@@ -7,8 +7,13 @@ use serde_json::Value;
 
 /// Options of a handler, framing or layer. Doc comments become the help text, `#[serde(default)]` provides the defaults.
 /// Use `#[serde(deny_unknown_fields)]`, so that a misspelled option is an error.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be used as options: derive `serde::Deserialize` and `schemars::JsonSchema` for it",
+    label = "add `#[derive(Deserialize, JsonSchema)]` to this type; use `NoOptions` for no options"
+)]
 pub trait Options: DeserializeOwned + JsonSchema + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned + JsonSchema + 'static> Options for T {}
 
 /// No options: any option is an error.

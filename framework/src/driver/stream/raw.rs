@@ -46,7 +46,7 @@ impl<H: StreamHandler> Service<Incoming> for RawDriver<H> {
                         return Poll::Ready(CloseOutcome::plain(reason));
                     }
                     if let Poll::Ready(result) = work.as_mut().poll(cx) {
-                        return Poll::Ready(ended(result, activity.ended()));
+                        return Poll::Ready(ended(result, activity.input_ended()));
                     }
                     while !idle.is_zero() && timer.as_mut().poll(cx).is_ready() {
                         let deadline = deadline_after(activity.last(&connection), idle);
@@ -63,7 +63,7 @@ impl<H: StreamHandler> Service<Incoming> for RawDriver<H> {
             // The stream has come back, unless the handler gave it away.
             if let Some(mut io) = io.take() {
                 let wrote = activity.last(&connection).elapsed() < LINGER;
-                lingering_close(&mut io, &connection, end.reason, wrote, activity.ended()).await;
+                lingering_close(&mut io, &connection, end.reason, wrote, activity.input_ended()).await;
             }
             end.error.map_or(Ok(()), Err)
         })
