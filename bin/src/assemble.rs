@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use switchboard::registry::{HandlerInstance, LayerInstance, Setup};
 use switchboard::server::ListenerSpec;
-use switchboard::transport::tls;
+use switchboard::transport::tls::TlsAcceptor;
 use switchboard::{Kind, ListenerSet, Registry};
 use tokio::runtime::{Builder, Runtime};
 
@@ -181,7 +181,7 @@ fn try_tls(config: &Config, diagnostics: &mut Diagnostics) {
     for (name, settings) in
         config.listeners.iter().filter_map(|(name, listener)| Some((name, listener.spec.tls.as_ref()?)))
     {
-        if let Err(error) = tls::Server::load(settings) {
+        if let Err(error) = TlsAcceptor::load(settings) {
             let mut key = vec!["listeners".to_owned(), name.clone(), "tls".to_owned()];
             key.extend_from_slice(error.setting());
             diagnostics.push(Diagnostic::new(&key, error.to_string()).from(Some(config.effective.origin(&key))));

@@ -98,8 +98,8 @@ async fn run(
     };
     if let Some(old_process) = old_process {
         complete_handover(old_process).await?;
-        running.own_sockets();
-        admin.running().own_sockets();
+        running.take_socket_paths();
+        admin.running().take_socket_paths();
     }
     let server = LiveServer::new(&running, &admin, systemd, env.executable);
     Ok(server.run(signals, commands, Reload::new(assembled, env)).await)

@@ -1,17 +1,19 @@
-//! Addresses: what an operator writes ([`Endpoint`]), who is on the other side ([`Address`]), and what limits count by ([`Source`]).
+//! Addresses: where a listener listens ([`Endpoint`]), a peer ([`Address`]), and the key of per-source limits ([`Source`]).
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Where a listener listens, as written in configuration: `tcp://127.0.0.1:9999`, `unix:/run/app.sock`, `mem:test` …
+use crate::error::debug_as_display;
+
+/// Where a listener listens, as written in the configuration: `tcp://127.0.0.1:9999`, `unix:/run/app.sock`, `mem:test` …
 ///
-/// Parsing is strict and its error says what would have been accepted:
+/// Parsing is strict. The error names the accepted form:
 ///
 /// ```
 /// use switchboard::Endpoint;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
-    /// `tcp://HOST:PORT`. Port 0 takes a free one.
+    /// `tcp://HOST:PORT`. Port 0 lets the system choose a free port.
     Tcp(HostPort),
     /// `tls://HOST:PORT`.
     Tls(HostPort),
@@ -35,11 +37,11 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// `unixgram:/PATH`, a datagram socket.
     Unixgram(PathBuf),
-    /// `systemd:NAME`, a socket that the service manager passes.
+    /// `systemd:NAME`, a socket from the service manager.
     Systemd(String),
-    /// `mem:NAME`, inside this process only: for tests.
+    /// `mem:NAME`, connections inside this process, for tests.
     Memory(String),
-    /// Any other scheme: a transport of your own.
+    /// Any other scheme, for a custom transport.
     Other {
         /// The part before the first colon.
         scheme: String,
@@ -48,53 +50,116 @@ pub enum Endpoint {
     },
 }
 
+/// How the part after the scheme is parsed, with the variant that holds it.
+enum Form {
+    HostPort(fn(HostPort) -> Endpoint),
+    Path(fn(PathBuf) -> Endpoint),
+    Name(fn(String) -> Endpoint),
+}
+
+/// The built-in schemes. [`Endpoint::parts`] is the reverse.
+const SCHEMES: [(&str, Form); 7] = [
+    ("tcp", Form::HostPort(Endpoint::Tcp)),
+    ("tls", Form::HostPort(Endpoint::Tls)),
+    ("udp", Form::HostPort(Endpoint::Udp)),
+    ("unix", Form::Path(Endpoint::Unix)),
+    ("unixgram", Form::Path(Endpoint::Unixgram)),
+    ("systemd", Form::Name(Endpoint::Systemd)),
+    ("mem", Form::Name(Endpoint::Memory)),
+];
+
+/// The part of an endpoint after its scheme.
+enum Rest<'a> {
+    HostPort(&'a HostPort),
+    Path(&'a Path),
+    Name(&'a str),
+}
+
 /// A host (name or address) and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct HostPort {
-    /// A name or an address; an IPv6 address without its brackets.
+    /// A host name or an IP address. An IPv6 address has no brackets here.
     pub host: String,
     /// 0 to 65535; 0 lets the system choose.
     pub port: u16,
 }
 
-/// DropReason a text is not an [`Endpoint`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not an address: {why}")]
+/// A text that is not an [`Endpoint`]. The message names the accepted form.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not an address: {reason}")]
 pub struct EndpointError {
     text: String,
-    why: String,
+    reason: String,
 }
+
+debug_as_display!(EndpointError);
 
 impl Endpoint {
     /// The scheme: `tcp`, `udp`, `unix` …
     pub fn scheme(&self) -> &str {
-        match self {
-            Self::Tcp(_) => "tcp",
-            Self::Tls(_) => "tls",
-            Self::Udp(_) => "udp",
-            Self::Unix(_) => "unix",
-            Self::Unixgram(_) => "unixgram",
-            Self::Systemd(_) => "systemd",
-            Self::Memory(_) => "mem",
-            Self::Other { scheme, .. } => scheme,
-        }
+        self.parts().0
     }
 
-    /// The same endpoint with the port that the system chose.
+    /// The same endpoint with another port, for schemes that have a port.
     #[must_use]
     pub fn with_port(&self, port: u16) -> Self {
         let mut endpoint = self.clone();
-        if let Self::Tcp(at) | Self::Tls(at) | Self::Udp(at) = &mut endpoint {
-            at.port = port;
+        if let Self::Tcp(address) | Self::Tls(address) | Self::Udp(address) = &mut endpoint {
+            address.port = port;
         }
         endpoint
     }
 
-    /// The port, where the scheme has one.
+    /// The port, for schemes that have one.
     pub fn port(&self) -> Option<u16> {
+        self.host_port().map(|address| address.port)
+    }
+
+    /// The IP address and port; `None` for a host name and for schemes without an IP address.
+    ///
+    /// ```
+    /// use switchboard::Endpoint;
+    /// let endpoint: Endpoint = "udp://[::1]:53".parse()?;
+    /// assert_eq!(endpoint.socket_addr(), Some("[::1]:53".parse().unwrap()));
+    /// # Ok::<(), switchboard::address::EndpointError>(())
+    /// ```
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        let HostPort { host, port } = self.host_port()?;
+        Some(SocketAddr::new(host.parse().ok()?, *port))
+    }
+
+    /// Whether both endpoints name the same socket. TLS runs on a TCP socket.
+    pub(crate) fn same_socket(&self, other: &Self) -> bool {
+        self.without_tls() == other.without_tls()
+    }
+
+    /// The endpoint of the transport under TLS.
+    #[must_use]
+    pub(crate) fn without_tls(&self) -> Self {
         match self {
-            Self::Tcp(at) | Self::Tls(at) | Self::Udp(at) => Some(at.port),
-            _ => None,
+            Self::Tls(address) => Self::Tcp(address.clone()),
+            other => other.clone(),
+        }
+    }
+
+    fn host_port(&self) -> Option<&HostPort> {
+        match self.parts().1 {
+            Rest::HostPort(address) => Some(address),
+            Rest::Path(_) | Rest::Name(_) => None,
+        }
+    }
+
+    fn parts(&self) -> (&str, Rest<'_>) {
+        match self {
+            Self::Tcp(address) => ("tcp", Rest::HostPort(address)),
+            Self::Tls(address) => ("tls", Rest::HostPort(address)),
+            Self::Udp(address) => ("udp", Rest::HostPort(address)),
+            Self::Unix(path) => ("unix", Rest::Path(path)),
+            Self::Unixgram(path) => ("unixgram", Rest::Path(path)),
+            Self::Systemd(name) => ("systemd", Rest::Name(name)),
+            Self::Memory(name) => ("mem", Rest::Name(name)),
+            Self::Other { scheme, rest } => (scheme, Rest::Name(rest)),
         }
     }
 }
@@ -103,43 +168,34 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let wrong = |why: String| EndpointError { text: text.to_owned(), why };
-        let Some((scheme, rest)) = text.split_once(':') else {
-            return Err(wrong(
-                "write it with its transport, such as tcp://127.0.0.1:9999 or unix:/run/app.sock".into(),
-            ));
-        };
-        let host_port = || {
-            let at = rest
-                .strip_prefix("//")
-                .ok_or_else(|| wrong(format!("after {scheme}: come two slashes, then host:port")))?;
-            HostPort::parse(at).map_err(&wrong)
-        };
-        let path = || match rest {
-            "" => Err(wrong(format!("after {scheme}: comes a path, such as {scheme}:/run/app.sock"))),
-            path => Ok(PathBuf::from(path)),
-        };
-        let name = || match rest {
-            "" => Err(wrong(format!("after {scheme}: comes a name"))),
-            name => Ok(name.to_owned()),
-        };
-        match scheme {
-            "tcp" => host_port().map(Self::Tcp),
-            "tls" => host_port().map(Self::Tls),
-            "udp" => host_port().map(Self::Udp),
-            "unix" => path().map(Self::Unix),
-            "unixgram" => path().map(Self::Unixgram),
-            "systemd" => name().map(Self::Systemd),
-            "mem" => name().map(Self::Memory),
-            _ if is_scheme(scheme) && rest.parse::<u16>().is_err() => {
-                Ok(Self::Other { scheme: scheme.to_owned(), rest: rest.to_owned() })
-            }
-            _ => Err(wrong(format!("the transport is missing; write tcp://{text} or udp://{text}"))),
-        }
+        parse(text).map_err(|reason| EndpointError { text: text.to_owned(), reason })
     }
 }
 
-/// So that an [`Endpoint`] can stand wherever a text that is parsed can.
+fn parse(text: &str) -> Result<Endpoint, String> {
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return Err("missing scheme; use an address such as tcp://127.0.0.1:9999 or unix:/run/app.sock".into());
+    };
+    match SCHEMES.iter().find(|(known, _)| *known == scheme) {
+        Some((_, Form::HostPort(endpoint))) => match rest.strip_prefix("//") {
+            Some(address) => HostPort::parse(address).map(endpoint),
+            None => Err(format!("two slashes and host:port must follow {scheme}:")),
+        },
+        Some((_, Form::Path(_))) if rest.is_empty() => {
+            Err(format!("a path must follow {scheme}: as in {scheme}:/run/app.sock"))
+        }
+        Some((_, Form::Name(_))) if rest.is_empty() => Err(format!("a name must follow {scheme}:")),
+        Some((_, Form::Path(endpoint))) => Ok(endpoint(PathBuf::from(rest))),
+        Some((_, Form::Name(endpoint))) => Ok(endpoint(rest.to_owned())),
+        // `localhost:9999` is a host and a port, not a scheme and a name.
+        None if is_scheme(scheme) && rest.parse::<u16>().is_err() => {
+            Ok(Endpoint::Other { scheme: scheme.to_owned(), rest: rest.to_owned() })
+        }
+        None => Err(format!("missing scheme; use tcp://{text} or udp://{text}")),
+    }
+}
+
+/// Lets a function accept both an [`Endpoint`] and text.
 impl From<Infallible> for EndpointError {
     fn from(never: Infallible) -> Self {
         match never {}
@@ -168,26 +224,31 @@ fn is_scheme(text: &str) -> bool {
 }
 
 impl HostPort {
+    /// A host name or IP address (IPv6 without brackets) and a port.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let Some((host, port)) = text.rsplit_once(':') else {
-            return Err("the port is missing; write host:port".into());
+            return Err("missing port; use host:port".into());
         };
         let port: u16 = if port.bytes().all(|b| b.is_ascii_digit()) { port.parse().ok() } else { None }
             .ok_or_else(|| format!("{port:?} is not a port; a port is a number from 0 to 65535"))?;
         let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
-            Some(Some(inner)) if inner.parse::<std::net::Ipv6Addr>().is_ok() => inner,
+            Some(Some(inner)) if inner.parse::<Ipv6Addr>().is_ok() => inner,
             Some(_) => return Err(format!("{host:?} is not an IPv6 address in brackets")),
-            None if host.contains(':') => return Err(format!("an IPv6 address stands in brackets: [{host}]:{port}")),
+            None if host.contains(':') => return Err(format!("write an IPv6 address in brackets: [{host}]:{port}")),
             None => host,
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
         if host.is_empty() || !host.chars().all(plain) {
-            return Err(format!("{host:?} is not a host; every address of this machine is 0.0.0.0 or [::]"));
+            return Err(format!("{host:?} is not a host; use 0.0.0.0 or [::] to listen on every address"));
         }
         if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') && host.parse::<Ipv4Addr>().is_err() {
             return Err(format!("{host:?} is not an IPv4 address"));
         }
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self::new(host, port))
     }
 }
 
@@ -203,31 +264,29 @@ impl fmt::Display for HostPort {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.scheme();
-        match self {
-            Self::Tcp(at) | Self::Tls(at) | Self::Udp(at) => write!(f, "{scheme}://{at}"),
-            Self::Unix(path) | Self::Unixgram(path) => write!(f, "{scheme}:{}", path.display()),
-            Self::Systemd(name) | Self::Memory(name) => write!(f, "{scheme}:{name}"),
-            Self::Other { rest, .. } => write!(f, "{scheme}:{rest}"),
+        let (scheme, rest) = self.parts();
+        match rest {
+            Rest::HostPort(address) => write!(f, "{scheme}://{address}"),
+            Rest::Path(path) => write!(f, "{scheme}:{}", path.display()),
+            Rest::Name(name) => write!(f, "{scheme}:{name}"),
         }
     }
 }
 
-/// One side of a conversation: the peer, or this side of it.
+/// The address of a peer, or the local address of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
     /// An IP address and port.
     Inet(SocketAddr),
-    /// A Unix socket's path; one that begins with NUL is a name in the abstract namespace of Linux (unix(7)), printed with
-    /// an `@`. `None` for a client that bound none.
+    /// The path of a Unix socket. A path that begins with NUL is a name in the abstract namespace of Linux (unix(7)) and
+    /// is printed with an `@`. `None` for an unnamed socket.
     Unix(Option<Arc<Path>>),
-    /// A name that the transport gave.
+    /// A name from the transport.
     Named(Arc<str>),
 }
 
 impl Address {
-    /// The address of a Unix peer as tokio gives it.
     pub(crate) fn of_unix(peer: &tokio::net::unix::SocketAddr) -> Self {
         let path = peer.as_pathname().map(Arc::from);
         Self::Unix(path.or_else(|| {
@@ -236,12 +295,17 @@ impl Address {
         }))
     }
 
-    /// What limits count by; `None` where the transport has no network addresses, and then limits by source do not apply.
-    pub fn source(&self) -> Option<Source> {
+    /// The IP address, for peers that have one.
+    pub fn ip(&self) -> Option<IpAddr> {
         match self {
-            Self::Inet(address) => Some(Source::of(address.ip())),
+            Self::Inet(address) => Some(address.ip()),
             Self::Unix(_) | Self::Named(_) => None,
         }
+    }
+
+    /// The key of per-source limits. `None` without an IP address: per-source limits do not apply then.
+    pub fn source(&self) -> Option<Source> {
+        self.ip().map(Source::of)
     }
 }
 
@@ -249,7 +313,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
-            // The peer chose these bytes: none of them may reach a terminal or a log as it is.
+            // The peer chose these bytes, so they are escaped before they reach a terminal or a log.
             Self::Unix(Some(path)) => match path.as_os_str().as_bytes() {
                 [0, name @ ..] => write!(f, "unix:@{}", String::from_utf8_lossy(name).escape_debug()),
                 path => write!(f, "unix:{}", String::from_utf8_lossy(path).escape_debug()),
@@ -266,16 +330,15 @@ impl From<SocketAddr> for Address {
     }
 }
 
-/// Who runs the program on the other side of a Unix socket, as the system says it (`SO_PEERCRED`, unix(7)): at the time when it
-/// connected.
+/// The credentials of the process at the other end of a Unix socket when it connected (`SO_PEERCRED`, unix(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Credentials {
-    /// Its user.
+    /// The user id.
     pub uid: u32,
-    /// Its group.
+    /// The group id.
     pub gid: u32,
-    /// Its process, where the system tells.
+    /// The process id, where the system reports it.
     pub pid: Option<i32>,
 }
 
@@ -285,9 +348,9 @@ impl Credentials {
     }
 }
 
-/// What limits count as one client: an IPv4 address, or the /64 network of an IPv6 address.
+/// The key of per-source limits: an IPv4 address, or the /64 network of an IPv6 address.
 ///
-/// An IPv4 address that comes mapped into IPv6 is the IPv4 address.
+/// An IPv4-mapped IPv6 address counts as its IPv4 address.
 ///
 /// ```
 /// use switchboard::Source;
@@ -306,7 +369,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// The source that an address belongs to.
+    /// The source of an address.
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address),
@@ -352,12 +415,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (text, part) in [
-            ("", "write it with its transport"),
-            ("9999", "write it with its transport"),
+            ("", "missing scheme; use an address such as"),
+            ("9999", "missing scheme; use an address such as"),
             ("localhost:9999", "tcp://localhost:9999"),
             ("127.0.0.1:9999", "tcp://127.0.0.1:9999"),
             ("tcp:127.0.0.1:1", "two slashes"),
-            ("tcp://127.0.0.1", "port is missing"),
+            ("tcp://127.0.0.1", "missing port"),
             ("tcp://127.0.0.1:70000", "0 to 65535"),
             ("tcp://127.0.0.1:+1", "0 to 65535"),
             ("tcp://:80", "0.0.0.0"),

@@ -43,3 +43,16 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     }
     text
 }
+
+/// Implements `Debug` as `Display`, so that `fn main() -> Result<()>` prints a sentence.
+macro_rules! debug_as_display {
+    ($($error:ty),+ $(,)?) => {$(
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+    )+};
+}
+
+pub(crate) use debug_as_display;

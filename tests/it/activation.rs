@@ -120,9 +120,9 @@ fn what_was_not_passed_is_told_with_what_was() {
     let listen = ["--listen", "systemd:main"];
     let told = |sockets: &[&str]| Some(launched(place.path(), sockets, &listen)?.run());
     for (sockets, part) in [
-        (&["front=tcp", "back=udp"][..], "no socket of this name was passed; there are \"front\", \"back\""),
-        (&["main=tcp", "main=udp"], "several sockets of this name were passed"),
-        (&["=tcp"], "there are \"unknown\""),
+        (&["front=tcp", "back=udp"][..], "no socket with this name was passed; passed: \"front\", \"back\""),
+        (&["main=tcp", "main=udp"], "several sockets with this name were passed"),
+        (&["=tcp"], "passed: \"unknown\""),
     ] {
         let Some(ended) = told(sockets) else { return };
         assert_eq!(ended.code(), Some(1), "{}", ended.stderr);

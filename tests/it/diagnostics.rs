@@ -96,7 +96,7 @@ fn a_stream_handler_passed_to_serve_names_serve_stream() {
 #[test]
 fn a_handler_passed_to_serve_stream_names_serve() {
     let program = "fn main() { let _ = server().serve_stream(Echo); }";
-    says(program, "`Echo` does not implement `StreamHandler`; a `Handler` needs `serve` or `start`", "byte streams");
+    says(program, "`Echo` is not a `StreamHandler`; a `Handler` needs `serve` or `start`", "byte streams");
 }
 
 #[test]

@@ -200,7 +200,7 @@ async fn the_cutter_ends_a_drain_at_once() {
     let begun = Instant::now();
     let (drained, ()) = tokio::join!(served.running.drain(), async {
         sleep(secs(2)).await;
-        abort_handle.cut();
+        abort_handle.abort();
     });
     assert_eq!((drained.open, drained.cut), (1, 1));
     assert_eq!(begun.elapsed().as_secs(), 2);

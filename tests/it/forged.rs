@@ -54,7 +54,7 @@ impl DatagramSocket for Wire {
         let (peer, datagram) = arrival?;
         let room = buffer.capacity() - buffer.len();
         buffer.extend_from_slice(&datagram[..datagram.len().min(room)]); // truncated, as the system does
-        Poll::Ready(Ok(Route { peer: Address::Inet(peer.parse().unwrap()), local_ip: None }))
+        Poll::Ready(Ok(Route::new(Address::Inet(peer.parse().unwrap()), None)))
     }
 
     fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {

@@ -37,6 +37,16 @@ async fn open_message_and_close_are_called_in_this_order_and_open_and_close_once
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_arc_of_a_handler_is_called_like_the_handler() {
+    let (name, probe) = (unique("arc"), Probe::default());
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+    let _running = server.start(Arc::new(probe.clone())).await.unwrap();
+    connect(&name).await.send("a\n").await.expect("a\n").await.half_close().await.expect_end().await;
+    assert_eq!(probe.reason().await, "peer_closed");
+    assert_eq!(probe.calls(), ["open", "message a", "close peer_closed"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_form_of_reply_does_what_it_says() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
@@ -682,7 +692,7 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
             let name = bind.endpoint.to_string().replace("shaking:", "");
             match memory::Memory.bind(Bind::new(Endpoint::Memory(name), bind.options)).await? {
                 Listener::Stream(inner) => Ok(Listener::Stream(Box::new(ShakingListener(inner, 0)))),
-                Listener::Datagram(_) => unreachable!(),
+                _ => unreachable!(),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{TEST_PATIENCE, unique};
 use switchboard::metrics::{LATENCY_BOUNDS, Latency, Outcome};
-use switchboard::server::{ListenerReport, ListenerStatus};
+use switchboard::server::{ListenerReport, ListenerStatus, Readiness};
 use switchboard::settings::Limits;
 use switchboard::transport::memory;
 use switchboard::{CloseReason, Phase};
@@ -158,7 +158,7 @@ async fn who_is_there_can_be_asked_and_sent_away() {
 async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its_stop() {
     let spy = Spy::default();
     let served = serve_spied(Probe::default(), &spy, |server| server).await;
-    assert_eq!((served.running.is_ready(), served.running.phase()), (Ok(()), Phase::Running));
+    assert_eq!((served.running.readiness(), served.running.phase()), (Readiness::Ready, Phase::Running));
     // Bound again at once; broken once more, after a pause.
     let state = || served.running.report()[0].state;
     spy.accept_errors.lock().unwrap().extend([9, 9]); // EBADF
@@ -169,7 +169,7 @@ async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its
         }
     };
     timeout(TEST_PATIENCE, breaks).await.unwrap();
-    assert_eq!(served.running.is_ready(), Err("listener main is down".into()));
+    assert_eq!(served.running.readiness(), Readiness::NotReady("listener main is down".into()));
     let mut answers = Box::pin(served.running.heartbeat());
     assert!(futures_util::poll!(&mut answers).is_pending());
     let errors = served.running.report()[0].accept_errors.clone();
@@ -180,14 +180,17 @@ async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its
         }
     };
     timeout(TEST_PATIENCE, again).await.unwrap();
-    assert_eq!(served.running.is_ready(), Ok(()));
+    assert_eq!(served.running.readiness(), Readiness::Ready);
     timeout(TEST_PATIENCE, answers).await.expect("what listens again answers");
     let mut busy = served.connect().await;
     busy.send("wait\n").await;
     served.probe.called("message", 1).await;
     let mut drain = Box::pin(served.running.drain());
     assert!(futures_util::poll!(&mut drain).is_pending());
-    assert_eq!((state(), served.running.is_ready()), (ListenerStatus::Draining, Err("draining".into())));
+    assert_eq!(
+        (state(), served.running.readiness()),
+        (ListenerStatus::Draining, Readiness::NotReady("draining".into()))
+    );
     served.probe.gate.add_permits(1);
     assert_eq!(drain.await.cut, 0);
 }

@@ -279,7 +279,7 @@ impl Transport for Spy {
         let name = bind.endpoint.to_string().strip_prefix("spy:").unwrap().to_owned();
         match memory::Memory.bind(Bind::new(Endpoint::Memory(name), bind.options)).await? {
             Listener::Stream(listener) => Ok(Listener::Stream(Box::new(SpyListener(listener, self.clone())))),
-            Listener::Datagram(_) => unreachable!(),
+            _ => unreachable!(),
         }
     }
 }

@@ -600,7 +600,7 @@ fn the_program_names_key_and_file_of_what_does_not_fit() {
     for command in ["check", "serve"] {
         let refused = program(&authority, &[command]).run();
         assert_eq!(refused.code(), Some(78), "{command}: {}", refused.stderr);
-        let wanted = "there is no private key in other.key (an encrypted one cannot be read) (tls.toml, line ";
+        let wanted = "there is no private key in other.key (encrypted keys are not supported) (tls.toml, line ";
         assert!(refused.stderr.contains(wanted), "{}", refused.stderr);
         assert!(refused.stderr.contains("error: listeners.main.tls.sni."), "{}", refused.stderr);
     }

@@ -124,7 +124,7 @@ async fn a_port_that_is_taken_is_told_with_the_listener_and_the_address() {
 async fn what_cannot_be_listened_on_is_told() {
     for (endpoint, said) in [
         ("tcp://192.0.2.1:9", "192.0.2.1:9"),
-        ("nonsense:x", "there is no transport \"nonsense\"; there are"),
+        ("nonsense:x", "there is no transport \"nonsense\"; available:"),
         ("127.0.0.1:9", "tcp://127.0.0.1:9"),
         ("unix:/nonexistent/directory/s", "/nonexistent/directory/s"),
     ] {

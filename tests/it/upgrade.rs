@@ -49,7 +49,7 @@ async fn the_one_before_serves_who_is_there_until_they_are_silent_and_the_next_o
     old.gate.add_permits(1);
     busy.expect("waited\n").await.expect_end().await;
     assert_eq!(timeout(TEST_PATIENCE, handing).await.unwrap().unwrap().cut, 0);
-    next.own_sockets();
+    next.take_socket_paths();
     assert_eq!(next.drain().await.cut, 0);
 }
 
@@ -71,7 +71,7 @@ async fn a_client_that_never_stops_asking_is_served_until_the_drain_begins() {
     }
     // Two thirds of the deadline, which is half a minute.
     assert!((20..22).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
-    assert!(before.is_stopping() && before.is_ready().is_err());
+    assert!(before.is_stopping() && !before.readiness().is_ready());
     assert_eq!(before.drain().await.cut, 0);
     client.expect_end().await;
     assert_eq!(began.elapsed().as_secs() / 2, 10, "it announces nothing and waits for nobody");

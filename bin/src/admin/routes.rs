@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use switchboard::server::Readiness;
 use tokio::sync::oneshot;
 
 use crate::admin::state::{AdminCommand, AdminState};
@@ -74,9 +75,9 @@ async fn livez() -> &'static str {
 }
 
 async fn readyz(State(state): SharedState) -> (StatusCode, String) {
-    match state.running.is_ready() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
+    match state.running.readiness() {
+        Readiness::Ready => (StatusCode::OK, "ready\n".to_owned()),
+        Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::connection::{Connection, Kind};
 use crate::error::Result;
 use crate::reason::CloseReason;
 
-/// Answers the messages of any number of connections.
+/// Answers the messages of any number of connections. An `Arc` of a handler is a handler too.
 ///
 /// ```
 /// use switchboard::prelude::*;
@@ -45,30 +45,30 @@ use crate::reason::CloseReason;
 ///
 /// 1. The server accepts it. Its state is `State::default()`.
 /// 2. [`open`](Self::open) is called once. Its reply is the greeting.
-/// 3. [`message`](Self::message) is called for each message, in order, one at a time. The [`Reply`] contains what is sent,
-///    and whether the connection stays open.
+/// 3. [`message`](Self::message) is called for each message, in order, one at a time. The [`Reply`] contains what is
+///    sent, and whether the connection stays open.
 /// 4. The peer, a reply, a limit or a drain ends it. [`close`](Self::close) is called once with the reason.
 ///
 /// # Errors and timeouts
 ///
-/// An error from `open` or `message` is logged and closes that connection with reason `handler_error`; a panic closes it
-/// with reason `panic`. Earlier replies are still written. Other connections are unaffected.
+/// An error from `open` or `message` is logged and closes that connection with reason `handler_error`; a panic closes
+/// it with reason `panic`. Earlier replies are still written. Other connections are unaffected.
 ///
-/// On a timeout, or when the peer disconnects, the future of `message` is dropped at its current `.await`. Do not split an
-/// update that must be atomic across an `.await`. The state is kept, and `close` is still called.
+/// On a timeout, or when the peer disconnects, the future of `message` is dropped at its current `.await`. Do not split
+/// an update that must be atomic across an `.await`. The state is kept, and `close` is still called.
 ///
 /// # Datagrams
 ///
-/// For a datagram peer only `message` is called: there is no `open` and no `close`. The state of the least recently active
-/// peer is dropped when the table is full ([`Limits::sessions`](crate::settings::Limits::sessions)). Until its address is
-/// validated, a peer is sent at most three times the bytes it sent; a handler with longer replies must validate the
+/// For a datagram peer only `message` is called: there is no `open` and no `close`. The state of an inactive
+/// peer is dropped when the table is full ([`Limits::sessions`](crate::settings::Limits::sessions)). Until its address
+/// is validated, a peer is sent at most three times the bytes it sent; a handler with longer replies must validate the
 /// address first ([`Connection::validate_address`]). [`Connection::kind`] distinguishes streams and datagrams.
 ///
 /// # Message types
 ///
 /// Messages have any type that the [framing](crate::framing) produces: `impl Handler<Command, Answer> for Store`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not implement `Handler<{In}, {Out}>`; a `StreamHandler` needs `serve_stream` or `start_stream`",
+    message = "`{Self}` is not a `Handler<{In}, {Out}>`; a `StreamHandler` needs `serve_stream` or `start_stream`",
     label = "not a handler of `{In}` messages",
     note = "the framing decides the message types: with a framing of bytes, write `impl Handler for …`",
     note = "`handler_fn(|cx: Context, message: Bytes| async move {{ … }})` makes a handler of a function"
@@ -78,8 +78,8 @@ where
     In: Send + 'static,
     Out: Send + 'static,
 {
-    /// The kinds of listener that can serve this handler. A server with another kind does not start, and a configuration
-    /// that combines them is invalid.
+    /// The kinds of listener that can serve this handler. A server with another kind does not start, and a
+    /// configuration that combines them is invalid.
     const NEEDS: Needs = Needs::Either;
 
     /// The state of one connection; `()` for none.
@@ -138,12 +138,12 @@ impl Needs {
 
 /// Owns the byte stream of each connection: for a tunnel, an HTTP library, or a protocol with its own driver.
 ///
-/// Connection limits, the idle timeout and the drain apply as for a [`Handler`]. Framing and message layers do not apply.
-/// Serve it with [`Server::serve_stream`](crate::Server::serve_stream).
+/// Connection limits, the idle timeout and the drain apply as for a [`Handler`]. Framing and message layers do not
+/// apply. Serve it with [`Server::serve_stream`](crate::Server::serve_stream).
 ///
-/// The connection closes when `serve` returns: `Ok` closes it with reason `handler_closed`, or `peer_closed` if the peer
-/// had closed its sending side. When a drain starts, [`Connection::drain`] completes: finish the current work and return.
-/// At the drain timeout the future is dropped.
+/// The connection closes when `serve` returns: `Ok` closes it with reason `handler_closed`, or `peer_closed` if the
+/// peer had closed its sending side. When a drain starts, [`Connection::drain`] completes: finish the current work and
+/// return. At the drain timeout the future is dropped.
 ///
 /// ```
 /// use switchboard::prelude::*;
@@ -160,7 +160,7 @@ impl Needs {
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not implement `StreamHandler`; a `Handler` needs `serve` or `start`",
+    message = "`{Self}` is not a `StreamHandler`; a `Handler` needs `serve` or `start`",
     label = "not a handler of byte streams"
 )]
 pub trait StreamHandler: Send + Sync + 'static {

@@ -15,7 +15,7 @@ use crate::error::Result;
 /// | `Reply::none()` | nothing | the next message |
 /// | `Reply::send(frame)` | one frame | the next message |
 /// | `Reply::many(frames)` | the frames, in order | the next message |
-/// | `Reply::stream(frames)` | each frame when it is ready; no message is read until the stream ends | the next message |
+/// | `Reply::stream(frames)` | each frame when it is ready; reading pauses until the stream ends | the next message |
 /// | `….then_finish()` | the same frames, after everything queued before | closes after everything is written |
 /// | `Reply::close()` | nothing; queued frames are dropped | closes immediately |
 ///
@@ -81,8 +81,8 @@ impl<Out> Reply<Out> {
         Self { frames: Frames::Many(frames.into_iter().map(IntoFrame::into_frame).collect()), then: Then::Continue }
     }
 
-    /// Sends each frame when it is ready. A frame waits until the previous one is written, so a slow peer slows the stream
-    /// and does not fill memory.
+    /// Sends each frame when it is ready. A frame waits until the previous one is written, so a slow peer slows the
+    /// stream and does not fill memory.
     pub fn stream(frames: impl Stream<Item = Result<Out>> + Send + 'static) -> Self {
         Self { frames: Frames::Stream(Box::pin(frames)), then: Then::Continue }
     }

@@ -1,9 +1,9 @@
 //! A handler as the `tower::Service` that message layers wrap.
 //!
-//! A tower service returns a future that owns its data and has a named type. A handler borrows its context, and its future
-//! has no name. So each connection keeps its [`CallState`] in a [`HandlerCell`]. A call takes the state, and returns it when
-//! its future ends or is dropped. The next call reuses the allocation of the future: a message needs no allocation and no
-//! lock.
+//! A tower service returns a future that owns its data and has a named type. A handler borrows its context, and its
+//! future has no name. So each connection keeps its [`CallState`] in a [`HandlerCell`]. A call takes the state, and
+//! returns it when its future ends or is dropped. The next call reuses the allocation of the future: a message needs no
+//! allocation and no lock.
 //!
 //! Without message layers, the driver calls the handler directly and needs none of this.
 

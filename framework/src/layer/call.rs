@@ -1,6 +1,5 @@
 //! Defines a layer once, for direct calls and as a `tower::Service`.
 
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,9 +8,9 @@ use tower::Service;
 
 use crate::error::{BoxError, Result};
 
-/// A layer that needs no more than this: look at the request, then poll the call. The built-in layers are such layers.
+/// A layer that reads the request when a call begins, and then polls the call. All built-in layers are defined this way.
 ///
-/// [`LayerService`] makes a `tower::Service` of it, for messages and for connections:
+/// [`LayerService`] turns it into a `tower::Service`, for messages and for connections:
 ///
 /// ```
 /// use std::pin::Pin;
@@ -34,10 +33,11 @@ use crate::error::{BoxError, Result};
 /// }
 ///
 /// impl PollCall for CountErrors {
-///     fn poll_call<F, T>(&mut self, call: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T>>
-///     where
-///         F: Future<Output = Result<T>>,
-///     {
+///     fn poll_call<T>(
+///         &mut self,
+///         call: Pin<&mut impl Future<Output = Result<T>>>,
+///         cx: &mut Context,
+///     ) -> Poll<Result<T>> {
 ///         let result = ready!(call.poll(cx));
 ///         self.0.fetch_add(u64::from(result.is_err()), Relaxed);
 ///         Poll::Ready(result)
@@ -58,7 +58,7 @@ pub trait CallLayer<R>: Clone {
     /// What the layer keeps while one call runs.
     type Call: PollCall;
 
-    /// Begins a call for this request. Nothing of the call has run yet.
+    /// Begins a call for this request, before the call is polled.
     fn begin(&self, request: &R) -> Self::Call;
 
     /// Wraps a call that needs no service.
@@ -70,14 +70,13 @@ pub trait CallLayer<R>: Clone {
 
 /// How a layer polls the call inside it.
 pub trait PollCall {
-    /// Polls the call, or does not: waits, fails or adds to its result.
-    fn poll_call<F, T>(&mut self, call: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T>>
-    where
-        F: Future<Output = Result<T>>;
+    /// Polls the call, or waits, or fails without polling it.
+    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>>;
 }
 
 pin_project! {
     /// One call inside a [`CallLayer`].
+    #[derive(Debug)]
     pub struct LayerFuture<F, C> {
         #[pin]
         inner: F,
@@ -96,12 +95,6 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         this.layer.poll_call(this.inner, cx)
-    }
-}
-
-impl<F, C> fmt::Debug for LayerFuture<F, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LayerFuture")
     }
 }
 

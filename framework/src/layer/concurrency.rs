@@ -12,7 +12,8 @@ use tokio_util::sync::ReusableBoxFuture;
 use crate::error::{BoxError, Result};
 use crate::layer::{CallLayer, LayerOptions, PollCall};
 
-/// Limits concurrent calls over everything that one layer (and its clones) wraps. Further calls queue, first in, first out.
+/// Limits concurrent calls over everything that one layer (and its clones) wraps. Further calls queue, first in, first
+/// out.
 ///
 /// Unlike `tower::limit::ConcurrencyLimit`, a call acquires its permit when it is first polled, not in `poll_ready`: a
 /// connection without work holds no permit.
@@ -74,10 +75,7 @@ pub enum Permit {
 }
 
 impl PollCall for Permit {
-    fn poll_call<F, T>(&mut self, call: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T>>
-    where
-        F: Future<Output = Result<T>>,
-    {
+    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
         if let Self::New(permits) = self {
             *self = match permits.clone().try_acquire_owned() {
                 Ok(permit) => Self::Granted(permit),

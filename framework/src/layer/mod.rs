@@ -4,8 +4,8 @@
 //! capability [`Connected`] and not a request type. They do their work in `call` and reserve nothing in `poll_ready`.
 //! A layer does not poll the call inside it before it has granted the call. All clones of a layer share its counts.
 //!
-//! The default layers of every message, outermost first: [`Trace`], [`CatchPanic`], [`RatePerSource`], [`Timeout`], then
-//! the layers that you add, then the handler.
+//! The default layers of every message, outermost first: [`Trace`], [`CatchPanic`], [`RatePerSource`], [`Timeout`],
+//! then the layers that you add, then the handler.
 
 mod call;
 mod concurrency;
@@ -40,8 +40,8 @@ pub trait Connected {
 
     /// Whether a layer may delay the request.
     ///
-    /// A message on a stream may wait: the server reads no further message of that connection meanwhile. A datagram or a
-    /// new connection is better rejected.
+    /// A message on a stream may wait: the server reads no further message of that connection meanwhile. A datagram or
+    /// a new connection is better rejected.
     fn may_wait(&self) -> bool {
         self.connection().kind() == Kind::Stream
     }

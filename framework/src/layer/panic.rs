@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use crate::error::Result;
 use crate::layer::{CallLayer, PollCall};
 
-/// Turns a panic of a call into the error [`Panicked`]: the connection closes with reason `panic`, others are unaffected.
+/// Turns a panic of a call into the error [`Panicked`]: the connection closes with reason `panic`, others are
+/// unaffected.
 #[derive(Debug, Clone, Copy)]
 pub struct CatchPanic;
 
@@ -35,10 +36,7 @@ impl<R> CallLayer<R> for CatchPanic {
 
 impl PollCall for CatchPanic {
     #[inline]
-    fn poll_call<F, T>(&mut self, call: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T>>
-    where
-        F: Future<Output = Result<T>>,
-    {
+    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
         catch_unwind(AssertUnwindSafe(|| call.poll(cx)))
             .unwrap_or_else(|payload| Poll::Ready(Err(Panicked::new(&*payload).into())))
     }

@@ -16,19 +16,20 @@ use crate::settings::Rate;
 
 /// Limits the calls per second of each [`Source`].
 ///
-/// Over the limit, a message on a stream waits, and its connection is not read meanwhile. A datagram or a new connection is
-/// rejected with the error [`OverRate`].
+/// Over the limit, a message on a stream waits, and its connection is not read meanwhile. A datagram or a new
+/// connection is rejected with the error [`OverRate`].
 ///
-/// Peers without a network address (Unix sockets, memory) are not limited. All services of one layer, and of its clones,
-/// count together. The table holds at most 65,536 sources. While it is full, further sources share 4,096 counters.
+/// Peers without a network address (Unix sockets, memory) are not limited. All services of one layer, and of its
+/// clones, count together. The table holds at most 65,536 sources. While it is full, further sources share 4,096
+/// counters.
 #[derive(Debug, Clone)]
 pub struct RatePerSource {
     limiter: Option<Arc<Limiter>>,
 }
 
 impl RatePerSource {
-    /// At most `rate`, with bursts of at most `burst` calls (0: as many as one second allows, at least one). A rate of zero
-    /// means no limit.
+    /// At most `rate`, with bursts of at most `burst` calls (0: as many as one second allows, at least one). A rate of
+    /// zero means no limit.
     pub fn new(rate: Rate, burst: u32) -> Self {
         Self { limiter: Limiter::new(rate, burst).map(Arc::new) }
     }
@@ -108,10 +109,7 @@ pub struct Wait {
 
 impl PollCall for Permit {
     #[inline]
-    fn poll_call<F, T>(&mut self, call: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T>>
-    where
-        F: Future<Output = Result<T>>,
-    {
+    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
         loop {
             match self {
                 Self::Granted => return call.poll(cx),

@@ -75,10 +75,7 @@ pub struct Timer {
 
 impl PollCall for Timer {
     #[inline]
-    fn poll_call<F, T>(&mut self, call: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T>>
-    where
-        F: Future<Output = Result<T>>,
-    {
+    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
         if let Poll::Ready(result) = call.poll(cx) {
             return Poll::Ready(result);
         }

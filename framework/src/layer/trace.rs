@@ -78,10 +78,7 @@ impl TracedCall {
 
 impl PollCall for Option<Box<TracedCall>> {
     #[inline]
-    fn poll_call<F, T>(&mut self, call: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T>>
-    where
-        F: Future<Output = Result<T>>,
-    {
+    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
         let result = ready!(call.poll(cx));
         if let Some(traced) = self {
             traced.log(result.as_ref().err());

@@ -86,14 +86,14 @@ where
 /// The entries of the built-in layers.
 pub(super) fn built_in() -> [LayerEntry; 4] {
     [
-        declared::<ConcurrencyOptions>(),
-        declared::<RateOptions>(),
-        declared::<TimeoutOptions>(),
-        declared::<TraceOptions>(),
+        built_in_entry::<ConcurrencyOptions>(),
+        built_in_entry::<RateOptions>(),
+        built_in_entry::<TimeoutOptions>(),
+        built_in_entry::<TraceOptions>(),
     ]
 }
 
-fn declared<O: LayerOptions<Layer: NamedLayer>>() -> LayerEntry {
+fn built_in_entry<O: LayerOptions<Layer: NamedLayer>>() -> LayerEntry {
     let mut entry = entry(O::NAME, O::build);
     entry.set_summary(O::SUMMARY);
     entry

@@ -1,4 +1,4 @@
-//! Sorts the errors of accept: what each is about, and so what to do about it.
+//! Classifies accept errors, which decides how the accept loop reacts.
 
 use std::io;
 
@@ -6,8 +6,8 @@ use nix::errno::Errno;
 
 use crate::metrics::AcceptErrorClass as Class;
 
-/// Sorts errors of accept. Linux also reports network errors of the new connection here, which accept(2) says to treat
-/// like "again".
+/// Classifies an accept error. Linux also reports pending network errors of the new connection here; accept(2) recommends
+/// to retry.
 pub(super) fn classify(error: &io::Error) -> Class {
     use Errno as E;
     if let Some(code) = error.raw_os_error() {

@@ -1,6 +1,6 @@
-//! The accept loop: takes clients in, and never ends in silence.
+//! The accept loop of a listener. It runs until the listener closes, and binds a failed listener again.
 //!
-//! It does nothing that a client could make slow: handshakes run in the connection's own task.
+//! Nothing here waits for a client: handshakes run in the task of the connection.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -13,7 +13,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 use crate::address::Endpoint;
 use crate::connection::{AddressKnown, Connection, ConnectionTable, Kind};
@@ -25,77 +24,75 @@ use crate::log_throttle::LogThrottle;
 use crate::metrics::AcceptErrorClass as Class;
 use crate::pipeline::ConnectionService;
 use crate::server::accept_error::classify;
+use crate::server::bind::Binder;
 use crate::server::connection_task;
-use crate::server::listener::OpenSocket;
+use crate::server::open_socket::OpenSocket;
 use crate::settings::SocketOptions;
-use crate::transport::{Accepted, StreamListener};
-use crate::transport::{Bind, BoxTransport, Listener};
+use crate::transport::{Accepted, Listener, StreamListener};
 
-/// The pause after running out of something, doubled each time up to the longest.
+/// The pause after resources are exhausted; doubles up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-/// So many clients in a row may fail before the loop takes a breath.
+/// After this many consecutive errors of any kind, the loop pauses.
 const FAILURES_IN_A_ROW: u32 = 128;
-/// Pauses between attempts to bind a broken listener again.
+/// The pause between attempts to bind a failed listener again; doubles up to the maximum.
 const FIRST_REBIND: Duration = Duration::from_millis(100);
 const LONGEST_REBIND: Duration = Duration::from_secs(5);
 
-/// Runs the accept loop of a listener; when the listener breaks, binds it again until that succeeds or it shall close.
-pub(super) async fn run(mut acceptor: Acceptor, mut listener: Box<dyn StreamListener>, transport: BoxTransport) {
+/// Runs the accept loop of a listener. If the listener fails, binds it again until that succeeds or the listener closes.
+pub(super) async fn run(mut acceptor: Acceptor, mut listener: Box<dyn StreamListener>, binder: Binder) {
     let mut pause = FIRST_REBIND;
-    let mut since = Instant::now();
-    let mut again = false;
+    let mut bound_at = Instant::now();
+    let mut is_rebound = false;
     loop {
-        // Not even a transport that panics closes the door in silence.
         let ended = AssertUnwindSafe(acceptor.accept_from(&mut *listener)).catch_unwind().await;
         let ended = ended.unwrap_or_else(|payload| {
             let error = Panicked::new(&*payload).to_string();
-            tracing::error!(listener = &*acceptor.name(), error, "a listener is broken");
-            Ended::Broken
+            tracing::error!(listener = &*acceptor.name(), error, "listener failed; retrying");
+            Ended::Failed
         });
-        acceptor.socket.clear();
-        if ended != Ended::Broken {
+        acceptor.socket.set_closed();
+        if ended != Ended::Failed {
             return;
         }
         drop(listener);
         let (mut drain, retired) = (acceptor.drain(), acceptor.retired.clone());
-        // At once the first time; one that breaks again and again is given time.
-        let soon = again && since.elapsed() < LONGEST_REBIND;
-        pause = if soon { (pause * 2).min(LONGEST_REBIND) } else { FIRST_REBIND };
-        let wait = if soon { pause } else { Duration::ZERO };
+        // The first attempt is immediate. A listener that fails repeatedly is bound again with a growing pause.
+        let fails_again = is_rebound && bound_at.elapsed() < LONGEST_REBIND;
+        pause = if fails_again { (pause * 2).min(LONGEST_REBIND) } else { FIRST_REBIND };
+        let wait = if fails_again { pause } else { Duration::ZERO };
         let bound = tokio::select! {
             () = drain.draining() => return,
             () = retired.cancelled() => return,
-            bound = acceptor.rebind(&transport, wait) => bound,
+            bound = acceptor.rebind(&binder, wait) => bound,
         };
-        acceptor.socket.fill(bound.share());
-        (listener, since, again) = (bound, Instant::now(), true);
+        acceptor.socket.set_open(bound.share());
+        (listener, bound_at, is_rebound) = (bound, Instant::now(), true);
     }
 }
 
 /// How an accept loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// A drain has begun, or another door has taken over.
+enum Ended {
+    /// The listener drains, or another accept loop has taken over the socket.
     Closing,
-    /// The transport says that nobody will come any more.
+    /// The transport has no more clients.
     NoMore,
-    /// The listener is broken.
-    Broken,
+    /// The listener has failed.
+    Failed,
 }
 
-/// Takes in the clients of one listener, under the settings of now.
+/// Accepts the clients of one listener with its current settings.
 pub(super) struct Acceptor {
     snapshot: watch::Receiver<ServiceSnapshot<ConnectionService>>,
-    /// Where it listens, with the port that the system chose, and how.
+    /// The endpoint that it listens on, with the real port.
     endpoint: Endpoint,
     options: SocketOptions,
-    /// Another door has taken over.
+    /// Cancelled when another accept loop takes over the socket.
     retired: CancellationToken,
     socket: Arc<OpenSocket>,
-    /// Somebody wants to know whether it still goes round.
-    heartbeat: mpsc::Receiver<oneshot::Sender<()>>,
-    failed: LogThrottle,
+    heartbeats: mpsc::Receiver<oneshot::Sender<()>>,
+    failures: LogThrottle,
 }
 
 impl Acceptor {
@@ -105,9 +102,9 @@ impl Acceptor {
         options: SocketOptions,
         retired: CancellationToken,
         socket: Arc<OpenSocket>,
-        heartbeat: mpsc::Receiver<oneshot::Sender<()>>,
+        heartbeats: mpsc::Receiver<oneshot::Sender<()>>,
     ) -> Self {
-        Self { snapshot, endpoint, options, retired, socket, heartbeat, failed: LogThrottle::default() }
+        Self { snapshot, endpoint, options, retired, socket, heartbeats, failures: LogThrottle::default() }
     }
 
     fn name(&self) -> Arc<str> {
@@ -122,21 +119,23 @@ impl Acceptor {
         self.snapshot.borrow().listener_context.table.clone()
     }
 
-    async fn rebind(&self, transport: &BoxTransport, wait: Duration) -> Box<dyn StreamListener> {
+    async fn rebind(&self, binder: &Binder, wait: Duration) -> Box<dyn StreamListener> {
         tokio::time::sleep(wait).await;
         let mut pause = FIRST_REBIND;
         loop {
-            let bind = Bind::new(self.endpoint.clone(), self.options.clone());
-            let bound = AssertUnwindSafe(transport.clone().oneshot(bind)).catch_unwind().await;
+            let (listener, address) = (&*self.name(), &self.endpoint);
+            let bound = AssertUnwindSafe(binder.bind(&self.endpoint, &self.options, None)).catch_unwind().await;
             match bound.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) {
-                Ok(Listener::Stream(listener)) => {
-                    tracing::warn!(listener = &*self.name(), address = %self.endpoint, "listening again");
-                    return listener;
+                Ok(Listener::Stream(bound)) => {
+                    tracing::warn!(listener, %address, "listener restored");
+                    return bound;
                 }
-                Ok(Listener::Datagram(_)) => tracing::error!(listener = &*self.name(), "it now brings datagrams"),
+                Ok(Listener::Datagram(_)) => {
+                    tracing::error!(listener, "socket type changed from stream to datagram; cannot re-bind");
+                }
                 Err(error) => {
                     let error = chain(&*error);
-                    tracing::error!(listener = &*self.name(), address = %self.endpoint, error, "cannot listen again");
+                    tracing::error!(listener, %address, error, "cannot re-bind listener; retrying");
                 }
             }
             tokio::time::sleep(pause).await;
@@ -144,15 +143,16 @@ impl Acceptor {
         }
     }
 
-    /// Accepts until it shall close, nobody will come any more, or the listener is broken.
-    pub(super) async fn accept_from(&mut self, listener: &mut dyn StreamListener) -> Ended {
+    /// Accepts until the loop has to close, the transport has no more clients, or the listener fails.
+    async fn accept_from(&mut self, listener: &mut dyn StreamListener) -> Ended {
         let (mut drain, table, retired) = (self.drain(), self.table(), self.retired.clone());
         let mut retired = pin!(retired.cancelled());
         let mut pause = FIRST_PAUSE;
-        let mut in_a_row = 0;
+        let mut failures_in_a_row = 0;
         loop {
             let accepted = tokio::select! {
-                biased; // who waits is left to the other door, even if that drains by now
+                // A retired loop leaves the backlog to the loop that has taken over, even during a drain.
+                biased;
                 () = &mut retired => return Ended::Closing,
                 () = drain.draining() => {
                     if drain.deadline().is_some() {
@@ -160,27 +160,27 @@ impl Acceptor {
                     }
                     return Ended::Closing;
                 }
-                Some(answer) = self.heartbeat.recv() => {
-                    let _ = answer.send(()); // whoever local_ip may have given up
+                Some(answer) = self.heartbeats.recv() => {
+                    let _ = answer.send(()); // the caller may have stopped waiting
                     continue;
                 }
                 accepted = listener.accept() => accepted,
             };
             let error = match accepted {
                 Ok(Some(accepted)) => {
-                    (pause, in_a_row) = (FIRST_PAUSE, 0);
+                    (pause, failures_in_a_row) = (FIRST_PAUSE, 0);
                     self.admit(accepted);
                     continue;
                 }
                 Ok(None) => return Ended::NoMore,
                 Err(error) => error,
             };
-            in_a_row += 1;
-            match self.tell(&error) {
-                Class::Again | Class::Connection if in_a_row < FAILURES_IN_A_ROW => {}
-                Class::Listener => return Ended::Broken,
+            failures_in_a_row += 1;
+            match self.record(&error) {
+                Class::Again | Class::Connection if failures_in_a_row < FAILURES_IN_A_ROW => {}
+                Class::Listener => return Ended::Failed,
                 Class::Again | Class::Connection | Class::Exhausted | Class::Other => {
-                    // A connection that leaves gives its descriptor back: no need to wait longer than that.
+                    // A connection that closes frees its descriptor, so the pause ends then.
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = table.connection_closed() => {}
@@ -193,11 +193,11 @@ impl Acceptor {
         }
     }
 
-    /// Takes in those whom the system has already let in: they connected before the drain began.
+    /// Accepts the clients that were in the kernel's backlog when the drain began.
     async fn accept_backlog(&mut self, listener: &mut dyn StreamListener) {
-        tokio::task::yield_now().await; // so that the runtime hears of them
+        tokio::task::yield_now().await; // lets the runtime poll the socket for readiness
         for _ in 0..self.options.backlog {
-            // However many there are: this is no time to give way.
+            // Unconstrained: tokio's cooperative budget would end the loop early.
             match unconstrained(listener.accept()).now_or_never() {
                 Some(Ok(Some(accepted))) => self.admit(accepted),
                 Some(Err(error)) if classify(&error) == Class::Connection => {}
@@ -216,11 +216,12 @@ impl Acceptor {
         }
     }
 
-    fn tell(&mut self, error: &io::Error) -> Class {
+    /// Counts and logs an accept error.
+    fn record(&mut self, error: &io::Error) -> Class {
         let class = classify(error);
         self.snapshot.borrow().listener_context.info.metrics.accept_errors.add(class as usize, 1);
         if class != Class::Again
-            && let Some(count) = self.failed.count()
+            && let Some(count) = self.failures.count()
         {
             let (listener, class) = (&*self.name(), class.as_str());
             tracing::warn!(listener, %error, class, count, "accept failed");

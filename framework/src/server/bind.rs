@@ -1,8 +1,8 @@
-//! Binding a listener: the transport of its address, with PROXY and TLS around it as its settings say.
+//! Binds a listener: the transport of its endpoint, wrapped in PROXY and TLS as configured.
 
 use std::sync::Arc;
 
-use tower::{Layer, ServiceExt};
+use tower::ServiceExt;
 
 use crate::address::Endpoint;
 use crate::connection::Kind;
@@ -10,65 +10,98 @@ use crate::driver::DatagramService;
 use crate::error::BoxError;
 use crate::pipeline::{ConnectionService, Pipeline, misfit};
 use crate::server::spec::ListenerSpec;
-use crate::settings::TlsSettings;
-use crate::transport::{Bind, BoxTransport, Listener, Transports, proxy, tls};
+use crate::settings::{SocketOptions, TlsSettings};
+use crate::transport::tls::TlsAcceptor;
+use crate::transport::{Bind, BoxTransport, Listener, Transports, proxy};
 use crate::transport::{DatagramSocket, SharedSocket, StreamListener};
 
-/// A listener that listens, and everything that goes with it.
+/// A bound listener and its service.
 pub(super) struct BoundListener {
     pub(super) bound_transport: BoundTransport,
-    /// Where it listens, with the port that the system chose.
+    /// The endpoint that it listens on, with the real port.
     pub(super) endpoint: Endpoint,
-    /// What it was bound with.
-    pub(super) transport: BoxTransport,
-    /// The TLS around it.
-    pub(super) tls: Option<tls::Server>,
+    /// Binds the endpoint again if the listener fails.
+    pub(super) binder: Binder,
     /// Another handle to its socket.
     pub(super) shared: Option<SharedSocket>,
 }
 
-/// What brings something, and what that is served by.
+/// A bound transport with the service of its kind.
 pub(super) enum BoundTransport {
     Stream(Box<dyn StreamListener>, ConnectionService),
     Datagram(Arc<dyn DatagramSocket>, Arc<dyn DatagramService>),
 }
 
-/// Reads the files of TLS, on a thread that may wait for a disk.
-pub(super) async fn load(settings: &TlsSettings) -> Result<tls::Server, BoxError> {
-    let settings = settings.clone();
-    Ok(tokio::task::spawn_blocking(move || tls::Server::load(&settings)).await??)
+/// Binds endpoints with a transport, and wraps the listener in PROXY and TLS.
+#[derive(Clone)]
+pub(super) struct Binder {
+    transport: BoxTransport,
+    requires_proxy_header: bool,
+    pub(super) tls: Option<TlsAcceptor>,
 }
 
-/// Binds a listener, or goes on at a socket that is bound already.
+impl Binder {
+    async fn new(transports: &Transports, spec: &ListenerSpec) -> Result<Self, BoxError> {
+        let endpoint = if spec.tls.is_some() { spec.endpoint.without_tls() } else { spec.endpoint.clone() };
+        let scheme = endpoint.scheme();
+        let transport = transports.service(scheme).ok_or_else(|| {
+            let known: Vec<_> = transports.list().map(|known| known.scheme).collect();
+            format!("there is no transport {scheme:?}; available: {}", known.join(", "))
+        })?;
+        let tls = match &spec.tls {
+            Some(settings) => Some(load(settings).await?),
+            None => None,
+        };
+        Ok(Self { transport, requires_proxy_header: spec.proxy.is_some(), tls })
+    }
+
+    pub(super) async fn bind(
+        &self,
+        endpoint: &Endpoint,
+        options: &SocketOptions,
+        inherited: Option<SharedSocket>,
+    ) -> Result<Listener, BoxError> {
+        let endpoint = if self.tls.is_some() { endpoint.without_tls() } else { endpoint.clone() };
+        let request = Bind { inherited, ..Bind::new(endpoint, options.clone()) };
+        match self.transport.clone().oneshot(request).await? {
+            Listener::Stream(listener) => Ok(Listener::Stream(self.wrap(listener)?)),
+            Listener::Datagram(_) if self.requires_proxy_header => {
+                Err("the transport receives datagrams, but a PROXY header needs connections".into())
+            }
+            Listener::Datagram(_) if self.tls.is_some() => {
+                Err("the transport receives datagrams, but TLS needs connections".into())
+            }
+            listener => Ok(listener),
+        }
+    }
+
+    /// The PROXY header comes before all other bytes, so TLS wraps it.
+    fn wrap(&self, mut listener: Box<dyn StreamListener>) -> Result<Box<dyn StreamListener>, BoxError> {
+        if self.requires_proxy_header {
+            listener = proxy::require_header(listener)?;
+        }
+        Ok(match &self.tls {
+            Some(acceptor) => acceptor.wrap(listener),
+            None => listener,
+        })
+    }
+}
+
+/// Loads TLS files on a thread that may block.
+pub(super) async fn load(settings: &TlsSettings) -> Result<TlsAcceptor, BoxError> {
+    let settings = settings.clone();
+    Ok(tokio::task::spawn_blocking(move || TlsAcceptor::load(&settings)).await??)
+}
+
+/// Binds a listener to a new socket, or to an inherited one.
 pub(super) async fn bind(
     transports: &Transports,
     spec: &ListenerSpec,
     pipeline: Pipeline,
     inherited: Option<SharedSocket>,
 ) -> Result<BoundListener, BoxError> {
-    let scheme = match (&spec.tls, &spec.endpoint) {
-        (Some(_), Endpoint::Tls(_)) => "tcp",
-        (_, endpoint) => endpoint.scheme(),
-    };
-    let transport = transports.service(scheme).ok_or_else(|| {
-        let known: Vec<_> = transports.list().map(|known| known.scheme).collect();
-        format!("there is no transport {scheme:?}; there are {}", known.join(", "))
-    })?;
-    // The header comes before everything else, so TLS goes around it.
-    let transport = match &spec.proxy {
-        Some(_) => BoxTransport::new(proxy::Receiver.layer(transport)),
-        None => transport,
-    };
-    let tls = match &spec.tls {
-        Some(settings) => Some(load(settings).await?),
-        None => None,
-    };
-    let transport = match &tls {
-        Some(server) => BoxTransport::new(server.layer(transport)),
-        None => transport,
-    };
-    let request = Bind { inherited, ..Bind::new(spec.endpoint.clone(), spec.socket.clone()) };
-    let listener = transport.clone().oneshot(request).await?;
+    let binder = Binder::new(transports, spec).await?;
+    let listener = binder.bind(&spec.endpoint, &spec.socket, inherited).await?;
     let (endpoint, shared) = (listener.endpoint(), listener.share());
     let kind = match listener {
         Listener::Stream(_) => Kind::Stream,
@@ -83,5 +116,5 @@ pub(super) async fn bind(
         }
         _ => return Err(misfit(kind)),
     };
-    Ok(BoundListener { bound_transport, endpoint, transport, tls, shared })
+    Ok(BoundListener { bound_transport, endpoint, binder, shared })
 }

@@ -1,4 +1,4 @@
-//! One connection from its handshake to its end.
+//! The task of one connection: handshake, service, logging.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -17,11 +17,11 @@ use crate::pipeline::ConnectionService;
 use crate::reason::CloseReason;
 use crate::transport::{BoxIo, HandshakeContext, Incoming, Stage};
 
-/// Shakes hands, has the connection served, and says when it opened and how it ended: in a task of its own.
+/// Serves a connection in a new task.
 pub(super) fn spawn(
     service: ConnectionService,
     stage: Stage,
-    handshake: Duration,
+    handshake_timeout: Duration,
     connection: Connection,
     guard: ConnectionGuard,
     listener_context: Arc<ListenerContext>,
@@ -29,24 +29,19 @@ pub(super) fn spawn(
     match stage {
         Stage::Ready(io) => drop(tokio::spawn(serve(service, io, connection, guard))),
         stage => {
-            // Boxed: an open connection does not reserve memory for its handshake.
-            let handshake = Box::pin(establish(stage, handshake, connection.clone(), listener_context));
+            // Boxed, so that an open connection does not keep the memory of its handshake.
+            let handshake = Box::pin(establish(stage, handshake_timeout, connection.clone(), listener_context));
             tokio::spawn(async move {
                 match handshake.await {
                     Ok(io) => serve(service, io, connection, guard).await,
-                    Err(Failed::Rejected) => {} // admission has logged it
-                    Err(Failed::Ended(reason, error)) => {
-                        log_opened(&connection);
-                        connection.finish(reason);
-                        log_closed(&connection, error.as_deref());
-                    }
+                    Err(failure) => failure.close(&connection),
                 }
             });
         }
     }
 }
 
-/// Has an established connection served. What is awaited here is what an open connection weighs.
+/// Serves an established connection. The size of the returned future is part of the memory per connection.
 fn serve(
     mut service: ConnectionService,
     io: BoxIo,
@@ -63,63 +58,85 @@ fn serve(
         };
         let served = AssertUnwindSafe(served).catch_unwind().await;
         let error = served.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err();
-        // What a driver ended has its reason already; this is for layers that refused it.
+        // A driver has already set the reason. A layer that rejects the connection has not.
         connection.finish(error.as_ref().map_or(CloseReason::HandlerClosed, |error| reason_of(&**error)));
         log_closed(&connection, error.map(|error| chain(&*error)).as_deref());
         drop(guard);
     }
 }
 
-/// DropReason a client never came to be served.
-enum Failed {
-    /// Admission rejected its effective address.
+/// A connection that ended before it was established.
+enum Failure {
+    /// Admission rejected the effective address, and logged it.
     Rejected,
-    /// Its handshake failed, or was ended.
-    Ended(CloseReason, Option<String>),
+    /// The handshake failed or was aborted.
+    Handshake(CloseReason, Option<String>),
 }
 
+impl Failure {
+    fn close(self, connection: &Connection) {
+        match self {
+            Self::Rejected => {}
+            Self::Handshake(reason, error) => {
+                log_opened(connection);
+                connection.finish(reason);
+                log_closed(connection, error.as_deref());
+            }
+        }
+    }
+
+    fn of_error(error: &io::Error) -> Self {
+        match error.get_ref() {
+            Some(error) if error.is::<Rejection>() => Self::Rejected,
+            _ => Self::Handshake(CloseReason::Handshake, Some(error.to_string())),
+        }
+    }
+
+    fn of_signal(signal: ControlSignal) -> Self {
+        match signal {
+            ControlSignal::AbortHandshake => {
+                let error = "limits.handshakes is reached: the oldest handshake is aborted";
+                Self::Handshake(CloseReason::Limit, Some(error.to_owned()))
+            }
+            signal => Self::Handshake(signal.immediate_close_reason().unwrap_or(CloseReason::Drain), None),
+        }
+    }
+}
+
+/// Runs the handshake, until it ends, its timeout passes or the connection is told to close.
 async fn establish(
     stage: Stage,
-    handshake: Duration,
+    timeout: Duration,
     connection: Connection,
     listener_context: Arc<ListenerContext>,
-) -> Result<BoxIo, Failed> {
-    let finish_timeout = if handshake.is_zero() { Duration::MAX } else { handshake };
-    let guard = listener_context.handshakes.begin(&connection, listener_context.admission.max_handshakes());
-    // Nothing of a message can have arrived before the handshake is over, so a drain does not wait for it.
-    let signalled = std::future::poll_fn(|cx| match connection.poll_signal(cx.waker()) {
+) -> Result<BoxIo, Failure> {
+    let limit = if timeout.is_zero() { Duration::MAX } else { timeout };
+    let _handshake = listener_context.handshakes.begin(&connection, listener_context.admission.max_handshakes());
+    // No message can have arrived before the handshake is complete, so a drain does not wait for it.
+    let signal = std::future::poll_fn(|cx| match connection.poll_signal(cx.waker()) {
         ControlSignal::Continue => Poll::Pending,
         signal => Poll::Ready(signal),
     });
-    let establish = AssertUnwindSafe(stage.establish(HandshakeContext::new(&connection, &listener_context)))
+    let established = AssertUnwindSafe(stage.establish(HandshakeContext::new(&connection, &listener_context)))
         .catch_unwind()
         .map(|established| established.unwrap_or_else(|payload| Err(io::Error::other(Panicked::new(&*payload)))));
-    let io = tokio::select! {
-        biased; // who has finished its handshake is in, whatever is told
-        io = tokio::time::timeout(finish_timeout, establish) => match io {
-            Ok(Ok(io)) => Ok(io),
-            Ok(Err(error)) => Err(match error.get_ref() {
-                Some(error) if error.is::<Rejection>() => Failed::Rejected,
-                _ => Failed::Ended(CloseReason::Handshake, Some(error.to_string())),
-            }),
-            Err(_) => Err(Failed::Ended(CloseReason::Handshake, Some(format!("not finished within {handshake:?}")))),
-        },
-        signal = signalled => Err(match signal {
-            ControlSignal::AbortHandshake => {
-                let error = "limits.handshakes: the longest unfinished one yields to a new one";
-                Failed::Ended(CloseReason::Limit, Some(error.to_owned()))
+    tokio::select! {
+        biased; // a complete handshake wins over a signal
+        established = tokio::time::timeout(limit, established) => match established {
+            Ok(established) => established.map_err(|error| Failure::of_error(&error)),
+            Err(_) => {
+                let error = format!("the handshake did not finish within {timeout:?}");
+                Err(Failure::Handshake(CloseReason::Handshake, Some(error)))
             }
-            signal => Failed::Ended(signal.immediate_close_reason().unwrap_or(CloseReason::Drain), None),
-        }),
-    };
-    drop(guard);
-    io
+        },
+        signal = signal => Err(Failure::of_signal(signal)),
+    }
 }
 
 fn log_opened(connection: &Connection) {
     let (listener, peer) = (connection.listener(), connection.peer());
     let proxy = connection.proxy().map(|_| tracing::field::display(connection.socket_peer()));
-    let client = connection.tls().and_then(|facts| facts.client.as_ref()).map(|client| &*client.subject);
+    let client = connection.tls().and_then(|info| info.client.as_ref()).map(|client| &*client.subject);
     let uid = connection.credentials().map(|credentials| credentials.uid);
     tracing::info!(listener, %peer, proxy, client, uid, "connection opened");
 }

@@ -1,10 +1,10 @@
 //! Several listeners as one server: what shall run, as plain values and pipelines.
 
 use crate::pipeline::Pipeline;
-use crate::server::Running;
 use crate::server::bind::{BoundListener, bind};
-use crate::server::handover::{Inherited, inheritance};
+use crate::server::inherited::{Inherited, take_inherited};
 use crate::server::listener::ListenerHandle;
+use crate::server::running::Running;
 use crate::server::spec::{ListenerSpec, StartError};
 use crate::settings::DrainSettings;
 use crate::transport::Transports;
@@ -78,7 +78,7 @@ impl ListenerSet {
         let mut bound = Vec::new();
         for (spec, pipeline) in plan {
             let ready = match pipeline {
-                Some(pipeline) => match inheritance(&mut inherited, &spec) {
+                Some(pipeline) => match take_inherited(&mut inherited, &spec) {
                     Ok(socket) => bind(&transports, &spec, pipeline, socket).await,
                     Err(error) => Err(error.into()),
                 },

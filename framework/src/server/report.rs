@@ -1,4 +1,4 @@
-//! What a server that runs says of itself: its listeners and what they have counted, who is connected, how far a stop is.
+//! The status of a running server: listeners, metrics, open connections, readiness.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,56 +13,56 @@ use crate::reason::CloseReason;
 use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
 
-/// One listener at one moment. Counts begin with the process, and go on over reloads.
+/// A snapshot of one listener. Counters start with the process and continue over reloads.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerReport {
-    /// Its name.
+    /// The name of the listener.
     pub name: String,
-    /// Where it listens, with the port that the system chose.
+    /// The endpoint that it listens on, with the real port.
     pub endpoint: Endpoint,
-    /// Whether it brings connections or datagrams.
+    /// Whether it accepts connections or receives datagrams.
     pub kind: Kind,
-    /// What it does.
+    /// Its state.
     pub state: ListenerStatus,
-    /// Connections that are open.
+    /// Open connections.
     pub open: usize,
-    /// Datagram peers that are remembered.
+    /// Datagram peers in the session table.
     pub sessions: usize,
-    /// Connections that were let in.
+    /// Accepted connections.
     pub accepted: u64,
-    /// Connections that were closed, by why.
+    /// Closed connections, by reason.
     pub closed: Vec<(CloseReason, u64)>,
-    /// Connections that were not let in, by why.
+    /// Rejected connections, by reason.
     pub rejected: Vec<(CloseReason, u64)>,
-    /// Messages, by how they ended.
+    /// Messages, by outcome.
     pub messages: Vec<(Outcome, u64)>,
-    /// How long handled messages took, from the read that brought one until its answer was written.
+    /// The time from the read that completed a message until its reply was written.
     pub latency: Latency,
-    /// Bytes that came: framing counts, TLS does not.
+    /// Bytes received, including framing but not TLS overhead.
     pub bytes_in: u64,
-    /// Bytes that went, likewise.
+    /// Bytes sent, including framing but not TLS overhead.
     pub bytes_out: u64,
-    /// Errors of accept, by what they were about.
+    /// Accept errors, by class.
     pub accept_errors: Vec<(&'static str, u64)>,
 }
 
-/// What a listener does.
+/// The state of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ListenerStatus {
-    /// It listens.
+    /// It accepts connections or receives datagrams.
     Listening,
-    /// It is broken, and is being bound again.
+    /// It has failed and is being bound again.
     Down,
-    /// It listens no more, and whoever is there finishes.
+    /// It has stopped accepting; open connections finish.
     Draining,
-    /// Its transport says that nobody will come any more.
+    /// Its transport has no more clients.
     Ended,
 }
 
 impl ListenerStatus {
-    /// The name in reports, fixed.
+    /// The name in reports and JSON. Names never change.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Listening => "listening",
@@ -73,9 +73,26 @@ impl ListenerStatus {
     }
 }
 
+/// The result of [`Running::readiness`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Readiness {
+    /// The server accepts clients.
+    Ready,
+    /// The server does not accept all clients. The text names the reason.
+    NotReady(String),
+}
+
+impl Readiness {
+    /// Whether the server accepts clients.
+    pub fn is_ready(&self) -> bool {
+        *self == Self::Ready
+    }
+}
+
 impl Running {
-    /// What every listener does and has counted, by name. One that a reload has stopped is there until the last connection has
-    /// left; one that has moved to another address is one.
+    /// A report for each listener, sorted by name. A listener that a reload has removed is included until its last connection
+    /// closes. Listeners with the same name are combined.
     ///
     /// ```
     /// use switchboard::prelude::*;
@@ -99,11 +116,11 @@ impl Running {
         let is_draining = *self.draining.borrow();
         for listener in self.all_listeners() {
             match reports.get_mut(&listener.spec.name) {
-                // They count together; only who is there is told apart.
+                // Both share their metrics; only open connections are counted separately.
                 Some(report) => {
                     report.open += listener.open();
                     report.accepted += listener.count().entered as u64;
-                    listener.table().with_open(|there| add_open(report, there));
+                    listener.table().with_open(|open| add_open(report, open));
                 }
                 None => drop(reports.insert(listener.spec.name.clone(), report(&listener, is_draining))),
             }
@@ -111,14 +128,14 @@ impl Running {
         reports.into_values().collect()
     }
 
-    /// Everybody who is connected; not the peers of datagram sockets.
+    /// All open connections. Excludes datagram peers.
     pub fn connections(&self) -> Vec<Connection> {
         let listeners = self.all_listeners();
-        let of = |listener: &ListenerHandle| listener.table().with_open(|there| there.cloned().collect::<Vec<_>>());
+        let of = |listener: &ListenerHandle| listener.table().with_open(|open| open.cloned().collect::<Vec<_>>());
         listeners.iter().flat_map(of).collect()
     }
 
-    /// Closes one connection at once, by its [number](Connection::id); false if nobody has that number.
+    /// Aborts the connection with this [id](Connection::id). Returns whether it was open.
     pub fn kill(&self, id: u64) -> bool {
         let found = self.all_listeners().iter().find_map(|listener| listener.table().get(id));
         found.is_some_and(|connection| {
@@ -127,18 +144,18 @@ impl Running {
         })
     }
 
-    /// How far a stop is. It is still `Running` while the stop is [announced](Self::is_ready).
+    /// The phase of a drain. It is still `Running` during the announcement; see [`is_stopping`](Self::is_stopping).
     pub fn phase(&self) -> Phase {
-        self.state().listeners.iter().map(ListenerHandle::phase).max_by_key(how_far).unwrap_or(Phase::Running)
+        self.state().listeners.iter().map(ListenerHandle::phase).max_by_key(progress).unwrap_or(Phase::Running)
     }
 
-    /// Whether a stop has begun, if only by its announcement.
+    /// Whether a drain has begun or is announced.
     pub fn is_stopping(&self) -> bool {
         *self.draining.borrow()
     }
 
-    /// Waits until every listener has shown that it still does its work: its task has gone round once more. One that is being
-    /// bound again, or whose thread is held up, shows nothing, so this is best awaited for a bounded time. For a watchdog.
+    /// Waits until the loop of every listener has completed one more iteration, for a watchdog. Use a timeout: a listener that is
+    /// bound again, or whose thread is blocked, does not answer.
     ///
     /// ```
     /// use switchboard::prelude::*;
@@ -147,8 +164,8 @@ impl Running {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<()> {
     /// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
-    /// let running = Server::bind("mem:answers").start(echo).await?;
-    /// assert!(tokio::time::timeout(Duration::from_secs(5), running.answers()).await.is_ok());
+    /// let running = Server::bind("mem:heartbeat").start(echo).await?;
+    /// assert!(tokio::time::timeout(Duration::from_secs(5), running.heartbeat()).await.is_ok());
     /// # Ok(())
     /// # }
     /// ```
@@ -157,11 +174,10 @@ impl Running {
         join_all(listeners.iter().map(ListenerHandle::heartbeat)).await;
     }
 
-    /// Whether everybody who comes is served: it is not [draining](Self::drain), which is announced before listeners close, and
-    /// every listener listens. Else a sentence that says why not.
-    pub fn is_ready(&self) -> Result<(), String> {
-        if *self.draining.borrow() {
-            return Err("draining".to_owned());
+    /// Whether the server accepts clients: it is not draining, and every listener listens.
+    pub fn readiness(&self) -> Readiness {
+        if self.is_stopping() {
+            return Readiness::NotReady("draining".to_owned());
         }
         let down: Vec<String> = self
             .report()
@@ -169,11 +185,11 @@ impl Running {
             .filter(|report| matches!(report.state, ListenerStatus::Down | ListenerStatus::Ended))
             .map(|report| format!("listener {} is {}", report.name, report.state.as_str()))
             .collect();
-        if down.is_empty() { Ok(()) } else { Err(down.join(", ")) }
+        if down.is_empty() { Readiness::Ready } else { Readiness::NotReady(down.join(", ")) }
     }
 }
 
-fn how_far(phase: &Phase) -> u8 {
+fn progress(phase: &Phase) -> u8 {
     match phase {
         Phase::Running => 0,
         Phase::Draining { .. } => 1,
@@ -211,19 +227,19 @@ fn report(listener: &ListenerHandle, is_draining: bool) -> ListenerReport {
     if is_draining {
         report.state = ListenerStatus::Draining;
     }
-    // Who leaves meanwhile is counted here or there, never both.
-    listener.table().with_open(|there| {
+    // Under the lock of the table, so that a connection that closes now is counted once.
+    listener.table().with_open(|open| {
         report.closed = named(CloseReason::ALL, metrics.closed.counts());
         report.bytes_in = metrics.bytes_in.load(Relaxed);
         report.bytes_out = metrics.bytes_out.load(Relaxed);
-        add_open(&mut report, there);
+        add_open(&mut report, open);
     });
     (report.open, report.accepted) = (listener.open(), listener.count().entered as u64);
     report
 }
 
-fn add_open(report: &mut ListenerReport, there: &mut dyn Iterator<Item = &Connection>) {
-    for connection in there {
+fn add_open(report: &mut ListenerReport, open: &mut dyn Iterator<Item = &Connection>) {
+    for connection in open {
         report.bytes_in += connection.bytes_in();
         report.bytes_out += connection.bytes_out();
     }

@@ -1,7 +1,8 @@
-//! A server that runs: where it listens, who is there, and how all of it stops.
+//! The handle to a running server: its listeners, and its graceful shutdown.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,58 +13,60 @@ use tokio::time::Instant;
 use crate::address::Endpoint;
 use crate::connection::ControlSignal;
 use crate::drain::Phase;
-use crate::server::listener::{Count, ListenerHandle};
+use crate::server::listener::ListenerHandle;
+use crate::server::listener_state::Count;
 use crate::settings::{DrainSettings, deadline_after};
 use crate::transport::Transports;
 
-/// How long what was cut has to notice it; longer than a handler's `close` may take.
+/// How long aborted tasks have to stop; longer than a handler's `close` may take.
 const CUT_GRACE: Duration = Duration::from_secs(2);
-/// How long the accept loops have to close.
+/// How long the accept loops have to accept the backlog and close.
 pub(super) const BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A server that runs. Dropped, it cuts everything; [`drain`](Self::drain) is the polite way.
+/// A running server. Dropping it aborts all connections; [`drain`](Self::drain) shuts it down gracefully.
+#[must_use = "dropping it aborts all connections"]
 pub struct Running {
     state: Arc<Mutex<State>>,
     pub(super) transports: Transports,
-    /// One reload after another.
+    /// Serializes reloads.
     pub(super) reloading: tokio::sync::Mutex<()>,
-    /// From here on there is no reload.
+    /// Set when a drain begins. Reloads are rejected from then on.
     pub(super) draining: watch::Sender<bool>,
     abort_handle: AbortHandle,
-    /// Others listen on its sockets; until then it drains.
+    /// The drain deadline after another process has taken over the sockets.
     pub(super) handed_over: OnceLock<Instant>,
 }
 
-/// What runs.
 pub(super) struct State {
     pub(super) listeners: Vec<ListenerHandle>,
-    /// Those that no configuration names any more, until they have stopped.
+    /// Listeners that a reload has removed, until their connections have closed.
     pub(super) stopping: Vec<ListenerHandle>,
     pub(super) drain: DrainSettings,
 }
 
-/// What a drain came to.
+/// The result of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Drained {
-    /// Connections that were open when the listeners closed, and datagrams that were under way at the deadline.
+    /// Connections that were open when the listeners closed, and datagrams in progress at the deadline.
     pub open: usize,
-    /// Connections, and datagrams under way, that had not finished and were cut.
+    /// Connections and datagrams in progress that were aborted.
     pub cut: usize,
 }
 
-/// Ends a drain early. Clones do the same.
+/// Aborts a drain. Clones do the same.
 #[derive(Debug, Clone)]
 pub struct AbortHandle(Arc<watch::Sender<bool>>);
 
 impl AbortHandle {
-    /// Whatever is still open is cut now, or as soon as the drain begins.
-    pub fn cut(&self) {
+    /// Aborts all open connections, now or when the drain begins.
+    pub fn abort(&self) {
         self.0.send_replace(true);
     }
 
-    async fn called(&self) {
-        // An error would say that there is no sender any more, and we are one.
-        let _ = self.0.subscribe().wait_for(|cut| *cut).await;
+    async fn aborted(&self) {
+        // Never fails, because `self` holds a sender.
+        let _ = self.0.subscribe().wait_for(|aborted| *aborted).await;
     }
 }
 
@@ -79,48 +82,62 @@ impl Running {
         }
     }
 
-    /// Each listener's name and where it listens, with the port that the system chose.
+    /// The name of each listener and the endpoint that it listens on, with the real port.
     pub fn addresses(&self) -> Vec<(String, Endpoint)> {
-        self.state
-            .lock()
-            .listeners
-            .iter()
-            .map(|listener| (listener.spec.name.clone(), listener.endpoint.clone()))
-            .collect()
+        let state = self.state.lock();
+        state.listeners.iter().map(|listener| (listener.spec.name.clone(), listener.endpoint.clone())).collect()
     }
 
-    /// Where the only, or first, listener listens.
+    /// The endpoint of the first listener, with the real port.
     pub fn address(&self) -> Option<Endpoint> {
         self.state.lock().listeners.first().map(|listener| listener.endpoint.clone())
     }
 
-    /// How many connections are open.
+    /// The IP address and port of the first listener. `None` if its transport has no IP address.
+    ///
+    /// ```
+    /// use switchboard::prelude::*;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
+    /// let running = Server::bind("tcp://localhost:0").start(echo).await?;
+    /// let address = running.socket_addr().expect("TCP has an IP address");
+    /// assert!(address.ip().is_loopback() && address.port() != 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        self.state.lock().listeners.first()?.socket_addr()
+    }
+
+    /// The number of open connections.
     pub fn open(&self) -> usize {
         self.all_listeners().iter().map(ListenerHandle::open).sum()
     }
 
-    /// Waits until every listener has ended by itself and nobody is connected any more: only transports that run dry do
-    /// that.
+    /// Waits until every listener has ended by itself and no connection is open. Only transports without more clients end by
+    /// themselves.
     pub async fn ended(&self) {
         loop {
             let listeners = self.all_listeners();
             join_all(listeners.iter().map(ListenerHandle::ended)).await;
-            // A reload may have begun others meanwhile.
+            // A reload may have started other listeners in the meantime.
             if self.all_listeners().iter().all(ListenerHandle::has_ended) {
                 return;
             }
         }
     }
 
-    /// A handle that ends a drain early.
+    /// A handle that aborts a drain.
     pub fn abort_handle(&self) -> AbortHandle {
         self.abort_handle.clone()
     }
 
-    /// Stops politely: the listeners close after `announce`; connections that are idle close at once, busy ones when what is
-    /// under way is answered; what is left at the deadline is cut.
+    /// Shuts down gracefully (drains). The listeners close after the announcement. Idle connections close at once; busy ones
+    /// close after their replies in progress. At the deadline the remaining connections are aborted.
     pub async fn drain(&self) -> Drained {
-        // A reload gives up, unless it is at the point where nothing can fail any more.
+        // A reload gives up, unless it has passed the point of no return.
         self.draining.send_replace(true);
         drop(self.reloading.lock().await);
         let DrainSettings { announce, deadline } = self.state().drain;
@@ -129,23 +146,23 @@ impl Running {
         if handed_over.is_none() {
             tokio::select! {
                 () = tokio::time::sleep(announce) => {}
-                () = self.abort_handle.called() => {}
+                () = self.abort_handle.aborted() => {}
             }
         }
         let deadline = handed_over.unwrap_or_else(|| deadline_after(Instant::now(), deadline));
-        let drained = drain(&self.all_listeners(), deadline, self.abort_handle.called()).await;
+        let drained = drain(&self.all_listeners(), deadline, self.abort_handle.aborted()).await;
         tracing::info!(open = drained.open, cut = drained.cut, "drained");
         drained
     }
 
-    /// Has a listener that is not wanted any more stop by itself, as in a drain of all.
+    /// Drains a removed listener in a background task.
     pub(super) fn stop(&self, listener: ListenerHandle, deadline: Duration) {
         let state = Arc::downgrade(&self.state);
         let abort_handle = self.abort_handle();
         tokio::spawn(async move {
             let deadline = deadline_after(Instant::now(), deadline);
-            let Drained { open, cut } = drain(std::slice::from_ref(&listener), deadline, abort_handle.called()).await;
-            tracing::info!(listener = listener.spec.name, address = %listener.endpoint, open, cut, "no longer listening");
+            let Drained { open, cut } = drain(std::slice::from_ref(&listener), deadline, abort_handle.aborted()).await;
+            tracing::info!(listener = listener.spec.name, address = %listener.endpoint, open, cut, "listener removed");
             if let Some(state) = state.upgrade() {
                 state.lock().stopping.retain(|stopping| !stopping.is(&listener));
             }
@@ -162,22 +179,22 @@ impl Running {
     }
 }
 
-/// Stops these listeners politely. What is left at the deadline, or when it is `called` off, is cut.
-async fn drain(listeners: &[ListenerHandle], deadline: Instant, called: impl Future<Output = ()>) -> Drained {
+/// Drains these listeners. Aborts the remaining connections at the deadline, or when `aborted` resolves.
+async fn drain(listeners: &[ListenerHandle], deadline: Instant, aborted: impl Future<Output = ()>) -> Drained {
     let sum = || listeners.iter().map(ListenerHandle::count).fold(Count::default(), Count::plus);
     let before = sum();
     listeners.iter().for_each(|listener| listener.advance(Phase::Draining { deadline }));
-    // The doors take in whom the system has let in before, and close; then everybody is there to be counted and told.
+    // The backlog is accepted first, so that all connections are counted and signalled.
     let _ = tokio::time::timeout(BACKLOG_TIMEOUT, join_all(listeners.iter().map(ListenerHandle::closed))).await;
     let entered = sum().entered;
     broadcast(listeners, ControlSignal::Drain);
-    let by = tokio::select! {
+    let abort = tokio::select! {
         _ = join_all(listeners.iter().map(ListenerHandle::ended)) => None,
         () = tokio::time::sleep_until(deadline) => Some(ControlSignal::DrainDeadline),
-        () = called => Some(ControlSignal::Kill),
+        () = aborted => Some(ControlSignal::Kill),
     };
     let mut left = 0;
-    if let Some(signal) = by {
+    if let Some(signal) = abort {
         listeners.iter().for_each(|listener| listener.advance(Phase::Cutting));
         broadcast(listeners, signal);
         if tokio::time::timeout(CUT_GRACE, join_all(listeners.iter().map(ListenerHandle::ended))).await.is_err() {

@@ -1,17 +1,17 @@
-//! A running server until it is told to stop: by whomever, or by the usual signals.
+//! Serves until a signal or another event requests a shutdown.
 
+use std::io;
 use std::pin::pin;
 use std::task::Poll;
 
 use futures_util::{Stream, StreamExt, stream};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::error::Result;
-use crate::server::{Drained, Running};
+use crate::server::running::{Drained, Running};
 
 impl Running {
-    /// Serves until `stops` brings something, then [drains](Self::drain); a second item cuts what is left. It ends too when the
-    /// server has [ended by itself](Self::ended), with nothing open and nothing cut. A stream that ends asks for nothing any more.
+    /// Serves until `stops` yields an item, then [drains](Self::drain). A second item aborts the remaining connections. The end
+    /// of the stream is ignored. Also returns when the server has [ended by itself](Self::ended).
     ///
     /// ```
     /// use futures_util::stream;
@@ -21,7 +21,7 @@ impl Running {
     /// # async fn main() -> Result<()> {
     /// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
     /// let running = Server::bind("tcp://127.0.0.1:0").start(echo).await?;
-    /// let drained = running.serve_until(stream::iter([()])).await; // told to stop at once
+    /// let drained = running.serve_until(stream::iter([()])).await; // stops immediately
     /// assert_eq!((drained.open, drained.cut), (0, 0));
     /// # Ok(())
     /// # }
@@ -37,23 +37,19 @@ impl Running {
         loop {
             tokio::select! {
                 drained = &mut drain => return drained,
-                Some(()) = stops.next() => abort_handle.cut(),
+                Some(()) = stops.next() => abort_handle.abort(),
             }
         }
     }
 }
 
-/// Serves until SIGTERM or SIGINT, then drains; a second one cuts.
-pub(super) async fn run(running: Running) -> Result<()> {
+/// Serves until SIGTERM or SIGINT, then drains. A second signal aborts the remaining connections.
+pub(super) async fn serve_until_signal(running: &Running) -> io::Result<Drained> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // Both are asked, so that either wakes us.
     let stops = stream::poll_fn(|cx| match terminate.poll_recv(cx) {
         Poll::Pending => interrupt.poll_recv(cx),
         stop => stop,
     });
-    match running.serve_until(stops).await.cut {
-        0 => Ok(()),
-        cut => Err(format!("{cut} connections had not finished and were cut").into()),
-    }
+    Ok(running.serve_until(stops).await)
 }

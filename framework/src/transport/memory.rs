@@ -1,4 +1,4 @@
-//! Connections inside this process: for tests, without ports, and under tokio's paused time.
+//! Connections inside this process, for tests: they need no ports and work with tokio's paused time.
 //!
 //! ```
 //! use switchboard::prelude::*;
@@ -34,26 +34,36 @@ use tokio::sync::mpsc;
 
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
-use crate::transport::{Accepted, StreamListener};
-use crate::transport::{Bind, Listener, SchemeInfo, Transport, unsupported_endpoint};
+use crate::transport::accepted::Accepted;
+use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
+use crate::transport::listener::{Listener, StreamListener};
+use crate::transport::scheme::SchemeInfo;
 
-/// Bytes that may be under way in each direction.
+/// The size of the buffer in each direction.
 const CAPACITY: usize = 64 * 1024;
 
 static LISTENING: LazyLock<Mutex<HashMap<String, mpsc::Sender<Accepted>>>> = LazyLock::new(Mutex::default);
 
-/// `mem:NAME`. Of the socket options it uses `backlog`.
+/// `mem:NAME`. Uses the socket option `backlog`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Memory;
 
-/// Connects to the listener `mem:NAME` of this process; the peer has a name that is nobody else's.
+/// Connects to the listener `mem:NAME` of this process. The peer has a unique name.
+///
+/// # Errors
+///
+/// `ConnectionRefused` if nothing listens on that name.
 pub async fn connect(name: &str) -> io::Result<DuplexStream> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let peer = format!("mem:{name}#{}", NEXT.fetch_add(1, Relaxed));
     connect_as(name, Address::Named(peer.into())).await
 }
 
-/// The same, as if from a network address: what limits by source go by.
+/// Connects like [`connect`], with a network address as the peer address, so that per-source limits apply.
+///
+/// # Errors
+///
+/// `ConnectionRefused` if nothing listens on that name.
 pub async fn connect_from(name: &str, peer: SocketAddr) -> io::Result<DuplexStream> {
     connect_as(name, Address::Inet(peer)).await
 }
@@ -80,17 +90,17 @@ impl Transport for Memory {
         }
         let (queue, accepted) = mpsc::channel(options.backlog.max(1) as usize);
         listening.insert(name.clone(), queue);
-        Ok(Listener::Stream(Box::new(AcceptingListener { name: name.clone(), accepted })))
+        Ok(Listener::Stream(Box::new(MemoryListener { name: name.clone(), accepted })))
     }
 }
 
-struct AcceptingListener {
+struct MemoryListener {
     name: String,
     accepted: mpsc::Receiver<Accepted>,
 }
 
 #[async_trait]
-impl StreamListener for AcceptingListener {
+impl StreamListener for MemoryListener {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
         Ok(self.accepted.recv().await)
     }
@@ -100,7 +110,7 @@ impl StreamListener for AcceptingListener {
     }
 }
 
-impl Drop for AcceptingListener {
+impl Drop for MemoryListener {
     fn drop(&mut self) {
         LISTENING.lock().remove(&self.name);
     }

@@ -1,7 +1,8 @@
-//! Handles to sockets that are bound, for whoever goes on listening there: other settings, or the next process.
+//! Shared handles to bound sockets: a reload or a new process listens on the same socket.
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,101 +13,117 @@ use socket2::{SockRef, Type};
 
 use crate::address::Endpoint;
 
-/// A handle to a socket that is bound, and listening if it is one for connections. While one handle is open, so is the socket.
+/// A handle to a bound socket. The socket stays open until the last handle is dropped.
 #[derive(Debug)]
 pub struct SharedSocket {
-    /// Before the socket, so that nobody else can have the path yet when it is removed.
-    place: Option<Arc<SocketPath>>,
+    /// Declared before the socket, so that the path is removed before another process can bind it.
+    path: Option<Arc<SocketPath>>,
     fd: OwnedFd,
 }
 
 impl SharedSocket {
-    /// A socket that came from elsewhere: the process before this one, or a service manager.
+    /// A socket from another process: the old process or a service manager.
     pub fn new(fd: OwnedFd) -> Self {
-        Self { place: None, fd }
+        Self { path: None, fd }
     }
 
-    /// Another handle to the socket of a listener; `None` when the process has no descriptor left for it.
+    /// A handle to the socket of a listener; `None` if the process is out of file descriptors.
     pub fn of(socket: impl AsFd) -> Option<Self> {
         socket.as_fd().try_clone_to_owned().ok().map(Self::new)
     }
 
-    /// With the path that goes when the last handle of this process is closed.
-    pub(crate) fn at(self, place: Arc<SocketPath>) -> Self {
-        Self { place: Some(place), ..self }
+    /// The same handle with a path, which is removed when the last handle of this process is dropped.
+    #[cfg(feature = "unix")]
+    pub(crate) fn with_path(self, path: Arc<SocketPath>) -> Self {
+        Self { path: Some(path), ..self }
     }
 
-    /// One more handle to the same socket; `None` when the process has no descriptor left for it.
+    /// Another handle to the same socket; `None` if the process is out of file descriptors.
     pub fn try_clone(&self) -> Option<Self> {
-        Self::of(&self.fd).map(|try_clone| Self { place: self.place.clone(), ..try_clone })
+        Self::of(&self.fd).map(|handle| Self { path: self.path.clone(), ..handle })
     }
 
-    /// Whether sockets of this user may be bound to the same port.
-    pub(crate) fn set_reuse_port(&self, lend: bool) {
-        // Only sockets of a network have a port; with others it fails, and nothing is lost.
-        let _ = SockRef::from(&self.fd).set_reuse_port(lend);
+    /// Sets `SO_REUSEPORT`: whether other sockets of this user may bind the same port.
+    pub(crate) fn set_reuse_port(&self, reuse: bool) {
+        // Fails on Unix sockets, which have no port.
+        let _ = SockRef::from(&self.fd).set_reuse_port(reuse);
     }
 
-    /// The path of a Unix socket goes with the last handle of this process, unless it shall stay because another process listens
-    /// there too.
+    /// Whether the path of a Unix socket stays when the last handle of this process is dropped, because another process
+    /// listens on it.
     pub(crate) fn keep_path(&self, keep: bool) {
-        if let Some(place) = &self.place {
-            place.keep.store(keep, Relaxed);
+        if let Some(path) = &self.path {
+            path.keep.store(keep, Relaxed);
         }
     }
 
-    /// Whether the file at the path of a Unix socket is ours.
+    /// Whether the file at the path of a Unix socket belongs to this socket.
     pub(crate) fn owns_path(&self) -> bool {
-        self.place.as_ref().is_some_and(|place| place.is_ours())
+        self.path.as_ref().is_some_and(|path| path.is_owned())
     }
 
-    /// Another process made the file at this path and listens there; it stays until [`keep_path`](Self::keep_path) says otherwise.
+    /// The same handle with a path that another process created. The path stays until [`keep_path`](Self::keep_path) is
+    /// called with `false`.
     pub(crate) fn at_path(self, path: &Path) -> io::Result<Self> {
-        let place = Arc::new(SocketPath::at(path)?);
-        place.keep.store(true, Relaxed);
-        Ok(self.at(place))
+        let path = SocketPath::at(path)?;
+        path.keep.store(true, Relaxed);
+        Ok(Self { path: Some(Arc::new(path)), ..self })
     }
 
-    /// Where it is bound, as an address of the transport of its kind. An error: it is no socket, or of no kind that is known.
+    /// The endpoint that the socket is bound to.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is not a TCP, UDP or Unix socket with an address.
     pub fn address(&self) -> io::Result<Endpoint> {
         let socket = SockRef::from(&self.fd);
         let (address, kind) = (socket.local_addr()?, socket.r#type()?);
         let endpoint = match (address.as_socket(), address.as_pathname(), kind) {
-            (Some(at), _, Type::STREAM) => format!("tcp://{at}"),
-            (Some(at), _, Type::DGRAM) => format!("udp://{at}"),
+            (Some(address), _, Type::STREAM) => format!("tcp://{address}"),
+            (Some(address), _, Type::DGRAM) => format!("udp://{address}"),
             (_, Some(path), Type::STREAM) => return Ok(Endpoint::Unix(path.to_owned())),
             (_, Some(path), Type::DGRAM) => return Ok(Endpoint::Unixgram(path.to_owned())),
-            _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "it has no address that is known")),
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "the socket is not a TCP, UDP or named Unix socket",
+                ));
+            }
         };
         endpoint.parse().map_err(io::Error::other)
     }
 
-    /// The descriptor itself. A path that goes with it stays for the other handles.
+    /// The file descriptor. The path stays with the other handles.
     pub fn into_fd(self) -> OwnedFd {
         self.fd
     }
 
+    /// The local IP address and port of a network socket.
+    pub(crate) fn socket_addr(&self) -> Option<SocketAddr> {
+        SockRef::from(&self.fd).local_addr().ok()?.as_socket()
+    }
+
     pub(crate) fn into_parts(self) -> (OwnedFd, Option<Arc<SocketPath>>) {
-        (self.fd, self.place)
+        (self.fd, self.path)
     }
 }
 
-/// A path that is ours; removed when dropped, if it still is.
+/// The path of a Unix socket. It is removed on drop if the file is still the same.
 #[derive(Debug)]
 pub(crate) struct SocketPath {
     path: PathBuf,
     file: (u64, u64),
-    /// Somebody else listens there too.
+    /// Another process listens on the path too.
     keep: AtomicBool,
 }
 
 impl SocketPath {
-    /// Whether what is at the path is still ours.
-    pub(crate) fn is_ours(&self) -> bool {
+    /// Whether the file at the path is still the same.
+    pub(crate) fn is_owned(&self) -> bool {
         identity(&self.path).is_ok_and(|file| file == self.file)
     }
 
-    /// The file that is there now.
+    /// The file that is at the path now.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         identity(path).map(|file| Self { path: path.to_owned(), file, keep: AtomicBool::new(false) })
     }
@@ -114,7 +131,7 @@ impl SocketPath {
 
 impl Drop for SocketPath {
     fn drop(&mut self) {
-        if !self.keep.load(Relaxed) && self.is_ours() {
+        if !self.keep.load(Relaxed) && self.is_owned() {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! Sockets that whoever started this process has bound.
+//! Sockets from the service manager (socket activation, sd_listen_fds(3)).
 
 use std::fmt;
 use std::io;
@@ -10,47 +10,55 @@ use socket2::{Domain, Type};
 
 use crate::address::Endpoint;
 use crate::connection::Kind;
-use crate::transport::SharedSocket;
-use crate::transport::tcp::adopt;
-use crate::transport::{Bind, Listener, SchemeInfo, Transport, tcp, udp, unix, unixgram, unsupported_endpoint};
+use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
+use crate::transport::listener::Listener;
+use crate::transport::scheme::SchemeInfo;
+use crate::transport::shared_socket::SharedSocket;
+use crate::transport::socket::adopt;
+use crate::transport::tcp;
+#[cfg(feature = "udp")]
+use crate::transport::udp;
+#[cfg(feature = "unix")]
+use crate::transport::{unix, unixgram};
 
-/// `systemd:NAME`: a socket that the service manager passed under this name, of whatever kind it is: TCP, UDP, or either kind of
-/// Unix socket. The socket options are used as by the transport of that kind, but `reuse_port`, `mode` and `group`, which
-/// whoever bound it has settled.
+/// `systemd:NAME`: a socket that the service manager passed under this name. It can be a TCP, UDP, Unix stream or Unix
+/// datagram socket. The socket options apply as for that transport, except `reuse_port`, `mode` and `group`, which the service
+/// manager sets.
 ///
-/// The default has no sockets, so that the scheme is known and every bind fails. A process takes the sockets that it was passed
-/// (for example with the crate `listenfd`) and [adds](crate::transport::Transports::add) a transport that has them.
+/// The default has no sockets, so every bind fails. A program takes its passed sockets (for example with the crate `listenfd`)
+/// and [adds](crate::transport::Transports::add) a transport with them.
 #[derive(Clone, Default)]
 pub struct Systemd(Arc<Vec<(String, SharedSocket)>>);
 
 impl Systemd {
-    /// With these sockets, each under its name.
+    /// A transport with these named sockets.
     pub fn new(sockets: impl IntoIterator<Item = (String, OwnedFd)>) -> Self {
         let sockets = sockets.into_iter().map(|(name, fd)| (name, SharedSocket::new(fd)));
         Self(Arc::new(sockets.collect()))
     }
 
-    /// The sockets, used or not.
+    /// All sockets and their names.
     pub fn sockets(&self) -> impl Iterator<Item = (&str, &SharedSocket)> {
         self.0.iter().map(|(name, socket)| (&**name, socket))
     }
 
     fn find(&self, name: &str) -> io::Result<SharedSocket> {
         let mut found = self.0.iter().filter(|(known, _)| known == name).map(|(_, socket)| socket);
-        let refused = |what: String| Err(io::Error::new(io::ErrorKind::NotFound, what));
+        let not_found = |what: String| Err(io::Error::new(io::ErrorKind::NotFound, what));
         let names: Vec<_> = self.sockets().map(|(name, _)| format!("{name:?}")).collect();
         match (found.next(), found.next()) {
             (Some(socket), None) => socket
                 .try_clone()
-                .ok_or_else(|| io::Error::other("no descriptor is left for another handle to the socket")),
-            (Some(_), Some(_)) => refused(format!(
-                "several sockets of this name were passed; give each a name of its own (FileDescriptorName=), of {}",
+                .ok_or_else(|| io::Error::other("cannot duplicate the socket: out of file descriptors")),
+            (Some(_), Some(_)) => not_found(format!(
+                "several sockets with this name were passed; set a different FileDescriptorName= for each; passed: {}",
                 names.join(", ")
             )),
-            (None, _) if names.is_empty() => refused(
-                "the service manager passed no sockets (LISTEN_FDS is not set, or not meant for this process)".into(),
+            (None, _) if names.is_empty() => not_found(
+                "the service manager passed no sockets (LISTEN_FDS is not set, or LISTEN_PID is another process)"
+                    .into(),
             ),
-            (None, _) => refused(format!("no socket of this name was passed; there are {}", names.join(", "))),
+            (None, _) => not_found(format!("no socket with this name was passed; passed: {}", names.join(", "))),
         }
     }
 }
@@ -71,18 +79,21 @@ impl Transport for Systemd {
         let path = || address.as_pathname().map(Arc::from);
         match (address.domain(), kind) {
             (_, Type::STREAM) if socket.peer_addr().is_ok() => {
-                Err(unfit("it is a connection and no listening socket; with systemd, set Accept=no"))
+                Err(unsupported("the socket is a connection, not a listening socket; with systemd, set Accept=no"))
             }
             (Domain::IPV4 | Domain::IPV6, Type::STREAM) => tcp::listen(socket, &endpoint, &options),
+            #[cfg(feature = "udp")]
             (Domain::IPV4 | Domain::IPV6, Type::DGRAM) => udp::listen(socket, &endpoint),
+            #[cfg(feature = "unix")]
             (Domain::UNIX, Type::STREAM) => unix::listen(socket, None, endpoint, path(), &options),
+            #[cfg(feature = "unix")]
             (Domain::UNIX, Type::DGRAM) => unixgram::listen(socket, None, endpoint, path()),
-            _ => Err(unfit("it is no socket of TCP, UDP or a Unix socket of streams or datagrams")),
+            _ => Err(unsupported("the socket is not of a supported kind (TCP, UDP, Unix stream or Unix datagram)")),
         }
     }
 }
 
-fn unfit(what: &str) -> io::Error {
+fn unsupported(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, what)
 }
 

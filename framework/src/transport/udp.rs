@@ -1,5 +1,5 @@
-//! UDP. On a socket that listens on every address, the kernel is asked which one each datagram was sent to, so that the
-//! answer leaves from there.
+//! UDP. A wildcard socket reads the destination address of each datagram (ip(7), ipv6(7)) and replies from that address.
+//! Not with `quinn-udp`: it sets the don't-fragment bit, enables GRO and hides send errors.
 
 use parking_lot::Mutex;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -19,14 +19,16 @@ use tokio::net::UdpSocket;
 
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
-use crate::transport::tcp::{adopt, bind_first};
-use crate::transport::{Bind, Listener, SchemeInfo, Transport, unsupported_endpoint};
-use crate::transport::{DatagramSocket, Route, SharedSocket};
+use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
+use crate::transport::listener::{DatagramSocket, Listener, Route};
+use crate::transport::scheme::SchemeInfo;
+use crate::transport::shared_socket::SharedSocket;
+use crate::transport::socket::{adopt, bind_first};
 
-/// The largest datagram.
+/// The size of the largest datagram.
 const LARGEST: usize = 64 * 1024;
 
-/// `udp://host:port`. Of the socket options it uses `reuse_port`.
+/// `udp://host:port`. Uses the socket option `reuse_port`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Udp;
 
@@ -37,10 +39,10 @@ impl Transport for Udp {
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
-        let Endpoint::Udp(at) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
+        let Endpoint::Udp(host_port) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
         let socket = match inherited {
             Some(inherited) => adopt(inherited)?.0,
-            None => bind_first(at, Type::DGRAM, Protocol::UDP, &options).await?,
+            None => bind_first(host_port, Type::DGRAM, Protocol::UDP, &options).await?,
         };
         listen(socket, &endpoint)
     }
@@ -52,7 +54,7 @@ pub(super) fn listen(socket: Socket, endpoint: &Endpoint) -> io::Result<Listener
     let local = socket.local_addr()?;
     let endpoint = endpoint.with_port(local.port());
     if !local.ip().is_unspecified() {
-        return Ok(Listener::Datagram(Box::new(BoundSocket { socket, endpoint, local })));
+        return Ok(Listener::Datagram(Box::new(UnicastSocket { socket, endpoint, local })));
     }
     match local {
         SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
@@ -62,18 +64,18 @@ pub(super) fn listen(socket: Socket, endpoint: &Endpoint) -> io::Result<Listener
     Ok(Listener::Datagram(Box::new(WildcardSocket { socket, endpoint, local, scratch })))
 }
 
-/// A socket bound to one address: answers leave from it by themselves.
-struct BoundSocket {
+/// A socket bound to one address. The kernel sends replies from that address.
+struct UnicastSocket {
     socket: UdpSocket,
     endpoint: Endpoint,
     local: SocketAddr,
 }
 
-impl DatagramSocket for BoundSocket {
+impl DatagramSocket for UnicastSocket {
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
         loop {
             match self.socket.try_recv_buf_from(buffer) {
-                Ok((_, peer)) => return Poll::Ready(Ok(Route { peer: Address::Inet(peer), local_ip: None })),
+                Ok((_, peer)) => return Poll::Ready(Ok(Route::new(Address::Inet(peer), None))),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -102,7 +104,7 @@ impl DatagramSocket for BoundSocket {
     }
 }
 
-/// A socket bound to every address of the machine.
+/// A socket bound to the wildcard address.
 struct WildcardSocket {
     socket: UdpSocket,
     endpoint: Endpoint,
@@ -126,7 +128,7 @@ impl WildcardSocket {
                 _ => None,
             });
             let peer = message.address.as_ref().and_then(to_std).ok_or(io::ErrorKind::InvalidData)?;
-            (message.bytes, Route { peer: Address::Inet(peer), local_ip })
+            (message.bytes, Route::new(Address::Inet(peer), local_ip))
         };
         buffer.extend_from_slice(&scratch[..bytes]);
         Ok(route)

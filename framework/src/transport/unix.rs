@@ -1,7 +1,6 @@
-//! Unix stream sockets, and what both kinds of Unix socket do about their path.
+//! Unix stream sockets, and the paths of both kinds of Unix sockets.
 //!
-//! Mode and group are right before anyone can connect. A path that a living server listens on is never taken; one left
-//! behind by a dead server is.
+//! Mode and group are set before clients can connect. A path on which a server listens is never replaced; a stale path is.
 
 use std::fs;
 use std::io;
@@ -19,11 +18,14 @@ use tokio::net::UnixListener;
 use crate::address::{Address, Credentials, Endpoint};
 use crate::connection::Kind;
 use crate::settings::SocketOptions;
-use crate::transport::tcp::adopt;
-use crate::transport::{Accepted, SharedSocket, SocketPath, StreamListener};
-use crate::transport::{Bind, Listener, SchemeInfo, Transport, unsupported_endpoint};
+use crate::transport::accepted::Accepted;
+use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
+use crate::transport::listener::{Listener, StreamListener};
+use crate::transport::scheme::SchemeInfo;
+use crate::transport::shared_socket::{SharedSocket, SocketPath};
+use crate::transport::socket::{BoundSocket, adopt};
 
-/// `unix:/path`. Of the socket options it uses `backlog`, `mode` and `group`.
+/// `unix:/path`. Uses the socket options `backlog`, `mode` and `group`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unix;
 
@@ -35,44 +37,44 @@ impl Transport for Unix {
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
         let Endpoint::Unix(path) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
-        let (socket, place) = match inherited {
+        let (socket, socket_path) = match inherited {
             Some(inherited) => adopt_path(inherited, path, &options)?,
             None => bind_path(path, Type::STREAM, &options)?,
         };
         let local = Some(Arc::from(path.as_path()));
-        listen(socket, place, endpoint, local, &options)
+        listen(socket, socket_path, endpoint, local, &options)
     }
 }
 
 /// Listens on a bound socket.
 pub(super) fn listen(
     socket: Socket,
-    place: Option<Arc<SocketPath>>,
+    socket_path: Option<Arc<SocketPath>>,
     endpoint: Endpoint,
     path: Option<Arc<Path>>,
     options: &SocketOptions,
 ) -> io::Result<Listener> {
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
     let listener = UnixListener::from_std(socket.into())?;
-    Ok(Listener::Stream(Box::new(AcceptingListener { listener, endpoint, local: Address::Unix(path), place })))
+    Ok(Listener::Stream(Box::new(UnixStreamListener { listener, endpoint, local: Address::Unix(path), socket_path })))
 }
 
-struct AcceptingListener {
-    /// Before the socket, so that nobody else can have the path yet when it is removed.
-    place: Option<Arc<SocketPath>>,
+struct UnixStreamListener {
+    /// Declared before the socket, so that the path is removed before another process can bind it.
+    socket_path: Option<Arc<SocketPath>>,
     listener: UnixListener,
     endpoint: Endpoint,
     local: Address,
 }
 
 #[async_trait]
-impl StreamListener for AcceptingListener {
+impl StreamListener for UnixStreamListener {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
         let (stream, peer) = self.listener.accept().await?;
         let peer = Address::of_unix(&peer);
-        let credentials = stream.peer_cred().ok().map(|of| Credentials::new(of.uid(), of.gid(), of.pid()));
+        let credentials = stream.peer_cred().ok();
         let mut accepted = Accepted::ready(peer, self.local.clone(), stream);
-        accepted.credentials = credentials;
+        accepted.credentials = credentials.map(|peer| Credentials::new(peer.uid(), peer.gid(), peer.pid()));
         Ok(Some(accepted))
     }
 
@@ -81,77 +83,71 @@ impl StreamListener for AcceptingListener {
     }
 
     fn share(&self) -> Option<SharedSocket> {
-        share(&self.listener, self.place.as_ref())
+        share(&self.listener, self.socket_path.as_ref())
     }
 }
 
-/// Another handle to a socket, which keeps its path too.
-pub(super) fn share(socket: impl AsFd, place: Option<&Arc<SocketPath>>) -> Option<SharedSocket> {
+/// Another handle to a socket and its path.
+pub(super) fn share(socket: impl AsFd, path: Option<&Arc<SocketPath>>) -> Option<SharedSocket> {
     let shared = SharedSocket::of(socket)?;
-    Some(match place {
-        Some(place) => shared.at(place.clone()),
+    Some(match path {
+        Some(path) => shared.with_path(path.clone()),
         None => shared,
     })
 }
 
-/// A socket and the path that goes with it, if that is ours.
-pub(super) type Placed = (Socket, Option<Arc<SocketPath>>);
-
-/// A non-blocking socket bound to `path`, with mode and group set.
-pub(super) fn bind_path(path: &Path, kind: Type, options: &SocketOptions) -> io::Result<Placed> {
+/// Binds a non-blocking socket to `path` and sets its mode and group.
+pub(super) fn bind_path(path: &Path, kind: Type, options: &SocketOptions) -> io::Result<BoundSocket> {
     let address = SockAddr::unix(path)?;
     let group = options.group.as_deref().map(group_id).transpose()?;
-    free(path, &address, kind)?;
+    remove_stale(path, &address, kind)?;
     let socket = Socket::new(Domain::UNIX, kind, None)?;
     socket.set_nonblocking(true)?;
-    // Linux makes the path with the mode that the socket has, so it is never open wider than it should be: to the owner
-    // first, to the others when the group is right.
+    // Linux creates the path with the mode of the socket (unix(7)). Only the owner may connect until the group is set.
     fchmod(&socket, Mode::from_bits_truncate(options.mode & 0o700))?;
     socket.bind(&address)?;
-    let place = SocketPath::at(path)?;
-    admit(path, group, options.mode)?;
-    Ok((socket, Some(Arc::new(place))))
+    let socket_path = SocketPath::at(path)?;
+    set_permissions(path, group, options.mode)?;
+    Ok((socket, Some(Arc::new(socket_path))))
 }
 
-/// The socket that another listener had at `path`. Where the path was ours, mode and group are what they should be now.
-pub(super) fn adopt_path(inherited: SharedSocket, path: &Path, options: &SocketOptions) -> io::Result<Placed> {
-    let (socket, place) = adopt(inherited)?;
-    if place.as_ref().is_some_and(|place| place.is_ours()) {
+/// Takes over a socket bound to `path`. Updates mode and group if this process owns the path.
+pub(super) fn adopt_path(inherited: SharedSocket, path: &Path, options: &SocketOptions) -> io::Result<BoundSocket> {
+    let (socket, socket_path) = adopt(inherited)?;
+    if socket_path.as_ref().is_some_and(|path| path.is_owned()) {
         let group = options.group.as_deref().map(group_id).transpose()?;
-        admit(path, group, options.mode)?;
+        set_permissions(path, group, options.mode)?;
     }
-    Ok((socket, place))
+    Ok((socket, socket_path))
 }
 
-/// Lets in whom mode and group let in.
-fn admit(path: &Path, group: Option<u32>, mode: u32) -> io::Result<()> {
+fn set_permissions(path: &Path, group: Option<u32>, mode: u32) -> io::Result<()> {
     if let Some(group) = group {
         chown(path, None, Some(group))?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-/// Makes way for a socket: removes one that a dead server left behind. Fails if somebody listens on the path, or if what is
-/// there is no socket.
-fn free(path: &Path, address: &SockAddr, kind: Type) -> io::Result<()> {
-    let there = match fs::symlink_metadata(path) {
+/// Removes a stale socket. Fails if a server listens on the path, or if the file is not a socket.
+fn remove_stale(path: &Path, address: &SockAddr, kind: Type) -> io::Result<()> {
+    let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        there => there?,
+        metadata => metadata?,
     };
-    if !there.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is not a socket is there"));
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists and is not a socket"));
     }
     let probe = Socket::new(Domain::UNIX, kind, None)?;
     probe.set_nonblocking(true)?;
     match probe.connect(address) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path), // nobody listens
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // Connected, or its queue is full, or it is not ours to ask: somebody lives there.
+        // Connected, the queue is full, or permission is denied: a server may be listening.
         _ => Err(io::ErrorKind::AddrInUse.into()),
     }
 }
 
 fn group_id(name: &str) -> io::Result<u32> {
     let found = Group::from_name(name)?.map(|group| group.gid.as_raw()).or_else(|| name.parse().ok());
-    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no group {name:?}")))
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("group {name:?} does not exist")))
 }

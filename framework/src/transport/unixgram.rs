@@ -12,16 +12,18 @@ use tokio::net::UnixDatagram;
 
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
+use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
+use crate::transport::listener::{DatagramSocket, Listener, Route};
+use crate::transport::scheme::SchemeInfo;
+use crate::transport::shared_socket::{SharedSocket, SocketPath};
 use crate::transport::unix::{adopt_path, bind_path, share};
-use crate::transport::{Bind, Listener, SchemeInfo, Transport, unsupported_endpoint};
-use crate::transport::{DatagramSocket, Route, SharedSocket, SocketPath};
 
-/// `unixgram:/path`. Of the socket options it uses `mode` and `group`. A client that has bound no path or name of its own can
-/// send but not be answered.
+/// `unixgram:/path`. Uses the socket options `mode` and `group`. A client that has not bound its socket can send, but
+/// receives no reply.
 ///
-/// The system counts answers that a receiver has not read yet against the send buffer of this socket: a local client that
-/// asks and never reads can fill it, and then answers to others are dropped too, until it reads or goes. Let in, by `mode`
-/// and `group`, only clients that you would let do that.
+/// Replies that a client has not read yet count against the send buffer of this socket. A client that never reads can fill
+/// the buffer; replies to other clients are then dropped until it reads or exits. Use `mode` and `group` to restrict access
+/// to trusted clients.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unixgram;
 
@@ -33,42 +35,39 @@ impl Transport for Unixgram {
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
         let Endpoint::Unixgram(path) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
-        let (socket, place) = match inherited {
+        let (socket, socket_path) = match inherited {
             Some(inherited) => adopt_path(inherited, path, &options)?,
             None => bind_path(path, Type::DGRAM, &options)?,
         };
         let local = Some(Arc::from(path.as_path()));
-        listen(socket, place, endpoint, local)
+        listen(socket, socket_path, endpoint, local)
     }
 }
 
 /// Receives on a bound socket.
 pub(super) fn listen(
     socket: Socket,
-    place: Option<Arc<SocketPath>>,
+    socket_path: Option<Arc<SocketPath>>,
     endpoint: Endpoint,
     path: Option<Arc<Path>>,
 ) -> io::Result<Listener> {
     let socket = UnixDatagram::from_std(socket.into())?;
-    Ok(Listener::Datagram(Box::new(BoundListener { socket, endpoint, local: Address::Unix(path), place })))
+    Ok(Listener::Datagram(Box::new(UnixDatagramSocket { socket, endpoint, local: Address::Unix(path), socket_path })))
 }
 
-struct BoundListener {
-    /// Before the socket, so that nobody else can have the path yet when it is removed.
-    place: Option<Arc<SocketPath>>,
+struct UnixDatagramSocket {
+    /// Declared before the socket, so that the path is removed before another process can bind it.
+    socket_path: Option<Arc<SocketPath>>,
     socket: UnixDatagram,
     endpoint: Endpoint,
     local: Address,
 }
 
-impl DatagramSocket for BoundListener {
+impl DatagramSocket for UnixDatagramSocket {
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
         loop {
             match self.socket.try_recv_buf_from(buffer) {
-                Ok((_, peer)) => {
-                    let peer = Address::of_unix(&peer);
-                    return Poll::Ready(Ok(Route { peer, local_ip: None }));
-                }
+                Ok((_, peer)) => return Poll::Ready(Ok(Route::new(Address::of_unix(&peer), None))),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -77,13 +76,13 @@ impl DatagramSocket for BoundListener {
 
     fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
         let Address::Unix(Some(peer)) = &route.peer else {
-            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the sender has bound nothing to answer to"));
+            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the sender has not bound its socket"));
         };
-        // Not by way of tokio: a receiver whose queue is full would make it believe that nobody can be sent to.
+        // Not through tokio: one receiver with a full queue would clear the write readiness for all receivers.
         match SockRef::from(&self.socket).send_to(payload, &SockAddr::unix(peer)?) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(io::Error::other("a receiver does not keep up"))
+                Err(io::Error::other("the queue of the receiver is full"))
             }
             Err(error) => Err(error),
         }
@@ -102,6 +101,6 @@ impl DatagramSocket for BoundListener {
     }
 
     fn share(&self) -> Option<SharedSocket> {
-        share(&self.socket, self.place.as_ref())
+        share(&self.socket, self.socket_path.as_ref())
     }
 }

@@ -1,6 +1,7 @@
 //! The PROXY header: the same answer however the bytes come, never a byte read past its end, and sentences that can be logged.
 
-use switchboard::transport::proxy::header::{HeaderError, LONGEST_V1, LONGEST_V2_BLOCK, Progress, parse};
+use switchboard::transport::proxy::header::{HeaderError, LONGEST_V1, LONGEST_V2_BLOCK, Progress};
+use switchboard::transport::proxy::parse;
 
 /// The longest header of any version.
 const LONGEST: usize = 16 + LONGEST_V2_BLOCK;

@@ -5,24 +5,24 @@ use std::str::FromStr;
 
 use crate::address::Address;
 use crate::connection::ProxyInfo;
-use crate::transport::proxy::header::{HeaderError, LONGEST_V1, Progress, inet, shown};
+use crate::transport::proxy::header::{HeaderError, LONGEST_V1, Progress, escape, inet};
 
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 /// `PROXY UNKNOWN` and a line end.
 pub(super) const SHORTEST: usize = 15;
 
-/// The line at the beginning of these bytes, which begin with the signature or a part of it.
+/// Parses bytes that begin with the signature or a part of it.
 pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
-    let wrong = |why: &str| Err(HeaderError(format!("of version 1 {why}: {}", shown(bytes))));
+    let wrong = |why: &str| Err(HeaderError(format!("of version 1 {why}: {}", escape(bytes))));
     let start = &bytes[..bytes.len().min(LONGEST_V1)];
     let Some(end) = start.windows(2).position(|pair| pair == b"\r\n") else {
-        let told = &start[SIGNATURE.len().min(start.len())..];
+        let after = &start[SIGNATURE.len().min(start.len())..];
         let known = [&b"TCP4 "[..], b"TCP6 ", b"UNKNOWN"];
         return if start.len() == LONGEST_V1 {
             wrong("has no line end within 107 bytes")
-        } else if !known.iter().any(|known| told.iter().zip(*known).all(|(one, other)| one == other)) {
+        } else if !known.iter().any(|known| after.iter().zip(*known).all(|(one, other)| one == other)) {
             wrong("has neither TCP4, TCP6 nor UNKNOWN after PROXY")
-        } else if told.contains(&b'\n') && !told.starts_with(b"UNKNOWN") {
+        } else if after.contains(&b'\n') && !after.starts_with(b"UNKNOWN") {
             wrong("does not end in CR and LF")
         } else {
             Ok(Progress::NeedMore { least: missing(start) })
@@ -34,9 +34,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
         None => (line, None),
     };
     let addresses = match (protocol, rest) {
-        (b"UNKNOWN", _) => None, // whatever follows is to be ignored
-        (b"TCP4", Some(rest)) => Some(told::<Ipv4Addr>(rest)),
-        (b"TCP6", Some(rest)) => Some(told::<Ipv6Addr>(rest)),
+        (b"UNKNOWN", _) => None, // the specification ignores the rest of the line
+        (b"TCP4", Some(rest)) => Some(addresses::<Ipv4Addr>(rest)),
+        (b"TCP6", Some(rest)) => Some(addresses::<Ipv6Addr>(rest)),
         (b"TCP4" | b"TCP6", None) => return wrong("has no addresses"),
         _ => return wrong("has neither TCP4, TCP6 nor UNKNOWN after PROXY"),
     };
@@ -46,24 +46,24 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
     }
 }
 
-/// `client server client-port server-port`, with one space between.
-fn told<T: FromStr + Into<IpAddr>>(text: &[u8]) -> Result<(Address, Address), &'static str> {
+/// Parses `client server client-port server-port`, separated by single spaces.
+fn addresses<T: FromStr + Into<IpAddr>>(text: &[u8]) -> Result<(Address, Address), &'static str> {
     let text = std::str::from_utf8(text).map_err(|_| "has bytes that are not ASCII")?;
     let fields: Vec<_> = text.split(' ').collect();
     let [client, server, client_port, server_port] = fields[..] else {
-        return Err("needs two addresses and two ports, with one space between");
+        return Err("needs two addresses and two ports, separated by single spaces");
     };
-    let ip = |text: &str| text.parse::<T>().map(Into::into).map_err(|_| "has an address that is none of its family");
+    let ip = |text: &str| text.parse::<T>().map(Into::into).map_err(|_| "has an address that is not of its family");
     Ok((inet(ip(client)?, port(client_port)?), inet(ip(server)?, port(server_port)?)))
 }
 
 fn port(text: &str) -> Result<u16, &'static str> {
     let plain = text == "0" || (text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0'));
     let port = if plain { text.parse().ok() } else { None };
-    port.ok_or("has a port that is no number from 0 to 65535, without leading zeros")
+    port.ok_or("has a port that is not a number from 0 to 65535 without leading zeros")
 }
 
-/// How much a line without an end lacks at least, so that few reads are needed though none passes the end.
+/// The minimum number of missing bytes of an incomplete line. A high value saves reads.
 fn missing(line: &[u8]) -> usize {
     let end = if line.ends_with(b"\r") { 1 } else { 2 };
     let address = match line.get(SIGNATURE.len()..) {
@@ -72,7 +72,7 @@ fn missing(line: &[u8]) -> usize {
         _ => return end.max(SHORTEST.saturating_sub(line.len())),
     };
     let mut fields = line[SIGNATURE.len() + "TCP4 ".len()..].split(|byte| *byte == b' ');
-    // Of a field that has begun, nothing more may come; each one after it has a space before it.
+    // A field that has begun may be complete. Each later field needs a space before it.
     let mut least = end;
     for (nth, shortest) in [address, address, 1, 1].into_iter().enumerate() {
         least += match fields.next() {

@@ -11,7 +11,7 @@ use crc::{CRC_32_ISCSI, Crc};
 
 use crate::address::Address;
 use crate::connection::ProxyInfo;
-use crate::transport::proxy::header::{HeaderError, LONGEST_UNIQUE_ID, LONGEST_V2_BLOCK, Progress, inet, shown};
+use crate::transport::proxy::header::{HeaderError, LONGEST_UNIQUE_ID, LONGEST_V2_BLOCK, Progress, escape, inet};
 
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The signature, version and command, family, and the length of the rest.
@@ -22,18 +22,18 @@ pub(super) const CRC32C: u8 = 0x03;
 pub(super) const NOOP: u8 = 0x04;
 pub(super) const UNIQUE_ID: u8 = 0x05;
 
-/// The header at the beginning of these bytes, which begin with the signature or a part of it.
+/// Parses bytes that begin with the signature or a part of it.
 pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
     let wrong = |why: String| HeaderError(format!("of version 2 {why}"));
     let Some((&[.., command, family, high, low], rest)) = bytes.split_first_chunk::<FIXED>() else {
         return Ok(Progress::NeedMore { least: FIXED - bytes.len() });
     };
-    // Looked at before the rest is there, so that nobody waits for the rest of what is refused.
+    // Checked before the rest has arrived, so that an invalid header is rejected early.
     let local = match command {
         0x20 => true,
         0x21 => false,
         0x22..=0x2f => return Err(wrong(format!("has the unknown command {}", command & 0x0f))),
-        _ => return Err(wrong(format!("says that its version is {}", command >> 4))),
+        _ => return Err(wrong(format!("has the unknown version {}", command >> 4))),
     };
     let addresses = match family {
         _ if local => 0,
@@ -41,22 +41,26 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
         0x11 => 12,
         0x21 => 36,
         0x31 => 2 * UNIX_PATH,
-        0x12 | 0x22 | 0x32 => return Err(wrong(format!("speaks of datagrams (family {family:#04x}) on a connection"))),
+        0x12 | 0x22 | 0x32 => {
+            return Err(wrong(format!("has the datagram family {family:#04x} on a stream connection")));
+        }
         _ => return Err(wrong(format!("has the unknown family {family:#04x}"))),
     };
     let length = usize::from(u16::from_be_bytes([high, low]));
     if length > LONGEST_V2_BLOCK {
-        return Err(wrong(format!("announces {length} bytes; at most {LONGEST_V2_BLOCK} are taken")));
+        return Err(wrong(format!("has a length of {length} bytes; at most {LONGEST_V2_BLOCK} are allowed")));
     }
     if length < addresses {
-        return Err(wrong(format!("announces {length} bytes, and addresses of family {family:#04x} have {addresses}")));
+        return Err(wrong(format!(
+            "has a length of {length} bytes, but addresses of family {family:#04x} need {addresses}"
+        )));
     }
     let len = FIXED + length;
     let Some(block) = rest.get(..length) else {
         return Ok(Progress::NeedMore { least: len - bytes.len() });
     };
     if local || family == 0x00 {
-        // Not ours to read: the specification has the whole block discarded.
+        // The specification requires that the block is discarded.
         let info = if local { ProxyInfo::local() } else { ProxyInfo::new(None, Vec::new()) };
         return Ok(Progress::Done { info, len });
     }
@@ -65,7 +69,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
     Ok(Progress::Done { info: ProxyInfo::new(pair(addresses), tlvs), len })
 }
 
-/// Two addresses; their family shows in their length.
+/// Two addresses. Their length determines their family.
 fn pair(block: &[u8]) -> Option<(Address, Address)> {
     if let Some((paths, [])) = block.split_first_chunk::<{ 2 * UNIX_PATH }>() {
         let (client, server) = paths.split_at(UNIX_PATH);
@@ -82,7 +86,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// A path ends at its first NUL; a name that begins with one, at the padding. All NUL is a socket without a name.
+/// A path ends at its first NUL, an abstract name at the padding. A block of NULs is an unnamed socket.
 fn unix(padded: &[u8]) -> Address {
     let used = match padded {
         [0, ..] => padded.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1),
@@ -92,22 +96,22 @@ fn unix(padded: &[u8]) -> Address {
     Address::Unix((!path.is_empty()).then(|| Arc::from(Path::new(OsStr::from_bytes(path)))))
 }
 
-/// So many values a header may carry; proxies send a handful.
+/// The most TLVs of a header; proxies send a few.
 const MOST_TLVS: usize = 64;
 
-/// Type, length and value, up to the last byte.
+/// Parses TLVs (type, length, value) up to the last byte.
 fn tlvs(rest: &[u8], header: &[u8]) -> Result<Vec<(u8, Bytes)>, String> {
     let (mut tlvs, mut checked) = (Vec::new(), false);
-    // One piece of memory, of which each is a part.
+    // One allocation that all values share.
     let kept = Bytes::copy_from_slice(rest);
     let mut rest = &*kept;
     while !rest.is_empty() {
         let Some((&[kind, high, low], behind)) = rest.split_first_chunk::<3>() else {
-            return Err(format!("ends in the middle of a TLV: {}", shown(rest)));
+            return Err(format!("ends in the middle of a TLV: {}", escape(rest)));
         };
         let length = usize::from(u16::from_be_bytes([high, low]));
         let Some((value, behind)) = behind.split_at_checked(length) else {
-            return Err(format!("has a TLV {kind:#04x} of {length} bytes, and {} are left", behind.len()));
+            return Err(format!("has a TLV {kind:#04x} of {length} bytes, but only {} are left", behind.len()));
         };
         match kind {
             CRC32C if checked => return Err("has two checksums".to_owned()),
@@ -127,18 +131,20 @@ fn tlvs(rest: &[u8], header: &[u8]) -> Result<Vec<(u8, Bytes)>, String> {
     Ok(tlvs)
 }
 
-/// The checksum is that of the whole header, with zeros in the place of the checksum, which ends at `end`.
+/// The checksum covers the whole header, with zeros in place of the checksum itself, which ends at `end`.
 fn verify(value: &[u8], header: &[u8], end: usize) -> Result<(), String> {
     const CASTAGNOLI: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
-    let Ok(told) = <[u8; 4]>::try_from(value) else {
-        return Err(format!("has a checksum of {} bytes; it has 4", value.len()));
+    let Ok(expected) = <[u8; 4]>::try_from(value) else {
+        return Err(format!("has a checksum of {} bytes; a checksum has 4", value.len()));
     };
     let mut digest = CASTAGNOLI.digest();
-    digest.update(&header[..end - told.len()]);
+    digest.update(&header[..end - expected.len()]);
     digest.update(&[0; 4]);
     digest.update(&header[end..]);
-    match (u32::from_be_bytes(told), digest.finalize()) {
-        (told, found) if told == found => Ok(()),
-        (told, found) => Err(format!("has the checksum {told:#010x}, and its bytes have {found:#010x}")),
+    match (u32::from_be_bytes(expected), digest.finalize()) {
+        (expected, found) if expected == found => Ok(()),
+        (expected, found) => {
+            Err(format!("has the checksum {expected:#010x}, but the computed checksum is {found:#010x}"))
+        }
     }
 }

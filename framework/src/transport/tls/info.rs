@@ -1,4 +1,4 @@
-//! What is known after a handshake, in words that need no TLS library.
+//! The result of a TLS handshake, independent of the TLS library.
 
 use std::net::IpAddr;
 
@@ -8,11 +8,11 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::connection::{ClientCertificate, TlsInfo};
 
-/// The facts of a connection whose handshake is done.
+/// The result of a completed handshake.
 pub(super) fn of(connection: &ServerConnection) -> TlsInfo {
     let mut info = TlsInfo::new(match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
-        _ => "TLS 1.2", // there is no other that we agree to
+        _ => "TLS 1.2", // the only other enabled version
     });
     info.server_name = connection.server_name().map(str::to_owned);
     info.alpn = connection.alpn_protocol().map(Bytes::copy_from_slice);
@@ -21,7 +21,7 @@ pub(super) fn of(connection: &ServerConnection) -> TlsInfo {
     info
 }
 
-/// Who a verified certificate says that it is. What cannot be read of it is left out; the certificate itself is there.
+/// The identity in a verified certificate. Fields that cannot be parsed are empty.
 fn client(certificate: &[u8]) -> ClientCertificate {
     let (subject, names) = match X509Certificate::from_der(certificate) {
         Ok((_, parsed)) => (parsed.subject().to_string(), names(&parsed)),

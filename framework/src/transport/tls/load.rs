@@ -1,4 +1,4 @@
-//! Settings as files and rules: reads certificates and keys, and says in a sentence which file is wrong, and how.
+//! Loads certificates and keys, and reports which file is invalid and why.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,33 +16,15 @@ use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::settings::{TlsIdentity, TlsSettings};
+use crate::transport::tls::error::TlsError;
 
-/// TLS that cannot be had, as a sentence that names the file.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-pub struct TlsError {
-    setting: Vec<String>,
-    what: String,
-}
-
-impl TlsError {
-    fn new(setting: &[&str], what: impl Into<String>) -> Self {
-        Self { setting: setting.iter().map(|part| (*part).to_owned()).collect(), what: what.into() }
-    }
-
-    /// The setting that is wrong, as a path: `["key"]`, or `["sni", "example.com", "certificate"]`.
-    pub fn setting(&self) -> &[String] {
-        &self.setting
-    }
-}
-
-/// Everything that the settings say, ready for handshakes.
+/// The rustls configuration of these settings.
 pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
-    // Said by name: a process in which two crates chose two providers would panic on a default.
+    // Explicit: rustls panics on the default provider if two crates have enabled different providers.
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError::new(&[], format!("TLS cannot be had: {error}")))?;
+        .map_err(|error| TlsError::new(&[], format!("cannot configure TLS: {error}")))?;
     let builder = match &settings.client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
@@ -64,22 +46,22 @@ pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
     let mut config = builder.with_cert_resolver(Arc::new(resolver));
     for protocol in &settings.alpn {
         if !(1..=255).contains(&protocol.len()) {
-            return Err(TlsError::new(&["alpn"], "the name of a protocol has 1 to 255 bytes"));
+            return Err(TlsError::new(&["alpn"], "a protocol name must have 1 to 255 bytes"));
         }
         config.alpn_protocols.push(protocol.as_bytes().to_vec());
     }
-    // Every suite that we have is a good one, so either side might choose. Auditing tools want it to be the server.
+    // All enabled suites are strong. Auditing tools expect the server to choose.
     config.ignore_client_order = true;
-    // Sessions are resumed from what the client keeps: no table here that clients could fill.
-    config.ticketer =
-        ring::Ticketer::new().map_err(|error| TlsError::new(&[], format!("there are no random numbers: {error}")))?;
+    // Tickets keep session state at the client, so clients cannot fill a table here.
+    config.ticketer = ring::Ticketer::new()
+        .map_err(|error| TlsError::new(&[], format!("cannot create session ticket keys: {error}")))?;
     Ok(config)
 }
 
-/// Which certificate a client gets.
+/// Selects the certificate by server name (SNI).
 struct Certificates {
     default: Arc<CertifiedKey>,
-    /// By host in small letters; `*.` stands for one label.
+    /// By host in lower case; `*.` stands for one label.
     hosts: HashMap<String, Arc<CertifiedKey>>,
 }
 
@@ -87,8 +69,8 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let found = hello.server_name().filter(|_| !self.hosts.is_empty()).and_then(|name| {
             let name = name.to_ascii_lowercase();
-            let any = || self.hosts.get(&format!("*.{}", name.split_once('.')?.1));
-            self.hosts.get(&name).or_else(any)
+            let wildcard = || self.hosts.get(&format!("*.{}", name.split_once('.')?.1));
+            self.hosts.get(&name).or_else(wildcard)
         });
         Some(found.unwrap_or(&self.default).clone())
     }
@@ -100,7 +82,7 @@ impl fmt::Debug for Certificates {
     }
 }
 
-/// A certificate with its key, which must be its key. `within` is where the two stand in the settings.
+/// A certificate and its key. `within` is the path of both in the settings.
 fn certified(
     identity: &TlsIdentity,
     within: &[&str],
@@ -115,7 +97,7 @@ fn certified(
     let private = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         wrong_key(match error {
             PemError::NoItemsFound => {
-                format!("there is no private key in {} (an encrypted one cannot be read)", key.display())
+                format!("there is no private key in {} (encrypted keys are not supported)", key.display())
             }
             error => format!("{} cannot be read: {error}", key.display()),
         })
@@ -133,7 +115,7 @@ fn certified(
     })
 }
 
-/// The certificates of a file; at least one.
+/// The certificates of a file, at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let bytes = read(path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
@@ -158,9 +140,8 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
-/// Every client would turn away a certificate that has expired or is not valid yet: better told now than by them.
-///
-/// Of those behind it none is asked. A chain may well carry an old one for old clients, and newer ones find their way without it.
+/// Rejects a certificate that has expired or is not valid yet. Intermediates are not checked: a chain may contain an expired
+/// cross-signed certificate for old clients.
 fn valid_today(certificate: &[u8], path: &Path) -> Result<(), String> {
     let path = path.display();
     let (_, parsed) = X509Certificate::from_der(certificate)
@@ -175,12 +156,12 @@ fn valid_today(certificate: &[u8], path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a certificate is for the host under which it is offered.
+/// Checks that a certificate is valid for its host.
 fn fits_host(host: &str, key: &CertifiedKey, identity: &TlsIdentity) -> Result<(), TlsError> {
-    // A name that the pattern covers, to ask the certificate about.
+    // A wildcard is checked with one name that it matches.
     let name = host.strip_prefix("*.").map_or_else(|| host.to_owned(), |rest| format!("any.{rest}"));
     let Ok(name @ ServerName::DnsName(_)) = ServerName::try_from(name) else {
-        let what = "is not a host; a name like \"example.com\" or \"*.example.com\" is";
+        let what = "is not a host name; use a name such as \"example.com\" or \"*.example.com\"";
         return Err(TlsError::new(&["sni", host], format!("{host:?} {what}")));
     };
     let leaf = key.end_entity_cert().and_then(ParsedCertificate::try_from);

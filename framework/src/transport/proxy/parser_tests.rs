@@ -1,4 +1,4 @@
-//! Headers, whole and broken, as a table.
+//! Valid and invalid PROXY headers, as a table.
 
 use std::net::Ipv6Addr;
 
@@ -99,9 +99,9 @@ fn what_a_header_says_is_understood_whatever_follows() {
         for glued in [&b""[..], b"x", b"\r\n", b"PROXY UNKNOWN\r\n", &[0; 300]] {
             let bytes = [&*header, glued].concat();
             let Ok(Progress::Done { info, len }) = parse(&bytes) else {
-                panic!("{:?}: {:?}", shown(&bytes), parse(&bytes))
+                panic!("{:?}: {:?}", escape(&bytes), parse(&bytes))
             };
-            assert_eq!(len, header.len(), "{}", shown(&bytes));
+            assert_eq!(len, header.len(), "{}", escape(&bytes));
             let told = info.addresses.map(|(client, server)| format!("{client} {server}"));
             assert_eq!(told.unwrap_or_default(), addresses);
             let told: Vec<_> =
@@ -161,17 +161,17 @@ fn what_is_broken_is_refused_with_a_sentence() {
         ("PROXY TCP4 1.1.1.1 1.1.1.1 1 1\n", "does not end in CR and LF"),
         ("PROXY TCP4 1.1.1.1 1.1.1.1 1 1\rx\r\n", "has a port"),
         ("PROXY TCP4 1.1.1.1 1.1.1.1 1 1\nx\r\n", "has a port"),
-        ("PROXY TCP4 ::1 ::1 1 1\r\n", "none of its family"),
-        ("PROXY TCP4 ::ffff:1.1.1.1 1.1.1.1 1 1\r\n", "none of its family"),
-        ("PROXY TCP6 1.1.1.1 1.1.1.1 1 1\r\n", "none of its family"),
-        ("PROXY TCP4 01.1.1.1 1.1.1.1 1 1\r\n", "none of its family"),
-        ("PROXY TCP4 1.1.1.1 1.1.1.001 1 1\r\n", "none of its family"),
-        ("PROXY TCP4 1.1.1.256 1.1.1.1 1 1\r\n", "none of its family"),
-        ("PROXY TCP4 1.1.1 1.1.1.1 1 1\r\n", "none of its family"),
-        ("PROXY TCP4 localhost 1.1.1.1 1 1\r\n", "none of its family"),
-        ("PROXY TCP6 [::1] ::1 1 1\r\n", "none of its family"),
-        ("PROXY TCP6 fe80::1%eth0 ::1 1 1\r\n", "none of its family"),
-        ("PROXY TCP6 ::1::2 ::1 1 1\r\n", "none of its family"),
+        ("PROXY TCP4 ::1 ::1 1 1\r\n", "not of its family"),
+        ("PROXY TCP4 ::ffff:1.1.1.1 1.1.1.1 1 1\r\n", "not of its family"),
+        ("PROXY TCP6 1.1.1.1 1.1.1.1 1 1\r\n", "not of its family"),
+        ("PROXY TCP4 01.1.1.1 1.1.1.1 1 1\r\n", "not of its family"),
+        ("PROXY TCP4 1.1.1.1 1.1.1.001 1 1\r\n", "not of its family"),
+        ("PROXY TCP4 1.1.1.256 1.1.1.1 1 1\r\n", "not of its family"),
+        ("PROXY TCP4 1.1.1 1.1.1.1 1 1\r\n", "not of its family"),
+        ("PROXY TCP4 localhost 1.1.1.1 1 1\r\n", "not of its family"),
+        ("PROXY TCP6 [::1] ::1 1 1\r\n", "not of its family"),
+        ("PROXY TCP6 fe80::1%eth0 ::1 1 1\r\n", "not of its family"),
+        ("PROXY TCP6 ::1::2 ::1 1 1\r\n", "not of its family"),
         ("PROXY TCP4 1.1.1.1 1.1.1.1 65536 1\r\n", "from 0 to 65535"),
         ("PROXY TCP4 1.1.1.1 1.1.1.1 1 99999999999999999999\r\n", "from 0 to 65535"),
         ("PROXY TCP4 1.1.1.1 1.1.1.1 00001 1\r\n", "without leading zeros"),
@@ -193,28 +193,28 @@ fn what_is_broken_is_refused_with_a_sentence() {
         header
     };
     for (header, part) in [
-        (v2(0x11, 0x11, &V4_BLOCK), "its version is 1"),
-        (v2(0x31, 0x11, &V4_BLOCK), "its version is 3"),
+        (v2(0x11, 0x11, &V4_BLOCK), "unknown version 1"),
+        (v2(0x31, 0x11, &V4_BLOCK), "unknown version 3"),
         (v2(0x22, 0x11, &V4_BLOCK), "unknown command 2"),
         (v2(0x2f, 0x11, &V4_BLOCK), "unknown command 15"),
-        (v2(0x21, 0x12, &V4_BLOCK), "datagrams"),
-        (v2(0x21, 0x22, &v6_block("::1", "::1")), "datagrams"),
-        (v2(0x21, 0x32, &unix_block(b"/a", b"/b")), "datagrams"),
+        (v2(0x21, 0x12, &V4_BLOCK), "datagram family"),
+        (v2(0x21, 0x22, &v6_block("::1", "::1")), "datagram family"),
+        (v2(0x21, 0x32, &unix_block(b"/a", b"/b")), "datagram family"),
         (v2(0x21, 0x10, &V4_BLOCK), "unknown family 0x10"),
         (v2(0x21, 0x01, &V4_BLOCK), "unknown family 0x01"),
         (v2(0x21, 0x13, &V4_BLOCK), "unknown family 0x13"),
         (v2(0x21, 0x41, &V4_BLOCK), "unknown family 0x41"),
-        (v2(0x21, 0x11, &V4_BLOCK[..11]), "announces 11 bytes, and addresses of family 0x11 have 12"),
-        (v2(0x21, 0x11, &[]), "announces 0 bytes"),
-        (v2(0x21, 0x21, &V4_BLOCK), "of family 0x21 have 36"),
-        (v2(0x21, 0x31, &[b'/'; 215]), "of family 0x31 have 216"),
-        (v2(0x20, 0x00, &[0; 4097]), "announces 4097 bytes; at most 4096"),
-        ([SIGNATURE, b"\x21\x11\xff\xff"].concat(), "announces 65535 bytes; at most 4096"),
+        (v2(0x21, 0x11, &V4_BLOCK[..11]), "a length of 11 bytes, but addresses of family 0x11 need 12"),
+        (v2(0x21, 0x11, &[]), "a length of 0 bytes"),
+        (v2(0x21, 0x21, &V4_BLOCK), "of family 0x21 need 36"),
+        (v2(0x21, 0x31, &[b'/'; 215]), "of family 0x31 need 216"),
+        (v2(0x20, 0x00, &[0; 4097]), "a length of 4097 bytes; at most 4096"),
+        ([SIGNATURE, b"\x21\x11\xff\xff"].concat(), "a length of 65535 bytes; at most 4096"),
         (with_tlvs(&[0x02]), "in the middle of a TLV"),
         (with_tlvs(&[0x02, 0]), "in the middle of a TLV"),
         (with_tlvs(&[0x02, 0, 0, NOOP, 0]), "in the middle of a TLV"),
-        (with_tlvs(&[0x02, 0, 2, b'h']), "a TLV 0x02 of 2 bytes, and 1 are left"),
-        (with_tlvs(&[NOOP, 0xff, 0xff]), "a TLV 0x04 of 65535 bytes, and 0 are left"),
+        (with_tlvs(&[0x02, 0, 2, b'h']), "a TLV 0x02 of 2 bytes, but only 1 are left"),
+        (with_tlvs(&[NOOP, 0xff, 0xff]), "a TLV 0x04 of 65535 bytes, but only 0 are left"),
         (with_tlvs(&[&[UNIQUE_ID, 0, 129][..], &[b'i'; 129]].concat()), "a unique id of 129 bytes"),
         (with_tlvs(&[CRC32C, 0, 4, 1, 2, 3, 4]), "the checksum 0x01020304"),
         (with_tlvs(&[CRC32C, 0, 3, 1, 2, 3]), "a checksum of 3 bytes"),
@@ -231,10 +231,10 @@ fn assert_refused(bytes: &[u8], part: &str) {
     match parse(bytes) {
         Err(error) => {
             let error = error.to_string();
-            assert!(error.starts_with("the PROXY header ") && error.contains(part), "{}: {error}", shown(bytes));
+            assert!(error.starts_with("the PROXY header ") && error.contains(part), "{}: {error}", escape(bytes));
             assert!(error.len() < 400 && !error.contains(char::is_control), "{error:?}");
         }
-        other => panic!("{}: {other:?}", shown(bytes)),
+        other => panic!("{}: {other:?}", escape(bytes)),
     }
 }
 

@@ -1,0 +1,327 @@
+//! The builder of a server with one listener and one handler.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream;
+use tower::{Layer, Service};
+
+use crate::address::{Endpoint, EndpointError};
+use crate::error::{BoxError, Result, chain};
+use crate::framing::{Framing, Raw};
+use crate::handler::{Handler, HandlerLayer, LayerBounds, StreamHandler};
+use crate::layer::MessageStack;
+use crate::pipeline::{ConnectionService, Pipeline};
+use crate::server::listener_set::ListenerSet;
+use crate::server::running::{Drained, Running};
+use crate::server::signals::serve_until_signal;
+use crate::server::spec::ListenerSpec;
+use crate::settings::Access;
+use crate::settings::ProxySettings;
+use crate::settings::TlsSettings;
+use crate::settings::{DrainSettings, Limits, Rates, SocketOptions, Timeouts};
+use crate::transport::Incoming;
+use crate::transport::{Transport, Transports};
+
+/// Builds a server with one listener and one handler.
+///
+/// Settings that are not set have the same defaults as in the configuration file.
+///
+/// ```no_run
+/// use switchboard::prelude::*;
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     type State = ();
+///     async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
+///         Ok(Reply::send(message))
+///     }
+/// }
+///
+/// #[tokio::main]
+/// async fn main() -> std::process::ExitCode {
+///     Server::bind("tcp://127.0.0.1:9999").framing(Lines::default()).run(Echo).await
+/// }
+/// ```
+#[must_use = "a server does nothing until it is started"]
+pub struct Server<F = Raw, L = ()> {
+    framing: F,
+    layer: L,
+    plan: Plan,
+}
+
+/// Everything about a server that does not depend on the types of its messages.
+struct Plan {
+    endpoint: Result<Endpoint, EndpointError>,
+    name: String,
+    connection_layers: Vec<Box<dyn FnOnce(Pipeline) -> Pipeline + Send>>,
+    transports: Transports,
+    limits: Limits,
+    timeouts: Timeouts,
+    rates: Rates,
+    access: Access,
+    socket: SocketOptions,
+    proxy: Option<ProxySettings>,
+    tls: Option<TlsSettings>,
+    drain: DrainSettings,
+}
+
+impl Server {
+    /// A server that will listen on `endpoint`: `"tcp://127.0.0.1:9999"`, `"udp://[::]:53"`, `"unix:/run/app.sock"` … A text
+    /// that is no address is told when the server starts.
+    pub fn bind(endpoint: impl TryInto<Endpoint, Error: Into<EndpointError>>) -> Self {
+        let plan = Plan {
+            endpoint: endpoint.try_into().map_err(Into::into),
+            name: "main".to_owned(),
+            connection_layers: Vec::new(),
+            transports: Transports::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            rates: Rates::default(),
+            access: Access::default(),
+            socket: SocketOptions::default(),
+            proxy: None,
+            tls: None,
+            drain: DrainSettings::default(),
+        };
+        Self { framing: Raw::default(), layer: (), plan }
+    }
+}
+
+impl<F, L> Server<F, L> {
+    /// How bytes are cut into messages; [`Raw`] unless said.
+    pub fn framing<F2: Framing>(self, framing: F2) -> Server<F2, L> {
+        Server { framing, layer: self.layer, plan: self.plan }
+    }
+
+    /// A layer around the handler: it sees every message. The first that is added is the outermost; all of them are inside
+    /// the [default stack](crate::layer).
+    pub fn layer<L2: LayerBounds>(self, layer: L2) -> Server<F, (L, L2)> {
+        Server { framing: self.framing, layer: (self.layer, layer), plan: self.plan }
+    }
+
+    /// A layer around the driver: it sees every connection, not datagrams. The first that is added is the outermost.
+    pub fn connection_layer<L2>(mut self, layer: L2) -> Self
+    where
+        L2: Layer<ConnectionService> + Send + 'static,
+        L2::Service: Service<Incoming, Response = (), Error = BoxError> + Clone + Send + Sync + 'static,
+        <L2::Service as Service<Incoming>>::Future: Send + 'static,
+    {
+        self.plan.connection_layers.push(Box::new(move |pipeline| pipeline.around(&layer)));
+        self
+    }
+
+    /// Adds a transport of your own, for the schemes that it names.
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.plan.transports.add(transport);
+        self
+    }
+
+    /// The listener's name in logs; `main` unless said.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.plan.name = name.into();
+        self
+    }
+
+    /// How much at once.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.plan.limits = limits;
+        self
+    }
+
+    /// How long.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.plan.timeouts = timeouts;
+        self
+    }
+
+    /// How fast one source may be.
+    pub fn rates(mut self, rates: Rates) -> Self {
+        self.plan.rates = rates;
+        self
+    }
+
+    /// Who is let in; everybody unless said.
+    pub fn access(mut self, access: Access) -> Self {
+        self.plan.access = access;
+        self
+    }
+
+    /// A proxy stands in front: its PROXY header (version 1 or 2) is required, and believed from these networks alone.
+    pub fn proxy(mut self, settings: ProxySettings) -> Self {
+        self.plan.proxy = Some(settings);
+        self
+    }
+
+    /// How the sockets are made.
+    pub fn socket(mut self, socket: SocketOptions) -> Self {
+        self.plan.socket = socket;
+        self
+    }
+
+    /// TLS around the transport, whichever that is: `tls://host:port`, but also a Unix socket. A file that is missing or wrong is
+    /// told when the server starts.
+    pub fn tls(mut self, settings: TlsSettings) -> Self {
+        self.plan.tls = Some(settings);
+        self
+    }
+
+    /// How long a drain may take; 30 s unless said.
+    pub fn drain_deadline(mut self, deadline: Duration) -> Self {
+        self.plan.drain.deadline = deadline;
+        self
+    }
+
+    /// Binds the endpoint and starts serving.
+    ///
+    /// # Errors
+    ///
+    /// The settings are invalid, or the endpoint cannot be bound.
+    pub async fn start<H>(self, handler: H) -> Result<Running>
+    where
+        F: Framing,
+        H: Handler<F::In, F::Out>,
+        L: HandlerLayer<H, F::In, F::Out>,
+    {
+        let Self { framing, layer, plan } = self;
+        let stack = MessageStack::new(&plan.timeouts, &plan.rates);
+        let pipeline =
+            Pipeline::of_handler(Arc::new(handler), Arc::new(framing), stack, layer, plan.limits, plan.timeouts);
+        plan.start(pipeline).await
+    }
+
+    /// Serves until SIGTERM or SIGINT (Ctrl-C), then drains. A second signal aborts the remaining connections.
+    ///
+    /// The exit code is 0 after a complete drain, 1 if the server could not start and 3 if connections were aborted. The error
+    /// is logged; without a `tracing` subscriber it is written to standard error.
+    pub async fn run<H>(self, handler: H) -> ExitCode
+    where
+        F: Framing,
+        H: Handler<F::In, F::Out>,
+        L: HandlerLayer<H, F::In, F::Out>,
+    {
+        exit_code(self.start(handler).await).await
+    }
+
+    /// Like [`run`](Self::run), with a result instead of an exit code.
+    ///
+    /// # Errors
+    ///
+    /// The server could not start, or connections were aborted.
+    pub async fn serve<H>(self, handler: H) -> Result<()>
+    where
+        F: Framing,
+        H: Handler<F::In, F::Out>,
+        L: HandlerLayer<H, F::In, F::Out>,
+    {
+        serve(&self.start(handler).await?).await
+    }
+
+    /// Serves until `stop` resolves, then drains.
+    ///
+    /// ```
+    /// use switchboard::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
+    /// let stop = tokio::time::sleep(Duration::from_millis(1));
+    /// let drained = Server::bind("tcp://127.0.0.1:0").serve_until(echo, stop).await?;
+    /// assert_eq!(drained.cut, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The server could not start.
+    pub async fn serve_until<H>(self, handler: H, stop: impl Future<Output = ()>) -> Result<Drained>
+    where
+        F: Framing,
+        H: Handler<F::In, F::Out>,
+        L: HandlerLayer<H, F::In, F::Out>,
+    {
+        let running = self.start(handler).await?;
+        Ok(running.serve_until(stream::once(stop)).await)
+    }
+
+    /// Like [`start`](Self::start), for a handler of the raw byte stream. Framing and message layers do not apply.
+    ///
+    /// # Errors
+    ///
+    /// The settings are invalid, or the endpoint cannot be bound.
+    pub async fn start_stream<H: StreamHandler>(self, handler: H) -> Result<Running> {
+        let pipeline = Pipeline::of_stream_handler(Arc::new(handler), self.plan.timeouts);
+        self.plan.start(pipeline).await
+    }
+
+    /// Like [`run`](Self::run), for a handler of the raw byte stream.
+    pub async fn run_stream<H: StreamHandler>(self, handler: H) -> ExitCode {
+        exit_code(self.start_stream(handler).await).await
+    }
+
+    /// Like [`serve`](Self::serve), for a handler of the raw byte stream.
+    ///
+    /// # Errors
+    ///
+    /// The server could not start, or connections were aborted.
+    pub async fn serve_stream<H: StreamHandler>(self, handler: H) -> Result<()> {
+        serve(&self.start_stream(handler).await?).await
+    }
+}
+
+async fn serve(running: &Running) -> Result<()> {
+    match serve_until_signal(running).await? {
+        Drained { cut: 0, .. } => Ok(()),
+        Drained { cut, .. } => Err(aborted(cut)),
+    }
+}
+
+fn aborted(count: usize) -> BoxError {
+    format!("{count} connections did not finish before the drain deadline and were aborted").into()
+}
+
+async fn exit_code(started: Result<Running>) -> ExitCode {
+    let drained = match started {
+        Ok(running) => serve_until_signal(&running).await.map_err(BoxError::from),
+        Err(error) => Err(error),
+    };
+    let (error, code) = match drained {
+        Ok(Drained { cut: 0, .. }) => return ExitCode::SUCCESS,
+        Ok(Drained { cut, .. }) => (aborted(cut), 3),
+        Err(error) => (error, 1),
+    };
+    let error = chain(&*error);
+    if tracing::dispatcher::has_been_set() {
+        tracing::error!("{error}");
+    } else {
+        let _ = writeln!(io::stderr(), "error: {error}"); // standard error may be closed
+    }
+    ExitCode::from(code)
+}
+
+impl Plan {
+    async fn start(self, pipeline: Pipeline) -> Result<Running> {
+        let pipeline = self.connection_layers.into_iter().rev().fold(pipeline, |pipeline, around| around(pipeline));
+        let mut spec = ListenerSpec::new(self.name, self.endpoint?);
+        (spec.limits, spec.timeouts, spec.rates) = (self.limits, self.timeouts, self.rates);
+        (spec.access, spec.socket, spec.proxy, spec.tls) = (self.access, self.socket, self.proxy, self.tls);
+        let mut board = ListenerSet::new(self.transports);
+        board.drain_spec(self.drain).listen(spec, pipeline);
+        Ok(board.start().await?)
+    }
+}
+
+impl<F, L> fmt::Debug for Server<F, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("endpoint", &self.plan.endpoint)
+            .field("name", &self.plan.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+//! An accepted client: its addresses and its byte stream, perhaps after a handshake.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::address::{Address, Credentials};
+use crate::connection::{AddressKnown, Connection, ListenerContext, ProxyInfo, TlsInfo};
+
+/// Any byte stream.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+
+/// A type-erased byte stream, boxed once per connection.
+pub type BoxIo = Box<dyn Io>;
+
+/// A client that a listener has accepted: its addresses and its byte stream, perhaps after a handshake.
+///
+/// Accepting is serial and must be fast. A handshake runs in the task of the connection, so a slow client does not delay
+/// others.
+#[non_exhaustive]
+pub struct Accepted {
+    /// The address of the peer.
+    pub peer: Address,
+    /// The local address.
+    pub local: Address,
+    /// The credentials of the peer's process, where the system reports them.
+    pub credentials: Option<Credentials>,
+    pub(crate) stage: Stage,
+}
+
+/// The state of an accepted client.
+pub(crate) enum Stage {
+    Ready(BoxIo),
+    Handshake(Handshake),
+}
+
+impl Stage {
+    /// Runs the handshake, if there is one.
+    pub(crate) async fn establish(self, context: HandshakeContext) -> io::Result<BoxIo> {
+        match self {
+            Self::Ready(io) => Ok(io),
+            Self::Handshake(handshake) => handshake(context).await,
+        }
+    }
+}
+
+type Handshake = Box<dyn FnOnce(HandshakeContext) -> Establishing + Send>;
+type Establishing = Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send>>;
+
+/// The connection during its handshake. The handshake stores its results here. Clones refer to the same connection.
+#[derive(Clone)]
+pub struct HandshakeContext {
+    connection: Connection,
+    listener_context: Arc<ListenerContext>,
+}
+
+impl HandshakeContext {
+    pub(crate) fn new(connection: &Connection, listener_context: &Arc<ListenerContext>) -> Self {
+        Self { connection: connection.clone(), listener_context: listener_context.clone() }
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Stores the result of a TLS handshake for [`Connection::tls`]. Only the first call has an effect.
+    pub fn set_tls_info(&self, info: TlsInfo) {
+        self.connection.set_tls_info(info);
+    }
+
+    /// Stores the contents of a PROXY header, and applies access lists, limits and rates to the client that it names.
+    ///
+    /// # Errors
+    ///
+    /// The client is rejected, or the connection already has a PROXY header. The handshake must fail with this error.
+    pub fn set_proxy_info(&self, info: ProxyInfo) -> io::Result<()> {
+        if !self.connection.set_proxy_info(info) {
+            return Err(io::Error::other("the connection has two PROXY headers; only one is supported"));
+        }
+        let ListenerContext { admission, table, .. } = &*self.listener_context;
+        admission
+            .check(table, &self.connection, AddressKnown::Effective)
+            .map_err(|rejection| io::Error::new(io::ErrorKind::PermissionDenied, rejection))
+    }
+}
+
+impl fmt::Debug for HandshakeContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HandshakeContext").field(&self.connection).finish()
+    }
+}
+
+impl Accepted {
+    /// A client whose bytes can be read immediately.
+    pub fn ready(peer: Address, local: Address, io: impl Io) -> Self {
+        Self { peer, local, credentials: None, stage: Stage::Ready(Box::new(io)) }
+    }
+
+    /// A client whose bytes can be read after a handshake.
+    pub fn handshake<H, F>(peer: Address, local: Address, handshake: H) -> Self
+    where
+        H: FnOnce(HandshakeContext) -> F + Send + 'static,
+        F: Future<Output = io::Result<BoxIo>> + Send + 'static,
+    {
+        let stage = Stage::Handshake(Box::new(|context| Box::pin(handshake(context))));
+        Self { peer, local, credentials: None, stage }
+    }
+
+    /// Adds a handshake after the existing one, for a listener that wraps another. The new handshake receives the byte stream
+    /// that the previous one returned.
+    #[must_use]
+    pub fn then<H, F>(self, handshake: H) -> Self
+    where
+        H: FnOnce(BoxIo, HandshakeContext) -> F + Send + 'static,
+        F: Future<Output = io::Result<BoxIo>> + Send + 'static,
+    {
+        let (peer, local, credentials) = (self.peer.clone(), self.local.clone(), self.credentials);
+        let both = Self::handshake(peer, local, |context| async move {
+            let io = self.stage.establish(context.clone()).await?;
+            handshake(io, context).await
+        });
+        Self { credentials, ..both }
+    }
+
+    /// Wraps the byte stream, for a listener that inspects or changes the bytes.
+    #[must_use]
+    pub fn map(self, wrap: impl FnOnce(BoxIo) -> BoxIo + Send + 'static) -> Self {
+        match self.stage {
+            Stage::Ready(io) => Self { stage: Stage::Ready(wrap(io)), ..self },
+            Stage::Handshake(_) => self.then(|io, _| async { Ok(wrap(io)) }),
+        }
+    }
+}
+
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted").field("peer", &self.peer).field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+/// An established connection: the request of the per-connection `tower::Service`.
+#[non_exhaustive]
+pub struct Incoming {
+    /// The handle to the connection.
+    pub connection: Connection,
+    /// Its byte stream.
+    pub io: BoxIo,
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}

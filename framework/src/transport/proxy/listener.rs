@@ -1,0 +1,108 @@
+//! A listener whose clients send a PROXY header first.
+
+use std::fmt;
+use std::io;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::address::Endpoint;
+use crate::connection::ProxyInfo;
+use crate::transport::accepted::{Accepted, BoxIo, HandshakeContext};
+use crate::transport::listener::StreamListener;
+use crate::transport::proxy::header::{Progress, escape};
+use crate::transport::proxy::parser::parse;
+use crate::transport::shared_socket::SharedSocket;
+
+/// Requires a PROXY header from each client of another listener. With TLS, the header comes before the TLS handshake.
+///
+/// A connection is closed if its header is missing or invalid, or if the client that the header names is rejected.
+/// [`Connection::proxy`](crate::Connection::proxy) returns the contents of the header.
+pub struct ProxyListener {
+    inner: Box<dyn StreamListener>,
+}
+
+impl ProxyListener {
+    /// Wraps a listener.
+    pub fn new(inner: Box<dyn StreamListener>) -> Self {
+        Self { inner }
+    }
+}
+
+impl fmt::Debug for ProxyListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ProxyListener").field(&self.endpoint().to_string()).finish()
+    }
+}
+
+#[async_trait]
+impl StreamListener for ProxyListener {
+    async fn accept(&mut self) -> io::Result<Option<Accepted>> {
+        Ok(self.inner.accept().await?.map(|accepted| accepted.then(receive_header)))
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        self.inner.endpoint()
+    }
+
+    fn share(&self) -> Option<SharedSocket> {
+        self.inner.share()
+    }
+}
+
+async fn receive_header(mut io: BoxIo, context: HandshakeContext) -> io::Result<BoxIo> {
+    context.set_proxy_info(read(&mut io).await?)?;
+    Ok(io)
+}
+
+/// Reads one header. It never reads past the end of the header, so the byte stream needs no buffer afterwards.
+async fn read(io: &mut (impl AsyncRead + Unpin)) -> io::Result<ProxyInfo> {
+    let mut buffer = Vec::new();
+    loop {
+        let least = match parse(&buffer) {
+            Ok(Progress::Done { info, .. }) => return Ok(info),
+            Ok(Progress::NeedMore { least }) => least,
+            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
+        };
+        buffer.reserve(least); // at most the size of the longest header
+        if (&mut *io).take(least as u64).read_buf(&mut buffer).await? == 0 {
+            let sentence = match &*buffer {
+                [] => "the PROXY header is missing: the connection ended before its first byte".to_owned(),
+                some => format!("the PROXY header is incomplete: the connection ended after {}", escape(some)),
+            };
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, sentence));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::proxy::parser;
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn a_header_is_read_in_any_pieces_and_nothing_behind_it() {
+        for header in parser::tests::good() {
+            let glued = [&*header, b"PROXY \r\nbehind"].concat();
+            for piece in [1, 2, 3, 7, glued.len()] {
+                let (mut ours, mut theirs) = tokio::io::duplex(piece);
+                let sent = glued.clone();
+                let sender = tokio::spawn(async move { ours.write_all(&sent).await });
+                read(&mut theirs).await.unwrap_or_else(|error| panic!("{}: {error}", header.escape_ascii()));
+                let mut rest = Vec::new();
+                theirs.read_to_end(&mut rest).await.expect("the rest can be read");
+                assert_eq!(rest, b"PROXY \r\nbehind", "{}", header.escape_ascii());
+                sender.await.expect("no panic").expect("all is taken");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_early_end_is_told() {
+        for (bytes, part) in [("", "missing"), ("PROXY TCP4 1.2.3\x1b", "ended after \"PROXY TCP4 1.2.3\\x1b\"")] {
+            let error = read(&mut bytes.as_bytes()).await.expect_err(bytes).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

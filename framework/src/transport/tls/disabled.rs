@@ -1,0 +1,29 @@
+//! TLS in a build without the feature `tls`: settings cannot be loaded, so no acceptor exists.
+
+use crate::settings::TlsSettings;
+use crate::transport::listener::StreamListener;
+use crate::transport::tls::error::TlsError;
+
+/// TLS needs the cargo feature `tls`.
+#[derive(Debug, Clone)]
+pub enum TlsAcceptor {}
+
+impl TlsAcceptor {
+    /// Loads nothing.
+    ///
+    /// # Errors
+    ///
+    /// Always: this build does not support TLS.
+    pub fn load(_: &TlsSettings) -> Result<Self, TlsError> {
+        Err(TlsError::new(&[], "this build does not support TLS (cargo feature \"tls\")"))
+    }
+
+    /// Uses the certificates of another acceptor.
+    pub fn replace_with(&self, _: &Self) {
+        match *self {}
+    }
+
+    pub(crate) fn wrap(&self, _: Box<dyn StreamListener>) -> Box<dyn StreamListener> {
+        match *self {}
+    }
+}
