@@ -17,7 +17,7 @@ struct Stdio;
 
 #[async_trait]
 impl Transport for Stdio {
-    /// A text whose scheme ListenerSet does not know is an [`Endpoint::Other`]; the server asks the transport that names it.
+    /// A text whose scheme Switchboard does not know is an [`Endpoint::Other`]; the server asks the transport that names it.
     fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
         &[("stdio", "one connection: standard input and output", Kind::Stream)]
     }

@@ -1,4 +1,4 @@
-//! HTTP by hyper on a stream that ListenerSet looks after. Try it: `curl -d hi http://127.0.0.1:9999/echo`.
+//! HTTP by hyper on a stream that Switchboard looks after. Try it: `curl -d hi http://127.0.0.1:9999/echo`.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -24,25 +24,25 @@ impl StreamHandler for Http {
     /// The bytes are ours from here to the end; limits on connections, the idle deadline and the drain are still the
     /// server's.
     async fn serve(&self, connection: Connection, stream: ByteStream) -> Result<()> {
-        let conversation = http1::Builder::new()
+        let http = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
             .half_close(true) // a client that has said all it wanted still gets its answer
             .serve_connection(TokioIo::new(stream), service_fn(answer));
-        let mut conversation = pin!(conversation);
+        let mut http = pin!(http);
         let mut drain = connection.drain();
         tokio::select! {
-            ended = conversation.as_mut() => return Ok(ended?),
+            ended = http.as_mut() => return Ok(ended?),
             // A drain is told, not done to us: hyper finishes the request under way and then closes.
-            () = drain.draining() => conversation.as_mut().graceful_shutdown(),
+            () = drain.draining() => http.as_mut().graceful_shutdown(),
         }
-        Ok(conversation.await?)
+        Ok(http.await?)
     }
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     match (request.uri().path(), request.method()) {
-        ("/", &Method::GET | &Method::HEAD) => Ok(say(StatusCode::OK, "ListenerSet speaks HTTP: POST /echo\n")),
+        ("/", &Method::GET | &Method::HEAD) => Ok(say(StatusCode::OK, "Switchboard speaks HTTP: POST /echo\n")),
         ("/echo", &Method::POST) => {
             let too_large = || Ok(say(StatusCode::PAYLOAD_TOO_LARGE, "at most 1 MiB\n"));
             if request.body().size_hint().lower() > BODY as u64 {

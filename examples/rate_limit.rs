@@ -1,6 +1,6 @@
 //! A tower layer written from nothing: so many calls a second for each source, of messages and of connections alike.
 //!
-//! ListenerSet has this built in ([`RatePerSource`](switchboard::layer::RatePerSource)); here is how such a layer is made.
+//! Switchboard has this built in ([`RatePerSource`](switchboard::layer::RatePerSource)); here is how such a layer is made.
 //! Try it: `yes | head -n 30 | nc -N 127.0.0.1 9999` prints ten lines at once and the others at ten a second; of eight
 //! clients that come at the same time, five are let in.
 

@@ -86,10 +86,11 @@ fn count(many: usize) -> Value {
 fn config(names: &[Bytes]) -> Vec<Value> {
     let memory = MEMORY.to_string();
     let known = [("save", ""), ("appendonly", "no"), ("maxmemory", &memory)];
-    let asked = |known: &str| names.iter().any(|name| name.eq_ignore_ascii_case(known.as_bytes()) || &**name == b"*");
+    let requested =
+        |known: &str| names.iter().any(|name| name.eq_ignore_ascii_case(known.as_bytes()) || &**name == b"*");
     let mut answer: Vec<_> = known
         .into_iter()
-        .filter(|(name, _)| asked(name))
+        .filter(|(name, _)| requested(name))
         .flat_map(|(name, value)| [name, value])
         .map(|text| Value::Bulk(Bytes::copy_from_slice(text.as_bytes())))
         .collect();

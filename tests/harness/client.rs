@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 /// How long a test waits for what must come. On paused time it costs nothing; on real time only a failure takes so long.
-pub const TEST_PATIENCE: Duration = Duration::from_secs(20);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One side of a conversation in a test. Every wait is bounded, and every failure shows what came instead.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Client<T>(pub T);
 impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// Sends bytes.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        let sent = timeout(TEST_PATIENCE, self.0.write_all(bytes.as_ref())).await;
+        let sent = timeout(TEST_TIMEOUT, self.0.write_all(bytes.as_ref())).await;
         sent.expect("the other side takes what is sent").expect("the other side is there");
         self.0.flush().await.expect("the other side is there");
         self
@@ -29,7 +29,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         async move {
             let expected = bytes.as_ref();
             let mut got = Vec::with_capacity(expected.len());
-            let reading = timeout(TEST_PATIENCE, (&mut self.0).take(expected.len() as u64).read_to_end(&mut got)).await;
+            let reading = timeout(TEST_TIMEOUT, (&mut self.0).take(expected.len() as u64).read_to_end(&mut got)).await;
             let why = match reading {
                 Err(_) => "and then nothing",
                 Ok(Err(_)) => "and then an error",
@@ -66,7 +66,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// Everything up to the end. A reset counts as the end.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
-        let read = timeout(TEST_PATIENCE, self.0.read_to_end(&mut rest)).await;
+        let read = timeout(TEST_TIMEOUT, self.0.read_to_end(&mut rest)).await;
         let _ = read.unwrap_or_else(|_| panic!("no end after {:?}", rest.escape_ascii().to_string()));
         rest
     }

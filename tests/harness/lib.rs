@@ -12,7 +12,7 @@ pub mod targets;
 mod tool;
 
 pub use build::{root, target};
-pub use client::{Client, TEST_PATIENCE};
+pub use client::{Client, TEST_TIMEOUT};
 pub use nix::sys::signal::Signal;
-pub use program::{Ended, Event, Program, Running};
+pub use program::{Event, Output, Program, Running};
 pub use tool::{free_port, tool, unique};

@@ -16,10 +16,10 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::build;
-use crate::client::TEST_PATIENCE;
+use crate::client::TEST_TIMEOUT;
 
 /// How long to wait between two looks at something that tells nobody when it changes.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// One line of the log, as JSON.
 pub type Event = Value;
@@ -39,7 +39,7 @@ pub struct Program {
     name: String,
     input: Vec<u8>,
     logs: bool,
-    answers: Vec<String>,
+    ready_addresses: Vec<String>,
 }
 
 /// A program that runs. Killed when dropped.
@@ -54,7 +54,7 @@ pub struct Running {
 
 /// A program that has ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct Output {
     /// How.
     pub status: ExitStatus,
     /// What it wrote to standard output.
@@ -63,7 +63,7 @@ pub struct Ended {
     pub stderr: String,
 }
 
-impl Ended {
+impl Output {
     /// Its exit status; `None` if a signal ended it.
     pub fn code(&self) -> Option<i32> {
         self.status.code()
@@ -78,7 +78,7 @@ impl Program {
     }
 
     /// An example, which logs nothing: it is ready when every address among its arguments (`tcp://…`, `udp://…`, `unix:…`,
-    /// `unixgram:…`) answers. See [`answers_at`](Self::answers_at) for other ones, and [`free_port`](crate::free_port).
+    /// `unixgram:…`) answers. See [`ready_at`](Self::ready_at) for other ones, and [`free_port`](crate::free_port).
     pub fn example(name: &str) -> Self {
         build::examples();
         Self::at(&build::target().join("examples").join(name))
@@ -94,7 +94,7 @@ impl Program {
             }
         }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Self { command, name, input: Vec::new(), logs: false, answers: Vec::new() }
+        Self { command, name, input: Vec::new(), logs: false, ready_addresses: Vec::new() }
     }
 
     /// It logs as the `switchboard` binary does: it is ready when it has logged its first `listening`.
@@ -111,7 +111,7 @@ impl Program {
         if let Some(text) = arg.to_str()
             && ["tcp://", "udp://", "unix:", "unixgram:"].iter().any(|scheme| text.starts_with(scheme))
         {
-            self.answers.push(text.to_owned());
+            self.ready_addresses.push(text.to_owned());
         }
         self
     }
@@ -145,8 +145,8 @@ impl Program {
 
     /// An address that answers when it is ready, where no argument says so.
     #[must_use]
-    pub fn answers_at(mut self, address: impl Into<String>) -> Self {
-        self.answers.push(address.into());
+    pub fn ready_at(mut self, address: impl Into<String>) -> Self {
+        self.ready_addresses.push(address.into());
         self
     }
 
@@ -158,12 +158,12 @@ impl Program {
     /// Starts it and waits until it is ready.
     #[track_caller]
     pub fn start(self) -> Running {
-        let (logs, answers) = (self.logs, self.answers.clone());
+        let (logs, addresses) = (self.logs, self.ready_addresses.clone());
         let mut running = self.spawn();
         if logs {
             running.wait_for_event(|event| event["message"] == "listening");
         } else {
-            running.wait_until("it answers", || answers.iter().all(|address| answers_at(address)));
+            running.wait_until("it is ready", || addresses.iter().all(|address| is_listening(address)));
         }
         running
     }
@@ -186,7 +186,7 @@ impl Program {
 
     /// Runs it to its end, which must come by itself.
     #[track_caller]
-    pub fn run(self) -> Ended {
+    pub fn run(self) -> Output {
         self.spawn().wait()
     }
 }
@@ -215,7 +215,7 @@ impl Running {
     /// The first event for which `wanted` holds, once it is there.
     #[track_caller]
     pub fn wait_for_event(&self, wanted: impl Fn(&Event) -> bool) -> Event {
-        let deadline = Instant::now() + TEST_PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         let mut captured = self.stderr.lock();
         loop {
             let text = String::from_utf8_lossy(&captured.bytes);
@@ -257,21 +257,21 @@ impl Running {
     /// Waits until something holds that nobody tells of.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
-        let deadline = Instant::now() + TEST_PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while !holds() {
             let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             let (name, stderr) = (&self.name, self.stderr.text());
             assert!(ended.is_none(), "{name} ended ({ended:?}) while waiting until {what}:\n{stderr}");
             assert!(Instant::now() < deadline, "{name}: time is up while waiting until {what}:\n{stderr}");
-            thread::park_timeout(LOOK_AGAIN);
+            thread::park_timeout(POLL_INTERVAL);
         }
     }
 
     /// Waits for its end, which must come by itself or by a signal sent before.
     #[track_caller]
-    pub fn wait(mut self) -> Ended {
+    pub fn wait(mut self) -> Output {
         let mut child = self.child.take().expect("waited for once");
-        let deadline = Instant::now() + TEST_PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         let status = loop {
             if let Some(status) = child.try_wait().expect("a child can be waited for") {
                 break status;
@@ -281,12 +281,12 @@ impl Running {
                 let _ = child.wait();
                 panic!("{} does not end:\n{}", self.name, self.stderr.text());
             }
-            thread::park_timeout(LOOK_AGAIN);
+            thread::park_timeout(POLL_INTERVAL);
         };
         // Until whoever else holds the pipes has let go of them: only what it has written by now is of interest.
         self.stdout.wait_for_end(Duration::from_secs(1));
         self.stderr.wait_for_end(Duration::from_secs(1));
-        Ended { status, stdout: self.stdout.text(), stderr: self.stderr.text() }
+        Output { status, stdout: self.stdout.text(), stderr: self.stderr.text() }
     }
 }
 
@@ -349,7 +349,7 @@ impl Captured {
 }
 
 /// Whether somebody listens there now.
-fn answers_at(address: &str) -> bool {
+fn is_listening(address: &str) -> bool {
     let (scheme, rest) = address.split_once(':').unwrap_or(("tcp", address));
     let rest = rest.trim_start_matches("//");
     match scheme {

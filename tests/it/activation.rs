@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::{Program, Running, Signal, TEST_PATIENCE, free_port, target, tool};
+use harness::{Program, Running, Signal, TEST_TIMEOUT, free_port, target, tool};
 
 use crate::tls::Authority;
 
@@ -73,7 +73,7 @@ fn sockets_of_every_kind_are_taken_by_name_and_survive_reloads_and_upgrades() {
         is_greeted(TcpStream::connect(passed(&server, "front")).unwrap());
         is_greeted(UnixStream::connect(place.path().join("local")).unwrap());
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        udp.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        udp.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         udp.send_to(b"Ada", passed(&server, "udp")).unwrap();
         let mut answer = [0; 20];
         assert_eq!(udp.recv(&mut answer).unwrap(), 11);
@@ -149,14 +149,14 @@ fn systemd_socket_activate_starts_it_with_the_first_client() {
         .arg(target().join("switchboard"))
         .args(["--listen", "systemd:main", "--framing", "lines"])
         .spawn();
-    let deadline = Instant::now() + TEST_PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     let client = loop {
         match TcpStream::connect(&address) {
             Ok(client) => break client,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
     };
-    client.set_read_timeout(Some(TEST_PATIENCE.min(Duration::from_secs(60)))).unwrap();
+    client.set_read_timeout(Some(TEST_TIMEOUT.min(Duration::from_secs(60)))).unwrap();
     is_greeted(client);
     server.signal(Signal::SIGTERM); // it has become the server
     assert_eq!(server.wait().code(), Some(0));

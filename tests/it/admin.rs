@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Program, Running, Signal, TEST_PATIENCE, free_port, tool};
+use harness::{Program, Running, Signal, TEST_TIMEOUT, free_port, tool};
 use serde_json::Value;
 
 /// An answer of HTTP.
@@ -51,7 +51,7 @@ impl Operated {
 
     fn tcp(&self) -> TcpStream {
         let io = TcpStream::connect(self.0.socket("admin")).unwrap();
-        io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         io
     }
 
@@ -66,7 +66,7 @@ impl Operated {
     /// A client that has said hello.
     fn client(&self) -> BufReader<TcpStream> {
         let mut client = BufReader::new(TcpStream::connect(self.0.socket("main")).unwrap());
-        client.get_ref().set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        client.get_ref().set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         client.get_mut().write_all(b"Ada\n").unwrap();
         let mut line = String::new();
         for wanted in ["welcome!\n", "hello, Ada!\n"] {
@@ -85,7 +85,7 @@ impl Operated {
 
     /// Waits until something is so.
     fn until(&self, what: &str, holds: impl Fn() -> bool) {
-        let deadline = Instant::now() + TEST_PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while !holds() {
             assert!(Instant::now() < deadline, "{what}");
             std::thread::yield_now();
@@ -349,7 +349,7 @@ fn prometheus_scrapes_it() {
             .unwrap(),
     );
     let query = "/api/v1/query?query=switchboard_messages_total%7Boutcome%3D%22ok%22%7D";
-    let deadline = Instant::now() + TEST_PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
         assert!(Instant::now() < deadline && scraper.0.try_wait().unwrap().is_none(), "it never told");
         if let Ok(io) = TcpStream::connect(("127.0.0.1", port)) {

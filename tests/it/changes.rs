@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 
-use harness::{Client, Program, Signal, TEST_PATIENCE, unique};
+use harness::{Client, Program, Signal, TEST_TIMEOUT, unique};
 use serde_json::json;
 use switchboard::ProxySettings;
 use switchboard::framing::AnyFraming;
@@ -35,7 +35,7 @@ pub(crate) fn lines() -> Setup {
     setup
 }
 
-pub(crate) fn board() -> ListenerSet {
+pub(crate) fn listener_set() -> ListenerSet {
     ListenerSet::new(Transports::default())
 }
 
@@ -48,23 +48,23 @@ pub(crate) fn mem(name: &str) -> ListenerSpec {
 }
 
 pub(crate) async fn start(spec: ListenerSpec, probe: &Probe) -> Running {
-    let mut board = board();
-    board.listen(spec, made(probe).pipeline(lines()));
-    board.start().await.unwrap()
+    let mut listeners = listener_set();
+    listeners.listen(spec, made(probe).pipeline(lines()));
+    listeners.start().await.unwrap()
 }
 
 /// A reload to this one listener, with another handler.
 async fn replace(running: &Running, spec: ListenerSpec, probe: &Probe) -> Result<Changes, ReloadError> {
-    let mut board = board();
-    board.listen(spec, made(probe).pipeline(lines()));
-    running.reload(board).await
+    let mut listeners = listener_set();
+    listeners.listen(spec, made(probe).pipeline(lines()));
+    running.reload(listeners).await
 }
 
 /// A reload to this one listener, with the handler that it has.
 pub(crate) async fn keep(running: &Running, spec: ListenerSpec) -> Result<Changes, ReloadError> {
-    let mut board = board();
-    board.keep(spec);
-    running.reload(board).await
+    let mut listeners = listener_set();
+    listeners.keep(spec);
+    running.reload(listeners).await
 }
 
 fn port(running: &Running) -> SocketAddr {
@@ -109,7 +109,7 @@ async fn whoever_comes_next_is_served_by_the_new_handler_and_whoever_is_there_by
 async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     let (stays, goes) = (unique("changes"), unique("changes"));
     let (probe, other) = (Probe::default(), Probe::default());
-    let mut both = board();
+    let mut both = listener_set();
     both.listen(mem(&stays), made(&probe).pipeline(lines()));
     both.listen(at("more", &format!("mem:{goes}")), made(&other).pipeline(lines()));
     let running = both.start().await.unwrap();
@@ -120,7 +120,7 @@ async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     stuck.send("wait stuck\n").await;
     other.called("message", 2).await;
     other.called("open", 3).await;
-    let mut one = board();
+    let mut one = listener_set();
     one.keep(mem(&stays));
     one.drain_spec(drain_deadline(secs(5)));
     let changes = running.reload(one).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     there.send("here\n").await.expect("here\n").await;
     assert_eq!(running.addresses().len(), 1);
     // Its name and its place are free again.
-    let mut again = board();
+    let mut again = listener_set();
     again.keep(mem(&stays));
     again.listen(at("more", &format!("mem:{goes}")), made(&probe).pipeline(lines()));
     assert_eq!(running.reload(again).await.unwrap().started, ["more"]);
@@ -156,7 +156,7 @@ async fn what_is_wrong_is_told_at_once_and_nothing_has_changed() {
     let (old, new) = (Probe::default(), Probe::default());
     let running = start(mem(&name), &old).await;
     let _other = start(mem(&taken), &old).await;
-    let mut wrong = board();
+    let mut wrong = listener_set();
     wrong.listen(mem(&name), made(&new).pipeline(lines()));
     wrong.listen(at("free", &format!("mem:{free}")), made(&new).pipeline(lines()));
     wrong.listen(at("taken", &format!("mem:{taken}")), made(&new).pipeline(lines()));
@@ -185,7 +185,7 @@ async fn a_server_that_drains_reloads_no_more() {
         let running = running.clone();
         async move { running.drain().await }
     });
-    timeout(TEST_PATIENCE, busy_until_refused(&name)).await.unwrap();
+    timeout(TEST_TIMEOUT, busy_until_refused(&name)).await.unwrap();
     assert!(matches!(keep(&running, mem(&name)).await, Err(ReloadError::Draining)));
     probe.gate.add_permits(1);
     assert_eq!(draining.await.unwrap().cut, 0);
@@ -204,7 +204,7 @@ impl Peer {
     fn of(running: &Running) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(port(running)).unwrap();
-        socket.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         Self(socket)
     }
 
@@ -298,7 +298,7 @@ async fn nobody_is_refused_and_no_reply_lost_while_handlers_and_sockets_change()
     let address = port(&running);
     let callers = Callers::start(move || {
         let mut client = TcpStream::connect(address).unwrap();
-        client.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         client.write_all(b"hi\n").unwrap();
         let mut answer = [0; 3];
         client.read_exact(&mut answer).expect("a reply");
@@ -332,7 +332,7 @@ async fn a_listener_under_another_name_takes_the_socket_over_and_one_on_more_add
         client.send("hi\n").await.expect("hi\n").await;
     }
     // Nobody else can have the port, whatever was lent meanwhile.
-    let mut other = board();
+    let mut other = listener_set();
     other.listen(at("main", &format!("tcp://127.0.0.1:{}", address.port())), made(&probe).pipeline(lines()));
     assert!(other.start().await.unwrap_err().to_string().contains("in use"));
     assert_eq!(running.drain().await.cut, 0);
@@ -397,7 +397,7 @@ async fn the_path_of_a_unix_socket_stays_while_anybody_listens_there_and_goes_wi
     keep(&running, spec.clone()).await.unwrap();
     assert_eq!(mode(), 0o660);
     // A refused reload has not touched it.
-    let mut wrong = board();
+    let mut wrong = listener_set();
     spec.socket.mode = 0o666;
     wrong.keep(spec.clone());
     wrong.listen(at("more", "unix:/no/such/place"), made(&probe).pipeline(lines()));
@@ -447,7 +447,7 @@ fn hangups_under_load_good_and_faulty_lose_nobody_and_leave_nothing_behind() {
     };
     let call = move || {
         let mut client = TcpStream::connect(address).expect("nobody is refused");
-        client.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         client.write_all(b"Ada\nexit\n").unwrap();
         let mut text = String::new();
         client.read_to_string(&mut text).expect("nobody is cut");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context as TaskContext, Poll};
 
 use futures_util::stream;
-use harness::TEST_PATIENCE;
+use harness::TEST_TIMEOUT;
 use socket2::{Domain, Protocol, Socket, Type};
 use switchboard::framing;
 use switchboard::prelude::*;
@@ -41,7 +41,7 @@ impl Peer {
 
     async fn receive(&self) -> Vec<u8> {
         let mut buffer = vec![0; 70_000];
-        let received = timeout(TEST_PATIENCE, self.0.recv(&mut buffer)).await;
+        let received = timeout(TEST_TIMEOUT, self.0.recv(&mut buffer)).await;
         let bytes = received.expect("an answer comes").expect("the port is open");
         buffer.truncate(bytes);
         buffer
@@ -83,7 +83,7 @@ impl Told {
 
     async fn waiting(&self, count: usize) {
         let mut waiting = self.waiting.subscribe();
-        let waited = timeout(TEST_PATIENCE, waiting.wait_for(|waiting| *waiting >= count)).await;
+        let waited = timeout(TEST_TIMEOUT, waiting.wait_for(|waiting| *waiting >= count)).await;
         waited.unwrap_or_else(|_| panic!("{} instead of {count} wait", *self.waiting.borrow())).unwrap();
     }
 }
@@ -552,7 +552,7 @@ async fn a_server_of_datagrams_that_is_dropped_gives_its_port_back() {
             sleep(millis(5)).await;
         }
     };
-    timeout(TEST_PATIENCE, free).await.unwrap();
+    timeout(TEST_TIMEOUT, free).await.unwrap();
 }
 
 #[tokio::test]
@@ -577,7 +577,7 @@ async fn unix_datagrams_are_answered_to_the_path_of_the_sender() {
     };
     let receive = async |client: &UnixDatagram| {
         let mut buffer = vec![0; 300_000];
-        let bytes = timeout(TEST_PATIENCE, client.recv(&mut buffer)).await.unwrap().unwrap();
+        let bytes = timeout(TEST_TIMEOUT, client.recv(&mut buffer)).await.unwrap().unwrap();
         buffer.truncate(bytes);
         buffer
     };
@@ -616,10 +616,10 @@ async fn a_unix_peer_that_does_not_read_holds_up_nobody() {
                 sleep(millis(1)).await;
             }
         };
-        timeout(TEST_PATIENCE, sent).await.unwrap_or_else(|_| panic!("stuck at {n}"));
+        timeout(TEST_TIMEOUT, sent).await.unwrap_or_else(|_| panic!("stuck at {n}"));
         if n % 20 == 0 {
             good.send(b"y").await.unwrap();
-            timeout(TEST_PATIENCE, good.recv(&mut [0])).await.unwrap_or_else(|_| panic!("no answer at {n}")).unwrap();
+            timeout(TEST_TIMEOUT, good.recv(&mut [0])).await.unwrap_or_else(|_| panic!("no answer at {n}")).unwrap();
         }
     }
 }
@@ -676,7 +676,7 @@ async fn a_unix_peer_with_an_abstract_name_is_answered_and_has_a_state_of_its_ow
         let client = UnixDatagram::from_std(client).unwrap();
         client.send_to(b"count", &at).await.unwrap();
         let mut answer = [0; 1];
-        timeout(TEST_PATIENCE, client.recv(&mut answer)).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, client.recv(&mut answer)).await.unwrap().unwrap();
         assert_eq!(&answer, b"1");
     }
 }

@@ -265,15 +265,15 @@ async fn listeners_go_on_while_the_drain_is_announced_and_the_deadline_begins_af
     let theirs = probe.clone();
     registry.handler("probe", move |_: NoOptions| Ok(theirs.clone()));
     let (one, two) = (unique("one"), unique("two"));
-    let mut board = ListenerSet::new(Transports::default());
+    let mut listeners = ListenerSet::new(Transports::default());
     let mut drain = DrainSettings::default();
     (drain.announce, drain.deadline) = (secs(5), secs(10));
-    board.drain_spec(drain);
+    listeners.drain_spec(drain);
     for name in [&one, &two] {
         let pipeline = registry.handler_entry("probe").unwrap().make(json!({})).unwrap().pipeline(Setup::new());
-        board.listen(ListenerSpec::new(name, format!("mem:{name}").parse().unwrap()), pipeline);
+        listeners.listen(ListenerSpec::new(name, format!("mem:{name}").parse().unwrap()), pipeline);
     }
-    let running = board.start().await.unwrap();
+    let running = listeners.start().await.unwrap();
     let begun = Instant::now();
     let (drained, ()) = tokio::join!(running.drain(), async {
         sleep(secs(4)).await;

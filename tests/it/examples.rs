@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Client, Program, Running, Signal, TEST_PATIENCE, free_port, tool, unique};
+use harness::{Client, Program, Running, Signal, TEST_TIMEOUT, free_port, tool, unique};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -60,12 +60,12 @@ async fn rate_limit_makes_messages_wait_and_refuses_connections() {
     // Ten at once, eleven at ten a second.
     assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
 
-    let mut crowd = Vec::new();
+    let mut clients = Vec::new();
     for _ in 0..100 {
-        crowd.push(TcpStream::connect(&at).await.unwrap());
+        clients.push(TcpStream::connect(&at).await.unwrap());
     }
     let mut refused = 0;
-    for mut client in crowd {
+    for mut client in clients {
         // Nothing is asked, so what can be read is the end; who is let in hears nothing.
         let read = timeout(Duration::from_millis(if refused == 0 { 500 } else { 1 }), client.read(&mut [0])).await;
         refused += usize::from(read.is_ok());
@@ -95,10 +95,10 @@ async fn custom_transport_ends_on_a_signal_while_its_input_is_silent() {
     let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     input.write_all(b"hi\n").await.unwrap();
     let mut answer = [0; 3];
-    timeout(TEST_PATIENCE, output.read_exact(&mut answer)).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, output.read_exact(&mut answer)).await.unwrap().unwrap();
     let id = nix::unistd::Pid::from_raw(child.id().unwrap().try_into().unwrap());
     nix::sys::signal::kill(id, Signal::SIGTERM).unwrap();
-    let status = timeout(TEST_PATIENCE, child.wait()).await.expect("it ends").unwrap();
+    let status = timeout(TEST_TIMEOUT, child.wait()).await.expect("it ends").unwrap();
     assert_eq!((status.code(), &answer), (Some(0), b"HI\n"));
 }
 
@@ -122,7 +122,7 @@ async fn custom_framing_takes_netstrings_up_to_its_limit_and_nothing_else() {
 async fn kv_answers_each_command_in_order() {
     let (server, at) = serve("kv");
     let mut client = connect(&at).await;
-    for (asked, answered) in [
+    for (request, reply) in [
         ("PING\r\n", "+PONG\r\n"),
         ("*2\r\n$4\r\nping\r\n$2\r\nhi\r\n", "$2\r\nhi\r\n"),
         ("GET k\nSET k v\nGET k\n", "$-1\r\n+OK\r\n$1\r\nv\r\n"),
@@ -139,7 +139,7 @@ async fn kv_answers_each_command_in_order() {
         ("HELLO 3\n", "-ERR unknown command 'HELLO'\r\n"),
         ("\x1b[0m\n", "-ERR unknown command '\\x1b[0m'\r\n"),
     ] {
-        client.send(asked).await.expect(answered).await;
+        client.send(request).await.expect(reply).await;
     }
     // One byte at a time is the same command.
     for byte in "*2\r\n$4\r\nECHO\r\n$2\r\nok\r\n".bytes() {
@@ -186,7 +186,7 @@ async fn kv_refuses_to_write_when_its_memory_is_used_up() {
     let refusal = loop {
         client.send(format!("*3\r\n$3\r\nSET\r\n$3\r\n{stored:03}\r\n$1000000\r\n{value}\r\n")).await;
         let mut answer = [0; 5];
-        timeout(TEST_PATIENCE, client.0.read_exact(&mut answer)).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, client.0.read_exact(&mut answer)).await.unwrap().unwrap();
         if &answer != b"+OK\r\n" {
             break answer;
         }
@@ -278,7 +278,7 @@ async fn http_keeps_a_connection_and_finishes_what_is_under_way() {
     let answer = async |client: &mut Client<TcpStream>| {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            head.push(timeout(TEST_PATIENCE, client.0.read_u8()).await.unwrap().unwrap());
+            head.push(timeout(TEST_TIMEOUT, client.0.read_u8()).await.unwrap().unwrap());
         }
         String::from_utf8(head).unwrap().lines().next().unwrap().to_owned()
     };
@@ -302,8 +302,8 @@ async fn http_keeps_a_connection_and_finishes_what_is_under_way() {
 async fn http_answers_a_half_closed_client_and_refuses_what_is_too_large() {
     let (server, at) = serve("http");
     let mut client = connect(&at).await;
-    let asked = client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2)).await.half_close().await.rest().await;
-    assert_eq!(String::from_utf8_lossy(&asked).matches("POST /echo").count(), 2);
+    let replies = client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2)).await.half_close().await.rest().await;
+    assert_eq!(String::from_utf8_lossy(&replies).matches("POST /echo").count(), 2);
     let mut client = connect(&at).await;
     client.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n").await;
     client.expect("HTTP/1.1 413 ").await;
@@ -315,7 +315,7 @@ fn http_serves_curl() {
     let Some(curl) = tool("curl") else { return };
     let (server, at) = serve("http");
     let with = |args: &[&str]| run(Program::at(&curl).args(["-sS"]).args(args), "");
-    assert_eq!(with(&[&format!("http://{at}/")]), "ListenerSet speaks HTTP: POST /echo\n");
+    assert_eq!(with(&[&format!("http://{at}/")]), "Switchboard speaks HTTP: POST /echo\n");
     assert_eq!(with(&["-d", "hi", "-w", " %{http_code}", &format!("http://{at}/echo")]), "hi 200");
     assert_eq!(with(&["-o", "-", "-w", "%{http_code}", "-X", "PUT", &format!("http://{at}/echo")]), "405");
     let twice = format!("http://{at}/");

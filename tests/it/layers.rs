@@ -330,9 +330,9 @@ async fn layers_by_name_stand_in_the_order_in_which_they_are_named() {
     }
     let pipeline = registry.handler_entry("probe").unwrap().make(json!({})).unwrap().pipeline(setup);
     let name = unique("named");
-    let mut board = ListenerSet::new(Transports::default());
-    board.listen(ListenerSpec::new("first", format!("mem:{name}").parse().unwrap()), pipeline);
-    let _running = board.start().await.unwrap();
+    let mut listeners = ListenerSet::new(Transports::default());
+    listeners.listen(ListenerSpec::new("first", format!("mem:{name}").parse().unwrap()), pipeline);
+    let _running = listeners.start().await.unwrap();
     let begun = Instant::now();
     let mut clients = Vec::new();
     for _ in 0..4 {

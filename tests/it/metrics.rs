@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{TEST_PATIENCE, unique};
+use harness::{TEST_TIMEOUT, unique};
 use switchboard::metrics::{LATENCY_BOUNDS, Latency, Outcome};
 use switchboard::server::{ListenerReport, ListenerStatus};
 use switchboard::settings::Limits;
@@ -11,7 +11,7 @@ use switchboard::{CloseReason, Phase};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::changes::{at, board, keep, made, mem, start};
+use crate::changes::{at, keep, listener_set, made, mem, start};
 use crate::support::{Probe, Spy, connect, limits, secs, serve, serve_spied, serve_with, timeouts};
 
 fn closed(report: &ListenerReport) -> Vec<(&'static str, u64)> {
@@ -97,7 +97,7 @@ async fn datagrams_are_counted_too() {
     let probe = Probe::default();
     let mut spec = at("main", "udp://127.0.0.1:0");
     spec.limits.frame = 10;
-    let mut one = board();
+    let mut one = listener_set();
     one.listen(
         spec.clone(),
         made(&probe).pipeline({
@@ -108,7 +108,7 @@ async fn datagrams_are_counted_too() {
     );
     let running = one.start().await.unwrap();
     for _ in 0..2 {
-        timeout(TEST_PATIENCE, running.heartbeat()).await.unwrap();
+        timeout(TEST_TIMEOUT, running.heartbeat()).await.unwrap();
     }
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     client.connect(("127.0.0.1", running.address().unwrap().port().unwrap())).await.unwrap();
@@ -118,11 +118,11 @@ async fn datagrams_are_counted_too() {
     }
     probe.gate.add_permits(1);
     for wanted in ["waited", "hello"] {
-        let count = timeout(TEST_PATIENCE, client.recv(&mut answer)).await.unwrap().unwrap();
+        let count = timeout(TEST_TIMEOUT, client.recv(&mut answer)).await.unwrap().unwrap();
         assert_eq!(&answer[..count], wanted.as_bytes());
     }
     // What is counted is added up after the round.
-    let report = timeout(TEST_PATIENCE, async {
+    let report = timeout(TEST_TIMEOUT, async {
         loop {
             let report = running.report().remove(0);
             if report.bytes_out == 11 && report.latency.count == 2 {
@@ -168,7 +168,7 @@ async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(TEST_PATIENCE, breaks).await.unwrap();
+    timeout(TEST_TIMEOUT, breaks).await.unwrap();
     assert_eq!(served.running.is_ready(), Err("listener main is down".into()));
     let mut answers = Box::pin(served.running.heartbeat());
     assert!(futures_util::poll!(&mut answers).is_pending());
@@ -179,9 +179,9 @@ async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its
             tokio::time::sleep(secs(1)).await;
         }
     };
-    timeout(TEST_PATIENCE, again).await.unwrap();
+    timeout(TEST_TIMEOUT, again).await.unwrap();
     assert_eq!(served.running.is_ready(), Ok(()));
-    timeout(TEST_PATIENCE, answers).await.expect("what listens again answers");
+    timeout(TEST_TIMEOUT, answers).await.expect("what listens again answers");
     let mut busy = served.connect().await;
     busy.send("wait\n").await;
     served.probe.called("message", 1).await;

@@ -6,7 +6,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use harness::{Program, TEST_PATIENCE, root, tool};
+use harness::{Program, TEST_TIMEOUT, root, tool};
 
 use crate::tls::Authority;
 
@@ -67,18 +67,18 @@ fn every_example_is_good_and_answers() {
                 "tls" => continue, // its handshake is tested elsewhere
                 "udp" => {
                     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-                    socket.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+                    socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
                     socket.send_to(b"Ada", server.socket(listener)).unwrap();
                     socket.recv(&mut [0; 100]).unwrap()
                 }
-                "unix" => asked(UnixStream::connect(authority.path(listen.split_once(':').unwrap().1)).unwrap()),
+                "unix" => request(UnixStream::connect(authority.path(listen.split_once(':').unwrap().1)).unwrap()),
                 _ => {
                     let mut io = TcpStream::connect(server.socket(listener)).unwrap();
-                    io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+                    io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
                     if section.get("proxy").is_some() {
                         io.write_all(b"PROXY TCP4 198.51.100.7 198.51.100.1 5000 9999\r\n").unwrap();
                     }
-                    asked(io)
+                    request(io)
                 }
             };
             assert!(answered > 0, "{name}: {listener} does not answer");
@@ -86,7 +86,7 @@ fn every_example_is_good_and_answers() {
     }
 }
 
-fn asked(mut io: impl Read + Write) -> usize {
+fn request(mut io: impl Read + Write) -> usize {
     io.write_all(b"\"Ada\"\n").unwrap();
     io.read(&mut [0; 100]).unwrap()
 }

@@ -199,7 +199,7 @@ impl InFront {
         );
         fs::write(place.path().join("haproxy.cfg"), file).unwrap();
         let haproxy = Program::at(&haproxy).args(["-db", "-f"]).arg(place.path().join("haproxy.cfg"));
-        let haproxy = haproxy.answers_at(format!("tcp://{at}")).start();
+        let haproxy = haproxy.ready_at(format!("tcp://{at}")).start();
         Some(Self { place, server, haproxy, at })
     }
 

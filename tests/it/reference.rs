@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
 
-use harness::{Program, TEST_PATIENCE, root};
+use harness::{Program, TEST_TIMEOUT, root};
 use serde_json::Value;
 
 const PAGE: &str = "bin/docs/reference.md";
@@ -116,7 +116,7 @@ fn metrics(page: &mut String) {
         .spawn();
     server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
     let mut io = TcpStream::connect(server.socket("admin")).unwrap();
-    io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     io.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
     let mut text = String::new();
     io.read_to_string(&mut text).unwrap();

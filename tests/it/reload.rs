@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use harness::{Client, Running as Program, Signal, TEST_PATIENCE, tool, unique};
+use harness::{Client, Running as Program, Signal, TEST_TIMEOUT, tool, unique};
 use rcgen::date_time_ymd;
 use switchboard::address::Endpoint;
 use switchboard::prelude::*;
@@ -78,7 +78,7 @@ async fn no_handshake_fails_while_certificates_are_replaced_and_open_connections
         assert_eq!(shown_by(&name, &authority).await, known[round % 2]);
         open.send("still here\n").await.expect("still here\n").await;
         let enough = *seen.borrow_and_update() + CLIENTS;
-        timeout(TEST_PATIENCE, seen.wait_for(|count| *count >= enough)).await.expect("they come and go").unwrap();
+        timeout(TEST_TIMEOUT, seen.wait_for(|count| *count >= enough)).await.expect("they come and go").unwrap();
     }
     done.store(true, SeqCst);
     for client in clients {
@@ -105,7 +105,7 @@ async fn a_session_of_before_is_not_resumed_and_whoever_may_come_is_asked_anew()
     if let Ok(mut client) = shake(&config, "localhost", io).await {
         let mut got = Vec::new();
         let read = tokio::io::AsyncReadExt::read_to_end(&mut client.0, &mut got);
-        assert!(timeout(TEST_PATIENCE, read).await.unwrap().is_err() && got.is_empty(), "{got:?}");
+        assert!(timeout(TEST_TIMEOUT, read).await.unwrap().is_err() && got.is_empty(), "{got:?}");
     }
     let bob = other.sign("bob", "bob.example", |_| {});
     let told = facts(&name, &Arc::new(authority.client(Some(&bob))), "localhost").await;
@@ -154,15 +154,15 @@ async fn all_listeners_get_their_new_certificates_or_none() {
     let names = [unique("tls"), unique("tls"), unique("plain")];
     let mut registry = Registry::new();
     registry.handler("probe", |_: NoOptions| Ok(Probe::default()));
-    let mut board = ListenerSet::new(Transports::default());
+    let mut listeners = ListenerSet::new(Transports::default());
     for (listener, name) in ["one", "two", "plain"].into_iter().zip(&names) {
         let mut spec = ListenerSpec::new(listener, Endpoint::Memory(name.clone()));
         spec.tls = (listener != "plain").then(|| good.clone());
         let pipeline =
             registry.handler_entry("probe").unwrap().make(serde_json::json!({})).unwrap().pipeline(Setup::new());
-        board.listen(spec, pipeline);
+        listeners.listen(spec, pipeline);
     }
-    let running = board.start().await.unwrap();
+    let running = listeners.start().await.unwrap();
     let first = certificate(&good.identity);
     let renewed = another(&authority, "renewed");
     let bad = TlsSettings::new(authority.path("gone.pem"), authority.path("gone.key"));
@@ -197,7 +197,7 @@ async fn a_listener_that_broke_comes_back_with_the_certificates_of_now() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    timeout(TEST_PATIENCE, comes_back).await.unwrap();
+    timeout(TEST_TIMEOUT, comes_back).await.unwrap();
     assert_eq!(shown_by(&served.name, &authority).await, certificate(&renewed.identity));
 }
 

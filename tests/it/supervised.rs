@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use harness::{Program, Running, Signal, TEST_PATIENCE, tool};
+use harness::{Program, Running, Signal, TEST_TIMEOUT, tool};
 
 /// Where a service manager listens.
 struct Manager {
@@ -21,7 +21,7 @@ impl Manager {
     fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(place.path().join("notify")).unwrap();
-        socket.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         Self { socket, place }
     }
 
@@ -58,7 +58,7 @@ impl Manager {
 
     /// Waits for a line; whatever else is said meanwhile is no concern.
     fn waits_for(&self, line: &str) -> String {
-        let deadline = Instant::now() + TEST_PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let left =
                 deadline.checked_duration_since(Instant::now()).unwrap_or_else(|| panic!("{line} was never said"));
@@ -74,7 +74,7 @@ impl Manager {
 fn it_is_told_of_every_stage() {
     let manager = Manager::new();
     let server = manager.start(None);
-    let first = manager.hears(TEST_PATIENCE).unwrap();
+    let first = manager.hears(TEST_TIMEOUT).unwrap();
     assert_eq!(first, "READY=1\n"); // and nothing before it
     TcpStream::connect(server.socket("main")).unwrap();
     manager.waits_for("STATUS=1 listeners, 0 connections open");
@@ -119,7 +119,7 @@ fn the_heart_beats_while_every_listener_does_its_work_and_stops_when_one_hangs()
     let Some(strace) = tool("strace") else { return };
     // From the next client on, accept takes an hour.
     let hang = Hang::new(&strace, &server, "inject=accept4:delay_enter=3600s");
-    let deadline = Instant::now() + TEST_PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     // Several times its patience, and not a beat.
     while manager.hears_a_beat(Duration::from_millis(1500)) {
         assert!(Instant::now() < deadline, "it beats for ever");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use harness::{Client, TEST_PATIENCE, unique};
+use harness::{Client, TEST_TIMEOUT, unique};
 use switchboard::address::Endpoint;
 use switchboard::prelude::*;
 use switchboard::settings::{Limits, SocketOptions, Timeouts};
@@ -92,7 +92,7 @@ impl Probe {
     pub(crate) async fn called(&self, what: &str, times: usize) {
         let mut calls = self.calls.subscribe();
         let count = |calls: &Vec<String>| calls.iter().filter(|call| call.starts_with(what)).count();
-        let waited = timeout(TEST_PATIENCE, calls.wait_for(|calls| count(calls) >= times)).await;
+        let waited = timeout(TEST_TIMEOUT, calls.wait_for(|calls| count(calls) >= times)).await;
         waited.unwrap_or_else(|_| panic!("{what} was not called {times} times: {:?}", self.calls())).unwrap();
     }
 

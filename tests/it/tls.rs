@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use harness::{Client, Program, TEST_PATIENCE, tool, unique};
+use harness::{Client, Program, TEST_TIMEOUT, tool, unique};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CrlDistributionPoint, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, date_time_ymd,
@@ -110,7 +110,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let host = ServerName::try_from(host.to_owned()).unwrap();
-    let stream = timeout(TEST_PATIENCE, TlsConnector::from(config.clone()).connect(host, io)).await.unwrap();
+    let stream = timeout(TEST_TIMEOUT, TlsConnector::from(config.clone()).connect(host, io)).await.unwrap();
     stream.map(Client)
 }
 
@@ -278,12 +278,12 @@ async fn a_half_closed_client_reads_the_last_reply_and_a_clean_end() {
     client.send("a\nlast\n").await.half_close().await;
     let mut got = Vec::new();
     // An end without close_notify would be an error here.
-    timeout(TEST_PATIENCE, client.0.read_to_end(&mut got)).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, client.0.read_to_end(&mut got)).await.unwrap().unwrap();
     assert_eq!(got, b"a\nlast\n");
     let mut client = shake(&config, "localhost", memory::connect(&name).await.unwrap()).await.unwrap();
     got.clear();
     client.send("finish bye\n").await;
-    timeout(TEST_PATIENCE, client.0.read_to_end(&mut got)).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, client.0.read_to_end(&mut got)).await.unwrap().unwrap();
     assert_eq!(got, b"bye\n");
     assert_eq!(probe.reasons(2).await, ["peer_closed", "handler_closed"]);
 }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 
-use harness::{Client, TEST_PATIENCE};
+use harness::{Client, TEST_TIMEOUT};
 use socket2::SockRef;
 use switchboard::prelude::*;
 use switchboard_handlers::Echo;
@@ -34,7 +34,7 @@ async fn until(mut holds: impl AsyncFnMut() -> bool) {
             sleep(millis(2)).await;
         }
     };
-    timeout(TEST_PATIENCE, waiting).await.expect("it comes to hold");
+    timeout(TEST_TIMEOUT, waiting).await.expect("it comes to hold");
 }
 
 #[tokio::test]

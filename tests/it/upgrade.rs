@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use harness::{Client, Event, Program, Running, Signal, TEST_PATIENCE, target};
+use harness::{Client, Event, Program, Running, Signal, TEST_TIMEOUT, target};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tokio::time::timeout;
 
-use crate::changes::{at, board, lines, made, start};
+use crate::changes::{at, lines, listener_set, made, start};
 use crate::support::Probe;
 
 #[tokio::test(start_paused = true)]
@@ -29,7 +29,7 @@ async fn the_one_before_serves_who_is_there_until_they_are_silent_and_the_next_o
     let (mut busy, mut idle) = (connect().await, connect().await);
     busy.send("wait busy\n").await;
     old.called("message wait busy", 1).await;
-    let mut next = board();
+    let mut next = listener_set();
     // Port 0 is the same port for the same listener only.
     next.inherit(before.sockets());
     next.listen(at("main", "tcp://127.0.0.1:0"), made(&new).pipeline(lines()));
@@ -48,7 +48,7 @@ async fn the_one_before_serves_who_is_there_until_they_are_silent_and_the_next_o
     assert_eq!(new.calls().iter().filter(|call| *call == "message hi").count(), 1);
     old.gate.add_permits(1);
     busy.expect("waited\n").await.expect_end().await;
-    assert_eq!(timeout(TEST_PATIENCE, handing).await.unwrap().unwrap().cut, 0);
+    assert_eq!(timeout(TEST_TIMEOUT, handing).await.unwrap().unwrap().cut, 0);
     next.own_sockets();
     assert_eq!(next.drain().await.cut, 0);
 }
@@ -171,7 +171,7 @@ fn visit(address: String, ends: Arc<AtomicBool>, served: Arc<AtomicUsize>, quest
     thread::spawn(move || {
         while !ends.load(SeqCst) {
             let io = TcpStream::connect(&address).expect("nobody is refused");
-            io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+            io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
             let mut client = BufReader::new(io);
             assert_eq!(read_line(&mut client), "welcome!\n");
             for question in 0..questions {
@@ -209,7 +209,7 @@ fn twenty_upgrades_under_load_refuse_nobody_and_lose_no_reply() {
             server.upgrade();
             upgraded += 1;
         }
-        let deadline = Instant::now() + TEST_PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while served.load(SeqCst) < before + 3 {
             assert!(Instant::now() < deadline && clients.iter().all(|client| !client.is_finished()), "they are served");
             thread::yield_now();
@@ -245,7 +245,7 @@ fn what_is_not_ready_changes_nothing_and_says_why() {
     server.install(&script(&place, "leaves", "#!/bin/sh\nexec 3>&-\nexec sleep 1000\n"));
     assert!(server.is_refused().contains("does not answer as a server of this kind does"));
     let mut client = BufReader::new(client);
-    client.get_ref().set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    client.get_ref().set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let mut welcome = [0; 8];
     client.read_exact(&mut welcome).unwrap();
     client.get_mut().write_all(b"Ada").unwrap();
@@ -257,7 +257,7 @@ fn what_is_not_ready_changes_nothing_and_says_why() {
     let hangs = script(&place, "hangs", "#!/bin/sh\necho $$ > pid\nexec sleep 1000\n");
     server.install(&hangs);
     server.signal(Signal::SIGUSR2);
-    let deadline = Instant::now() + TEST_PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     let pid = loop {
         assert!(Instant::now() < deadline, "it is started");
         match fs::read_to_string(place.join("pid")).ok().and_then(|text| text.trim().parse().ok()) {
@@ -283,7 +283,7 @@ fn sockets_of_every_kind_go_on_and_a_path_goes_with_the_last() {
     server.log().wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
     let to = server.log().socket("udp");
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    udp.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    udp.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     udp.connect(to).unwrap();
     for _ in 0..2 {
         server.upgrade();

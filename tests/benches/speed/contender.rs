@@ -21,7 +21,7 @@ pub(crate) struct Contender {
 #[derive(Debug, Clone)]
 pub(crate) enum Sort {
     /// A switchboard binary.
-    ListenerSet(PathBuf),
+    Switchboard(PathBuf),
     /// This very program.
     Baseline,
     /// The program of the peers.
@@ -48,7 +48,7 @@ pub(crate) enum Ready {
     /// By a first line of `listening ADDRESS…`.
     Says,
     /// It accepts connections there.
-    Answers(Vec<SocketAddr>),
+    Accepting(Vec<SocketAddr>),
     /// It receives datagrams there.
     Bound(SocketAddr),
 }
@@ -58,14 +58,14 @@ impl Contender {
     pub(crate) fn start(&self, service: &Service, certificate: &Path, core: usize) -> io::Result<Server> {
         let directory = tempfile::tempdir()?;
         let mut command = match &self.sort {
-            Sort::ListenerSet(binary) => {
+            Sort::Switchboard(binary) => {
                 // It can say which port it was given, but not at the level at which it is measured: a port may be lost.
                 let once = |directory: TempDir| {
                     let addresses = free_addresses(service.listeners);
                     let command = switchboard(binary, service, &addresses, certificate, directory.path())?;
                     let ready = match (service.protocol, &addresses[..]) {
                         ("udp", [address, ..]) => Ready::Bound(*address),
-                        _ => Ready::Answers(addresses),
+                        _ => Ready::Accepting(addresses),
                     };
                     Server::start(command, directory, ready, core)
                 };

@@ -146,7 +146,7 @@ fn bench(options: &Options) -> io::Result<()> {
 /// Who takes part: the server under test first.
 fn contenders(options: &Options, binary: &Path, peers: &[(Contender, String)], scenario: &Scenario) -> Vec<Contender> {
     let switchboard =
-        |name: &str, path: &Path| Contender { name: name.to_owned(), sort: Sort::ListenerSet(path.to_owned()) };
+        |name: &str, path: &Path| Contender { name: name.to_owned(), sort: Sort::Switchboard(path.to_owned()) };
     let mut all = vec![switchboard("switchboard", binary)];
     all.extend(options.against.iter().map(|(name, path)| switchboard(name, path)));
     all.extend(scenario.baselines.iter().map(|name| Contender { name: (*name).to_owned(), sort: Sort::Baseline }));

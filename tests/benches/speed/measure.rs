@@ -37,12 +37,12 @@ pub(crate) fn memory(process: u32) -> io::Result<u64> {
 
 /// `strace`, counting the system calls of a process.
 #[derive(Debug)]
-pub(crate) struct Calls {
+pub(crate) struct SystemCalls {
     child: Child,
     directory: tempfile::TempDir,
 }
 
-impl Calls {
+impl SystemCalls {
     /// Begins to count; strace has the core of the load.
     pub(crate) fn count(strace: &Path, process: u32, core: usize) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;

@@ -1,4 +1,4 @@
-//! The key-value example beside Redis, both asked by Redis's own benchmark.
+//! Compares the key-value example with Redis, using redis-benchmark.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,12 +11,12 @@ use crate::report::{Metric, Outcome, Sample};
 use crate::run::Bench;
 use crate::server::{Server, free_addresses, spawn};
 
-/// What is asked, and how many at once on a connection.
-const ASKED: [(&str, usize); 4] = [("get", 1), ("set", 1), ("get", 16), ("set", 16)];
+/// The commands, each with its pipeline depth.
+const REQUESTS: [(&str, usize); 4] = [("get", 1), ("set", 1), ("get", 16), ("set", 16)];
 
 /// The names of these scenarios.
 pub(crate) fn names() -> impl Iterator<Item = String> {
-    ASKED.iter().map(|(command, pipeline)| format!("kv-{command}-p{pipeline}"))
+    REQUESTS.iter().map(|(command, pipeline)| format!("kv-{command}-p{pipeline}"))
 }
 
 /// One of them by its name. The tools are found, and the example is built, when it is needed.
@@ -29,7 +29,8 @@ pub(crate) fn run(bench: &Bench, name: &str) -> Outcome {
     };
     let _built = harness::Program::example("kv");
     let kv = harness::target().join("examples/kv");
-    let Some((command, pipeline)) = ASKED.into_iter().zip(names()).find(|(_, it)| it == name).map(|(asked, _)| asked)
+    let Some((command, pipeline)) =
+        REQUESTS.into_iter().zip(names()).find(|(_, it)| it == name).map(|(request, _)| request)
     else {
         return outcome;
     };
@@ -51,14 +52,14 @@ fn start_kv(bench: &Bench, path: &PathBuf) -> io::Result<Server> {
     let at = free_addresses(1);
     let mut command = Command::new(path);
     command.arg(format!("tcp://{}", at[0])).env_remove("RUST_LOG");
-    Server::start(command, tempfile::tempdir()?, Ready::Answers(at), bench.core)
+    Server::start(command, tempfile::tempdir()?, Ready::Accepting(at), bench.core)
 }
 
 fn start_redis(bench: &Bench, path: &PathBuf) -> io::Result<Server> {
     let at = free_addresses(1);
     let mut command = Command::new(path);
     command.args(["--port", &at[0].port().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    Server::start(command, tempfile::tempdir()?, Ready::Answers(at), bench.core)
+    Server::start(command, tempfile::tempdir()?, Ready::Accepting(at), bench.core)
 }
 
 fn ask(bench: &Bench, client: &Path, server: &Server, command: &str, pipeline: usize) -> io::Result<Sample> {
@@ -82,10 +83,10 @@ fn benchmark(
     pipeline: usize,
     requests: u64,
 ) -> io::Result<f64> {
-    let mut asked = Command::new(client);
-    asked.args(["-h", "127.0.0.1", "-p", &at.port().to_string(), "-c", "50", "--csv", "-t", command]);
-    asked.args(["-P", &pipeline.to_string(), "-n", &requests.to_string()]);
-    let out = spawn(asked.stdout(Stdio::piped()).stderr(Stdio::null()), bench.own)?.wait_with_output()?;
+    let mut benchmark = Command::new(client);
+    benchmark.args(["-h", "127.0.0.1", "-p", &at.port().to_string(), "-c", "50", "--csv", "-t", command]);
+    benchmark.args(["-P", &pipeline.to_string(), "-n", &requests.to_string()]);
+    let out = spawn(benchmark.stdout(Stdio::piped()).stderr(Stdio::null()), bench.own)?.wait_with_output()?;
     let text = String::from_utf8_lossy(&out.stdout);
     // "GET","98039.22",… below a line of titles.
     let line = text.lines().find(|line| line.to_lowercase().starts_with(&format!("\"{command}\"")));

@@ -17,7 +17,7 @@ use crate::load::closed::Closed;
 use crate::load::datagram::Datagrams;
 use crate::load::open::Open;
 use crate::load::{Seen, Target, Traffic, churn};
-use crate::measure::{Calls, cpu_time, memory};
+use crate::measure::{SystemCalls, cpu_time, memory};
 use crate::report::{Metric, Outcome, Sample};
 use crate::scenario::{Effort, Load, Scenario};
 use crate::server::{self, Server};
@@ -66,11 +66,11 @@ impl Bench {
             Load::Open { .. } => Metric::P999,
             Load::Idle { .. } => Metric::Idle,
             Load::Drain { .. } => Metric::Drain,
-            Load::Calls { .. } => Metric::Calls,
+            Load::SystemCalls { .. } => Metric::SystemCalls,
             _ => Metric::Cpu,
         };
         let mut outcome = Outcome::new(&scenario.name, primary, contenders);
-        if matches!(scenario.load, Load::Calls { .. }) && self.strace.is_none() {
+        if matches!(scenario.load, Load::SystemCalls { .. }) && self.strace.is_none() {
             outcome.notes.push("skipped: strace is not installed".to_owned());
             return outcome;
         }
@@ -133,14 +133,14 @@ impl Bench {
                 timed(&server, time, |time| churn::run(&target, &mut traffic, time))
             }
             Load::Idle { connections } => {
-                let recovers = matches!(contender.sort, Sort::ListenerSet(_));
+                let recovers = matches!(contender.sort, Sort::Switchboard(_));
                 idle(&server, &target, connections, traffic(scenario, 64, 1), recovers)
             }
             Load::Drain { connections } => {
                 let traffic = traffic(scenario, 64, 1);
                 Closed::connect(&target, connections, traffic).and_then(|load| drain(&mut server, load))
             }
-            Load::Calls { connections, depth, size } => {
+            Load::SystemCalls { connections, depth, size } => {
                 let counted = self.calls(&server, &target, scenario, (connections, depth, size), time);
                 counted.map(|(sample, text)| {
                     notes.push(format!("{}: {text}", contender.name));
@@ -169,7 +169,7 @@ impl Bench {
         };
         run(time / 5)?;
         let strace = self.strace.as_ref().ok_or_else(|| io::Error::other("strace is not installed"))?;
-        let calls = Calls::count(strace, server.id(), self.own)?;
+        let calls = SystemCalls::count(strace, server.id(), self.own)?;
         let seen = run(time)?;
         let mut calls = calls.stop()?;
         calls.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -177,7 +177,7 @@ impl Bench {
         let all = a_message(calls.iter().map(|(_, count)| count).sum());
         let frequent = calls.iter().filter(|(_, count)| a_message(*count) >= 0.001);
         let text: Vec<String> = frequent.map(|(name, count)| format!("{name} {:.3}", a_message(*count))).collect();
-        Ok((Sample::from([(Metric::Calls, all)]), text.join(", ")))
+        Ok((Sample::from([(Metric::SystemCalls, all)]), text.join(", ")))
     }
 
     fn target(&self, server: &Server, scenario: &Scenario) -> Target {

@@ -37,7 +37,7 @@ impl Server {
         let mut server = Self { child, addresses: Vec::new(), directory };
         let waited = match ready {
             Ready::Says => server.wait_until_it_says_where(),
-            Ready::Answers(addresses) => {
+            Ready::Accepting(addresses) => {
                 server.addresses = addresses;
                 server.wait_until(|server| server.addresses.iter().all(|address| TcpStream::connect(address).is_ok()))
             }

@@ -87,9 +87,9 @@ impl HotPath {
         null::register(&mut registry);
         let kind = if self.protocol == Protocol::Datagram { Kind::Datagram } else { Kind::Stream };
         registry.transport(Scripted { kind, script: self.script(), shared });
-        let mut board = ListenerSet::new(registry.transport_table());
-        board.listen(ListenerSpec::new("main", "script:".parse().unwrap()), self.pipeline(&registry));
-        board.start().await.unwrap()
+        let mut listeners = ListenerSet::new(registry.transport_table());
+        listeners.listen(ListenerSpec::new("main", "script:".parse().unwrap()), self.pipeline(&registry));
+        listeners.start().await.unwrap()
     }
 
     fn pipeline(self, registry: &switchboard::Registry) -> Pipeline {

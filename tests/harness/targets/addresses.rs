@@ -21,18 +21,18 @@ pub fn endpoint(data: &[u8]) {
     }
 }
 
-/// Networks, one a line, as they stand in `access`; every address at their edges is asked for, and a few more.
+/// Networks, one a line, as they stand in `access`; tests every address at their edges and a few more.
 pub fn networks(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut networks: Vec<Network> = Vec::new();
-    let mut asked: Vec<IpAddr> = Vec::new();
+    let mut addresses: Vec<IpAddr> = Vec::new();
     for line in text.lines().take(64) {
-        asked.extend(line.parse::<IpAddr>());
+        addresses.extend(line.parse::<IpAddr>());
         match line.parse::<Network>() {
             Ok(network) => {
                 let printed = network.to_string();
                 assert_eq!(printed.parse().as_ref(), Ok(&network), "{line:?} is printed as {printed:?}");
-                asked.extend(edges(network));
+                addresses.extend(edges(network));
                 networks.push(network);
             }
             Err(error) => assert!(error.to_string().contains(" is not a network: "), "{error}"),
@@ -40,8 +40,8 @@ pub fn networks(data: &[u8]) {
     }
     let set: Networks = networks.iter().copied().collect();
     assert_eq!(set.is_empty(), networks.is_empty());
-    for address in asked {
-        let expected = networks.iter().any(|network| holds(*network, address));
+    for address in addresses {
+        let expected = networks.iter().any(|network| contains(*network, address));
         assert_eq!(set.contain(address), expected, "{address} in {networks:?}");
         let source = Source::of(address);
         assert_eq!(source, Source::of(address.to_canonical()));
@@ -71,10 +71,10 @@ fn address(number: u128, width: u32) -> IpAddr {
 }
 
 /// The naive search: the bits of the prefix are the same.
-fn holds(network: Network, address: IpAddr) -> bool {
-    let ((first, bits, width), (asked, asked_width)) = (parts(network), number(address));
+fn contains(network: Network, address: IpAddr) -> bool {
+    let ((first, bits, width), (other, other_width)) = (parts(network), number(address));
     let behind = width - bits;
-    width == asked_width && (first ^ asked).checked_shr(behind).unwrap_or(0) == 0
+    width == other_width && (first ^ other).checked_shr(behind).unwrap_or(0) == 0
 }
 
 /// The addresses on both sides of both ends.

@@ -10,7 +10,7 @@ use super::input::Input;
 
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum StreamEnd {
     Whole,
     CutOff,
     TooLarge,
@@ -23,7 +23,7 @@ pub fn raw(data: &[u8]) {
     let (limit, reads) = (input.limit(), input.some(4));
     let stream = input.0;
     let (messages, end) = decode(&AnyFraming::Raw(Raw::default()), limit, &cut(stream, reads));
-    assert_eq!(end, End::Whole);
+    assert_eq!(end, StreamEnd::Whole);
     assert_eq!(messages.concat(), stream);
     assert!(messages.iter().all(|message| !message.is_empty() && message.len() <= limit.max(1)));
 }
@@ -70,14 +70,14 @@ pub fn delimited(data: &[u8]) {
     any_stream(&AnyFraming::Delimited(delimited), limit, reads, input.0, <[u8]>::to_vec);
 }
 
-/// What holds for every framing that keeps boundaries; `again` is what a message becomes when it is sent on. Answers with
+/// What holds for every framing that keeps boundaries; `reencoded` is what a message becomes when it is sent on. Answers with
 /// the messages.
 fn any_stream(
     framing: &AnyFraming,
     limit: usize,
     reads: &[u8],
     stream: &[u8],
-    again: fn(&[u8]) -> Vec<u8>,
+    reencoded: fn(&[u8]) -> Vec<u8>,
 ) -> Vec<Vec<u8>> {
     let (messages, end) = decode(framing, limit, &[stream]);
     let before = if let AnyFraming::Length(_) = framing { 7 } else { 0 };
@@ -93,12 +93,12 @@ fn any_stream(
         let encoded = framing.codec(limit).encode(Bytes::copy_from_slice(message), &mut sent);
         encoded.expect("what was a message can be sent as one");
     }
-    let expected: Vec<Vec<u8>> = messages.iter().map(|message| again(message)).collect();
-    assert_eq!(decode(framing, limit, &cut(&sent, reads)), (expected, End::Whole), "{framing:?}, sent on");
+    let expected: Vec<Vec<u8>> = messages.iter().map(|message| reencoded(message)).collect();
+    assert_eq!(decode(framing, limit, &cut(&sent, reads)), (expected, StreamEnd::Whole), "{framing:?}, sent on");
     messages
 }
 
-/// A line that ends in CR loses it when it is sent as a line again.
+/// A line that ends in CR loses it when it is encoded again.
 fn strip_cr(message: &[u8]) -> Vec<u8> {
     message.strip_suffix(b"\r").unwrap_or(message).to_vec()
 }
@@ -115,7 +115,7 @@ fn cut<'a>(stream: &'a [u8], reads: &[u8]) -> Vec<&'a [u8]> {
 }
 
 /// The messages in a stream that comes in these pieces, and how it ended; as the driver of connections does it.
-fn decode(framing: &AnyFraming, limit: usize, pieces: &[&[u8]]) -> (Vec<Vec<u8>>, End) {
+fn decode(framing: &AnyFraming, limit: usize, pieces: &[&[u8]]) -> (Vec<Vec<u8>>, StreamEnd) {
     let mut codec = framing.codec(limit);
     let (mut buffer, mut messages) = (BytesMut::new(), Vec::new());
     let largest = pieces.iter().map(|piece| piece.len()).max().unwrap_or(0);
@@ -131,21 +131,21 @@ fn decode(framing: &AnyFraming, limit: usize, pieces: &[&[u8]]) -> (Vec<Vec<u8>>
                     assert!(buffer.len() < before, "a message of no bytes at all");
                     messages.push(message.to_vec());
                 }
-                Ok(None) if is_end && !buffer.is_empty() => return (messages, End::CutOff),
+                Ok(None) if is_end && !buffer.is_empty() => return (messages, StreamEnd::CutOff),
                 Ok(None) => break,
-                Err(FrameError::TooLarge { limit: told }) => {
-                    assert_eq!(told, limit);
-                    return (messages, End::TooLarge);
+                Err(FrameError::TooLarge { limit: reported }) => {
+                    assert_eq!(reported, limit);
+                    return (messages, StreamEnd::TooLarge);
                 }
                 Err(FrameError::Malformed(why)) => {
                     assert!(!why.is_empty());
-                    return (messages, End::Malformed);
+                    return (messages, StreamEnd::Malformed);
                 }
                 // What tokio-util says by itself of bytes that the end of input leaves over.
-                Err(FrameError::Io(_)) if is_end => return (messages, End::CutOff),
+                Err(FrameError::Io(_)) if is_end => return (messages, StreamEnd::CutOff),
                 Err(error) => panic!("no fault of the stream: {error}"),
             }
         }
     }
-    (messages, End::Whole)
+    (messages, StreamEnd::Whole)
 }

@@ -13,34 +13,35 @@ pub fn proxy(data: &[u8]) {
             let longest = if data.starts_with(b"PROXY ") { LONGEST_V1 } else { LONGEST };
             assert!(*len <= longest.min(data.len()), "{len} bytes of {}", data.len());
             assert!(info.tlvs.iter().map(|(_, value)| 3 + value.len()).sum::<usize>() <= *len, "more than there was");
-            let told = info.addresses.iter().map(|(client, asked)| format!("{client} {asked}")).collect::<String>();
-            assert!(!told.chars().any(char::is_control), "{told:?}");
+            let printed = info.addresses.iter().map(|(client, local)| format!("{client} {local}")).collect::<String>();
+            assert!(!printed.chars().any(char::is_control), "{printed:?}");
             let header = &data[..*len];
             for behind in [&b""[..], b"\r\n", header] {
                 assert_eq!(parse(&[header, behind].concat()), whole, "before {}", behind.escape_ascii());
             }
-            (0..*len).for_each(|cut| assert!(lacks(&parse(&data[..cut])) <= len - cut, "{cut} of {len} bytes"));
+            (0..*len).for_each(|cut| assert!(missing(&parse(&data[..cut])) <= len - cut, "{cut} of {len} bytes"));
         }
         Ok(Progress::NeedMore { .. }) => {
-            (0..=data.len()).for_each(|cut| assert!(cut + lacks(&parse(&data[..cut])) <= LONGEST, "{cut} bytes"));
+            (0..=data.len()).for_each(|cut| assert!(cut + missing(&parse(&data[..cut])) <= LONGEST, "{cut} bytes"));
         }
         Err(error) => {
-            speaks(error);
+            check_message(error);
             // Once refused is refused for good; until then more is asked for.
-            let refused = (0..data.len()).find(|cut| parse(&data[..*cut]).map_err(|error| speaks(&error)).is_err());
+            let refused =
+                (0..data.len()).find(|cut| parse(&data[..*cut]).map_err(|error| check_message(&error)).is_err());
             let refused = refused.unwrap_or(data.len());
-            (0..refused).for_each(|cut| assert!(lacks(&parse(&data[..cut])) > 0));
+            (0..refused).for_each(|cut| assert!(missing(&parse(&data[..cut])) > 0));
             // What a sentence shows ends long before.
             for cut in (refused..data.len()).take(2 * LONGEST_V1) {
                 assert!(parse(&data[..cut]).is_err(), "{cut} bytes");
             }
         }
     }
-    in_reads(data, &whole);
+    read_in_steps(data, &whole);
 }
 
-/// How many bytes a header lacks at least that is not whole yet.
-fn lacks(progress: &Result<Progress, HeaderError>) -> usize {
+/// The minimum number of bytes that an incomplete header still needs.
+fn missing(progress: &Result<Progress, HeaderError>) -> usize {
     match progress {
         Ok(Progress::NeedMore { least }) if *least > 0 => *least,
         other => panic!("a part of a header is {other:?}"),
@@ -48,7 +49,7 @@ fn lacks(progress: &Result<Progress, HeaderError>) -> usize {
 }
 
 /// Who reads what is asked for, and no more, comes to the same, with nothing read of what follows.
-fn in_reads(data: &[u8], whole: &Result<Progress, HeaderError>) {
+fn read_in_steps(data: &[u8], whole: &Result<Progress, HeaderError>) {
     let mut have = 0;
     loop {
         match (parse(&data[..have]), whole) {
@@ -65,7 +66,7 @@ fn in_reads(data: &[u8], whole: &Result<Progress, HeaderError>) {
 }
 
 /// A sentence for a log: bounded, and of one line.
-fn speaks(error: &HeaderError) {
+fn check_message(error: &HeaderError) {
     let sentence = error.to_string();
     assert!(sentence.starts_with("the PROXY header ") && sentence.len() < 500, "{sentence:?}");
     assert!(!sentence.chars().any(char::is_control), "{sentence:?}");

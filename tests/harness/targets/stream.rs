@@ -17,15 +17,15 @@ use super::input::Input;
 use crate::unique;
 
 /// Longer than any deadline of the server, so that one that is not kept shows.
-const PATIENCE: Duration = Duration::from_secs(3600);
+const TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// A client that does anything, then one that asks properly.
 pub fn stream(data: &[u8]) {
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.expect("a runtime can be had").block_on(converse(Input(data)));
+    runtime.expect("a runtime can be had").block_on(run(Input(data)));
 }
 
-async fn converse(mut input: Input<'_>) {
+async fn run(mut input: Input<'_>) {
     let shape = input.byte();
     let delimited = Delimited::new("\r|").expect("a delimiter of two bytes");
     // What is asked, and what echo answers.
@@ -52,18 +52,18 @@ async fn converse(mut input: Input<'_>) {
         // The welcome, framed, and the answer.
         next.shutdown().await.expect("the next client is served");
         let mut all = Vec::new();
-        let read = timeout(PATIENCE, next.read_to_end(&mut all)).await;
+        let read = timeout(TIMEOUT, next.read_to_end(&mut all)).await;
         read.expect("the next client is answered").expect("the next client is read from");
         let has = |text: &[u8]| all.windows(text.len()).any(|window| window == text);
         assert!(has(b"welcome!") && has(b"hello, 7!"), "{}", all.escape_ascii());
     } else {
         let mut answer = vec![0; question.len()];
-        let read = timeout(PATIENCE, next.read_exact(&mut answer)).await;
+        let read = timeout(TIMEOUT, next.read_exact(&mut answer)).await;
         read.expect("the next client is answered").expect("the next client is answered in full");
         assert_eq!(answer, question);
     }
     drop(next);
-    timeout(PATIENCE, running.drain()).await.expect("a drain ends");
+    timeout(TIMEOUT, running.drain()).await.expect("a drain ends");
 }
 
 async fn connect(name: &str) -> DuplexStream {

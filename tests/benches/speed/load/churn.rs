@@ -13,7 +13,7 @@ const VISITORS: usize = 64;
 struct Visitor {
     link: Link,
     number: usize,
-    asked: bool,
+    has_sent: bool,
     received: usize,
     since: Instant,
 }
@@ -62,7 +62,7 @@ impl Visitor {
         let since = Instant::now();
         let link = target.begin(number)?;
         epoll.add(&link, EpollEvent::new(EpollFlags::EPOLLIN, place as u64))?;
-        let mut visitor = Self { link, number, asked: false, received: 0, since };
+        let mut visitor = Self { link, number, has_sent: false, received: 0, since };
         if traffic.welcome.is_empty() {
             visitor.ask(traffic)?;
         }
@@ -70,7 +70,7 @@ impl Visitor {
     }
 
     fn ask(&mut self, traffic: &mut Traffic) -> io::Result<()> {
-        self.asked = true;
+        self.has_sent = true;
         let request = traffic.request(self.number, 0);
         if self.link.write(request)? < request.len() {
             return Err(io::Error::other("a new connection takes no message"));
@@ -93,6 +93,6 @@ impl Visitor {
         }
         let answer = traffic.answer(self.number, 0);
         expect(&buffer[..read], answer.get(from - welcome.len()..to - welcome.len()).unwrap_or_default())?;
-        Ok(self.asked && to == welcome.len() + answer.len())
+        Ok(self.has_sent && to == welcome.len() + answer.len())
     }
 }
