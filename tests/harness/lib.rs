@@ -1,8 +1,7 @@
-//! What tests share: programs started as children, a client for any byte stream, names that nobody else uses.
+//! The test harness: child processes, a client for any byte stream, and unique names.
 //!
-//! It knows nothing of the framework, so that what it says of a program is seen from outside; but for [`targets`], which
-//! hold the library to its promises for any bytes at all, and [`hot`], which has it do the same thing again and again.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)] // a test that finds no footing should say so and end
+//! Only [`targets`] (fuzz targets) and [`hot`] (benchmark paths) use the framework. The rest tests from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)] // a failed setup step fails the test
 
 mod build;
 mod client;

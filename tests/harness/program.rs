@@ -1,4 +1,4 @@
-//! Programs under test, started as children and looked at from outside.
+//! Runs the programs under test as child processes and observes them from outside.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
@@ -18,13 +18,13 @@ use serde_json::Value;
 use crate::build;
 use crate::client::TEST_TIMEOUT;
 
-/// How long to wait between two looks at something that tells nobody when it changes.
+/// The interval for polling a condition that has no notification.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// One line of the log, as JSON.
+/// One line of the JSON log.
 pub type Event = Value;
 
-/// A program and how it is to be started.
+/// A program and its start parameters.
 ///
 /// ```no_run
 /// use harness::{Program, Signal};
@@ -42,7 +42,7 @@ pub struct Program {
     ready_addresses: Vec<String>,
 }
 
-/// A program that runs. Killed when dropped.
+/// A running program. It is killed on drop.
 #[derive(Debug)]
 pub struct Running {
     name: String,
@@ -52,44 +52,45 @@ pub struct Running {
     readers: Vec<JoinHandle<()>>,
 }
 
-/// A program that has ended.
+/// The status and output of a program that has exited.
 #[derive(Debug)]
 pub struct Output {
-    /// How.
+    /// The exit status.
     pub status: ExitStatus,
-    /// What it wrote to standard output.
+    /// Standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// Standard error.
     pub stderr: String,
 }
 
 impl Output {
-    /// Its exit status; `None` if a signal ended it.
+    /// The exit code; `None` if a signal terminated the program.
     pub fn code(&self) -> Option<i32> {
         self.status.code()
     }
 }
 
 impl Program {
-    /// The `switchboard` binary. It is ready when it has logged its first `listening`.
+    /// The `switchboard` binary. It is ready after its first `listening` event.
     pub fn switchboard() -> Self {
         build::program();
         Self { logs: true, ..Self::at(&build::target().join("switchboard")) }
     }
 
-    /// An example, which logs nothing: it is ready when every address among its arguments (`tcp://…`, `udp://…`, `unix:…`,
-    /// `unixgram:…`) answers. See [`ready_at`](Self::ready_at) for other ones, and [`free_port`](crate::free_port).
+    /// An example. Examples log nothing, so it is ready when it listens on every address in its arguments (`tcp://…`,
+    /// `udp://…`, `unix:…`, `unixgram:…`). Use [`ready_at`](Self::ready_at) for other addresses and
+    /// [`free_port`](crate::free_port) for ports.
     pub fn example(name: &str) -> Self {
         build::examples();
         Self::at(&build::target().join("examples").join(name))
     }
 
-    /// Any program.
+    /// The program at this path.
     pub fn at(path: &Path) -> Self {
         let mut command = Command::new(path);
         for (name, _) in env::vars_os() {
-            let ours = name.to_str().is_some_and(|name| name.starts_with("SWITCHBOARD"));
-            if ours || name == *"RUST_LOG" || name == *"NOTIFY_SOCKET" || name == *"LISTEN_FDS" {
+            let is_setting = name.to_str().is_some_and(|name| name.starts_with("SWITCHBOARD"));
+            if is_setting || name == *"RUST_LOG" || name == *"NOTIFY_SOCKET" || name == *"LISTEN_FDS" {
                 command.env_remove(name);
             }
         }
@@ -97,13 +98,13 @@ impl Program {
         Self { command, name, input: Vec::new(), logs: false, ready_addresses: Vec::new() }
     }
 
-    /// It logs as the `switchboard` binary does: it is ready when it has logged its first `listening`.
+    /// The program logs like the `switchboard` binary: it is ready after its first `listening` event.
     #[must_use]
     pub fn logs(self) -> Self {
         Self { logs: true, ..self }
     }
 
-    /// One more argument.
+    /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         let arg = arg.as_ref();
@@ -116,46 +117,46 @@ impl Program {
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(self, args: impl IntoIterator<Item = A>) -> Self {
         args.into_iter().fold(self, Self::arg)
     }
 
-    /// A variable. Nothing that begins with `SWITCHBOARD`, nor `RUST_LOG`, is inherited.
+    /// Sets an environment variable. `SWITCHBOARD*` and `RUST_LOG` are not inherited.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name.into(), value);
         self
     }
 
-    /// Where it is started.
+    /// Sets the working directory.
     #[must_use]
     pub fn current_dir(mut self, path: impl AsRef<Path>) -> Self {
         self.command.current_dir(path);
         self
     }
 
-    /// What it gets on standard input, and then the end. Nothing unless said.
+    /// Sets the bytes of standard input. The default is an empty input.
     #[must_use]
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();
         self
     }
 
-    /// An address that answers when it is ready, where no argument says so.
+    /// Adds an address that the program listens on when it is ready.
     #[must_use]
     pub fn ready_at(mut self, address: impl Into<String>) -> Self {
         self.ready_addresses.push(address.into());
         self
     }
 
-    /// The command itself, for what has no method here.
+    /// The underlying command, for settings without a method here.
     pub fn command(&mut self) -> &mut Command {
         &mut self.command
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts the program and waits until it is ready.
     #[track_caller]
     pub fn start(self) -> Running {
         let (logs, addresses) = (self.logs, self.ready_addresses.clone());
@@ -168,23 +169,23 @@ impl Program {
         running
     }
 
-    /// Starts it and does not wait.
+    /// Starts the program and does not wait.
     #[track_caller]
     pub fn spawn(mut self) -> Running {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", self.name));
+        let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{} failed to start: {error}", self.name));
         let (stdout, out) = Captured::of(child.stdout.take().expect("piped"));
         let (stderr, err) = Captured::of(child.stderr.take().expect("piped"));
         let mut readers = vec![out, err];
         let mut stdin = child.stdin.take().expect("piped");
         let input = self.input;
         readers.push(thread::spawn(move || {
-            let _ = stdin.write_all(&input); // a program may not want it
+            let _ = stdin.write_all(&input); // a program may close its standard input
         }));
         Running { name: self.name, child: Some(child), stdout, stderr, readers }
     }
 
-    /// Runs it to its end, which must come by itself.
+    /// Runs the program until it exits on its own.
     #[track_caller]
     pub fn run(self) -> Output {
         self.spawn().wait()
@@ -192,12 +193,12 @@ impl Program {
 }
 
 impl Running {
-    /// Its process.
+    /// The process id.
     pub fn id(&self) -> u32 {
-        self.child.as_ref().expect("here until it was waited for").id()
+        self.child.as_ref().expect("the child is present until `wait`").id()
     }
 
-    /// Everything on standard error that is JSON, one event a line.
+    /// The JSON lines of standard error, one event per line.
     pub fn log(&self) -> Vec<Event> {
         self.stderr.text().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
@@ -212,7 +213,7 @@ impl Running {
         self.stdout.text()
     }
 
-    /// The first event for which `wanted` holds, once it is there.
+    /// Waits for the first event that matches `wanted`.
     #[track_caller]
     pub fn wait_for_event(&self, wanted: impl Fn(&Event) -> bool) -> Event {
         let deadline = Instant::now() + TEST_TIMEOUT;
@@ -225,21 +226,21 @@ impl Running {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             let ended = captured.ended;
-            assert!(!ended && !left.is_zero(), "{} never logged it ({}):\n{text}", self.name, {
-                if ended { "its log has ended" } else { "time is up" }
+            assert!(!ended && !left.is_zero(), "{} did not log the event ({}):\n{text}", self.name, {
+                if ended { "end of log" } else { "timeout" }
             });
             captured = self.stderr.changed.wait_timeout(captured, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Where a listener listens, with its real port, as it logged it: `tcp://127.0.0.1:40123`.
+    /// The address that a listener logged, with the actual port: `tcp://127.0.0.1:40123`.
     #[track_caller]
     pub fn address(&self, listener: &str) -> String {
         let event = self.wait_for_event(|event| event["message"] == "listening" && event["listener"] == listener);
-        event["address"].as_str().expect("listening has its address").to_owned()
+        event["address"].as_str().expect("a listening event has an address").to_owned()
     }
 
-    /// The same without the scheme, as sockets want it: `127.0.0.1:40123`, or a path.
+    /// The address without the scheme: `127.0.0.1:40123`, or a path.
     #[track_caller]
     pub fn socket(&self, listener: &str) -> String {
         let address = self.address(listener);
@@ -247,43 +248,43 @@ impl Running {
         rest.trim_start_matches("//").to_owned()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.id()).expect("a process id");
-        kill(Pid::from_raw(id), signal).expect("it runs");
+        let id = i32::try_from(self.id()).expect("a process id fits into i32");
+        kill(Pid::from_raw(id), signal).expect("the process is running");
     }
 
-    /// Waits until something holds that nobody tells of.
+    /// Polls until a condition holds.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
         let deadline = Instant::now() + TEST_TIMEOUT;
         while !holds() {
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            let exited = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             let (name, stderr) = (&self.name, self.stderr.text());
-            assert!(ended.is_none(), "{name} ended ({ended:?}) while waiting until {what}:\n{stderr}");
-            assert!(Instant::now() < deadline, "{name}: time is up while waiting until {what}:\n{stderr}");
+            assert!(exited.is_none(), "{name} exited ({exited:?}) while waiting until {what}:\n{stderr}");
+            assert!(Instant::now() < deadline, "{name}: timeout while waiting until {what}:\n{stderr}");
             thread::park_timeout(POLL_INTERVAL);
         }
     }
 
-    /// Waits for its end, which must come by itself or by a signal sent before.
+    /// Waits until the program exits, on its own or because of an earlier signal.
     #[track_caller]
     pub fn wait(mut self) -> Output {
-        let mut child = self.child.take().expect("waited for once");
+        let mut child = self.child.take().expect("`wait` consumes the child");
         let deadline = Instant::now() + TEST_TIMEOUT;
         let status = loop {
-            if let Some(status) = child.try_wait().expect("a child can be waited for") {
+            if let Some(status) = child.try_wait().expect("try_wait succeeds") {
                 break status;
             }
             if Instant::now() >= deadline {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("{} does not end:\n{}", self.name, self.stderr.text());
+                panic!("{} does not exit:\n{}", self.name, self.stderr.text());
             }
             thread::park_timeout(POLL_INTERVAL);
         };
-        // Until whoever else holds the pipes has let go of them: only what it has written by now is of interest.
+        // A grandchild may keep the pipes open, so the wait for their end is short.
         self.stdout.wait_for_end(Duration::from_secs(1));
         self.stderr.wait_for_end(Duration::from_secs(1));
         Output { status, stdout: self.stdout.text(), stderr: self.stderr.text() }
@@ -296,12 +297,12 @@ impl Drop for Running {
             let _ = child.kill();
             let _ = child.wait();
         }
-        // The readers end by themselves when the pipes do; a grandchild that holds them must not hold up the test.
+        // The reader threads are not joined, because a grandchild may keep the pipes open.
         self.readers.clear();
     }
 }
 
-/// What a pipe has brought so far.
+/// The bytes read from a pipe so far.
 #[derive(Debug, Default)]
 struct Captured {
     state: Mutex<State>,
@@ -317,15 +318,15 @@ struct State {
 impl Captured {
     fn of(mut pipe: impl Read + Send + 'static) -> (Arc<Self>, JoinHandle<()>) {
         let captured = Arc::new(Self::default());
-        let theirs = captured.clone();
+        let shared = captured.clone();
         let reader = thread::spawn(move || {
             let mut buffer = [0; 8192];
             loop {
                 let read = pipe.read(&mut buffer).unwrap_or(0);
-                let mut state = theirs.lock();
+                let mut state = shared.lock();
                 state.bytes.extend_from_slice(&buffer[..read]);
                 state.ended = read == 0;
-                theirs.changed.notify_all();
+                shared.changed.notify_all();
                 if state.ended {
                     return;
                 }
@@ -348,14 +349,14 @@ impl Captured {
     }
 }
 
-/// Whether somebody listens there now.
+/// Whether a socket listens on this address.
 fn is_listening(address: &str) -> bool {
     let (scheme, rest) = address.split_once(':').unwrap_or(("tcp", address));
     let rest = rest.trim_start_matches("//");
     match scheme {
         "unix" => UnixStream::connect(rest).is_ok(),
         "unixgram" => PathBuf::from(rest).exists(),
-        // Nobody can be asked whether a datagram would be received; the system's table of sockets tells.
+        // A UDP socket cannot be probed by connecting; the kernel's socket table lists it. See proc(5).
         "udp" => {
             let port = rest.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).expect("host:port");
             let ends_with_port = format!(":{port:04X}");

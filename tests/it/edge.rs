@@ -1,4 +1,4 @@
-//! The edge: who is let in, how many at once and how fast, judged by the address of the client itself.
+//! Admission by client address: access lists, connection limits and rates.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -15,18 +15,18 @@ use tokio::time::advance;
 
 use crate::support::{MemClient, Probe, Served, limits, millis, secs, serve_with, timeouts};
 
-/// How a client arrives.
+/// The route of a client to the server.
 #[derive(Debug, Clone, Copy)]
 enum Origin {
-    /// From this address.
+    /// Connects from this address.
     Direct(&'static str),
-    /// From the first address, which is a proxy's, whose header says that the client's own is the second.
+    /// Connects from a proxy at the first address, whose header names the second as the client.
     ViaProxy(&'static str, &'static str),
-    /// From a proxy that keeps its header back: a handshake that does not end.
+    /// Connects from a proxy that sends no header, so the handshake does not complete.
     Stalled,
 }
 
-/// What ends the handshake of a slow guest.
+/// The header that completes a stalled handshake.
 const HEADER: &str = "PROXY UNKNOWN\r\n";
 
 fn address(text: &str) -> Address {
@@ -37,7 +37,7 @@ fn networks(texts: &[&str]) -> Networks {
     texts.iter().map(|text| text.parse::<switchboard::settings::Network>().unwrap()).collect()
 }
 
-/// A probe, and clients from anywhere.
+/// A server with a probe, and clients from any address.
 struct TestServer {
     running: Running,
     name: String,
@@ -50,7 +50,7 @@ impl TestServer {
         Self { running, name, probe }
     }
 
-    /// Behind proxies in 10.0.0.0/8.
+    /// A server that trusts the proxies in 10.0.0.0/8.
     async fn behind_proxies(set: impl FnOnce(Server<Lines>) -> Server<Lines>) -> Self {
         let settings = ProxySettings { trusted: networks(&["10.0.0.0/8"]) };
         Self::new(|server| set(server.proxy(settings))).await
@@ -67,7 +67,7 @@ impl TestServer {
         };
         let mut client = Client(memory::connect_from(&self.name, from.parse::<SocketAddr>().unwrap()).await.unwrap());
         if let Some(header) = header {
-            let _ = client.0.write_all(header.as_bytes()).await; // who is turned away may be so before that
+            let _ = client.0.write_all(header.as_bytes()).await; // a rejected client may be disconnected before the write
         }
         client
     }
@@ -153,7 +153,7 @@ async fn the_longest_unfinished_handshake_yields_to_a_new_one() {
         slow.push(server.connect(Origin::Stalled).await);
         tokio::task::yield_now().await;
     }
-    // No more than three are under way: the first two have made room, long before the deadline of handshakes.
+    // At most three handshakes run. The two oldest were closed long before the handshake timeout.
     for client in &mut slow[..2] {
         client.expect_end().await;
     }
@@ -167,7 +167,7 @@ async fn the_longest_unfinished_handshake_yields_to_a_new_one() {
 #[tokio::test(start_paused = true)]
 async fn a_handshake_that_is_over_yields_to_nobody_and_hears_of_a_drain_all_the_same() {
     let mut finished = 0;
-    // Each time the header comes a little later, so that once the handshake ends in the very moment in which it should yield.
+    // The header comes a little later in each round, so one round completes the handshake at the moment of eviction.
     for turns in 0..12 {
         let server = TestServer::behind_proxies(|server| server.limits(limits(|limits| limits.handshakes = 1))).await;
         let mut first = server.connect(Origin::Stalled).await;
@@ -204,11 +204,11 @@ async fn behind_a_proxy_the_address_of_the_client_counts_and_both_are_visible() 
     assert_eq!(connection.local(), &address("203.0.113.1:443"));
     assert_eq!(connection.socket_peer(), &address("10.0.0.1:1"));
     assert_eq!(connection.source(), address("192.0.2.1:7").source());
-    // The proxy's one address is not the source of all of them.
+    // The address of the proxy does not count as the source.
     let _second = server.expect_accepted(Origin::ViaProxy("10.0.0.1:1", "192.0.2.2:7")).await;
     server.expect_rejected(Origin::ViaProxy("10.0.0.1:1", "192.0.2.1:8")).await;
     server.expect_rejected(Origin::ViaProxy("10.0.0.1:1", "192.0.2.66:7")).await;
-    // Who goes around the proxy is not even asked for a header.
+    // A client that bypasses the proxy is rejected before the header is read.
     server.expect_rejected(Origin::Direct("192.0.2.3:1")).await;
     server.expect_rejected(Origin::ViaProxy("192.0.2.3:1", "192.0.2.4:1")).await;
     assert_eq!(server.running.open(), 2);
@@ -270,16 +270,16 @@ async fn a_datagram_from_a_denied_network_is_dropped() {
     let port = running.address().unwrap().port().unwrap();
     let denied = UdpSocket::bind("127.0.0.66:0").await.unwrap();
     let other = UdpSocket::bind("127.0.0.67:0").await.unwrap();
-    for (socket, says) in [(&denied, "denied"), (&other, "let in")] {
-        socket.send_to(says.as_bytes(), ("127.0.0.1", port)).await.unwrap();
+    for (socket, text) in [(&denied, "denied"), (&other, "accepted")] {
+        socket.send_to(text.as_bytes(), ("127.0.0.1", port)).await.unwrap();
     }
     let mut buffer = [0; 100];
     let bytes = other.recv(&mut buffer).await.unwrap();
-    assert_eq!(&buffer[..bytes], b"let in");
+    assert_eq!(&buffer[..bytes], b"accepted");
     assert!(denied.try_recv(&mut buffer).is_err());
 }
 
-/// Connects from an address of this machine, and reads what comes at first; nothing, if it is closed.
+/// Connects from a local address and reads the greeting, which is empty if the server closes the connection.
 fn greeted(from: [u8; 4], server: &SocketAddr) -> (std::net::TcpStream, Vec<u8>) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
@@ -311,13 +311,13 @@ fn the_log_says_once_a_second_at_most_who_was_turned_away_by_which_rule() {
     for (why, rule, peer) in
         [("denied", "access", "127.0.0.66:"), ("limit", "limits.connections_per_source", "127.0.0.67:")]
     {
-        let told = server.wait_for_event(|event| event["message"] == "connection refused" && event["why"] == why);
-        assert!(told["peer"].as_str().is_some_and(|text| text.starts_with(peer)), "{told}");
-        assert_eq!((&told["listener"], &told["rule"], &told["count"]), (&"main".into(), &rule.into(), &1.into()));
+        let logged = server.wait_for_event(|event| event["message"] == "connection refused" && event["why"] == why);
+        assert!(logged["peer"].as_str().is_some_and(|text| text.starts_with(peer)), "{logged}");
+        assert_eq!((&logged["listener"], &logged["rule"], &logged["count"]), (&"main".into(), &rule.into(), &1.into()));
     }
     let denied = server.log().iter().filter(|event| event["why"] == "denied").count() as u64;
     assert!(denied <= 1 + begun.elapsed().as_secs(), "{denied} lines");
-    // Nothing else is said of them: they were never open.
+    // Rejected connections have no other log event.
     let opened = server.log().iter().filter(|event| event["message"] == "connection opened").count();
     assert_eq!(opened, 2);
 }

@@ -1,4 +1,4 @@
-//! Datagrams whose sender is made up: by a socket without a network, on which anybody can be anybody.
+//! Spoofed source addresses, sent through a fake datagram socket.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -18,20 +18,20 @@ use crate::support::{limits, secs};
 
 type ReceivedDatagram = io::Result<(String, Vec<u8>)>;
 
-/// The transport of one such socket, and the socket.
+/// A fake datagram socket, which is also its own transport.
 #[derive(Clone)]
 struct FakeSocket {
     arrived: Arc<Mutex<UnboundedReceiver<ReceivedDatagram>>>,
     left: UnboundedSender<(String, Vec<u8>)>,
 }
 
-/// The other end of it: everybody who sends, and everybody who is answered.
+/// The network side of the fake socket: it sends from any address and receives every reply.
 struct FakeNetwork {
     arriving: UnboundedSender<ReceivedDatagram>,
     leaving: UnboundedReceiver<(String, Vec<u8>)>,
 }
 
-#[allow(clippy::disallowed_methods)] // a test sends so many and no more
+#[allow(clippy::disallowed_methods)] // the number of datagrams is bounded by the test
 fn fake_network() -> (FakeSocket, FakeNetwork) {
     let ((arriving, arrived), (left, leaving)) = (unbounded_channel(), unbounded_channel());
     (FakeSocket { arrived: Arc::new(Mutex::new(arrived)), left }, FakeNetwork { arriving, leaving })
@@ -40,7 +40,7 @@ fn fake_network() -> (FakeSocket, FakeNetwork) {
 #[async_trait]
 impl Transport for FakeSocket {
     fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("fake", "datagrams of made-up senders", Kind::Datagram)]
+        &[("fake", "datagrams with spoofed sources", Kind::Datagram)]
     }
 
     async fn bind(&self, _: Bind) -> io::Result<Listener> {
@@ -53,7 +53,7 @@ impl DatagramSocket for FakeSocket {
         let Poll::Ready(Some(arrival)) = self.arrived.lock().unwrap().poll_recv(cx) else { return Poll::Pending };
         let (peer, datagram) = arrival?;
         let room = buffer.capacity() - buffer.len();
-        buffer.extend_from_slice(&datagram[..datagram.len().min(room)]); // truncated, as the system does
+        buffer.extend_from_slice(&datagram[..datagram.len().min(room)]); // truncated like recvfrom(2)
         Poll::Ready(Ok(Route { peer: Address::Inet(peer.parse().unwrap()), local_ip: None }))
     }
 
@@ -80,9 +80,9 @@ impl FakeNetwork {
         self.arriving.send(Ok((from.to_owned(), datagram.as_ref().to_vec()))).unwrap();
     }
 
-    /// The next datagram that leaves; it is for this peer.
+    /// Receives the next reply, which must be for this peer.
     async fn answer(&mut self, to: &str) -> Vec<u8> {
-        let (peer, datagram) = timeout(secs(60), self.leaving.recv()).await.expect("an answer").unwrap();
+        let (peer, datagram) = timeout(secs(60), self.leaving.recv()).await.expect("a reply").unwrap();
         assert_eq!(peer, to);
         datagram
     }
@@ -92,19 +92,19 @@ impl FakeNetwork {
         self.answer(from).await.escape_ascii().to_string()
     }
 
-    /// Everything that leaves until nothing more happens.
+    /// Receives all replies until the server is idle.
     async fn all(&mut self) -> Vec<(String, Vec<u8>)> {
-        sleep(secs(1)).await; // the clock stands still as long as anybody has something to do
+        sleep(secs(1)).await; // paused time advances only when every task is idle
         std::iter::from_fn(|| self.leaving.try_recv().ok()).collect()
     }
 
-    async fn nothing(&mut self) {
+    async fn expect_nothing(&mut self) {
         let left = self.all().await;
         assert!(left.is_empty(), "{} datagrams, the first to {}", left.len(), left[0].0);
     }
 }
 
-/// Answers far more than it is asked, by every way there is.
+/// Sends replies much larger than the request, in every possible way.
 struct Amplifying;
 
 impl Handler for Amplifying {
@@ -171,7 +171,7 @@ async fn whoever_has_not_shown_that_it_receives_is_never_sent_more_than_three_ti
                     assert!(left <= 3 * came, "{way}: {left} bytes for {came}");
                 }
             }
-            // Whatever fits does leave.
+            // Replies within the limit are sent.
             assert!(answers >= if way == "ten" { 1 } else { 4 }, "{way}: {answers} answers");
         }
     }
@@ -201,13 +201,13 @@ async fn a_peer_that_was_forgotten_starts_from_nothing_again() {
     network.send(client, "validate");
     network.send(client, "finish");
     network.send(client, &question);
-    network.nothing().await;
+    network.expect_nothing().await;
     network.send(client, "validate");
     network.send(client, &question);
     assert_eq!(network.answer(client).await.len(), 5040);
 }
 
-/// Somebody made up.
+/// A spoofed source address.
 fn spoofed_source(n: usize) -> String {
     let [_, a, b, c] = u32::try_from(n).unwrap().to_be_bytes();
     format!("10.{a}.{b}.{c}:{}", 1024 + n % 60_000)
@@ -217,7 +217,7 @@ fn spoofed_source(n: usize) -> String {
 async fn a_hundred_thousand_made_up_senders_cost_no_steady_client_its_state_and_no_memory() {
     static ALIVE: AtomicUsize = AtomicUsize::new(0);
     static MOST: AtomicUsize = AtomicUsize::new(0);
-    /// Knows how many of it there are.
+    /// Counts its live instances.
     struct Counted(u64);
     impl Default for Counted {
         fn default() -> Self {
@@ -260,13 +260,13 @@ async fn a_hundred_thousand_made_up_senders_cost_no_steady_client_its_state_and_
 async fn made_up_senders_that_come_twice_do_not_reach_a_validated_client() {
     let (_server, mut network) = serve(20).await;
     let client = "192.0.2.1:4000";
-    network.send(client, "validate"); // and never heard again until the flood is over
+    network.send(client, "validate"); // sends nothing more until the flood is over
     for n in 0..10_000 {
         network.send(&spoofed_source(n), "x");
         network.send(&spoofed_source(n), "x");
         network.send(&spoofed_source(n / 2), "x");
     }
-    network.nothing().await;
+    network.expect_nothing().await;
     assert_eq!(network.ask(client, "count").await, "2");
 }
 
@@ -294,7 +294,7 @@ async fn a_table_full_of_validated_clients_still_lets_newcomers_in() {
         let client = "192.0.2.1:4000";
         assert_eq!(network.ask(client, "count").await, "1", "{sessions}");
         assert_eq!(network.ask(client, "count").await, "2", "{sessions}");
-        // The last of them are remembered: three quarters of the table.
+        // The table keeps the most recent peers, three quarters of its size.
         for n in (2 * sessions - sessions * 3 / 4)..2 * sessions {
             assert_eq!(network.ask(&spoofed_source(n), "count").await, "3", "{n} of {sessions}");
         }
@@ -308,7 +308,7 @@ async fn senders_that_are_being_served_cost_no_steady_client_its_place() {
         assert_eq!(network.ask(&spoofed_source(n), "count").await, "1");
         assert_eq!(network.ask(&spoofed_source(n), "count").await, "2");
     }
-    // The only place on probation belongs to somebody who is being served, and so newcomers have to come again.
+    // The only probation entry belongs to a peer with a pending reply, so new peers are dropped.
     network.send("192.0.2.1:4000", "stream x");
     for n in 10..20 {
         network.send(&spoofed_source(n), "count");
@@ -333,7 +333,7 @@ async fn no_datagram_reaches_a_handler_truncated_whatever_the_limit() {
         }
         network.send("192.0.2.1:4000", vec![b'x'; most]);
         assert_eq!(network.answer("192.0.2.1:4000").await, most.to_string().as_bytes(), "limit {limit}");
-        network.nothing().await;
+        network.expect_nothing().await;
     }
 }
 

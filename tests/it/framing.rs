@@ -7,7 +7,7 @@ use switchboard::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec, LinesCodec};
 
-use crate::support::{Dice, Probe, connect, limits};
+use crate::support::{Probe, Rng, connect, limits};
 
 /// What a codec makes of bytes that come in these pieces: the messages, and how it ended.
 fn decode(framing: &AnyFraming, limit: usize, pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Result<(), String>) {
@@ -104,21 +104,21 @@ fn messages_are_the_same_wherever_the_bytes_are_cut() {
 #[test]
 fn a_thousand_random_splits_of_random_messages_give_the_same_messages() {
     for seed in 1..=1000 {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let kinds = all();
-        let (framing, _) = &kinds[dice.roll(kinds.len())];
+        let (framing, _) = &kinds[rng.below(kinds.len())];
         if matches!(framing, AnyFraming::JsonLines(_) | AnyFraming::Delimited(_)) {
             continue; // not every message is one of theirs
         }
         let alphabet: &[u8] = if *framing == lines() { b"ab\0\xff|" } else { b"ab\0\xff\r\n|" };
-        let messages: Vec<Vec<u8>> = (0..dice.roll(20))
-            .map(|_| (0..3 + dice.roll(200)).map(|_| alphabet[dice.roll(alphabet.len())]).collect())
+        let messages: Vec<Vec<u8>> = (0..rng.below(20))
+            .map(|_| (0..3 + rng.below(200)).map(|_| alphabet[rng.below(alphabet.len())]).collect())
             .collect();
         let bytes = encode(framing, &messages);
         let mut rest = &bytes[..];
         let mut pieces = Vec::new();
         while !rest.is_empty() {
-            let (piece, more) = rest.split_at((1 + dice.roll(60)).min(rest.len()));
+            let (piece, more) = rest.split_at((1 + rng.below(60)).min(rest.len()));
             pieces.push(piece);
             rest = more;
         }

@@ -7,7 +7,7 @@ use std::thread::panicking;
 use harness::root;
 use harness::targets::{TARGETS, Target};
 
-use crate::support::Dice;
+use crate::support::Rng;
 
 /// The inputs of a target that are kept, in the order of their names.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -20,20 +20,20 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 }
 
 /// A kept input with a few bytes changed, doubled, cut out, or taken from another one.
-fn change(inputs: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
-    let mut input = inputs[dice.roll(inputs.len())].clone();
-    for _ in 0..=dice.roll(4) {
-        let at = dice.roll(input.len() + 1);
-        let end = (at + dice.roll(8)).min(input.len());
-        match dice.roll(5) {
-            0 if at < input.len() => input[at] = dice.roll(256) as u8,
-            1 if at < input.len() => input[at] ^= 1 << dice.roll(8),
+fn change(inputs: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
+    let mut input = inputs[rng.below(inputs.len())].clone();
+    for _ in 0..=rng.below(4) {
+        let at = rng.below(input.len() + 1);
+        let end = (at + rng.below(8)).min(input.len());
+        match rng.below(5) {
+            0 if at < input.len() => input[at] = rng.below(256) as u8,
+            1 if at < input.len() => input[at] ^= 1 << rng.below(8),
             2 => drop(input.drain(at..end)),
             3 => drop(input.splice(at..at, input[at..end].to_vec())),
             _ => {
-                let other = &inputs[dice.roll(inputs.len())];
-                let from = dice.roll(other.len() + 1);
-                let until = (from + dice.roll(16)).min(other.len());
+                let other = &inputs[rng.below(inputs.len())];
+                let from = rng.below(other.len() + 1);
+                let until = (from + rng.below(16)).min(other.len());
                 drop(input.splice(at..at, other[from..until].iter().copied()));
             }
         }
@@ -44,9 +44,9 @@ fn change(inputs: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
 /// Runs a target over so many changed inputs. One that breaks a promise is shown as it stands in a Rust text.
 fn run(name: &str, target: Target, changed: usize) {
     let kept = corpus(name);
-    let mut dice = Dice::new(name.len() as u64 + changed as u64);
+    let mut rng = Rng::new(name.len() as u64 + changed as u64);
     for nth in 0..kept.len() + changed {
-        let input = if nth < kept.len() { kept[nth].clone() } else { change(&kept, &mut dice) };
+        let input = if nth < kept.len() { kept[nth].clone() } else { change(&kept, &mut rng) };
         let shown = Shown(name, &input);
         target(&input);
         drop(shown);

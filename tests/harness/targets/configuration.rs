@@ -1,4 +1,4 @@
-//! Configurations: whatever is written, it is refused with sentences, or printed so that it is read again as the same.
+//! Fuzz targets for the configuration: invalid input gives readable errors; valid input prints and parses as the same.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use switchboard_server::ConfigCheck;
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(switchboard_server::registry);
 
-/// A file: a first byte for the format, then what stands in it.
+/// A configuration file: the first byte selects the format, the rest is the text.
 pub fn config_file(data: &[u8]) {
     let Some((format, text)) = data.split_first() else { return };
     let Ok(text) = std::str::from_utf8(text) else { return };
@@ -19,17 +19,17 @@ pub fn config_file(data: &[u8]) {
     }
 }
 
-/// Variables and flags, one a line: `v` or `f`, then NAME=VALUE or KEY=VALUE.
+/// Environment variables and flags, one per line: `v` or `f`, then NAME=VALUE or KEY=VALUE.
 pub fn config_said(data: &[u8]) {
     let mut check = ConfigCheck::new(&REGISTRY);
     for line in data.split(|byte| *byte == b'\n').take(32) {
         let Some((kind, assignment)) = line.split_first() else { continue };
-        // The system passes no NUL.
+        // An environment variable or argument cannot contain NUL.
         let Some(equals) = assignment.iter().position(|byte| *byte == b'=').filter(|_| !assignment.contains(&0)) else {
             continue;
         };
         let (name, value) = (&assignment[..equals], &assignment[equals + 1..]);
-        // What it says is read from a file.
+        // This variable names a file to read.
         if name == b"SWITCHBOARD_CONFIG" {
             continue;
         }
@@ -46,7 +46,7 @@ pub fn config_said(data: &[u8]) {
     }
 }
 
-/// Whether it may name a device, which can be read for ever: an operator's own doing.
+/// Whether the input may name a device or pseudo-file, whose read may never end.
 fn names_a_device(data: &[u8]) -> bool {
     [&b"/dev"[..], b"/proc", b"/sys"].iter().any(|word| data.windows(word.len()).any(|window| window == *word))
 }
@@ -54,14 +54,14 @@ fn names_a_device(data: &[u8]) -> bool {
 fn verify(check: &ConfigCheck<'_>) {
     match check.check() {
         Ok(effective) => match ConfigCheck::new(&REGISTRY).text("toml", &*effective).check() {
-            Ok(again) => assert_eq!(again, effective),
-            // A secret is not printed, so it is not there to be read.
-            Err(refusal) => assert!(effective.contains(" is set and not shown "), "{refusal}\nin\n{effective}"),
+            Ok(reparsed) => assert_eq!(reparsed, effective),
+            // Secrets are not printed, so the printed configuration lacks them.
+            Err(error) => assert!(effective.contains(" is set and not shown "), "{error}\nin\n{effective}"),
         },
-        Err(refusal) => {
-            let refusal = refusal.to_string();
-            assert!(refusal.lines().all(|line| line.split(' ').count() > 2), "{refusal}");
-            assert!(!refusal.chars().any(|c| c.is_control() && c != '\n'), "{refusal:?}");
+        Err(error) => {
+            let error = error.to_string();
+            assert!(error.lines().all(|line| line.split(' ').count() > 2), "{error}");
+            assert!(!error.chars().any(|c| c.is_control() && c != '\n'), "{error:?}");
         }
     }
 }
