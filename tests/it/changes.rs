@@ -20,7 +20,7 @@ use switchboard::transport::{Transports, memory};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{Probe, connect, secs};
-use crate::tls::{Authority, shake};
+use crate::tls::{Authority, tls_connect};
 
 pub(crate) fn made(probe: &Probe) -> HandlerInstance {
     let mut registry = Registry::new();
@@ -350,7 +350,7 @@ async fn tls_is_put_around_a_socket_and_taken_off_while_it_listens() {
     assert_eq!(keep(&running, spec.clone()).await.unwrap().changed, ["main"]);
     assert_eq!(running.address(), Some(format!("tls://{address}").parse().unwrap()));
     let io = tokio::net::TcpStream::connect(address).await.unwrap();
-    shake(&Arc::new(authority.client(None)), "localhost", io)
+    tls_connect(&Arc::new(authority.client(None)), "localhost", io)
         .await
         .unwrap()
         .send("safe\n")
@@ -361,7 +361,7 @@ async fn tls_is_put_around_a_socket_and_taken_off_while_it_listens() {
     spec.tls.as_mut().unwrap().client_ca = Some(authority.path("ca.pem"));
     keep(&running, spec).await.unwrap();
     let io = tokio::net::TcpStream::connect(address).await.unwrap();
-    let mut stranger = shake(&Arc::new(authority.client(None)), "localhost", io).await.unwrap();
+    let mut stranger = tls_connect(&Arc::new(authority.client(None)), "localhost", io).await.unwrap();
     assert!(stranger.rest().await.is_empty());
     keep(&running, at("main", "tcp://127.0.0.1:0")).await.unwrap();
     let mut plain = Client(tokio::net::TcpStream::connect(address).await.unwrap());

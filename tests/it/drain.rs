@@ -1,4 +1,4 @@
-//! Drain (graceful shutdown): idle connections close at once, pending replies are sent, the rest is aborted at the deadline.
+//! Drain (graceful shutdown): idle connections close at once, pending replies are sent, the rest is aborted.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

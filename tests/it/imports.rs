@@ -1,6 +1,6 @@
 //! The import graph of a crate, file by file: no two files import each other, directly or through others.
 //!
-//! Re-exports are followed to the file that defines the item, so a `mod.rs` that only re-exports takes no part in a cycle.
+//! Re-exports resolve to the file that defines the item, so a `mod.rs` that only re-exports is not part of a cycle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

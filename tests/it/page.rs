@@ -1,4 +1,4 @@
-//! The page for people, in a real browser: it shows a load as it happens, and does what its buttons say.
+//! The dashboard in a real browser: it shows live load, and its buttons work.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,10 +15,10 @@ use nix::sys::signal::killpg;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-/// Browsers take their time to start.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A browser starts slowly, so this timeout is long.
+const BROWSER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A browser that is told what to do by WebDriver.
+/// A browser controlled by WebDriver.
 struct Browser {
     driver: Child,
     port: u16,
@@ -33,7 +33,7 @@ impl Browser {
         let quiet = Stdio::null;
         let driver = Command::new(driver)
             .arg(format!("--port={port}"))
-            .process_group(0) // with the browser in it, to end both
+            .process_group(0) // contains the browser too, so one signal ends both
             .stdin(quiet())
             .stdout(quiet())
             .stderr(quiet())
@@ -41,9 +41,9 @@ impl Browser {
             .unwrap();
         let profile = tempfile::tempdir().unwrap();
         let mut browser = Self { driver, port, session: String::new(), profile };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + BROWSER_TIMEOUT;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "the driver does not start");
+            assert!(Instant::now() < deadline, "chromedriver does not start");
             thread::yield_now();
         }
         let place = format!("--user-data-dir={}", browser.profile.path().display());
@@ -69,7 +69,7 @@ impl Browser {
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         let mut io = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        io.set_read_timeout(Some(PATIENCE)).unwrap();
+        io.set_read_timeout(Some(BROWSER_TIMEOUT)).unwrap();
         let body = body.to_string();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
@@ -90,26 +90,26 @@ impl Browser {
         value["value"].take()
     }
 
-    /// What a script in the page returns.
-    fn says(&self, script: &str) -> Value {
+    /// Runs a script in the page and returns its result.
+    fn evaluate(&self, script: &str) -> Value {
         self.ask("POST", &format!("{}/execute/sync", self.session), &json!({ "script": script, "args": [] }))
     }
 
     fn text(&self, selector: &str) -> String {
         let script = format!("return document.querySelector({selector:?})?.innerText ?? ''");
-        self.says(&script).as_str().unwrap().to_owned()
+        self.evaluate(&script).as_str().unwrap().to_owned()
     }
 
     /// Waits until a script in the page returns true.
     #[track_caller]
-    fn until(&self, what: &str, script: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.says(&format!("return !!({script})")) != Value::Bool(true) {
+    fn wait_until(&self, what: &str, script: &str) {
+        let deadline = Instant::now() + BROWSER_TIMEOUT;
+        while self.evaluate(&format!("return !!({script})")) != Value::Bool(true) {
             assert!(Instant::now() < deadline, "{what}: {}", self.text("body"));
         }
     }
 
-    /// Clicks as a person does: on what can be seen.
+    /// Clicks a visible element.
     fn click(&self, selector: &str) {
         let found = json!({ "using": "css selector", "value": selector });
         let element = self.ask("POST", &format!("{}/element", self.session), &found);
@@ -118,11 +118,11 @@ impl Browser {
     }
 
     fn fill(&self, selector: &str, text: &str) {
-        self.says(&format!("document.querySelector({selector:?}).value = {text:?}"));
+        self.evaluate(&format!("document.querySelector({selector:?}).value = {text:?}"));
     }
 
-    /// What the browser found wrong, policies among it. That a request was refused is no fault of the page.
-    fn complaints(&self) -> Vec<Value> {
+    /// The errors in the browser console, with policy violations but without failed requests.
+    fn console_errors(&self) -> Vec<Value> {
         let log = self.ask("POST", &format!("{}/se/log", self.session), &json!({ "type": "browser" }));
         let bad = |entry: &&Value| entry["level"] == "SEVERE" && entry["source"] != "network";
         log.as_array().unwrap().iter().filter(bad).cloned().collect()
@@ -136,7 +136,7 @@ impl Drop for Browser {
     }
 }
 
-fn operated(place: &std::path::Path, admin: &str) -> (Running, String) {
+fn start_server(place: &std::path::Path, admin: &str) -> (Running, String) {
     let config = format!(
         "[admin]\nlisten = 'tcp://127.0.0.1:0'\n{admin}\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n"
     );
@@ -149,7 +149,7 @@ fn operated(place: &std::path::Path, admin: &str) -> (Running, String) {
 
 fn client(server: &Running) -> BufReader<TcpStream> {
     let io = TcpStream::connect(server.socket("main")).unwrap();
-    io.set_read_timeout(Some(PATIENCE)).unwrap();
+    io.set_read_timeout(Some(BROWSER_TIMEOUT)).unwrap();
     let mut client = BufReader::new(io);
     client.read_line(&mut String::new()).unwrap();
     client
@@ -158,7 +158,7 @@ fn client(server: &Running) -> BufReader<TcpStream> {
 #[test]
 fn it_is_one_document_that_a_browser_may_run_and_nothing_else() {
     let place = tempfile::tempdir().unwrap();
-    let (server, _) = operated(place.path(), "");
+    let (server, _) = start_server(place.path(), "");
     let mut io = TcpStream::connect(server.socket("admin")).unwrap();
     io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     io.write_all(b"GET / HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
@@ -190,21 +190,21 @@ fn it_is_made_of_the_sources_beside_it() {
     modules.sort();
     let first = ["index.html", "style.css", "build.mjs", "package-lock.json"].map(|file| page.join(file));
     let sources: Vec<u8> = first.iter().chain(&modules).flat_map(|file| fs::read(file).unwrap()).collect();
-    let told = Program::at(&sum).input(sources).run().stdout;
-    let sources = told.split(' ').next().unwrap();
-    let made = fs::read_to_string(page.join("dist/index.html")).unwrap();
-    assert!(made.contains(&format!("sources {sources}.")), "npm ci && npm run build in bin/page, for {sources}");
+    let printed = Program::at(&sum).input(sources).run().stdout;
+    let sources = printed.split(' ').next().unwrap();
+    let built = fs::read_to_string(page.join("dist/index.html")).unwrap();
+    assert!(built.contains(&format!("sources {sources}.")), "npm ci && npm run build in bin/page, for {sources}");
 }
 
 #[test]
 fn it_shows_a_load_as_it_happens_and_a_killed_connection_disappears() {
     let place = tempfile::tempdir().unwrap();
-    let (server, url) = operated(place.path(), "");
+    let (server, url) = start_server(place.path(), "");
     let mut victim = client(&server);
     let mut busy = client(&server);
     let Some(browser) = Browser::open(&url) else { return };
-    browser.until("it runs", "document.querySelector('#phase').innerText == 'running'");
-    browser.until("both are there", "document.querySelectorAll('#peers tbody button').length == 2");
+    browser.wait_until("the phase is running", "document.querySelector('#phase').innerText == 'running'");
+    browser.wait_until("both connections are listed", "document.querySelectorAll('#peers tbody button').length == 2");
     let ends = Arc::new(AtomicBool::new(false));
     let talk = thread::spawn({
         let ends = ends.clone();
@@ -217,54 +217,63 @@ fn it_shows_a_load_as_it_happens_and_a_killed_connection_disappears() {
         }
     });
     let now = "document.querySelector('#charts figure output').innerText";
-    browser.until("messages are counted", &format!("parseFloat({now}.replace(/,/g, '')) > 50"));
+    browser.wait_until("messages are counted", &format!("parseFloat({now}.replace(/,/g, '')) > 50"));
     let label = "document.querySelector('#charts .plot').getAttribute('aria-label')";
-    browser.until("a reader of the screen hears it", &format!("/Messages a second: now [1-9]/.test({label})"));
-    browser.until("it is drawn", "document.querySelectorAll('#charts canvas').length == 6");
+    browser.wait_until(
+        "the label for screen readers is updated",
+        &format!("/Messages a second: now [1-9]/.test({label})"),
+    );
+    browser.wait_until("the charts are drawn", "document.querySelectorAll('#charts canvas').length == 6");
     ends.store(true, SeqCst);
     let _busy = talk.join().unwrap();
-    // The one that said nothing goes.
+    // Kills the idle connection.
     let peer = victim.get_ref().local_addr().unwrap().to_string();
     browser.fill("#filter", &peer);
-    browser.says("document.querySelector('#filter').dispatchEvent(new Event('input'))");
-    browser.until("one fits", "document.querySelectorAll('#peers tbody button').length == 1");
+    browser.evaluate("document.querySelector('#filter').dispatchEvent(new Event('input'))");
+    browser.wait_until("one connection matches", "document.querySelectorAll('#peers tbody button').length == 1");
     browser.click("#peers tbody button");
-    browser.until("it is gone", "document.querySelector('#peers tbody').innerText.includes('None fits')");
+    browser.wait_until(
+        "the connection is removed",
+        "document.querySelector('#peers tbody').innerText.includes('None fits')",
+    );
     assert_eq!(victim.read_to_end(&mut Vec::new()).unwrap(), 0);
     assert!(browser.text("#said").contains("is being closed"));
-    browser.until("it is told why", "document.querySelector('#closed').innerText.includes('killed')");
-    assert_eq!(browser.complaints(), Vec::<Value>::new());
+    browser.wait_until("the close reason is shown", "document.querySelector('#closed').innerText.includes('killed')");
+    assert_eq!(browser.console_errors(), Vec::<Value>::new());
 }
 
 #[test]
 fn its_buttons_reload_drain_and_ask_for_the_token() {
     let place = tempfile::tempdir().unwrap();
-    let (server, url) = operated(place.path(), "token = 'hunter2'");
+    let (server, url) = start_server(place.path(), "token = 'hunter2'");
     let Some(browser) = Browser::open(&url) else { return };
-    browser.until("it runs", "document.querySelector('#phase').innerText == 'running'");
-    assert_eq!(browser.says("return document.querySelector('#token').hidden"), true);
+    browser.wait_until("the phase is running", "document.querySelector('#phase').innerText == 'running'");
+    assert_eq!(browser.evaluate("return document.querySelector('#token').hidden"), true);
     browser.click("#reload");
-    browser.until("the token is asked for", "!document.querySelector('#token').hidden");
+    browser.wait_until("the token field is visible", "!document.querySelector('#token').hidden");
     browser.fill("#secret", "hunter2");
     browser.click("#token button");
-    browser.until("it reloads", "document.querySelector('#said').innerText == 'Reloaded.'");
+    browser.wait_until("the reload succeeds", "document.querySelector('#said').innerText == 'Reloaded.'");
     let good = fs::read_to_string(place.path().join("switchboard.toml")).unwrap();
     fs::write(place.path().join("switchboard.toml"), good + "handler = 'hallo'\n").unwrap();
     browser.click("#reload");
-    browser.until("the mistake is told", "document.querySelector('#said li')?.innerText.includes('\"hallo\"')");
+    browser.wait_until("the error is shown", "document.querySelector('#said li')?.innerText.includes('\"hallo\"')");
     browser.fill("#level", "debug");
     browser.click("#log button");
-    browser.until("it logs more", "document.querySelector('#said').innerText == 'Logged now: debug'");
+    browser.wait_until("the log level changes", "document.querySelector('#said').innerText == 'Logged now: debug'");
     browser.fill("#level", "loud");
     browser.click("#log button");
-    browser.until("nonsense is told", "document.querySelector('#said').classList.contains('bad')");
+    browser.wait_until("the invalid level is reported", "document.querySelector('#said').classList.contains('bad')");
     let _held = client(&server);
     browser.click("#drain");
     browser.click("#sure button[value=no]");
     browser.click("#drain");
     browser.click("#sure button[value=yes]");
     server.wait_for_event(|event| event["message"] == "draining");
-    assert_eq!(browser.complaints(), Vec::<Value>::new());
+    assert_eq!(browser.console_errors(), Vec::<Value>::new());
     assert_eq!(server.wait().code(), Some(0));
-    browser.until("it says that nobody answers", "document.querySelector('#phase').innerText == 'unreachable'");
+    browser.wait_until(
+        "the dashboard shows that the server is unreachable",
+        "document.querySelector('#phase').innerText == 'unreachable'",
+    );
 }
