@@ -7,11 +7,13 @@ mod build;
 mod client;
 pub mod hot;
 mod program;
+mod running;
 pub mod targets;
 mod tool;
 
 pub use build::{root, target};
 pub use client::{Client, TEST_TIMEOUT};
 pub use nix::sys::signal::Signal;
-pub use program::{Event, Output, Program, Running};
+pub use program::Program;
+pub use running::{Event, Output, Running};
 pub use tool::{free_port, tool, unique};

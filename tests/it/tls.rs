@@ -240,7 +240,7 @@ async fn only_clients_whom_the_authority_signed_are_let_in() {
     let mallory = other.sign("mallory", "alice.example", |_| {});
     for wrong in [None, Some(&mallory)] {
         let config = Arc::new(authority.client(wrong));
-        // With TLS 1.3 the client completes before the server verifies its certificate; the alert comes at the first read.
+        // With TLS 1.3 the client completes before the server verifies its certificate. The first read gets the alert.
         if let Ok(mut client) = tls_connect(&config, "localhost", memory::connect(&name).await.unwrap()).await {
             let _ = client.0.write_all(b"hi\n").await;
             let mut got = Vec::new();
