@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::assemble;
 use crate::config::{self, Admin, Config, Inputs, Path, Shape};
-use crate::reload::waits_for_the_start;
+use crate::reload::needs_restart;
 
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ fn told(before: &Json, after: &Json, config: &Config) -> String {
     let mut text = String::new();
     for (key, before, after) in keys {
         let value = |value: Option<&Json>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-        let when = if waits_for_the_start(&key) { ", at the next start" } else { "" };
+        let when = if needs_restart(&key) { ", at the next start" } else { "" };
         let origin = config.effective.origin(&key);
         let origin = if after.is_some() { format!(" ({origin})") } else { String::new() };
         let _ = writeln!(text, "{}: {} -> {}{when}{origin}", config::dotted(&key), value(before), value(after));

@@ -80,7 +80,7 @@ fn sockets_of_every_kind_are_taken_by_name_and_survive_reloads_and_upgrades() {
         assert_eq!(&answer[..11], b"hello, Ada!");
     };
     all_sockets_are_served();
-    let unused = server.wait_for_event(|event| event["message"] == "socket passed, and no listener has its name");
+    let unused = server.wait_for_event(|event| event["message"] == "unused socket: no listener has this name");
     assert_eq!(unused["name"], "later");
     // After a reload, one unused socket is used, one is no longer used, and the others continue.
     write(&(first.clone() + &listener("later", lines)));
@@ -133,7 +133,7 @@ fn what_was_not_passed_is_told_with_what_was() {
     assert!(none.stderr.contains("listener main cannot listen on systemd:main: the service manager passed no sockets"));
     let closed = Program::switchboard().args(listen).env("LISTEN_FDS", "40").run();
     assert_eq!(closed.code(), Some(1));
-    assert!(closed.stderr.contains("(LISTEN_FDS), is no socket to listen on"), "{}", closed.stderr);
+    assert!(closed.stderr.contains("(LISTEN_FDS), is not a listening socket"), "{}", closed.stderr);
     // The configuration itself is valid.
     let checked = Program::switchboard().arg("check").args(listen).run();
     assert_eq!(checked.code(), Some(0), "{}", checked.stderr);

@@ -116,7 +116,8 @@ fn it_says_what_the_server_does_and_who_is_there() {
     for (path, method, status) in [("/nowhere", "GET", 404), ("/drain", "GET", 405), ("/metrics", "POST", 405)] {
         assert_eq!(server.send(method, path, "").status, status, "{method} {path}");
     }
-    assert!(server.get("/nowhere").body.contains("/status"));
+    let routes = server.get("/nowhere").body;
+    assert!(routes.contains("GET /status - ") && routes.contains("DELETE /connections/{id} - "), "{routes}");
 }
 
 #[test]
@@ -174,7 +175,9 @@ fn a_reload_is_asked_for_and_told_what_is_wrong() {
     let reports = |part: &str| errors.iter().any(|error| error.as_str().unwrap().contains(part));
     assert!(errors.len() == 2 && reports("\"lnies\"") && reports("drain.deadline: \"soon\""), "{errors:?}");
     write(&(good.to_owned() + "[listeners.more]\nlisten = 'unix:more'\nhandler = 'echo'\n"));
-    assert_eq!(server.send("POST", "/reload", "").status, 200);
+    let reloaded = server.send("POST", "/reload", "");
+    let changes = serde_json::json!({ "reloaded": true, "started": ["more"], "changed": [], "stopped": [] });
+    assert_eq!((reloaded.status, reloaded.json()), (200, changes));
     let mut more = UnixStream::connect(place.path().join("more")).unwrap();
     more.write_all(b"hi").unwrap();
     more.read_exact(&mut [0; 2]).unwrap();
@@ -197,7 +200,7 @@ fn a_reload_is_asked_for_and_told_what_is_wrong() {
     write(&moved);
     server.0.signal(Signal::SIGHUP);
     server.0.wait_for_event(|event| {
-        event["message"] == "reload refused" && event["error"].as_str().unwrap().contains("listener far")
+        event["message"] == "reload rejected" && event["error"].as_str().unwrap().contains("listener far")
     });
     let io = TcpStream::connect(("127.0.0.1", port)).unwrap();
     assert_eq!(ask(io, "GET", "/readyz", "", "").status, 200);
@@ -213,7 +216,7 @@ fn a_drain_is_announced_and_answers_are_still_given_meanwhile() {
     assert_eq!((server.get("/livez").status, server.metric("switchboard_drain_phase")), (200, Some(1.0)));
     assert_eq!(server.get("/status").json()["phase"], "draining");
     // A second drain request does not abort connections.
-    assert_eq!(server.send("POST", "/drain", "").body, "draining already\n");
+    assert_eq!(server.send("POST", "/drain", "").body, "already draining\n");
     client.get_mut().write_all(b"Bob\n").unwrap();
     let mut line = String::new();
     client.read_line(&mut line).unwrap();

@@ -26,12 +26,12 @@ pub(crate) fn made(probe: &Probe) -> HandlerInstance {
     let mut registry = Registry::new();
     let probe = probe.clone();
     registry.handler("probe", move |_: NoOptions| Ok(probe.clone()));
-    registry.handler_entry("probe").unwrap().make(json!({})).unwrap()
+    registry.handler_entry("probe").unwrap().build(json!({})).unwrap()
 }
 
 pub(crate) fn lines() -> Setup {
     let mut setup = Setup::new();
-    setup.framing = AnyFraming::Lines(Lines::default());
+    setup.framing = AnyFraming::new(Lines::default());
     setup
 }
 
@@ -470,7 +470,7 @@ fn hangups_under_load_good_and_faulty_lose_nobody_and_leave_nothing_behind() {
         server.signal(Signal::SIGHUP);
         if round % 3 == 1 {
             refusals += 1;
-            let refused = count("reload refused", refusals);
+            let refused = count("reload rejected", refusals);
             assert!(refused["error"].as_str().unwrap().contains("timeouts.idle: \"soon\""), "{refused}");
         } else {
             reloads += 1;

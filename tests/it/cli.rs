@@ -121,7 +121,7 @@ fn what_cannot_be_bound_is_found_before_the_start() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("socket");
     let good = check(&format!("unix:{}", path.display()), &[]);
-    assert!(good.code() == Some(0) && good.stdout.ends_with("every listener can be bound\n"), "{}", good.stdout);
+    assert!(good.code() == Some(0) && good.stdout.ends_with("all addresses can be bound\n"), "{}", good.stdout);
     assert!(!path.exists());
     assert_eq!(check("tcp://127.0.0.1:0", &["--handler", "hallo"]).code(), Some(78));
 }

@@ -308,14 +308,18 @@ fn the_log_says_once_a_second_at_most_who_was_turned_away_by_which_rule() {
         stream
     });
     assert_eq!(greeted([127, 0, 0, 67], &address).1, b"");
-    for (why, rule, peer) in
+    for (reason, rule, peer) in
         [("denied", "access", "127.0.0.66:"), ("limit", "limits.connections_per_source", "127.0.0.67:")]
     {
-        let logged = server.wait_for_event(|event| event["message"] == "connection refused" && event["why"] == why);
-        assert!(logged["peer"].as_str().is_some_and(|text| text.starts_with(peer)), "{logged}");
-        assert_eq!((&logged["listener"], &logged["rule"], &logged["count"]), (&"main".into(), &rule.into(), &1.into()));
+        let rejected =
+            server.wait_for_event(|event| event["message"] == "connection rejected" && event["reason"] == reason);
+        assert!(rejected["peer"].as_str().is_some_and(|text| text.starts_with(peer)), "{rejected}");
+        assert_eq!(
+            (&rejected["listener"], &rejected["rule"], &rejected["count"]),
+            (&"main".into(), &rule.into(), &1.into())
+        );
     }
-    let denied = server.log().iter().filter(|event| event["why"] == "denied").count() as u64;
+    let denied = server.log().iter().filter(|event| event["reason"] == "denied").count() as u64;
     assert!(denied <= 1 + begun.elapsed().as_secs(), "{denied} lines");
     // Rejected connections have no other log event.
     let opened = server.log().iter().filter(|event| event["message"] == "connection opened").count();

@@ -80,7 +80,7 @@ async fn custom_transport_serves_standard_input_and_ends_by_itself() {
     assert_eq!(run(Program::example("custom_transport").arg("stdio:"), &"x\n".repeat(50_000)), "X\n".repeat(50_000));
     let wrong = Program::example("custom_transport").arg("stdio:x").run();
     assert_eq!((wrong.code(), wrong.stdout.as_str()), (Some(1), ""));
-    assert!(wrong.stderr.contains("nothing follows stdio:"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("stdio: takes no address"), "{}", wrong.stderr);
 
     let (server, at) = serve("custom_transport");
     connect(&at).await.send("hi\n").await.expect("HI\n").await.half_close().await.expect_end().await;
@@ -227,23 +227,28 @@ fn kv_serves_redis_benchmark() {
 
 #[tokio::test]
 async fn chat_tells_everyone_in_the_room_and_says_who_leaves() {
-    const HELP: &str = "* /join ROOM, /who, /quit; anything else is said to the room\n";
+    const HELP: &str = "* commands: /join ROOM, /who, /quit; other lines are sent to the room\n";
     let (server, at) = serve("chat");
     let mut anna = connect(&at).await;
-    anna.expect("* your name?\n").await.send("anna\n").await;
-    anna.expect("* hello, anna, this is the lobby\n").await.expect(HELP).await;
+    anna.expect("* enter your name\n").await.send("anna\n").await;
+    anna.expect("* hello, anna, you are in room lobby\n").await.expect(HELP).await;
     let mut bert = connect(&at).await;
-    bert.expect("* your name?\n").await.send("anna\n").await.expect("* somebody has that name; your name?\n").await;
-    bert.send("bert\n").await.expect("* hello, bert, this is the lobby\n").await.expect(HELP).await;
-    anna.expect("* bert comes in\n").await;
+    bert.expect("* enter your name\n")
+        .await
+        .send("anna\n")
+        .await
+        .expect("* this name is in use; enter your name\n")
+        .await;
+    bert.send("bert\n").await.expect("* hello, bert, you are in room lobby\n").await.expect(HELP).await;
+    anna.expect("* bert joined\n").await;
     bert.send("hello \x1b[2J\u{e4}\n").await;
     anna.expect("bert: hello [2J\u{e4}\n").await.send("/who\n").await.expect("* anna, bert\n").await;
-    bert.send("/join games\n").await.expect("* this is games\n").await.send("alone\n/who\n").await;
+    bert.send("/join games\n").await.expect("* you are in room games\n").await.send("alone\n/who\n").await;
     bert.expect("* bert\n").await;
-    anna.expect("* bert leaves\n").await.send("/join games\n").await.expect("* this is games\n").await;
-    bert.expect("* anna comes in\n").await;
+    anna.expect("* bert left\n").await.send("/join games\n").await.expect("* you are in room games\n").await;
+    bert.expect("* anna joined\n").await;
     drop(bert);
-    anna.expect("* bert leaves\n").await.send("/quit\n").await.expect("* bye\n").await.expect_end().await;
+    anna.expect("* bert left\n").await.send("/quit\n").await.expect("* bye\n").await.expect_end().await;
     stop(server);
 }
 
@@ -254,15 +259,15 @@ async fn chat_lets_a_slow_reader_go_and_waits_for_nobody() {
     let server = Program::example("chat").arg(format!("unix:{}", path.display())).start();
     let enter = async |name: &str| {
         let mut client = Client(UnixStream::connect(&path).await.unwrap());
-        client.expect("* your name?\n").await.send(format!("{name}\n")).await;
-        client.expect(format!("* hello, {name}, this is the lobby\n")).await;
-        client.expect("* /join ROOM, /who, /quit; anything else is said to the room\n").await;
+        client.expect("* enter your name\n").await.send(format!("{name}\n")).await;
+        client.expect(format!("* hello, {name}, you are in room lobby\n")).await;
+        client.expect("* commands: /join ROOM, /who, /quit; other lines are sent to the room\n").await;
         client
     };
     let (mut slow, mut loud) = (enter("slow").await, enter("loud").await);
     // More than the outbox and the socket buffers hold; the slow client does not read.
     let line = "x".repeat(400) + "\n";
-    loud.send(line.repeat(10_000)).await.send("/who\n").await.expect("* slow leaves\n* loud\n").await;
+    loud.send(line.repeat(10_000)).await.send("/who\n").await.expect("* slow left\n* loud\n").await;
     let heard = slow.rest().await.len();
     assert!(heard < 10_000 * line.len(), "{heard}");
     drop(loud);
@@ -287,7 +292,7 @@ async fn http_keeps_a_connection_and_finishes_what_is_under_way() {
     assert_eq!(answer(&mut client).await, "HTTP/1.1 200 OK");
     client.expect("hello").await.send("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(answer(&mut client).await, "HTTP/1.1 404 Not Found");
-    client.expect("there is / and /echo\n").await;
+    client.expect("not found; try / or /echo\n").await;
     // The second half of the body arrives during the drain, after the idle connection has closed.
     client.send(post).await.send("he").await.expect_silence(Duration::from_millis(100)).await;
     server.signal(Signal::SIGTERM);
@@ -315,7 +320,7 @@ fn http_serves_curl() {
     let Some(curl) = tool("curl") else { return };
     let (server, at) = serve("http");
     let with = |args: &[&str]| run(Program::at(&curl).args(["-sS"]).args(args), "");
-    assert_eq!(with(&[&format!("http://{at}/")]), "Switchboard speaks HTTP: POST /echo\n");
+    assert_eq!(with(&[&format!("http://{at}/")]), "Switchboard HTTP example: POST /echo\n");
     assert_eq!(with(&["-d", "hi", "-w", " %{http_code}", &format!("http://{at}/echo")]), "hi 200");
     assert_eq!(with(&["-o", "-", "-w", "%{http_code}", "-X", "PUT", &format!("http://{at}/echo")]), "405");
     let twice = format!("http://{at}/");
@@ -343,7 +348,7 @@ async fn own_binary_has_its_handler_and_the_whole_configuration() {
     assert_eq!(server.wait().code(), Some(0));
 
     let listed = run(Program::example("own_binary").arg("list"), "");
-    for part in ["oracle", "answers every question", "answers", "hello", "echo"] {
+    for part in ["oracle", "replies to every message", "answers", "hello", "echo"] {
         assert!(listed.contains(part), "{part} in\n{listed}");
     }
     let oracle =
@@ -354,5 +359,5 @@ async fn own_binary_has_its_handler_and_the_whole_configuration() {
     assert!(wrong.stderr.contains("answers"), "{}", wrong.stderr);
     let empty = oracle("handlers.oracle.answers=").run();
     assert_eq!(empty.code(), Some(78));
-    assert!(empty.stderr.contains("an oracle needs at least one answer"), "{}", empty.stderr);
+    assert!(empty.stderr.contains("the oracle handler needs at least one answer"), "{}", empty.stderr);
 }

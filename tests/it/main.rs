@@ -68,6 +68,9 @@ mod layers;
 /// The PROXY protocol: only trusted proxies set the client address, and direct clients are rejected.
 mod proxy;
 
+/// Compiler messages for common mistakes name the fix.
+mod diagnostics;
+
 /// Pushed messages keep their order, wait in a bounded queue, and delay no other connection.
 mod push;
 
@@ -76,6 +79,9 @@ mod defaults;
 
 /// The source tree: one-way dependencies, short files, standard names.
 mod tidy;
+
+/// The message path in the README matches the call stack inside a handler.
+mod message_path;
 
 /// No two files of a crate import each other.
 mod imports;

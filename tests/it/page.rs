@@ -1,4 +1,4 @@
-//! The dashboard in a real browser: it shows live load, and its buttons work.
+//! The dashboard in a real browser: live charts and tables, kill, reload, token, log level and drain.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,8 +15,8 @@ use nix::sys::signal::killpg;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-/// A browser starts slowly, so this timeout is long.
-const BROWSER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A browser is slow to start.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A browser controlled by WebDriver.
 struct Browser {
@@ -33,7 +33,7 @@ impl Browser {
         let quiet = Stdio::null;
         let driver = Command::new(driver)
             .arg(format!("--port={port}"))
-            .process_group(0) // contains the browser too, so one signal ends both
+            .process_group(0) // Includes the browser, so that `drop` ends both.
             .stdin(quiet())
             .stdout(quiet())
             .stderr(quiet())
@@ -41,9 +41,9 @@ impl Browser {
             .unwrap();
         let profile = tempfile::tempdir().unwrap();
         let mut browser = Self { driver, port, session: String::new(), profile };
-        let deadline = Instant::now() + BROWSER_TIMEOUT;
+        let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "chromedriver does not start");
+            assert!(Instant::now() < deadline, "the driver does not start");
             thread::yield_now();
         }
         let place = format!("--user-data-dir={}", browser.profile.path().display());
@@ -69,7 +69,7 @@ impl Browser {
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         let mut io = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        io.set_read_timeout(Some(BROWSER_TIMEOUT)).unwrap();
+        io.set_read_timeout(Some(PATIENCE)).unwrap();
         let body = body.to_string();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
@@ -91,25 +91,25 @@ impl Browser {
     }
 
     /// Runs a script in the page and returns its result.
-    fn evaluate(&self, script: &str) -> Value {
+    fn run_script(&self, script: &str) -> Value {
         self.ask("POST", &format!("{}/execute/sync", self.session), &json!({ "script": script, "args": [] }))
     }
 
     fn text(&self, selector: &str) -> String {
         let script = format!("return document.querySelector({selector:?})?.innerText ?? ''");
-        self.evaluate(&script).as_str().unwrap().to_owned()
+        self.run_script(&script).as_str().unwrap().to_owned()
     }
 
     /// Waits until a script in the page returns true.
     #[track_caller]
-    fn wait_until(&self, what: &str, script: &str) {
-        let deadline = Instant::now() + BROWSER_TIMEOUT;
-        while self.evaluate(&format!("return !!({script})")) != Value::Bool(true) {
+    fn until(&self, what: &str, script: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.run_script(&format!("return !!({script})")) != Value::Bool(true) {
             assert!(Instant::now() < deadline, "{what}: {}", self.text("body"));
         }
     }
 
-    /// Clicks a visible element.
+    /// Sends a real click. WebDriver fails if the element is not visible.
     fn click(&self, selector: &str) {
         let found = json!({ "using": "css selector", "value": selector });
         let element = self.ask("POST", &format!("{}/element", self.session), &found);
@@ -118,10 +118,10 @@ impl Browser {
     }
 
     fn fill(&self, selector: &str, text: &str) {
-        self.evaluate(&format!("document.querySelector({selector:?}).value = {text:?}"));
+        self.run_script(&format!("document.querySelector({selector:?}).value = {text:?}"));
     }
 
-    /// The errors in the browser console, with policy violations but without failed requests.
+    /// Errors in the browser's console, violations of the Content-Security-Policy included. HTTP errors are ignored.
     fn console_errors(&self) -> Vec<Value> {
         let log = self.ask("POST", &format!("{}/se/log", self.session), &json!({ "type": "browser" }));
         let bad = |entry: &&Value| entry["level"] == "SEVERE" && entry["source"] != "network";
@@ -136,7 +136,7 @@ impl Drop for Browser {
     }
 }
 
-fn start_server(place: &std::path::Path, admin: &str) -> (Running, String) {
+fn operated(place: &std::path::Path, admin: &str) -> (Running, String) {
     let config = format!(
         "[admin]\nlisten = 'tcp://127.0.0.1:0'\n{admin}\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n"
     );
@@ -149,7 +149,7 @@ fn start_server(place: &std::path::Path, admin: &str) -> (Running, String) {
 
 fn client(server: &Running) -> BufReader<TcpStream> {
     let io = TcpStream::connect(server.socket("main")).unwrap();
-    io.set_read_timeout(Some(BROWSER_TIMEOUT)).unwrap();
+    io.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut client = BufReader::new(io);
     client.read_line(&mut String::new()).unwrap();
     client
@@ -158,7 +158,7 @@ fn client(server: &Running) -> BufReader<TcpStream> {
 #[test]
 fn it_is_one_document_that_a_browser_may_run_and_nothing_else() {
     let place = tempfile::tempdir().unwrap();
-    let (server, _) = start_server(place.path(), "");
+    let (server, _) = operated(place.path(), "");
     let mut io = TcpStream::connect(server.socket("admin")).unwrap();
     io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     io.write_all(b"GET / HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
@@ -190,8 +190,8 @@ fn it_is_made_of_the_sources_beside_it() {
     modules.sort();
     let first = ["index.html", "style.css", "build.mjs", "package-lock.json"].map(|file| page.join(file));
     let sources: Vec<u8> = first.iter().chain(&modules).flat_map(|file| fs::read(file).unwrap()).collect();
-    let printed = Program::at(&sum).input(sources).run().stdout;
-    let sources = printed.split(' ').next().unwrap();
+    let output = Program::at(&sum).input(sources).run().stdout;
+    let sources = output.split(' ').next().unwrap();
     let built = fs::read_to_string(page.join("dist/index.html")).unwrap();
     assert!(built.contains(&format!("sources {sources}.")), "npm ci && npm run build in bin/page, for {sources}");
 }
@@ -199,12 +199,12 @@ fn it_is_made_of_the_sources_beside_it() {
 #[test]
 fn it_shows_a_load_as_it_happens_and_a_killed_connection_disappears() {
     let place = tempfile::tempdir().unwrap();
-    let (server, url) = start_server(place.path(), "");
+    let (server, url) = operated(place.path(), "");
     let mut victim = client(&server);
     let mut busy = client(&server);
     let Some(browser) = Browser::open(&url) else { return };
-    browser.wait_until("the phase is running", "document.querySelector('#phase').innerText == 'running'");
-    browser.wait_until("both connections are listed", "document.querySelectorAll('#peers tbody button').length == 2");
+    browser.until("the server is running", "document.querySelector('#phase').innerText == 'running'");
+    browser.until("both connections are listed", "document.querySelectorAll('#connections tbody button').length == 2");
     let ends = Arc::new(AtomicBool::new(false));
     let talk = thread::spawn({
         let ends = ends.clone();
@@ -217,62 +217,63 @@ fn it_shows_a_load_as_it_happens_and_a_killed_connection_disappears() {
         }
     });
     let now = "document.querySelector('#charts figure output').innerText";
-    browser.wait_until("messages are counted", &format!("parseFloat({now}.replace(/,/g, '')) > 50"));
+    browser.until("messages are counted", &format!("parseFloat({now}.replace(/,/g, '')) > 50"));
     let label = "document.querySelector('#charts .plot').getAttribute('aria-label')";
-    browser.wait_until(
-        "the label for screen readers is updated",
-        &format!("/Messages a second: now [1-9]/.test({label})"),
-    );
-    browser.wait_until("the charts are drawn", "document.querySelectorAll('#charts canvas').length == 6");
+    browser
+        .until("the label for screen readers is updated", &format!("/Messages per second: now [1-9]/.test({label})"));
+    browser.until("all charts are drawn", "document.querySelectorAll('#charts canvas').length == 6");
     ends.store(true, SeqCst);
     let _busy = talk.join().unwrap();
-    // Kills the idle connection.
+    // Kills the silent connection.
     let peer = victim.get_ref().local_addr().unwrap().to_string();
     browser.fill("#filter", &peer);
-    browser.evaluate("document.querySelector('#filter').dispatchEvent(new Event('input'))");
-    browser.wait_until("one connection matches", "document.querySelectorAll('#peers tbody button').length == 1");
-    browser.click("#peers tbody button");
-    browser.wait_until(
-        "the connection is removed",
-        "document.querySelector('#peers tbody').innerText.includes('None fits')",
+    browser.run_script("document.querySelector('#filter').dispatchEvent(new Event('input'))");
+    browser.until("one connection matches", "document.querySelectorAll('#connections tbody button').length == 1");
+    browser.click("#connections tbody button");
+    browser.until(
+        "the connection is gone",
+        "document.querySelector('#connections tbody').innerText.includes('No matches')",
     );
     assert_eq!(victim.read_to_end(&mut Vec::new()).unwrap(), 0);
-    assert!(browser.text("#said").contains("is being closed"));
-    browser.wait_until("the close reason is shown", "document.querySelector('#closed').innerText.includes('killed')");
+    assert!(browser.text("#notification").contains("is being closed"));
+    browser
+        .until("the close reason is counted", "document.querySelector('#close-reasons').innerText.includes('killed')");
     assert_eq!(browser.console_errors(), Vec::<Value>::new());
 }
 
 #[test]
 fn its_buttons_reload_drain_and_ask_for_the_token() {
     let place = tempfile::tempdir().unwrap();
-    let (server, url) = start_server(place.path(), "token = 'hunter2'");
+    let (server, url) = operated(place.path(), "token = 'hunter2'");
     let Some(browser) = Browser::open(&url) else { return };
-    browser.wait_until("the phase is running", "document.querySelector('#phase').innerText == 'running'");
-    assert_eq!(browser.evaluate("return document.querySelector('#token').hidden"), true);
+    browser.until("the server is running", "document.querySelector('#phase').innerText == 'running'");
+    assert_eq!(browser.run_script("return document.querySelector('#token-form').hidden"), true);
     browser.click("#reload");
-    browser.wait_until("the token field is visible", "!document.querySelector('#token').hidden");
-    browser.fill("#secret", "hunter2");
-    browser.click("#token button");
-    browser.wait_until("the reload succeeds", "document.querySelector('#said').innerText == 'Reloaded.'");
+    browser.until("the token is asked for", "!document.querySelector('#token-form').hidden");
+    browser.fill("#token", "hunter2");
+    browser.click("#token-form button");
+    browser
+        .until("it reloads", "document.querySelector('#notification').innerText.startsWith('Configuration reloaded')");
     let good = fs::read_to_string(place.path().join("switchboard.toml")).unwrap();
     fs::write(place.path().join("switchboard.toml"), good + "handler = 'hallo'\n").unwrap();
     browser.click("#reload");
-    browser.wait_until("the error is shown", "document.querySelector('#said li')?.innerText.includes('\"hallo\"')");
-    browser.fill("#level", "debug");
-    browser.click("#log button");
-    browser.wait_until("the log level changes", "document.querySelector('#said').innerText == 'Logged now: debug'");
-    browser.fill("#level", "loud");
-    browser.click("#log button");
-    browser.wait_until("the invalid level is reported", "document.querySelector('#said').classList.contains('bad')");
+    browser.until("the error is shown", "document.querySelector('#notification li')?.innerText.includes('\"hallo\"')");
+    browser.fill("#log-level", "debug");
+    browser.click("#log-level-form button");
+    browser.until("the level is set", "document.querySelector('#notification').innerText == 'Log level set to debug'");
+    browser.fill("#log-level", "loud");
+    browser.click("#log-level-form button");
+    browser
+        .until("an invalid level is rejected", "document.querySelector('#notification').classList.contains('error')");
     let _held = client(&server);
     browser.click("#drain");
-    browser.click("#sure button[value=no]");
+    browser.click("#drain-dialog button[value=cancel]");
     browser.click("#drain");
-    browser.click("#sure button[value=yes]");
+    browser.click("#drain-dialog button[value=drain]");
     server.wait_for_event(|event| event["message"] == "draining");
     assert_eq!(browser.console_errors(), Vec::<Value>::new());
     assert_eq!(server.wait().code(), Some(0));
-    browser.wait_until(
+    browser.until(
         "the dashboard shows that the server is unreachable",
         "document.querySelector('#phase').innerText == 'unreachable'",
     );

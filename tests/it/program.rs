@@ -493,8 +493,8 @@ fn over_the_limit_clients_are_let_go_and_told_of() {
     for _ in 0..5 {
         expect_end_or_reset(&mut connect(&server));
     }
-    let refused = server.wait_for_event(|event| event["message"] == "connection refused");
-    assert_eq!(refused["why"], "limit");
+    let refused = server.wait_for_event(|event| event["message"] == "connection rejected");
+    assert_eq!(refused["reason"], "limit");
     assert_eq!(refused["listener"], "main");
     assert!(refused["peer"].is_string() && refused["count"].is_number(), "{refused}");
     let mut first = inside.remove(0);

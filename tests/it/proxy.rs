@@ -268,7 +268,7 @@ async fn past_haproxy_nobody_comes_in() {
     let Some(front) = BehindHaproxy::start("tcp://127.0.0.1:0", "", "send-proxy-v2", None) else { return };
     let (mut stranger, address) = front.client("127.0.0.5", front.behind()).await;
     assert_eq!(stranger.rest().await, b"");
-    let refused = front.server.wait_for_event(|event| event["message"] == "connection refused");
+    let refused = front.server.wait_for_event(|event| event["message"] == "connection rejected");
     assert_eq!((&refused["peer"], &refused["rule"]), (&address.into(), &"proxy.trusted".into()), "{refused}");
 
     // A trusted peer that sends nothing is closed at the handshake timeout.

@@ -162,7 +162,7 @@ async fn all_listeners_get_their_new_certificates_or_none() {
         let mut spec = ListenerSpec::new(listener, Endpoint::Memory(name.clone()));
         spec.tls = (listener != "plain").then(|| good.clone());
         let pipeline =
-            registry.handler_entry("probe").unwrap().make(serde_json::json!({})).unwrap().pipeline(Setup::new());
+            registry.handler_entry("probe").unwrap().build(serde_json::json!({})).unwrap().pipeline(Setup::new());
         listeners.listen(spec, pipeline);
     }
     let running = listeners.start().await.unwrap();
@@ -289,7 +289,7 @@ async fn a_hangup_changes_nothing_when_anything_is_wrong_and_says_all_of_it() {
     };
     let refused = |round| {
         server.signal(Signal::SIGHUP);
-        let event = wait_for_nth(&server, "reload refused", round);
+        let event = wait_for_nth(&server, "reload rejected", round);
         (event["error"].as_str().unwrap().to_owned(), event["errors"].as_u64().unwrap())
     };
     authority.sign("localhost", "localhost", |_| {});

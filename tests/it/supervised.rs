@@ -153,7 +153,7 @@ fn without_a_manager_nothing_is_said_and_with_one_that_is_gone_it_serves() {
     let path = manager.place.path().join("notify");
     std::fs::remove_file(&path).unwrap();
     let server = manager.start(Some(Duration::from_millis(100)));
-    server.wait_for_event(|event| event["message"] == "the service manager cannot be told");
+    server.wait_for_event(|event| event["message"] == "cannot notify systemd");
     TcpStream::connect(server.socket("main")).unwrap();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(0));

@@ -129,7 +129,7 @@ impl Installed {
 
     fn upgrade_is_rejected(&mut self) -> String {
         self.signal(Signal::SIGUSR2);
-        self.next("upgrade refused")["error"].as_str().unwrap().to_owned()
+        self.next("upgrade rejected")["error"].as_str().unwrap().to_owned()
     }
 
     /// Stops the current process and returns the complete log.
@@ -241,11 +241,11 @@ fn what_is_not_ready_changes_nothing_and_says_why() {
     assert!(server.upgrade_is_rejected().contains("exit status 1;"));
     fs::write(place.join("switchboard.toml"), config).unwrap();
     server.install(Path::new("/nonexistent"));
-    assert!(server.upgrade_is_rejected().contains("cannot be started"));
+    assert!(server.upgrade_is_rejected().contains("cannot start "));
     server.install(&script(&place, "mumbles", "#!/bin/sh\necho what >&3\nexec sleep 1000\n"));
-    assert!(server.upgrade_is_rejected().contains("it says \"what\""));
+    assert!(server.upgrade_is_rejected().contains("it replied \"what\""));
     server.install(&script(&place, "leaves", "#!/bin/sh\nexec 3>&-\nexec sleep 1000\n"));
-    assert!(server.upgrade_is_rejected().contains("does not answer as a server of this kind does"));
+    assert!(server.upgrade_is_rejected().contains("it is not a compatible switchboard binary"));
     let mut client = BufReader::new(client);
     client.get_ref().set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let mut welcome = [0; 8];

@@ -11,7 +11,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
-use switchboard::framing;
 
 use super::value::{
     Delimiter, FilePath, Format, FramingName, Keepalive, Level, Listen, Mode, Name, Network, Number, Order, Protocol,
@@ -302,7 +301,7 @@ impl JsonSchema for RawFraming {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let names: Vec<_> = framing::BUILT_IN.iter().map(|entry| entry.name).collect();
+        let names = FramingName::all();
         let table = generator.subschema_for::<FramingTable>();
         json_schema!({ "anyOf": [{ "type": "string", "enum": names }, table] })
     }

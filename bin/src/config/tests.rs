@@ -74,7 +74,7 @@ fn test_registry() -> Registry {
     registry.handler("many", |_: Many| Ok(Nothing));
     registry.handler("must", |_: Must| Ok(Nothing));
     registry.handler("streamy", |_: NoOptions| Ok(Streamy));
-    registry.typed_handler("typed", "lines", Lines::default(), |_: NoOptions| Ok(Nothing));
+    registry.typed_handler("typed", "lines", |_: &NoOptions| Lines::default(), |_| Ok(Nothing));
     registry
 }
 
@@ -349,7 +349,7 @@ fn options_are_typed_by_the_type_of_their_section_whichever_source_says_it() {
 fn a_framing_can_be_a_name_or_a_table_in_every_layer() {
     let config = file("framing = { type = 'length', width = 2, order = 'little', max = '1KiB' }\n").good();
     let expected = Length::new(2, ByteOrder::Little, 0).unwrap().max(1024);
-    assert_eq!(main_of(&config).framing, AnyFraming::Length(expected));
+    assert_eq!(main_of(&config).framing, AnyFraming::new(expected));
     for text in ["{ type = \"delimited\", delimiter = \"|\" }", "{\"type\": \"delimited\", \"delimiter\": \"|\"}"] {
         let config = env(&[("SWITCHBOARD_FRAMING", text)]).good();
         assert_eq!(main_of(&config).framing.name(), "delimited", "{text}");
@@ -360,7 +360,7 @@ fn a_framing_can_be_a_name_or_a_table_in_every_layer() {
     // A name takes the place of a whole table.
     let text = "framing = { type = 'length', width = 2 }\n";
     let config = Case { file: Some(text), flags: &[("--framing", "framing", "lines")], ..Case::default() }.good();
-    assert_eq!(main_of(&config).framing, AnyFraming::Lines(Lines::default()));
+    assert_eq!(main_of(&config).framing, AnyFraming::new(Lines::default()));
     assert!(
         read_framing("{ type = \"lines\", width = 2 }").unwrap_err().contains("not an option of the framing lines")
     );
@@ -858,10 +858,10 @@ fn a_framing_that_does_not_fit_is_told() {
     );
     file("listen = 'udp://127.0.0.1:1'\nframing = 'raw'\n").good();
     let diagnostics = file("handler = 'typed'\nframing = 'lines'\n").bad();
-    assert!(diagnostics[0].contains("has a framing of its own"), "{diagnostics:?}");
+    assert!(diagnostics[0].contains("has its own framing"), "{diagnostics:?}");
     file("handler = 'typed'\n").good();
     let diagnostics = file("framing = 'json-lines'\n").bad();
-    assert!(diagnostics[0].contains("does not fit the framing json-lines"), "{diagnostics:?}");
+    assert!(diagnostics[0].contains("does not support the framing json-lines"), "{diagnostics:?}");
     let diagnostics = file("handler = 'typed'\n[listeners.main]\nlayers = ['trace']\n").bad();
     assert!(diagnostics[0].starts_with("listeners.main.layers: stand around messages of bytes"), "{diagnostics:?}");
 }

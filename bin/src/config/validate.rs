@@ -114,7 +114,7 @@ fn refuse_transports(source: &mut Source, registry: &Registry, report: &mut Repo
         if registry.transport_kind(scheme).is_some() {
             continue;
         }
-        let known = registry.transports().map(|(scheme, ..)| scheme);
+        let known = registry.transports().map(|known| known.scheme);
         let what = unknown(&format!("{} has an unknown transport", quoted(text)), scheme, known.collect::<Vec<_>>());
         report.add(&path, what, source.origin(&path));
         tree::remove(&mut source.tree, &path, tree::table);

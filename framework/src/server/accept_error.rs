@@ -4,35 +4,7 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// What an error of accept is about, and so what to do about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    /// About nothing: try again.
-    Again,
-    /// About that one client: go on at once.
-    Connection,
-    /// Descriptors or memory are exhausted: pause, or the loop would spin on a client that cannot be let in.
-    Exhausted,
-    /// The listener itself is broken: bind again.
-    Listener,
-    /// Not known: pause, neither spin nor give up.
-    Other,
-}
-
-impl Class {
-    /// All of them.
-    pub(super) const ALL: [Self; 5] = [Self::Again, Self::Connection, Self::Exhausted, Self::Listener, Self::Other];
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Again => "try_clone",
-            Self::Connection => "connection",
-            Self::Exhausted => "exhausted",
-            Self::Listener => "listener",
-            Self::Other => "other",
-        }
-    }
-}
+use crate::metrics::AcceptErrorClass as Class;
 
 /// Sorts errors of accept. Linux also reports network errors of the new connection here, which accept(2) says to treat
 /// like "again".

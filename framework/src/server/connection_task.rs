@@ -2,13 +2,14 @@
 
 use std::io;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tower::{Service, ServiceExt};
 
-use crate::connection::{Connection, ConnectionGuard, ControlSignal, Rejection};
+use crate::connection::{Connection, ConnectionGuard, ControlSignal, ListenerContext, Rejection};
 use crate::driver::reason_of;
 use crate::error::chain;
 use crate::layer::Panicked;
@@ -23,25 +24,25 @@ pub(super) fn spawn(
     handshake: Duration,
     connection: Connection,
     guard: ConnectionGuard,
+    listener_context: Arc<ListenerContext>,
 ) {
     match stage {
         Stage::Ready(io) => drop(tokio::spawn(serve(service, io, connection, guard))),
-        stage => drop(tokio::spawn(async move {
-            // In a box of its own, so that an open connection does not carry its handshake about.
-            match Box::pin(establish(stage, handshake, &connection)).await {
-                Ok(io) => serve(service, io, connection, guard).await,
-                Err(Failed::Rejection(rejected)) => {
-                    connection.finish(rejected.reason());
-                    guard.rejected();
-                    connection.listener_context().admission.tell(&connection, rejected);
+        stage => {
+            // Boxed: an open connection does not reserve memory for its handshake.
+            let handshake = Box::pin(establish(stage, handshake, connection.clone(), listener_context));
+            tokio::spawn(async move {
+                match handshake.await {
+                    Ok(io) => serve(service, io, connection, guard).await,
+                    Err(Failed::Rejected) => {} // admission has logged it
+                    Err(Failed::Ended(reason, error)) => {
+                        log_opened(&connection);
+                        connection.finish(reason);
+                        log_closed(&connection, error.as_deref());
+                    }
                 }
-                Err(Failed::Ended(reason, error)) => {
-                    log_opened(&connection);
-                    connection.finish(reason);
-                    log_closed(&connection, error.as_deref());
-                }
-            }
-        })),
+            });
+        }
     }
 }
 
@@ -71,43 +72,47 @@ fn serve(
 
 /// DropReason a client never came to be served.
 enum Failed {
-    /// It is not let in.
-    Rejection(Rejection),
+    /// Admission rejected its effective address.
+    Rejected,
     /// Its handshake failed, or was ended.
     Ended(CloseReason, Option<String>),
 }
 
-async fn establish(stage: Stage, handshake: Duration, connection: &Connection) -> Result<BoxIo, Failed> {
+async fn establish(
+    stage: Stage,
+    handshake: Duration,
+    connection: Connection,
+    listener_context: Arc<ListenerContext>,
+) -> Result<BoxIo, Failed> {
     let finish_timeout = if handshake.is_zero() { Duration::MAX } else { handshake };
-    let listener_context = connection.listener_context();
-    let under_way = listener_context.handshakes.begin(connection, listener_context.admission.handshakes());
+    let guard = listener_context.handshakes.begin(&connection, listener_context.admission.max_handshakes());
     // Nothing of a message can have arrived before the handshake is over, so a drain does not wait for it.
-    let told = std::future::poll_fn(|cx| match connection.order(cx.waker()) {
-        ControlSignal::Stay => Poll::Pending,
-        order => Poll::Ready(order),
+    let signalled = std::future::poll_fn(|cx| match connection.poll_signal(cx.waker()) {
+        ControlSignal::Continue => Poll::Pending,
+        signal => Poll::Ready(signal),
     });
-    let establish = AssertUnwindSafe(stage.establish(HandshakeContext::new(connection)))
+    let establish = AssertUnwindSafe(stage.establish(HandshakeContext::new(&connection, &listener_context)))
         .catch_unwind()
         .map(|established| established.unwrap_or_else(|payload| Err(io::Error::other(Panicked::new(&*payload)))));
     let io = tokio::select! {
         biased; // who has finished its handshake is in, whatever is told
         io = tokio::time::timeout(finish_timeout, establish) => match io {
             Ok(Ok(io)) => Ok(io),
-            Ok(Err(error)) => Err(match error.get_ref().and_then(|error| error.downcast_ref()) {
-                Some(rejected) => Failed::Rejection(*rejected),
-                None => Failed::Ended(CloseReason::Handshake, Some(error.to_string())),
+            Ok(Err(error)) => Err(match error.get_ref() {
+                Some(error) if error.is::<Rejection>() => Failed::Rejected,
+                _ => Failed::Ended(CloseReason::Handshake, Some(error.to_string())),
             }),
             Err(_) => Err(Failed::Ended(CloseReason::Handshake, Some(format!("not finished within {handshake:?}")))),
         },
-        order = told => Err(match order {
-            ControlSignal::YieldHandshake => {
+        signal = signalled => Err(match signal {
+            ControlSignal::AbortHandshake => {
                 let error = "limits.handshakes: the longest unfinished one yields to a new one";
                 Failed::Ended(CloseReason::Limit, Some(error.to_owned()))
             }
-            order => Failed::Ended(order.immediate_close_reason().unwrap_or(CloseReason::Drain), None),
+            signal => Failed::Ended(signal.immediate_close_reason().unwrap_or(CloseReason::Drain), None),
         }),
     };
-    drop(under_way);
+    drop(guard);
     io
 }
 

@@ -130,7 +130,7 @@ impl Silence {
             let before = self.seen.get(&connection.id()).filter(|(before, _)| *before == activity);
             let since = before.map_or(now, |(_, since)| *since);
             if now.duration_since(since) >= self.long {
-                connection.signal(ControlSignal::Leave);
+                connection.signal(ControlSignal::Drain);
             } else {
                 all = false;
             }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::address::Endpoint;
-use crate::connection::{Admission, ConnectionTable, ControlSignal, Handshakes, Kind, ListenerContext};
+use crate::connection::{Admission, ConnectionTable, ControlSignal, Handshakes, Kind, ListenerContext, ListenerInfo};
 use crate::drain::{DrainSwitch, Phase};
 use crate::driver::DatagramLoop;
 use crate::driver::DatagramService;
@@ -139,13 +139,13 @@ impl ListenerHandle {
         let (socket, retired) = (Arc::new(OpenSocket::default()), CancellationToken::new());
         let (heartbeat, local_ip) = mpsc::channel(1);
         socket.fill(shared);
-        let handshake = spec.timeouts.handshake;
+        let handshake_timeout = spec.timeouts.handshake;
         let snapshots = match bound_transport {
             BoundTransport::Stream(listener, service) => {
                 let (snapshots, snapshot) = watch::channel(ServiceSnapshot {
                     listener_context: listener_context.clone(),
                     service,
-                    handshake,
+                    handshake_timeout,
                     finish_timeout,
                 });
                 let (options, retired) = (spec.socket.clone(), retired.clone());
@@ -157,7 +157,7 @@ impl ListenerHandle {
                 let (snapshots, snapshot) = watch::channel(ServiceSnapshot {
                     listener_context: listener_context.clone(),
                     service,
-                    handshake,
+                    handshake_timeout,
                     finish_timeout,
                 });
                 let datagram_loop =
@@ -177,15 +177,15 @@ impl ListenerHandle {
     pub(super) fn change(&self, spec: ListenerSpec, pipeline: Option<Pipeline>, finish_timeout: Duration) -> Self {
         let listener_context = listener_context(&self.state, &spec, Some(&self.listener_context));
         if spec.limits.connections_per_source > 0 {
-            self.state.table.count_all();
+            self.state.table.count_all_sources();
         }
-        let handshake = spec.timeouts.handshake;
+        let handshake_timeout = spec.timeouts.handshake;
         match (&self.snapshots, pipeline.unwrap_or_else(|| self.pipeline())) {
             (SnapshotSender::Stream(snapshots), Pipeline { stream: Some(service), .. }) => {
                 snapshots.send_replace(ServiceSnapshot {
                     listener_context: listener_context.clone(),
                     service,
-                    handshake,
+                    handshake_timeout,
                     finish_timeout,
                 });
             }
@@ -193,7 +193,7 @@ impl ListenerHandle {
                 snapshots.send_replace(ServiceSnapshot {
                     listener_context: listener_context.clone(),
                     service,
-                    handshake,
+                    handshake_timeout,
                     finish_timeout,
                 });
             }
@@ -268,7 +268,7 @@ impl ListenerHandle {
     pub(super) fn count(&self) -> Count {
         let ListenerState { table, datagrams_cut, .. } = &*self.state;
         let datagrams = datagrams_cut.load(SeqCst);
-        Count { entered: table.entered(), gone: table.gone(), cut: table.cut(), datagrams }
+        Count { entered: table.accepted(), gone: table.closed(), cut: table.aborted(), datagrams }
     }
 
     /// Whether both are the same listener, perhaps under different settings.
@@ -278,7 +278,7 @@ impl ListenerHandle {
 
     /// How far its stop is.
     pub(super) fn phase(&self) -> Phase {
-        self.listener_context.drain.phase()
+        self.listener_context.info.drain.phase()
     }
 
     /// Tells the tasks and connections how far the stop is. The listener closes, and before that takes in whom the system has
@@ -294,8 +294,8 @@ impl ListenerHandle {
     }
 
     /// Tells every open connection, and every one that comes later.
-    pub(super) fn signal_all(&self, order: ControlSignal) {
-        self.state.table.signal_all(order);
+    pub(super) fn broadcast(&self, signal: ControlSignal) {
+        self.state.table.broadcast(signal);
     }
 
     /// Waits until nobody can come any more and nobody is there.
@@ -303,7 +303,7 @@ impl ListenerHandle {
         self.closed().await;
         self.state.datagram_loops.close();
         self.state.datagram_loops.wait().await;
-        self.state.table.empty().await;
+        self.state.table.wait_empty().await;
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -318,14 +318,16 @@ fn listener_context(
 ) -> Arc<ListenerContext> {
     let admission = Admission::new(&spec.limits, &spec.rates, spec.access.clone(), spec.proxy.clone());
     Arc::new(ListenerContext {
-        name: spec.name.as_str().into(),
-        drain: state.switch.signal(),
+        info: Arc::new(ListenerInfo {
+            name: spec.name.as_str().into(),
+            drain: state.switch.signal(),
+            metrics: state.metrics.clone(),
+        }),
         admission: match before {
             Some(before) => admission.after(&before.admission),
             None => admission,
         },
         table: state.table.clone(),
         handshakes: state.handshakes.clone(),
-        metrics: state.metrics.clone(),
     })
 }

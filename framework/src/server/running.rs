@@ -170,16 +170,16 @@ async fn drain(listeners: &[ListenerHandle], deadline: Instant, called: impl Fut
     // The doors take in whom the system has let in before, and close; then everybody is there to be counted and told.
     let _ = tokio::time::timeout(BACKLOG_TIMEOUT, join_all(listeners.iter().map(ListenerHandle::closed))).await;
     let entered = sum().entered;
-    signal_all(listeners, ControlSignal::Leave);
+    broadcast(listeners, ControlSignal::Drain);
     let by = tokio::select! {
         _ = join_all(listeners.iter().map(ListenerHandle::ended)) => None,
-        () = tokio::time::sleep_until(deadline) => Some(ControlSignal::Cut),
+        () = tokio::time::sleep_until(deadline) => Some(ControlSignal::DrainDeadline),
         () = called => Some(ControlSignal::Kill),
     };
     let mut left = 0;
-    if let Some(order) = by {
+    if let Some(signal) = by {
         listeners.iter().for_each(|listener| listener.advance(Phase::Cutting));
-        signal_all(listeners, order);
+        broadcast(listeners, signal);
         if tokio::time::timeout(CUT_GRACE, join_all(listeners.iter().map(ListenerHandle::ended))).await.is_err() {
             left = listeners.iter().map(ListenerHandle::open).sum();
         }
@@ -189,15 +189,15 @@ async fn drain(listeners: &[ListenerHandle], deadline: Instant, called: impl Fut
     Drained { open: entered - before.gone + datagrams, cut: left + after.cut - before.cut + datagrams }
 }
 
-fn signal_all(listeners: &[ListenerHandle], order: ControlSignal) {
-    listeners.iter().for_each(|listener| listener.signal_all(order));
+fn broadcast(listeners: &[ListenerHandle], signal: ControlSignal) {
+    listeners.iter().for_each(|listener| listener.broadcast(signal));
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         let listeners = self.all_listeners();
         listeners.iter().for_each(|listener| listener.advance(Phase::Cutting));
-        signal_all(&listeners, ControlSignal::Kill);
+        broadcast(&listeners, ControlSignal::Kill);
     }
 }
 

@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -12,9 +13,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::{Address, Credentials, Endpoint};
-use crate::connection::Connection;
-use crate::connection::ProxyInfo;
-use crate::connection::TlsInfo;
+use crate::connection::{AddressKnown, Connection, ListenerContext, ProxyInfo, TlsInfo};
 use crate::transport::SharedSocket;
 
 /// Any byte stream.
@@ -58,35 +57,43 @@ pub(crate) type Handshake = Box<dyn FnOnce(HandshakeContext) -> Establishing + S
 type Establishing = Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send>>;
 
 /// A client during its handshake: what the handshake finds out is said here. Clones are the same client.
-#[derive(Debug, Clone)]
-pub struct HandshakeContext(Connection);
+#[derive(Clone)]
+pub struct HandshakeContext {
+    connection: Connection,
+    listener_context: Arc<ListenerContext>,
+}
 
 impl HandshakeContext {
-    pub(crate) fn new(connection: &Connection) -> Self {
-        Self(connection.clone())
+    pub(crate) fn new(connection: &Connection, listener_context: &Arc<ListenerContext>) -> Self {
+        Self { connection: connection.clone(), listener_context: listener_context.clone() }
     }
 
     /// The connection that it will be.
     pub fn connection(&self) -> &Connection {
-        &self.0
+        &self.connection
     }
 
     /// Says what a TLS handshake found out; handlers find it in [`Connection::tls`]. The first time counts.
     pub fn set_tls_info(&self, info: TlsInfo) {
-        self.0.set_tls_info(info);
+        self.connection.set_tls_info(info);
     }
 
     /// Says what a proxy told of the client. From here on the client's own address counts: access, limits by source and rates
     /// are applied to it now. An error means that it is turned away; the handshake ends with that error, as it is.
     pub fn set_proxy_info(&self, info: ProxyInfo) -> io::Result<()> {
-        if !self.0.set_proxy_info(info) {
+        if !self.connection.set_proxy_info(info) {
             return Err(io::Error::other("two proxies in front of each other: only one header is understood"));
         }
-        let listener_context = self.0.listener_context();
-        listener_context
-            .admission
-            .admit(&listener_context.table, &self.0)
-            .map_err(|rejected| io::Error::new(io::ErrorKind::PermissionDenied, rejected))
+        let ListenerContext { admission, table, .. } = &*self.listener_context;
+        admission
+            .check(table, &self.connection, AddressKnown::Effective)
+            .map_err(|rejection| io::Error::new(io::ErrorKind::PermissionDenied, rejection))
+    }
+}
+
+impl fmt::Debug for HandshakeContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HandshakeContext").field(&self.connection).finish()
     }
 }
 

@@ -257,17 +257,17 @@ impl Check<'_> {
 
     fn fits_transport(&mut self, at: &[String], kind: Kind, kind_of: &str) {
         let Some(entry) = self.registry.handler_entry(kind_of) else { return };
-        if entry.need().takes(kind) {
+        if entry.needs().takes(kind) {
             return;
         }
-        let (needs, brings) = match entry.need() {
+        let (needs, brings) = match entry.needs() {
             Needs::Datagram => ("datagrams", "connections"),
             _ => ("connections", "datagrams"),
         };
         let (listen, handler) = (under(at, "listen"), under(at, "handler"));
         let address = tree::get_text(&self.merged.tree, &listen).unwrap_or_default();
-        let fit = self.registry.transports().filter(|(.., kind)| entry.need().takes(*kind));
-        let fit: Vec<&str> = fit.map(|(scheme, ..)| scheme).collect();
+        let fit = self.registry.transports().filter(|known| entry.needs().takes(known.kind));
+        let fit: Vec<&str> = fit.map(|known| known.scheme).collect();
         let what = format!(
             "the handler {kind_of:?} needs {needs}, and {address:?} brings {brings}; {kind_of} can be served on {}",
             fit.join(", ")
@@ -287,7 +287,7 @@ impl Check<'_> {
         if self.report.is_invalid(&key) {
             return None;
         }
-        let framing = match framing::of_raw(raw.framing.as_ref()?) {
+        let framing = match framing::of_raw(raw.framing.as_ref()?, self.registry) {
             Ok(framing) => framing,
             Err(diagnostics) => {
                 for (option, what) in diagnostics {
@@ -302,7 +302,7 @@ impl Check<'_> {
         let misfit = entry.and_then(|entry| match entry.own_framing() {
             // The default was not chosen; it only stands there.
             Some(_) if is_default => None,
-            _ => entry.fits_framing(&framing).err(),
+            _ => entry.check_framing(&framing).err(),
         });
         if let Some(what) = misfit {
             let origin = self.said([&key, &under(at, "handler")]);

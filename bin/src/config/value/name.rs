@@ -7,10 +7,10 @@ use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
-use switchboard::Endpoint;
 use switchboard::address::EndpointError;
-use switchboard::framing::{self, ByteOrder};
+use switchboard::framing::ByteOrder;
 use switchboard::settings::{self, NetworkError};
+use switchboard::{Endpoint, Registry};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::diagnostic::{quoted, suggestion, unknown};
@@ -95,20 +95,26 @@ word!(Order, "a byte order", ["big" => Self(ByteOrder::Big), "little" => Self(By
 text!(Order, "a byte order; it is one of big, little", "big");
 
 /// The name of a built-in framing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FramingName(pub(crate) &'static str);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FramingName(pub(crate) String);
 text!(FramingName, "the name of a framing; write it like \"lines\"", "lines");
+
+impl FramingName {
+    pub(crate) fn all() -> Vec<String> {
+        Registry::new().framings().map(|entry| entry.name().to_owned()).collect()
+    }
+}
 
 impl FromStr for FramingName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let names = framing::BUILT_IN.iter().map(|entry| entry.name);
-        names
-            .clone()
-            .find(|name| *name == text)
-            .map(Self)
-            .ok_or_else(|| format!("{} {}", quoted(text), unknown("is not a framing", text, names)))
+        let names = Self::all();
+        if names.iter().any(|name| name == text) {
+            return Ok(Self(text.to_owned()));
+        }
+        let names = names.iter().map(String::as_str).collect::<Vec<_>>();
+        Err(format!("{} {}", quoted(text), unknown("is not a framing", text, names)))
     }
 }
 
