@@ -1,4 +1,4 @@
-//! HTTP served by hyper on a ListenerSet stream handler. Try it: `curl -d hi http://127.0.0.1:9999/echo`.
+//! HTTP served by hyper on a Switchboard stream handler. Try it: `curl -d hi http://127.0.0.1:9999/echo`.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl StreamHandler for Http {
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     match (request.uri().path(), request.method()) {
-        ("/", &Method::GET | &Method::HEAD) => Ok(respond(StatusCode::OK, "ListenerSet HTTP example: POST /echo\n")),
+        ("/", &Method::GET | &Method::HEAD) => Ok(respond(StatusCode::OK, "Switchboard HTTP example: POST /echo\n")),
         ("/echo", &Method::POST) => {
             let too_large = || Ok(respond(StatusCode::PAYLOAD_TOO_LARGE, "the body is limited to 1 MiB\n"));
             if request.body().size_hint().lower() > MAX_BODY as u64 {

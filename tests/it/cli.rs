@@ -1,4 +1,4 @@
-//! What the program says of itself and of a configuration: schema, manual, completions, what can be bound, what would change.
+//! Subcommands that print: schema, man page, completions, check and diff.
 
 use std::fs;
 use std::net::TcpListener;
@@ -22,13 +22,13 @@ fn the_schema_takes_what_the_program_takes() {
     let schema: Value = serde_json::from_str(&printed(&["schema"])).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     let fits = |config: &Value| schema.iter_errors(config).map(|error| error.to_string()).collect::<Vec<_>>();
-    // All that holds where nothing is said, as it is printed.
+    // The defaults as the program prints them.
     let mut whole: Value = serde_json::from_str(&printed(&["config", "--format", "json"])).unwrap();
     assert_eq!(fits(&whole), Vec::<String>::new());
     whole["handlers"]["greeter"] = json!({ "type": "hello", "delay": "1s" });
     whole["layers"] = json!({ "busy": { "type": "concurrency", "limit": 3 } });
     assert_eq!(fits(&whole), Vec::<String>::new());
-    // What the documents show.
+    // The examples in the documents.
     for page in ["README.md", "bin/docs/operators.md"] {
         let text = fs::read_to_string(root().join(page)).unwrap();
         let shown: Vec<_> = text.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
@@ -71,7 +71,7 @@ fn the_schema_says_what_each_key_is_for_and_what_it_is_by_default() {
     fn without_words(schema: &Value, at: &str, found: &mut Vec<String>) {
         for (key, property) in schema["properties"].as_object().into_iter().flatten() {
             let is_named = property.get("description").is_some() || property == &json!({});
-            // A section of a type that is known needs no words beside its options.
+            // A section with a known type needs no description of its own.
             if !is_named && property.get("allOf").is_none() {
                 found.push(format!("{at}.{key}"));
             }

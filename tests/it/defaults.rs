@@ -1,4 +1,4 @@
-//! The page of defaults: every key and every fixed bound is on it, with the value that the program has.
+//! The page of defaults lists every key and every fixed bound with the value in the program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,20 +10,20 @@ use serde_json::Value;
 use switchboard::Kind;
 use switchboard::server::ListenerSpec;
 
-/// Constants that bound nothing.
-const NO_BOUNDS: [&str; 5] = ["PROBATION", "ESTABLISHED", "VALIDATED", "COUNT", "CENTURY"];
+/// Constants that are not bounds.
+const NOT_BOUNDS: [&str; 5] = ["PROBATION", "ESTABLISHED", "VALIDATED", "COUNT", "CENTURY"];
 
 fn page() -> String {
     fs::read_to_string(harness::root().join("bin/docs/defaults.md")).unwrap()
 }
 
-/// The rows of the table with this head: its first two cells, without backticks.
+/// The first two cells of each row of the table with this header, without backticks.
 fn rows(head: &str) -> Vec<(String, String)> {
     let page = page();
     let rows = page.lines().skip_while(|line| !line.starts_with(&format!("| {head} |"))).skip(2);
     let rows = rows.take_while(|line| line.starts_with('|')).map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
-        assert!(cells.len() == 3 && !cells[2].is_empty(), "a row says what, how much and why: {row}");
+        assert!(cells.len() == 3 && !cells[2].is_empty(), "a row needs a name, a value and a reason: {row}");
         (cells[0].replace('`', ""), cells[1].replace('`', ""))
     });
     rows.collect()
@@ -43,7 +43,7 @@ fn every_key_has_the_default_that_the_page_says() {
     assert_eq!(program, page);
 }
 
-/// The numbers of a source file that bound something: name and expression.
+/// The name and expression of each bound in a source file.
 fn constants(text: &str) -> Vec<(String, String)> {
     let found = text.lines().take_while(|line| *line != "#[cfg(test)]").filter_map(|line| {
         let line = line.trim_start().trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ");
@@ -51,10 +51,10 @@ fn constants(text: &str) -> Vec<(String, String)> {
         let (kind, value) = rest.strip_suffix(';')?.split_once(" = ")?;
         ["usize", "u64", "u32", "Duration"].contains(&kind).then(|| (name.to_owned(), value.to_owned()))
     });
-    found.filter(|(name, _)| !NO_BOUNDS.contains(&&**name)).collect()
+    found.filter(|(name, _)| !NOT_BOUNDS.contains(&&**name)).collect()
 }
 
-/// What an expression comes to; a time in nanoseconds.
+/// The value of an expression; durations are in nanoseconds.
 fn value(expression: &str, named: &dyn Fn(&str) -> u128) -> u128 {
     let unit = |name| expression.strip_prefix(name).and_then(|rest| rest.strip_suffix(')'));
     if let Some(seconds) = unit("Duration::from_secs(") {
@@ -76,7 +76,7 @@ fn value(expression: &str, named: &dyn Fn(&str) -> u128) -> u128 {
     expression.replace('_', "").parse().unwrap_or_else(|_| named(expression))
 }
 
-/// The same as a person writes it: `64 KiB`, `1,024`, `5 ms`.
+/// Parses a value in the form of the page: `64 KiB`, `1,024`, `5 ms`.
 fn read(written: &str) -> u128 {
     let (number, unit) = written.split_once(' ').unwrap_or((written, ""));
     let number: u128 = number.replace(',', "").parse().unwrap_or_else(|_| panic!("{written}"));
@@ -130,7 +130,7 @@ fn every_fixed_bound_is_on_the_page_with_its_value() {
     let (on_page, in_code): (BTreeSet<_>, BTreeSet<_>) = (page.iter().collect(), program.iter().collect());
     let missing: Vec<_> = in_code.difference(&on_page).collect();
     let gone: Vec<_> = on_page.difference(&in_code).collect();
-    assert!(missing.is_empty() && gone.is_empty(), "not on the page: {missing:?}\non the page alone: {gone:?}");
+    assert!(missing.is_empty() && gone.is_empty(), "missing on the page: {missing:?}\nonly on the page: {gone:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
-use harness::{Program, TEST_PATIENCE};
+use harness::{Program, TEST_TIMEOUT};
 use serde_json::Value;
 
 use crate::reference;
@@ -64,7 +64,7 @@ fn a_third_party_framing_layer_and_transport_serve_together() {
         .start();
     let port = server.socket("main").rsplit('-').next().unwrap().to_owned();
     let mut client = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
-    client.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     client.write_all(b"5:hello,").unwrap();
     let mut reply = [0; 10];
     client.read_exact(&mut reply).unwrap();

@@ -1,6 +1,6 @@
 //! The import graph of a crate, file by file: no two files import each other, directly or through others.
 //!
-//! Re-exports are followed to the file that defines the item, so a `mod.rs` that only re-exports takes no part in a cycle.
+//! Re-exports resolve to the file that defines the item, so a `mod.rs` that only re-exports is not part of a cycle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,7 @@ struct SourceFile {
     name: String,
     /// Paths that `use` declarations and code refer to, absolute within the crate.
     references: Vec<ModulePath>,
-    /// Names that this module re-exports, with what they stand for.
+    /// Names that this module re-exports, with their paths.
     reexports: BTreeMap<String, ModulePath>,
 }
 
@@ -62,7 +62,7 @@ impl CrateFiles {
         Self(modules)
     }
 
-    /// The module whose file defines what a path names.
+    /// The module whose file defines the item of a path.
     fn resolve(&self, path: &[String], depth: usize) -> Option<ModulePath> {
         let mut module = ModulePath::new();
         for (at, segment) in path.iter().enumerate() {
@@ -88,7 +88,7 @@ impl CrateFiles {
         edges.collect()
     }
 
-    /// Pairs of files that reach each other.
+    /// Pairs of files that import each other, directly or through other files.
     fn cycles(&self) -> Vec<String> {
         let edges = self.edges();
         let reach = |from: &ModulePath| {
@@ -131,7 +131,7 @@ fn is_test(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// Collects what one file refers to.
+/// Collects the references of one file.
 struct Reader<'a> {
     module: ModulePath,
     names: &'a BTreeSet<ModulePath>,
@@ -238,7 +238,7 @@ fn no_two_files_import_each_other() {
     }
 }
 
-/// The graph sees imports, re-exports and paths in code; without this, an empty graph would pass the test above.
+/// Checks that the graph contains imports, re-exports and paths in code. An empty graph would pass the test above.
 #[test]
 fn the_import_graph_has_the_edges_that_are_known() {
     let files = CrateFiles::read("framework/src");

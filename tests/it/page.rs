@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Program, Running, Signal, TEST_PATIENCE, free_port, root, tool};
+use harness::{Program, Running, Signal, TEST_TIMEOUT, free_port, root, tool};
 use nix::sys::signal::killpg;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -160,7 +160,7 @@ fn it_is_one_document_that_a_browser_may_run_and_nothing_else() {
     let place = tempfile::tempdir().unwrap();
     let (server, _) = operated(place.path(), "");
     let mut io = TcpStream::connect(server.socket("admin")).unwrap();
-    io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     io.write_all(b"GET / HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
     let mut answer = String::new();
     io.read_to_string(&mut answer).unwrap();

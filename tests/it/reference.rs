@@ -1,6 +1,6 @@
-//! The reference is what the program says of itself, so it cannot be out of date: this test writes it, and compares.
+//! The reference page is generated from the program. This test compares it with the stored page.
 //!
-//! `UPDATE=1 cargo test -p switchboard-tests --test it reference` writes it again.
+//! `UPDATE=1 cargo test -p switchboard-tests --test it reference` regenerates the page.
 
 use std::env;
 use std::fmt::Write as _;
@@ -8,12 +8,12 @@ use std::fs;
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
 
-use harness::{Program, TEST_PATIENCE, root};
+use harness::{Program, TEST_TIMEOUT, root};
 use serde_json::Value;
 
 const PAGE: &str = "bin/docs/reference.md";
 
-/// Tables of the configuration, by the name of their form in the schema.
+/// The tables of the configuration, with their definition names in the schema.
 const TABLES: [(&str, &str); 14] = [
     ("[log]", "RawLog"),
     ("[admin]", "RawAdmin"),
@@ -41,7 +41,7 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 
-/// A value as it is written, or nothing. What depends on the machine is said in words.
+/// The default in configuration syntax, or nothing. A default that depends on the machine is described in words.
 fn default(key: &str, property: &Value) -> String {
     match (key, property.get("default")) {
         ("workers", _) => "the cores".to_owned(),
@@ -57,7 +57,7 @@ fn keys(page: &mut String, schema: &Value) {
         assert!(form.is_object(), "{title}");
         let _ = write!(page, "\n### `{title}`\n\n| key | default | what it is for |\n|---|---|---|\n");
         for (key, property) in form["properties"].as_object().unwrap() {
-            // A table of its own stands in a place of its own.
+            // A nested table has its own section.
             let is_table = property.get("$ref").is_some_and(|form| form != "#/$defs/Framing");
             let what = if is_table { "" } else { property["description"].as_str().unwrap_or_default() };
             if !what.is_empty() {
@@ -67,7 +67,7 @@ fn keys(page: &mut String, schema: &Value) {
     }
 }
 
-fn plugs(page: &mut String, list: &Value) {
+fn components(page: &mut String, list: &Value) {
     for (title, what) in [("Handlers", "handlers"), ("Layers", "layers"), ("Framings", "framings")] {
         let _ = write!(page, "\n## {title}\n");
         for entry in list[what].as_array().unwrap() {
@@ -116,7 +116,7 @@ fn metrics(page: &mut String) {
         .spawn();
     server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
     let mut io = TcpStream::connect(server.socket("admin")).unwrap();
-    io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     io.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
     let mut text = String::new();
     io.read_to_string(&mut text).unwrap();
@@ -157,7 +157,7 @@ fn it_is_what_the_program_says_of_itself() {
         let _ = writeln!(page, "| `{key}` | {what} |");
     }
     keys(&mut page, &schema);
-    plugs(&mut page, &list);
+    components(&mut page, &list);
     commands(&mut page);
     metrics(&mut page);
     let path = root().join(PAGE);
@@ -166,5 +166,5 @@ fn it_is_what_the_program_says_of_itself() {
     }
     let kept = fs::read_to_string(&path).unwrap_or_default();
     let differs = page.lines().zip(kept.lines()).find(|(now, kept)| now != kept);
-    assert!(page == kept, "{PAGE} is not what the program says (UPDATE=1 writes it): {differs:?}");
+    assert!(page == kept, "{PAGE} is out of date (UPDATE=1 regenerates it): {differs:?}");
 }

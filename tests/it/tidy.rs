@@ -1,4 +1,4 @@
-//! The source tree: dependencies point one way, files are short and say their role, names and lines keep the rules.
+//! The source tree: one-way dependencies, short files with a description, and the naming and line-width rules.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use harness::root;
 
-/// Every file with this ending below a directory of the repository.
+/// Every file with this extension below a directory of the repository.
 pub(crate) fn files(below: &str, ending: &str) -> Vec<PathBuf> {
     fn walk(directory: &Path, ending: &str, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -26,7 +26,7 @@ pub(crate) fn files(below: &str, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Every Rust file of the workspace: its path from the top, and its text.
+/// Every Rust file of the workspace: its path from the root, and its text.
 fn sources() -> Vec<(String, String)> {
     let all = ["framework", "handlers", "bin", "examples", "tests"].map(|package| files(package, "rs"));
     let named = all.into_iter().flatten().map(|path| {
@@ -64,7 +64,7 @@ fn a_module_of_the_framework_uses_only_those_below_it() {
                 let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 match order.get(&*used) {
                     Some(at) if at >= own || used == module => {}
-                    // The names that lib.rs exports stand above everything.
+                    // Names re-exported by lib.rs are above every module.
                     _ => offenders.push(format!("{name}: {}", line.trim())),
                 }
             }
@@ -102,7 +102,7 @@ fn no_file_is_longer_than_can_be_read() {
     let lengths: BTreeMap<String, usize> =
         sources().into_iter().map(|(name, text)| (name, text.lines().count())).collect();
     let allowed = |name: &str| LONG_FILES.iter().any(|(file, _)| *file == name);
-    // A module of behaviour tests is read one test at a time.
+    // A test module is read one test at a time, so its length does not matter.
     let exempt = |name: &str| name.starts_with("tests/it/") || name.ends_with("/tests.rs") || name.contains("/tests/");
     let long = lengths.iter().filter(|(name, lines)| **lines > LIMIT && !exempt(name) && !allowed(name));
     none(&long.collect::<Vec<_>>());
@@ -138,7 +138,7 @@ fn no_line_of_prose_is_wider_than_120_columns() {
     none(&wide);
 }
 
-/// Every file with this ending, built files and installed packages excepted.
+/// Every file with this extension, except built files and installed packages.
 fn prose(ending: &str) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = ["framework", "handlers", "bin", "examples", "tests"]
         .into_iter()
@@ -315,7 +315,7 @@ fn the_top_holds_only_what_belongs_there() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    // In two parts, so that this file does not name itself.
+    // Each word is split, so that this file does not match.
     let words =
         [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX"), concat!("dbg", "!("), concat!("todo", "!(")];
     let left = sources().into_iter().flat_map(|(name, text)| {

@@ -21,7 +21,7 @@ pub(crate) struct Candidate {
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     /// A switchboard binary.
-    ListenerSet(PathBuf),
+    Switchboard(PathBuf),
     /// This program.
     Baseline,
     /// The program with the other frameworks.
@@ -58,7 +58,7 @@ impl Candidate {
     pub(crate) fn start(&self, service: &Service, certificate: &Path, core: usize) -> io::Result<Server> {
         let directory = tempfile::tempdir()?;
         let mut command = match &self.kind {
-            Kind::ListenerSet(binary) => {
+            Kind::Switchboard(binary) => {
                 // The server does not log its port at the measured level, so the port is chosen here. Another process
                 // may take it first; then a second attempt follows.
                 let once = |directory: TempDir| {

@@ -147,7 +147,7 @@ fn bench(options: &Options) -> io::Result<()> {
 /// The servers of a scenario. The first one is the server under test.
 fn candidates(options: &Options, binary: &Path, peers: &[(Candidate, String)], scenario: &Scenario) -> Vec<Candidate> {
     let switchboard =
-        |name: &str, path: &Path| Candidate { name: name.to_owned(), kind: Kind::ListenerSet(path.to_owned()) };
+        |name: &str, path: &Path| Candidate { name: name.to_owned(), kind: Kind::Switchboard(path.to_owned()) };
     let mut all = vec![switchboard("switchboard", binary)];
     all.extend(options.against.iter().map(|(name, path)| switchboard(name, path)));
     all.extend(scenario.baselines.iter().map(|name| Candidate { name: (*name).to_owned(), kind: Kind::Baseline }));

@@ -139,7 +139,7 @@ impl Bench {
                 timed(&server, time, |time| churn::run(&target, &mut traffic, time))
             }
             Load::Idle { connections } => {
-                let measures_recovery = matches!(candidate.kind, Kind::ListenerSet(_));
+                let measures_recovery = matches!(candidate.kind, Kind::Switchboard(_));
                 idle(&server, &target, connections, traffic(scenario, 64, 1), measures_recovery)
             }
             Load::Drain { connections } => {
