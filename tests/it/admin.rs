@@ -141,6 +141,7 @@ fn a_connection_is_killed_by_its_number_and_nobody_else() {
         assert_eq!(server.send("DELETE", &format!("/connections/{wrong}"), "").status, 404, "{wrong}");
     }
     assert_eq!(server.metric("switchboard_connections_closed_total{listener=\"main\",reason=\"killed\"}"), Some(1.0));
+    assert_eq!(server.metric("switchboard_connections_rejected_total{listener=\"main\",reason=\"limit\"}"), Some(0.0));
 }
 
 #[test]
