@@ -17,8 +17,8 @@ const DEFAULT_FILES: [&str; 2] = ["switchboard.toml", "/etc/switchboard/switchbo
 const AFTER_HELP: &str = "\
 If no command is given, `serve` is assumed.
 
-Configuration: defaults < file < environment < flags. The file is --config, else $SWITCHBOARD_CONFIG, else the first that \
-exists of ./switchboard.toml and /etc/switchboard/switchboard.toml. The key listeners.main.listen is \
+Configuration: defaults < file < environment < flags. The file is --config, else $SWITCHBOARD_CONFIG, else \
+./switchboard.toml, else /etc/switchboard/switchboard.toml. The key listeners.main.listen is \
 SWITCHBOARD_LISTENERS__MAIN__LISTEN in the environment, and --set listeners.main.listen=… as a flag.
 
 Exit status: 0 stopped cleanly, 1 could not run, 2 wrong usage, 3 connections were aborted, 78 invalid configuration.";

@@ -23,9 +23,9 @@
 //! }
 //! ```
 //!
-//! This binary offers `shout` in addition to `hello` and `echo`. Select it in the configuration file, in the environment
-//! or with `--handler shout`. Commands, configuration, logs and metrics are the same in every such binary. The framework
-//! is re-exported as [`switchboard`].
+//! This binary offers `shout` in addition to `hello` and `echo`. Select it in the configuration file, in the
+//! environment or with `--handler shout`. Commands, configuration, logs and metrics are the same in every such binary.
+//! The framework is re-exported as [`switchboard`].
 //!
 //! Modules: `config` reads and checks the configuration. `assemble` creates the listeners from it. `serve` starts the
 //! server, `control` handles signals and admin commands while it runs, and `reload` applies a new configuration.

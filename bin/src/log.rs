@@ -1,7 +1,7 @@
 //! The log: events on standard error, as text or JSON.
 //!
-//! Logging never blocks the server. Lines go through a bounded queue to a thread. If standard error stalls or is closed,
-//! lines are dropped and counted, and the count is logged later.
+//! Logging never blocks the server. Lines go through a bounded queue to a thread. If standard error stalls or is
+//! closed, lines are dropped and counted, and the count is logged later.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -82,7 +82,7 @@ impl Log {
         self.level.lock().clone()
     }
 
-    /// Changes the level or filter until the next restart, or a reload that changes it. The error names what is invalid.
+    /// Changes the level or filter until the next restart or a reload.
     pub(crate) fn set_level(&self, level: &str) -> Result<(), String> {
         config::check_level(level)?;
         self.set_filter(level);

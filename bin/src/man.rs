@@ -18,19 +18,19 @@ const SECTIONS: [(&str, Definitions); 4] =
 const SIGNALS: [(&str, &str); 4] = [
     (
         "SIGTERM, SIGINT",
-        "Graceful shutdown (drain). Listeners close after drain.announce. Idle connections close at once. Busy connections \
-         close after the reply to their current message. At drain.deadline the remaining connections are aborted. A second \
-         signal aborts them at once.",
+        "Graceful shutdown (drain). Listeners close after drain.announce. Idle connections close at once. Busy \
+         connections close after the reply to their current message. At drain.deadline the remaining connections are \
+         aborted. A second signal aborts them at once.",
     ),
     (
         "SIGHUP",
-        "Reload. The configuration is read and checked again, and only changes are applied. An invalid configuration is \
-         rejected: nothing changes, and all its errors are logged.",
+        "Reload. The configuration is read and checked again, and only changes are applied. An invalid configuration \
+         is rejected: nothing changes, and all its errors are logged.",
     ),
     (
         "SIGUSR2",
-        "Upgrade. The program on disk is started with the listening sockets. When it is ready, this process drains. If it \
-         does not become ready, this process continues.",
+        "Upgrade. The program on disk is started with the listening sockets. When it is ready, this process drains. If \
+         it does not become ready, this process continues.",
     ),
     ("SIGPIPE", "Ignored."),
 ];

@@ -1,5 +1,6 @@
 //! `switchboard serve`: sets up the process and starts the server.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,8 +109,7 @@ async fn run(
 async fn complete_handover(old_process: OldProcess) -> Result<(), Failure> {
     let completed = tokio::task::spawn_blocking(|| old_process.complete_handover()).await;
     completed
-        .map_err(|error| error.to_string())
-        .and_then(|handover| handover.map_err(|error| error.to_string()))
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
         .map_err(|error| Failure::new(format_args!("the old process exited before the handover was complete: {error}")))
 }
 

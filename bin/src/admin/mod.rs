@@ -1,7 +1,7 @@
 //! The admin endpoint: HTTP on a listener of the framework.
 //!
 //! `routes` declares the routes, `auth` checks requests, `metrics` and `status` format reports, `dashboard` serves the
-//! web page, and `state` holds what the routes share. A reload or drain is sent to the control loop as [`AdminCommand`].
+//! web page, and `state` holds the shared state. A reload or drain is sent to the control loop as [`AdminCommand`].
 
 mod auth;
 mod dashboard;

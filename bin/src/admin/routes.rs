@@ -97,7 +97,7 @@ async fn connections(State(state): SharedState) -> Json<Value> {
 
 async fn close_connection(State(state): SharedState, Path(id): Path<String>) -> (StatusCode, String) {
     match id.parse().map(|id| state.running.kill(id)) {
-        Ok(true) => (StatusCode::OK, format!("closing connection {id}\n")),
+        Ok(true) => (StatusCode::OK, format!("connection {id} is being closed\n")),
         _ => (StatusCode::NOT_FOUND, format!("connection {id} not found\n")),
     }
 }

@@ -1,6 +1,6 @@
 //! Open sockets that a process receives at its start, from the service manager or from the old process in an upgrade.
 //!
-//! `inherited` receives them, `new_process` starts a new process with them, and `protocol` is what both processes share.
+//! `inherited` receives them, `new_process` starts a new process with them. Both use `protocol`.
 
 mod inherited;
 mod new_process;
