@@ -367,7 +367,7 @@ fn wrong_options_of_a_layer_or_handler_are_told_with_their_place() {
 async fn who_waits_for_a_turn_outside_holds_no_permit_inside() {
     // One message an hour for each source, and inside of it one call at a time: whoever waits for the hour must not hold up
     // the others, who have their own.
-    let hourly = RatePerSource::new(Rate { count: 1, per: secs(3600) }, 1);
+    let hourly = RatePerSource::new(Rate::per_hour(1), 1);
     let name = unique("nested");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let server = server.layer(hourly).layer(Concurrency::new(1));

@@ -741,8 +741,8 @@ fn who_may_come_is_shared_by_listeners_whose_peers_have_addresses() {
     let config = Case { file: Some(text), environment: &environment, flags: &flags, ..Case::default() }.good();
     let [a, b, c] = ["a", "b", "c"].map(|name| &config.listeners[name]);
     let ip = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
-    assert!(a.spec.access.allow.contain(ip("10.2.0.1")) && a.spec.access.deny.contain(ip("192.0.2.1")));
-    assert!(a.spec.proxy.as_ref().is_some_and(|proxy| proxy.trusted.contain(ip("::1"))));
+    assert!(a.spec.access.allow.contains(ip("10.2.0.1")) && a.spec.access.deny.contain(ip("192.0.2.1")));
+    assert!(a.spec.proxy.as_ref().is_some_and(|proxy| proxy.trusted.contains(ip("::1"))));
     assert_eq!((a.spec.limits.handshakes, a.spec.limits.connections_per_source), (5, 2));
     assert_eq!((a.spec.rates.connections_per_source.count, a.spec.rates.burst), (3, 4));
     assert_eq!((&b.spec.access, &b.spec.proxy), (&switchboard::Access::default(), &None));

@@ -139,7 +139,7 @@ impl Admission {
 
 fn believes(proxy: &ProxySettings, peer: &Address) -> bool {
     match peer {
-        Address::Inet(peer) => proxy.trusted.contain(peer.ip()),
+        Address::Inet(peer) => proxy.trusted.contains(peer.ip()),
         Address::Unix(_) => true,
         Address::Named(_) => proxy.trusted.is_empty(),
     }
