@@ -340,7 +340,11 @@ async fn files_that_do_not_fit_are_named_in_a_sentence() {
         (with(&|s| s.key.clone_from(&missing)), shown(&missing), "cannot be read: No such file"),
         (with(&|s| s.key.clone_from(&empty)), shown(&empty), "there is no private key in"),
         (with(&|s| s.key.clone_from(&other.key)), shown(&other.key), "does not belong to the certificate in"),
-        (with(&|s| (s.certificate, s.key) = (old.certificate.clone(), old.key.clone())), shown(&old.certificate), "has expired"),
+        (
+            with(&|s| (s.certificate, s.key) = (old.certificate.clone(), old.key.clone())),
+            shown(&old.certificate),
+            "has expired",
+        ),
         (with(&|s| s.client_ca = Some(empty.clone())), shown(&empty), "there is no certificate in"),
         (
             with(&|s| drop(s.sni.insert("one.example".into(), other.clone()))),

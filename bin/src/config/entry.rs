@@ -1,18 +1,16 @@
-//! What the registry knows of a type that a section names: a handler's entry and a layer's, seen alike.
+//! A registered type that a section can have: a handler or a layer.
 
 use serde_json::Value as Json;
 use switchboard::Registry;
 use switchboard::registry::{HandlerEntry, LayerEntry, OptionError};
 
-/// The tables of sections that name a type.
+/// The tables of sections that have a type.
 pub(crate) const KINDS: [&str; 2] = ["handlers", "layers"];
 
 /// An entry of the registry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Entry<'r> {
-    /// Of `[handlers]`.
     Handler(&'r HandlerEntry),
-    /// Of `[layers]`.
     Layer(&'r LayerEntry),
 }
 
@@ -43,7 +41,7 @@ impl<'r> Entry<'r> {
         }
     }
 
-    /// The first thing that is wrong with some options.
+    /// The first error of the options.
     pub(crate) fn check(self, options: &Json) -> Result<(), OptionError> {
         match self {
             Self::Handler(entry) => entry.check_options(options),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::define::settings;
 use super::units::{quoted, text_option};
-use crate::address::Address;
+use crate::address::{Address, Endpoint};
 
 /// A network: `10.0.0.0/8`, `2001:db8::/32`, or one address, `192.0.2.1`.
 ///
@@ -28,6 +28,8 @@ use crate::address::Address;
 pub struct Network(IpNet);
 
 text_option!(Network, "a network; write it like \"10.0.0.0/8\"", "10.0.0.0/8");
+
+text_option!(Endpoint, "an address; write it like \"tcp://127.0.0.1:9999\"", "tcp://127.0.0.1:9999");
 
 /// The reason why a text is not a [`Network`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
