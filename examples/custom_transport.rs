@@ -7,7 +7,7 @@ use std::io;
 
 use switchboard::prelude::*;
 use switchboard::transport::{Accepted, StreamListener};
-use switchboard::transport::{Bind, Listener, Transport};
+use switchboard::transport::{Bind, Listener, SchemeInfo, Transport};
 use switchboard::{Address, Endpoint, async_trait};
 
 /// Where it listens, who comes, and what comes there: there is only one of each.
@@ -18,8 +18,8 @@ struct Stdio;
 #[async_trait]
 impl Transport for Stdio {
     /// A text whose scheme ListenerSet does not know is an [`Endpoint::Other`]; the server asks the transport that names it.
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("stdio", "one connection: standard input and output", Kind::Stream)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("stdio", "one connection: standard input and output", Kind::Stream)]
     }
 
     async fn bind(&self, bind: Bind) -> io::Result<Listener> {

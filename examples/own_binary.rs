@@ -51,7 +51,7 @@ impl Handler for Oracle {
 
 fn main() -> ExitCode {
     let mut registry = switchboard_server::registry();
-    registry.handler("oracle", Oracle::new).summary("answers every question");
+    registry.handler("oracle", Oracle::new).set_summary("answers every question");
 
     // Only so that it starts like the other examples; otherwise it is `switchboard_server::run(registry)`.
     let mut words: Vec<String> = std::env::args().collect();

@@ -18,7 +18,7 @@
 //!
 //! fn main() -> ExitCode {
 //!     let mut registry = switchboard_server::registry();
-//!     registry.handler("shout", |_: NoOptions| Ok(Shout)).summary("answers in capitals");
+//!     registry.handler("shout", |_: NoOptions| Ok(Shout)).set_summary("answers in capitals");
 //!     switchboard_server::run(registry)
 //! }
 //! ```

@@ -13,9 +13,9 @@ use switchboard::registry::NoOptions;
 
 /// Adds all handlers of this crate to a registry.
 pub fn register(registry: &mut Registry) {
-    registry.handler("echo", |_: NoOptions| Ok(Echo)).summary("each message back as it came");
+    registry.handler("echo", |_: NoOptions| Ok(Echo)).set_summary("each message back as it came");
     registry
         .handler("hello", |options: HelloOptions| Ok(Hello::new(options)))
-        .summary("greets: `welcome!` at the start, `hello, M!` for each message M, and `exit` closes")
-        .framings(&["raw", "lines", "length", "delimited"]);
+        .set_summary("greets: `welcome!` at the start, `hello, M!` for each message M, and `exit` closes")
+        .set_framings(&["raw", "lines", "length", "delimited"]);
 }

@@ -26,12 +26,12 @@ pub(crate) fn made(probe: &Probe) -> HandlerInstance {
     let mut registry = Registry::new();
     let probe = probe.clone();
     registry.handler("probe", move |_: NoOptions| Ok(probe.clone()));
-    registry.handler_entry("probe").unwrap().make(json!({})).unwrap()
+    registry.handler_entry("probe").unwrap().build(json!({})).unwrap()
 }
 
 pub(crate) fn lines() -> Setup {
     let mut setup = Setup::new();
-    setup.framing = AnyFraming::Lines(Lines::default());
+    setup.framing = AnyFraming::new(Lines::default());
     setup
 }
 

@@ -8,7 +8,7 @@ use std::task::{Context as TaskContext, Poll};
 use async_trait::async_trait;
 use futures_util::stream;
 use switchboard::prelude::*;
-use switchboard::transport::{Bind, Listener, Transport};
+use switchboard::transport::{Bind, Listener, SchemeInfo, Transport};
 use switchboard::transport::{DatagramSocket, Route};
 use switchboard::{Address, Endpoint};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -39,8 +39,8 @@ fn world() -> (Wire, World) {
 
 #[async_trait]
 impl Transport for Wire {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("wire", "datagrams of made-up senders", Kind::Datagram)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("wire", "datagrams of made-up senders", Kind::Datagram)]
     }
 
     async fn bind(&self, _: Bind) -> io::Result<Listener> {

@@ -2,6 +2,7 @@
 
 use bytes::BufMut;
 use harness::{Client, unique};
+use serde_json::json;
 use switchboard::framing::{self, AnyFraming, ByteOrder, FrameError};
 use switchboard::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
@@ -42,15 +43,15 @@ fn encode(framing: &AnyFraming, messages: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn length(width: usize, order: ByteOrder, offset: usize) -> AnyFraming {
-    AnyFraming::Length(Length::new(width, order, offset).unwrap())
+    AnyFraming::new(Length::new(width, order, offset).unwrap())
 }
 
 fn delimited(delimiter: &str) -> AnyFraming {
-    AnyFraming::Delimited(Delimited::new(delimiter).unwrap())
+    AnyFraming::new(Delimited::new(delimiter).unwrap())
 }
 
 fn lines() -> AnyFraming {
-    AnyFraming::Lines(Lines::default())
+    AnyFraming::new(Lines::default())
 }
 
 /// Every framing that keeps boundaries, with messages that it can carry.
@@ -70,10 +71,7 @@ fn all() -> Vec<(AnyFraming, Vec<Vec<u8>>)> {
         (delimited("\r\n"), odd.clone()),
         (delimited("aab"), vec![b"".to_vec(), b"x".to_vec(), b"a".to_vec(), b"xaa".to_vec(), b"aaa".to_vec()]),
         (delimited("||"), vec![b"a|b".to_vec(), b"".to_vec(), b"x".to_vec()]),
-        (
-            AnyFraming::JsonLines(JsonLines::default()),
-            vec![b"1".to_vec(), b"{\"a\": [null]}".to_vec(), b"\"\"".to_vec()],
-        ),
+        (AnyFraming::new(JsonLines::default()), vec![b"1".to_vec(), b"{\"a\": [null]}".to_vec(), b"\"\"".to_vec()]),
     ];
     for width in [1, 2, 3, 4, 8] {
         for order in [ByteOrder::Big, ByteOrder::Little] {
@@ -107,7 +105,7 @@ fn a_thousand_random_splits_of_random_messages_give_the_same_messages() {
         let mut dice = Dice::new(seed);
         let kinds = all();
         let (framing, _) = &kinds[dice.roll(kinds.len())];
-        if matches!(framing, AnyFraming::JsonLines(_) | AnyFraming::Delimited(_)) {
+        if matches!(framing.name(), "json-lines" | "delimited") {
             continue; // not every message is one of theirs
         }
         let alphabet: &[u8] = if *framing == lines() { b"ab\0\xff|" } else { b"ab\0\xff\r\n|" };
@@ -129,9 +127,9 @@ fn a_thousand_random_splits_of_random_messages_give_the_same_messages() {
 #[test]
 fn a_frame_under_and_at_the_limit_passes_and_one_over_does_not() {
     for (framing, _) in all() {
-        let (fill, offset) = match &framing {
-            AnyFraming::JsonLines(_) => (b'1', 0),
-            AnyFraming::Length(_) if encode(&framing, &[b"abc".to_vec()])[..3] == *b"abc" => (b'x', 3),
+        let (fill, offset) = match framing.name() {
+            "json-lines" => (b'1', 0),
+            "length" if encode(&framing, &[b"abc".to_vec()])[..3] == *b"abc" => (b'x', 3),
             _ => (b'x', 0),
         };
         for size in [9, 10, 11] {
@@ -159,9 +157,9 @@ fn a_frame_cut_off_by_the_end_is_no_message_except_the_last_line() {
         let bytes = encode(&framing, std::slice::from_ref(message));
         for end in 1..bytes.len() {
             let (got, end_of_it) = decode(&framing, 100, &[&bytes[..end]]);
-            match framing {
-                AnyFraming::Lines(_) => assert_eq!((got, end_of_it), (vec![bytes[..end].to_vec()], Ok(()))),
-                AnyFraming::JsonLines(_) if end == bytes.len() - 1 => assert_eq!(got, std::slice::from_ref(message)),
+            match framing.name() {
+                "lines" => assert_eq!((got, end_of_it), (vec![bytes[..end].to_vec()], Ok(()))),
+                "json-lines" if end == bytes.len() - 1 => assert_eq!(got, std::slice::from_ref(message)),
                 _ => assert!(got.is_empty() && end_of_it.is_err(), "{framing:?} cut at {end}: {got:?} {end_of_it:?}"),
             }
         }
@@ -208,13 +206,13 @@ fn a_frame_that_the_length_field_cannot_say_is_refused() {
     for (width, offset) in [(0, 0), (5, 0), (6, 0), (7, 0), (9, 0), (4, 256)] {
         assert!(Length::new(width, ByteOrder::Big, offset).is_err(), "{width} {offset}");
     }
-    assert!(Delimited::new("").is_none() && Delimited::new("x".repeat(256)).is_none());
-    assert!(Delimited::new("x".repeat(255)).is_some());
+    assert!(Delimited::new("").is_err() && Delimited::new("x".repeat(256)).is_err());
+    assert!(Delimited::new("x".repeat(255)).is_ok());
 }
 
 #[test]
 fn only_one_json_value_is_a_json_line() {
-    let framing = AnyFraming::JsonLines(JsonLines::default());
+    let framing = AnyFraming::new(JsonLines::default());
     for good in ["{}", "[1, 2]", "null", "\"a\\nb\"", " 1 ", "1\r", "\"\u{e9}\""] {
         assert_eq!(decode(&framing, 100, &[good.as_bytes(), b"\n"]).0.len(), 1, "{good:?}");
     }
@@ -233,7 +231,7 @@ fn only_one_json_value_is_a_json_line() {
 
 #[test]
 fn raw_brings_what_came_and_cuts_it_at_the_limit() {
-    let raw = AnyFraming::Raw(Raw::default());
+    let raw = AnyFraming::new(Raw::default());
     let (got, end) = decode(&raw, 4, &[b"abc", b"defghij", b"", b"\0"]);
     let expected: [&[u8]; 4] = [b"abc", b"defg", b"hij", b"\0"];
     assert_eq!((got, end), (expected.map(<[u8]>::to_vec).to_vec(), Ok(())));
@@ -317,10 +315,10 @@ async fn a_frame_over_the_limit_ends_as_frame_too_large_and_the_next_client_is_s
 async fn every_framing_takes_a_limit_of_its_own() {
     let framings = |max: usize| {
         [
-            AnyFraming::Lines(Lines::default().max(max)),
-            AnyFraming::Length(Length::default().max(max)),
-            AnyFraming::Delimited(Delimited::new("|").unwrap().max(max)),
-            AnyFraming::JsonLines(JsonLines::default().max(max)),
+            AnyFraming::new(Lines::default().max(max)),
+            AnyFraming::new(Length::default().max(max)),
+            AnyFraming::new(Delimited::new("|").unwrap().max(max)),
+            AnyFraming::new(JsonLines::default().max(max)),
         ]
     };
     for (max, frame) in [(5000, 10), (5000, 1_000_000)] {
@@ -433,5 +431,66 @@ fn a_number_that_the_end_of_input_ends_may_have_been_longer() {
     }
     for cut in ["12", "-1", "1.5", "1e3", "{\"a\": 1"] {
         assert!(matches!(at_the_end(cut), Err(FrameError::Malformed(_))), "{cut}");
+    }
+}
+
+/// Options of a framing that is not part of the framework.
+#[derive(serde::Deserialize, switchboard::schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ChunkOptions {
+    /// Bytes of a message.
+    size: usize,
+}
+
+#[test]
+fn a_framing_of_a_third_party_is_chosen_by_name_with_options() {
+    use switchboard::registry::Registry;
+    use tokio_util::codec::{Decoder, Encoder};
+
+    struct Chunk(usize);
+    impl Decoder for Chunk {
+        type Item = Bytes;
+        type Error = FrameError;
+        fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+            match buffer.first() {
+                Some(b'!') => Err(FrameError::TooLarge { limit: self.0 }),
+                Some(b'?') => Err(std::io::Error::other("no such chunk").into()),
+                _ if buffer.len() < self.0 => Ok(None),
+                _ => Ok(Some(buffer.split_to(self.0).freeze())),
+            }
+        }
+    }
+    impl Encoder<Bytes> for Chunk {
+        type Error = FrameError;
+        fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
+            buffer.extend_from_slice(&frame);
+            Ok(())
+        }
+    }
+
+    let mut registry = Registry::new();
+    let build = |options: ChunkOptions| Ok(framing::custom(move |_| Chunk(options.size)));
+    registry.framing("chunk", build).set_summary("messages of a fixed size");
+    let entry = registry.framing_entry("chunk").unwrap();
+    assert_eq!((entry.name(), entry.summary()), ("chunk", "messages of a fixed size"));
+    assert_eq!(entry.options()["properties"]["size"]["description"], "Bytes of a message.");
+    assert_eq!(entry.check_options(&json!({ "sze": 1 })).unwrap_err().path, ["sze"]);
+    let chunk = |size| entry.build(json!({ "size": size })).unwrap();
+    let (messages, end) = decode(&chunk(2), 100, &[b"ab", b"c", b"d"]);
+    assert_eq!((messages, end.is_ok()), (vec![b"ab".to_vec(), b"cd".to_vec()], true));
+    assert_eq!(decode(&chunk(2), 100, &[b"!"]).1.unwrap_err(), FrameError::TooLarge { limit: 2 }.to_string());
+    assert!(decode(&chunk(2), 100, &[b"?"]).1.unwrap_err().contains("no such chunk"));
+    assert_eq!(encode(&chunk(2), &[b"xy".to_vec()]), b"xy");
+    assert_eq!((chunk(2) == chunk(2), chunk(2) == chunk(3), chunk(2).name()), (true, false, "chunk"));
+    assert_ne!(AnyFraming::new(framing::custom(|_| Chunk(1))), AnyFraming::new(framing::custom(|_| Chunk(1))));
+    let lines = registry.framing_entry("lines").unwrap();
+    assert_eq!(lines.build(json!({ "max": "1KiB" })).unwrap(), AnyFraming::new(Lines::default().max(1024)));
+    for (name, options, sentence) in [
+        ("length", json!({ "width": 5 }), "width: a length of 5 bytes is not possible; 1, 2, 3, 4 or 8 are"),
+        ("delimited", json!({ "delimiter": "" }), "delimiter: a delimiter cannot be empty; write it like \"|\""),
+        ("lines", json!({ "max": "2GiB" }), "max: \"2GiB\" is out of range; 1B to 1GiB are possible"),
+    ] {
+        let error = registry.framing_entry(name).unwrap().check_options(&options).unwrap_err();
+        assert_eq!(error.to_string(), sentence);
     }
 }

@@ -323,12 +323,12 @@ async fn layers_by_name_stand_in_the_order_in_which_they_are_named() {
         Ok(tower::limit::ConcurrencyLimitLayer::new(5))
     });
     let mut setup = Setup::new();
-    setup.framing = AnyFraming::Lines(Lines::default());
+    setup.framing = AnyFraming::new(Lines::default());
     let options = [("two", json!({})), ("stock", json!({})), ("concurrency", json!({"limit": 2})), ("one", json!({}))];
     for (name, options) in options {
         setup.layers.push(registry.layer_entry(name).unwrap().build(options).unwrap());
     }
-    let pipeline = registry.handler_entry("probe").unwrap().make(json!({})).unwrap().pipeline(setup);
+    let pipeline = registry.handler_entry("probe").unwrap().build(json!({})).unwrap().pipeline(setup);
     let name = unique("named");
     let mut board = ListenerSet::new(Transports::default());
     board.listen(ListenerSpec::new("first", format!("mem:{name}").parse().unwrap()), pipeline);

@@ -666,7 +666,7 @@ async fn for_ever_is_a_time_that_can_be_said() {
 async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
     use async_trait::async_trait;
     use std::io;
-    use switchboard::transport::{Bind, Listener, Transport};
+    use switchboard::transport::{Bind, Listener, SchemeInfo, Transport};
     use switchboard::transport::{BoxIo, StreamListener};
 
     /// Memory whose first client never finishes its handshake and whose second fails it.
@@ -675,8 +675,8 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
 
     #[async_trait]
     impl Transport for Shaking {
-        fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-            &[("shaking", "memory with a handshake", Kind::Stream)]
+        fn schemes(&self) -> Vec<SchemeInfo> {
+            vec![SchemeInfo::new("shaking", "memory with a handshake", Kind::Stream)]
         }
         async fn bind(&self, bind: Bind) -> io::Result<Listener> {
             let name = bind.endpoint.to_string().replace("shaking:", "");

@@ -159,7 +159,7 @@ async fn all_listeners_get_their_new_certificates_or_none() {
         let mut spec = ListenerSpec::new(listener, Endpoint::Memory(name.clone()));
         spec.tls = (listener != "plain").then(|| good.clone());
         let pipeline =
-            registry.handler_entry("probe").unwrap().make(serde_json::json!({})).unwrap().pipeline(Setup::new());
+            registry.handler_entry("probe").unwrap().build(serde_json::json!({})).unwrap().pipeline(Setup::new());
         board.listen(spec, pipeline);
     }
     let running = board.start().await.unwrap();

@@ -14,7 +14,7 @@ use switchboard::address::Endpoint;
 use switchboard::prelude::*;
 use switchboard::settings::{Limits, SocketOptions, Timeouts};
 use switchboard::transport::{Accepted, BoxIo, StreamListener};
-use switchboard::transport::{Bind, Listener, Transport, memory};
+use switchboard::transport::{Bind, Listener, SchemeInfo, Transport, memory};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -270,8 +270,8 @@ struct SpyIo {
 
 #[async_trait]
 impl Transport for Spy {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("spy", "memory, watched", Kind::Stream)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("spy", "memory, watched", Kind::Stream)]
     }
 
     async fn bind(&self, bind: Bind) -> io::Result<Listener> {

@@ -321,8 +321,8 @@ struct Jumpy(std::sync::atomic::AtomicUsize);
 
 #[switchboard::async_trait]
 impl switchboard::transport::Transport for Jumpy {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("jumpy", "panics once", Kind::Stream)]
+    fn schemes(&self) -> Vec<switchboard::transport::SchemeInfo> {
+        vec![switchboard::transport::SchemeInfo::new("jumpy", "panics once", Kind::Stream)]
     }
 
     async fn bind(&self, bind: switchboard::transport::Bind) -> std::io::Result<switchboard::transport::Listener> {

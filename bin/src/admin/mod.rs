@@ -180,7 +180,7 @@ impl Http {
     fn made(self) -> Result<HandlerInstance> {
         let mut registry = Registry::new();
         registry.stream_handler(NAME, move |_: NoOptions| Ok(self.clone()));
-        registry.handler_entry(NAME).ok_or("it was just added")?.make(json!({}))
+        registry.handler_entry(NAME).ok_or("it was just added")?.build(json!({}))
     }
 }
 

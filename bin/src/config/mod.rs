@@ -9,7 +9,6 @@ mod coerce;
 mod constraints;
 mod defaults;
 mod diagnostic;
-mod entry;
 mod file;
 mod framing;
 mod merged;
@@ -21,6 +20,8 @@ mod report;
 mod resolve;
 mod schema;
 mod schemas;
+mod section_kind;
+mod section_settings;
 mod sections;
 mod source;
 #[cfg(test)]
@@ -162,13 +163,10 @@ fn rust_log(environment: &[(OsString, OsString)], report: &mut Report) -> Option
 }
 
 /// Stores the types of the sections of the file.
-fn note_types(dict: &Dict, schemas: &mut Schemas<'_>) {
-    for section in entry::KINDS {
-        for name in tree::names(dict, &[section.to_owned()]) {
-            let path = [section.to_owned(), name, "type".to_owned()];
-            if let Some(kind) = tree::get_text(dict, &path) {
-                schemas.note_type(&path, kind);
-            }
+fn note_types(file: &Dict, schemas: &mut Schemas<'_>) {
+    for (path, value) in tree::leaves(file) {
+        if let Some(kind) = value.as_str() {
+            schemas.note_type(&source::full_path(&path), kind);
         }
     }
 }

@@ -6,10 +6,10 @@ use figment::value::Dict;
 
 use super::coerce::coerce;
 use super::diagnostic::Origin;
-use super::entry::KINDS;
 use super::report::Report;
-use super::schemas::{Schemas, shared_keys};
-use super::source::{Source, full_key};
+use super::schemas::Schemas;
+use super::section_kind::KINDS;
+use super::source::{Source, full_path};
 use super::tree::{self, Path};
 
 /// The prefix of our variables.
@@ -31,17 +31,16 @@ impl Override {
 
     /// Stores the type if the key is the type of a section.
     pub(crate) fn note_type(&self, schemas: &mut Schemas<'_>) {
-        schemas.note_type(&self.path, &self.text);
+        schemas.note_type(&full_path(&self.path), &self.text);
     }
 
     pub(crate) fn source(&self, schemas: &Schemas<'_>) -> Source {
-        let is_short = self.path.first().is_some_and(|first| shared_keys().short_forms.contains(first));
-        let path = if is_short { full_key(&self.path.join(".")) } else { self.path.clone() };
+        let path = full_path(&self.path);
         let mut tree = Dict::new();
         tree::insert(&mut tree, &path, coerce(&schemas.expected(&path), &self.text));
         let mut source = Source::plain(tree, self.origin.clone());
         source.hint.clone_from(&self.hint);
-        if is_short {
+        if path != self.path {
             (source.shorts, source.declares) = (vec![self.path.clone()], Vec::new());
         }
         source

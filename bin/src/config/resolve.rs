@@ -8,9 +8,9 @@ use figment::value::{Dict, Tag, Value};
 use serde_json::Value as Json;
 use switchboard::{Endpoint, Registry};
 
-use super::entry::{Entry, KINDS};
 use super::merged::Merged;
 use super::schemas::{Schemas, shared_keys};
+use super::section_kind::{KINDS, SectionKind};
 use super::source::Source;
 use super::tree::{self, names, path, under};
 
@@ -72,9 +72,10 @@ pub(crate) fn has_network(endpoint: &Endpoint) -> bool {
 
 /// A section with its type and the defaults from the schema of its type.
 fn section(kind: &str, name: &str, merged: &Merged, schemas: &Schemas<'_>, registry: &Registry) -> Dict {
-    let configured = tree::get_table(&merged.tree, &[kind.to_owned(), name.to_owned()]).cloned().unwrap_or_default();
-    let kind_of = schemas.type_of(kind, name);
-    let properties = schemas.options(kind, name).and_then(|schema| schema.get("properties")?.as_object());
+    let at = [kind.to_owned(), name.to_owned()];
+    let configured = tree::get_table(&merged.tree, &at).cloned().unwrap_or_default();
+    let kind_of = schemas.type_of(&at).unwrap_or(name);
+    let properties = schemas.options(&at).and_then(|schema| schema.get("properties")?.as_object());
     let defaults = properties.into_iter().flatten().filter_map(|(key, option)| {
         let default = option.get("default").filter(|default| !default.is_null())?;
         Some((key.clone(), tree::from_json(default)))
@@ -83,11 +84,12 @@ fn section(kind: &str, name: &str, merged: &Merged, schemas: &Schemas<'_>, regis
     let mut section = plain.clone();
     section.extend(defaults);
     section.extend(configured.clone());
+    let entry = SectionKind::of(&at).and_then(|(kind, _)| kind.entry(registry, kind_of));
     let accepts = |section: &Dict| {
         let mut options = section.clone();
         options.remove("type");
         let options: Json = tree::to_json(&Value::Dict(Tag::Default, options));
-        Entry::of(registry, kind, kind_of).is_none_or(|entry| entry.check(&options).is_ok())
+        entry.is_none_or(|entry| entry.check_options(&options).is_ok())
     };
     // A schema can contain a default that its type does not accept. Then only the configured options are used.
     if accepts(&section) {

@@ -4,8 +4,8 @@
 use serde_json::{Map, Value as Json, json};
 use switchboard::Registry;
 
-use super::entry::{Entry, KINDS};
 use super::schemas::{file_schema, without_null};
+use super::section_kind::SectionKind;
 use super::{defaults, tree};
 
 /// The schema as text.
@@ -17,9 +17,10 @@ pub(crate) fn schema(registry: &Registry) -> String {
     for (key, default) in defaults::listener(registry) {
         definitions["ListenerSettings"]["properties"][key.as_str()]["default"] = tree::to_json(&default);
     }
-    for kind in KINDS {
-        schema["properties"][kind] = sections(kind, registry, &mut definitions, &schema["properties"][kind]);
+    for (table, kind) in [("handlers", SectionKind::Handler), ("layers", SectionKind::Layer)] {
+        schema["properties"][table] = sections(table, kind, registry, &mut definitions, &schema["properties"][table]);
     }
+    definitions["Framing"] = framing(registry, &mut definitions);
     definitions.shift_remove("SectionSettings");
     schema["$defs"] = Json::Object(definitions);
     format!("{schema:#}\n")
@@ -43,24 +44,41 @@ fn definition(schema: &Json) -> Option<String> {
     schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/").map(str::to_owned)
 }
 
+/// A framing is a name, or a table with a type and its options.
+fn framing(registry: &Registry, definitions: &mut Map<String, Json>) -> Json {
+    let entries = SectionKind::Framing.entries(registry);
+    let names: Vec<_> = entries.iter().map(|entry| entry.name()).collect();
+    let mut forms = vec![json!({ "type": "string", "enum": names })];
+    for entry in entries {
+        let (mut options, inner) = moved(entry.options().clone(), &format!("framing.{}", entry.name()));
+        options["properties"]["type"] = json!({ "const": entry.name(), "description": "Name of the framing." });
+        let required = options["required"].as_array().cloned().unwrap_or_default();
+        options["required"] = [vec![json!("type")], required].concat().into();
+        definitions.extend(inner);
+        forms.push(options);
+    }
+    json!({ "anyOf": forms })
+}
+
 /// The table of handlers or layers. The type of a section is its `type` or its name.
-fn sections(kind: &str, registry: &Registry, definitions: &mut Map<String, Json>, before: &Json) -> Json {
-    let names = Entry::names(registry, kind);
-    let options = |name: &String| {
-        let entry = Entry::of(registry, kind, name).map(Entry::options).cloned().unwrap_or_default();
-        moved(entry, &format!("{kind}.{name}"))
-    };
+fn sections(
+    table: &str,
+    kind: SectionKind,
+    registry: &Registry,
+    definitions: &mut Map<String, Json>,
+    before: &Json,
+) -> Json {
     let mut known = Map::new();
-    for name in &names {
-        let (mut options, inner) = options(name);
+    for entry in kind.entries(registry) {
+        let (mut options, inner) = moved(entry.options().clone(), &format!("{table}.{}", entry.name()));
         options["properties"]["type"] = json!({});
-        known.insert(name.clone(), options);
+        known.insert(entry.name().to_owned(), options);
         definitions.extend(inner);
     }
+    let names: Vec<&String> = known.keys().collect();
     let section = |own: Option<&String>| {
         let each = known.iter().map(|(name, options)| {
-            let is = json!({ "properties": { "type": { "const": name } } });
-            let mut condition = is;
+            let mut condition = json!({ "properties": { "type": { "const": name } } });
             if own != Some(name) {
                 condition["required"] = json!(["type"]);
             }
@@ -76,7 +94,7 @@ fn sections(kind: &str, registry: &Registry, definitions: &mut Map<String, Json>
         }
         section
     };
-    let properties: Map<_, _> = names.iter().map(|name| (name.clone(), section(Some(name)))).collect();
+    let properties: Map<_, _> = names.iter().map(|name| ((*name).clone(), section(Some(name)))).collect();
     json!({
         "type": "object",
         "description": before.get("description").cloned().unwrap_or_default(),

@@ -5,9 +5,11 @@ use std::sync::LazyLock;
 
 use serde_json::{Value as Json, json};
 use switchboard::Registry;
+use switchboard::registry::EntryInfo;
 
-use super::entry::{Entry, KINDS};
+use super::section_kind::{KINDS, SectionKind};
 use super::sections::ConfigFile;
+use super::tree::Path;
 
 /// The schema of the file, without the options of handlers and layers.
 pub(crate) fn file_schema() -> &'static Json {
@@ -69,8 +71,8 @@ pub(crate) fn shared_keys() -> &'static SharedKeys {
 /// The schema of every key, including the options of handlers and layers.
 pub(crate) struct Schemas<'r> {
     registry: &'r Registry,
-    /// The type of each section that sets one: `("handlers", "greeter")` is a `hello`.
-    types: BTreeMap<(String, String), String>,
+    /// The type of each section that sets one: `handlers.greeter` is a `hello`.
+    types: BTreeMap<Path, String>,
 }
 
 impl<'r> Schemas<'r> {
@@ -80,37 +82,35 @@ impl<'r> Schemas<'r> {
 
     /// Stores the type of a section if `path` is the key of one. A later call wins.
     pub(crate) fn note_type(&mut self, path: &[String], kind: &str) {
-        if let [section, name, key] = path
-            && KINDS.contains(&section.as_str())
-            && key == "type"
+        if let Some((_, section)) = SectionKind::of(path)
+            && path[section.len()..] == ["type"]
         {
-            self.types.insert((section.clone(), name.clone()), kind.to_owned());
+            self.types.insert(section.to_vec(), kind.to_owned());
         }
     }
 
-    /// The type of a section; by default its name.
-    pub(crate) fn type_of<'a>(&'a self, section: &str, name: &'a str) -> &'a str {
-        self.types.get(&(section.to_owned(), name.to_owned())).map_or(name, String::as_str)
+    /// The type of a section; by default the name of a handler or layer.
+    pub(crate) fn type_of<'a>(&'a self, section: &'a [String]) -> Option<&'a str> {
+        let default = || section.last().filter(|_| section.len() == 2);
+        self.types.get(section).or_else(default).map(String::as_str)
     }
 
     /// The schema of the options of a section if its type is registered.
-    pub(crate) fn options(&self, section: &str, name: &str) -> Option<&Json> {
-        Entry::of(self.registry, section, self.type_of(section, name)).map(Entry::options)
+    pub(crate) fn options(&self, section: &[String]) -> Option<&'r Json> {
+        let (kind, _) = SectionKind::of(section)?;
+        kind.entry(self.registry, self.type_of(section)?).map(EntryInfo::options)
     }
 
     /// What the key at `path` accepts; empty for an unknown key.
     pub(crate) fn expected(&self, path: &[String]) -> Expected<'_> {
-        let options = match path {
-            [section, name, rest @ ..] if rest.first().is_none_or(|key| key != "type") => self.options(section, name),
-            _ => None,
-        };
-        match options {
+        let own = || Expected::at(file_schema(), path);
+        let Some((_, section)) = SectionKind::of(path) else { return own() };
+        match (&path[section.len()..], self.options(section)) {
             // A section accepts its type and the options.
-            Some(options) if path.len() == 2 => {
-                Expected([Expected::at(file_schema(), path).0, Expected::at(options, &[]).0].concat())
-            }
-            Some(options) => Expected::at(options, &path[2..]),
-            None => Expected::at(file_schema(), path),
+            ([], Some(options)) => Expected([own().0, Expected::at(options, &[]).0].concat()),
+            ([key, ..], _) if key == "type" => own(),
+            (rest, Some(options)) => Expected::at(options, rest),
+            (_, None) => own(),
         }
     }
 }
@@ -126,7 +126,7 @@ impl<'s> Expected<'s> {
         Self(forms)
     }
 
-    fn at(root: &'s Json, path: &[String]) -> Self {
+    pub(crate) fn at(root: &'s Json, path: &[String]) -> Self {
         path.iter().fold(Self::of(root, root), |expected, key| expected.child(key))
     }
 

@@ -11,7 +11,6 @@ use std::thread;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value as Json};
 use switchboard::settings::units::{deserialize_optional_path, deserialize_text};
 use switchboard::settings::{DrainSettings, Limits, Rates, SocketOptions, Timeouts};
 use switchboard::{Access, Endpoint, ProxySettings, TlsSettings};
@@ -19,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::diagnostic::{quoted, suggestion};
 use super::framing::FramingSetting;
+use super::section_settings::SectionSettings;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -85,17 +85,6 @@ pub(crate) struct ListenerSettings {
     pub(crate) tls: Option<TlsSettings>,
     /// Socket options.
     pub(crate) socket: SocketOptions,
-}
-
-/// `[handlers.NAME]` and `[layers.NAME]`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-pub(crate) struct SectionSettings {
-    /// Type of the section. Default: the name of the section.
-    pub(crate) r#type: Option<String>,
-    /// The options of the type. Flattening into a plain map keeps the path of errors.
-    #[serde(flatten)]
-    pub(crate) options: Map<String, Json>,
 }
 
 /// `[log]`

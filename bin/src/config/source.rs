@@ -87,7 +87,8 @@ impl Source {
     /// Replaces the short forms by the full keys.
     fn expand_short_forms(&mut self, report: &mut Report) {
         for key in &shared_keys().short_forms {
-            let (short, long) = (tree::path(key), full_key(key));
+            let short = tree::path(key);
+            let long = full_path(&short);
             let Some(value) = self.tree.remove(key) else { continue };
             self.shorts.push(short.clone());
             let (short_origin, long_origin) = (self.origin(&short), self.origin(&long));
@@ -149,7 +150,7 @@ fn twice(path: &[String], a: (&Value, &Origin), b: (&Value, &Origin)) -> Diagnos
 /// Removes the short forms of a source that have no listener.
 pub(crate) fn drop_short_forms(source: &mut Source) {
     for short in std::mem::take(&mut source.shorts) {
-        tree::remove(&mut source.tree, &full_key(&short.join(".")), tree::table);
+        tree::remove(&mut source.tree, &full_path(&short), tree::table);
     }
     if let Some(Value::Dict(_, listeners)) = source.tree.get_mut("listeners") {
         listeners.retain(|name, _| name != "main");
@@ -160,7 +161,10 @@ fn declared(tree: &Dict) -> Vec<String> {
     tree::get_table(tree, &tree::path("listeners")).into_iter().flat_map(Dict::keys).cloned().collect()
 }
 
-/// The key of `main` that a short form stands for.
-pub(crate) fn full_key(short: &str) -> Path {
-    tree::path(&format!("listeners.main.{short}"))
+/// The path of a key without short forms.
+pub(crate) fn full_path(path: &[String]) -> Path {
+    match path.first() {
+        Some(first) if shared_keys().short_forms.contains(first) => [&tree::path("listeners.main")[..], path].concat(),
+        _ => path.to_vec(),
+    }
 }

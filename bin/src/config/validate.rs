@@ -11,9 +11,9 @@ use switchboard::{Endpoint, Registry};
 use super::coerce::placeholder;
 use super::constraints::{message, violation};
 use super::diagnostic::{quoted, unknown};
-use super::entry::KINDS;
 use super::report::Report;
 use super::schemas::Schemas;
+use super::section_kind::KINDS;
 use super::sections::{ConfigFile, is_name};
 use super::source::Source;
 use super::tree::{self, Path, under};
@@ -80,7 +80,7 @@ fn reject_transports(source: &mut Source, registry: &Registry, report: &mut Repo
         if registry.transport_kind(scheme).is_some() {
             continue;
         }
-        let known: Vec<_> = registry.transports().map(|(scheme, ..)| scheme).collect();
+        let known: Vec<_> = registry.transports().map(|known| known.scheme).collect();
         let what = unknown(&format!("{} has an unknown transport", quoted(text)), scheme, known);
         report.add(&path, what, source.origin(&path));
         tree::remove(&mut source.tree, &path, tree::table);

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use switchboard::framing::{AnyCodec, AnyFraming, Framing};
+use switchboard::framing::{AnyCodec, Framing};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -79,7 +79,7 @@ async fn send_lines(
 ) -> Result<()> {
     // In raw framing a message is what one read brings. A pipe is faster than the network, so its lines would come as one
     // message, and the first of them before the greeting; a person at a terminal leaves time enough.
-    let one_by_one = matches!(options.framing, AnyFraming::Raw(_)) && !input.is_typed();
+    let one_by_one = options.framing.name() == "raw" && !input.is_typed();
     let (mut codec, mut buffer) = (options.framing.codec(LARGEST), BytesMut::new());
     if one_by_one {
         let _ = timeout(GREETING, ears.changed()).await;

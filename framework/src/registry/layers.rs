@@ -1,4 +1,4 @@
-//! A layer by name.
+//! Layers by name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,23 +6,22 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
 use tower::util::BoxService;
 use tower::{Layer, Service};
 
 use crate::error::{BoxError, Result};
 use crate::handler::{Reply, Request};
 use crate::layer::{Concurrency, RatePerSource, Timeout, Trace};
-use crate::registry::Registry;
-use crate::registry::options::{NoOptions, OptionError, Options, read, schema};
+use crate::registry::entry::Entry;
+use crate::registry::options::{NoOptions, Options};
 use crate::settings::Rate;
 
-/// The message seam, erased: what a layer by name is put around.
+/// The boxed message service that a layer by name wraps.
 pub type BoxMessageService = BoxService<Request, Reply, BoxError>;
 
-/// Any layer that can stand around an erased message service.
+/// A layer that can wrap a boxed message service.
 pub trait NamedLayer: Send + Sync + 'static {
-    /// Puts itself around a service.
+    /// Wraps a service.
     fn wrap(&self, inner: BoxMessageService) -> BoxMessageService;
 }
 
@@ -37,29 +36,29 @@ where
     }
 }
 
-/// A layer that was chosen by name, ready for a listener.
+/// A layer with its options. Clones are the same instance and share its counts.
 #[derive(Clone)]
-pub struct MessageLayer(Arc<dyn NamedLayer>);
+pub struct LayerInstance(Arc<dyn NamedLayer>);
 
-impl MessageLayer {
-    /// Any layer around messages of bytes.
+impl LayerInstance {
+    /// A layer around messages of bytes.
     pub fn new(layer: impl NamedLayer) -> Self {
         Self(Arc::new(layer))
     }
 }
 
-impl fmt::Debug for MessageLayer {
+impl fmt::Debug for LayerInstance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MessageLayer")
+        f.write_str("LayerInstance")
     }
 }
 
-/// Several layers by name as one, outermost first.
+/// Several layers by name as one layer, outermost first.
 #[derive(Debug, Clone)]
-pub(crate) struct Dynamic(Arc<[MessageLayer]>);
+pub(crate) struct Dynamic(Arc<[LayerInstance]>);
 
 impl Dynamic {
-    pub(crate) fn new(layers: Vec<MessageLayer>) -> Self {
+    pub(crate) fn new(layers: Vec<LayerInstance>) -> Self {
         Self(layers.into())
     }
 }
@@ -72,76 +71,27 @@ where
     type Service = BoxMessageService;
 
     fn layer(&self, inner: S) -> BoxMessageService {
-        self.0.iter().rev().fold(BoxService::new(inner), |inner, MessageLayer(layer)| layer.wrap(inner))
+        self.0.iter().rev().fold(BoxService::new(inner), |inner, LayerInstance(layer)| layer.wrap(inner))
     }
 }
 
-type Build = Box<dyn Fn(Value) -> Result<MessageLayer> + Send + Sync>;
+/// A layer that the configuration can name.
+pub type LayerEntry = Entry<LayerInstance>;
 
-/// A layer that configuration can name.
-pub struct LayerEntry {
-    name: String,
-    about: String,
-    options: Value,
-    check: fn(&Value) -> Result<(), OptionError>,
-    build: Build,
-}
-
-impl LayerEntry {
-    pub(crate) fn new<O, L, B>(name: &str, build: B) -> Self
-    where
-        O: Options,
-        L: NamedLayer,
-        B: Fn(O) -> Result<L> + Send + Sync + 'static,
-    {
-        let check = |options: &Value| read::<O>(options).map(drop);
-        let build = move |options: Value| Ok(MessageLayer::new(build(read(&options)?)?));
-        Self { name: name.to_owned(), about: String::new(), options: schema::<O>(), check, build: Box::new(build) }
-    }
-
-    /// Says in a few words what it does.
-    pub fn summary(&mut self, about: &str) -> &mut Self {
-        about.clone_into(&mut self.about);
-        self
-    }
-
-    /// Its name in configuration.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What it does.
-    pub fn about(&self) -> &str {
-        &self.about
-    }
-
-    /// JSON Schema of its options.
-    pub fn options(&self) -> &Value {
-        &self.options
-    }
-
-    /// Reads the options and says the first thing that is wrong with them.
-    pub fn check_options(&self, options: &Value) -> Result<(), OptionError> {
-        (self.check)(options)
-    }
-
-    /// Makes the layer.
-    pub fn build(&self, options: Value) -> Result<MessageLayer> {
-        (self.build)(options)
-    }
-}
-
-impl fmt::Debug for LayerEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LayerEntry").field("name", &self.name).finish_non_exhaustive()
-    }
+pub(super) fn entry<O, L, B>(name: &str, build: B) -> LayerEntry
+where
+    O: Options,
+    L: NamedLayer,
+    B: Fn(O) -> Result<L> + Send + Sync + 'static,
+{
+    Entry::new(name, (), move |options, _| Ok(LayerInstance::new(build(options)?)))
 }
 
 /// Options of the `concurrency` layer.
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct ConcurrencyOptions {
-    /// HandlerCalls of the handler under way at once, over all connections of the listener; the others wait their turn.
+    /// Handler calls that run at once, over all connections of the listener. Further calls wait.
     limit: u32,
 }
 
@@ -155,10 +105,10 @@ impl Default for ConcurrencyOptions {
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct RateOptions {
-    /// Messages of each source (an IPv4 address, or the /64 of an IPv6 address); 0/s for no limit.
+    /// Messages of each source (an IPv4 address, or the /64 of an IPv6 address); 0/s: no limit.
     #[schemars(with = "String")]
     rate: Rate,
-    /// Messages that may come at once; 0 for one second's worth.
+    /// Messages above the rate that are accepted at once; 0: as many as the rate allows in one second.
     burst: u32,
 }
 
@@ -172,7 +122,7 @@ impl Default for RateOptions {
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct TimeoutOptions {
-    /// How long one call of what is inside may take; 0s for no deadline.
+    /// How long one handler call may take; 0s: no limit.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     time: Duration,
@@ -184,20 +134,20 @@ impl Default for TimeoutOptions {
     }
 }
 
-pub(super) fn add_built_in(registry: &mut Registry) {
-    registry
-        .layer("concurrency", |options: ConcurrencyOptions| match options.limit {
-            0 => Err("limit: 0 calls at once would be none at all; give at least 1".into()),
-            limit => Ok(Concurrency::new(limit as usize)),
-        })
-        .summary("at most so many calls of the handler at once; the others wait their turn");
-    registry
-        .layer("rate", |options: RateOptions| Ok(RatePerSource::new(options.rate, options.burst)))
-        .summary("at most so many messages a second from one source; a stream waits, a datagram is dropped");
-    registry
-        .layer("timeout", |options: TimeoutOptions| Ok(Timeout::new(options.time)))
-        .summary("a deadline for each call of what is inside; over it the connection closes");
-    registry
-        .layer("trace", |_: NoOptions| Ok(Trace::messages()))
-        .summary("one more event at level debug, for each call of what is inside");
+/// The entries of the built-in layers.
+pub(super) fn built_in() -> [LayerEntry; 4] {
+    let mut concurrency = entry("concurrency", |options: ConcurrencyOptions| match options.limit {
+        0 => Err("limit: 0 would allow no calls; give at least 1".into()),
+        limit => Ok(Concurrency::new(limit as usize)),
+    });
+    concurrency.set_summary("limits concurrent handler calls; further calls queue");
+    let mut rate = entry("rate", |options: RateOptions| Ok(RatePerSource::new(options.rate, options.burst)));
+    rate.set_summary(
+        "limits messages per second per source; excess stream messages wait, excess datagrams are dropped",
+    );
+    let mut timeout = entry("timeout", |options: TimeoutOptions| Ok(Timeout::new(options.time)));
+    timeout.set_summary("limits how long one handler call may take; on timeout the connection closes");
+    let mut trace = entry("trace", |_: NoOptions| Ok(Trace::messages()));
+    trace.set_summary("logs each handler call at level debug");
+    [concurrency, rate, timeout, trace]
 }

@@ -51,7 +51,7 @@ pub(super) async fn bind(
         (_, endpoint) => endpoint.scheme(),
     };
     let transport = transports.service(scheme).ok_or_else(|| {
-        let known: Vec<_> = transports.list().map(|(scheme, ..)| scheme).collect();
+        let known: Vec<_> = transports.list().map(|known| known.scheme).collect();
         format!("there is no transport {scheme:?}; there are {}", known.join(", "))
     })?;
     // The header comes before everything else, so TLS goes around it.

@@ -201,7 +201,8 @@ impl<F, L> Server<F, L> {
     {
         let Self { framing, layer, plan } = self;
         let stack = MessageStack::new(&plan.timeouts, &plan.rates);
-        let pipeline = Pipeline::of_handler(Arc::new(handler), framing, stack, layer, plan.limits, plan.timeouts);
+        let pipeline =
+            Pipeline::of_handler(Arc::new(handler), Arc::new(framing), stack, layer, plan.limits, plan.timeouts);
         plan.start(pipeline).await
     }
 

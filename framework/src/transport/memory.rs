@@ -35,7 +35,7 @@ use tokio::sync::mpsc;
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
 use crate::transport::{Accepted, StreamListener};
-use crate::transport::{Bind, Listener, Transport, unsupported_endpoint};
+use crate::transport::{Bind, Listener, SchemeInfo, Transport, unsupported_endpoint};
 
 /// Bytes that may be under way in each direction.
 const CAPACITY: usize = 64 * 1024;
@@ -68,8 +68,8 @@ async fn connect_as(name: &str, peer: Address) -> io::Result<DuplexStream> {
 
 #[async_trait]
 impl Transport for Memory {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("mem", "inside this process, for tests: mem:NAME", Kind::Stream)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("mem", "in-process connections for tests: mem:NAME", Kind::Stream)]
     }
 
     async fn bind(&self, Bind { endpoint, options, .. }: Bind) -> io::Result<Listener> {

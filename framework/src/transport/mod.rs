@@ -7,6 +7,7 @@
 mod listener;
 pub mod memory;
 pub mod proxy;
+mod scheme;
 mod shared_socket;
 mod systemd;
 mod tcp;
@@ -17,6 +18,7 @@ mod unixgram;
 
 pub(crate) use listener::Stage;
 pub use listener::{Accepted, BoxIo, DatagramSocket, HandshakeContext, Incoming, Io, Route, StreamListener};
+pub use scheme::SchemeInfo;
 pub use shared_socket::SharedSocket;
 pub(crate) use shared_socket::SocketPath;
 pub use systemd::Systemd;
@@ -36,15 +38,14 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use crate::address::Endpoint;
-use crate::connection::Kind;
 use crate::error::BoxError;
 use crate::settings::SocketOptions;
 
 /// Binds endpoints of its schemes. See [`StreamListener`] for what to implement beside it.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
-    /// The schemes it serves: name, a few words, and what it brings.
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)];
+    /// The schemes that it serves.
+    fn schemes(&self) -> Vec<SchemeInfo>;
 
     /// Begins to listen. An error is about this endpoint: a port in use, an address that is not ours, a missing directory.
     ///
@@ -150,9 +151,7 @@ pub struct Transports(Vec<Entry>);
 
 #[derive(Clone)]
 struct Entry {
-    scheme: &'static str,
-    summary: &'static str,
-    kind: Kind,
+    info: SchemeInfo,
     service: BoxTransport,
 }
 
@@ -169,27 +168,27 @@ impl Transports {
     pub fn add(&mut self, transport: impl Transport) -> &mut Self {
         let schemes = transport.schemes();
         let service = BoxCloneSyncService::new(TransportService::new(transport));
-        for &(scheme, summary, kind) in schemes {
-            self.0.retain(|entry| entry.scheme != scheme);
-            self.0.push(Entry { scheme, summary, kind, service: service.clone() });
+        for info in schemes {
+            self.0.retain(|entry| entry.info.scheme != info.scheme);
+            self.0.push(Entry { info, service: service.clone() });
         }
         self
     }
 
-    /// Scheme, summary and kind of each.
-    pub fn list(&self) -> impl Iterator<Item = (&'static str, &'static str, Kind)> {
-        self.0.iter().map(|entry| (entry.scheme, entry.summary, entry.kind))
+    /// The schemes of all transports.
+    pub fn list(&self) -> impl Iterator<Item = &SchemeInfo> {
+        self.0.iter().map(|entry| &entry.info)
     }
 
     /// The transport of a scheme, as a service.
     pub fn service(&self, scheme: &str) -> Option<BoxTransport> {
-        self.0.iter().find(|entry| entry.scheme == scheme).map(|entry| entry.service.clone())
+        self.0.iter().find(|entry| entry.info.scheme == scheme).map(|entry| entry.service.clone())
     }
 }
 
 impl fmt::Debug for Transports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|entry| entry.scheme)).finish()
+        f.debug_list().entries(self.0.iter().map(|entry| entry.info.scheme)).finish()
     }
 }
 

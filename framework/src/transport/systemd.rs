@@ -12,7 +12,7 @@ use crate::address::Endpoint;
 use crate::connection::Kind;
 use crate::transport::SharedSocket;
 use crate::transport::tcp::adopt;
-use crate::transport::{Bind, Listener, Transport, tcp, udp, unix, unixgram, unsupported_endpoint};
+use crate::transport::{Bind, Listener, SchemeInfo, Transport, tcp, udp, unix, unixgram, unsupported_endpoint};
 
 /// `systemd:NAME`: a socket that the service manager passed under this name, of whatever kind it is: TCP, UDP, or either kind of
 /// Unix socket. The socket options are used as by the transport of that kind, but `reuse_port`, `mode` and `group`, which
@@ -57,8 +57,8 @@ impl Systemd {
 
 #[async_trait]
 impl Transport for Systemd {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("systemd", "a socket that the service manager passes, of any kind: systemd:NAME", Kind::Stream)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("systemd", "a socket from the service manager: systemd:NAME", Kind::Stream)]
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {

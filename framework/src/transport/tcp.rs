@@ -12,7 +12,7 @@ use crate::address::{Address, Endpoint, HostPort};
 use crate::connection::Kind;
 use crate::settings::SocketOptions;
 use crate::transport::{Accepted, SharedSocket, SocketPath, StreamListener};
-use crate::transport::{Bind, Listener, Transport, unsupported_endpoint};
+use crate::transport::{Bind, Listener, SchemeInfo, Transport, unsupported_endpoint};
 
 /// `tcp://host:port`. Uses all of the socket options but mode and group.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,8 +20,8 @@ pub struct Tcp;
 
 #[async_trait]
 impl Transport for Tcp {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("tcp", "TCP: tcp://host:port", Kind::Stream)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("tcp", "TCP: tcp://host:port", Kind::Stream)]
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {

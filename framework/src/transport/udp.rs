@@ -20,7 +20,7 @@ use tokio::net::UdpSocket;
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
 use crate::transport::tcp::{adopt, bind_first};
-use crate::transport::{Bind, Listener, Transport, unsupported_endpoint};
+use crate::transport::{Bind, Listener, SchemeInfo, Transport, unsupported_endpoint};
 use crate::transport::{DatagramSocket, Route, SharedSocket};
 
 /// The largest datagram.
@@ -32,8 +32,8 @@ pub struct Udp;
 
 #[async_trait]
 impl Transport for Udp {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("udp", "UDP: udp://host:port", Kind::Datagram)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("udp", "UDP: udp://host:port", Kind::Datagram)]
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {

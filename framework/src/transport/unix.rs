@@ -21,7 +21,7 @@ use crate::connection::Kind;
 use crate::settings::SocketOptions;
 use crate::transport::tcp::adopt;
 use crate::transport::{Accepted, SharedSocket, SocketPath, StreamListener};
-use crate::transport::{Bind, Listener, Transport, unsupported_endpoint};
+use crate::transport::{Bind, Listener, SchemeInfo, Transport, unsupported_endpoint};
 
 /// `unix:/path`. Of the socket options it uses `backlog`, `mode` and `group`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,8 +29,8 @@ pub struct Unix;
 
 #[async_trait]
 impl Transport for Unix {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("unix", "Unix stream socket: unix:/path", Kind::Stream)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("unix", "Unix stream socket: unix:/path", Kind::Stream)]
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {

@@ -13,7 +13,7 @@ use tokio::net::UnixDatagram;
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
 use crate::transport::unix::{adopt_path, bind_path, share};
-use crate::transport::{Bind, Listener, Transport, unsupported_endpoint};
+use crate::transport::{Bind, Listener, SchemeInfo, Transport, unsupported_endpoint};
 use crate::transport::{DatagramSocket, Route, SharedSocket, SocketPath};
 
 /// `unixgram:/path`. Of the socket options it uses `mode` and `group`. A client that has bound no path or name of its own can
@@ -27,8 +27,8 @@ pub struct Unixgram;
 
 #[async_trait]
 impl Transport for Unixgram {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("unixgram", "Unix datagram socket: unixgram:/path", Kind::Datagram)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("unixgram", "Unix datagram socket: unixgram:/path", Kind::Datagram)]
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {

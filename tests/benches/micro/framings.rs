@@ -22,11 +22,11 @@ fn case(text: &str) -> (AnyFraming, Bytes, usize) {
     let (count, size) = amount.split_once('x').unwrap();
     let (count, size): (usize, usize) = (count.parse().unwrap(), size.parse().unwrap());
     let framing = match name {
-        "raw" => AnyFraming::Raw(Raw::default()),
-        "lines" => AnyFraming::Lines(Lines::default()),
-        "length" => AnyFraming::Length(Length::default()),
-        "delimited" => AnyFraming::Delimited(Delimited::new("||").unwrap()),
-        _ => AnyFraming::JsonLines(JsonLines::default()),
+        "raw" => AnyFraming::new(Raw::default()),
+        "lines" => AnyFraming::new(Lines::default()),
+        "length" => AnyFraming::new(Length::default()),
+        "delimited" => AnyFraming::new(Delimited::new("||").unwrap()),
+        _ => AnyFraming::new(JsonLines::default()),
     };
     let message = format!("\"{}\"", "x".repeat(size - 2)); // a JSON text, so that it fits every framing
     (framing, message.into(), count)

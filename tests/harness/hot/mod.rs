@@ -94,15 +94,15 @@ impl HotPath {
 
     fn pipeline(self, registry: &switchboard::Registry) -> Pipeline {
         let (handler, framing) = match self.protocol {
-            Protocol::Raw | Protocol::Datagram => ("echo", AnyFraming::Raw(Raw::default())),
-            Protocol::Lines => ("echo", AnyFraming::Lines(Lines::default())),
-            Protocol::Length => ("echo", AnyFraming::Length(Length::default())),
-            Protocol::Hello => ("hello", AnyFraming::Raw(Raw::default())),
-            Protocol::Null => (null::NAME, AnyFraming::Raw(Raw::default())),
+            Protocol::Raw | Protocol::Datagram => ("echo", AnyFraming::new(Raw::default())),
+            Protocol::Lines => ("echo", AnyFraming::new(Lines::default())),
+            Protocol::Length => ("echo", AnyFraming::new(Length::default())),
+            Protocol::Hello => ("hello", AnyFraming::new(Raw::default())),
+            Protocol::Null => (null::NAME, AnyFraming::new(Raw::default())),
         };
         let mut setup = Setup::new();
         setup.framing = framing;
-        registry.handler_entry(handler).unwrap().make(serde_json::json!({})).unwrap().pipeline(setup)
+        registry.handler_entry(handler).unwrap().build(serde_json::json!({})).unwrap().pipeline(setup)
     }
 
     fn script(self) -> Script {

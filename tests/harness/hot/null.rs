@@ -10,7 +10,7 @@ use switchboard_handlers::Echo;
 pub(super) const NAME: &str = "echo-of-nothing";
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.typed_handler(NAME, "nothing", custom(|_| Nothing), |_: NoOptions| Ok(Echo));
+    registry.typed_handler(NAME, "nothing", |_: &NoOptions| custom(|_| Nothing), |_| Ok(Echo));
 }
 
 struct Nothing;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use switchboard::transport::{Bind, Listener, Transport};
+use switchboard::transport::{Bind, Listener, SchemeInfo, Transport};
 use switchboard::{Kind, async_trait};
 
 use crate::hot::{datagram, stream};
@@ -78,10 +78,10 @@ pub(super) struct Scripted {
 
 #[async_trait]
 impl Transport for Scripted {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
+    fn schemes(&self) -> Vec<SchemeInfo> {
         match self.kind {
-            Kind::Stream => &[("script", "one scripted client", Kind::Stream)],
-            Kind::Datagram => &[("script", "one scripted peer", Kind::Datagram)],
+            Kind::Stream => vec![SchemeInfo::new("script", "one scripted client", Kind::Stream)],
+            Kind::Datagram => vec![SchemeInfo::new("script", "one scripted peer", Kind::Datagram)],
         }
     }
 

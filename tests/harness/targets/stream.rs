@@ -30,11 +30,11 @@ async fn converse(mut input: Input<'_>) {
     let delimited = Delimited::new("\r|").expect("a delimiter of two bytes");
     // What is asked, and what echo answers.
     let (framing, question): (AnyFraming, &[u8]) = match shape % 5 {
-        0 => (AnyFraming::Raw(Raw::default()), b"7"),
-        1 => (AnyFraming::Lines(Lines::default()), b"7\n"),
-        2 => (AnyFraming::Length(Length::default()), b"\0\0\0\x017"),
-        3 => (AnyFraming::Delimited(delimited), b"7\r|"),
-        _ => (AnyFraming::JsonLines(JsonLines::default()), b"7\n"),
+        0 => (AnyFraming::new(Raw::default()), b"7"),
+        1 => (AnyFraming::new(Lines::default()), b"7\n"),
+        2 => (AnyFraming::new(Length::default()), b"\0\0\0\x017"),
+        3 => (AnyFraming::new(delimited), b"7\r|"),
+        _ => (AnyFraming::new(JsonLines::default()), b"7\n"),
     };
     let mut limits = Limits::default();
     (limits.frame, limits.outbox) = (input.limit().max(16), 2);

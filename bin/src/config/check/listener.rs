@@ -7,8 +7,7 @@ use switchboard::{Endpoint, Kind, Needs};
 use super::Listener;
 use super::context::Check;
 use crate::config::diagnostic::{known, quoted, unknown};
-use crate::config::entry::Entry;
-use crate::config::framing;
+use crate::config::section_kind::SectionKind;
 use crate::config::sections::ListenerSettings;
 use crate::config::tree::{self, under};
 
@@ -71,7 +70,7 @@ impl Check<'_> {
         if self.report.is_invalid(&key) {
             return None;
         }
-        let types = Entry::names(self.registry, "handlers");
+        let types: Vec<_> = self.registry.handlers().map(|entry| entry.name().to_owned()).collect();
         let sections = self.file.handlers.iter();
         let mut names: Vec<String> = sections.clone().map(|(name, _)| name.clone()).chain(types.clone()).collect();
         names.sort();
@@ -99,17 +98,17 @@ impl Check<'_> {
 
     fn fits_transport(&mut self, at: &[String], kind: Kind, kind_of: &str) {
         let Some(entry) = self.registry.handler_entry(kind_of) else { return };
-        if entry.need().takes(kind) {
+        if entry.needs().takes(kind) {
             return;
         }
-        let (needs, provides) = match entry.need() {
+        let (needs, provides) = match entry.needs() {
             Needs::Datagram => ("datagrams", "connections"),
             _ => ("connections", "datagrams"),
         };
         let (listen, handler) = (under(at, "listen"), under(at, "handler"));
         let address = tree::get_text(&self.merged.tree, &listen).unwrap_or_default();
-        let fit = self.registry.transports().filter(|(.., kind)| entry.need().takes(*kind));
-        let fit: Vec<&str> = fit.map(|(scheme, ..)| scheme).collect();
+        let fit = self.registry.transports().filter(|known| entry.needs().takes(known.kind));
+        let fit: Vec<&str> = fit.map(|known| known.scheme).collect();
         let what = format!(
             "the handler {kind_of:?} requires {needs}, but {address:?} provides {provides}; {kind_of} supports {}",
             fit.join(", ")
@@ -129,13 +128,23 @@ impl Check<'_> {
         if self.report.is_invalid(&key) {
             return None;
         }
-        let framing = match framing::build(settings.framing.as_ref()?) {
+        let settings = &settings.framing.as_ref()?.0;
+        let names: Vec<_> = SectionKind::Framing.entries(self.registry).iter().map(|entry| entry.name()).collect();
+        let Some(name) = &settings.r#type else {
+            let key = under(&key, "type");
+            self.report.add(&key, format!("is missing; it is one of {}", names.join(", ")), self.merged.origin(&key));
+            return None;
+        };
+        let Some(entry) = self.registry.framing_entry(name) else {
+            let key = if tree::get_text(&self.merged.tree, &key).is_some() { key } else { under(&key, "type") };
+            let what = unknown(&format!("{} is not a framing", quoted(name)), name, names);
+            self.report.add(&key, what, self.merged.origin(&key));
+            return None;
+        };
+        let framing = match entry.build(settings.options.clone().into()) {
             Ok(framing) => framing,
-            Err(diagnostics) => {
-                for (option, what) in diagnostics {
-                    let key = option.map_or(key.clone(), |option| under(&key, option));
-                    self.report.add(&key, what, self.merged.origin(&key));
-                }
+            Err(error) => {
+                self.report.add(&key, error.to_string(), self.merged.origin(&key));
                 return None;
             }
         };
@@ -144,7 +153,7 @@ impl Check<'_> {
         let misfit = entry.and_then(|entry| match entry.own_framing() {
             // The default framing is not a choice.
             Some(_) if is_default => None,
-            _ => entry.fits_framing(&framing).err(),
+            _ => entry.check_framing(&framing).err(),
         });
         if let Some(what) = misfit {
             let origin = self.first_origin([&key, &under(at, "handler")]);
@@ -169,7 +178,7 @@ impl Check<'_> {
             return names;
         }
         let mut all: Vec<String> = self.file.layers.keys().cloned().collect();
-        all.extend(Entry::names(self.registry, "layers"));
+        all.extend(self.registry.layers().map(|entry| entry.name().to_owned()));
         all.sort();
         all.dedup();
         for (index, name) in names.iter().enumerate() {

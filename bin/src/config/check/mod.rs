@@ -22,11 +22,11 @@ use context::Check;
 
 use super::constraints::message;
 use super::diagnostic::{quoted, unknown};
-use super::entry::Entry;
 use super::merged::Merged;
 use super::print::Effective;
 use super::report::Report;
 use super::schemas::Schemas;
+use super::section_kind::SectionKind;
 use super::sections::Log;
 use super::tree::{self, Path, under};
 use super::validate::read;
@@ -114,32 +114,30 @@ pub(crate) fn check(
 impl Check<'_> {
     /// The sections of handlers or layers. An unknown type is an error, even if no listener uses the section.
     fn sections(&mut self, section: &str, schemas: &Schemas<'_>) -> BTreeMap<String, Section> {
-        let (all, what) = match section {
-            "handlers" => (&self.file.handlers, "a handler"),
-            _ => (&self.file.layers, "a layer"),
+        let (all, section_kind) = match section {
+            "handlers" => (&self.file.handlers, SectionKind::Handler),
+            _ => (&self.file.layers, SectionKind::Layer),
         };
-        let known = Entry::names(self.registry, section);
+        let what = section_kind.name();
+        let known: Vec<&str> = section_kind.entries(self.registry).iter().map(|entry| entry.name()).collect();
         let mut found = BTreeMap::new();
         for (name, settings) in all {
             let at = [section.to_owned(), name.clone()];
             let key = under(&at, "type");
-            let kind = schemas.type_of(section, name);
+            let kind = schemas.type_of(&at).unwrap_or(name);
             if self.report.is_invalid(&key) {
                 continue;
             }
-            if known.iter().any(|known| known == kind) {
+            if known.contains(&kind) {
                 let options = Json::Object(settings.options.clone());
                 let is_sound = !self.report.is_invalid(&at);
                 found.insert(name.clone(), Section { kind: kind.to_owned(), options, is_sound });
             } else if tree::get(&self.merged.tree, &key).is_some() {
-                let what = unknown(&format!("{} is not {what}", quoted(kind)), kind, known.iter().map(String::as_str));
+                let what = unknown(&format!("{} is not {what}", quoted(kind)), kind, known.iter().copied());
                 self.report.add(&key, what, self.merged.origin(&key));
             } else if !self.report.is_invalid_in(&at) {
-                let what = unknown(
-                    &format!("has no type, and {} is not {what}", quoted(kind)),
-                    kind,
-                    known.iter().map(String::as_str),
-                );
+                let what =
+                    unknown(&format!("has no type, and {} is not {what}", quoted(kind)), kind, known.iter().copied());
                 self.report.add(&at, what, self.merged.origin(&at));
             }
         }

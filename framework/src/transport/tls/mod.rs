@@ -26,7 +26,7 @@ use crate::connection::Kind;
 use crate::error::BoxError;
 use crate::settings::TlsSettings;
 use crate::transport::{Accepted, BoxIo, HandshakeContext, SharedSocket, StreamListener};
-use crate::transport::{Bind, Listener, Transport};
+use crate::transport::{Bind, Listener, SchemeInfo, Transport};
 
 /// The server's side of TLS, ready to shake hands. As a `tower::Layer` it goes around any transport of connections.
 ///
@@ -162,8 +162,8 @@ pub struct Tls;
 
 #[async_trait]
 impl Transport for Tls {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("tls", "TLS over TCP: tls://host:port, with a certificate and a key", Kind::Stream)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("tls", "TLS over TCP: tls://host:port, with a certificate and a key", Kind::Stream)]
     }
 
     async fn bind(&self, _: Bind) -> io::Result<Listener> {
