@@ -197,6 +197,7 @@ pub(crate) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a st
 
 /// `Known here: connections, frame, outbox`; a long list is cut.
 pub(crate) fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    /// Known names that an error message lists.
     const SHOWN: usize = 16;
     let names: Vec<&str> = names.into_iter().collect();
     match names.len() {

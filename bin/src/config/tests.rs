@@ -364,9 +364,7 @@ fn a_framing_can_be_a_name_or_a_table_in_every_layer() {
     let text = "framing = { type = 'length', width = 2 }\n";
     let config = Case { file: Some(text), flags: &[("--framing", "framing", "lines")], ..Case::default() }.good();
     assert_eq!(main_of(&config).framing, AnyFraming::new(Lines::default()));
-    assert!(
-        read_framing("{ type = \"lines\", width = 2 }").unwrap_err().contains("not an option of lines")
-    );
+    assert!(read_framing("{ type = \"lines\", width = 2 }").unwrap_err().contains("not an option of lines"));
     assert!(read_framing("{ type = ").is_err());
 }
 

@@ -70,6 +70,7 @@ pub fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
 
 /// Bytes of a peer as they may stand in a log: escaped and cut.
 pub(super) fn shown(bytes: &[u8]) -> String {
+    /// Bytes of an invalid PROXY header that an error message shows.
     const SHOWN: usize = 64;
     let more = if bytes.len() > SHOWN { "…" } else { "" };
     format!("\"{}\"{more}", bytes[..bytes.len().min(SHOWN)].escape_ascii())
