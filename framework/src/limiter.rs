@@ -55,7 +55,7 @@ impl Limiter {
         if rate.is_off() {
             return None;
         }
-        let each = (rate.per / rate.count).max(Duration::from_nanos(1));
+        let each = (rate.per() / rate.count()).max(Duration::from_nanos(1));
         let second = (Duration::from_secs(1).as_nanos() / each.as_nanos()).clamp(1, u128::from(u32::MAX));
         let burst = NonZeroU32::new(burst).or(NonZeroU32::new(second as u32))?;
         let quota = Quota::with_period(each)?.allow_burst(burst);
@@ -119,7 +119,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_million_sources_leave_the_table_bounded() {
-        let limiter = Limiter::new(Rate { count: 1, per: Duration::from_secs(3600) }, 1).unwrap();
+        let limiter = Limiter::new(Rate::per_hour(1), 1).unwrap();
         for n in 0..1_000_000 {
             let _ = limiter.check(source(0x0100_0000 + n));
         }

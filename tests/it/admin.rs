@@ -257,14 +257,14 @@ fn nobody_far_away_changes_anything_without_a_token() {
     let checked =
         |args: &[&str]| Program::switchboard().arg("check").args(args.iter().flat_map(|arg| ["--set", arg])).run();
     for (args, part) in [
-        (&["admin.listen=tcp://0.0.0.0:9900"][..], "admin.token (or admin.token_file) is needed"),
-        (&["admin.listen=tcp://[::]:9900"], "can be reached from other machines"),
-        (&["admin.listen=udp://127.0.0.1:9900"], "is not for operators"),
+        (&["admin.listen=tcp://0.0.0.0:9900"][..], "set admin.token or admin.token_file"),
+        (&["admin.listen=tcp://[::]:9900"], "is reachable from other machines"),
+        (&["admin.listen=udp://127.0.0.1:9900"], "cannot be used for [admin]"),
         (&["admin.token=x"], "admin.listen: is missing"),
         (&["admin.listen=unix:/a", "admin.token=a b"], "admin.token: the value (not shown) is not a token"),
-        (&["admin.listen=unix:/a", "admin.token_file=/no/such/file"], "no token can be read from /no/such/file"),
-        (&["admin.listen=unix:/a", "admin.token=x", "admin.token_file=/y"], "stands beside admin.token"),
-        (&["admin.listen=tcp://127.0.0.1:9999"], "is the address of listeners.main already"),
+        (&["admin.listen=unix:/a", "admin.token_file=/no/such/file"], "cannot read a token from /no/such/file"),
+        (&["admin.listen=unix:/a", "admin.token=x", "admin.token_file=/y"], "cannot be set together with admin.token"),
+        (&["admin.listen=tcp://127.0.0.1:9999"], "is already used by listeners.main"),
     ] {
         let refused = checked(args);
         assert_eq!(refused.code(), Some(78), "{args:?}");

@@ -66,7 +66,7 @@ fn the_schema_takes_what_the_program_takes() {
 #[test]
 fn the_schema_says_what_each_key_is_for_and_what_it_is_by_default() {
     let schema: Value = serde_json::from_str(&printed(&["schema"])).unwrap();
-    let limits = &schema["$defs"]["RawLimits"]["properties"];
+    let limits = &schema["$defs"]["Limits"]["properties"];
     assert_eq!((&limits["connections"]["default"], &limits["frame"]["default"]), (&json!(10000), &json!("64KiB")));
     fn without_words(schema: &Value, at: &str, found: &mut Vec<String>) {
         for (key, property) in schema["properties"].as_object().into_iter().flatten() {
@@ -142,7 +142,7 @@ fn what_a_reload_would_change_is_told_before_it_is_done() {
         write("switchboard.toml", &first);
         let server = Program::switchboard().arg("serve").current_dir(place.path()).spawn();
         server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
-        assert_eq!(difference(place.path(), &[]), (Some(0), "nothing would change\n".to_owned()));
+        assert_eq!(difference(place.path(), &[]), (Some(0), "no changes\n".to_owned()));
         write(
             "switchboard.toml",
             &(first.clone() + "framing = 'lines'\n[runtime]\nworkers = 7\n[listeners.more]\nlisten = 'mem:x'\n"),
@@ -155,15 +155,15 @@ fn what_a_reload_would_change_is_told_before_it_is_done() {
             "{said}"
         );
         assert!(lines[1].starts_with("listeners.more: nothing -> {"), "{said}");
-        assert!(lines[2].contains(" -> 7, at the next start (switchboard.toml, line "), "{said}");
+        assert!(lines[2].contains(" -> 7, after a restart (switchboard.toml, line "), "{said}");
         server.signal(Signal::SIGHUP);
         server.wait_for_event(|event| event["message"] == "reloaded");
-        assert_eq!(difference(place.path(), &[]).1, "nothing would change\n");
+        assert_eq!(difference(place.path(), &[]).1, "no changes\n");
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait().code(), Some(0));
         let (status, said) = difference(place.path(), &[]);
         assert_eq!(status, Some(1));
-        assert!(said.starts_with("error: the server cannot be asked at "), "{said}");
+        assert!(said.starts_with("error: cannot ask the server at "), "{said}");
     }
     write("old.toml", "[listeners.main]\nlisten = 'tcp://127.0.0.1:7'\n");
     write("switchboard.toml", "[listeners.main]\nlisten = 'tcp://127.0.0.1:8'\n");

@@ -52,7 +52,7 @@ impl TestServer {
 
     /// A server that trusts the proxies in 10.0.0.0/8.
     async fn behind_proxies(set: impl FnOnce(Server<Lines>) -> Server<Lines>) -> Self {
-        let settings = ProxySettings { trusted: networks(&["10.0.0.0/8"]) };
+        let settings = ProxySettings::default().trusted(networks(&["10.0.0.0/8"]));
         Self::new(|server| set(server.proxy(settings))).await
     }
 
@@ -91,7 +91,7 @@ impl TestServer {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_denied_or_not_allowed_reaches_no_handler() {
-    let access = Access { allow: networks(&["192.0.2.0/24", "2001:db8::/32"]), deny: networks(&["192.0.2.66"]) };
+    let access = Access::default().allow(networks(&["192.0.2.0/24", "2001:db8::/32"])).deny(networks(&["192.0.2.66"]));
     let server = TestServer::new(|server| server.access(access)).await;
     for peer in ["192.0.2.1:1", "[::ffff:192.0.2.2]:1", "[2001:db8::1]:1"] {
         server.expect_accepted(Origin::Direct(peer)).await;
@@ -192,7 +192,7 @@ async fn a_handshake_that_is_over_yields_to_nobody_and_hears_of_a_drain_all_the_
 
 #[tokio::test(start_paused = true)]
 async fn behind_a_proxy_the_address_of_the_client_counts_and_both_are_visible() {
-    let access = Access { allow: Networks::default(), deny: networks(&["192.0.2.66", "10.0.0.1"]) };
+    let access = Access::default().deny(networks(&["192.0.2.66", "10.0.0.1"]));
     let server = TestServer::behind_proxies(|server| {
         let server = server.access(access);
         server.limits(limits(|limits| limits.connections_per_source = 1))
@@ -216,7 +216,7 @@ async fn behind_a_proxy_the_address_of_the_client_counts_and_both_are_visible() 
 
 #[tokio::test(start_paused = true)]
 async fn who_is_turned_away_in_its_handshake_gives_everything_back() {
-    let access = Access { allow: networks(&["192.0.2.1"]), deny: Networks::default() };
+    let access = Access::default().allow(networks(&["192.0.2.1"]));
     let server = TestServer::behind_proxies(|server| {
         let server = server.access(access);
         server.limits(limits(|limits| (limits.connections, limits.handshakes) = (2, 1)))
@@ -264,7 +264,7 @@ async fn a_unix_client_has_the_credentials_of_its_process() {
 
 #[tokio::test]
 async fn a_datagram_from_a_denied_network_is_dropped() {
-    let access = Access { allow: Networks::default(), deny: networks(&["127.0.0.66"]) };
+    let access = Access::default().deny(networks(&["127.0.0.66"]));
     let server = Server::bind("udp://127.0.0.1:0").access(access);
     let running = server.start(switchboard_handlers::Echo).await.unwrap();
     let port = running.address().unwrap().port().unwrap();

@@ -366,7 +366,7 @@ fn wrong_options_of_a_layer_or_handler_are_told_with_their_place() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_a_turn_outside_holds_no_permit_inside() {
     // One message per hour and source, around one call at a time. A source that waits must not block others.
-    let hourly = RatePerSource::new(Rate { count: 1, per: secs(3600) }, 1);
+    let hourly = RatePerSource::new(Rate::per_hour(1), 1);
     let name = unique("nested");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let server = server.layer(hourly).layer(Concurrency::new(1));

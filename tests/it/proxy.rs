@@ -32,7 +32,7 @@ fn local() -> Vec<u8> {
 
 fn trusted(networks: &[&str]) -> ProxySettings {
     let networks = networks.iter().map(|text| text.parse::<switchboard::settings::Network>().unwrap());
-    ProxySettings { trusted: networks.collect::<Networks>() }
+    ProxySettings::default().trusted(networks.collect::<Networks>())
 }
 
 fn inet(text: &str) -> Address {
@@ -86,7 +86,7 @@ async fn what_else_the_header_carries_is_there_for_the_handler() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_of_clients_does_not_keep_the_proxys_own_checks_out() {
-    let access = switchboard::Access { allow: trusted(&["192.0.2.0/24"]).trusted, deny: Networks::default() };
+    let access = switchboard::Access::default().allow(trusted(&["192.0.2.0/24"]).trusted);
     let served = serve_with(Probe::default(), |server| server.proxy(trusted(&["10.0.0.0/8"])).access(access)).await;
     for header in [local(), V1.to_vec()] {
         proxy(&served).await.send(header).await.send("hi\n").await.expect("hi\n").await;

@@ -13,23 +13,36 @@ use serde_json::Value;
 
 const PAGE: &str = "bin/docs/reference.md";
 
-/// The tables of the configuration, with their definition names in the schema.
-const TABLES: [(&str, &str); 14] = [
-    ("[log]", "RawLog"),
-    ("[admin]", "RawAdmin"),
-    ("[drain]", "RawDrain"),
-    ("[runtime]", "RawRuntime"),
-    ("[listeners.NAME]", "RawListener"),
-    ("[listeners.NAME.limits], or [limits] for all", "RawLimits"),
-    ("[listeners.NAME.timeouts], or [timeouts] for all", "RawTimeouts"),
-    ("[listeners.NAME.rate], or [rate] for all", "RawRate"),
-    ("[listeners.NAME.access], or [access] for all", "RawAccess"),
-    ("[listeners.NAME.proxy]", "RawProxy"),
-    ("[listeners.NAME.tls]", "RawTls"),
-    ("[listeners.NAME.tls.sni.HOST]", "RawIdentity"),
-    ("[listeners.NAME.socket], or [socket] for all", "RawSocket"),
-    ("framing = { … }", "FramingTable"),
-];
+/// The sections of the configuration by path, in the order of the schema.
+pub(crate) fn sections(schema: &Value) -> Vec<(String, &Value)> {
+    fn add<'s>(schema: &'s Value, path: &str, section: &'s Value, found: &mut Vec<(String, &'s Value)>) {
+        if !path.is_empty() {
+            found.push((path.to_owned(), section));
+        }
+        for (key, property) in section["properties"].as_object().unwrap() {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            // The settings of a listener can also be set at the top level.
+            if schema["$defs"]["ListenerSettings"]["properties"].get(&path).is_some() {
+                continue;
+            }
+            if let Some(inner) = target(schema, property) {
+                add(schema, &path, inner, found);
+            } else if let Some(inner) = target(schema, &property["additionalProperties"]) {
+                let name = if key == "sni" { "HOST" } else { "NAME" };
+                add(schema, &format!("{path}.{name}"), inner, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    add(schema, "", schema, &mut found);
+    found
+}
+
+/// The section that a property refers to.
+fn target<'s>(schema: &'s Value, property: &Value) -> Option<&'s Value> {
+    let name = property.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
+    Some(&schema["$defs"][name]).filter(|definition| definition.get("properties").is_some())
+}
 
 fn printed(args: &[&str]) -> String {
     let ended = Program::switchboard().args(args).run();
@@ -41,8 +54,8 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 
-/// The default in configuration syntax, or nothing. A default that depends on the machine is described in words.
-fn default(key: &str, property: &Value) -> String {
+/// The default of a key as text, or nothing.
+pub(crate) fn default(key: &str, property: &Value) -> String {
     match (key, property.get("default")) {
         ("workers", _) => "the cores".to_owned(),
         (_, None) => String::new(),
@@ -52,15 +65,14 @@ fn default(key: &str, property: &Value) -> String {
 }
 
 fn keys(page: &mut String, schema: &Value) {
-    for (title, form) in TABLES {
-        let form = &schema["$defs"][form];
-        assert!(form.is_object(), "{title}");
+    for (path, section) in sections(schema) {
+        let key = path.strip_prefix("listeners.NAME.").unwrap_or_default();
+        let is_shared = schema["properties"].get(key).is_some();
+        let title = if is_shared { format!("[{path}], or [{key}] for all") } else { format!("[{path}]") };
         let _ = write!(page, "\n### `{title}`\n\n| key | default | what it is for |\n|---|---|---|\n");
-        for (key, property) in form["properties"].as_object().unwrap() {
-            // A nested table has its own section.
-            let is_table = property.get("$ref").is_some_and(|form| form != "#/$defs/Framing");
-            let what = if is_table { "" } else { property["description"].as_str().unwrap_or_default() };
-            if !what.is_empty() {
+        for (key, property) in section["properties"].as_object().unwrap() {
+            if target(schema, property).is_none() {
+                let what = property["description"].as_str().unwrap_or_default();
                 let _ = writeln!(page, "| `{key}` | {} | {} |", default(key, property), cell(what));
             }
         }
@@ -84,7 +96,6 @@ fn components(page: &mut String, list: &Value) {
             for option in options {
                 let default = match &option["default"] {
                     Value::Null => String::new(),
-                    Value::String(text) if what == "framings" => format!("`{text}`"),
                     value => format!("`{value}`"),
                 };
                 let (name, words) =
@@ -150,11 +161,11 @@ fn it_is_what_the_program_says_of_itself() {
          ## Configuration\n\nDefaults < file < environment < flags. A key is `SWITCHBOARD_A__B__C` in the environment and `--set a.b.c=…` as a \
          flag. Sizes (`\"64KiB\"`), durations (`\"30s\"`) and rates (`\"100/s\"`) are text.\n",
     );
-    let top = ["listen", "handler", "framing"];
-    page.push_str("\n### At the top\n\n| key | what it is for |\n|---|---|\n");
-    for key in top {
-        let what = schema["properties"][key]["description"].as_str().unwrap();
-        let _ = writeln!(page, "| `{key}` | {what} |");
+    page.push_str("\n### Top level\n\n| key | what it is for |\n|---|---|\n");
+    let properties = schema["properties"].as_object().unwrap();
+    let is_section = |property: &Value| property["type"] == "object" || target(&schema, property).is_some();
+    for (key, property) in properties.iter().filter(|(_, property)| !is_section(property)) {
+        let _ = writeln!(page, "| `{key}` | {} |", property["description"].as_str().unwrap());
     }
     keys(&mut page, &schema);
     components(&mut page, &list);

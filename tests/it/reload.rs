@@ -53,7 +53,7 @@ async fn no_handshake_fails_while_certificates_are_replaced_and_open_connections
     const CLIENTS: usize = 8;
     let authority = Arc::new(Authority::new());
     let settings = [authority.settings(), new_certificate(&authority, "renewed")];
-    let known = settings.each_ref().map(|settings| certificate(&settings.identity));
+    let known = settings.each_ref().map(|settings| certificate(&settings.identity()));
     let (running, name) = serve(settings[0].clone(), &Probe::default()).await;
     let mut open = connect(&name, &Arc::new(authority.client(None))).await;
     let done = Arc::new(AtomicBool::new(false));
@@ -120,8 +120,8 @@ async fn a_file_that_cannot_be_used_is_named_and_the_old_one_stays() {
     let authority = Authority::new();
     let good = authority.settings();
     let (running, name) = serve(good.clone(), &Probe::default()).await;
-    let first = certificate(&good.identity);
-    let renewed = new_certificate(&authority, "renewed").identity;
+    let first = certificate(&good.identity());
+    let renewed = new_certificate(&authority, "renewed").identity();
     let expired = authority.sign("expired", "localhost", |params| {
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
@@ -136,7 +136,7 @@ async fn a_file_that_cannot_be_used_is_named_and_the_old_one_stays() {
     let cases = [
         (with(authority.path("gone.pem"), renewed.key.clone()), "gone.pem cannot be read: No such file"),
         (with(text, renewed.key.clone()), "there is no certificate in"),
-        (with(renewed.certificate.clone(), good.identity.key.clone()), "does not belong to the certificate in"),
+        (with(renewed.certificate.clone(), good.key.clone()), "does not belong to the certificate in"),
         (with(expired.certificate, expired.key), "expired.pem has expired (Jan  1 00:00:00 2002"),
         (with(early.certificate, early.key), "early.pem is not valid yet (from Jan  1 00:00:00 3001"),
     ];
@@ -166,7 +166,7 @@ async fn all_listeners_get_their_new_certificates_or_none() {
         listeners.listen(spec, pipeline);
     }
     let running = listeners.start().await.unwrap();
-    let first = certificate(&good.identity);
+    let first = certificate(&good.identity());
     let renewed = new_certificate(&authority, "renewed");
     let bad = TlsSettings::new(authority.path("gone.pem"), authority.path("gone.key"));
     for (second, settings, part) in [
@@ -182,7 +182,7 @@ async fn all_listeners_get_their_new_certificates_or_none() {
     }
     running.reload_tls([("one", &renewed), ("two", &renewed)]).unwrap();
     for name in &names[..2] {
-        assert_eq!(served_certificate(name, &authority).await, certificate(&renewed.identity));
+        assert_eq!(served_certificate(name, &authority).await, certificate(&renewed.identity()));
     }
 }
 
@@ -201,7 +201,7 @@ async fn a_listener_that_broke_comes_back_with_the_certificates_of_now() {
         }
     };
     timeout(TEST_TIMEOUT, comes_back).await.unwrap();
-    assert_eq!(served_certificate(&served.name, &authority).await, certificate(&renewed.identity));
+    assert_eq!(served_certificate(&served.name, &authority).await, certificate(&renewed.identity()));
 }
 
 /// Waits for the nth event with this message.

@@ -339,12 +339,16 @@ async fn files_that_do_not_fit_are_named_in_a_sentence() {
     };
     let shown = |path: &Path| path.display().to_string();
     let cases = [
-        (with(&|s| s.identity.certificate.clone_from(&missing)), shown(&missing), "cannot be read: No such file"),
-        (with(&|s| s.identity.certificate.clone_from(&empty)), shown(&empty), "there is no certificate in"),
-        (with(&|s| s.identity.key.clone_from(&missing)), shown(&missing), "cannot be read: No such file"),
-        (with(&|s| s.identity.key.clone_from(&empty)), shown(&empty), "there is no private key in"),
-        (with(&|s| s.identity.key.clone_from(&other.key)), shown(&other.key), "does not belong to the certificate in"),
-        (with(&|s| s.identity.clone_from(&old)), shown(&old.certificate), "has expired"),
+        (with(&|s| s.certificate.clone_from(&missing)), shown(&missing), "cannot be read: No such file"),
+        (with(&|s| s.certificate.clone_from(&empty)), shown(&empty), "there is no certificate in"),
+        (with(&|s| s.key.clone_from(&missing)), shown(&missing), "cannot be read: No such file"),
+        (with(&|s| s.key.clone_from(&empty)), shown(&empty), "there is no private key in"),
+        (with(&|s| s.key.clone_from(&other.key)), shown(&other.key), "does not belong to the certificate in"),
+        (
+            with(&|s| (s.certificate, s.key) = (old.certificate.clone(), old.key.clone())),
+            shown(&old.certificate),
+            "has expired",
+        ),
         (with(&|s| s.client_ca = Some(empty.clone())), shown(&empty), "there is no certificate in"),
         (
             with(&|s| drop(s.sni.insert("one.example".into(), other.clone()))),

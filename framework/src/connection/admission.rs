@@ -153,7 +153,7 @@ impl Default for Throttles {
 
 fn is_trusted(proxy: &ProxySettings, peer: &Address) -> bool {
     match peer {
-        Address::Inet(peer) => proxy.trusted.contain(peer.ip()),
+        Address::Inet(peer) => proxy.trusted.contains(peer.ip()),
         Address::Unix(_) => true,
         Address::Named(_) => proxy.trusted.is_empty(),
     }

@@ -21,7 +21,7 @@ use tokio::runtime::Builder;
 #[divan::bench(args = [0, 1000])]
 fn access(bencher: Bencher<'_, '_>, rules: u32) {
     let deny = (0..rules).map(|rule| format!("10.{}.{}.0/25", rule / 256, rule % 256).parse::<Network>().unwrap());
-    let access = Access { deny: deny.collect(), ..Access::default() };
+    let access = Access::default().deny(deny.collect());
     let peer = Address::Inet(SocketAddr::from((Ipv4Addr::new(10, 1, 17, 200), 40_000)));
     assert!(access.allows(&peer));
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| access.allows(black_box(&peer)));

@@ -42,7 +42,7 @@ pub fn networks(data: &[u8]) {
     assert_eq!(set.is_empty(), networks.is_empty());
     for address in addresses {
         let expected = networks.iter().any(|network| contains(*network, address));
-        assert_eq!(set.contain(address), expected, "{address} in {networks:?}");
+        assert_eq!(set.contains(address), expected, "{address} in {networks:?}");
         let source = Source::of(address);
         assert_eq!(source, Source::of(address.to_canonical()));
     }
