@@ -44,8 +44,8 @@ fn target<'s>(schema: &'s Value, property: &Value) -> Option<&'s Value> {
     Some(&schema["$defs"][name]).filter(|definition| definition.get("properties").is_some())
 }
 
-fn printed(args: &[&str]) -> String {
-    let ended = Program::switchboard().args(args).run();
+fn printed(program: &dyn Fn() -> Program, args: &[&str]) -> String {
+    let ended = program().args(args).run();
     assert_eq!(ended.code(), Some(0), "{args:?}: {}", ended.stderr);
     ended.stdout
 }
@@ -110,19 +110,19 @@ fn components(page: &mut String, list: &Value) {
     }
 }
 
-fn commands(page: &mut String) {
+fn commands(page: &mut String, program: &dyn Fn() -> Program) {
     page.push_str("\n## Commands\n");
     for command in ["serve", "check", "config", "config diff", "list", "schema", "completions", "man", "connect"] {
         let mut words: Vec<&str> = command.split(' ').collect();
         words.push("--help");
-        let help = Program::switchboard().args(&words).env("COLUMNS", "100").run().stdout;
+        let help = program().args(&words).env("COLUMNS", "100").run().stdout;
         let help: Vec<_> = help.lines().map(str::trim_end).collect();
         let _ = write!(page, "\n### `switchboard {command}`\n\n```text\n{}\n```\n", help.join("\n").trim_end());
     }
 }
 
-fn metrics(page: &mut String) {
-    let server = Program::switchboard()
+fn metrics(page: &mut String, program: &dyn Fn() -> Program) {
+    let server = program()
         .args(["serve", "--listen", "tcp://127.0.0.1:0", "--set", "admin.listen=tcp://127.0.0.1:0"])
         .spawn();
     server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
@@ -151,15 +151,16 @@ fn metrics(page: &mut String) {
     }
 }
 
-#[test]
-fn it_is_what_the_program_says_of_itself() {
-    let schema: Value = serde_json::from_str(&printed(&["schema"])).unwrap();
-    let list: Value = serde_json::from_str(&printed(&["list", "--json"])).unwrap();
+/// The reference of a program, generated from its schema, its list, its help and its metrics.
+pub(crate) fn page(program: &dyn Fn() -> Program) -> String {
+    let schema: Value = serde_json::from_str(&printed(program, &["schema"])).unwrap();
+    let list: Value = serde_json::from_str(&printed(program, &["list", "--json"])).unwrap();
     let mut page = String::from(
-        "# Reference\n\nWritten by the program: every key, handler, layer, framing, transport, command and metric, and nothing by hand. The \
-         [operator's guide](operators.md) says what to do with them, [defaults and bounds](defaults.md) why they are as they are.\n\n\
-         ## Configuration\n\nDefaults < file < environment < flags. A key is `SWITCHBOARD_A__B__C` in the environment and `--set a.b.c=…` as a \
-         flag. Sizes (`\"64KiB\"`), durations (`\"30s\"`) and rates (`\"100/s\"`) are text.\n",
+        "# Reference\n\nThis page is generated from the program: every key, handler, layer, framing, transport, command and \
+         metric. The\n[operator's guide](operators.md) explains how to use them, [defaults and bounds](defaults.md) lists the \
+         fixed bounds.\n\n\
+         ## Configuration\n\nDefaults < file < environment < flags. A key is `SWITCHBOARD_A__B__C` in the environment and \
+         `--set a.b.c=…` as a flag.\nSizes (`\"64KiB\"`), durations (`\"30s\"`) and rates (`\"100/s\"`) are text.\n",
     );
     page.push_str("\n### Top level\n\n| key | what it is for |\n|---|---|\n");
     let properties = schema["properties"].as_object().unwrap();
@@ -169,8 +170,14 @@ fn it_is_what_the_program_says_of_itself() {
     }
     keys(&mut page, &schema);
     components(&mut page, &list);
-    commands(&mut page);
-    metrics(&mut page);
+    commands(&mut page, program);
+    metrics(&mut page, program);
+    page
+}
+
+#[test]
+fn it_is_what_the_program_says_of_itself() {
+    let page = page(&Program::switchboard);
     let path = root().join(PAGE);
     if env::var_os("UPDATE").is_some() {
         fs::write(&path, &page).unwrap();

@@ -60,7 +60,7 @@ fn run_attack(attack: Attack) -> bool {
             "--listen",
             "tcp://127.0.0.1:0",
             "--log-level",
-            "warn,switchboard::server::line=info",
+            "warn,switchboard::listener=info",
         ])
         .args(["--set", "limits.connections_per_source=5000"])
         .start();
