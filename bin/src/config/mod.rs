@@ -11,7 +11,9 @@ mod defaults;
 mod diagnostic;
 mod file;
 mod framing;
+mod framing_text;
 mod merged;
+mod option_check;
 mod option_docs;
 mod options;
 mod overrides;
@@ -39,7 +41,7 @@ use tracing_subscriber::EnvFilter;
 
 pub(crate) use check::{Admin, Config, Section};
 pub(crate) use diagnostic::{Diagnostic, Diagnostics};
-pub(crate) use framing::read_framing;
+pub(crate) use framing_text::read_framing;
 pub(crate) use option_docs::{OptionDoc, documented};
 pub(crate) use print::Shape;
 pub(crate) use schema::schema;
