@@ -47,7 +47,7 @@ pub(crate) use print::Shape;
 pub(crate) use schema::schema;
 pub(crate) use schemas::needs_restart;
 pub(crate) use sections::{Format, Log, check_level};
-pub(crate) use tree::{Path, dotted};
+pub(crate) use tree::{differences, dotted};
 
 use diagnostic::Origin;
 use merged::Merged;

@@ -193,7 +193,8 @@ fn a_variable_that_fits_no_key_is_told_with_what_was_meant() {
 
 #[test]
 fn an_empty_variable_counts_as_not_set() {
-    let config = env(&[("SWITCHBOARD_LISTEN", ""), ("SWITCHBOARD_HANDLERS__HELLO__WELCOME", ""), ("SWITCHBOARD_X", "")]);
+    let config =
+        env(&[("SWITCHBOARD_LISTEN", ""), ("SWITCHBOARD_HANDLERS__HELLO__WELCOME", ""), ("SWITCHBOARD_X", "")]);
     assert_eq!(main_of(&config.good()).spec.endpoint.to_string(), "tcp://127.0.0.1:9999");
     assert_eq!(config.good().handlers["hello"].options["welcome"], "welcome!");
 }
