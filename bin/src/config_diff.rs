@@ -2,7 +2,6 @@
 //!
 //! The running configuration is read from the admin endpoint.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::assemble;
-use crate::config::{self, Admin, Config, Inputs, Path, Shape};
+use crate::config::{self, Admin, Config, Inputs, Shape};
 
 /// `config diff`: time for the running server to reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,10 +45,8 @@ pub(crate) fn between(
 }
 
 fn text(before: &Json, after: &Json, config: &Config) -> String {
-    let mut keys = Vec::new();
-    differences(before, after, &mut Vec::new(), &mut keys);
     let mut text = String::new();
-    for (key, before, after) in keys {
+    for (key, before, after) in config::differences(before, after) {
         let value = |value: Option<&Json>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
         let when = if config::needs_restart(&key) { ", after a restart" } else { "" };
         let origin = config.effective.origin(&key);
@@ -57,25 +54,6 @@ fn text(before: &Json, after: &Json, config: &Config) -> String {
         let _ = writeln!(text, "{}: {} -> {}{when}{origin}", config::dotted(&key), value(before), value(after));
     }
     if text.is_empty() { "no changes\n".to_owned() } else { text }
-}
-
-type Change<'v> = (Path, Option<&'v Json>, Option<&'v Json>);
-
-fn differences<'v>(before: &'v Json, after: &'v Json, at: &mut Path, found: &mut Vec<Change<'v>>) {
-    let (Some(old), Some(new)) = (before.as_object(), after.as_object()) else {
-        if before != after {
-            found.push((at.clone(), Some(before), Some(after)));
-        }
-        return;
-    };
-    for key in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
-        at.push(key.clone());
-        match (old.get(key), new.get(key)) {
-            (Some(old), Some(new)) => differences(old, new, at, found),
-            (old, new) => found.push((at.clone(), old, new)),
-        }
-        at.pop();
-    }
 }
 
 /// The configuration of the running server.

@@ -141,17 +141,16 @@ fn value(expression: &str, named: &dyn Fn(&str) -> u128) -> u128 {
     expression.replace('_', "").parse().unwrap_or_else(|_| named(expression))
 }
 
-/// A value as text: `64 KiB`, `1,024`, `5 ms`.
-fn text(constant: &Constant, value: u128) -> String {
-    const DAY: u128 = 24 * 60 * 60;
+/// A value as text: `64 KiB`, `1,024`, `5 ms`. An expression such as `64 * 1024` is a size.
+fn text(kind: &str, value: u128, expression: &str) -> String {
     let in_unit = |units: &[(u128, &str)]| {
         let (size, unit) = units.iter().find(|(size, _)| value.is_multiple_of(*size)).unwrap();
         format!("{}{unit}", grouped(value / size))
     };
     let second = Duration::from_secs(1).as_nanos();
-    if constant.kind == "Duration" {
-        in_unit(&[(second * DAY, " d"), (second, " s"), (second / 1000, " ms")])
-    } else if constant.expression.contains("1024") || constant.expression.contains("<<") || value >= 1 << 16 {
+    if kind == "Duration" {
+        in_unit(&[(second * 24 * 60 * 60, " d"), (second, " s"), (second / 1000, " ms")])
+    } else if expression.contains("* 1024") || expression.contains("<<") {
         in_unit(&[(1 << 30, " GiB"), (1 << 20, " MiB"), (1 << 10, " KiB"), (1, "")])
     } else {
         grouped(value)
@@ -191,12 +190,14 @@ fn every_fixed_bound_is_on_the_page_with_its_value() {
         }
     }
     assert!(code.len() > 30, "{code:?}");
-    let named = |name: &str| {
-        let found = code.iter().find(|(_, known)| known.name == name);
-        value(&found.unwrap_or_else(|| panic!("{name} is not known")).1.expression, &|name| panic!("{name}"))
-    };
+    let expression =
+        |name: &str| code.iter().find(|(_, known)| known.name == name).map(|(_, known)| &*known.expression);
+    let named =
+        |name: &str| value(expression(name).unwrap_or_else(|| panic!("{name} is not known")), &|name| panic!("{name}"));
     let rows = code.iter().map(|(file, constant)| {
-        let value = text(constant, value(&constant.expression, &named));
+        let own = &constant.expression;
+        let of_part = own.split(' ').find_map(expression).unwrap_or(own);
+        let value = text(&constant.kind, value(own, &named), of_part);
         [format!("`{file}` `{}`", constant.name), value, constant.doc.clone()]
     });
     check_table("bounds", ["bound", "value", "what it bounds"], rows);

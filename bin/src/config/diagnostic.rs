@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use serde_json::Value as Json;
 
-pub(crate) use switchboard::settings::units::quoted;
+pub(crate) use switchboard::settings::text::quoted;
 
 use super::tree::{self, Path};
 

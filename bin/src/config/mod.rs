@@ -11,7 +11,9 @@ mod defaults;
 mod diagnostic;
 mod file;
 mod framing;
+mod framing_text;
 mod merged;
+mod option_check;
 mod option_docs;
 mod options;
 mod overrides;
@@ -39,13 +41,13 @@ use tracing_subscriber::EnvFilter;
 
 pub(crate) use check::{Admin, Config, Section};
 pub(crate) use diagnostic::{Diagnostic, Diagnostics};
-pub(crate) use framing::read_framing;
+pub(crate) use framing_text::read_framing;
 pub(crate) use option_docs::{OptionDoc, documented};
 pub(crate) use print::Shape;
 pub(crate) use schema::schema;
 pub(crate) use schemas::needs_restart;
 pub(crate) use sections::{Format, Log, check_level};
-pub(crate) use tree::{Path, dotted};
+pub(crate) use tree::{differences, dotted};
 
 use diagnostic::Origin;
 use merged::Merged;

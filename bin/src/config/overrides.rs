@@ -61,7 +61,8 @@ pub(crate) fn variables(
         _ => Vec::new(),
     };
     let mut found = Vec::new();
-    for (variable, text) in all {
+    // An empty variable counts as not set.
+    for (variable, text) in all.iter().filter(|(_, text)| !text.is_empty()) {
         let Some(variable) = variable.to_str() else { continue };
         let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
         if rest == "CONFIG" || is_kubernetes(rest) {

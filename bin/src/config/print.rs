@@ -64,11 +64,10 @@ impl Effective {
         }
     }
 
-    /// The keys that differ from another configuration. A table that only one configuration has is one key.
+    /// The keys that differ from another configuration, without secrets.
     pub(crate) fn differences(&self, other: &Self) -> Vec<Path> {
-        let mut found = Vec::new();
-        tree::differences(&self.whole, &other.whole, &[], &mut found);
-        found
+        let (before, after) = (self.json(&[]), other.json(&[]));
+        tree::differences(&before, &after).into_iter().map(|(path, ..)| path).collect()
     }
 
     /// The origin of a section, or of the nearest enclosing table.

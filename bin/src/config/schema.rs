@@ -11,7 +11,7 @@ use super::{defaults, tree};
 /// The schema as text.
 pub(crate) fn schema(registry: &Registry) -> String {
     let mut schema = file_schema().clone();
-    without_section_defaults(&mut schema);
+    without_implied_defaults(&mut schema);
     schema["title"] = "The configuration of switchboard".into();
     let mut definitions = schema["$defs"].as_object().cloned().unwrap_or_default();
     for (key, default) in defaults::listener(registry) {
@@ -26,16 +26,16 @@ pub(crate) fn schema(registry: &Registry) -> String {
     format!("{schema:#}\n")
 }
 
-/// Removes the defaults of whole sections: each key of a section has its own.
-fn without_section_defaults(schema: &mut Json) {
-    if schema.get("default").is_some_and(Json::is_object)
+/// Removes the defaults of whole sections, because each key has its own, and the empty path of a required file.
+fn without_implied_defaults(schema: &mut Json) {
+    if schema.get("default").is_some_and(|default| default.is_object() || default == "")
         && let Some(map) = schema.as_object_mut()
     {
         map.shift_remove("default");
     }
     match schema {
-        Json::Object(map) => map.values_mut().for_each(without_section_defaults),
-        Json::Array(items) => items.iter_mut().for_each(without_section_defaults),
+        Json::Object(map) => map.values_mut().for_each(without_implied_defaults),
+        Json::Array(items) => items.iter_mut().for_each(without_implied_defaults),
         _ => {}
     }
 }

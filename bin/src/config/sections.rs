@@ -11,7 +11,7 @@ use std::thread;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
-use switchboard::settings::units::{deserialize_optional_path, deserialize_text};
+use switchboard::settings::text::{deserialize_optional_path, deserialize_text};
 use switchboard::settings::{DrainSettings, Limits, Rates, SocketOptions, Timeouts};
 use switchboard::{Access, Endpoint, ProxySettings, TlsSettings};
 use tracing_subscriber::EnvFilter;

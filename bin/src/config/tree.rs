@@ -124,45 +124,38 @@ pub(crate) fn leaves(dict: &Dict) -> Vec<(Path, &Value)> {
     found
 }
 
-/// The paths at which two trees differ. A table that only one tree has is one path.
-pub(crate) fn differences(one: &Dict, other: &Dict, at: &[String], found: &mut Vec<Path>) {
-    let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
-    for key in keys {
-        match (one.get(key), other.get(key)) {
-            (Some(Value::Dict(_, one)), Some(Value::Dict(_, other))) => differences(one, other, &under(at, key), found),
-            (Some(one), Some(other)) if to_json(one) == to_json(other) => {}
-            _ => found.push(under(at, key)),
+/// A key that differs between two configurations: its value before and after.
+pub(crate) type Difference<'v> = (Path, Option<&'v Json>, Option<&'v Json>);
+
+/// The keys that differ. A table that only one configuration has is one key.
+pub(crate) fn differences<'v>(before: &'v Json, after: &'v Json) -> Vec<Difference<'v>> {
+    fn walk<'v>(before: &'v Json, after: &'v Json, at: &[String], found: &mut Vec<Difference<'v>>) {
+        let (Some(old), Some(new)) = (before.as_object(), after.as_object()) else {
+            if before != after {
+                found.push((at.to_vec(), Some(before), Some(after)));
+            }
+            return;
+        };
+        for key in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+            match (old.get(key), new.get(key)) {
+                (Some(old), Some(new)) => walk(old, new, &under(at, key), found),
+                (old, new) => found.push((under(at, key), old, new)),
+            }
         }
     }
+    let mut found = Vec::new();
+    walk(before, after, &[], &mut found);
+    found
 }
 
 /// The same value without tags.
 pub(crate) fn to_json(value: &Value) -> Json {
-    match value {
-        Value::String(_, text) => Json::String(text.clone()),
-        Value::Bool(_, is) => Json::Bool(*is),
-        Value::Dict(_, dict) => Json::Object(dict.iter().map(|(key, value)| (key.clone(), to_json(value))).collect()),
-        Value::Array(_, items) => Json::Array(items.iter().map(to_json).collect()),
-        Value::Char(..) | Value::Num(..) | Value::Empty(..) => serde_json::to_value(value).unwrap_or(Json::Null),
-    }
+    serde_json::to_value(value).unwrap_or_default()
 }
 
 /// The same value, without a source.
 pub(crate) fn from_json(json: &Json) -> Value {
-    match json {
-        Json::Null => Value::Empty(Tag::Default, figment::value::Empty::Unit),
-        Json::Bool(is) => Value::from(*is),
-        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => Value::from(number),
-            (None, Some(number)) => Value::from(number),
-            (None, None) => Value::from(number.as_f64().unwrap_or_default()),
-        },
-        Json::String(text) => Value::from(text.as_str()),
-        Json::Array(items) => Value::Array(Tag::Default, items.iter().map(from_json).collect()),
-        Json::Object(map) => {
-            Value::Dict(Tag::Default, map.iter().map(|(key, value)| (key.clone(), from_json(value))).collect())
-        }
-    }
+    Value::serialize(json).unwrap_or_else(|_| table())
 }
 
 /// Finds every error of a tree, one per round: each is reported and removed.
@@ -216,11 +209,9 @@ mod tests {
 
     #[test]
     fn differences_are_named_by_their_keys_and_a_lone_table_by_its_own() {
-        let one = dict(&json!({"a": {"b": 1, "c": ["x"], "same": true}, "gone": {"e": 1, "f": 2}}));
-        let other = dict(&json!({"a": {"b": 2, "c": ["x", "y"], "same": true}, "new": {"e": 1}}));
-        let mut found = Vec::new();
-        differences(&one, &other, &[], &mut found);
-        let found: Vec<String> = found.iter().map(|path| dotted(path)).collect();
+        let one = json!({"a": {"b": 1, "c": ["x"], "same": true}, "gone": {"e": 1, "f": 2}});
+        let other = json!({"a": {"b": 2, "c": ["x", "y"], "same": true}, "new": {"e": 1}});
+        let found: Vec<String> = differences(&one, &other).iter().map(|(path, ..)| dotted(path)).collect();
         assert_eq!(found, ["a.b", "a.c", "gone", "new"]);
     }
 

@@ -2,24 +2,46 @@
 //!
 //! The configuration file, its schema, the defaults, `switchboard config` and the reference derive from these types.
 //! A setting is plain data: comparable, without I/O. The documentation of a field is also the help text for operators.
+//!
+//! Use [`Size`], [`Interval`], [`Rate`] and [`Mode`] as fields of the options of a handler, layer or framing:
+//!
+//! ```
+//! use switchboard::settings::{Interval, Size};
+//!
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct CacheOptions {
+//!     /// Maximum size of the cache.
+//!     memory: Size,
+//!     /// Lifetime of an entry.
+//!     lifetime: Interval,
+//! }
+//!
+//! let options: CacheOptions = serde_json::from_str(r#"{ "memory": "16MiB", "lifetime": "5m" }"#)?;
+//! assert_eq!((*options.memory, options.lifetime.as_secs()), (16 << 20, 300));
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 mod define;
 mod network;
 mod rate;
+pub mod text;
 mod tls;
-pub mod units;
+mod units;
 
 pub use network::{Access, Network, NetworkError, Networks};
 pub use rate::Rate;
+pub use text::InvalidValue;
 pub use tls::{ProxySettings, TlsIdentity, TlsSettings};
-pub use units::{Interval, InvalidValue, Mode, Size};
+pub use units::{Interval, Mode, Size};
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use define::settings;
-use units::{As, Keepalive};
+use text::As;
+use units::Keepalive;
 
 settings! {
     /// Limits of concurrency and size.
@@ -35,10 +57,12 @@ settings! {
         /// Maximum open connections. Further connections are accepted, closed immediately and counted as rejected.
         #[schemars(range(min = 1, max = 10_000_000))]
         pub connections: usize = 10_000,
-        /// Maximum open connections per source, an IPv4 address or an IPv6 /64. 0: no limit per source.
+        /// Maximum open connections per source, an IPv4 address or an IPv6 /64. 0: no limit per source. Off by default,
+        /// because many clients can share an address. Set it on the internet, or one source can take all connections.
         #[schemars(range(max = 10_000_000))]
         pub connections_per_source: usize = 0,
-        /// Maximum TLS and PROXY handshakes in progress. If the limit is reached, a new handshake closes the oldest one.
+        /// Maximum TLS and PROXY handshakes in progress. At the limit, a new handshake closes the oldest one, so that silent
+        /// clients cannot block others.
         #[schemars(range(min = 1, max = 10_000_000))]
         pub handshakes: usize = 256,
         /// Largest message, without header or terminator. A larger message closes the connection; a larger datagram is
@@ -50,7 +74,7 @@ settings! {
         #[schemars(range(min = 1, max = 65_536))]
         pub outbox: usize = 256,
         /// Maximum remembered datagram peers. The least recently seen peer is forgotten; peers seen only once are
-        /// forgotten first.
+        /// forgotten first, so that a flood of spoofed senders does not evict active peers.
         #[schemars(range(min = 1, max = 10_000_000))]
         pub sessions: usize = 10_000,
     }
@@ -60,15 +84,17 @@ settings! {
     /// Timeouts. Zero: no timeout.
     #[derive(Copy)]
     pub struct Timeouts {
-        /// Time for the TLS handshake and the PROXY header together.
+        /// Time for the TLS handshake and the PROXY header together. The default allows for lost packets.
         #[serde(with = "As::<Interval>")]
         #[schemars(with = "Interval")]
         pub handshake: Duration = Duration::from_secs(10),
-        /// Time from accept to the first complete message. 0s: off.
+        /// Time from accept to the first complete message. 0s: off. Off by default, because clients of many protocols can
+        /// stay silent; `idle` then applies.
         #[serde(with = "As::<Interval>")]
         #[schemars(with = "Interval")]
         pub first_message: Duration = Duration::ZERO,
-        /// Time from the first byte of a message to its last. 0s: off.
+        /// Time from the first byte of a message to its last. 0s: off. A byte every few seconds does not keep a connection
+        /// open.
         #[serde(with = "As::<Interval>")]
         #[schemars(with = "Interval")]
         pub frame: Duration = Duration::from_secs(30),
@@ -117,7 +143,8 @@ settings! {
         #[serde(with = "As::<Keepalive>")]
         #[schemars(with = "Keepalive")]
         pub keepalive: Duration = Duration::from_secs(60),
-        /// Allows several processes to listen on the same port (`SO_REUSEPORT`). A change needs a restart.
+        /// Allows several processes to listen on the same port (`SO_REUSEPORT`). Off by default, so that a second server on
+        /// the same port is an error. A change needs a restart.
         #[schemars(extend("x-restart" = true))]
         pub reuse_port: bool = false,
         /// Mode of the path of a Unix socket, set before the socket accepts connections.

@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::define::settings;
-use super::units::{quoted, text_option};
+use super::text::{quoted, text_option};
 use crate::address::{Address, Endpoint};
 
 /// A network: `10.0.0.0/8`, `2001:db8::/32`, or one address, `192.0.2.1`.

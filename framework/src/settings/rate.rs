@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::units::{Interval, InvalidValue, quoted, text_option};
+use super::text::{InvalidValue, quoted, text_option};
+use super::units::Interval;
 
 /// A number of events in a time, as text `100/s`, `5/m`, `1000/h` or `20/10m`. Zero: no limit.
 ///

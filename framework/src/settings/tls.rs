@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Networks;
 use super::define::settings;
-use super::units::{deserialize_optional_path, deserialize_path, deserialize_text};
+use super::network::Networks;
+use super::text::{deserialize_optional_path, deserialize_path, deserialize_text};
 
 settings! {
     /// TLS of a listener. All files are PEM.

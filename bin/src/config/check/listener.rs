@@ -4,7 +4,7 @@ use switchboard::framing::AnyFraming;
 use switchboard::server::ListenerSpec;
 use switchboard::{Endpoint, Kind, Needs};
 
-use super::Listener;
+use super::config::Listener;
 use super::context::Check;
 use crate::config::diagnostic::{known, quoted, unknown};
 use crate::config::section_kind::SectionKind;

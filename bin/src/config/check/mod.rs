@@ -2,6 +2,7 @@
 //! handler that does not fit its transport, two listeners with one address.
 
 mod admin;
+pub(super) mod config;
 mod context;
 mod listener;
 mod network;
@@ -11,12 +12,10 @@ use std::path::PathBuf;
 
 use figment::value::Dict;
 use serde_json::Value as Json;
-use switchboard::framing::AnyFraming;
-use switchboard::server::ListenerSpec;
-use switchboard::settings::DrainSettings;
-use switchboard::{Endpoint, Kind, Registry};
+use switchboard::{Endpoint, Registry};
 
 pub(crate) use admin::Admin;
+pub(crate) use config::{Config, Section};
 
 use context::Check;
 
@@ -27,56 +26,8 @@ use super::print::Effective;
 use super::report::Report;
 use super::schemas::Schemas;
 use super::section_kind::SectionKind;
-use super::sections::Log;
 use super::tree::{self, Path, under};
 use super::validate::read;
-
-/// A valid configuration.
-#[derive(Debug)]
-pub(crate) struct Config {
-    /// Logging.
-    pub(crate) log: Log,
-    /// The admin endpoint, if it is enabled.
-    pub(crate) admin: Option<Admin>,
-    pub(crate) drain: DrainSettings,
-    /// Worker threads.
-    pub(crate) workers: usize,
-    /// The listeners, by name.
-    pub(crate) listeners: BTreeMap<String, Listener>,
-    /// The handlers by the names of their sections, used or not.
-    pub(crate) handlers: BTreeMap<String, Section>,
-    /// The layers by the names of their sections, used or not.
-    pub(crate) layers: BTreeMap<String, Section>,
-    /// The same values for printing, with origins.
-    pub(crate) effective: Effective,
-    /// The configuration file.
-    pub(crate) file: Option<PathBuf>,
-}
-
-/// One listener.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    /// Address and settings.
-    pub(crate) spec: ListenerSpec,
-    /// The kind of its transport.
-    pub(crate) kind: Kind,
-    /// The name of the section of its handler.
-    pub(crate) handler: String,
-    pub(crate) framing: AnyFraming,
-    /// The names of the sections of its layers, the outermost first.
-    pub(crate) layers: Vec<String>,
-}
-
-/// A section of a handler or layer.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Section {
-    /// The registered type.
-    pub(crate) kind: String,
-    /// The options, which the type accepts.
-    pub(crate) options: Json,
-    /// Whether the section has no errors.
-    pub(crate) is_sound: bool,
-}
 
 /// Checks the tree. `None` only if an error is reported.
 pub(crate) fn check(

@@ -1,0 +1,195 @@
+//! Checks that involve several keys of a listener.
+
+use super::*;
+
+#[test]
+fn who_may_come_is_shared_by_listeners_whose_peers_have_addresses() {
+    let text = "
+        access = { allow = ['10.0.0.0/8'] }
+        [listeners.a]
+        listen = 'tcp://127.0.0.1:1'
+        [listeners.a.limits]
+        handshakes = 5
+        connections_per_source = 2
+        [listeners.a.rate]
+        connections_per_source = '3/s'
+        burst = 4
+        [listeners.b]
+        listen = 'unix:/run/b.sock'
+        [listeners.c]
+        listen = 'unix:/run/c.sock'
+        proxy = {}
+    ";
+    let environment = [("SWITCHBOARD_ACCESS__DENY", "10.1.0.0/16, 192.0.2.1")];
+    let flags = [("--set", "listeners.a.proxy.trusted", "127.0.0.0/8,::1")];
+    let config = Case { file: Some(text), environment: &environment, flags: &flags, ..Case::default() }.good();
+    let [a, b, c] = ["a", "b", "c"].map(|name| &config.listeners[name]);
+    let ip = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
+    assert!(a.spec.access.allow.contains(ip("10.2.0.1")) && a.spec.access.deny.contains(ip("192.0.2.1")));
+    assert!(a.spec.proxy.as_ref().is_some_and(|proxy| proxy.trusted.contains(ip("::1"))));
+    assert_eq!((a.spec.limits.handshakes, a.spec.limits.connections_per_source), (5, 2));
+    assert_eq!((a.spec.rates.connections_per_source.count(), a.spec.rates.burst), (3, 4));
+    assert_eq!((&b.spec.access, &b.spec.proxy), (&switchboard::Access::default(), &None));
+    assert_eq!((&c.spec.access, &c.spec.proxy), (&a.spec.access, &Some(switchboard::ProxySettings::default())));
+    let printed = config.effective.print(Shape::Origins);
+    assert!(printed.contains("# environment variable SWITCHBOARD_ACCESS__DENY"), "{printed}");
+    assert_eq!(format!("{:?}", file(&printed).good().listeners), format!("{:?}", config.listeners));
+}
+
+#[test]
+fn a_wrong_network_and_a_section_that_can_do_nothing_say_what_would_do() {
+    for (text, parts) in [
+        (
+            "access.deny = ['10.0.0.1/8', 'x']",
+            &["access.deny.0: \"10.0.0.1/8\" is not a network", "access.deny.1: \"x\" is not a network"][..],
+        ),
+        ("listeners.main.proxy = {}", &["listeners.main.proxy.trusted: is missing, so no proxy could connect"]),
+        ("listeners.main.proxy.trusted = []", &["listeners.main.proxy.trusted: is empty, so no proxy could connect"]),
+        ("listen = 'udp://127.0.0.1:1'\nlisteners.main.proxy = {}", &["listeners.main.proxy: requires connections"]),
+        (
+            "listen = 'mem:a'\nlisteners.main.access.allow = ['::1']",
+            &[
+                "listeners.main.access.allow: lists networks, but the peers of \"mem:a\" have no network address; remove this key, or add [listeners.main.proxy]",
+            ],
+        ),
+        ("listeners.main.rate.burst = 5", &["listeners.main.rate.burst: has no effect without a rate"]),
+    ] {
+        let diagnostics = file(text).bad();
+        assert_eq!(diagnostics.len(), parts.len(), "{text}: {diagnostics:#?}");
+        assert!(
+            parts.iter().all(|part| diagnostics.iter().any(|diagnostic| diagnostic.starts_with(part))),
+            "{text}: {diagnostics:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_is_in_no_fault() {
+    let text = "[handlers.many]\npassword = ['hunter2']\n[handlers.other]\ntype = 'many'\npassword = 4711\n";
+    let diagnostics = file(text).bad();
+    assert_eq!(diagnostics.len(), 2, "{diagnostics:?}");
+    let twice = [("SWITCHBOARD_HANDLERS__MANY__PASSWORD", "hunter2"), ("SWITCHBOARD_HANDLERS__many__PASSWORD", "4711")];
+    let twice = env(&twice).bad();
+    for diagnostic in diagnostics.iter().chain(&twice) {
+        assert!(!diagnostic.contains("hunter2") && !diagnostic.contains("4711"), "{diagnostic}");
+    }
+}
+
+#[test]
+fn tls_and_its_section_belong_together() {
+    let diagnostics = file("[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n").bad();
+    assert_eq!(diagnostics.len(), 2, "{diagnostics:?}");
+    for (diagnostic, file) in diagnostics.iter().zip(["certificate", "key"]) {
+        assert!(
+            diagnostic.starts_with(&format!("listeners.main.tls.{file}: is missing, but \"tls://127.0.0.1:1\"")),
+            "{diagnostic}"
+        );
+    }
+    let text = "[listeners.main]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.main.tls]\ncertificate = 'c'\nkey = 'k'\n";
+    only(
+        &file(text).bad(),
+        "listeners.main.tls: requires a tls:// or systemd: address, but listen is \"tcp://127.0.0.1:1\"; change listen to tls:// or \
+         remove this section (switchboard.toml, line 3)",
+    );
+    let text = "[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n[listeners.main.tls]\ncertificate = 'c'\nkey = 'k'\n\
+                [listeners.main.tls.sni.'a.example']\ncertificate = 'a'\n";
+    let diagnostics = file(text).bad();
+    assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
+    assert!(
+        diagnostics[0].contains("a.example") && diagnostics[0].contains("key") && diagnostics[0].contains("is missing"),
+        "{diagnostics:?}"
+    );
+    let text = "[timeouts]\nhandshake = '3s'\n[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n\
+                [listeners.main.tls]\ncertificate = 'c'\nkey = 'k'\nclient_ca = 'a'\nalpn = ['one', 'two']\n";
+    let config = file(text).good();
+    let main = &config.listeners["main"];
+    assert_eq!(main.spec.timeouts.handshake, Duration::from_secs(3));
+    let mut expected = switchboard::TlsSettings::new("c", "k");
+    expected.client_ca = Some("a".into());
+    expected.alpn = vec!["one".into(), "two".into()];
+    assert_eq!(main.spec.tls, Some(expected));
+    assert!(config.effective.print(Shape::Toml).contains("key = \"k\""), "a path is no secret");
+    let text = "[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n[listeners.main.tls]\ncertificate = 'c'\n\
+                key = '''-----BEGIN PRIVATE KEY-----\nhunter2'''\n";
+    let diagnostics = file(text).bad();
+    assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
+    assert!(diagnostics[0].contains("not its content") && !diagnostics[0].contains("hunter2"), "{diagnostics:?}");
+    let text = "[listeners.main]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.other]\nlisten = 'tls://127.0.0.1:1'\n\
+                [listeners.other.tls]\ncertificate = 'c'\nkey = 'k'\n";
+    let diagnostics = file(text).bad();
+    assert!(diagnostics.len() == 1 && diagnostics[0].contains("is already used by"), "{diagnostics:?}");
+}
+
+#[test]
+fn a_handler_that_does_not_fit_its_transport_names_both() {
+    let text = "listen = 'udp://127.0.0.1:1'\nhandler = 'streamy'\n";
+    only(
+        &file(text).bad(),
+        "listeners.main.handler: the handler \"streamy\" requires connections, but \"udp://127.0.0.1:1\" provides datagrams; \
+         streamy supports tcp, tls, unix, mem, systemd (switchboard.toml, line 2)",
+    );
+}
+
+#[test]
+fn a_framing_that_does_not_fit_is_told() {
+    let text = "listen = 'udp://127.0.0.1:1'\nframing = 'lines'\n";
+    let diagnostics = file(text).bad();
+    assert!(
+        diagnostics[0].starts_with("listeners.main.framing: the framing lines splits the bytes of a connection"),
+        "{diagnostics:?}"
+    );
+    file("listen = 'udp://127.0.0.1:1'\nframing = 'raw'\n").good();
+    let diagnostics = file("handler = 'typed'\nframing = 'lines'\n").bad();
+    assert!(diagnostics[0].contains("has its own framing"), "{diagnostics:?}");
+    file("handler = 'typed'\n").good();
+    let diagnostics = file("framing = 'json-lines'\n").bad();
+    assert!(diagnostics[0].contains("does not support the framing json-lines"), "{diagnostics:?}");
+    let diagnostics = file("handler = 'typed'\n[listeners.main]\nlayers = ['trace']\n").bad();
+    assert!(diagnostics[0].starts_with("listeners.main.layers: require messages of bytes"), "{diagnostics:?}");
+}
+
+#[test]
+fn layers_have_names_and_sections_like_handlers() {
+    let text = "[listeners.main]\nlayers = ['slow', 'trace']\n[layers.slow]\ntype = 'rate'\nrate = '1/s'\n";
+    let config = file(text).good();
+    assert_eq!(main_of(&config).layers, ["slow", "trace"]);
+    assert_eq!((config.layers["slow"].kind.as_str(), config.layers["trace"].kind.as_str()), ("rate", "trace"));
+    only(
+        &file("[listeners.main]\nlayers = ['trace', 'rat']\n").bad(),
+        "listeners.main.layers.1: \"rat\" is not a layer; did you mean \"rate\"? Known here: concurrency, rate, timeout, trace (switchboard.toml, line 2)",
+    );
+    assert!(
+        file("[layers.slow]\nrate = '1/s'\n").bad()[0]
+            .starts_with("layers.slow: has no type, and \"slow\" is not a layer")
+    );
+    assert!(file("[layers.rate]\nratte = '1/s'\n").bad()[0].contains("did you mean \"rate\"?"));
+}
+
+#[test]
+fn two_listeners_cannot_have_one_address() {
+    let text = "
+        [listeners.a]
+        listen = 'tcp://127.0.0.1:7000'
+        [listeners.b]
+        listen = 'tcp://127.0.0.1:7000'
+    ";
+    only(
+        &file(text).bad(),
+        "listeners.b.listen: \"tcp://127.0.0.1:7000\" is already used by listeners.a (switchboard.toml, line 3) (switchboard.toml, line 5)",
+    );
+    file("[listeners.a]\nlisten = 'tcp://127.0.0.1:0'\n[listeners.b]\nlisten = 'tcp://127.0.0.1:0'\n").good();
+    file("[listeners.a]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.b]\nlisten = 'udp://127.0.0.1:1'\n").good();
+}
+
+#[test]
+fn a_burst_without_a_rate_is_told() {
+    let diagnostics = file("[listeners.main.rate]\nburst = 5\n").bad();
+    assert!(diagnostics[0].starts_with("listeners.main.rate.burst: has no effect without a rate"), "{diagnostics:?}");
+    let config = file("rate = { messages_per_source = '10/m', burst = 5 }\n").good();
+    let rates = main_of(&config).spec.rates;
+    assert_eq!(
+        (rates.messages_per_source.count(), rates.messages_per_source.per().as_secs(), rates.burst),
+        (10, 60, 5)
+    );
+    file("rate = { burst = 5 }\n[listeners.main.rate]\nmessages_per_source = '0/s'\n").good();
+}

@@ -1,0 +1,235 @@
+//! Defaults, layers, short forms and variables.
+
+use super::*;
+
+#[test]
+fn without_anything_there_is_main_with_the_defaults_of_the_framework() {
+    let config = Case::default().good();
+    let main = main_of(&config);
+    assert_eq!(main.spec.endpoint.to_string(), "tcp://127.0.0.1:9999");
+    assert_eq!((main.handler.as_str(), &main.framing), ("hello", &AnyFraming::default()));
+    assert_eq!(main.spec.limits, switchboard::settings::Limits::default());
+    assert_eq!(main.spec.timeouts, switchboard::settings::Timeouts::default());
+    assert_eq!(main.spec.rates, switchboard::settings::Rates::default());
+    assert_eq!(main.spec.socket, switchboard::settings::SocketOptions::default());
+    assert_eq!(config.drain, switchboard::settings::DrainSettings::default());
+    assert_eq!((config.log.level.as_str(), config.log.format), ("info", Format::Auto));
+    assert_eq!(config.file, None);
+}
+
+#[test]
+fn a_binary_with_one_handler_serves_it_unasked_and_with_several_must_be_told() {
+    let mut registry = Registry::new();
+    registry.handler("shout", |_: NoOptions| Ok(Nothing));
+    let config = load(&Inputs::default(), &registry).unwrap();
+    assert_eq!(main_of(&config).handler, "shout");
+    registry.handler("whisper", |_: NoOptions| Ok(Nothing));
+    let diagnostics = load(&Inputs::default(), &registry).unwrap_err().to_string();
+    assert!(
+        diagnostics.starts_with("error: listeners.main.handler: is missing. Known here: shout, whisper\n"),
+        "{diagnostics}"
+    );
+}
+
+#[test]
+fn a_later_layer_wins_defaults_file_environment_flags() {
+    let text = "[listeners.main.limits]\nframe = '1KiB'\noutbox = 1\nsessions = 1\n";
+    let environment =
+        [("SWITCHBOARD_LISTENERS__MAIN__LIMITS__OUTBOX", "2"), ("SWITCHBOARD_LISTENERS__MAIN__LIMITS__SESSIONS", "2")];
+    let flags = [("--set x", "listeners.main.limits.sessions", "3")];
+    let config = Case { file: Some(text), environment: &environment, flags: &flags, ..Case::default() }.good();
+    let limits = main_of(&config).spec.limits;
+    assert_eq!((limits.connections, limits.frame, limits.outbox, limits.sessions), (10_000, 1024, 2, 3));
+}
+
+#[test]
+fn json_and_yaml_say_the_same_as_toml() {
+    let files = [
+        ("a.toml", "listen = 'udp://127.0.0.1:1'\nhandler = 'echo'\n[handlers.echo]\n[limits]\nframe = '2KiB'\n"),
+        (
+            "a.json",
+            "{\"listen\": \"udp://127.0.0.1:1\", \"handler\": \"echo\", \"handlers\": {\"echo\": {}}, \"limits\": {\"frame\": \"2KiB\"}}",
+        ),
+        ("a.yaml", "listen: udp://127.0.0.1:1\nhandler: echo\nhandlers:\n  echo:\nlimits: {frame: 2KiB}\n"),
+        ("a.yml", "---\nlisten: udp://127.0.0.1:1\nhandler: echo\nlimits:\n  frame: 2KiB\ntimeouts:\n"),
+    ];
+    for (name, text) in files {
+        let config = Case { name, file: Some(text), ..Case::default() }.good();
+        let main = main_of(&config);
+        assert_eq!(
+            (main.spec.endpoint.to_string().as_str(), main.handler.as_str()),
+            ("udp://127.0.0.1:1", "echo"),
+            "{name}"
+        );
+        assert_eq!(main.spec.limits.frame, 2048, "{name}");
+    }
+}
+
+#[test]
+fn a_shared_value_holds_for_each_listener_and_its_own_wins_whichever_layer_either_came_from() {
+    let text = "
+        listeners.a = { listen = 'tcp://127.0.0.1:1', limits = { outbox = 7 } }
+        listeners.b = { listen = 'tcp://127.0.0.1:2' }
+        timeouts.idle = '1m'
+    ";
+    let flags = [("--set", "limits.outbox", "9"), ("--set", "socket.backlog", "5")];
+    let config = Case { file: Some(text), flags: &flags, ..Case::default() }.good();
+    let outbox = |name: &str| config.listeners[name].spec.limits.outbox;
+    assert_eq!((outbox("a"), outbox("b")), (7, 9));
+    for name in ["a", "b"] {
+        assert_eq!(config.listeners[name].spec.timeouts.idle, Duration::from_secs(60));
+        assert_eq!(config.listeners[name].spec.socket.backlog, 5);
+    }
+    assert!(!config.listeners.contains_key("main"));
+}
+
+#[test]
+fn short_forms_stand_for_main_in_every_layer() {
+    let config = Case {
+        file: Some("listen = 'tcp://0.0.0.0:7000'\n"),
+        environment: &[("SWITCHBOARD_HANDLER", "echo")],
+        flags: &[("--framing", "framing", "lines")],
+        ..Case::default()
+    }
+    .good();
+    let main = main_of(&config);
+    assert_eq!(main.spec.endpoint.to_string(), "tcp://0.0.0.0:7000");
+    assert_eq!((main.handler.as_str(), main.framing.name()), ("echo", "lines"));
+    let config = env(&[("SWITCHBOARD_LISTEN", "udp://127.0.0.1:9999")]).good();
+    assert_eq!(main_of(&config).spec.endpoint.to_string(), "udp://127.0.0.1:9999");
+}
+
+#[test]
+fn a_layer_that_says_the_same_key_twice_names_both() {
+    let text = "listen = 'tcp://127.0.0.1:1'\n[listeners.main]\nlisten = 'tcp://127.0.0.1:2'\n";
+    only(
+        &file(text).bad(),
+        "listeners.main.listen: is set twice, to \"tcp://127.0.0.1:1\" (switchboard.toml, line 1) and to \
+         \"tcp://127.0.0.1:2\" (switchboard.toml, line 3); remove one",
+    );
+    let both = [("SWITCHBOARD_HANDLER", "echo"), ("SWITCHBOARD_LISTENERS__MAIN__HANDLER", "hello")];
+    only(
+        &env(&both).bad(),
+        "listeners.main.handler: is set twice, to \"echo\" (environment variable SWITCHBOARD_HANDLER) and to \"hello\" \
+         (environment variable SWITCHBOARD_LISTENERS__MAIN__HANDLER); remove one",
+    );
+    let both = [("--listen", "listen", "tcp://127.0.0.1:1"), ("--set listen", "listen", "tcp://127.0.0.1:2")];
+    assert!(set(&both).bad()[0].contains("(flag --listen)"));
+    let both = [("--framing", "framing", "lines"), ("--set f", "listeners.main.framing.max", "1KiB")];
+    assert!(
+        set(&both).bad()[0]
+            .starts_with("listeners.main.framing: is set both as a table and by individual keys (flag --framing")
+    );
+}
+
+#[test]
+fn the_same_value_twice_is_fine_and_so_are_two_layers() {
+    file("handler = 'echo'\nlisteners.main.handler = 'echo'\n").good();
+    env(&[("SWITCHBOARD_HANDLER", "echo"), ("SWITCHBOARD_LISTENERS__MAIN__HANDLER", "echo")]).good();
+    let config = Case {
+        file: Some("handler = 'echo'\n"),
+        environment: &[("SWITCHBOARD_LISTENERS__MAIN__HANDLER", "hello")],
+        ..Case::default()
+    };
+    assert_eq!(main_of(&config.good()).handler, "hello");
+}
+
+#[test]
+fn a_short_form_that_stands_for_no_listener_is_told() {
+    let text = "[listeners.web]\nlisten = 'tcp://127.0.0.1:1'\n";
+    let config = Case { file: Some(text), flags: &[("--listen", "listen", "tcp://127.0.0.1:2")], ..Case::default() };
+    only(
+        &config.bad(),
+        "listen: is short for listeners.main.listen, but the file declares other listeners (web) and no main; set the key of \
+         one of them, or declare [listeners.main] (flag --listen)",
+    );
+    let text = "handler = 'echo'\n[listeners.web]\nlisten = 'tcp://127.0.0.1:1'\n";
+    assert!(file(text).bad()[0].ends_with("(switchboard.toml, line 1)"));
+    let text = "[listeners.web]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.main]\n";
+    let config = Case { file: Some(text), flags: &[("--listen", "listen", "tcp://127.0.0.1:2")], ..Case::default() };
+    assert_eq!(config.good().listeners.len(), 2);
+    let text = "[listeners.web]\nlisten = 'tcp://127.0.0.1:1'\n";
+    let environment = [("SWITCHBOARD_LISTENERS__MAIN__LISTEN", "tcp://127.0.0.1:2"), ("SWITCHBOARD_HANDLER", "echo")];
+    let config = Case { file: Some(text), environment: &environment, ..Case::default() }.good();
+    assert_eq!(main_of(&config).handler, "echo");
+}
+
+#[test]
+fn what_kubernetes_sets_is_passed_over() {
+    env(&[
+        ("SWITCHBOARD_SERVICE_HOST", "10.0.0.1"),
+        ("SWITCHBOARD_SERVICE_PORT", "9999"),
+        ("SWITCHBOARD_SERVICE_PORT_MAIN", "9999"),
+        ("SWITCHBOARD_PORT", "tcp://10.0.0.1:9999"),
+        ("SWITCHBOARD_PORT_9999_TCP", "tcp://10.0.0.1:9999"),
+        ("SWITCHBOARD_PORT_9999_TCP_ADDR", "10.0.0.1"),
+        ("OTHER_VARIABLE", "x"),
+    ])
+    .good();
+}
+
+#[test]
+fn a_variable_that_fits_no_key_is_told_with_what_was_meant() {
+    for (variable, expected) in [
+        ("SWITCHBOARD_LOG_LEVEL", "log_level: is not a known key; did you mean SWITCHBOARD_LOG__LEVEL?"),
+        (
+            "SWITCHBOARD_LISTENERS__MAIN__LIMITS_FRAME",
+            "listeners.main.limits_frame: is not a known key; did you mean SWITCHBOARD_LISTENERS__MAIN__LIMITS__FRAME?",
+        ),
+        (
+            "SWITCHBOARD_LISTENERS__MAIN_LISTEN",
+            "listeners.main_listen: \"x\" is not a table; did you mean SWITCHBOARD_LISTENERS__MAIN__LISTEN?",
+        ),
+        ("SWITCHBOARD_LISTNE", "listne: is not a known key; did you mean \"listen\"? Known here: "),
+        ("SWITCHBOARD_SERVICE", "service: is not a known key"),
+        ("SWITCHBOARD_", "\"\": is not a known key"),
+    ] {
+        let diagnostics = env(&[(variable, "x")]).bad();
+        assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
+        assert!(diagnostics[0].starts_with(expected), "{}", diagnostics[0]);
+        assert!(diagnostics[0].ends_with(&format!("(environment variable {variable})")), "{}", diagnostics[0]);
+    }
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let config =
+        env(&[("SWITCHBOARD_LISTEN", ""), ("SWITCHBOARD_HANDLERS__HELLO__WELCOME", ""), ("SWITCHBOARD_X", "")]);
+    assert_eq!(main_of(&config.good()).spec.endpoint.to_string(), "tcp://127.0.0.1:9999");
+    assert_eq!(config.good().handlers["hello"].options["welcome"], "welcome!");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_no_text_is_told() {
+    use std::os::unix::ffi::OsStringExt;
+    let environment = vec![("SWITCHBOARD_HANDLER".into(), OsString::from_vec(vec![0xff]))];
+    let inputs = Inputs { environment, ..Inputs::default() };
+    let diagnostics = load(&inputs, &test_registry()).unwrap_err().to_string();
+    assert!(
+        diagnostics.contains("handler: is not UTF-8 text (environment variable SWITCHBOARD_HANDLER)"),
+        "{diagnostics}"
+    );
+}
+
+#[test]
+fn rust_log_wins_over_every_layer() {
+    let config = Case {
+        environment: &[("RUST_LOG", "switchboard=trace"), ("SWITCHBOARD_LOG__LEVEL", "warn")],
+        flags: &[("--log-level", "log.level", "error")],
+        ..Case::default()
+    }
+    .good();
+    assert_eq!(config.log.level, "switchboard=trace");
+    assert!(
+        config
+            .effective
+            .print(Shape::Origins)
+            .contains("level = \"switchboard=trace\"  # environment variable RUST_LOG")
+    );
+    assert_eq!(env(&[("RUST_LOG", "")]).good().log.level, "info");
+    only(
+        &env(&[("RUST_LOG", "a=b=c")]).bad(),
+        "log.level: is not a filter; write it like \"info,switchboard=debug\" (environment variable RUST_LOG)",
+    );
+}

@@ -1,0 +1,133 @@
+//! Deserializes options that are written as text.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A text that is not a valid value of an option.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidValue(pub(super) String);
+
+/// A text in quotes for an error message; a long text is cut.
+pub fn quoted(text: &str) -> String {
+    /// Characters of an invalid value that an error message shows.
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Deserializes an option that is written as text. `what` completes the sentence "5 is not …".
+pub fn deserialize_text<'de, D, T, E>(
+    deserializer: D,
+    what: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    E: fmt::Display,
+{
+    struct Text<P>(&'static str, P);
+
+    impl<T, E: fmt::Display, P: FnOnce(&str) -> Result<T, E>> Visitor<'_> for Text<P> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<F: Error>(self, text: &str) -> Result<T, F> {
+            (self.1)(text).map_err(F::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Text(what, parse))
+}
+
+/// Deserializes the path of a file. A text that contains a key or certificate is rejected and not shown.
+pub fn deserialize_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    deserialize_text(deserializer, "a path; write it in quotes, like \"cert.pem\"", |text| {
+        if text.is_empty() {
+            Err("a path cannot be empty; write it like \"cert.pem\"")
+        } else if text.contains("-----BEGIN") || text.contains('\n') {
+            Err("the value (not shown) is not a path; write the path of the file, not its content")
+        } else {
+            Ok(PathBuf::from(text))
+        }
+    })
+}
+
+/// Deserializes the path of a file for a field that may be absent.
+pub fn deserialize_optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    deserialize_path(deserializer).map(Some)
+}
+
+/// Reads and writes a plain field in the text form of the unit `U`.
+pub(super) struct As<U>(PhantomData<U>);
+
+impl<U> As<U> {
+    pub(super) fn serialize<T: Copy, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        U: From<T> + Serialize,
+    {
+        U::from(*value).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error>
+    where
+        U: Deserialize<'de> + Into<T>,
+    {
+        U::deserialize(deserializer).map(Into::into)
+    }
+}
+
+/// Implements the traits of an option for a type that has `FromStr` and `Display`.
+macro_rules! text_option {
+    ($type:ident, $what:expr, $example:literal) => {
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::settings::text::deserialize_text(deserializer, $what, str::parse)
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "examples": [$example] })
+            }
+        }
+    };
+}
+
+pub(super) use text_option;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_not_what_is_in_the_file() {
+        let path = |text: &str| deserialize_path(serde_json::Value::from(text)).map_err(|error| error.to_string());
+        assert_eq!(path("cert.pem"), Ok("cert.pem".into()));
+        assert!(path("").unwrap_err().contains("cannot be empty"));
+        assert!(!path("-----BEGIN PRIVATE KEY-----\nhunter2").unwrap_err().contains("hunter2"));
+    }
+}
