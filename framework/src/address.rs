@@ -1,4 +1,5 @@
-//! Addresses: where a listener listens ([`Endpoint`]), a peer ([`Address`]), and the key of per-source limits ([`Source`]).
+//! Addresses: where a listener listens ([`Endpoint`]), a peer ([`Address`]), and the key of per-source limits
+//! ([`Source`]).
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -11,7 +12,8 @@ use std::sync::Arc;
 
 use crate::error::debug_as_display;
 
-/// Where a listener listens, as written in the configuration: `tcp://127.0.0.1:9999`, `unix:/run/app.sock`, `mem:test` …
+/// Where a listener listens, as written in the configuration: `tcp://127.0.0.1:9999`, `unix:/run/app.sock`, `mem:test`
+/// …
 ///
 /// Parsing is strict. The error names the accepted form:
 ///
@@ -279,8 +281,8 @@ impl fmt::Display for Endpoint {
 pub enum Address {
     /// An IP address and port.
     Inet(SocketAddr),
-    /// The path of a Unix socket. A path that begins with NUL is a name in the abstract namespace of Linux (unix(7)) and
-    /// is printed with an `@`. `None` for an unnamed socket.
+    /// The path of a Unix socket. A path that begins with NUL is a name in the abstract namespace of Linux (unix(7))
+    /// and is printed with an `@`. `None` for an unnamed socket.
     Unix(Option<Arc<Path>>),
     /// A name from the transport.
     Named(Arc<str>),

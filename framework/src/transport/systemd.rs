@@ -21,11 +21,11 @@ use crate::transport::udp;
 use crate::transport::{unix, unixgram};
 
 /// `systemd:NAME`: a socket that the service manager passed under this name. It can be a TCP, UDP, Unix stream or Unix
-/// datagram socket. The socket options apply as for that transport, except `reuse_port`, `mode` and `group`, which the service
-/// manager sets.
+/// datagram socket. The socket options apply as for that transport, except `reuse_port`, `mode` and `group`, which the
+/// service manager sets.
 ///
-/// The default has no sockets, so every bind fails. A program takes its passed sockets (for example with the crate `listenfd`)
-/// and [adds](crate::transport::Transports::add) a transport with them.
+/// The default has no sockets, so every bind fails. A program takes its passed sockets (for example with the crate
+/// `listenfd`) and [adds](crate::transport::Transports::add) a transport with them.
 #[derive(Clone, Default)]
 pub struct Systemd(Arc<Vec<(String, SharedSocket)>>);
 

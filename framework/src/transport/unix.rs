@@ -1,6 +1,7 @@
 //! Unix stream sockets, and the paths of both kinds of Unix sockets.
 //!
-//! Mode and group are set before clients can connect. A path on which a server listens is never replaced; a stale path is.
+//! Mode and group are set before clients can connect. A path on which a server listens is never replaced; a stale path
+//! is.
 
 use std::fs;
 use std::io;

@@ -20,9 +20,9 @@ use crate::transport::unix::{adopt_path, bind_path, share};
 /// `unixgram:/path`. Uses the socket options `mode` and `group`. A client that has not bound its socket can send, but
 /// receives no reply.
 ///
-/// Replies that a client has not read yet count against the send buffer of this socket. A client that never reads can fill
-/// the buffer; replies to other clients are then dropped until it reads or exits. Use `mode` and `group` to restrict access
-/// to trusted clients.
+/// Replies that a client has not read yet count against the send buffer of this socket. A client that never reads can
+/// fill the buffer; replies to other clients are then dropped until it reads or exits. Use `mode` and `group` to
+/// restrict access to trusted clients.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unixgram;
 
