@@ -2,7 +2,6 @@
 //! ([`Source`]).
 
 use std::convert::Infallible;
-use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
@@ -289,14 +288,6 @@ pub enum Address {
 }
 
 impl Address {
-    pub(crate) fn of_unix(peer: &tokio::net::unix::SocketAddr) -> Self {
-        let path = peer.as_pathname().map(Arc::from);
-        Self::Unix(path.or_else(|| {
-            let name = [b"\0", peer.as_abstract_name()?].concat();
-            Some(Arc::from(Path::new(OsStr::from_bytes(&name))))
-        }))
-    }
-
     /// The IP address, for peers that have one.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
@@ -345,7 +336,8 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    pub(crate) fn new(uid: u32, gid: u32, pid: Option<i32>) -> Self {
+    /// The credentials of a process.
+    pub fn new(uid: u32, gid: u32, pid: Option<i32>) -> Self {
         Self { uid, gid, pid }
     }
 }

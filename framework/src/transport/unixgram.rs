@@ -15,7 +15,7 @@ use crate::connection::Kind;
 use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
 use crate::transport::listener::{DatagramSocket, Listener, Route};
 use crate::transport::shared_socket::{SharedSocket, SocketPath};
-use crate::transport::unix::{adopt_path, bind_path, share};
+use crate::transport::unix::{adopt_path, bind_path, peer_address, share};
 
 /// `unixgram:/path`. Uses the socket options `mode` and `group`. A client that has not bound its socket can send, but
 /// receives no reply.
@@ -66,7 +66,7 @@ impl DatagramSocket for UnixDatagramSocket {
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
         loop {
             match self.socket.try_recv_buf_from(buffer) {
-                Ok((_, peer)) => return Poll::Ready(Ok(Route::new(Address::of_unix(&peer), None))),
+                Ok((_, peer)) => return Poll::Ready(Ok(Route::new(peer_address(&peer), None))),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
                 Err(error) => return Poll::Ready(Err(error)),
             }
