@@ -11,8 +11,7 @@ pub(super) enum Class {
     Again,
     /// It concerns one client only: accept the next one.
     Connection,
-    /// Out of file descriptors or memory: pause, because the client stays in the backlog and the next call would fail
-    /// too.
+    /// Out of file descriptors or memory: pause, because the client stays in the backlog and the next call would fail too.
     Exhausted,
     /// The listener has failed: bind it again.
     Listener,
@@ -34,8 +33,8 @@ impl Class {
     }
 }
 
-/// Classifies an accept error. Linux also reports pending network errors of the new connection here; accept(2)
-/// recommends to retry.
+/// Classifies an accept error. Linux also reports pending network errors of the new connection here; accept(2) recommends
+/// to retry.
 pub(super) fn classify(error: &io::Error) -> Class {
     use Errno as E;
     if let Some(code) = error.raw_os_error() {

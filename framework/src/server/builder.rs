@@ -71,8 +71,8 @@ struct Plan {
 }
 
 impl Server {
-    /// A server that will listen on `endpoint`: `"tcp://127.0.0.1:9999"`, `"udp://[::]:53"`, `"unix:/run/app.sock"` … A
-    /// text that is no address is told when the server starts.
+    /// A server that will listen on `endpoint`: `"tcp://127.0.0.1:9999"`, `"udp://[::]:53"`, `"unix:/run/app.sock"` … A text
+    /// that is no address is told when the server starts.
     pub fn bind(endpoint: impl TryInto<Endpoint, Error: Into<EndpointError>>) -> Self {
         let plan = Plan {
             endpoint: endpoint.try_into().map_err(Into::into),
@@ -98,8 +98,8 @@ impl<F, L> Server<F, L> {
         Server { framing, layer: self.layer, plan: self.plan }
     }
 
-    /// A layer around the handler: it sees every message. The first that is added is the outermost; all of them are
-    /// inside the [default stack](crate::layer).
+    /// A layer around the handler: it sees every message. The first that is added is the outermost; all of them are inside
+    /// the [default stack](crate::layer).
     pub fn layer<L2>(self, layer: L2) -> Server<F, (L, L2)> {
         Server { framing: self.framing, layer: (self.layer, layer), plan: self.plan }
     }
@@ -163,8 +163,8 @@ impl<F, L> Server<F, L> {
         self
     }
 
-    /// TLS around the transport, whichever that is: `tls://host:port`, but also a Unix socket. A file that is missing
-    /// or wrong is told when the server starts.
+    /// TLS around the transport, whichever that is: `tls://host:port`, but also a Unix socket. A file that is missing or wrong is
+    /// told when the server starts.
     pub fn tls(mut self, settings: TlsSettings) -> Self {
         self.plan.tls = Some(settings);
         self
