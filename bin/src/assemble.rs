@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use switchboard::registry::{HandlerInstance, MessageLayer, Setup};
+use switchboard::registry::{HandlerInstance, LayerInstance, Setup};
 use switchboard::server::ListenerSpec;
 use switchboard::transport::tls::TlsAcceptor;
 use switchboard::{Kind, ListenerSet, Registry};
@@ -105,7 +105,7 @@ fn handlers(
             handlers.insert(name.clone(), handler.clone());
             continue;
         }
-        match registry.handler_entry(&section.kind).map(|entry| entry.make(section.options.clone())) {
+        match registry.handler_entry(&section.kind).map(|entry| entry.build(section.options.clone())) {
             Some(Ok(handler)) => drop(handlers.insert(name.clone(), handler)),
             Some(Err(error)) => diagnostics.push(refusal(config, "handlers", name, &*error)),
             None => {}
@@ -164,7 +164,7 @@ fn try_sections(
     diagnostics: &mut Diagnostics,
 ) {
     for (name, Section { kind, options, .. }) in sound(&config.handlers).filter(|(name, _)| handlers(name)) {
-        let built = registry.handler_entry(kind).map(|entry| entry.make(options.clone()).map(drop));
+        let built = registry.handler_entry(kind).map(|entry| entry.build(options.clone()).map(drop));
         if let Some(Err(error)) = built {
             diagnostics.push(refusal(config, "handlers", name, &*error));
         }
@@ -193,7 +193,7 @@ fn sound(sections: &BTreeMap<String, Section>) -> impl Iterator<Item = (&String,
     sections.iter().filter(|(_, section)| section.is_sound)
 }
 
-fn layers(config: &Config, registry: &Registry, names: &[String], diagnostics: &mut Diagnostics) -> Vec<MessageLayer> {
+fn layers(config: &Config, registry: &Registry, names: &[String], diagnostics: &mut Diagnostics) -> Vec<LayerInstance> {
     let mut layers = Vec::new();
     for name in names {
         let Some(Section { kind, options, .. }) = config.layers.get(name) else { continue };

@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
-use switchboard::Needs;
-use switchboard::framing;
-use switchboard::{Kind, Registry};
+use switchboard::registry::EntryInfo;
+use switchboard::{Kind, Needs, Registry};
 
 use crate::config::{OptionDoc, documented};
 
@@ -18,7 +17,7 @@ pub(crate) fn text(registry: &Registry) -> String {
     let mut rows = Vec::new();
     for handler in registry.handlers() {
         rows.push((
-            vec![handler.name().to_owned(), served_on(handler.need()).to_owned(), handler.about().to_owned()],
+            vec![handler.name().to_owned(), served_on(handler.needs()).to_owned(), handler.summary().to_owned()],
             false,
         ));
         rows.extend(options(&documented(handler.options())));
@@ -26,21 +25,17 @@ pub(crate) fn text(registry: &Registry) -> String {
     table(&mut text, "Handlers", &rows);
     let transports = registry
         .transports()
-        .map(|(scheme, summary, kind)| (vec![scheme.to_owned(), brings(kind).to_owned(), summary.to_owned()], false));
+        .map(|known| (vec![known.scheme.to_owned(), brings(known.kind).to_owned(), known.summary.to_owned()], false));
     table(&mut text, "Transports", &transports.collect::<Vec<_>>());
     let mut rows = Vec::new();
-    for framing in framing::BUILT_IN {
-        rows.push((vec![framing.name.to_owned(), framing.summary.to_owned()], false));
-        for option in framing.options {
-            let default =
-                if option.default == "required" { option.default.to_owned() } else { format!("= {}", option.default) };
-            rows.push((vec![option.name.to_owned(), default, option.help.to_owned()], true));
-        }
+    for framing in registry.framings() {
+        rows.push((vec![framing.name().to_owned(), framing.summary().to_owned()], false));
+        rows.extend(options(&documented(framing.options())));
     }
     table(&mut text, "Framings", &rows);
     let mut rows = Vec::new();
     for layer in registry.layers() {
-        rows.push((vec![layer.name().to_owned(), layer.about().to_owned()], false));
+        rows.push((vec![layer.name().to_owned(), layer.summary().to_owned()], false));
         rows.extend(options(&documented(layer.options())));
     }
     table(&mut text, "Layers", &rows);
@@ -52,30 +47,17 @@ pub(crate) fn json(registry: &Registry) -> String {
     let handlers = registry.handlers().map(|handler| {
         json!({
             "name": handler.name(),
-            "summary": handler.about(),
-            "needs": served_on(handler.need()),
+            "summary": handler.summary(),
+            "needs": served_on(handler.needs()),
             "framing": handler.own_framing(),
             "options": json_options(handler.options()),
         })
     });
     let transports = registry
         .transports()
-        .map(|(scheme, summary, kind)| json!({ "name": scheme, "summary": summary, "brings": brings(kind) }));
-    let framings = framing::BUILT_IN.iter().map(|framing| {
-        let options = framing.options.iter().map(|option| {
-            let default = Some(option.default).filter(|default| *default != "required");
-            json!({
-                "name": option.name,
-                "default": default,
-                "required": default.is_none(),
-                "description": option.help,
-            })
-        });
-        json!({ "name": framing.name, "summary": framing.summary, "options": options.collect::<Json>() })
-    });
-    let layers = registry.layers().map(
-        |layer| json!({ "name": layer.name(), "summary": layer.about(), "options": json_options(layer.options()) }),
-    );
+        .map(|known| json!({ "name": known.scheme, "summary": known.summary, "brings": brings(known.kind) }));
+    let framings = registry.framings().map(|framing| described(framing.info()));
+    let layers = registry.layers().map(|layer| described(layer.info()));
     let list = json!({
         "handlers": handlers.collect::<Json>(),
         "transports": transports.collect::<Json>(),
@@ -83,6 +65,10 @@ pub(crate) fn json(registry: &Registry) -> String {
         "layers": layers.collect::<Json>(),
     });
     format!("{list:#}\n")
+}
+
+fn described(entry: &EntryInfo) -> Json {
+    json!({ "name": entry.name(), "summary": entry.summary(), "options": json_options(entry.options()) })
 }
 
 fn json_options(schema: &Json) -> Json {
@@ -114,7 +100,7 @@ fn served_on(needs: Needs) -> &'static str {
     match needs {
         Needs::Stream => "connections",
         Needs::Datagram => "datagrams",
-        Needs::Either => "either",
+        _ => "either",
     }
 }
 
@@ -157,7 +143,7 @@ mod tests {
             "Transports",
             "udp",
             "json-lines",
-            "= limits.frame",
+            "replaces `limits.frame`",
             "Layers",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");

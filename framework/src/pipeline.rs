@@ -28,7 +28,7 @@ pub struct Pipeline {
 impl Pipeline {
     pub(crate) fn of_handler<H, F, L>(
         handler: Arc<H>,
-        framing: F,
+        framing: Arc<F>,
         stack: MessageStack,
         layer: L,
         limits: Limits,
@@ -39,7 +39,7 @@ impl Pipeline {
         H: Handler<F::In, F::Out>,
         L: HandlerLayer<H, F::In, F::Out>,
     {
-        let (framing, stack) = (Arc::new(framing), Arc::new(stack));
+        let stack = Arc::new(stack);
         let datagram = DatagramDriver {
             handler: handler.clone(),
             framing: framing.clone(),

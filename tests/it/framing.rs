@@ -1,15 +1,16 @@
-//! Framings: the same messages however the bytes are cut, exact limits, and nothing half-done for a handler.
+//! Framings: the same messages for any read sizes, exact limits, and no partial message for a handler.
 
 use bytes::BufMut;
 use harness::{Client, unique};
+use serde_json::json;
 use switchboard::framing::{self, AnyFraming, ByteOrder, FrameError};
 use switchboard::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec, LinesCodec};
 
-use crate::support::{Dice, Probe, connect, limits};
+use crate::support::{Probe, Rng, connect, limits};
 
-/// What a codec makes of bytes that come in these pieces: the messages, and how it ended.
+/// Decodes a stream that arrives in these pieces: the messages, and the result at the end.
 fn decode(framing: &AnyFraming, limit: usize, pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Result<(), String>) {
     let mut codec = framing.codec(limit);
     let (mut buffer, mut messages) = (BytesMut::new(), Vec::new());
@@ -42,18 +43,18 @@ fn encode(framing: &AnyFraming, messages: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn length(width: usize, order: ByteOrder, offset: usize) -> AnyFraming {
-    AnyFraming::Length(Length::new(width, order, offset).unwrap())
+    AnyFraming::new(Length::new(width, order, offset).unwrap())
 }
 
 fn delimited(delimiter: &str) -> AnyFraming {
-    AnyFraming::Delimited(Delimited::new(delimiter).unwrap())
+    AnyFraming::new(Delimited::new(delimiter).unwrap())
 }
 
 fn lines() -> AnyFraming {
-    AnyFraming::Lines(Lines::default())
+    AnyFraming::new(Lines::default())
 }
 
-/// Every framing that keeps boundaries, with messages that it can carry.
+/// Every framing that keeps message boundaries, with messages it can encode.
 fn all() -> Vec<(AnyFraming, Vec<Vec<u8>>)> {
     let odd: Vec<Vec<u8>> = vec![
         b"".to_vec(),
@@ -70,10 +71,7 @@ fn all() -> Vec<(AnyFraming, Vec<Vec<u8>>)> {
         (delimited("\r\n"), odd.clone()),
         (delimited("aab"), vec![b"".to_vec(), b"x".to_vec(), b"a".to_vec(), b"xaa".to_vec(), b"aaa".to_vec()]),
         (delimited("||"), vec![b"a|b".to_vec(), b"".to_vec(), b"x".to_vec()]),
-        (
-            AnyFraming::JsonLines(JsonLines::default()),
-            vec![b"1".to_vec(), b"{\"a\": [null]}".to_vec(), b"\"\"".to_vec()],
-        ),
+        (AnyFraming::new(JsonLines::default()), vec![b"1".to_vec(), b"{\"a\": [null]}".to_vec(), b"\"\"".to_vec()]),
     ];
     for width in [1, 2, 3, 4, 8] {
         for order in [ByteOrder::Big, ByteOrder::Little] {
@@ -104,21 +102,21 @@ fn messages_are_the_same_wherever_the_bytes_are_cut() {
 #[test]
 fn a_thousand_random_splits_of_random_messages_give_the_same_messages() {
     for seed in 1..=1000 {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let kinds = all();
-        let (framing, _) = &kinds[dice.roll(kinds.len())];
-        if matches!(framing, AnyFraming::JsonLines(_) | AnyFraming::Delimited(_)) {
-            continue; // not every message is one of theirs
+        let (framing, _) = &kinds[rng.below(kinds.len())];
+        if matches!(framing.name(), "json-lines" | "delimited") {
+            continue; // these framings cannot encode every message
         }
         let alphabet: &[u8] = if *framing == lines() { b"ab\0\xff|" } else { b"ab\0\xff\r\n|" };
-        let messages: Vec<Vec<u8>> = (0..dice.roll(20))
-            .map(|_| (0..3 + dice.roll(200)).map(|_| alphabet[dice.roll(alphabet.len())]).collect())
+        let messages: Vec<Vec<u8>> = (0..rng.below(20))
+            .map(|_| (0..3 + rng.below(200)).map(|_| alphabet[rng.below(alphabet.len())]).collect())
             .collect();
         let bytes = encode(framing, &messages);
         let mut rest = &bytes[..];
         let mut pieces = Vec::new();
         while !rest.is_empty() {
-            let (piece, more) = rest.split_at((1 + dice.roll(60)).min(rest.len()));
+            let (piece, more) = rest.split_at((1 + rng.below(60)).min(rest.len()));
             pieces.push(piece);
             rest = more;
         }
@@ -129,9 +127,9 @@ fn a_thousand_random_splits_of_random_messages_give_the_same_messages() {
 #[test]
 fn a_frame_under_and_at_the_limit_passes_and_one_over_does_not() {
     for (framing, _) in all() {
-        let (fill, offset) = match &framing {
-            AnyFraming::JsonLines(_) => (b'1', 0),
-            AnyFraming::Length(_) if encode(&framing, &[b"abc".to_vec()])[..3] == *b"abc" => (b'x', 3),
+        let (fill, offset) = match framing.name() {
+            "json-lines" => (b'1', 0),
+            "length" if encode(&framing, &[b"abc".to_vec()])[..3] == *b"abc" => (b'x', 3),
             _ => (b'x', 0),
         };
         for size in [9, 10, 11] {
@@ -159,9 +157,9 @@ fn a_frame_cut_off_by_the_end_is_no_message_except_the_last_line() {
         let bytes = encode(&framing, std::slice::from_ref(message));
         for end in 1..bytes.len() {
             let (got, end_of_it) = decode(&framing, 100, &[&bytes[..end]]);
-            match framing {
-                AnyFraming::Lines(_) => assert_eq!((got, end_of_it), (vec![bytes[..end].to_vec()], Ok(()))),
-                AnyFraming::JsonLines(_) if end == bytes.len() - 1 => assert_eq!(got, std::slice::from_ref(message)),
+            match framing.name() {
+                "lines" => assert_eq!((got, end_of_it), (vec![bytes[..end].to_vec()], Ok(()))),
+                "json-lines" if end == bytes.len() - 1 => assert_eq!(got, std::slice::from_ref(message)),
                 _ => assert!(got.is_empty() && end_of_it.is_err(), "{framing:?} cut at {end}: {got:?} {end_of_it:?}"),
             }
         }
@@ -208,13 +206,13 @@ fn a_frame_that_the_length_field_cannot_say_is_refused() {
     for (width, offset) in [(0, 0), (5, 0), (6, 0), (7, 0), (9, 0), (4, 256)] {
         assert!(Length::new(width, ByteOrder::Big, offset).is_err(), "{width} {offset}");
     }
-    assert!(Delimited::new("").is_none() && Delimited::new("x".repeat(256)).is_none());
-    assert!(Delimited::new("x".repeat(255)).is_some());
+    assert!(Delimited::new("").is_err() && Delimited::new("x".repeat(256)).is_err());
+    assert!(Delimited::new("x".repeat(255)).is_ok());
 }
 
 #[test]
 fn only_one_json_value_is_a_json_line() {
-    let framing = AnyFraming::JsonLines(JsonLines::default());
+    let framing = AnyFraming::new(JsonLines::default());
     for good in ["{}", "[1, 2]", "null", "\"a\\nb\"", " 1 ", "1\r", "\"\u{e9}\""] {
         assert_eq!(decode(&framing, 100, &[good.as_bytes(), b"\n"]).0.len(), 1, "{good:?}");
     }
@@ -224,7 +222,7 @@ fn only_one_json_value_is_a_json_line() {
         assert!(got.is_empty() && end.is_err(), "{:?} {got:?} {end:?}", bad.escape_ascii().to_string());
     }
     let deep = [vec![b'['; 50_000], vec![b']'; 50_000]].concat();
-    let _ = decode(&framing, 200_000, &[&deep, b"\n"]); // must not exhaust the stack, whatever it says
+    let _ = decode(&framing, 200_000, &[&deep, b"\n"]); // must not exhaust the stack; any result is fine
     let mut out = BytesMut::new();
     for unfit in ["", "x", "1\n", "[1,\n2]"] {
         assert!(framing.codec(100).encode(unfit.into(), &mut out).is_err(), "{unfit:?}");
@@ -233,14 +231,14 @@ fn only_one_json_value_is_a_json_line() {
 
 #[test]
 fn raw_brings_what_came_and_cuts_it_at_the_limit() {
-    let raw = AnyFraming::Raw(Raw::default());
+    let raw = AnyFraming::new(Raw::default());
     let (got, end) = decode(&raw, 4, &[b"abc", b"defghij", b"", b"\0"]);
     let expected: [&[u8]; 4] = [b"abc", b"defg", b"hij", b"\0"];
     assert_eq!((got, end), (expected.map(<[u8]>::to_vec).to_vec(), Ok(())));
 }
 
-/// A connection to a probe with this framing, and the probe.
-async fn talk<F>(framing: F, frame: usize) -> (Running, Client<DuplexStream>, Probe, String)
+/// Starts a probe with this framing and connects to it.
+async fn start_and_connect<F>(framing: F, frame: usize) -> (Running, Client<DuplexStream>, Probe, String)
 where
     F: Framing<In = Bytes, Out = Bytes>,
 {
@@ -253,12 +251,12 @@ where
 
 #[tokio::test(start_paused = true)]
 async fn raw_what_was_sent_at_once_is_one_message_whatever_was_sent_before_it() {
-    let (_running, mut client, probe, _) = talk(Raw::default(), 64 * 1024).await;
+    let (_running, mut client, probe, _) = start_and_connect(Raw::default(), 64 * 1024).await;
     let sizes = [1, 4096, 4097, 10_000, 5, 60_000, 64 * 1024, 7, 4096, 64 * 1024];
     for (nth, size) in sizes.into_iter().enumerate() {
         let message = "x".repeat(size);
         client.send(&message).await.expect(&message).await;
-        assert_eq!(probe.calls().len(), nth + 2, "{size} bytes"); // with that of open
+        assert_eq!(probe.calls().len(), nth + 2, "{size} bytes"); // plus the call of open
     }
 }
 
@@ -267,7 +265,7 @@ async fn every_framing_echoes_through_a_whole_connection_however_it_is_cut() {
     for (framing, messages) in all() {
         let bytes = encode(&framing, &messages);
         for piece in [1, 2, 3, 7, bytes.len()] {
-            let (_running, mut client, probe, _) = talk(framing.clone(), 100).await;
+            let (_running, mut client, probe, _) = start_and_connect(framing.clone(), 100).await;
             for piece in bytes.chunks(piece) {
                 client.send(piece).await;
                 tokio::task::yield_now().await;
@@ -291,7 +289,7 @@ async fn a_frame_cut_off_reaches_no_handler_and_ends_as_bad_frame() {
         let message = if framing.name() == "json-lines" { b"[1]".to_vec() } else { b"one".to_vec() };
         let bytes = encode(&framing, &[message.clone(), message]);
         let cut = bytes.len() - if framing.name() == "json-lines" { 2 } else { 1 };
-        let (_running, mut client, probe, name) = talk(framing.clone(), 100).await;
+        let (_running, mut client, probe, name) = start_and_connect(framing.clone(), 100).await;
         client.send(&bytes[..cut]).await.half_close().await;
         client.expect(&bytes[..bytes.len() / 2]).await.expect_end().await;
         assert_eq!(probe.reason().await, "bad_frame", "{framing:?}");
@@ -304,7 +302,7 @@ async fn a_frame_cut_off_reaches_no_handler_and_ends_as_bad_frame() {
 async fn a_frame_over_the_limit_ends_as_frame_too_large_and_the_next_client_is_served() {
     for (framing, _) in all() {
         let fill = if framing.name() == "json-lines" { b'1' } else { b'x' };
-        let (_running, mut client, probe, name) = talk(framing.clone(), 10).await;
+        let (_running, mut client, probe, name) = start_and_connect(framing.clone(), 10).await;
         let good = encode(&framing, &[vec![fill; 9]]);
         client.send(&good).await.expect(&good).await;
         client.send(encode(&framing, &[vec![fill; 14]])).await.send(&good).await.expect_end().await;
@@ -317,22 +315,22 @@ async fn a_frame_over_the_limit_ends_as_frame_too_large_and_the_next_client_is_s
 async fn every_framing_takes_a_limit_of_its_own() {
     let framings = |max: usize| {
         [
-            AnyFraming::Lines(Lines::default().max(max)),
-            AnyFraming::Length(Length::default().max(max)),
-            AnyFraming::Delimited(Delimited::new("|").unwrap().max(max)),
-            AnyFraming::JsonLines(JsonLines::default().max(max)),
+            AnyFraming::new(Lines::default().max(max)),
+            AnyFraming::new(Length::default().max(max)),
+            AnyFraming::new(Delimited::new("|").unwrap().max(max)),
+            AnyFraming::new(JsonLines::default().max(max)),
         ]
     };
     for (max, frame) in [(5000, 10), (5000, 1_000_000)] {
         for framing in framings(max) {
-            let (_running, mut client, probe, _) = talk(framing.clone(), frame).await;
+            let (_running, mut client, probe, _) = start_and_connect(framing.clone(), frame).await;
             let good = encode(&framing, &[vec![b'1'; 5000]]);
             client.send(&good).await.expect(&good).await;
             client.send(encode(&framing, &[vec![b'1'; 5001]])).await.expect_end().await;
             assert_eq!(probe.reason().await, "frame_too_large", "{framing:?}");
         }
     }
-    let (_running, mut client, probe, _) = talk(Raw::default().max(3), 10).await;
+    let (_running, mut client, probe, _) = start_and_connect(Raw::default().max(3), 10).await;
     client.send("abcdefg").await.expect("abcdefg").await;
     assert_eq!(probe.calls(), ["open", "message abc", "message def", "message g"]);
 }
@@ -349,10 +347,10 @@ async fn any_codec_of_tokio_util_is_a_framing() {
     connect(&name).await.send("next\n").await.expect("NEXT\n").await;
 }
 
-/// A handler of frames that says why each connection ended.
-struct Ends(Probe);
+/// A handler that echoes and records the close reason of each connection.
+struct EchoAndRecord(Probe);
 
-impl Handler<BytesMut, Bytes> for Ends {
+impl Handler<BytesMut, Bytes> for EchoAndRecord {
     type State = u64;
     async fn message(&self, _: &mut Context<u64>, message: BytesMut) -> Result<Reply> {
         Ok(Reply::send(message.freeze()))
@@ -376,19 +374,19 @@ async fn a_codec_that_keeps_a_header_to_itself_is_cut_off_all_the_same() {
         let (name, probe) = (unique("length"), Probe::default());
         let server = Server::bind(format!("mem:{name}")).framing(framing::custom(make));
         let server = server.limits(limits(|l| l.frame = 100));
-        let _running = server.start(Ends(probe.clone())).await.unwrap();
+        let _running = server.start(EchoAndRecord(probe.clone())).await.unwrap();
         connect(&name).await.send(bytes).await.half_close().await.rest().await;
         assert_eq!(probe.reason().await, reason, "{:?}", bytes.escape_ascii().to_string());
     }
 }
 
-/// A codec without limits of its own. Greedy: it keeps what it has seen to itself.
-struct Boundless {
+/// A codec without a limit. If greedy, it moves all bytes into its own buffer.
+struct UnlimitedCodec {
     greedy: bool,
     kept: BytesMut,
 }
 
-impl Decoder for Boundless {
+impl Decoder for UnlimitedCodec {
     type Item = Bytes;
     type Error = FrameError;
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
@@ -400,7 +398,7 @@ impl Decoder for Boundless {
     }
 }
 
-impl Encoder<Bytes> for Boundless {
+impl Encoder<Bytes> for UnlimitedCodec {
     type Error = FrameError;
     fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
         buffer.put(frame);
@@ -411,8 +409,8 @@ impl Encoder<Bytes> for Boundless {
 #[tokio::test(start_paused = true)]
 async fn a_codec_without_a_limit_is_held_to_it() {
     for greedy in [false, true] {
-        let framing = framing::custom(move |_| Boundless { greedy, kept: BytesMut::new() });
-        let (_running, mut client, probe, _) = talk(framing, 100).await;
+        let framing = framing::custom(move |_| UnlimitedCodec { greedy, kept: BytesMut::new() });
+        let (_running, mut client, probe, _) = start_and_connect(framing, 100).await;
         client.send("x\n").await;
         for _ in 0..100 {
             if client.0.write_all(&[b'x'; 1000]).await.is_err() {
@@ -433,5 +431,66 @@ fn a_number_that_the_end_of_input_ends_may_have_been_longer() {
     }
     for cut in ["12", "-1", "1.5", "1e3", "{\"a\": 1"] {
         assert!(matches!(at_the_end(cut), Err(FrameError::Malformed(_))), "{cut}");
+    }
+}
+
+/// Options of a framing that is not part of the framework.
+#[derive(serde::Deserialize, switchboard::schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ChunkOptions {
+    /// Bytes of a message.
+    size: usize,
+}
+
+#[test]
+fn a_framing_of_a_third_party_is_chosen_by_name_with_options() {
+    use switchboard::registry::Registry;
+    use tokio_util::codec::{Decoder, Encoder};
+
+    struct Chunk(usize);
+    impl Decoder for Chunk {
+        type Item = Bytes;
+        type Error = FrameError;
+        fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+            match buffer.first() {
+                Some(b'!') => Err(FrameError::TooLarge { limit: self.0 }),
+                Some(b'?') => Err(std::io::Error::other("no such chunk").into()),
+                _ if buffer.len() < self.0 => Ok(None),
+                _ => Ok(Some(buffer.split_to(self.0).freeze())),
+            }
+        }
+    }
+    impl Encoder<Bytes> for Chunk {
+        type Error = FrameError;
+        fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
+            buffer.extend_from_slice(&frame);
+            Ok(())
+        }
+    }
+
+    let mut registry = Registry::new();
+    let build = |options: ChunkOptions| Ok(framing::custom(move |_| Chunk(options.size)));
+    registry.framing("chunk", build).set_summary("messages of a fixed size");
+    let entry = registry.framing_entry("chunk").unwrap();
+    assert_eq!((entry.name(), entry.summary()), ("chunk", "messages of a fixed size"));
+    assert_eq!(entry.options()["properties"]["size"]["description"], "Bytes of a message.");
+    assert_eq!(entry.check_options(&json!({ "sze": 1 })).unwrap_err().path, ["sze"]);
+    let chunk = |size| entry.build(json!({ "size": size })).unwrap();
+    let (messages, end) = decode(&chunk(2), 100, &[b"ab", b"c", b"d"]);
+    assert_eq!((messages, end.is_ok()), (vec![b"ab".to_vec(), b"cd".to_vec()], true));
+    assert_eq!(decode(&chunk(2), 100, &[b"!"]).1.unwrap_err(), FrameError::TooLarge { limit: 2 }.to_string());
+    assert!(decode(&chunk(2), 100, &[b"?"]).1.unwrap_err().contains("no such chunk"));
+    assert_eq!(encode(&chunk(2), &[b"xy".to_vec()]), b"xy");
+    assert_eq!((chunk(2) == chunk(2), chunk(2) == chunk(3), chunk(2).name()), (true, false, "chunk"));
+    assert_ne!(AnyFraming::new(framing::custom(|_| Chunk(1))), AnyFraming::new(framing::custom(|_| Chunk(1))));
+    let lines = registry.framing_entry("lines").unwrap();
+    assert_eq!(lines.build(json!({ "max": "1KiB" })).unwrap(), AnyFraming::new(Lines::default().max(1024)));
+    for (name, options, sentence) in [
+        ("length", json!({ "width": 5 }), "width: a length of 5 bytes is not possible; 1, 2, 3, 4 or 8 are"),
+        ("delimited", json!({ "delimiter": "" }), "delimiter: a delimiter cannot be empty; write it like \"|\""),
+        ("lines", json!({ "max": "2GiB" }), "max: \"2GiB\" is out of range; 1B to 1GiB are possible"),
+    ] {
+        let error = registry.framing_entry(name).unwrap().check_options(&options).unwrap_err();
+        assert_eq!(error.to_string(), sentence);
     }
 }

@@ -1,102 +1,80 @@
-//! The framing that is written as the framing that cuts bytes, or what is wrong with it.
+//! The framing of a listener: a name, or a table with a type and its options.
 
-use serde::Deserialize;
-use switchboard::framing::{AnyFraming, BUILT_IN, Delimited, FramingOption, JsonLines, Length, Lines, Raw};
+use std::borrow::Cow;
+use std::fmt;
 
-use super::diagnostic::{known, quoted};
-use super::raw::{FramingTable, RawFraming};
+use figment::value::Dict;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use switchboard::Registry;
+use switchboard::framing::AnyFraming;
+
+use super::coerce::read_table;
+use super::diagnostic::{quoted, unknown};
+use super::options::OptionCheck;
+use super::section_settings::SectionSettings;
 use super::tree;
-use super::typing::read_table;
-use super::validate::sentence;
-use super::value::{FramingName, Order};
 
-/// What is wrong with a framing: the option where it shows, and a sentence. Without an option it is the whole.
-type Wrong = (Option<&'static str>, String);
+/// The type and options of a framing. A name is a framing without options.
+#[derive(Debug)]
+pub(crate) struct FramingSetting(pub(crate) SectionSettings);
 
-/// A framing in a text of its own: a name, or a table such as `{ type = "length", width = 2 }`.
-pub(crate) fn of_text(text: &str) -> Result<AnyFraming, String> {
-    let raw = if text.trim_start().starts_with('{') {
-        let table = read_table(text).ok_or_else(|| format!("{} is not a table of TOML or JSON", quoted(text)))?;
-        let dict = table.as_dict().cloned().unwrap_or_default();
-        RawFraming::deserialize(&table)
-            .map_err(|error| format!("{}: {}", tree::dotted(&error.path), sentence(&dict, &error.path, error.kind)))?
+impl<'de> Deserialize<'de> for FramingSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = FramingSetting;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a framing; write its name, like \"lines\", or a table, like { type = \"length\", width = 2 }",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<FramingSetting, E> {
+                Ok(FramingSetting(SectionSettings { r#type: Some(name.to_owned()), ..SectionSettings::default() }))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FramingSetting, A::Error> {
+                SectionSettings::deserialize(MapAccessDeserializer::new(map)).map(FramingSetting)
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+impl JsonSchema for FramingSetting {
+    fn schema_name() -> Cow<'static, str> {
+        "Framing".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<SectionSettings>();
+        json_schema!({ "anyOf": [{ "type": "string", "examples": ["lines"] }, table] })
+    }
+}
+
+/// Builds a framing from text: a name, or a table such as `{ type = "length", width = 2 }`.
+pub(crate) fn read_framing(text: &str) -> Result<AnyFraming, String> {
+    let registry = Registry::new();
+    let mut options = if text.trim_start().starts_with('{') {
+        let table = read_table(text).and_then(|table| table.into_dict());
+        table.ok_or_else(|| format!("{} is not a table of TOML or JSON", quoted(text)))?
     } else {
-        RawFraming::Name(text.parse::<FramingName>()?)
+        Dict::from([("type".to_owned(), text.into())])
     };
-    of_raw(&raw).map_err(|wrong| {
-        let sentences = wrong.into_iter().map(|(key, what)| match key {
-            Some(key) => format!("{key}: {what}"),
-            None => what,
-        });
-        sentences.collect::<Vec<_>>().join("; ")
-    })
-}
-
-/// The framing that is written.
-pub(crate) fn of_raw(raw: &RawFraming) -> Result<AnyFraming, Vec<Wrong>> {
-    let plain = FramingTable::default();
-    let (name, table) = match raw {
-        RawFraming::Name(name) => (name.0, &plain),
-        RawFraming::Table(table) => (table.r#type.ok_or_else(no_type)?.0, table),
-    };
-    let options = BUILT_IN.iter().find(|entry| entry.name == name).map_or(&[][..], |entry| entry.options);
-    let wrong = strange_options(name, table, options);
-    if !wrong.is_empty() {
-        return Err(wrong);
+    let name = options.remove("type").and_then(|name| name.into_string()).unwrap_or_default();
+    let names: Vec<_> = registry.framings().map(|entry| entry.name()).collect();
+    let entry = registry.framing_entry(&name);
+    let entry = entry.ok_or_else(|| format!("{} {}", quoted(&name), unknown("is not a framing", &name, names)))?;
+    let mut errors = Vec::new();
+    let check = OptionCheck { at: &[], entry: entry.info() };
+    check.errors(options.clone(), |path, what| errors.push(format!("{}: {what}", tree::dotted(path))));
+    if errors.is_empty() {
+        entry.build(tree::to_json(&options.into())).map_err(|error| error.to_string())
+    } else {
+        Err(errors.join("; "))
     }
-    let max = table.max.map(|size| size.0);
-    Ok(match name {
-        "lines" => AnyFraming::Lines(with_max(Lines::default(), Lines::max, max)),
-        "json-lines" => AnyFraming::JsonLines(with_max(JsonLines::default(), JsonLines::max, max)),
-        "length" => AnyFraming::Length(with_max(length(table, options)?, Length::max, max)),
-        "delimited" => AnyFraming::Delimited(with_max(delimited(table)?, Delimited::max, max)),
-        _ => AnyFraming::Raw(with_max(Raw::default(), Raw::max, max)),
-    })
-}
-
-fn with_max<F>(framing: F, set: fn(F, usize) -> F, max: Option<usize>) -> F {
-    match max {
-        Some(max) => set(framing, max),
-        None => framing,
-    }
-}
-
-fn no_type() -> Vec<Wrong> {
-    let names: Vec<_> = BUILT_IN.iter().map(|entry| entry.name).collect();
-    vec![(Some("type"), format!("is missing; it is one of {}", names.join(", ")))]
-}
-
-/// Options that are written, and that this framing has not.
-fn strange_options(name: &str, table: &FramingTable, options: &[FramingOption]) -> Vec<Wrong> {
-    let written = [
-        ("max", table.max.is_some()),
-        ("width", table.width.is_some()),
-        ("order", table.order.is_some()),
-        ("offset", table.offset.is_some()),
-        ("delimiter", table.delimiter.is_some()),
-    ];
-    let is_strange = |key: &str| !options.iter().any(|option| option.name == key);
-    let strange = written.into_iter().filter(|(key, is_written)| *is_written && is_strange(key));
-    let sentence = || {
-        let known = known(options.iter().map(|option| option.name));
-        format!("is not an option of the framing {name}. {known}")
-    };
-    strange.map(|(key, _)| (Some(key), sentence())).collect()
-}
-
-fn length(table: &FramingTable, options: &[FramingOption]) -> Result<Length, Vec<Wrong>> {
-    let default = |key: &str| {
-        let option = options.iter().find(|option| option.name == key);
-        option.and_then(|option| option.default.parse::<usize>().ok()).unwrap_or_default()
-    };
-    let width = table.width.map_or_else(|| default("width"), |width| width.0);
-    let order = table.order.map(|Order(order)| order).unwrap_or_default();
-    let offset = table.offset.map_or_else(|| default("offset"), |offset| offset.size());
-    Length::new(width, order, offset).map_err(|error| vec![(None, error.to_string())])
-}
-
-fn delimited(table: &FramingTable) -> Result<Delimited, Vec<Wrong>> {
-    let delimiter = table.delimiter.as_ref().and_then(|delimiter| Delimited::new(&delimiter.0));
-    let what = "is missing; write the framing like { type = \"delimited\", delimiter = \"|\" }";
-    delimiter.ok_or_else(|| vec![(Some("delimiter"), what.to_owned())])
 }

@@ -1,4 +1,4 @@
-//! How messages reach the handler of a connection: straight, or through the layers that its developer has added.
+//! How a driver calls the handler of a connection: directly, or through the message layers of the developer.
 
 use std::any::TypeId;
 use std::future::poll_fn;
@@ -10,27 +10,27 @@ use tower::Layer;
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::handler::{Context, Handler, HandlerCell, HandlerLayer, HandlerService, MessageService, Reply, Request};
-use crate::layer::{MessageStack, Timeout};
+use crate::layer::{CallLayer, MessageStack, Timeout};
 use crate::reason::CloseReason;
 
-/// The calls of one connection's handler: one at a time.
+/// Calls the handler of one connection, one call at a time.
 pub(crate) trait HandlerCalls<In, Out>: Send + 'static {
-    /// It has opened. A call like any other, under the same deadline.
+    /// Calls `Handler::open`, under the message timeout.
     fn open(&mut self) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
-    /// A message has come.
+    /// Calls `Handler::message`, inside all layers.
     fn message(&mut self, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
-    /// It has ended.
+    /// Calls `Handler::close`.
     fn close(&mut self, reason: CloseReason) -> impl Future<Output = ()> + Send;
 }
 
-/// The calls of a handler with the layers `L` of its developer: without any, they are [`straight`].
+/// Whether the developer added layers; `()` is the layer of a server without any. Monomorphized to a constant.
 pub(crate) fn has_layers<L: 'static>() -> bool {
     TypeId::of::<L>() != TypeId::of::<()>()
 }
 
-/// Under the default stack alone: a call borrows what it needs, and costs no box and no count.
+/// Calls inside the default layers only. A call borrows its data and needs no allocation and no reference count.
 pub(crate) fn direct<H, In, Out>(
     handler: Arc<H>,
     context: Context<H::State, Out>,
@@ -44,7 +44,7 @@ where
     Direct { connection: context.connection().clone(), handler, context, stack }
 }
 
-/// Through further layers: a call is of a service of tower's, and owns what it needs.
+/// Calls inside the default layers and `layer`. A call goes through a tower service and owns its data.
 pub(crate) fn layered<H, In, Out, L>(
     handler: Arc<H>,
     context: Context<H::State, Out>,
@@ -58,9 +58,9 @@ where
     L: HandlerLayer<H, In, Out>,
 {
     let connection = context.connection().clone();
-    let seat = HandlerCell::new(handler, context);
-    let service = stack.layer(layer.layer(HandlerService::new(seat.clone())));
-    Layered { seat, service, connection, deadline: stack.deadline() }
+    let cell = HandlerCell::new(handler, context);
+    let service = stack.layer(layer.layer(HandlerService::new(cell.clone())));
+    Layered { cell, service, connection, timeout: stack.timeout() }
 }
 
 struct Direct<H, S, Out> {
@@ -77,16 +77,16 @@ where
     Out: Send + 'static,
 {
     async fn open(&mut self) -> Result<Reply<Out>> {
-        self.stack.deadline().around(self.handler.open(&mut self.context)).await
+        self.stack.timeout().wrap(&self.connection, self.handler.open(&mut self.context)).await
     }
 
-    // Not an `async fn`, whose future would have room for the message once more.
+    // Not an `async fn`: its future would store the message twice.
     fn message(&mut self, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send {
         let Self { handler, context, stack, connection } = self;
         async move {
-            // Pinned first: what the layers pass on is small.
+            // Pinned first, so that the layers move only a pointer.
             let call = pin!(handler.message(context, message));
-            stack.around(connection, call).await
+            stack.wrap(connection, call).await
         }
     }
 
@@ -96,10 +96,10 @@ where
 }
 
 struct Layered<H, St, Out, S> {
-    seat: Arc<HandlerCell<H, St, Out>>,
+    cell: Arc<HandlerCell<H, St, Out>>,
     service: S,
     connection: Connection,
-    deadline: Timeout,
+    timeout: Timeout,
 }
 
 impl<H, In, Out, S> HandlerCalls<In, Out> for Layered<H, H::State, Out, S>
@@ -110,7 +110,7 @@ where
     S: MessageService<In, Out>,
 {
     async fn open(&mut self) -> Result<Reply<Out>> {
-        self.deadline.around(self.seat.open()).await
+        self.timeout.wrap(&self.connection, self.cell.open()).await
     }
 
     async fn message(&mut self, message: In) -> Result<Reply<Out>> {
@@ -119,6 +119,6 @@ where
     }
 
     async fn close(&mut self, reason: CloseReason) {
-        self.seat.close(reason).await;
+        self.cell.close(reason).await;
     }
 }

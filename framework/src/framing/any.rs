@@ -1,63 +1,150 @@
-//! A built-in framing chosen at run time: one `match` a message, no box.
+//! A framing that is chosen at run time: one `match` per message for a built-in framing, one box per connection for others.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use serde_json::Value;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::framing::{
-    Delimited, DelimitedCodec, FrameError, Framing, JsonLines, JsonLinesCodec, Length, LengthCodec, Lines, LinesCodec,
-    Raw, RawCodec,
-};
+use crate::error::BoxError;
+use crate::framing::boxed::{BoxCodec, BytesFraming};
+use crate::framing::definition::{BuiltInFraming, Framing};
+use crate::framing::delimited::Delimited;
+use crate::framing::error::FrameError;
+use crate::framing::json_lines::JsonLines;
+use crate::framing::length::Length;
+use crate::framing::lines::Lines;
+use crate::framing::raw::Raw;
 
-/// One of the built-in framings, as configuration names them. A datagram is passed as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AnyFraming {
-    /// `raw`
-    Raw(Raw),
-    /// `lines`
-    Lines(Lines),
-    /// `length`
-    Length(Length),
-    /// `delimited`
-    Delimited(Delimited),
-    /// `json-lines`
-    JsonLines(JsonLines),
+/// Called once per built-in framing, in the order of the documentation.
+pub(crate) trait BuiltInVisitor {
+    fn visit<F: BuiltInFraming>(&mut self);
 }
 
-impl AnyFraming {
-    /// Its name in configuration.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Raw(_) => "raw",
-            Self::Lines(_) => "lines",
-            Self::Length(_) => "length",
-            Self::Delimited(_) => "delimited",
-            Self::JsonLines(_) => "json-lines",
+/// A framing of bytes that is chosen at run time, with its name and options.
+///
+/// ```
+/// use switchboard::framing::{AnyFraming, Lines};
+///
+/// let framing = AnyFraming::new(Lines::default());
+/// assert_eq!(framing.name(), "lines");
+/// ```
+#[derive(Clone)]
+pub struct AnyFraming {
+    name: Arc<str>,
+    options: Arc<Value>,
+    framing: Kind,
+}
+
+macro_rules! any_framing {
+    ($($framing:ident),*) => {
+        #[derive(Clone, PartialEq)]
+        enum Kind {
+            $($framing($framing),)*
+            Boxed(BytesFraming),
         }
+
+        enum KindCodec {
+            $($framing(<$framing as Framing>::Codec),)*
+            Boxed(BoxCodec),
+        }
+
+        impl Kind {
+            /// A built-in framing goes into its variant; its name comes with it.
+            fn new<F: Framing<In = Bytes, Out = Bytes>>(framing: F) -> (&'static str, Self) {
+                let mut framing = Some(framing);
+                let any: &mut dyn Any = &mut framing;
+                $(
+                    if let Some(framing) = any.downcast_mut::<Option<$framing>>().and_then(Option::take) {
+                        return (<$framing as BuiltInFraming>::NAME, Self::$framing(framing));
+                    }
+                )*
+                let framing = framing.expect("only a built-in framing is taken");
+                ("custom", Self::Boxed(BytesFraming::new(framing)))
+            }
+        }
+
+        /// Visits the type of each built-in framing.
+        pub(crate) fn visit_built_in(visitor: &mut impl BuiltInVisitor) {
+            $(visitor.visit::<$framing>();)*
+        }
+
+        macro_rules! each {
+            ($kind:ident, $value:expr, $inner:ident => $call:expr) => {
+                match $value {
+                    $($kind::$framing($inner) => $call,)*
+                    $kind::Boxed($inner) => $call,
+                }
+            };
+        }
+
+        impl Kind {
+            fn codec(&self, limit: usize) -> KindCodec {
+                match self {
+                    $(Self::$framing(framing) => KindCodec::$framing(framing.codec(limit)),)*
+                    Self::Boxed(framing) => KindCodec::Boxed(framing.codec(limit)),
+                }
+            }
+        }
+    };
+}
+
+any_framing! { Raw, Lines, Length, Delimited, JsonLines }
+
+impl AnyFraming {
+    /// A framing of bytes. A built-in framing keeps its name; any other is named `custom`.
+    pub fn new<F: Framing<In = Bytes, Out = Bytes>>(framing: F) -> Self {
+        let (name, framing) = Kind::new(framing);
+        Self { name: name.into(), options: Arc::default(), framing }
+    }
+
+    /// Sets the name and the options that it was built from.
+    pub(crate) fn with_id(self, name: &str, options: Value) -> Self {
+        Self { name: name.into(), options: options.into(), framing: self.framing }
+    }
+
+    /// The name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The options that it was built from; null if it was not built by a registry.
+    pub fn options(&self) -> &Value {
+        &self.options
     }
 }
 
 impl Default for AnyFraming {
     fn default() -> Self {
-        Self::Raw(Raw::default())
+        Self::new(Raw::default())
+    }
+}
+
+impl PartialEq for AnyFraming {
+    /// Two built-in framings are equal if they have equal options. Two other framings are equal if a registry built both by
+    /// the same name from equal options.
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && match (&self.framing, &other.framing) {
+                (Kind::Boxed(one), Kind::Boxed(two)) if self.options.is_null() => one == two,
+                (Kind::Boxed(_), Kind::Boxed(_)) => self.options == other.options,
+                (one, two) => one == two,
+            }
+    }
+}
+
+impl Eq for AnyFraming {}
+
+impl fmt::Debug for AnyFraming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyFraming").field("name", &self.name).field("options", &self.options).finish_non_exhaustive()
     }
 }
 
 /// The codec of [`AnyFraming`].
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum AnyCodec {
-    /// `raw`
-    Raw(RawCodec),
-    /// `lines`
-    Lines(LinesCodec),
-    /// `length`
-    Length(LengthCodec),
-    /// `delimited`
-    Delimited(DelimitedCodec),
-    /// `json-lines`
-    JsonLines(JsonLinesCodec),
-}
+pub struct AnyCodec(KindCodec);
 
 impl Framing for AnyFraming {
     type In = Bytes;
@@ -65,38 +152,20 @@ impl Framing for AnyFraming {
     type Codec = AnyCodec;
 
     fn codec(&self, limit: usize) -> AnyCodec {
-        match self {
-            Self::Raw(framing) => AnyCodec::Raw(framing.codec(limit)),
-            Self::Lines(framing) => AnyCodec::Lines(framing.codec(limit)),
-            Self::Length(framing) => AnyCodec::Length(framing.codec(limit)),
-            Self::Delimited(framing) => AnyCodec::Delimited(framing.codec(limit)),
-            Self::JsonLines(framing) => AnyCodec::JsonLines(framing.codec(limit)),
-        }
+        AnyCodec(self.framing.codec(limit))
     }
 
     fn limit(&self, limit: usize) -> usize {
-        match self {
-            Self::Raw(framing) => framing.limit(limit),
-            Self::Lines(framing) => framing.limit(limit),
-            Self::Length(framing) => framing.limit(limit),
-            Self::Delimited(framing) => framing.limit(limit),
-            Self::JsonLines(framing) => framing.limit(limit),
-        }
+        each!(Kind, &self.framing, framing => framing.limit(limit))
     }
 
-    datagrams_as_they_are!();
-}
+    fn datagram_in(&self, datagram: Bytes) -> Result<Bytes, BoxError> {
+        each!(Kind, &self.framing, framing => framing.datagram_in(datagram))
+    }
 
-macro_rules! each {
-    ($codec:expr, $inner:ident => $call:expr) => {
-        match $codec {
-            AnyCodec::Raw($inner) => $call,
-            AnyCodec::Lines($inner) => $call,
-            AnyCodec::Length($inner) => $call,
-            AnyCodec::Delimited($inner) => $call,
-            AnyCodec::JsonLines($inner) => $call,
-        }
-    };
+    fn datagram_out(&self, frame: Bytes) -> Result<Bytes, BoxError> {
+        each!(Kind, &self.framing, framing => framing.datagram_out(frame))
+    }
 }
 
 impl Decoder for AnyCodec {
@@ -105,11 +174,11 @@ impl Decoder for AnyCodec {
 
     #[inline]
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
-        each!(self, codec => codec.decode(buffer))
+        each!(KindCodec, &mut self.0, codec => codec.decode(buffer))
     }
 
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
-        each!(self, codec => codec.decode_eof(buffer))
+        each!(KindCodec, &mut self.0, codec => codec.decode_eof(buffer))
     }
 }
 
@@ -118,6 +187,12 @@ impl Encoder<Bytes> for AnyCodec {
 
     #[inline]
     fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
-        each!(self, codec => codec.encode(frame, buffer))
+        each!(KindCodec, &mut self.0, codec => codec.encode(frame, buffer))
+    }
+}
+
+impl fmt::Debug for AnyCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnyCodec")
     }
 }

@@ -1,37 +1,93 @@
-//! Messages ended by a delimiter of one's own.
+//! Messages that end with a configurable delimiter.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::framing::{FrameError, Framing};
+use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
+use crate::framing::error::FrameError;
+use crate::framing::size::Size;
 
-/// A message is what stands before the next delimiter. An outgoing frame gets the delimiter too.
+/// A message is the bytes before the next delimiter. An outgoing message gets the delimiter too.
 ///
-/// Bytes after the last delimiter, at end of input, are a frame that was cut off: reason `bad_frame`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Bytes after the last delimiter at end of input are an incomplete message: reason `bad_frame`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Delimited {
-    delimiter: Arc<[u8]>,
-    max: Option<usize>,
+    /// The text that ends a message, 1 to 255 bytes.
+    delimiter: Delimiter,
+    /// The largest message, without the delimiter; replaces `limits.frame`.
+    max: Option<Size>,
+}
+
+/// A delimiter that is empty or too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDelimiter {
+    /// The delimiter is empty.
+    #[error("a delimiter cannot be empty; write it like \"|\"")]
+    Empty,
+    /// The delimiter has more than 255 bytes.
+    #[error("a delimiter of {0} bytes is too long; 1 to 255 bytes are possible")]
+    TooLong(usize),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct Delimiter(Arc<[u8]>);
+
+impl Delimiter {
+    fn new(delimiter: &[u8]) -> Result<Self, InvalidDelimiter> {
+        match delimiter.len() {
+            0 => Err(InvalidDelimiter::Empty),
+            1..=255 => Ok(Self(delimiter.into())),
+            length => Err(InvalidDelimiter::TooLong(length)),
+        }
+    }
+}
+
+impl TryFrom<String> for Delimiter {
+    type Error = InvalidDelimiter;
+
+    fn try_from(text: String) -> Result<Self, InvalidDelimiter> {
+        Self::new(text.as_bytes())
+    }
+}
+
+impl JsonSchema for Delimiter {
+    fn schema_name() -> Cow<'static, str> {
+        "Delimiter".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": 255, "examples": ["|"] })
+    }
 }
 
 impl Delimited {
-    /// Messages ended by `delimiter`; `None` if it is empty or longer than 255 bytes.
-    pub fn new(delimiter: impl AsRef<[u8]>) -> Option<Self> {
-        match delimiter.as_ref() {
-            [] => None,
-            delimiter if delimiter.len() > 255 => None,
-            delimiter => Some(Self { delimiter: delimiter.into(), max: None }),
-        }
+    /// Messages that end with `delimiter`, 1 to 255 bytes.
+    pub fn new(delimiter: impl AsRef<[u8]>) -> Result<Self, InvalidDelimiter> {
+        Ok(Self { delimiter: Delimiter::new(delimiter.as_ref())?, max: None })
     }
 
-    /// The largest message in bytes, without the delimiter, instead of `limits.frame`.
+    /// Sets the largest message in bytes, without the delimiter; replaces `limits.frame`.
     #[must_use]
     pub fn max(self, bytes: usize) -> Self {
-        Self { max: Some(bytes), ..self }
+        Self { max: Some(bytes.into()), ..self }
     }
+}
+
+impl BuiltInFraming for Delimited {
+    const NAME: &str = "delimited";
+    const SUMMARY: &str = "messages end with a delimiter that you choose; it is appended to replies";
 }
 
 impl Framing for Delimited {
@@ -40,14 +96,14 @@ impl Framing for Delimited {
     type Codec = DelimitedCodec;
 
     fn codec(&self, limit: usize) -> DelimitedCodec {
-        DelimitedCodec { delimiter: self.delimiter.clone(), limit: self.limit(limit), searched: 0 }
+        DelimitedCodec { delimiter: self.delimiter.0.clone(), limit: self.limit(limit), searched: 0 }
     }
 
     fn limit(&self, limit: usize) -> usize {
-        self.max.unwrap_or(limit)
+        self.max.map_or(limit, |max| *max)
     }
 
-    datagrams_as_they_are!();
+    unchanged_datagrams!();
 }
 
 /// The codec of [`Delimited`].
@@ -55,7 +111,7 @@ impl Framing for Delimited {
 pub struct DelimitedCodec {
     delimiter: Arc<[u8]>,
     limit: usize,
-    /// No delimiter begins in so many bytes of the buffer.
+    /// The first bytes of the buffer, in which no delimiter begins. They are not searched again.
     searched: usize,
 }
 
@@ -72,7 +128,7 @@ impl Decoder for DelimitedCodec {
         };
         let Some(found) = found else {
             self.searched = (buffer.len() + 1).saturating_sub(width).max(self.searched);
-            // The last bytes may be the beginning of the delimiter.
+            // The last bytes can be the beginning of the delimiter, which the limit does not count.
             if buffer.len() > self.limit.saturating_add(width - 1) {
                 return Err(FrameError::TooLarge { limit: self.limit });
             }

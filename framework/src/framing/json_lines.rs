@@ -1,27 +1,37 @@
-//! Lines that are JSON.
+//! Lines with one JSON value each.
 
 use bytes::{Bytes, BytesMut};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::framing::{FrameError, Framing, Lines, LinesCodec};
+use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
+use crate::framing::error::FrameError;
+use crate::framing::lines::{Lines, LinesCodec};
 
-/// A message is a line that holds one JSON value; any other line, an empty one too, is refused with reason `bad_frame`. So is
-/// a number that the end of input ends: it may have been longer.
+/// A message is a line with one JSON value. Any other line, also an empty one, closes the connection with reason `bad_frame`.
+/// So does a number that ends at the end of input, because its last digits may be missing.
 ///
-/// The handler gets the bytes of the line, known to be JSON. What it sends must be one JSON value without a line break, else
-/// the connection closes with reason `handler_error`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The handler gets the bytes of the line, which are valid JSON. A reply must be one JSON value without a line break, or the
+/// connection closes with reason `handler_error`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
 pub struct JsonLines {
     lines: Lines,
 }
 
 impl JsonLines {
-    /// The longest line in bytes, without its end, instead of `limits.frame`.
+    /// Sets the longest line in bytes, without its end; replaces `limits.frame`.
     #[must_use]
     pub fn max(self, bytes: usize) -> Self {
         Self { lines: self.lines.max(bytes) }
     }
+}
+
+impl BuiltInFraming for JsonLines {
+    const NAME: &str = "json-lines";
+    const SUMMARY: &str = "one JSON value per line; anything else is rejected";
 }
 
 impl Framing for JsonLines {
@@ -37,7 +47,7 @@ impl Framing for JsonLines {
         self.lines.limit(limit)
     }
 
-    datagrams_as_they_are!();
+    unchanged_datagrams!();
 }
 
 /// The codec of [`JsonLines`].
@@ -46,7 +56,7 @@ pub struct JsonLinesCodec {
     lines: LinesCodec,
 }
 
-/// JSON is text: what is ignored inside a string is still held to be UTF-8.
+/// JSON is UTF-8 (RFC 8259); `IgnoredAny` alone would accept other bytes inside a string.
 fn is_json(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
@@ -69,7 +79,6 @@ impl Decoder for JsonLinesCodec {
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
         let whole = buffer.contains(&b'\n');
         let line = self.lines.decode_eof(buffer).and_then(checked)?;
-        // Every other value says itself where it ends.
         match &line {
             Some(number) if !whole && number.last().is_some_and(u8::is_ascii_digit) => {
                 Err(FrameError::Malformed("a number was cut off by the end of input"))

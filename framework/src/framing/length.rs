@@ -1,14 +1,20 @@
-//! A length, then so many bytes.
+//! A length prefix, then the payload.
+
+use std::borrow::Cow;
 
 use bytes::{Buf, Bytes, BytesMut};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::framing::{FrameError, Framing};
+use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
+use crate::framing::error::FrameError;
+use crate::framing::size::Size;
 
-/// A message is an unsigned length and then so many bytes.
+/// A message is an unsigned length, then as many bytes.
 ///
-/// The announced length is held against the limit before anything else happens, and costs no memory: the buffer grows with
-/// the bytes that come.
+/// The codec compares the announced length with the limit first. It allocates no memory for it: the buffer grows with the
+/// received bytes.
 ///
 /// ```
 /// use switchboard::framing::{ByteOrder, Framing, Length};
@@ -17,62 +23,107 @@ use crate::framing::{FrameError, Framing};
 /// let mut codec = Length::new(2, ByteOrder::Big, 0)?.codec(1024);
 /// let mut bytes = bytes::BytesMut::from(&b"\x00\x02hi"[..]);
 /// assert_eq!(codec.decode(&mut bytes).unwrap().unwrap(), "hi");
-/// # Ok::<(), switchboard::framing::LengthError>(())
+/// # Ok::<(), switchboard::framing::InvalidLength>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct Length {
-    width: usize,
+    /// Bytes of the length: 1, 2, 3, 4 or 8.
+    width: Width,
+    /// Byte order of the length.
     order: ByteOrder,
-    offset: usize,
-    max: Option<usize>,
+    /// Bytes before the length, 0 to 255. They are the first bytes of the message, and the length does not count them.
+    offset: u8,
+    /// The largest payload; replaces `limits.frame`.
+    max: Option<Size>,
 }
 
-/// Which byte of a number comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The byte order of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum ByteOrder {
-    /// The highest: network order.
+    /// Most significant byte first: network byte order.
     #[default]
     Big,
-    /// The lowest.
+    /// Least significant byte first.
     Little,
 }
 
-/// A length field that cannot be.
+/// An invalid length field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LengthError {
-    /// Its width is none of 1, 2, 3, 4, 8.
+pub enum InvalidLength {
+    /// The width is not 1, 2, 3, 4 or 8.
     #[error("a length of {0} bytes is not possible; 1, 2, 3, 4 or 8 are")]
-    Width(usize),
-    /// It stands too far inside.
-    #[error("{0} bytes before the length are too many; 0 to 255 are possible")]
+    Width(u64),
+    /// The offset is larger than 255.
+    #[error("an offset of {0} bytes is not possible; 0 to 255 are")]
     Offset(usize),
 }
 
-impl Length {
-    /// A length field of `width` bytes (1, 2, 3, 4 or 8) that comes after `offset` (0 to 255) bytes of the message.
-    ///
-    /// Those first bytes belong to the message and are not counted by its length: with an offset of 1, `T 0 0 0 2 h i` is
-    /// the message `Thi`.
-    pub fn new(width: usize, order: ByteOrder, offset: usize) -> Result<Self, LengthError> {
-        match (width, offset) {
-            (1 | 2 | 3 | 4 | 8, 0..=255) => Ok(Self { width, order, offset, max: None }),
-            (1 | 2 | 3 | 4 | 8, _) => Err(LengthError::Offset(offset)),
-            _ => Err(LengthError::Width(width)),
-        }
-    }
+/// The width of a length field in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+struct Width(u8);
 
-    /// The largest payload in bytes, instead of `limits.frame`.
-    #[must_use]
-    pub fn max(self, bytes: usize) -> Self {
-        Self { max: Some(bytes), ..self }
+impl Default for Width {
+    fn default() -> Self {
+        Self(4)
     }
 }
 
-impl Default for Length {
-    /// Four bytes, highest first, nothing before them.
-    fn default() -> Self {
-        Self { width: 4, order: ByteOrder::Big, offset: 0, max: None }
+impl TryFrom<u64> for Width {
+    type Error = InvalidLength;
+
+    fn try_from(width: u64) -> Result<Self, InvalidLength> {
+        match width {
+            1..=4 | 8 => Ok(Self(width as u8)),
+            _ => Err(InvalidLength::Width(width)),
+        }
     }
+}
+
+impl Serialize for Width {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl JsonSchema for Width {
+    fn schema_name() -> Cow<'static, str> {
+        "Width".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "enum": [1, 2, 3, 4, 8] })
+    }
+}
+
+impl Length {
+    /// A length field of `width` bytes (1, 2, 3, 4 or 8) after the first `offset` (0 to 255) bytes of the message.
+    ///
+    /// The first bytes belong to the message, and the length does not count them: with an offset of 1, `T 0 0 0 2 h i` is
+    /// the message `Thi`.
+    pub fn new(width: usize, order: ByteOrder, offset: usize) -> Result<Self, InvalidLength> {
+        let width = Width::try_from(width as u64)?;
+        let offset = u8::try_from(offset).map_err(|_| InvalidLength::Offset(offset))?;
+        Ok(Self { width, order, offset, max: None })
+    }
+
+    /// Sets the largest payload in bytes; replaces `limits.frame`.
+    #[must_use]
+    pub fn max(self, bytes: usize) -> Self {
+        Self { max: Some(bytes.into()), ..self }
+    }
+}
+
+impl BuiltInFraming for Length {
+    const NAME: &str = "length";
+    const SUMMARY: &str = "a length prefix, then the payload";
 }
 
 impl Framing for Length {
@@ -81,20 +132,27 @@ impl Framing for Length {
     type Codec = LengthCodec;
 
     fn codec(&self, limit: usize) -> LengthCodec {
-        LengthCodec { field: *self, limit: self.limit(limit) }
+        LengthCodec {
+            width: usize::from(self.width.0),
+            order: self.order,
+            offset: usize::from(self.offset),
+            limit: self.limit(limit),
+        }
     }
 
     fn limit(&self, limit: usize) -> usize {
-        self.max.unwrap_or(limit)
+        self.max.map_or(limit, |max| *max)
     }
 
-    datagrams_as_they_are!();
+    unchanged_datagrams!();
 }
 
 /// The codec of [`Length`].
 #[derive(Debug, Clone)]
 pub struct LengthCodec {
-    field: Length,
+    width: usize,
+    order: ByteOrder,
+    offset: usize,
     limit: usize,
 }
 
@@ -103,7 +161,7 @@ impl Decoder for LengthCodec {
     type Error = FrameError;
 
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
-        let Length { width, order, offset, .. } = self.field;
+        let Self { width, order, offset, .. } = *self;
         let Some(mut field) = buffer.get(offset..offset + width) else { return Ok(None) };
         let announced = match order {
             ByteOrder::Big => field.get_uint(width),
@@ -132,7 +190,7 @@ impl Encoder<Bytes> for LengthCodec {
 
     #[inline]
     fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
-        let Length { width, order, offset, .. } = self.field;
+        let Self { width, order, offset, .. } = *self;
         let Some((before, payload)) = frame.split_at_checked(offset) else {
             return Err(FrameError::Unfit("it is shorter than the bytes before the length"));
         };

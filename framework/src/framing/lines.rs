@@ -1,13 +1,17 @@
-//! Lines of bytes, ended by LF.
+//! Lines of bytes that end in LF or CRLF.
 
 use bytes::{Bytes, BytesMut};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::framing::{FrameError, Framing};
+use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
+use crate::framing::error::FrameError;
+use crate::framing::size::Size;
 
-/// A message is a line: ended by LF, one CR before it is cut. At end of input an unended last line is a message too.
+/// A message is a line that ends in LF or CRLF. At end of input, an unterminated last line is a message too.
 ///
-/// Lines are bytes: nothing is decoded. An outgoing frame gets an LF; one that holds an LF is several lines to the peer.
+/// Lines are bytes, with no text encoding. An outgoing message gets an LF; the peer reads one that contains LF as several.
 ///
 /// ```
 /// use switchboard::framing::{Framing, Lines};
@@ -21,17 +25,24 @@ use crate::framing::{FrameError, Framing};
 /// assert_eq!(codec.decode(&mut bytes)?.unwrap(), "two");
 /// # Ok::<(), switchboard::framing::FrameError>(())
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct Lines {
-    max: Option<usize>,
+    /// The longest line, without its end; replaces `limits.frame`.
+    max: Option<Size>,
 }
 
 impl Lines {
-    /// The longest line in bytes, without its end, instead of `limits.frame`.
+    /// Sets the longest line in bytes, without its end; replaces `limits.frame`.
     #[must_use]
     pub fn max(self, bytes: usize) -> Self {
-        Self { max: Some(bytes) }
+        Self { max: Some(bytes.into()) }
     }
+}
+
+impl BuiltInFraming for Lines {
+    const NAME: &str = "lines";
+    const SUMMARY: &str = "lines ending in LF or CRLF; replies end in LF";
 }
 
 impl Framing for Lines {
@@ -44,17 +55,17 @@ impl Framing for Lines {
     }
 
     fn limit(&self, limit: usize) -> usize {
-        self.max.unwrap_or(limit)
+        self.max.map_or(limit, |max| *max)
     }
 
-    datagrams_as_they_are!();
+    unchanged_datagrams!();
 }
 
 /// The codec of [`Lines`].
 #[derive(Debug, Clone)]
 pub struct LinesCodec {
     limit: usize,
-    /// So many bytes of the buffer hold no LF: a line that comes in pieces is searched once.
+    /// The first bytes of the buffer that contain no LF. They are not searched again.
     searched: usize,
 }
 
@@ -75,7 +86,7 @@ impl Decoder for LinesCodec {
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
         let Some(found) = memchr::memchr(b'\n', &buffer[self.searched..]) else {
             self.searched = buffer.len();
-            // One byte more may yet turn out to be the CR of the line's end.
+            // A last CR can be the first half of CRLF, which the limit does not count.
             let longest = self.limit.saturating_add(usize::from(buffer.last() == Some(&b'\r')));
             if buffer.len() > longest {
                 return Err(FrameError::TooLarge { limit: self.limit });

@@ -1,25 +1,36 @@
-//! No framing: a message is what one read brings.
+//! No framing: a message is the result of one read.
 
 use bytes::{Bytes, BytesMut};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::framing::{FrameError, Framing};
+use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
+use crate::framing::error::FrameError;
+use crate::framing::size::Size;
 
-/// A message is what one read brings, at most `limits.frame` bytes of it; nothing is added.
+/// A message is the result of one read, at most `limits.frame` bytes; nothing is added to a reply.
 ///
-/// TCP keeps no boundaries: two quick sends may arrive as one message, and one send as two. Fit for people at a terminal
-/// and for protocols that do not care where a message ends; anything else wants a framing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// TCP keeps no message boundaries: two quick sends can arrive as one message, and one send as two. Use `Raw` for people at a
+/// terminal and for protocols that need no boundaries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct Raw {
-    max: Option<usize>,
+    /// The largest message; replaces `limits.frame`.
+    max: Option<Size>,
 }
 
 impl Raw {
-    /// The largest message in bytes, instead of `limits.frame`.
+    /// Sets the largest message in bytes; replaces `limits.frame`.
     #[must_use]
     pub fn max(self, bytes: usize) -> Self {
-        Self { max: Some(bytes) }
+        Self { max: Some(bytes.into()) }
     }
+}
+
+impl BuiltInFraming for Raw {
+    const NAME: &str = "raw";
+    const SUMMARY: &str = "no framing: each read from the socket is one message";
 }
 
 /// The codec of [`Raw`].
@@ -38,10 +49,10 @@ impl Framing for Raw {
     }
 
     fn limit(&self, limit: usize) -> usize {
-        self.max.unwrap_or(limit).max(1)
+        self.max.map_or(limit, |max| *max).max(1)
     }
 
-    datagrams_as_they_are!();
+    unchanged_datagrams!();
 }
 
 impl Decoder for RawCodec {

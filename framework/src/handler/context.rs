@@ -1,4 +1,4 @@
-//! What a handler is given with each call.
+//! The context that a handler receives with each call.
 
 use std::fmt;
 use std::ops::Deref;
@@ -8,11 +8,11 @@ use bytes::Bytes;
 use crate::connection::Connection;
 use crate::outbox::Pusher;
 
-/// One connection as its handler sees it: its state, who it is, and the way to push to it.
+/// The connection of a call: its state, its properties, and a handle to push frames to it.
 ///
-/// Everything that a [`Connection`] tells is there directly: `cx.peer()`, `cx.kind()`, `cx.drain()`, `cx.spawn(…)`.
+/// All methods of [`Connection`] are available: `cx.peer()`, `cx.kind()`, `cx.drain()`, `cx.spawn(…)`.
 pub struct Context<S = (), Out = Bytes> {
-    /// What this connection remembers between messages.
+    /// The state of this connection.
     pub state: S,
     pusher: Pusher<Out>,
 }
@@ -22,12 +22,12 @@ impl<S, Out> Context<S, Out> {
         Self { state, pusher }
     }
 
-    /// A handle that pushes frames to this connection from any task, for as long as it is open.
+    /// Returns a handle that pushes frames to this connection from any task while it is open.
     pub fn pusher(&self) -> Pusher<Out> {
         self.pusher.clone()
     }
 
-    /// The connection itself, to keep.
+    /// The connection. Clone it to keep a handle.
     pub fn connection(&self) -> &Connection {
         self.pusher.connection()
     }

@@ -1,4 +1,4 @@
-//! A function as a handler, for what remembers nothing.
+//! A function as a handler without state.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 use crate::error::Result;
 use crate::handler::{Context, Handler, Reply};
 
-/// Makes a handler of a function: no state, no greeting.
+/// Makes a handler without state and without a greeting from an async function.
 ///
-/// The context is the function's own: it can be kept and moved into tasks.
+/// The function owns its context, and can keep it or move it into tasks.
 ///
 /// ```
 /// use switchboard::prelude::*;
@@ -28,7 +28,7 @@ where
     HandlerFn { function, messages: PhantomData }
 }
 
-/// A handler made by [`handler_fn`].
+/// The handler that [`handler_fn`] returns.
 pub struct HandlerFn<F, In, Out> {
     function: F,
     messages: PhantomData<fn(In) -> Out>,

@@ -1,19 +1,20 @@
-//! What you write: a [`Handler`] answers messages, a [`StreamHandler`] owns the bytes.
+//! The traits that you implement: a [`Handler`] answers messages, a [`StreamHandler`] owns the byte stream.
 //!
-//! This module knows nothing of sockets. A handler is shared by all connections (`&self`): what they share is a field,
-//! what one of them remembers is its [`State`](Handler::State).
+//! One handler object serves all connections (`&self`). Its fields are shared by them; [`State`](Handler::State) is per
+//! connection.
 
 mod context;
 mod function;
 mod reply;
 mod service;
+mod shared;
 mod stream;
 
 pub use context::Context;
 pub use function::{HandlerFn, handler_fn};
-pub use reply::{Frames, Reply, Then};
+pub use reply::{Frames, IntoFrame, Reply, Then};
 pub(crate) use service::HandlerCell;
-pub use service::{HandlerFuture, HandlerLayer, HandlerService, MessageService, Request};
+pub use service::{HandlerFuture, HandlerLayer, HandlerService, LayerBounds, MessageService, Request};
 pub use stream::ByteStream;
 
 use bytes::Bytes;
@@ -22,31 +23,12 @@ use crate::connection::{Connection, Kind};
 use crate::error::Result;
 use crate::reason::CloseReason;
 
-/// SendQueue the messages of any number of connections.
-///
-/// The life of a connection:
-///
-/// 1. It is accepted; its state is `State::default()`.
-/// 2. [`open`](Self::open) is called once. What it replies is the greeting.
-/// 3. [`message`](Self::message) is called for each message, in order, one at a time. The [`Reply`] says what is sent and
-///    whether the connection goes on.
-/// 4. It ends: by the peer, by a reply, by a limit, by a drain. [`close`](Self::close) is called once with the reason.
-///
-/// The peer of a datagram socket has only step 3: nothing opens or closes it, and its state is forgotten when it has been
-/// silent and its place is needed ([`Limits::sessions`](crate::settings::Limits::sessions)). Until it has shown that it receives,
-/// it is sent at most three times what came from it; a handler with longer answers proves the address first
-/// ([`Connection::validate_address`]). Ask [`Connection::kind`] where it matters.
-///
-/// An error from `open` or `message` closes that connection with reason `handler_error` and is logged; a panic does the
-/// same with reason `panic`. Replies given before are still written, and nobody else notices.
-///
-/// When a deadline passes, or the peer is gone, the future of `message` is dropped where it waits: keep what must not be half-done before or
-/// after an `.await`, not across it. The state itself is never lost.
+/// Answers the messages of any number of connections. An `Arc` of a handler is a handler too.
 ///
 /// ```
 /// use switchboard::prelude::*;
 ///
-/// /// Says how many messages it has seen on this connection.
+/// /// Replies with the number of messages received on this connection.
 /// struct Count;
 ///
 /// impl Handler for Count {
@@ -59,51 +41,87 @@ use crate::reason::CloseReason;
 /// }
 /// ```
 ///
-/// Messages can be of any type, if the [framing](crate::framing) makes that type: `impl Handler<Command, Answer> for Store`.
+/// # Life of a connection
+///
+/// 1. The server accepts it. Its state is `State::default()`.
+/// 2. [`open`](Self::open) is called once. Its reply is the greeting.
+/// 3. [`message`](Self::message) is called for each message, in order, one at a time. The [`Reply`] contains what is
+///    sent, and whether the connection stays open.
+/// 4. The peer, a reply, a limit or a drain ends it. [`close`](Self::close) is called once with the reason.
+///
+/// # Errors and timeouts
+///
+/// An error from `open` or `message` is logged and closes that connection with reason `handler_error`; a panic closes
+/// it with reason `panic`. Earlier replies are still written. Other connections are unaffected.
+///
+/// On a timeout, or when the peer disconnects, the future of `message` is dropped at its current `.await`. Do not split
+/// an update that must be atomic across an `.await`. The state is kept, and `close` is still called.
+///
+/// # Datagrams
+///
+/// For a datagram peer only `message` is called: there is no `open` and no `close`. The state of an inactive
+/// peer is dropped when the table is full ([`Limits::sessions`](crate::settings::Limits::sessions)). Until its address
+/// is validated, a peer is sent at most three times the bytes it sent; a handler with longer replies must validate the
+/// address first ([`Connection::validate_address`]). [`Connection::kind`] distinguishes streams and datagrams.
+///
+/// # Message types
+///
+/// Messages have any type that the [framing](crate::framing) produces: `impl Handler<Command, Answer> for Store`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a `Handler<{In}, {Out}>`",
-    note = "the framing decides the message types: framings of bytes need `impl Handler for …`",
-    note = "a function is made a handler by `handler_fn(|cx: Context, message: Bytes| async move {{ … }})`"
+    message = "`{Self}` is not a `Handler<{In}, {Out}>`; a `StreamHandler` needs `serve_stream` or `start_stream`",
+    label = "not a handler of `{In}` messages",
+    note = "the framing decides the message types: with a framing of bytes, write `impl Handler for …`",
+    note = "`handler_fn(|cx: Context, message: Bytes| async move {{ … }})` makes a handler of a function"
 )]
 pub trait Handler<In = Bytes, Out = In>: Send + Sync + 'static
 where
     In: Send + 'static,
     Out: Send + 'static,
 {
-    /// What it can be served on. A server whose transport brings something else does not start, and a configuration that
-    /// would put them together is refused.
+    /// The kinds of listener that can serve this handler. A server with another kind does not start, and a
+    /// configuration that combines them is invalid.
     const NEEDS: Needs = Needs::Either;
 
-    /// What one connection remembers; `()` for nothing.
+    /// The state of one connection; `()` for none.
     type State: Default + Send + 'static;
 
-    /// A connection has opened. The default says nothing.
+    /// Called when a connection opens. The default sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// An error closes the connection with reason `handler_error`.
     fn open(&self, cx: &mut Context<Self::State, Out>) -> impl Future<Output = Result<Reply<Out>>> + Send {
         let _ = cx;
         async { Ok(Reply::none()) }
     }
 
-    /// A message has come.
+    /// Called for each message.
     ///
-    /// Its bytes are a part of the buffer that they were read into: 4 KiB, or 64 KiB where a peer sends much at once. What is to be
-    /// kept for long is better copied (`Bytes::copy_from_slice`), or a few bytes keep all of that.
+    /// A `Bytes` message is a slice of the read buffer (4 KiB; 64 KiB if a peer sends much at once). Copy
+    /// (`Bytes::copy_from_slice`) data that you keep for long; otherwise a few bytes keep the whole buffer alive.
+    ///
+    /// # Errors
+    ///
+    /// An error closes the connection with reason `handler_error`.
     fn message(
         &self,
         cx: &mut Context<Self::State, Out>,
         message: In,
     ) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
-    /// The connection has ended; nothing can be sent any more. The default does nothing. It has a second to finish.
+    /// Called when the connection has ended. Nothing can be sent any more. The default does nothing. Runs at most one
+    /// second.
     fn close(&self, cx: &mut Context<Self::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {
         let _ = (cx, reason);
         async {}
     }
 }
 
-/// What a handler can be served on.
+/// The kinds of listener that can serve a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Needs {
-    /// Connections only.
+    /// Streams only.
     Stream,
     /// Datagrams only.
     Datagram,
@@ -112,24 +130,26 @@ pub enum Needs {
 }
 
 impl Needs {
-    /// Whether a transport that brings `kind` will do.
+    /// Whether a listener of this kind can serve the handler.
     pub fn takes(self, kind: Kind) -> bool {
         matches!((self, kind), (Self::Either, _) | (Self::Stream, Kind::Stream) | (Self::Datagram, Kind::Datagram))
     }
 }
 
-/// Owns the bytes of each connection: a tunnel, an HTTP library, a protocol with its own driver.
+/// Owns the byte stream of each connection: for a tunnel, an HTTP library, or a protocol with its own driver.
 ///
-/// It has the same limits on connections, the same idle deadline, the same drain as a [`Handler`]; framing and message
-/// layers do not apply. When it returns, the connection closes: `Ok` with reason `handler_closed` (or `peer_closed`, if the
-/// peer had ended its input), an error with `handler_error`. On a drain it is told by [`Connection::drain`] and should
-/// finish what is under way and return; at the deadline its future is dropped.
+/// Connection limits, the idle timeout and the drain apply as for a [`Handler`]. Framing and message layers do not
+/// apply. Serve it with [`Server::serve_stream`](crate::Server::serve_stream).
+///
+/// The connection closes when `serve` returns: `Ok` closes it with reason `handler_closed`, or `peer_closed` if the
+/// peer had closed its sending side. When a drain starts, [`Connection::drain`] completes: finish the current work and
+/// return. At the drain timeout the future is dropped.
 ///
 /// ```
 /// use switchboard::prelude::*;
 /// use tokio::io::AsyncWriteExt;
 ///
-/// /// The daytime protocol: says one line and closes.
+/// /// Sends one line and closes.
 /// struct Uptime(std::time::Instant);
 ///
 /// impl StreamHandler for Uptime {
@@ -139,7 +159,15 @@ impl Needs {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `StreamHandler`; a `Handler` needs `serve` or `start`",
+    label = "not a handler of byte streams"
+)]
 pub trait StreamHandler: Send + Sync + 'static {
     /// Serves one connection to its end.
+    ///
+    /// # Errors
+    ///
+    /// An error closes the connection with reason `handler_error`, or `io_error` if the peer disconnected.
     fn serve(&self, connection: Connection, stream: ByteStream) -> impl Future<Output = Result<()>> + Send;
 }

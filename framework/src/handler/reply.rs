@@ -1,4 +1,4 @@
-//! What a handler answers: some frames, and what happens next.
+//! The reply to a message: frames to send, and what happens next.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,23 +8,26 @@ use futures_util::Stream;
 
 use crate::error::Result;
 
-/// The answer to a message: what is sent, and whether the connection goes on.
+/// The reply to a message: the frames to send, and whether the connection stays open.
 ///
-/// | written | sent | then |
+/// | constructor | sends | then |
 /// |---|---|---|
 /// | `Reply::none()` | nothing | the next message |
 /// | `Reply::send(frame)` | one frame | the next message |
-/// | `Reply::many(frames)` | each frame, in order | the next message |
-/// | `Reply::stream(frames)` | each frame as it comes; reading waits until the stream has ended | the next message |
-/// | `….then_finish()` | the same, after all that was queued before | the connection closes when everything is written |
-/// | `Reply::close()` | nothing, and what is queued is dropped | the connection closes now |
+/// | `Reply::many(frames)` | the frames, in order | the next message |
+/// | `Reply::stream(frames)` | each frame when it is ready; reading pauses until the stream ends | the next message |
+/// | `….then_finish()` | the same frames, after everything queued before | closes after everything is written |
+/// | `Reply::close()` | nothing; queued frames are dropped | closes immediately |
 ///
-/// Either close has reason `handler_closed`. On datagrams every frame is a datagram to the sender, and closing means that
-/// the peer's state is forgotten. To a peer that has not shown that it receives, no more is sent than three times what came
-/// from it: see [`Connection::validate_address`](crate::Connection::validate_address).
-#[must_use = "a reply does nothing unless it is returned from the handler"]
+/// Both ways to close have reason `handler_closed`. On a datagram socket, each frame is one datagram to the sender, and
+/// closing drops the state of the peer. Until its address is validated, a peer is sent at most three times the bytes it
+/// sent: see [`Connection::validate_address`](crate::Connection::validate_address).
+///
+/// A layer can read and change the fields.
+#[must_use = "a reply does nothing unless the handler returns it"]
+#[non_exhaustive]
 pub struct Reply<Out = Bytes> {
-    /// What is sent.
+    /// The frames to send.
     pub frames: Frames<Out>,
     /// What happens after that.
     pub then: Then,
@@ -33,66 +36,88 @@ pub struct Reply<Out = Bytes> {
 /// The frames of a [`Reply`].
 #[non_exhaustive]
 pub enum Frames<Out = Bytes> {
-    /// Nothing is sent.
+    /// No frame.
     None,
     /// One frame.
     One(Out),
     /// Several frames, written together.
     Many(Vec<Out>),
-    /// Frames that come over time. An error ends the connection with reason `handler_error`.
+    /// Frames that become ready over time. An error closes the connection with reason `handler_error`.
     Stream(Pin<Box<dyn Stream<Item = Result<Out>> + Send>>),
 }
 
-/// What the server does after the frames of a [`Reply`].
+/// What the server does after it has sent the frames of a [`Reply`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Then {
     /// Waits for the next message.
     Continue,
-    /// Closes when everything queued, pushes included, has been written.
+    /// Closes after all queued frames, including pushed ones, are written.
     Finish,
-    /// Closes now; what is queued is dropped.
+    /// Closes immediately; queued frames are dropped.
     Close,
 }
 
 impl<Out> Reply<Out> {
-    /// Says nothing; the connection goes on.
+    /// Sends nothing; the connection stays open.
     pub fn none() -> Self {
         Self { frames: Frames::None, then: Then::Continue }
     }
 
     /// Sends one frame.
-    pub fn send(frame: impl Into<Out>) -> Self {
-        Self { frames: Frames::One(frame.into()), then: Then::Continue }
+    ///
+    /// The frame owns its data. To send a part of a message, use `message.slice(..)`; to send borrowed bytes, copy them
+    /// with `Bytes::copy_from_slice`.
+    pub fn send(frame: impl IntoFrame<Out>) -> Self {
+        Self { frames: Frames::One(frame.into_frame()), then: Then::Continue }
     }
 
     /// Sends several frames, in order.
     pub fn many<I>(frames: I) -> Self
     where
         I: IntoIterator,
-        I::Item: Into<Out>,
+        I::Item: IntoFrame<Out>,
     {
-        Self { frames: Frames::Many(frames.into_iter().map(Into::into).collect()), then: Then::Continue }
+        Self { frames: Frames::Many(frames.into_iter().map(IntoFrame::into_frame).collect()), then: Then::Continue }
     }
 
-    /// Sends frames as they come. Each waits until the one before it is on its way: a peer that does not read slows the
-    /// stream, not the memory.
+    /// Sends each frame when it is ready. A frame waits until the previous one is written, so a slow peer slows the
+    /// stream and does not fill memory.
     pub fn stream(frames: impl Stream<Item = Result<Out>> + Send + 'static) -> Self {
         Self { frames: Frames::Stream(Box::pin(frames)), then: Then::Continue }
     }
 
-    /// Says nothing more, and closes when everything queued has been written.
+    /// Sends nothing, and closes after all queued frames are written.
     pub fn finish() -> Self {
         Self::none().then_finish()
     }
 
-    /// Closes now; what is queued is dropped.
+    /// Closes immediately; queued frames are dropped.
     pub fn close() -> Self {
         Self { frames: Frames::None, then: Then::Close }
     }
 
-    /// The same frames, and then the connection closes when everything is written.
+    /// Sends the same frames, and then closes after all queued frames are written.
     pub fn then_finish(self) -> Self {
         Self { then: Then::Finish, ..self }
+    }
+}
+
+/// A value that can be sent as a frame of type `Out`: everything that is `Into<Out>`.
+#[diagnostic::on_unimplemented(
+    message = "a `{Self}` cannot be sent as a frame of type `{Out}`: it does not implement `Into<{Out}>`",
+    label = "a reply owns its data: use `Bytes::copy_from_slice(…)`, or `message.slice(..)` for a part of a message"
+)]
+pub trait IntoFrame<Out> {
+    /// Makes the frame.
+    fn into_frame(self) -> Out;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Into<Out>, Out> IntoFrame<Out> for T {
+    #[inline]
+    fn into_frame(self) -> Out {
+        self.into()
     }
 }
 

@@ -1,12 +1,14 @@
-//! A handler as a `tower::Service`: the innermost of the message seam.
+//! A handler as the `tower::Service` that message layers wrap.
 //!
-//! tower wants a future that owns everything and whose type has a name; a handler borrows its context and its future has
-//! none. So each connection has a [`HandlerCell`] with a [`CallState`]: a call takes the kit, and puts it back when its future ends or is
-//! dropped. The future's allocation waits in the kit for the next call: a message costs none, and no lock.
+//! A tower service returns a future that owns its data and has a named type. A handler borrows its context, and its
+//! future has no name. So each connection keeps its [`CallState`] in a [`HandlerCell`]. A call takes the state, and
+//! returns it when its future ends or is dropped. The next call reuses the allocation of the future: a message needs no
+//! allocation and no lock.
 //!
-//! Around a handler without layers of its developer nothing of this is needed: its driver calls it straight.
+//! Without message layers, the driver calls the handler directly and needs none of this.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
@@ -21,7 +23,7 @@ use crate::error::{BoxError, Result};
 use crate::handler::{Context, Handler, Reply};
 use crate::reason::CloseReason;
 
-/// One message on its way to the handler: the request of the message seam.
+/// One message and its connection: what a message layer sees.
 #[derive(Debug)]
 pub struct Request<In = Bytes> {
     /// The message.
@@ -35,24 +37,41 @@ impl<In> Request<In> {
         Self { message, connection }
     }
 
-    /// Who sent it.
+    /// The connection that the message arrived on.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 }
 
-/// Any service of the message seam. Implemented for all that fit; there is nothing to implement.
+/// A service that answers messages. Implemented for every service with matching types; never implement it yourself.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a service for messages of type `{In}`",
+    label = "implement `tower::Service<Request<{In}>>` with Response = Reply<{Out}> and Error = BoxError for it",
+    note = "its `Future` must be `Send`, and the service itself `Send + 'static`"
+)]
 pub trait MessageService<In, Out>:
     Service<Request<In>, Response = Reply<Out>, Error = BoxError, Future: Send> + Send + 'static
 {
 }
 
+#[diagnostic::do_not_recommend]
 impl<S, In, Out> MessageService<In, Out> for S where
     S: Service<Request<In>, Response = Reply<Out>, Error = BoxError, Future: Send> + Send + 'static
 {
 }
 
-/// Any layer that can stand around the handler `H`. Implemented for all that fit; there is nothing to implement.
+/// What every layer must be: `Clone + Send + Sync + 'static`. Implemented for every such type.
+#[diagnostic::on_unimplemented(
+    message = "the layer `{Self}` must implement `Clone`, and be `Send + Sync + 'static`",
+    label = "add `#[derive(Clone)]` to the layer",
+    note = "each connection gets its own service from a clone of the layer"
+)]
+pub trait LayerBounds: Clone + Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<L: Clone + Send + Sync + 'static> LayerBounds for L {}
+
+/// A layer that can wrap the handler `H`. Implemented for every layer with matching types; never implement it yourself.
 pub trait HandlerLayer<H, In, Out>:
     Layer<HandlerService<H, In, Out>, Service: MessageService<In, Out>> + Clone + Send + Sync + 'static
 where
@@ -71,40 +90,40 @@ where
 {
 }
 
-/// A [`Handler`] at work for one connection, as a `tower::Service`.
+/// A [`Handler`] of one connection as a `tower::Service`.
 pub struct HandlerService<H, In, Out>
 where
     H: Handler<In, Out>,
     In: Send + 'static,
     Out: Send + 'static,
 {
-    seat: Arc<HandlerCell<H, H::State, Out>>,
-    _in: std::marker::PhantomData<fn(In)>,
+    cell: Arc<HandlerCell<H, H::State, Out>>,
+    message: PhantomData<fn(In)>,
 }
 
-/// Where the kit of one connection lies between calls.
+/// Keeps the call state of one connection between calls.
 pub(crate) struct HandlerCell<H, S, Out>(AtomicCell<Option<Box<CallState<H, S, Out>>>>);
 
 /// What a call needs besides its message.
 struct CallState<H, S, Out> {
     handler: Arc<H>,
     context: Context<S, Out>,
-    /// The allocation of the last call's future.
-    spare: Option<Work<H, S, Out>>,
+    /// The allocation of the previous call's future.
+    spare: Option<CallFuture<H, S, Out>>,
 }
 
-type Work<H, S, Out> = ReusableBoxFuture<'static, (Result<Reply<Out>>, CallGuard<H, S, Out>)>;
+type CallFuture<H, S, Out> = ReusableBoxFuture<'static, (Result<Reply<Out>>, CallGuard<H, S, Out>)>;
 
-/// A kit on loan; goes back to its seat when dropped.
+/// Holds the call state during one call; puts it back into the cell when dropped.
 struct CallGuard<H, S, Out> {
-    kit: Option<Box<CallState<H, S, Out>>>,
-    seat: Arc<HandlerCell<H, S, Out>>,
+    state: Option<Box<CallState<H, S, Out>>>,
+    cell: Arc<HandlerCell<H, S, Out>>,
 }
 
-/// The kit is still with a call that has not ended.
+/// A layer called the handler again before the previous call ended.
 #[derive(Debug, thiserror::Error)]
-#[error("a message came while the one before it was still being handled")]
-struct StillBusy;
+#[error("the handler was called before its previous call had ended")]
+struct CallInProgress;
 
 impl<H, S, Out> HandlerCell<H, S, Out> {
     pub(crate) fn new(handler: Arc<H>, context: Context<S, Out>) -> Arc<Self> {
@@ -112,8 +131,8 @@ impl<H, S, Out> HandlerCell<H, S, Out> {
     }
 
     fn take(self: &Arc<Self>) -> Option<CallGuard<H, S, Out>> {
-        let kit = self.0.take()?;
-        Some(CallGuard { kit: Some(kit), seat: self.clone() })
+        let state = self.0.take()?;
+        Some(CallGuard { state: Some(state), cell: self.clone() })
     }
 
     pub(crate) async fn open<In>(self: &Arc<Self>) -> Result<Reply<Out>>
@@ -122,8 +141,8 @@ impl<H, S, Out> HandlerCell<H, S, Out> {
         In: Send + 'static,
         Out: Send + 'static,
     {
-        let mut loan = self.take().ok_or(StillBusy)?;
-        let CallState { handler, context, .. } = loan.kit();
+        let mut guard = self.take().ok_or(CallInProgress)?;
+        let CallState { handler, context, .. } = guard.state();
         handler.open(context).await
     }
 
@@ -133,23 +152,23 @@ impl<H, S, Out> HandlerCell<H, S, Out> {
         In: Send + 'static,
         Out: Send + 'static,
     {
-        // A call whose future was leaked by a layer still has it; then there is nothing to close with.
-        if let Some(mut loan) = self.take() {
-            let CallState { handler, context, .. } = loan.kit();
+        // The state is missing if a layer leaked the future of a call.
+        if let Some(mut guard) = self.take() {
+            let CallState { handler, context, .. } = guard.state();
             handler.close(context, reason).await;
         }
     }
 }
 
 impl<H, S, Out> CallGuard<H, S, Out> {
-    fn kit(&mut self) -> &mut CallState<H, S, Out> {
-        self.kit.as_mut().expect("a loan has its kit until it is dropped")
+    fn state(&mut self) -> &mut CallState<H, S, Out> {
+        self.state.as_mut().expect("a guard has its state until it is dropped")
     }
 }
 
 impl<H, S, Out> Drop for CallGuard<H, S, Out> {
     fn drop(&mut self) {
-        self.seat.0.store(self.kit.take());
+        self.cell.0.store(self.state.take());
     }
 }
 
@@ -159,8 +178,8 @@ where
     In: Send + 'static,
     Out: Send + 'static,
 {
-    pub(crate) fn new(seat: Arc<HandlerCell<H, H::State, Out>>) -> Self {
-        Self { seat, _in: std::marker::PhantomData }
+    pub(crate) fn new(cell: Arc<HandlerCell<H, H::State, Out>>) -> Self {
+        Self { cell, message: PhantomData }
     }
 }
 
@@ -179,45 +198,48 @@ where
     }
 
     fn call(&mut self, request: Request<In>) -> Self::Future {
-        let Some(mut loan) = self.seat.take() else { return HandlerFuture(Call::Refused) };
-        let spare = loan.kit().spare.take();
-        let work = async move {
-            let CallState { handler, context, .. } = loan.kit();
+        let Some(mut guard) = self.cell.take() else { return HandlerFuture(Call::Rejected) };
+        let spare = guard.state().spare.take();
+        let call = async move {
+            let CallState { handler, context, .. } = guard.state();
             let reply = handler.message(context, request.message).await;
-            (reply, loan)
+            (reply, guard)
         };
-        HandlerFuture(Call::UnderWay(match spare {
+        HandlerFuture(Call::Running(match spare {
             Some(mut spare) => {
-                spare.set(work);
+                spare.set(call);
                 spare
             }
-            None => ReusableBoxFuture::new(work),
+            None => ReusableBoxFuture::new(call),
         }))
     }
 }
 
-/// One call of a handler. Dropped early, it stops the handler where it waits; the context is back in its seat. Polled again
-/// after its end, it panics.
+/// One call of a handler. Dropping it early stops the handler at its current `.await`; the context is kept.
+///
+/// # Panics
+///
+/// Panics if it is polled after completion.
 pub struct HandlerFuture<H, S, Out>(Call<H, S, Out>);
 
 enum Call<H, S, Out> {
-    /// The call before it has not ended.
-    Refused,
-    UnderWay(Work<H, S, Out>),
-    Ended,
+    /// The previous call has not ended.
+    Rejected,
+    Running(CallFuture<H, S, Out>),
+    Done,
 }
 
 impl<H, S, Out> Future for HandlerFuture<H, S, Out> {
     type Output = Result<Reply<Out>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let (reply, mut loan) = match &mut self.0 {
-            Call::UnderWay(work) => ready!(work.poll(cx)),
-            Call::Refused => return Poll::Ready(Err(StillBusy.into())),
-            Call::Ended => panic!("a call was polled after it had ended"),
+        let (reply, mut guard) = match &mut self.0 {
+            Call::Running(call) => ready!(call.poll(cx)),
+            Call::Rejected => return Poll::Ready(Err(CallInProgress.into())),
+            Call::Done => panic!("a handler call was polled after completion"),
         };
-        if let Call::UnderWay(work) = std::mem::replace(&mut self.0, Call::Ended) {
-            loan.kit().spare = Some(work);
+        if let Call::Running(call) = std::mem::replace(&mut self.0, Call::Done) {
+            guard.state().spare = Some(call);
         }
         Poll::Ready(reply)
     }

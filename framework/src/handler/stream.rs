@@ -1,4 +1,4 @@
-//! The byte stream of a `StreamHandler`: counts what passes and remembers when.
+//! The byte stream of a `StreamHandler`: counts bytes and records the time of the last one.
 
 use parking_lot::Mutex;
 use std::fmt;
@@ -14,67 +14,67 @@ use tokio::time::Instant;
 use crate::connection::Connection;
 use crate::transport::BoxIo;
 
-/// The bytes of one connection: any code that reads and writes asynchronously can use it.
+/// The byte stream of one connection, as `AsyncRead + AsyncWrite`.
 ///
-/// What passes through it is counted and keeps the idle deadline away.
+/// Bytes that are read or written are counted and reset the idle timeout.
 pub struct ByteStream {
-    /// Here until it is dropped.
+    /// Present until the stream is dropped.
     io: Option<BoxIo>,
     connection: Connection,
     activity: Arc<Activity>,
-    home: Arc<Home>,
+    returned: Arc<ReturnedIo>,
 }
 
-/// Where the bytes go back to when their handler drops them, so that the connection can be closed in good order.
+/// Receives the connection's I/O object when the handler drops its stream, so that the driver can close it properly.
 #[derive(Default)]
-pub(crate) struct Home(Mutex<Option<BoxIo>>);
+pub(crate) struct ReturnedIo(Mutex<Option<BoxIo>>);
 
-impl Home {
+impl ReturnedIo {
     pub(crate) fn take(&self) -> Option<BoxIo> {
         self.0.lock().take()
     }
 }
 
-/// What the driver wants to know of a stream that it has given away.
+/// What the driver reads about a stream while the handler owns it.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
-    /// Milliseconds from the connection's opening to the last byte.
+    /// Milliseconds from the opening of the connection to the last byte.
     last: AtomicU64,
-    ended: AtomicBool,
+    input_ended: AtomicBool,
 }
 
 impl Activity {
-    /// When the last byte passed.
+    /// The time of the last byte.
     pub(crate) fn last(&self, connection: &Connection) -> Instant {
         connection.opened() + std::time::Duration::from_millis(self.last.load(Relaxed))
     }
 
-    /// Whether the peer has ended its input.
-    pub(crate) fn ended(&self) -> bool {
-        self.ended.load(Relaxed)
+    /// Whether the peer has closed its sending side.
+    pub(crate) fn input_ended(&self) -> bool {
+        self.input_ended.load(Relaxed)
     }
 }
 
 impl ByteStream {
-    pub(crate) fn new(io: BoxIo, connection: Connection) -> (Self, Arc<Activity>, Arc<Home>) {
-        let (activity, home) = (Arc::<Activity>::default(), Arc::<Home>::default());
-        let stream = Self { io: Some(io), connection, activity: activity.clone(), home: home.clone() };
-        (stream, activity, home)
+    pub(crate) fn new(io: BoxIo, connection: Connection) -> (Self, Arc<Activity>, Arc<ReturnedIo>) {
+        let (activity, returned) = (Arc::<Activity>::default(), Arc::<ReturnedIo>::default());
+        let stream = Self { io: Some(io), connection, activity: activity.clone(), returned: returned.clone() };
+        (stream, activity, returned)
     }
 
     fn io(&mut self) -> Pin<&mut BoxIo> {
-        Pin::new(self.io.as_mut().expect("it is here until the stream is dropped"))
+        Pin::new(self.io.as_mut().expect("a stream has its I/O object until it is dropped"))
     }
 
-    fn touch(&self) {
+    fn record_activity(&self) {
         let since = u64::try_from(self.connection.opened().elapsed().as_millis()).unwrap_or(u64::MAX);
         self.activity.last.store(since, Relaxed);
     }
 
-    fn wrote(&self, result: &io::Result<usize>) {
+    fn count_written(&self, result: &io::Result<usize>) {
         if let Ok(bytes) = result {
-            self.connection.counters().bytes_out.fetch_add(*bytes as u64, Relaxed);
-            self.touch();
+            self.connection.counters().add_bytes_out(*bytes);
+            self.record_activity();
         }
     }
 }
@@ -86,10 +86,10 @@ impl AsyncRead for ByteStream {
         ready!(self.io().poll_read(cx, buf))?;
         let bytes = buf.filled().len() - before;
         if bytes > 0 {
-            self.connection.counters().bytes_in.fetch_add(bytes as u64, Relaxed);
-            self.touch();
+            self.connection.counters().add_bytes_in(bytes);
+            self.record_activity();
         } else if room > 0 {
-            self.activity.ended.store(true, Relaxed);
+            self.activity.input_ended.store(true, Relaxed);
         }
         Poll::Ready(Ok(()))
     }
@@ -98,7 +98,7 @@ impl AsyncRead for ByteStream {
 impl AsyncWrite for ByteStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = ready!(self.io().poll_write(cx, bytes));
-        self.wrote(&result);
+        self.count_written(&result);
         Poll::Ready(result)
     }
 
@@ -108,7 +108,7 @@ impl AsyncWrite for ByteStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = ready!(self.io().poll_write_vectored(cx, slices));
-        self.wrote(&result);
+        self.count_written(&result);
         Poll::Ready(result)
     }
 
@@ -127,7 +127,7 @@ impl AsyncWrite for ByteStream {
 
 impl Drop for ByteStream {
     fn drop(&mut self) {
-        *self.home.0.lock() = self.io.take();
+        *self.returned.0.lock() = self.io.take();
     }
 }
 

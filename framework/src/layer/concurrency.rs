@@ -1,120 +1,104 @@
-//! A limit on calls under way at once, over all connections.
+//! A limit on concurrent calls, over all connections.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use pin_project_lite::pin_project;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
-use tower::{Layer, Service};
+use tokio_util::sync::ReusableBoxFuture;
 
-use crate::error::BoxError;
+use crate::error::{BoxError, Result};
+use crate::layer::{CallLayer, LayerOptions, PollCall};
 
-/// At most so many calls at once over everything that one layer (and its clones) is put around; the others wait their turn,
-/// first come, first served.
+/// Limits concurrent calls over everything that one layer (and its clones) wraps. Further calls queue, first in, first
+/// out.
 ///
-/// Unlike tower's own, it takes its permit when the call begins to work: nobody holds one without working.
+/// Unlike `tower::limit::ConcurrencyLimit`, a call acquires its permit when it is first polled, not in `poll_ready`: a
+/// connection without work holds no permit.
 #[derive(Debug, Clone)]
 pub struct Concurrency {
     permits: Arc<Semaphore>,
 }
 
 impl Concurrency {
-    /// At most `calls` at once; at least one.
+    /// At most `calls` concurrent calls; at least one.
     pub fn new(calls: usize) -> Self {
         Self { permits: Arc::new(Semaphore::new(calls.clamp(1, Semaphore::MAX_PERMITS))) }
     }
 }
 
-impl<S> Layer<S> for Concurrency {
-    type Service = ConcurrencyService<S>;
+/// Options of the `concurrency` layer.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ConcurrencyOptions {
+    /// Maximum concurrent handler calls over all connections of the listener; further calls queue.
+    limit: u32,
+}
 
-    fn layer(&self, inner: S) -> Self::Service {
-        ConcurrencyService { inner, permits: self.permits.clone() }
+impl Default for ConcurrencyOptions {
+    fn default() -> Self {
+        Self { limit: 1024 }
     }
 }
 
-/// The service of [`Concurrency`].
-#[derive(Debug, Clone)]
-pub struct ConcurrencyService<S> {
-    inner: S,
-    permits: Arc<Semaphore>,
-}
+impl LayerOptions for ConcurrencyOptions {
+    const NAME: &str = "concurrency";
+    const SUMMARY: &str = "limits concurrent handler calls; further calls queue";
+    type Layer = Concurrency;
 
-impl<S, R> Service<R> for ConcurrencyService<S>
-where
-    S: Service<R, Error = BoxError>,
-{
-    type Response = S::Response;
-    type Error = BoxError;
-    type Future = ConcurrencyFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        // The permit is taken when the call is first polled: one that waits outside holds none.
-        ConcurrencyFuture { inner: self.inner.call(request), turn: Turn::New { permits: self.permits.clone() } }
+    fn build(self) -> Result<Concurrency> {
+        match self.limit {
+            0 => Err("limit: must be at least 1".into()),
+            limit => Ok(Concurrency::new(limit as usize)),
+        }
     }
 }
 
-enum Turn {
-    New { permits: Arc<Semaphore> },
-    Waiting { acquire: BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>> },
-    Here { permit: OwnedSemaphorePermit },
-    Over,
-}
+impl<R> CallLayer<R> for Concurrency {
+    type Call = Permit;
 
-pin_project! {
-    /// One call under [`Concurrency`].
-    pub struct ConcurrencyFuture<F> {
-        #[pin]
-        inner: F,
-        turn: Turn,
+    #[inline]
+    fn begin(&self, _: &R) -> Permit {
+        Permit::New(self.permits.clone())
     }
 }
 
-impl<F, T> Future for ConcurrencyFuture<F>
-where
-    F: Future<Output = Result<T, BoxError>>,
-{
-    type Output = Result<T, BoxError>;
+/// The permit of one call.
+#[derive(Debug)]
+pub enum Permit {
+    New(Arc<Semaphore>),
+    Waiting(ReusableBoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>),
+    Granted(OwnedSemaphorePermit),
+    Returned,
+}
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Turn::New { permits } = this.turn {
-            *this.turn = match permits.clone().try_acquire_owned() {
-                Ok(permit) => Turn::Here { permit },
-                Err(_) => Turn::Waiting { acquire: permits.clone().acquire_owned().boxed() },
+impl PollCall for Permit {
+    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
+        if let Self::New(permits) = self {
+            *self = match permits.clone().try_acquire_owned() {
+                Ok(permit) => Self::Granted(permit),
+                Err(_) => Self::Waiting(ReusableBoxFuture::new(permits.clone().acquire_owned())),
             };
         }
-        if let Turn::Waiting { acquire } = this.turn {
-            let permit = ready!(acquire.poll_unpin(cx)).map_err(BoxError::from)?;
-            *this.turn = Turn::Here { permit };
+        if let Self::Waiting(acquire) = self {
+            *self = Self::Granted(ready!(acquire.poll(cx)).map_err(BoxError::from)?);
         }
-        let result = ready!(this.inner.poll(cx));
-        // The permit goes back now, not when the caller drops the future.
-        if let Turn::Here { permit } = std::mem::replace(this.turn, Turn::Over) {
-            drop(permit);
-        }
+        let result = ready!(call.poll(cx));
+        // Now, and not when the caller drops the future.
+        *self = Self::Returned;
         Poll::Ready(result)
-    }
-}
-
-impl<F> std::fmt::Debug for ConcurrencyFuture<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ConcurrencyFuture")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::time::Duration;
+    use tower::Layer;
     use tower::{ServiceExt, service_fn};
 
     #[tokio::test(start_paused = true)]

@@ -1,51 +1,62 @@
-//! Layers stand between a driver and a handler and see every message, or between a listener and its driver and see every
-//! connection.
+//! Layers: per message, between a driver and a handler; or per connection, between a listener and its driver.
 //!
-//! Any `tower::Layer` whose types fit will do. The built-in ones ask for a capability ([`Connected`]), not for a type, so
-//! that one of them serves both seams. They count, wait and refuse in the call, and reserve nothing in `poll_ready`; what is
-//! inside is not polled before its turn has come. What they count is shared by all clones; one that is off is a setting of
-//! the layer.
+//! Any `tower::Layer` with matching types works. The built-in layers work at both places, because they require the
+//! capability [`Connected`] and not a request type. They do their work in `call` and reserve nothing in `poll_ready`.
+//! A layer does not poll the call inside it before it has granted the call. All clones of a layer share its counts.
 //!
-//! The default stack of every message, outermost first: [`Trace`], [`CatchPanic`], [`RatePerSource`], [`Timeout`], then
-//! the layers that you add, then the handler.
+//! The default layers of every message, outermost first: [`Trace`], [`CatchPanic`], [`RatePerSource`], [`Timeout`],
+//! then the layers that you add, then the handler.
 
+mod call;
 mod concurrency;
 mod panic;
 mod rate;
 mod timeout;
 mod trace;
 
-pub use concurrency::{Concurrency, ConcurrencyFuture, ConcurrencyService};
-pub use panic::{CatchPanic, CatchPanicFuture, CatchPanicService, Panicked};
-pub use rate::{OverRate, RateFuture, RatePerSource, RateService};
-pub use timeout::{Elapsed, Timeout, TimeoutFuture, TimeoutService};
-pub use trace::{Trace, TraceFuture, TraceService};
+pub use call::{CallLayer, LayerFuture, LayerService, PollCall};
+pub use concurrency::Concurrency;
+pub use panic::{CatchPanic, Panicked};
+pub use rate::{OverRate, RatePerSource};
+pub use timeout::{Elapsed, Timeout};
+pub use trace::Trace;
 
+pub(crate) use {concurrency::ConcurrencyOptions, rate::RateOptions, timeout::TimeoutOptions, trace::TraceOptions};
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use tower::Layer;
 
 use crate::connection::{Connection, Kind};
-use crate::error::BoxError;
+use crate::error::Result;
 use crate::handler::Request;
 use crate::settings::{Rates, Timeouts};
 use crate::transport::Incoming;
 
-/// A request that knows whose it is: a message, or a connection at its start.
+/// A request with a known connection: a message, or a new connection.
 pub trait Connected {
-    /// Whose it is.
+    /// The connection of the request.
     fn connection(&self) -> &Connection;
 
-    /// Whether a layer may let it wait. A message on a stream may: reading stops until it has been handled, and the peer
-    /// notices nothing worse. A datagram, or a connection at its start, is better refused.
-    fn may_wait(&self) -> bool;
+    /// Whether a layer may delay the request.
+    ///
+    /// A message on a stream may wait: the server reads no further message of that connection meanwhile. A datagram or
+    /// a new connection is better rejected.
+    fn may_wait(&self) -> bool {
+        self.connection().kind() == Kind::Stream
+    }
+}
+
+impl Connected for Connection {
+    #[inline]
+    fn connection(&self) -> &Connection {
+        self
+    }
 }
 
 impl<In> Connected for Request<In> {
     fn connection(&self) -> &Connection {
         self.connection()
-    }
-
-    fn may_wait(&self) -> bool {
-        self.connection().kind() == Kind::Stream
     }
 }
 
@@ -59,10 +70,16 @@ impl Connected for Incoming {
     }
 }
 
-/// The layers that every message passes before those of the developer: written once, here.
-///
-/// Made once a listener; each connection has services made by it, and they share what it counts. Around a handler without
-/// further layers it needs no services: [`around`](Self::around) a call is the same.
+/// The options of a built-in layer that a configuration can name.
+pub(crate) trait LayerOptions: DeserializeOwned + JsonSchema + 'static {
+    const NAME: &str;
+    const SUMMARY: &str;
+    type Layer;
+
+    fn build(self) -> Result<Self::Layer>;
+}
+
+/// The default layers of every message. One stack per listener: its connections share the counts.
 #[derive(Debug, Clone)]
 pub(crate) struct MessageStack {
     trace: Trace,
@@ -81,29 +98,31 @@ impl MessageStack {
         }
     }
 
-    /// The deadline of a call.
-    pub(crate) fn deadline(&self) -> Timeout {
+    /// The timeout of one call.
+    pub(crate) fn timeout(&self) -> Timeout {
         self.timeout
     }
 
-    /// Puts all of them around one call for a message.
+    /// Wraps one call for a message. Where no other layers exist, no services are needed.
     #[inline]
-    pub(crate) fn around<F, T>(&self, connection: &Connection, call: F) -> InStack<F>
+    pub(crate) fn wrap<F, T>(&self, connection: &Connection, call: F) -> impl Future<Output = Result<T>> + use<F, T>
     where
-        F: Future<Output = Result<T, BoxError>>,
+        F: Future<Output = Result<T>>,
     {
-        let call = self.rate.around(connection, self.timeout.around(call));
-        self.trace.around(connection, self.catch_panic.around(call))
+        let call = self.rate.wrap(connection, self.timeout.wrap(connection, call));
+        self.trace.wrap(connection, self.catch_panic.wrap(connection, call))
     }
 }
 
-type InStack<F> = TraceFuture<CatchPanicFuture<RateFuture<TimeoutFuture<F>>>>;
+type Wrapped<S, L> = LayerService<S, L>;
 
 impl<S> Layer<S> for MessageStack {
-    type Service = TraceService<CatchPanicService<RateService<TimeoutService<S>>>>;
+    type Service = Wrapped<Wrapped<Wrapped<Wrapped<S, Timeout>, RatePerSource>, CatchPanic>, Trace>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let inner = self.rate.layer(self.timeout.layer(inner));
         self.trace.layer(self.catch_panic.layer(inner))
     }
 }
+
+call::tower_layers!(CatchPanic, Concurrency, RatePerSource, Timeout, Trace);

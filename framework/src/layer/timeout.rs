@@ -1,107 +1,97 @@
-//! A deadline for each call.
+//! A timeout for each call.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pin_project_lite::pin_project;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use tokio::time::Sleep;
-use tower::{Layer, Service};
 
-use crate::error::BoxError;
+use crate::error::Result;
+use crate::layer::{CallLayer, LayerOptions, PollCall};
 
-/// Drops a call that takes longer, with the error [`Elapsed`]: the connection closes with reason `message_timeout`.
+/// Drops a call that takes too long, with the error [`Elapsed`]: the connection closes with reason `message_timeout`.
 ///
-/// The clock starts when the call first has to wait: one that is ready at once never touches a timer.
+/// The timer starts when the call first waits. A call that is ready at once uses no timer.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeout {
     after: Duration,
 }
 
 impl Timeout {
-    /// A deadline for each call; zero for none.
+    /// A timeout for each call; zero for no timeout.
     pub fn new(after: Duration) -> Self {
         Self { after }
     }
+}
 
-    /// Puts the deadline around one future.
-    #[inline]
-    pub fn around<F>(self, call: F) -> TimeoutFuture<F> {
-        TimeoutFuture { inner: call, after: self.after, sleep: None }
+/// Options of the `timeout` layer.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TimeoutOptions {
+    /// How long one handler call may take; 0s for no timeout.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    time: Duration,
+}
+
+impl Default for TimeoutOptions {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(30) }
     }
 }
 
-/// A call took longer than its deadline.
+impl LayerOptions for TimeoutOptions {
+    const NAME: &str = "timeout";
+    const SUMMARY: &str = "limits how long one handler call may take; on timeout the connection closes";
+    type Layer = Timeout;
+
+    fn build(self) -> Result<Timeout> {
+        Ok(Timeout::new(self.time))
+    }
+}
+
+/// A call took longer than its timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message was not handled within {0:?}")]
 pub struct Elapsed(Duration);
 
-impl<S> Layer<S> for Timeout {
-    type Service = TimeoutService<S>;
+impl<R> CallLayer<R> for Timeout {
+    type Call = Timer;
 
-    fn layer(&self, inner: S) -> Self::Service {
-        TimeoutService { inner, layer: *self }
+    #[inline]
+    fn begin(&self, _: &R) -> Timer {
+        Timer { after: self.after, sleep: None }
     }
 }
 
-/// The service of [`Timeout`].
-#[derive(Debug, Clone)]
-pub struct TimeoutService<S> {
-    inner: S,
-    layer: Timeout,
+/// The timer of one call.
+#[derive(Debug)]
+pub struct Timer {
+    after: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S, R> Service<R> for TimeoutService<S>
-where
-    S: Service<R, Error = BoxError>,
-{
-    type Response = S::Response;
-    type Error = BoxError;
-    type Future = TimeoutFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        self.layer.around(self.inner.call(request))
-    }
-}
-
-pin_project! {
-    /// One call under [`Timeout`].
-    #[derive(Debug)]
-    pub struct TimeoutFuture<F> {
-        #[pin]
-        inner: F,
-        after: Duration,
-        sleep: Option<Pin<Box<Sleep>>>,
-    }
-}
-
-impl<F, T> Future for TimeoutFuture<F>
-where
-    F: Future<Output = Result<T, BoxError>>,
-{
-    type Output = Result<T, BoxError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Poll::Ready(result) = this.inner.poll(cx) {
+impl PollCall for Timer {
+    #[inline]
+    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
+        if let Poll::Ready(result) = call.poll(cx) {
             return Poll::Ready(result);
         }
-        if this.after.is_zero() {
+        if self.after.is_zero() {
             return Poll::Pending;
         }
-        let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(*this.after)));
-        sleep.as_mut().poll(cx).map(|()| Err(Elapsed(*this.after).into()))
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.after)));
+        sleep.as_mut().poll(cx).map(|()| Err(Elapsed(self.after).into()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tower::{ServiceExt, service_fn};
+    use crate::error::BoxError;
+    use tower::{Layer, ServiceExt, service_fn};
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_takes_too_long_is_dropped() {

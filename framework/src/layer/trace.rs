@@ -1,121 +1,87 @@
-//! An event at level debug for each call: how long it took and how it ended.
+//! A log event at level debug for each call: its duration and its result.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use pin_project_lite::pin_project;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use tokio::time::Instant;
-use tower::{Layer, Service};
 
 use crate::connection::Connection;
-use crate::error::{BoxError, chain};
-use crate::layer::Connected;
+use crate::error::{BoxError, Result, chain};
+use crate::layer::{CallLayer, Connected, LayerOptions, PollCall};
 
-/// Tells of each call when it has ended. Costs a comparison while level debug is off.
+/// Logs each call when it ends. While level debug is off, a call costs one comparison.
 #[derive(Debug, Clone, Copy)]
 pub struct Trace {
-    what: &'static str,
+    event: &'static str,
 }
 
 impl Trace {
-    /// Says `message handled`.
+    /// Logs `message handled`.
     pub fn messages() -> Self {
-        Self { what: "message handled" }
+        Self { event: "message handled" }
     }
 
-    /// Says `connection served`.
+    /// Logs `connection served`.
     pub fn connections() -> Self {
-        Self { what: "connection served" }
+        Self { event: "connection served" }
     }
 }
 
-impl Trace {
-    /// What is told at the end of a call that begins now.
+/// Options of the `trace` layer.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TraceOptions {}
+
+impl LayerOptions for TraceOptions {
+    const NAME: &str = "trace";
+    const SUMMARY: &str = "logs each handler call at debug level";
+    type Layer = Trace;
+
+    fn build(self) -> Result<Trace> {
+        Ok(Trace::messages())
+    }
+}
+
+impl<R: Connected> CallLayer<R> for Trace {
+    /// Boxed, because most calls are not logged.
+    type Call = Option<Box<TracedCall>>;
+
     #[inline]
-    fn told(self, connection: &Connection) -> Option<Box<Told>> {
-        tracing::enabled!(tracing::Level::DEBUG)
-            .then(|| Box::new(Told { what: self.what, connection: connection.clone(), begun: Instant::now() }))
-    }
-
-    /// Puts it around one call.
-    #[inline]
-    pub(crate) fn around<F>(self, connection: &Connection, call: F) -> TraceFuture<F> {
-        TraceFuture { told: self.told(connection), inner: call }
+    fn begin(&self, request: &R) -> Self::Call {
+        tracing::enabled!(tracing::Level::DEBUG).then(|| {
+            let connection = request.connection().clone();
+            Box::new(TracedCall { event: self.event, connection, start: Instant::now() })
+        })
     }
 }
 
-impl<S> Layer<S> for Trace {
-    type Service = TraceService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        TraceService { inner, layer: *self }
-    }
-}
-
-/// The service of [`Trace`].
-#[derive(Debug, Clone)]
-pub struct TraceService<S> {
-    inner: S,
-    layer: Trace,
-}
-
-impl<S, R> Service<R> for TraceService<S>
-where
-    S: Service<R, Error = BoxError>,
-    R: Connected,
-{
-    type Response = S::Response;
-    type Error = BoxError;
-    type Future = TraceFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        let told = self.layer.told(request.connection());
-        TraceFuture { inner: self.inner.call(request), told }
-    }
-}
-
+/// A call that is logged when it ends.
 #[derive(Debug)]
-struct Told {
-    what: &'static str,
+pub struct TracedCall {
+    event: &'static str,
     connection: Connection,
-    begun: Instant,
+    start: Instant,
 }
 
-pin_project! {
-    /// One call under [`Trace`].
-    #[derive(Debug)]
-    pub struct TraceFuture<F> {
-        #[pin]
-        inner: F,
-        // Boxed: most calls are not told of, and are moved about.
-        told: Option<Box<Told>>,
+impl TracedCall {
+    #[cold]
+    fn log(&self, error: Option<&BoxError>) {
+        let Self { event, connection, start } = self;
+        let (listener, peer, id) = (connection.listener(), connection.peer(), connection.id());
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let error = error.map(|error| chain(&**error));
+        tracing::debug!(listener, %peer, connection = id, micros, error, "{event}");
     }
 }
 
-impl<F, T> Future for TraceFuture<F>
-where
-    F: Future<Output = Result<T, BoxError>>,
-{
-    type Output = Result<T, BoxError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let result = ready!(this.inner.poll(cx));
-        if let Some(told) = this.told {
-            let Told { what, connection, begun } = &**told;
-            let (listener, peer) = (connection.listener(), connection.peer());
-            let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-            match &result {
-                Ok(_) => tracing::debug!(listener, %peer, connection = connection.id(), micros, "{what}"),
-                Err(error) => {
-                    let error = chain(&**error);
-                    tracing::debug!(listener, %peer, connection = connection.id(), micros, error, "{what}");
-                }
-            }
+impl PollCall for Option<Box<TracedCall>> {
+    #[inline]
+    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
+        let result = ready!(call.poll(cx));
+        if let Some(traced) = self {
+            traced.log(result.as_ref().err());
         }
         Poll::Ready(result)
     }

@@ -1,18 +1,18 @@
-//! A handler by name, and the pipeline that it becomes for one listener.
+//! Handlers by name.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
 
 use crate::error::Result;
 use crate::framing::{AnyFraming, Framing};
 use crate::handler::{Handler, Needs, StreamHandler};
 use crate::layer::MessageStack;
 use crate::pipeline::Pipeline;
-use crate::registry::layers::{Dynamic, MessageLayer};
-use crate::registry::options::{OptionError, Options, read, schema};
+use crate::registry::entry::Entry;
+use crate::registry::layers::{Dynamic, LayerInstance};
+use crate::registry::options::Options;
 use crate::settings::{Limits, Rates, Timeouts};
 
 /// Everything around the handler of one listener.
@@ -28,7 +28,7 @@ pub struct Setup {
     /// How fast.
     pub rates: Rates,
     /// Layers by name, outermost first.
-    pub layers: Vec<MessageLayer>,
+    pub layers: Vec<LayerInstance>,
 }
 
 impl Setup {
@@ -49,8 +49,6 @@ impl Default for Setup {
         Self::new()
     }
 }
-
-type Make = Box<dyn Fn(Value) -> Result<HandlerInstance> + Send + Sync>;
 
 /// A handler with its options, ready to be served. What it remembers is shared by all its pipelines.
 #[derive(Clone)]
@@ -73,127 +71,94 @@ impl fmt::Debug for HandlerInstance {
     }
 }
 
-/// A handler that configuration can name.
-pub struct HandlerEntry {
-    name: String,
-    about: String,
+/// A handler that the configuration can name.
+pub type HandlerEntry = Entry<HandlerInstance, HandlerKind>;
+
+/// The properties of a handler entry that framings and layers do not have.
+#[derive(Debug)]
+pub struct HandlerKind {
     needs: Needs,
     own_framing: Option<String>,
     framings: Option<&'static [&'static str]>,
-    options: Value,
-    check: fn(&Value) -> Result<(), OptionError>,
-    make: Make,
+}
+
+impl HandlerKind {
+    fn new(needs: Needs, own_framing: Option<&str>) -> Self {
+        Self { needs, own_framing: own_framing.map(str::to_owned), framings: None }
+    }
+}
+
+pub(super) fn bytes_entry<O, H, B>(name: &str, build: B) -> HandlerEntry
+where
+    O: Options,
+    H: Handler<Bytes, Bytes>,
+    B: Fn(O) -> Result<H> + Send + Sync + 'static,
+{
+    Entry::new(name, HandlerKind::new(H::NEEDS, None), move |options: O, _| {
+        let handler = Arc::new(build(options)?);
+        Ok(HandlerInstance::new(move |setup| assemble(handler.clone(), setup)))
+    })
+}
+
+pub(super) fn typed_entry<O, H, F, M, B>(name: &str, framing_name: &str, framing: M, build: B) -> HandlerEntry
+where
+    O: Options,
+    F: Framing,
+    H: Handler<F::In, F::Out>,
+    M: Fn(&O) -> F + Send + Sync + 'static,
+    B: Fn(O) -> Result<H> + Send + Sync + 'static,
+{
+    Entry::new(name, HandlerKind::new(H::NEEDS, Some(framing_name)), move |options: O, _| {
+        let framing = Arc::new(framing(&options));
+        let handler = Arc::new(build(options)?);
+        Ok(HandlerInstance::new(move |Setup { limits, timeouts, rates, .. }| {
+            let stack = MessageStack::new(&timeouts, &rates);
+            Pipeline::of_handler(handler.clone(), framing.clone(), stack, (), limits, timeouts)
+        }))
+    })
+}
+
+pub(super) fn stream_entry<O, H, B>(name: &str, build: B) -> HandlerEntry
+where
+    O: Options,
+    H: StreamHandler,
+    B: Fn(O) -> Result<H> + Send + Sync + 'static,
+{
+    Entry::new(name, HandlerKind::new(Needs::Stream, Some("its own")), move |options: O, _| {
+        let handler = Arc::new(build(options)?);
+        Ok(HandlerInstance::new(move |setup| Pipeline::of_stream_handler(handler.clone(), setup.timeouts)))
+    })
 }
 
 impl HandlerEntry {
-    pub(crate) fn bytes<O, H, B>(name: &str, build: B) -> Self
-    where
-        O: Options,
-        H: Handler<Bytes, Bytes>,
-        B: Fn(O) -> Result<H> + Send + Sync + 'static,
-    {
-        let make = move |options: Value| {
-            let handler = Arc::new(build(read(&options)?)?);
-            Ok(HandlerInstance::new(move |setup| assemble(handler.clone(), setup)))
-        };
-        Self::new::<O>(name, H::NEEDS, None, Box::new(make))
-    }
-
-    pub(crate) fn typed<O, H, F, B>(name: &str, framing_name: &str, framing: F, build: B) -> Self
-    where
-        O: Options,
-        F: Framing + Clone,
-        H: Handler<F::In, F::Out>,
-        B: Fn(O) -> Result<H> + Send + Sync + 'static,
-    {
-        let make = move |options: Value| {
-            let (handler, framing) = (Arc::new(build(read(&options)?)?), framing.clone());
-            Ok(HandlerInstance::new(move |Setup { limits, timeouts, rates, .. }| {
-                let stack = MessageStack::new(&timeouts, &rates);
-                Pipeline::of_handler(handler.clone(), framing.clone(), stack, (), limits, timeouts)
-            }))
-        };
-        Self::new::<O>(name, H::NEEDS, Some(framing_name.to_owned()), Box::new(make))
-    }
-
-    pub(crate) fn stream<O, H, B>(name: &str, build: B) -> Self
-    where
-        O: Options,
-        H: StreamHandler,
-        B: Fn(O) -> Result<H> + Send + Sync + 'static,
-    {
-        let make = move |options: Value| {
-            let handler = Arc::new(build(read(&options)?)?);
-            Ok(HandlerInstance::new(move |setup| Pipeline::of_stream_handler(handler.clone(), setup.timeouts)))
-        };
-        Self::new::<O>(name, Needs::Stream, Some("its own".to_owned()), Box::new(make))
-    }
-
-    fn new<O: Options>(name: &str, needs: Needs, own_framing: Option<String>, make: Make) -> Self {
-        let check = |options: &Value| read::<O>(options).map(drop);
-        let (name, about, options) = (name.to_owned(), String::new(), schema::<O>());
-        Self { name, about, needs, own_framing, framings: None, options, check, make }
-    }
-
-    /// Says in a few words what it does.
-    pub fn summary(&mut self, about: &str) -> &mut Self {
-        about.clone_into(&mut self.about);
+    /// Restricts the framings that can be chosen for it; without a call, all can.
+    pub fn set_framings(&mut self, names: &'static [&'static str]) -> &mut Self {
+        self.kind.framings = Some(names);
         self
     }
 
-    /// Says which of the built-in framings make sense for it; the default is all.
-    pub fn framings(&mut self, names: &'static [&'static str]) -> &mut Self {
-        self.framings = Some(names);
-        self
+    /// The kind of listener that it needs.
+    pub fn needs(&self) -> Needs {
+        self.kind.needs
     }
 
-    /// Its name in configuration.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What it does.
-    pub fn about(&self) -> &str {
-        &self.about
-    }
-
-    /// What it can be served on.
-    pub fn need(&self) -> Needs {
-        self.needs
-    }
-
-    /// The framing that it brings, if it does; then none can be chosen for it.
+    /// The framing that the handler provides itself; then none can be chosen.
     pub fn own_framing(&self) -> Option<&str> {
-        self.own_framing.as_deref()
+        self.kind.own_framing.as_deref()
     }
 
-    /// JSON Schema of its options.
-    pub fn options(&self) -> &Value {
-        &self.options
-    }
-
-    /// Whether a framing can be chosen for it; else a sentence that says why not.
-    pub fn fits_framing(&self, framing: &AnyFraming) -> Result<(), String> {
+    /// Whether a framing can be chosen for it; the error is a sentence with the reason.
+    pub fn check_framing(&self, framing: &AnyFraming) -> Result<(), String> {
         let name = framing.name();
-        match (&self.own_framing, self.framings) {
-            (Some(own), _) => {
-                Err(format!("the handler {} has a framing of its own ({own}); leave framing out", self.name))
-            }
-            (None, Some(fit)) if !fit.contains(&name) => {
-                Err(format!("the handler {} does not fit the framing {name}; it fits {}", self.name, fit.join(", ")))
-            }
+        match (&self.kind.own_framing, self.kind.framings) {
+            (Some(own), _) => Err(format!("the handler {} has its own framing ({own}); remove framing", self.name())),
+            (None, Some(framings)) if !framings.contains(&name) => Err(format!(
+                "the handler {} does not support the framing {name}; it supports {}",
+                self.name(),
+                framings.join(", ")
+            )),
             (None, _) => Ok(()),
         }
-    }
-
-    /// Reads the options and says the first thing that is wrong with them.
-    pub fn check_options(&self, options: &Value) -> Result<(), OptionError> {
-        (self.check)(options)
-    }
-
-    /// Makes the handler.
-    pub fn make(&self, options: Value) -> Result<HandlerInstance> {
-        (self.make)(options)
     }
 }
 
@@ -203,14 +168,8 @@ fn assemble<H: Handler<Bytes, Bytes>>(handler: Arc<H>, setup: Setup) -> Pipeline
     let Setup { framing, limits, timeouts, rates, layers } = setup;
     let stack = MessageStack::new(&timeouts, &rates);
     if layers.is_empty() {
-        Pipeline::of_handler(handler, framing, stack, (), limits, timeouts)
+        Pipeline::of_handler(handler, Arc::new(framing), stack, (), limits, timeouts)
     } else {
-        Pipeline::of_handler(handler, framing, stack, Dynamic::new(layers), limits, timeouts)
-    }
-}
-
-impl fmt::Debug for HandlerEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HandlerEntry").field("name", &self.name).field("needs", &self.needs).finish_non_exhaustive()
+        Pipeline::of_handler(handler, Arc::new(framing), stack, Dynamic::new(layers), limits, timeouts)
     }
 }

@@ -1,28 +1,23 @@
-//! A layer by name.
+//! Layers by name.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::Value;
 use tower::util::BoxService;
 use tower::{Layer, Service};
 
 use crate::error::{BoxError, Result};
 use crate::handler::{Reply, Request};
-use crate::layer::{Concurrency, RatePerSource, Timeout, Trace};
-use crate::registry::Registry;
-use crate::registry::options::{NoOptions, OptionError, Options, read, schema};
-use crate::settings::Rate;
+use crate::layer::{ConcurrencyOptions, LayerOptions, RateOptions, TimeoutOptions, TraceOptions};
+use crate::registry::entry::Entry;
+use crate::registry::options::Options;
 
-/// The message seam, erased: what a layer by name is put around.
+/// The boxed message service that a layer by name wraps.
 pub type BoxMessageService = BoxService<Request, Reply, BoxError>;
 
-/// Any layer that can stand around an erased message service.
+/// A layer that can wrap a boxed message service.
 pub trait NamedLayer: Send + Sync + 'static {
-    /// Puts itself around a service.
+    /// Wraps a service.
     fn wrap(&self, inner: BoxMessageService) -> BoxMessageService;
 }
 
@@ -37,29 +32,29 @@ where
     }
 }
 
-/// A layer that was chosen by name, ready for a listener.
+/// A layer with its options. Clones are the same instance and share its counts.
 #[derive(Clone)]
-pub struct MessageLayer(Arc<dyn NamedLayer>);
+pub struct LayerInstance(Arc<dyn NamedLayer>);
 
-impl MessageLayer {
-    /// Any layer around messages of bytes.
+impl LayerInstance {
+    /// A layer around messages of bytes.
     pub fn new(layer: impl NamedLayer) -> Self {
         Self(Arc::new(layer))
     }
 }
 
-impl fmt::Debug for MessageLayer {
+impl fmt::Debug for LayerInstance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MessageLayer")
+        f.write_str("LayerInstance")
     }
 }
 
-/// Several layers by name as one, outermost first.
+/// Several layers by name as one layer, outermost first.
 #[derive(Debug, Clone)]
-pub(crate) struct Dynamic(Arc<[MessageLayer]>);
+pub(crate) struct Dynamic(Arc<[LayerInstance]>);
 
 impl Dynamic {
-    pub(crate) fn new(layers: Vec<MessageLayer>) -> Self {
+    pub(crate) fn new(layers: Vec<LayerInstance>) -> Self {
         Self(layers.into())
     }
 }
@@ -72,132 +67,34 @@ where
     type Service = BoxMessageService;
 
     fn layer(&self, inner: S) -> BoxMessageService {
-        self.0.iter().rev().fold(BoxService::new(inner), |inner, MessageLayer(layer)| layer.wrap(inner))
+        self.0.iter().rev().fold(BoxService::new(inner), |inner, LayerInstance(layer)| layer.wrap(inner))
     }
 }
 
-type Build = Box<dyn Fn(Value) -> Result<MessageLayer> + Send + Sync>;
+/// A layer that the configuration can name.
+pub type LayerEntry = Entry<LayerInstance>;
 
-/// A layer that configuration can name.
-pub struct LayerEntry {
-    name: String,
-    about: String,
-    options: Value,
-    check: fn(&Value) -> Result<(), OptionError>,
-    build: Build,
+pub(super) fn entry<O, L, B>(name: &str, build: B) -> LayerEntry
+where
+    O: Options,
+    L: NamedLayer,
+    B: Fn(O) -> Result<L> + Send + Sync + 'static,
+{
+    Entry::new(name, (), move |options, _| Ok(LayerInstance::new(build(options)?)))
 }
 
-impl LayerEntry {
-    pub(crate) fn new<O, L, B>(name: &str, build: B) -> Self
-    where
-        O: Options,
-        L: NamedLayer,
-        B: Fn(O) -> Result<L> + Send + Sync + 'static,
-    {
-        let check = |options: &Value| read::<O>(options).map(drop);
-        let build = move |options: Value| Ok(MessageLayer::new(build(read(&options)?)?));
-        Self { name: name.to_owned(), about: String::new(), options: schema::<O>(), check, build: Box::new(build) }
-    }
-
-    /// Says in a few words what it does.
-    pub fn summary(&mut self, about: &str) -> &mut Self {
-        about.clone_into(&mut self.about);
-        self
-    }
-
-    /// Its name in configuration.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What it does.
-    pub fn about(&self) -> &str {
-        &self.about
-    }
-
-    /// JSON Schema of its options.
-    pub fn options(&self) -> &Value {
-        &self.options
-    }
-
-    /// Reads the options and says the first thing that is wrong with them.
-    pub fn check_options(&self, options: &Value) -> Result<(), OptionError> {
-        (self.check)(options)
-    }
-
-    /// Makes the layer.
-    pub fn build(&self, options: Value) -> Result<MessageLayer> {
-        (self.build)(options)
-    }
+/// The entries of the built-in layers.
+pub(super) fn built_in() -> [LayerEntry; 4] {
+    [
+        built_in_entry::<ConcurrencyOptions>(),
+        built_in_entry::<RateOptions>(),
+        built_in_entry::<TimeoutOptions>(),
+        built_in_entry::<TraceOptions>(),
+    ]
 }
 
-impl fmt::Debug for LayerEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LayerEntry").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// Options of the `concurrency` layer.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-struct ConcurrencyOptions {
-    /// HandlerCalls of the handler under way at once, over all connections of the listener; the others wait their turn.
-    limit: u32,
-}
-
-impl Default for ConcurrencyOptions {
-    fn default() -> Self {
-        Self { limit: 1024 }
-    }
-}
-
-/// Options of the `rate` layer.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-struct RateOptions {
-    /// Messages of each source (an IPv4 address, or the /64 of an IPv6 address); 0/s for no limit.
-    #[schemars(with = "String")]
-    rate: Rate,
-    /// Messages that may come at once; 0 for one second's worth.
-    burst: u32,
-}
-
-impl Default for RateOptions {
-    fn default() -> Self {
-        Self { rate: Rate::per_second(1000), burst: 0 }
-    }
-}
-
-/// Options of the `timeout` layer.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-struct TimeoutOptions {
-    /// How long one call of what is inside may take; 0s for no deadline.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    time: Duration,
-}
-
-impl Default for TimeoutOptions {
-    fn default() -> Self {
-        Self { time: Duration::from_secs(30) }
-    }
-}
-
-pub(super) fn add_built_in(registry: &mut Registry) {
-    registry
-        .layer("concurrency", |options: ConcurrencyOptions| match options.limit {
-            0 => Err("limit: 0 calls at once would be none at all; give at least 1".into()),
-            limit => Ok(Concurrency::new(limit as usize)),
-        })
-        .summary("at most so many calls of the handler at once; the others wait their turn");
-    registry
-        .layer("rate", |options: RateOptions| Ok(RatePerSource::new(options.rate, options.burst)))
-        .summary("at most so many messages a second from one source; a stream waits, a datagram is dropped");
-    registry
-        .layer("timeout", |options: TimeoutOptions| Ok(Timeout::new(options.time)))
-        .summary("a deadline for each call of what is inside; over it the connection closes");
-    registry
-        .layer("trace", |_: NoOptions| Ok(Trace::messages()))
-        .summary("one more event at level debug, for each call of what is inside");
+fn built_in_entry<O: LayerOptions<Layer: NamedLayer>>() -> LayerEntry {
+    let mut entry = entry(O::NAME, O::build);
+    entry.set_summary(O::SUMMARY);
+    entry
 }

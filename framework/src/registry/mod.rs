@@ -1,7 +1,7 @@
-//! Handlers, layers and transports by name, each with its own documentation: what configuration can choose from.
+//! Handlers, framings, layers and transports by name, with their documentation: everything that a configuration can choose.
 //!
-//! A registry is a table that you can see. Nothing registers itself behind your back; `switchboard list`, the check of a
-//! configuration and the error for an unknown name all come from it.
+//! Nothing registers itself. `switchboard list`, the check of a configuration and the error for an unknown name all read
+//! the registry.
 //!
 //! ```
 //! use switchboard::prelude::*;
@@ -11,7 +11,7 @@
 //! #[derive(Deserialize, schemars::JsonSchema)]
 //! #[serde(default, deny_unknown_fields)]
 //! struct ShoutOptions {
-//!     /// What is put behind each answer.
+//!     /// Appended to each reply.
 //!     ending: String,
 //! }
 //!
@@ -33,32 +33,38 @@
 //! let mut registry = Registry::new();
 //! registry
 //!     .handler("shout", |options: ShoutOptions| Ok(Shout(options.ending)))
-//!     .summary("answers in capitals");
+//!     .set_summary("answers in capitals");
 //! assert!(registry.handler_entry("shout").is_some());
 //! ```
 
+mod entry;
+mod framings;
 mod handlers;
 mod layers;
 mod options;
 
 pub use crate::pipeline::Pipeline;
-pub use handlers::{HandlerEntry, HandlerInstance, Setup};
-pub use layers::{BoxMessageService, LayerEntry, MessageLayer, NamedLayer};
+pub use entry::{Entry, EntryInfo};
+pub use framings::FramingEntry;
+pub use handlers::{HandlerEntry, HandlerInstance, HandlerKind, Setup};
+pub use layers::{BoxMessageService, LayerEntry, LayerInstance, NamedLayer};
 pub use options::{NoOptions, OptionError, Options};
 
 use std::collections::BTreeMap;
+
+use bytes::Bytes;
 
 use crate::connection::Kind;
 use crate::error::Result;
 use crate::framing::Framing;
 use crate::handler::{Handler, StreamHandler};
-use crate::transport::{Transport, Transports};
-use bytes::Bytes;
+use crate::transport::{SchemeInfo, Transport, Transports};
 
-/// What configuration can choose from. Starts with the built-in transports and layers, and no handler.
+/// The handlers, framings, layers and transports that a configuration can choose.
 #[derive(Debug)]
 pub struct Registry {
     handlers: BTreeMap<String, HandlerEntry>,
+    framings: Vec<FramingEntry>,
     layers: BTreeMap<String, LayerEntry>,
     transports: Transports,
 }
@@ -70,101 +76,158 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// The built-in transports and layers.
+    /// The built-in framings, layers and transports; no handlers.
     pub fn new() -> Self {
-        let mut registry =
-            Self { handlers: BTreeMap::new(), layers: BTreeMap::new(), transports: Transports::default() };
-        layers::add_built_in(&mut registry);
-        registry
+        Self {
+            handlers: BTreeMap::new(),
+            framings: framings::built_in(),
+            layers: layers::built_in().map(|entry| (entry.name().to_owned(), entry)).into(),
+            transports: Transports::default(),
+        }
     }
 
-    /// Adds a handler of bytes under a name: any of the built-in framings can be chosen for it. A second one of the same
-    /// name replaces the first.
+    /// Adds a handler of bytes. Any framing can be chosen for it. It replaces a handler of the same name.
     ///
-    /// `build` gets the options as configured and may refuse them with a sentence. [`NoOptions`] is for none.
+    /// `build` gets the options from the configuration and may reject them with an error. Use [`NoOptions`] for a handler
+    /// without options.
     pub fn handler<O, H, B>(&mut self, name: &str, build: B) -> &mut HandlerEntry
     where
         O: Options,
         H: Handler<Bytes, Bytes>,
         B: Fn(O) -> Result<H> + Send + Sync + 'static,
     {
-        self.add_handler(HandlerEntry::bytes(name, build))
+        self.add_handler(handlers::bytes_entry(name, build))
     }
 
-    /// Adds a handler of typed messages together with the framing that makes them.
-    pub fn typed_handler<O, H, F, B>(
+    /// Adds a handler of typed messages with its framing, which may depend on the options.
+    ///
+    /// ```
+    /// use switchboard::prelude::*;
+    /// use tokio_util::codec::LinesCodec;
+    ///
+    /// # let mut registry = Registry::new();
+    /// let text = |_: &NoOptions| framing::custom(LinesCodec::new_with_max_length);
+    /// registry.typed_handler("shout", "text lines", text, |_| {
+    ///     Ok(handler_fn(|_: Context<(), String>, line: String| async move { Ok(Reply::send(line.to_uppercase())) }))
+    /// });
+    /// ```
+    pub fn typed_handler<O, H, F, M, B>(
         &mut self,
         name: &str,
         framing_name: &str,
-        framing: F,
+        framing: M,
         build: B,
     ) -> &mut HandlerEntry
     where
         O: Options,
-        F: Framing + Clone,
+        F: Framing,
         H: Handler<F::In, F::Out>,
+        M: Fn(&O) -> F + Send + Sync + 'static,
         B: Fn(O) -> Result<H> + Send + Sync + 'static,
     {
-        self.add_handler(HandlerEntry::typed(name, framing_name, framing, build))
+        self.add_handler(handlers::typed_entry(name, framing_name, framing, build))
     }
 
-    /// Adds a handler that owns the bytes of its connections.
+    /// Adds a handler that reads and writes the bytes of its connections itself.
     pub fn stream_handler<O, H, B>(&mut self, name: &str, build: B) -> &mut HandlerEntry
     where
         O: Options,
         H: StreamHandler,
         B: Fn(O) -> Result<H> + Send + Sync + 'static,
     {
-        self.add_handler(HandlerEntry::stream(name, build))
+        self.add_handler(handlers::stream_entry(name, build))
     }
 
-    /// Adds a layer that configuration can put around the handler of bytes.
+    /// Adds a framing of bytes. It replaces a framing of the same name.
     ///
-    /// `build` makes the layer once a listener; each connection gets a service of it.
+    /// ```
+    /// use switchboard::prelude::*;
+    /// # struct Netstring(usize);
+    /// # impl Netstring { fn new(max: usize) -> Self { Self(max) } }
+    /// # impl Framing for Netstring {
+    /// #     type In = Bytes;
+    /// #     type Out = Bytes;
+    /// #     type Codec = tokio_util::codec::BytesCodec;
+    /// #     fn codec(&self, _: usize) -> Self::Codec { tokio_util::codec::BytesCodec::new() }
+    /// # }
+    ///
+    /// #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// #[serde(deny_unknown_fields)]
+    /// struct NetstringOptions {
+    ///     /// The largest message in bytes.
+    ///     max: usize,
+    /// }
+    ///
+    /// let mut registry = Registry::new();
+    /// registry.framing("netstring", |options: NetstringOptions| Ok(Netstring::new(options.max)));
+    /// ```
+    pub fn framing<O, F, B>(&mut self, name: &str, build: B) -> &mut FramingEntry
+    where
+        O: Options,
+        F: Framing<In = Bytes, Out = Bytes>,
+        B: Fn(O) -> Result<F> + Send + Sync + 'static,
+    {
+        self.framings.retain(|entry| entry.name() != name);
+        self.framings.push(framings::entry(name, build));
+        self.framings.last_mut().expect("it was just added")
+    }
+
+    /// Adds a layer around the messages of handlers of bytes. It replaces a layer of the same name.
+    ///
+    /// `build` is called once per listener. The layer creates a service per connection.
     pub fn layer<O, L, B>(&mut self, name: &str, build: B) -> &mut LayerEntry
     where
         O: Options,
         L: NamedLayer,
         B: Fn(O) -> Result<L> + Send + Sync + 'static,
     {
-        let entry = LayerEntry::new(name, build);
-        self.layers.entry(name.to_owned()).insert_entry(entry).into_mut()
+        self.layers.entry(name.to_owned()).insert_entry(layers::entry(name, build)).into_mut()
     }
 
-    /// Adds a transport for the schemes that it names.
+    /// Adds a transport for its schemes.
     pub fn transport(&mut self, transport: impl Transport) -> &mut Self {
         self.transports.add(transport);
         self
     }
 
-    /// The handler of that name.
+    /// The handler with this name.
     pub fn handler_entry(&self, name: &str) -> Option<&HandlerEntry> {
         self.handlers.get(name)
     }
 
-    /// All handlers, by name.
+    /// All handlers, sorted by name.
     pub fn handlers(&self) -> impl Iterator<Item = &HandlerEntry> {
         self.handlers.values()
     }
 
-    /// The layer of that name.
+    /// The framing with this name.
+    pub fn framing_entry(&self, name: &str) -> Option<&FramingEntry> {
+        self.framings.iter().find(|entry| entry.name() == name)
+    }
+
+    /// All framings, the built-in ones first.
+    pub fn framings(&self) -> impl Iterator<Item = &FramingEntry> {
+        self.framings.iter()
+    }
+
+    /// The layer with this name.
     pub fn layer_entry(&self, name: &str) -> Option<&LayerEntry> {
         self.layers.get(name)
     }
 
-    /// All layers, by name.
+    /// All layers, sorted by name.
     pub fn layers(&self) -> impl Iterator<Item = &LayerEntry> {
         self.layers.values()
     }
 
-    /// All transports: scheme, summary, and what it brings.
-    pub fn transports(&self) -> impl Iterator<Item = (&'static str, &'static str, Kind)> {
+    /// The schemes of all transports.
+    pub fn transports(&self) -> impl Iterator<Item = &SchemeInfo> {
         self.transports.list()
     }
 
-    /// What the transport of a scheme brings; `None` if there is none.
+    /// What the transport of a scheme accepts: connections or datagrams.
     pub fn transport_kind(&self, scheme: &str) -> Option<Kind> {
-        self.transports.list().find(|(known, ..)| *known == scheme).map(|(.., kind)| kind)
+        self.transports.list().find(|known| known.scheme == scheme).map(|known| known.kind)
     }
 
     /// The transports, for a server.

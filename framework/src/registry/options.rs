@@ -1,32 +1,37 @@
-//! The options of an entry: any type that serde reads and schemars describes.
+//! The options of an entry: any type with serde's `Deserialize` and schemars' `JsonSchema`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Options of a handler or layer. Doc comments become descriptions, `#[serde(default)]` gives defaults; use
-/// `#[serde(deny_unknown_fields)]`, so that a slip of the pen is told and not ignored.
+/// Options of a handler, framing or layer. Doc comments become the help text, `#[serde(default)]` provides the defaults.
+/// Use `#[serde(deny_unknown_fields)]`, so that a misspelled option is an error.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be used as options: derive `serde::Deserialize` and `schemars::JsonSchema` for it",
+    label = "add `#[derive(Deserialize, JsonSchema)]` to this type; use `NoOptions` for no options"
+)]
 pub trait Options: DeserializeOwned + JsonSchema + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned + JsonSchema + 'static> Options for T {}
 
-/// For what has no options: any is an error.
+/// No options: any option is an error.
 #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoOptions {}
 
-/// The first thing that is wrong with some options.
+/// An invalid option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", path.join("."))]
 pub struct OptionError {
-    /// Where: keys (and list indexes) from the outside in.
+    /// The keys and list indexes that lead to the option, outermost first.
     pub path: Vec<String>,
-    /// What.
+    /// The reason why it is invalid.
     pub message: String,
 }
 
-pub(crate) fn read<O: Options>(options: &Value) -> Result<O, OptionError> {
+pub(super) fn read<O: Options>(options: &Value) -> Result<O, OptionError> {
     use serde_path_to_error::Segment;
     serde_path_to_error::deserialize(options).map_err(|error| {
         let path = error.path().iter().filter_map(|segment| match segment {
@@ -39,6 +44,6 @@ pub(crate) fn read<O: Options>(options: &Value) -> Result<O, OptionError> {
     })
 }
 
-pub(crate) fn schema<O: Options>() -> Value {
+pub(super) fn schema<O: Options>() -> Value {
     schemars::schema_for!(O).to_value()
 }

@@ -45,7 +45,7 @@ impl Binder {
         let endpoint = if spec.tls.is_some() { spec.endpoint.without_tls() } else { spec.endpoint.clone() };
         let scheme = endpoint.scheme();
         let transport = transports.service(scheme).ok_or_else(|| {
-            let known: Vec<_> = transports.list().map(|(scheme, ..)| scheme).collect();
+            let known: Vec<_> = transports.list().map(|known| known.scheme).collect();
             format!("there is no transport {scheme:?}; available: {}", known.join(", "))
         })?;
         let tls = match &spec.tls {

@@ -12,7 +12,7 @@ use tower::{Layer, Service};
 use crate::address::{Endpoint, EndpointError};
 use crate::error::{BoxError, Result, chain};
 use crate::framing::{Framing, Raw};
-use crate::handler::{Handler, HandlerLayer, StreamHandler};
+use crate::handler::{Handler, HandlerLayer, LayerBounds, StreamHandler};
 use crate::layer::MessageStack;
 use crate::pipeline::{ConnectionService, Pipeline};
 use crate::server::listener_set::ListenerSet;
@@ -100,7 +100,7 @@ impl<F, L> Server<F, L> {
 
     /// A layer around the handler: it sees every message. The first that is added is the outermost; all of them are inside
     /// the [default stack](crate::layer).
-    pub fn layer<L2>(self, layer: L2) -> Server<F, (L, L2)> {
+    pub fn layer<L2: LayerBounds>(self, layer: L2) -> Server<F, (L, L2)> {
         Server { framing: self.framing, layer: (self.layer, layer), plan: self.plan }
     }
 
@@ -189,7 +189,8 @@ impl<F, L> Server<F, L> {
     {
         let Self { framing, layer, plan } = self;
         let stack = MessageStack::new(&plan.timeouts, &plan.rates);
-        let pipeline = Pipeline::of_handler(Arc::new(handler), framing, stack, layer, plan.limits, plan.timeouts);
+        let pipeline =
+            Pipeline::of_handler(Arc::new(handler), Arc::new(framing), stack, layer, plan.limits, plan.timeouts);
         plan.start(pipeline).await
     }
 

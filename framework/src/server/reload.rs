@@ -40,7 +40,7 @@ impl Running {
     /// registry.handler("echo", |_: NoOptions| {
     ///     Ok(handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) }))
     /// });
-    /// let echo = registry.handler_entry("echo").unwrap().make(serde_json::json!({}))?;
+    /// let echo = registry.handler_entry("echo").unwrap().build(serde_json::json!({}))?;
     ///
     /// let mut board = ListenerSet::new(Transports::default());
     /// board.listen(ListenerSpec::new("main", "mem:reload-one".parse()?), echo.pipeline(Setup::new()));

@@ -5,9 +5,9 @@ use std::io;
 use async_trait::async_trait;
 
 use crate::address::Endpoint;
-use crate::connection::Kind;
 use crate::settings::SocketOptions;
 use crate::transport::listener::Listener;
+use crate::transport::scheme::SchemeInfo;
 use crate::transport::shared_socket::SharedSocket;
 
 /// Binds endpoints of its schemes. A transport of connections also implements
@@ -15,8 +15,8 @@ use crate::transport::shared_socket::SharedSocket;
 /// [`DatagramSocket`](crate::transport::DatagramSocket).
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
-    /// The schemes that it serves: name, summary, and the kind of listener that it creates.
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)];
+    /// The schemes that it serves.
+    fn schemes(&self) -> Vec<SchemeInfo>;
 
     /// Binds an endpoint and listens.
     ///

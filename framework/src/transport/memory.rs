@@ -37,6 +37,7 @@ use crate::connection::Kind;
 use crate::transport::accepted::Accepted;
 use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
 use crate::transport::listener::{Listener, StreamListener};
+use crate::transport::scheme::SchemeInfo;
 
 /// The size of the buffer in each direction.
 const CAPACITY: usize = 64 * 1024;
@@ -77,8 +78,8 @@ async fn connect_as(name: &str, peer: Address) -> io::Result<DuplexStream> {
 
 #[async_trait]
 impl Transport for Memory {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("mem", "inside this process, for tests: mem:NAME", Kind::Stream)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("mem", "in-process connections for tests: mem:NAME", Kind::Stream)]
     }
 
     async fn bind(&self, Bind { endpoint, options, .. }: Bind) -> io::Result<Listener> {

@@ -13,6 +13,7 @@ pub mod proxy;
 #[cfg(not(feature = "proxy"))]
 #[path = "proxy/disabled.rs"]
 pub(crate) mod proxy;
+mod scheme;
 mod service;
 mod shared_socket;
 mod socket;
@@ -31,6 +32,7 @@ pub(crate) use accepted::Stage;
 pub use accepted::{Accepted, BoxIo, HandshakeContext, Incoming, Io};
 pub use bind::{Bind, Transport};
 pub use listener::{DatagramSocket, Listener, Route, StreamListener};
+pub use scheme::SchemeInfo;
 pub use service::{BoxTransport, TransportService};
 pub use shared_socket::SharedSocket;
 pub use systemd::Systemd;

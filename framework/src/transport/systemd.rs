@@ -12,6 +12,7 @@ use crate::address::Endpoint;
 use crate::connection::Kind;
 use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
 use crate::transport::listener::Listener;
+use crate::transport::scheme::SchemeInfo;
 use crate::transport::shared_socket::SharedSocket;
 use crate::transport::socket::adopt;
 use crate::transport::tcp;
@@ -66,8 +67,8 @@ impl Systemd {
 
 #[async_trait]
 impl Transport for Systemd {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("systemd", "a socket from the service manager, of any kind: systemd:NAME", Kind::Stream)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("systemd", "a socket from the service manager: systemd:NAME", Kind::Stream)]
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {

@@ -4,9 +4,9 @@ use std::fmt;
 
 use tower::util::BoxCloneSyncService;
 
-use crate::connection::Kind;
 use crate::transport::bind::Transport;
 use crate::transport::memory::Memory;
+use crate::transport::scheme::SchemeInfo;
 use crate::transport::service::{BoxTransport, TransportService};
 use crate::transport::systemd::Systemd;
 use crate::transport::tcp::Tcp;
@@ -23,9 +23,7 @@ pub struct Transports(Vec<Entry>);
 
 #[derive(Clone)]
 struct Entry {
-    scheme: &'static str,
-    summary: &'static str,
-    kind: Kind,
+    info: SchemeInfo,
     service: BoxTransport,
 }
 
@@ -47,26 +45,26 @@ impl Transports {
     pub fn add(&mut self, transport: impl Transport) -> &mut Self {
         let schemes = transport.schemes();
         let service = BoxCloneSyncService::new(TransportService::new(transport));
-        for &(scheme, summary, kind) in schemes {
-            self.0.retain(|entry| entry.scheme != scheme);
-            self.0.push(Entry { scheme, summary, kind, service: service.clone() });
+        for info in schemes {
+            self.0.retain(|entry| entry.info.scheme != info.scheme);
+            self.0.push(Entry { info, service: service.clone() });
         }
         self
     }
 
-    /// The scheme, summary and kind of each transport.
-    pub fn list(&self) -> impl Iterator<Item = (&'static str, &'static str, Kind)> {
-        self.0.iter().map(|entry| (entry.scheme, entry.summary, entry.kind))
+    /// The schemes of all transports.
+    pub fn list(&self) -> impl Iterator<Item = &SchemeInfo> {
+        self.0.iter().map(|entry| &entry.info)
     }
 
     /// The transport of a scheme, as a service.
     pub fn service(&self, scheme: &str) -> Option<BoxTransport> {
-        self.0.iter().find(|entry| entry.scheme == scheme).map(|entry| entry.service.clone())
+        self.0.iter().find(|entry| entry.info.scheme == scheme).map(|entry| entry.service.clone())
     }
 }
 
 impl fmt::Debug for Transports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|entry| entry.scheme)).finish()
+        f.debug_list().entries(self.0.iter().map(|entry| entry.info.scheme)).finish()
     }
 }

@@ -13,6 +13,7 @@ use crate::settings::SocketOptions;
 use crate::transport::accepted::Accepted;
 use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
 use crate::transport::listener::{Listener, StreamListener};
+use crate::transport::scheme::SchemeInfo;
 use crate::transport::shared_socket::SharedSocket;
 use crate::transport::socket::{adopt, bind_first};
 
@@ -22,12 +23,12 @@ pub struct Tcp;
 
 #[async_trait]
 impl Transport for Tcp {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[
-            ("tcp", "TCP: tcp://host:port", Kind::Stream),
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![
+            SchemeInfo::new("tcp", "TCP: tcp://host:port", Kind::Stream),
             // A server with TLS settings binds the TCP endpoint and adds TLS to the listener.
             #[cfg(feature = "tls")]
-            ("tls", "TLS over TCP: tls://host:port, with a certificate and a key", Kind::Stream),
+            SchemeInfo::new("tls", "TLS over TCP: tls://host:port, with a certificate and a key", Kind::Stream),
         ]
     }
 

@@ -21,6 +21,7 @@ use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
 use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
 use crate::transport::listener::{DatagramSocket, Listener, Route};
+use crate::transport::scheme::SchemeInfo;
 use crate::transport::shared_socket::SharedSocket;
 use crate::transport::socket::{adopt, bind_first};
 
@@ -33,8 +34,8 @@ pub struct Udp;
 
 #[async_trait]
 impl Transport for Udp {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("udp", "UDP: udp://host:port", Kind::Datagram)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("udp", "UDP: udp://host:port", Kind::Datagram)]
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {

@@ -25,6 +25,7 @@ use crate::settings::SocketOptions;
 use crate::transport::accepted::Accepted;
 use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
 use crate::transport::listener::{Listener, StreamListener};
+use crate::transport::scheme::SchemeInfo;
 use crate::transport::shared_socket::{SharedSocket, SocketPath};
 use crate::transport::socket::{BoundSocket, adopt};
 
@@ -34,8 +35,8 @@ pub struct Unix;
 
 #[async_trait]
 impl Transport for Unix {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("unix", "Unix stream socket: unix:/path", Kind::Stream)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("unix", "Unix stream socket: unix:/path", Kind::Stream)]
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {

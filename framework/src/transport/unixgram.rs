@@ -14,6 +14,7 @@ use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
 use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
 use crate::transport::listener::{DatagramSocket, Listener, Route};
+use crate::transport::scheme::SchemeInfo;
 use crate::transport::shared_socket::{SharedSocket, SocketPath};
 use crate::transport::unix::{adopt_path, bind_path, peer_address, share};
 
@@ -28,8 +29,8 @@ pub struct Unixgram;
 
 #[async_trait]
 impl Transport for Unixgram {
-    fn schemes(&self) -> &'static [(&'static str, &'static str, Kind)] {
-        &[("unixgram", "Unix datagram socket: unixgram:/path", Kind::Datagram)]
+    fn schemes(&self) -> Vec<SchemeInfo> {
+        vec![SchemeInfo::new("unixgram", "Unix datagram socket: unixgram:/path", Kind::Datagram)]
     }
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {

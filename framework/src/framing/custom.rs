@@ -1,0 +1,64 @@
+//! A framing made of a function that creates a codec.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use tokio_util::codec::{Decoder, Encoder};
+
+use crate::error::BoxError;
+use crate::framing::definition::Framing;
+
+/// A framing made of any tokio-util codec: `create` is called once per connection, with `limits.frame`.
+///
+/// ```
+/// use switchboard::prelude::*;
+/// use tokio_util::codec::LinesCodec;
+///
+/// # async fn run() -> Result<()> {
+/// let text = framing::custom(|limit| LinesCodec::new_with_max_length(limit));
+/// let shout = handler_fn(|_: Context<(), String>, line: String| async move { Ok(Reply::send(line.to_uppercase())) });
+/// Server::bind("tcp://127.0.0.1:0").framing(text).serve(shout).await
+/// # }
+/// ```
+pub fn custom<F, C, Out>(create: F) -> Custom<F, Out>
+where
+    F: Fn(usize) -> C + Send + Sync + 'static,
+    C: Decoder + Encoder<Out>,
+{
+    Custom { create, out: PhantomData }
+}
+
+/// A framing created by [`custom`].
+pub struct Custom<F, Out> {
+    create: F,
+    out: PhantomData<fn(Out)>,
+}
+
+impl<F, C, Out> Framing for Custom<F, Out>
+where
+    F: Fn(usize) -> C + Send + Sync + 'static,
+    C: Decoder<Item: Send + 'static, Error: Into<BoxError>>,
+    C: Encoder<Out, Error: Into<BoxError>>,
+    C: Send + 'static,
+    Out: Send + 'static,
+{
+    type In = C::Item;
+    type Out = Out;
+    type Codec = C;
+
+    fn codec(&self, limit: usize) -> C {
+        (self.create)(limit)
+    }
+}
+
+impl<F: Clone, Out> Clone for Custom<F, Out> {
+    fn clone(&self) -> Self {
+        Self { create: self.create.clone(), out: PhantomData }
+    }
+}
+
+impl<F, Out> fmt::Debug for Custom<F, Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Custom")
+    }
+}
