@@ -1,5 +1,5 @@
-//! A third party registers a framing, a layer and a transport by name, in one place each. Lists, schema, configuration, help
-//! and the reference follow.
+//! A third party registers a framing, a layer and a transport by name, in one place each. Lists, schema, configuration,
+//! help and the reference follow.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

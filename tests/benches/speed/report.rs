@@ -31,7 +31,7 @@ pub(crate) enum Metric {
     /// Duration of the drain in seconds.
     Drain,
     /// System calls per message.
-    Calls,
+    SystemCalls,
 }
 
 /// Measurements of one server in one round.
@@ -93,7 +93,7 @@ impl Metric {
         Self::Start,
         Self::Left,
         Self::Drain,
-        Self::Calls,
+        Self::SystemCalls,
     ];
 
     /// Column title.
@@ -110,7 +110,7 @@ impl Metric {
             Self::Start => "start MiB",
             Self::Left => "left MiB",
             Self::Drain => "drain s",
-            Self::Calls => "calls",
+            Self::SystemCalls => "calls",
         }
     }
 
@@ -128,7 +128,7 @@ impl Metric {
             Self::Start => "start_bytes",
             Self::Left => "left_bytes",
             Self::Drain => "drain_seconds",
-            Self::Calls => "calls",
+            Self::SystemCalls => "calls",
         }
     }
 
@@ -137,7 +137,7 @@ impl Metric {
             Self::Cpu | Self::Rate | Self::Lost | Self::Idle | Self::Used => format!("{value:.0}"),
             Self::P50 | Self::P99 | Self::P999 => format!("{:.1}", value / 1e3),
             Self::Start | Self::Left => format!("{:.1}", value / 1024.0 / 1024.0),
-            Self::Drain | Self::Calls => format!("{value:.3}"),
+            Self::Drain | Self::SystemCalls => format!("{value:.3}"),
         }
     }
 }

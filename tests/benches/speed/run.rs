@@ -72,11 +72,11 @@ impl Bench {
             Load::Open { .. } => Metric::P999,
             Load::Idle { .. } => Metric::Idle,
             Load::Drain { .. } => Metric::Drain,
-            Load::Calls { .. } => Metric::Calls,
+            Load::SystemCalls { .. } => Metric::SystemCalls,
             _ => Metric::Cpu,
         };
         let mut outcome = Outcome::new(&scenario.name, primary, candidates);
-        if matches!(scenario.load, Load::Calls { .. }) && self.strace.is_none() {
+        if matches!(scenario.load, Load::SystemCalls { .. }) && self.strace.is_none() {
             outcome.notes.push("skipped: strace is not installed".to_owned());
             return outcome;
         }
@@ -146,7 +146,7 @@ impl Bench {
                 let traffic = traffic(scenario, 64, 1);
                 Closed::connect(&target, connections, traffic).and_then(|load| drain(&mut server, load))
             }
-            Load::Calls { connections, depth, size } => {
+            Load::SystemCalls { connections, depth, size } => {
                 let calls = self.calls(&server, &target, scenario, (connections, depth, size), time);
                 calls.map(|(sample, text)| {
                     notes.push(format!("{}: {text}", candidate.name));
@@ -183,7 +183,7 @@ impl Bench {
         let all = per_message(calls.iter().map(|(_, count)| count).sum());
         let frequent = calls.iter().filter(|(_, count)| per_message(*count) >= 0.001);
         let text: Vec<String> = frequent.map(|(name, count)| format!("{name} {:.3}", per_message(*count))).collect();
-        Ok((Sample::from([(Metric::Calls, all)]), text.join(", ")))
+        Ok((Sample::from([(Metric::SystemCalls, all)]), text.join(", ")))
     }
 
     fn target(&self, server: &Server, scenario: &Scenario) -> Target {

@@ -31,7 +31,7 @@ pub(crate) enum Load {
     /// Idle connections while the server drains.
     Drain { connections: usize },
     /// A closed loop with counted system calls.
-    Calls { connections: usize, depth: usize, size: usize },
+    SystemCalls { connections: usize, depth: usize, size: usize },
 }
 
 /// How much of the configured rounds and time a scenario uses.
@@ -93,7 +93,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         ("calls-lines-c64-d16", "lines", 64, 16),
         ("calls-udp-c64-d1", "udp", 64, 1),
     ] {
-        let calls = scenario(name, protocol, Load::Calls { connections, depth, size: 64 }, BOTH);
+        let calls = scenario(name, protocol, Load::SystemCalls { connections, depth, size: 64 }, BOTH);
         all.push(Scenario { effort: Effort::Once, ..calls });
     }
     all
