@@ -1,7 +1,7 @@
-//! Addresses: where a listener listens ([`Endpoint`]), a peer ([`Address`]), and the key of per-source limits ([`Source`]).
+//! Addresses: where a listener listens ([`Endpoint`]), a peer ([`Address`]), and the key of per-source limits
+//! ([`Source`]).
 
 use std::convert::Infallible;
-use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use crate::error::debug_as_display;
 
-/// Where a listener listens, as written in the configuration: `tcp://127.0.0.1:9999`, `unix:/run/app.sock`, `mem:test` …
+/// Where a listener listens, as written in the configuration: `tcp://127.0.0.1:9999`, `unix:/run/app.sock`, `mem:test`
+/// …
 ///
 /// Parsing is strict. The error names the accepted form:
 ///
@@ -279,22 +280,14 @@ impl fmt::Display for Endpoint {
 pub enum Address {
     /// An IP address and port.
     Inet(SocketAddr),
-    /// The path of a Unix socket. A path that begins with NUL is a name in the abstract namespace of Linux (unix(7)) and
-    /// is printed with an `@`. `None` for an unnamed socket.
+    /// The path of a Unix socket. A path that begins with NUL is a name in the abstract namespace of Linux (unix(7))
+    /// and is printed with an `@`. `None` for an unnamed socket.
     Unix(Option<Arc<Path>>),
     /// A name from the transport.
     Named(Arc<str>),
 }
 
 impl Address {
-    pub(crate) fn of_unix(peer: &tokio::net::unix::SocketAddr) -> Self {
-        let path = peer.as_pathname().map(Arc::from);
-        Self::Unix(path.or_else(|| {
-            let name = [b"\0", peer.as_abstract_name()?].concat();
-            Some(Arc::from(Path::new(OsStr::from_bytes(&name))))
-        }))
-    }
-
     /// The IP address, for peers that have one.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
@@ -343,7 +336,8 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    pub(crate) fn new(uid: u32, gid: u32, pid: Option<i32>) -> Self {
+    /// The credentials of a process.
+    pub fn new(uid: u32, gid: u32, pid: Option<i32>) -> Self {
         Self { uid, gid, pid }
     }
 }

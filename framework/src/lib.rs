@@ -1,27 +1,32 @@
-//! ListenerSet: servers that speak their own protocol.
+//! A framework for servers that speak custom network protocols.
 //!
-//! BoundTransport a transport into a handler; get the operated server for free: limits, deadlines, panic isolation, drain.
+//! You write a [`Handler`] that answers messages. The framework provides everything else that a production server
+//! needs: transports, framing, TLS, limits, timeouts, backpressure, panic isolation, graceful shutdown, metrics and
+//! reload.
 //!
 //! ```text
-//!             one task a connection                                    yours
-//!  Transport ──────► driver ──────► Framing ──────► Layers ──────► Handler
-//!  tcp tls unix mem  reads,         bytes to        rate, timeout,  answers with
-//!                    writes,        messages        panic guard …   a Reply
-//!                    clocks         and back
-//!  udp unixgram ───► driver ───────────────────────► Layers ──────► Handler
-//!                    one task a socket: datagrams are messages already
+//!              one task per connection                           your code
+//!  Transport ────► driver ─────► Framing ─────► Layers ─────────► Handler
+//!  tcp tls unix    reads,        bytes to       rate, timeout,    returns
+//!                  writes,       messages       panic guard …     a Reply
+//!                  timeouts      and back
+//!
+//!              one task per socket
+//!  udp unixgram ─► driver ─────────────────────► Layers ────────► Handler
+//!                  a datagram is a message
 //! ```
 //!
-//! # Ten lines
+//! # Example
 //!
 //! ```no_run
+//! use std::process::ExitCode;
 //! use switchboard::prelude::*;
 //!
-//! /// SendQueue with what it got, in capitals, and numbers its answers.
+//! /// Numbers its replies and answers in capitals.
 //! struct Shout;
 //!
 //! impl Handler for Shout {
-//!     type State = u64; // what one connection remembers; Default makes it
+//!     type State = u64; // per connection, created by Default
 //!
 //!     async fn message(&self, cx: &mut Context<u64>, message: Bytes) -> Result<Reply> {
 //!         cx.state += 1;
@@ -30,38 +35,55 @@
 //! }
 //!
 //! #[tokio::main]
-//! async fn main() -> Result<()> {
+//! async fn main() -> ExitCode {
 //!     Server::bind("tcp://127.0.0.1:9999")
 //!         .framing(Lines::default())
 //!         .layer(RatePerSource::per_second(100))
-//!         .serve(Shout)
+//!         .run(Shout)
 //!         .await
 //! }
 //! ```
 //!
-//! # Where to read on
+//! # Items by task
 //!
-//! [`Handler`] is the trait that you write, [`Reply`] what it answers, [`Context`] what it is given. [`framing`] lists the
-//! framings, [`layer`] what stands between; [`Server`] puts them together. [`registry`] makes them choosable by
-//! configuration, [`transport`] brings other kinds of connections.
+//! **Write a protocol.** [`Handler`] is the trait for messages and [`StreamHandler`] the trait for raw byte streams.
+//! [`handler_fn`] turns a function into a handler. A handler receives a [`Context`] and returns a [`Reply`]. A
+//! [`Pusher`] sends messages at any time. [`Connection`] describes the peer.
 //!
-//! # Two seams of tower
+//! **Split bytes into messages.** [`framing`] contains the built-in framings and the [`Framing`] trait for custom ones.
+//!
+//! **Add behaviour to every message or connection.** [`layer`] contains rate limits, timeouts and tracing, and accepts
+//! any `tower::Layer` with matching types.
+//!
+//! **Run a server.** [`Server`] has one listener and one handler, [`ListenerSet`] has several. Both start a [`Running`]
+//! server, which can be drained, reloaded and handed over to a new process. [`settings`] contains limits, timeouts,
+//! access lists, TLS and PROXY settings. [`metrics`] contains counters and latencies.
+//!
+//! **Select handlers by configuration.** A [`Registry`] creates handlers, layers and transports by name with options.
+//!
+//! **Accept connections from elsewhere.** [`transport`] contains the built-in transports and the traits for custom
+//! ones. [`transport::memory`] connects inside a process, for tests.
+//!
+//! # tower
+//!
+//! Connections and messages are requests of a `tower::Service`:
 //!
 //! ```text
-//! Service<Incoming,    Response = (),         Error = BoxError>    one call a connection
-//! Service<Request<In>, Response = Reply<Out>, Error = BoxError>    one call a message
+//! Service<Incoming,    Response = (),         Error = BoxError>    one call per connection
+//! Service<Request<In>, Response = Reply<Out>, Error = BoxError>    one call per message
 //! ```
 //!
-//! A handler becomes the second by [`HandlerService`], a driver is the first, and any `tower::Layer` that fits the types
-//! fits the seam: [`Server::layer`], [`Server::connection_layer`]. A transport is a service too
-//! ([`TransportService`](transport::TransportService)). Types are erased once a connection; the path of a message is static.
+//! [`HandlerService`] turns a handler into the per-message service; a driver is the per-connection service.
+//! [`Server::layer`] and [`Server::connection_layer`] wrap them. A transport is a service too
+//! ([`TransportService`](transport::TransportService)). Dynamic dispatch happens once per connection; message
+//! processing is statically dispatched.
 //!
-//! # The road of one message
+//! # Cargo features
 //!
-//! The modules stand in the order in which a byte meets them, and each uses only those below it:
-//! `server/accept` takes a client in from `transport/tcp` and spawns its task; `connection/stream` reads, has
-//! `framing/lines` cut a message, and calls the service: the stack of `layer`, then `handler/service`, then your handler.
-//! Its reply is encoded by the framing and written by `connection/wire`, one write for all that came together.
+//! All features are enabled by default: `tls`, `proxy` (the PROXY protocol), `unix` (Unix sockets) and `udp`. The
+//! settings of a disabled feature exist, but a listener that needs them cannot be bound.
+
+// Each module depends only on modules below it.
 
 pub mod server;
 
@@ -99,23 +121,38 @@ pub mod address;
 
 pub mod error;
 
+#[doc(inline)]
 pub use address::{Address, Credentials, Endpoint, Source};
 pub use connection::{ClientCertificate, Connection, Kind, ProxyInfo, TASKS_PER_CONNECTION, TlsInfo, TooManyTasks};
 pub use drain::{DrainSignal, Phase};
+#[doc(inline)]
 pub use error::{BoxError, Result};
+#[doc(inline)]
 pub use framing::Framing;
+#[doc(inline)]
 pub use handler::{ByteStream, Context, Handler, HandlerService, Needs, Reply, Request, StreamHandler, handler_fn};
 pub use outbox::{PushError, Pusher};
 pub use reason::CloseReason;
+#[doc(inline)]
 pub use registry::Registry;
+#[doc(inline)]
 pub use server::{Drained, ListenerSet, Running, Server};
+#[doc(inline)]
 pub use settings::{Access, Networks, ProxySettings, TlsIdentity, TlsSettings};
+#[doc(inline)]
 pub use transport::Incoming;
 
 /// Crates whose types appear in this API.
-pub use {async_trait::async_trait, bytes, schemars, tokio_util, tower};
+#[doc(no_inline)]
+pub use {async_trait::async_trait, bytes, futures_core, schemars, serde_json, tokio, tokio_util, tower};
 
-/// What most handlers want.
+/// The handler author's guide.
+#[cfg(all(doc, not(doctest)))] // the doctests of the guide need the server crate, which runs them
+pub mod guide {
+    #![doc = include_str!("../../bin/docs/handlers.md")]
+}
+
+/// The items that most handlers need.
 ///
 /// ```
 /// use switchboard::prelude::*;

@@ -190,7 +190,8 @@ impl Connection {
     /// `amplification_limit`. Validated peers have no such limit and are evicted last
     /// ([`Limits::sessions`](crate::settings::Limits::sessions)); an evicted peer is unvalidated again.
     ///
-    /// ```
+    #[cfg_attr(feature = "udp", doc = "```")]
+    #[cfg_attr(not(feature = "udp"), doc = "```ignore")]
     /// use std::hash::{BuildHasher, RandomState};
     /// use switchboard::prelude::*;
     ///
@@ -218,7 +219,7 @@ impl Connection {
     /// # async fn main() -> Result<()> {
     /// let server = Server::bind("udp://127.0.0.1:0").start(Story::default()).await?;
     /// let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await?;
-    /// client.connect(("127.0.0.1", server.address().unwrap().port().unwrap())).await?;
+    /// client.connect(server.socket_addr().unwrap()).await?;
     /// let mut reply = [0; 2000];
     /// client.send(b"a story!").await?;
     /// let cookie = client.recv(&mut reply).await?;

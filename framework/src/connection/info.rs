@@ -33,13 +33,15 @@ pub struct ClientCertificate {
 }
 
 impl TlsInfo {
-    pub(crate) fn new(version: &'static str) -> Self {
+    /// The result of a handshake with this protocol version and without further facts.
+    pub fn new(version: &'static str) -> Self {
         Self { version, server_name: None, alpn: None, resumed: false, client: None }
     }
 }
 
 impl ClientCertificate {
-    pub(crate) fn new(subject: String, names: Vec<String>, certificate: Bytes) -> Self {
+    /// A verified client certificate.
+    pub fn new(subject: String, names: Vec<String>, certificate: Bytes) -> Self {
         Self { subject, names, certificate }
     }
 }

@@ -6,8 +6,8 @@ use nix::errno::Errno;
 
 use crate::metrics::AcceptErrorClass as Class;
 
-/// Classifies an accept error. Linux also reports pending network errors of the new connection here; accept(2) recommends
-/// to retry.
+/// Classifies an accept error. Linux also reports pending network errors of the new connection here; accept(2)
+/// recommends to retry.
 pub(super) fn classify(error: &io::Error) -> Class {
     use Errno as E;
     if let Some(code) = error.raw_os_error() {

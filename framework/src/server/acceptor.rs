@@ -39,7 +39,8 @@ const FAILURES_IN_A_ROW: u32 = 128;
 const FIRST_REBIND: Duration = Duration::from_millis(100);
 const LONGEST_REBIND: Duration = Duration::from_secs(5);
 
-/// Runs the accept loop of a listener. If the listener fails, binds it again until that succeeds or the listener closes.
+/// Runs the accept loop of a listener. If the listener fails, binds it again until that succeeds or the listener
+/// closes.
 pub(super) async fn run(mut acceptor: Acceptor, mut listener: Box<dyn StreamListener>, binder: Binder) {
     let mut pause = FIRST_REBIND;
     let mut bound_at = Instant::now();

@@ -196,8 +196,8 @@ impl<F, L> Server<F, L> {
 
     /// Serves until SIGTERM or SIGINT (Ctrl-C), then drains. A second signal aborts the remaining connections.
     ///
-    /// The exit code is 0 after a complete drain, 1 if the server could not start and 3 if connections were aborted. The error
-    /// is logged; without a `tracing` subscriber it is written to standard error.
+    /// The exit code is 0 after a complete drain, 1 if the server could not start and 3 if connections were aborted.
+    /// The error is logged; without a `tracing` subscriber it is written to standard error.
     pub async fn run<H>(self, handler: H) -> ExitCode
     where
         F: Framing,

@@ -1,6 +1,7 @@
 //! Hands the listening sockets over to a new process without rejecting connections.
 //!
-//! Both processes have handles to the same sockets. The new process accepts before the old one stops accepting and drains.
+//! Both processes have handles to the same sockets. The new process accepts before the old one stops accepting and
+//! drains.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,16 +15,16 @@ use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
 use crate::settings::deadline_after;
 
-/// How long a connection must be idle before it is closed. Data that a client sends to a closing connection is lost, so the
-/// time is generous.
+/// How long a connection must be idle before it is closed. Data that a client sends to a closing connection is lost, so
+/// the time is generous.
 const SILENT: Duration = Duration::from_secs(10);
 /// The interval between activity checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Running {
-    /// Handles to the sockets of all listeners, for a process that will [inherit](crate::ListenerSet::inherit) them. Excludes
-    /// listeners whose transport cannot [share](crate::transport::StreamListener::share) sockets, and sockets from the service
-    /// manager, which the new process receives separately.
+    /// Handles to the sockets of all listeners, for a process that will [inherit](crate::ListenerSet::inherit) them.
+    /// Excludes listeners whose transport cannot [share](crate::transport::StreamListener::share) sockets, and sockets
+    /// from the service manager, which the new process receives separately.
     pub fn sockets(&self) -> Vec<Inherited> {
         let listeners = self.state().listeners.clone();
         let passed = |listener: &&ListenerHandle| matches!(listener.spec.endpoint, Endpoint::Systemd(_));
@@ -36,8 +37,8 @@ impl Running {
         listeners.iter().filter(|listener| !passed(listener)).filter_map(socket).collect()
     }
 
-    /// Takes ownership of the paths of [inherited](crate::ListenerSet::inherit) Unix sockets, after the old process has stopped
-    /// using them. This process then removes the paths when it stops.
+    /// Takes ownership of the paths of [inherited](crate::ListenerSet::inherit) Unix sockets, after the old process has
+    /// stopped using them. This process then removes the paths when it stops.
     pub fn take_socket_paths(&self) {
         self.set_paths_kept(false);
     }
@@ -50,9 +51,10 @@ impl Running {
 
     /// Stops accepting, because another process now listens on the same sockets, and closes idle connections.
     ///
-    /// A connection is idle after 10 s without activity (at most a third of the drain deadline). The method returns when all
-    /// connections have been told to close, or after two thirds of the drain deadline. Call [`drain`](Self::drain) afterwards:
-    /// its deadline begins with this call, and it skips the announcement. Reloads are rejected from now on.
+    /// A connection is idle after 10 s without activity (at most a third of the drain deadline). The method returns
+    /// when all connections have been told to close, or after two thirds of the drain deadline. Call
+    /// [`drain`](Self::drain) afterwards: its deadline begins with this call, and it skips the announcement. Reloads
+    /// are rejected from now on.
     pub async fn hand_over(&self) {
         self.draining.send_replace(true);
         drop(self.reloading.lock().await);

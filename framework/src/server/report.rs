@@ -91,8 +91,8 @@ impl Readiness {
 }
 
 impl Running {
-    /// A report for each listener, sorted by name. A listener that a reload has removed is included until its last connection
-    /// closes. Listeners with the same name are combined.
+    /// A report for each listener, sorted by name. A listener that a reload has removed is included until its last
+    /// connection closes. Listeners with the same name are combined.
     ///
     /// ```
     /// use switchboard::prelude::*;
@@ -154,8 +154,8 @@ impl Running {
         *self.draining.borrow()
     }
 
-    /// Waits until the loop of every listener has completed one more iteration, for a watchdog. Use a timeout: a listener that is
-    /// bound again, or whose thread is blocked, does not answer.
+    /// Waits until the loop of every listener has completed one more iteration, for a watchdog. Use a timeout: a
+    /// listener that is bound again, or whose thread is blocked, does not answer.
     ///
     /// ```
     /// use switchboard::prelude::*;

@@ -116,8 +116,8 @@ impl Running {
         self.all_listeners().iter().map(ListenerHandle::open).sum()
     }
 
-    /// Waits until every listener has ended by itself and no connection is open. Only transports without more clients end by
-    /// themselves.
+    /// Waits until every listener has ended by itself and no connection is open. Only transports without more clients
+    /// end by themselves.
     pub async fn ended(&self) {
         loop {
             let listeners = self.all_listeners();
@@ -134,8 +134,8 @@ impl Running {
         self.abort_handle.clone()
     }
 
-    /// Shuts down gracefully (drains). The listeners close after the announcement. Idle connections close at once; busy ones
-    /// close after their replies in progress. At the deadline the remaining connections are aborted.
+    /// Shuts down gracefully (drains). The listeners close after the announcement. Idle connections close at once; busy
+    /// ones close after their replies in progress. At the deadline the remaining connections are aborted.
     pub async fn drain(&self) -> Drained {
         // A reload gives up, unless it has passed the point of no return.
         self.draining.send_replace(true);

@@ -10,8 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::server::running::{Drained, Running};
 
 impl Running {
-    /// Serves until `stops` yields an item, then [drains](Self::drain). A second item aborts the remaining connections. The end
-    /// of the stream is ignored. Also returns when the server has [ended by itself](Self::ended).
+    /// Serves until `stops` yields an item, then [drains](Self::drain). A second item aborts the remaining connections.
+    /// The end of the stream is ignored. Also returns when the server has [ended by itself](Self::ended).
     ///
     /// ```
     /// use futures_util::stream;

@@ -20,8 +20,8 @@ pub type BoxIo = Box<dyn Io>;
 
 /// A client that a listener has accepted: its addresses and its byte stream, perhaps after a handshake.
 ///
-/// Accepting is serial and must be fast. A handshake runs in the task of the connection, so a slow client does not delay
-/// others.
+/// Accepting is serial and must be fast. A handshake runs in the task of the connection, so a slow client does not
+/// delay others.
 #[non_exhaustive]
 pub struct Accepted {
     /// The address of the peer.
@@ -112,8 +112,8 @@ impl Accepted {
         Self { peer, local, credentials: None, stage }
     }
 
-    /// Adds a handshake after the existing one, for a listener that wraps another. The new handshake receives the byte stream
-    /// that the previous one returned.
+    /// Adds a handshake after the existing one, for a listener that wraps another. The new handshake receives the byte
+    /// stream that the previous one returned.
     #[must_use]
     pub fn then<H, F>(self, handshake: H) -> Self
     where

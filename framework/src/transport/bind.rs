@@ -20,8 +20,8 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Binds an endpoint and listens.
     ///
-    /// If its listeners [share](crate::transport::StreamListener::share) their sockets, [`Bind::inherited`] may hold a bound
-    /// socket. The transport then listens on that socket instead of a new one.
+    /// If its listeners [share](crate::transport::StreamListener::share) their sockets, [`Bind::inherited`] may hold a
+    /// bound socket. The transport then listens on that socket instead of a new one.
     ///
     /// # Errors
     ///

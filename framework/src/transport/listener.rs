@@ -68,8 +68,8 @@ pub trait StreamListener: Send {
 
 /// Sends and receives datagrams.
 pub trait DatagramSocket: Send + Sync + 'static {
-    /// Receives the next datagram and appends it to `buffer`. The buffer has room for more than the largest accepted datagram.
-    /// A longer datagram may be truncated to that room; the driver drops it.
+    /// Receives the next datagram and appends it to `buffer`. The buffer has room for more than the largest accepted
+    /// datagram. A longer datagram may be truncated to that room; the driver drops it.
     ///
     /// # Errors
     ///

@@ -19,14 +19,16 @@ use crate::transport::tcp;
 #[cfg(feature = "udp")]
 use crate::transport::udp;
 #[cfg(feature = "unix")]
-use crate::transport::{unix, unixgram};
+use crate::transport::unix;
+#[cfg(feature = "unix")]
+use crate::transport::unixgram;
 
 /// `systemd:NAME`: a socket that the service manager passed under this name. It can be a TCP, UDP, Unix stream or Unix
-/// datagram socket. The socket options apply as for that transport, except `reuse_port`, `mode` and `group`, which the service
-/// manager sets.
+/// datagram socket. The socket options apply as for that transport, except `reuse_port`, `mode` and `group`, which the
+/// service manager sets.
 ///
-/// The default has no sockets, so every bind fails. A program takes its passed sockets (for example with the crate `listenfd`)
-/// and [adds](crate::transport::Transports::add) a transport with them.
+/// The default has no sockets, so every bind fails. A program takes its passed sockets (for example with the crate
+/// `listenfd`) and [adds](crate::transport::Transports::add) a transport with them.
 #[derive(Clone, Default)]
 pub struct Systemd(Arc<Vec<(String, SharedSocket)>>);
 
@@ -76,7 +78,6 @@ impl Transport for Systemd {
             None => self.find(name)?,
         })?;
         let (address, kind) = (socket.local_addr()?, socket.r#type()?);
-        let path = || address.as_pathname().map(Arc::from);
         match (address.domain(), kind) {
             (_, Type::STREAM) if socket.peer_addr().is_ok() => {
                 Err(unsupported("the socket is a connection, not a listening socket; with systemd, set Accept=no"))
@@ -85,9 +86,14 @@ impl Transport for Systemd {
             #[cfg(feature = "udp")]
             (Domain::IPV4 | Domain::IPV6, Type::DGRAM) => udp::listen(socket, &endpoint),
             #[cfg(feature = "unix")]
-            (Domain::UNIX, Type::STREAM) => unix::listen(socket, None, endpoint, path(), &options),
+            (Domain::UNIX, Type::STREAM) => {
+                let path = address.as_pathname().map(Arc::from);
+                unix::listen(socket, None, endpoint, path, &options)
+            }
             #[cfg(feature = "unix")]
-            (Domain::UNIX, Type::DGRAM) => unixgram::listen(socket, None, endpoint, path()),
+            (Domain::UNIX, Type::DGRAM) => {
+                unixgram::listen(socket, None, endpoint, address.as_pathname().map(Arc::from))
+            }
             _ => Err(unsupported("the socket is not of a supported kind (TCP, UDP, Unix stream or Unix datagram)")),
         }
     }

@@ -13,7 +13,9 @@ use crate::transport::tcp::Tcp;
 #[cfg(feature = "udp")]
 use crate::transport::udp::Udp;
 #[cfg(feature = "unix")]
-use crate::transport::{unix::Unix, unixgram::Unixgram};
+use crate::transport::unix::Unix;
+#[cfg(feature = "unix")]
+use crate::transport::unixgram::Unixgram;
 
 /// Transports by scheme. The default contains the built-in transports.
 #[derive(Clone)]

@@ -74,8 +74,8 @@ struct TcpStreamListener {
 impl StreamListener for TcpStreamListener {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
         let (stream, peer) = self.listener.accept().await?;
-        // Saves a system call if the listener is bound to one address. The call fails if the client has already disconnected;
-        // the first read reports that.
+        // Saves a system call if the listener is bound to one address. The call fails if the client has already
+        // disconnected; the first read reports that.
         let wildcard = self.local.ip().is_unspecified();
         let local = wildcard.then(|| stream.local_addr().ok()).flatten().unwrap_or(self.local);
         Ok(Some(Accepted::ready(canonical(peer), canonical(local), stream)))

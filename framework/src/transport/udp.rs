@@ -1,5 +1,5 @@
-//! UDP. A wildcard socket reads the destination address of each datagram (ip(7), ipv6(7)) and replies from that address.
-//! Not with `quinn-udp`: it sets the don't-fragment bit, enables GRO and hides send errors.
+//! UDP. A wildcard socket reads the destination address of each datagram (ip(7), ipv6(7)) and replies from that
+//! address. Not with `quinn-udp`: it sets the don't-fragment bit, enables GRO and hides send errors.
 
 use parking_lot::Mutex;
 use std::io::{self, IoSlice, IoSliceMut};

@@ -1,10 +1,13 @@
 //! Unix stream sockets, and the paths of both kinds of Unix sockets.
 //!
-//! Mode and group are set before clients can connect. A path on which a server listens is never replaced; a stale path is.
+//! Mode and group are set before clients can connect. A path on which a server listens is never replaced; a stale path
+//! is.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::Group;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
+use tokio::net::unix::SocketAddr;
 
 use crate::address::{Address, Credentials, Endpoint};
 use crate::connection::Kind;
@@ -71,7 +75,7 @@ struct UnixStreamListener {
 impl StreamListener for UnixStreamListener {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
         let (stream, peer) = self.listener.accept().await?;
-        let peer = Address::of_unix(&peer);
+        let peer = peer_address(&peer);
         let credentials = stream.peer_cred().ok();
         let mut accepted = Accepted::ready(peer, self.local.clone(), stream);
         accepted.credentials = credentials.map(|peer| Credentials::new(peer.uid(), peer.gid(), peer.pid()));
@@ -85,6 +89,15 @@ impl StreamListener for UnixStreamListener {
     fn share(&self) -> Option<SharedSocket> {
         share(&self.listener, self.socket_path.as_ref())
     }
+}
+
+/// The address of a peer. An abstract name (unix(7)) becomes a path that begins with NUL.
+pub(super) fn peer_address(peer: &SocketAddr) -> Address {
+    let path = peer.as_pathname().map(Arc::from);
+    Address::Unix(path.or_else(|| {
+        let name = [b"\0", peer.as_abstract_name()?].concat();
+        Some(Arc::from(Path::new(OsStr::from_bytes(&name))))
+    }))
 }
 
 /// Another handle to a socket and its path.

@@ -16,14 +16,14 @@ use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
 use crate::transport::listener::{DatagramSocket, Listener, Route};
 use crate::transport::scheme::SchemeInfo;
 use crate::transport::shared_socket::{SharedSocket, SocketPath};
-use crate::transport::unix::{adopt_path, bind_path, share};
+use crate::transport::unix::{adopt_path, bind_path, peer_address, share};
 
 /// `unixgram:/path`. Uses the socket options `mode` and `group`. A client that has not bound its socket can send, but
 /// receives no reply.
 ///
-/// Replies that a client has not read yet count against the send buffer of this socket. A client that never reads can fill
-/// the buffer; replies to other clients are then dropped until it reads or exits. Use `mode` and `group` to restrict access
-/// to trusted clients.
+/// Replies that a client has not read yet count against the send buffer of this socket. A client that never reads can
+/// fill the buffer; replies to other clients are then dropped until it reads or exits. Use `mode` and `group` to
+/// restrict access to trusted clients.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unixgram;
 
@@ -67,7 +67,7 @@ impl DatagramSocket for UnixDatagramSocket {
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
         loop {
             match self.socket.try_recv_buf_from(buffer) {
-                Ok((_, peer)) => return Poll::Ready(Ok(Route::new(Address::of_unix(&peer), None))),
+                Ok((_, peer)) => return Poll::Ready(Ok(Route::new(peer_address(&peer), None))),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
                 Err(error) => return Poll::Ready(Err(error)),
             }

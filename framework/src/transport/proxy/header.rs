@@ -18,7 +18,8 @@ pub const LONGEST_UNIQUE_ID: usize = 128;
 pub enum Progress {
     /// The header is incomplete.
     NeedMore {
-        /// The minimum number of missing bytes, at least one. A reader that reads no more never passes the end of the header.
+        /// The minimum number of missing bytes, at least one. A reader that reads no more never passes the end of the
+        /// header.
         least: usize,
     },
     /// The header is complete.

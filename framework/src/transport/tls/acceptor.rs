@@ -14,7 +14,8 @@ use crate::transport::tls::{info, load};
 
 /// Performs TLS handshakes with the loaded certificates.
 ///
-/// Clones share their certificates: [`reload`](Self::reload) on one applies to all clones and to all listeners that use them.
+/// Clones share their certificates: [`reload`](Self::reload) on one applies to all clones and to all listeners that use
+/// them.
 #[derive(Clone)]
 pub struct TlsAcceptor {
     /// Locked only for the clone of the `Arc`, once per handshake.
@@ -22,8 +23,8 @@ pub struct TlsAcceptor {
 }
 
 impl TlsAcceptor {
-    /// Loads certificates and keys, and checks that they match each other and are valid today. Of a certificate chain, only
-    /// the first certificate is checked.
+    /// Loads certificates and keys, and checks that they match each other and are valid today. Of a certificate chain,
+    /// only the first certificate is checked.
     ///
     /// # Errors
     ///
@@ -34,8 +35,8 @@ impl TlsAcceptor {
 
     /// Loads certificates and keys again and uses them for new handshakes.
     ///
-    /// Open connections and handshakes in progress keep the old certificates. Earlier sessions cannot be resumed afterwards,
-    /// because the client authority may have changed. This reads files and can block.
+    /// Open connections and handshakes in progress keep the old certificates. Earlier sessions cannot be resumed
+    /// afterwards, because the client authority may have changed. This reads files and can block.
     ///
     /// # Errors
     ///
@@ -44,8 +45,8 @@ impl TlsAcceptor {
         Self::load(settings).map(|loaded| self.replace_with(&loaded))
     }
 
-    /// Uses the certificates of another acceptor for new handshakes. To reload several acceptors or none of them, load all of
-    /// them first, and then replace all.
+    /// Uses the certificates of another acceptor for new handshakes. To reload several acceptors or none of them, load
+    /// all of them first, and then replace all.
     pub fn replace_with(&self, loaded: &Self) {
         let config = loaded.config();
         *self.config.write() = config;

@@ -140,8 +140,8 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
-/// Rejects a certificate that has expired or is not valid yet. Intermediates are not checked: a chain may contain an expired
-/// cross-signed certificate for old clients.
+/// Rejects a certificate that has expired or is not valid yet. Intermediates are not checked: a chain may contain an
+/// expired cross-signed certificate for old clients.
 fn valid_today(certificate: &[u8], path: &Path) -> Result<(), String> {
     let path = path.display();
     let (_, parsed) = X509Certificate::from_der(certificate)
