@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tower::{Service, ServiceExt};
 
-use crate::connection::{Connection, ConnectionGuard, ControlSignal, ListenerContext, Rejection};
+use crate::connection::{Connection, ConnectionGuard, ControlSignal, ListenerContext};
 use crate::driver::reason_of;
 use crate::error::chain;
 use crate::layer::Panicked;
@@ -97,11 +97,9 @@ async fn establish(
     let io = tokio::select! {
         biased; // who has finished its handshake is in, whatever is told
         io = tokio::time::timeout(finish_timeout, establish) => match io {
+            Ok(_) if connection.close_reason().is_some() => Err(Failed::Rejected),
             Ok(Ok(io)) => Ok(io),
-            Ok(Err(error)) => Err(match error.get_ref() {
-                Some(error) if error.is::<Rejection>() => Failed::Rejected,
-                _ => Failed::Ended(CloseReason::Handshake, Some(error.to_string())),
-            }),
+            Ok(Err(error)) => Err(Failed::Ended(CloseReason::Handshake, Some(error.to_string()))),
             Err(_) => Err(Failed::Ended(CloseReason::Handshake, Some(format!("not finished within {handshake:?}")))),
         },
         signal = signalled => Err(match signal {
