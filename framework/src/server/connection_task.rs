@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tower::{Service, ServiceExt};
 
-use crate::connection::{Connection, ConnectionGuard, ControlSignal, ListenerContext, Rejection};
+use crate::connection::{Connection, ConnectionGuard, ControlSignal, ListenerContext};
 use crate::driver::reason_of;
 use crate::error::chain;
 use crate::layer::Panicked;
@@ -85,13 +85,6 @@ impl Failure {
         }
     }
 
-    fn of_error(error: &io::Error) -> Self {
-        match error.get_ref() {
-            Some(error) if error.is::<Rejection>() => Self::Rejected,
-            _ => Self::Handshake(CloseReason::Handshake, Some(error.to_string())),
-        }
-    }
-
     fn of_signal(signal: ControlSignal) -> Self {
         match signal {
             ControlSignal::AbortHandshake => {
@@ -123,7 +116,10 @@ async fn establish(
     tokio::select! {
         biased; // a complete handshake wins over a signal
         established = tokio::time::timeout(limit, established) => match established {
-            Ok(established) => established.map_err(|error| Failure::of_error(&error)),
+            // Whatever error the transport made of the rejection, or none.
+            Ok(_) if connection.close_reason().is_some() => Err(Failure::Rejected),
+            Ok(established) => established
+                .map_err(|error| Failure::Handshake(CloseReason::Handshake, Some(error.to_string()))),
             Err(_) => {
                 let error = format!("the handshake did not finish within {timeout:?}");
                 Err(Failure::Handshake(CloseReason::Handshake, Some(error)))

@@ -166,7 +166,7 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
 
 /// Calls the handler with a message.
 pub(crate) fn handle_message<C, In, Out>(
-    mut job: Job<C>,
+    job: Job<C>,
     message: In,
 ) -> impl Future<Output = JobResult<C, Out>> + Send + 'static
 where
@@ -174,6 +174,8 @@ where
     In: Send + 'static,
     Out: Send + 'static,
 {
+    // Not an `async fn`: its future would store the arguments twice.
+    let mut job = job;
     async move {
         let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
         let result = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()));
@@ -184,13 +186,14 @@ where
 /// Awaits the next frame of a reply.
 pub(crate) fn next_frame<C, Out>(
     job: Job<C>,
-    mut frames: FrameStream<Out>,
+    frames: FrameStream<Out>,
     then: Then,
 ) -> impl Future<Output = JobResult<C, Out>> + Send + 'static
 where
     C: Send + 'static,
     Out: Send + 'static,
 {
+    let mut frames = frames;
     async move {
         let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
         let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
