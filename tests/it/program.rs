@@ -249,7 +249,9 @@ welcom = "hi"
             assert!(sentence.contains(part), "{part:?} in {sentence}");
         }
         let errors = refused.stderr.lines().filter(|line| line.starts_with("error: ")).count();
-        assert_eq!(errors, wanted.len(), "{}", refused.stderr);
+        let summary = format!("error: invalid configuration ({} errors)", wanted.len());
+        assert_eq!(refused.stderr.lines().filter(|line| **line == summary).count(), 1, "{}", refused.stderr);
+        assert_eq!(errors, wanted.len() + 1, "{}", refused.stderr);
     }
 }
 
