@@ -147,8 +147,8 @@ impl Registry {
     /// # impl Framing for Netstring {
     /// #     type In = Bytes;
     /// #     type Out = Bytes;
-    /// #     type Codec = tokio_util::codec::BytesCodec;
-    /// #     fn codec(&self, _: usize) -> Self::Codec { tokio_util::codec::BytesCodec::new() }
+    /// #     type Codec = <Lines as Framing>::Codec;
+    /// #     fn codec(&self, max: usize) -> Self::Codec { Lines::default().codec(max) }
     /// # }
     ///
     /// #[derive(serde::Deserialize, schemars::JsonSchema)]

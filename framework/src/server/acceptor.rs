@@ -31,18 +31,18 @@ use crate::settings::SocketOptions;
 use crate::transport::{Accepted, Listener, StreamListener};
 
 /// The pause after resources are exhausted; doubles up to the maximum.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+const MIN_PAUSE: Duration = Duration::from_millis(5);
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 /// After this many consecutive errors of any kind, the loop pauses.
-const FAILURES_IN_A_ROW: u32 = 128;
+const MAX_FAILURES_IN_A_ROW: u32 = 128;
 /// The pause between attempts to bind a failed listener again; doubles up to the maximum.
-const FIRST_REBIND: Duration = Duration::from_millis(100);
-const LONGEST_REBIND: Duration = Duration::from_secs(5);
+const MIN_REBIND_PAUSE: Duration = Duration::from_millis(100);
+const MAX_REBIND_PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs the accept loop of a listener. If the listener fails, binds it again until that succeeds or the listener
 /// closes.
 pub(super) async fn run(mut acceptor: Acceptor, mut listener: Box<dyn StreamListener>, binder: Binder) {
-    let mut pause = FIRST_REBIND;
+    let mut pause = MIN_REBIND_PAUSE;
     let mut bound_at = Instant::now();
     let mut is_rebound = false;
     loop {
@@ -59,8 +59,8 @@ pub(super) async fn run(mut acceptor: Acceptor, mut listener: Box<dyn StreamList
         drop(listener);
         let (mut drain, retired) = (acceptor.drain(), acceptor.retired.clone());
         // The first attempt is immediate. A listener that fails repeatedly is bound again with a growing pause.
-        let fails_again = is_rebound && bound_at.elapsed() < LONGEST_REBIND;
-        pause = if fails_again { (pause * 2).min(LONGEST_REBIND) } else { FIRST_REBIND };
+        let fails_again = is_rebound && bound_at.elapsed() < MAX_REBIND_PAUSE;
+        pause = if fails_again { (pause * 2).min(MAX_REBIND_PAUSE) } else { MIN_REBIND_PAUSE };
         let wait = if fails_again { pause } else { Duration::ZERO };
         let bound = tokio::select! {
             () = drain.draining() => return,
@@ -122,7 +122,7 @@ impl Acceptor {
 
     async fn rebind(&self, binder: &Binder, wait: Duration) -> Box<dyn StreamListener> {
         tokio::time::sleep(wait).await;
-        let mut pause = FIRST_REBIND;
+        let mut pause = MIN_REBIND_PAUSE;
         loop {
             let (listener, address) = (&*self.name(), &self.endpoint);
             let bound = AssertUnwindSafe(binder.bind(&self.endpoint, &self.options, None)).catch_unwind().await;
@@ -140,7 +140,7 @@ impl Acceptor {
                 }
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_REBIND);
+            pause = (pause * 2).min(MAX_REBIND_PAUSE);
         }
     }
 
@@ -148,7 +148,7 @@ impl Acceptor {
     async fn accept_from(&mut self, listener: &mut dyn StreamListener) -> Ended {
         let (mut drain, table, retired) = (self.drain(), self.table(), self.retired.clone());
         let mut retired = pin!(retired.cancelled());
-        let mut pause = FIRST_PAUSE;
+        let mut pause = MIN_PAUSE;
         let mut failures_in_a_row = 0;
         loop {
             let accepted = tokio::select! {
@@ -169,7 +169,7 @@ impl Acceptor {
             };
             let error = match accepted {
                 Ok(Some(accepted)) => {
-                    (pause, failures_in_a_row) = (FIRST_PAUSE, 0);
+                    (pause, failures_in_a_row) = (MIN_PAUSE, 0);
                     self.admit(accepted);
                     continue;
                 }
@@ -178,7 +178,7 @@ impl Acceptor {
             };
             failures_in_a_row += 1;
             match self.record(&error) {
-                Class::Again | Class::Connection if failures_in_a_row < FAILURES_IN_A_ROW => {}
+                Class::Again | Class::Connection if failures_in_a_row < MAX_FAILURES_IN_A_ROW => {}
                 Class::Listener => return Ended::Failed,
                 Class::Again | Class::Connection | Class::Exhausted | Class::Other => {
                     // A connection that closes frees its descriptor, so the pause ends then.
@@ -188,7 +188,7 @@ impl Acceptor {
                         () = drain.draining() => {}
                         () = &mut retired => return Ended::Closing,
                     }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause = (pause * 2).min(MAX_PAUSE);
                 }
             }
         }

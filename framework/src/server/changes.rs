@@ -7,7 +7,7 @@ use crate::server::spec::StartError;
 use crate::transport::tls::TlsError;
 
 /// How long a reload may take to resolve names and read files.
-pub(super) const PREPARE: Duration = Duration::from_secs(30);
+pub(super) const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A rejected reload. Nothing has changed.
 #[derive(thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum ReloadError {
     #[error("{}", sentences(.0))]
     Start(Vec<StartError>),
     /// Resolving names or reading files took too long.
-    #[error("not ready within {PREPARE:?}")]
+    #[error("not ready within {PREPARE_TIMEOUT:?}")]
     Late,
     /// The server is draining.
     #[error("the server is draining")]

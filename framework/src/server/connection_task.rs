@@ -96,7 +96,7 @@ impl Failure {
     }
 }
 
-/// Runs the handshake, until it ends, its timeout passes or the connection is told to close.
+/// Runs the handshake, until it ends, its timeout passes or the connection is signalled to close.
 async fn establish(
     stage: Stage,
     timeout: Duration,

@@ -17,7 +17,7 @@ use crate::settings::deadline_after;
 
 /// How long a connection must be idle before it is closed. Data that a client sends to a closing connection is lost, so
 /// the time is generous.
-const SILENT: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The interval between activity checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -52,7 +52,7 @@ impl Running {
     /// Stops accepting, because another process now listens on the same sockets, and closes idle connections.
     ///
     /// A connection is idle after 10 s without activity (at most a third of the drain deadline). The method returns
-    /// when all connections have been told to close, or after two thirds of the drain deadline. Call
+    /// when all connections have been signalled to close, or after two thirds of the drain deadline. Call
     /// [`drain`](Self::drain) afterwards: its deadline begins with this call, and it skips the announcement. Reloads
     /// are rejected from now on.
     pub async fn hand_over(&self) {
@@ -64,7 +64,7 @@ impl Running {
         let (now, deadline) = (Instant::now(), self.state().drain.deadline);
         let _ = self.handed_over.set(deadline_after(now, deadline)); // the first call counts
         let until = deadline_after(now, deadline / 3 * 2);
-        let mut tracker = IdleTracker { idle_timeout: SILENT.min(deadline / 3), last_seen: HashMap::new() };
+        let mut tracker = IdleTracker { idle_timeout: IDLE_TIMEOUT.min(deadline / 3), last_seen: HashMap::new() };
         while !tracker.close_idle(&self.connections()) && Instant::now() < until {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -80,7 +80,7 @@ struct IdleTracker {
 type Activity = (u64, u64, u64);
 
 impl IdleTracker {
-    /// Tells idle connections to close. Returns whether all connections were idle.
+    /// Signals idle connections to close. Returns whether all connections were idle.
     fn close_idle(&mut self, open: &[Connection]) -> bool {
         let now = Instant::now();
         let mut seen = HashMap::with_capacity(open.len());

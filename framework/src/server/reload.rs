@@ -6,7 +6,7 @@
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::server::changes::{Changes, PREPARE, ReloadError};
+use crate::server::changes::{Changes, PREPARE_TIMEOUT, ReloadError};
 use crate::server::listener::ListenerHandle;
 use crate::server::listener_set::ListenerSet;
 use crate::server::reload_plan::{ReloadPlan, matches};
@@ -73,7 +73,7 @@ impl Running {
         let steps = tokio::select! {
             biased;
             _ = draining.wait_for(|draining| *draining) => return Err(ReloadError::Draining),
-            steps = timeout(PREPARE, preparing.prepare(plan)) => steps.map_err(|_| ReloadError::Late)??,
+            steps = timeout(PREPARE_TIMEOUT, preparing.prepare(plan)) => steps.map_err(|_| ReloadError::Late)??,
         };
         // Nothing below can fail or wait.
         let ReloadPlan { taken, .. } = preparing;

@@ -19,7 +19,7 @@ use crate::settings::{DrainSettings, deadline_after};
 use crate::transport::Transports;
 
 /// How long aborted tasks have to stop; longer than a handler's `close` may take.
-const CUT_GRACE: Duration = Duration::from_secs(2);
+const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the accept loops have to accept the backlog and close.
 pub(super) const BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -197,7 +197,7 @@ async fn drain(listeners: &[ListenerHandle], deadline: Instant, aborted: impl Fu
     if let Some(signal) = abort {
         listeners.iter().for_each(|listener| listener.advance(Phase::Cutting));
         broadcast(listeners, signal);
-        if tokio::time::timeout(CUT_GRACE, join_all(listeners.iter().map(ListenerHandle::ended))).await.is_err() {
+        if tokio::time::timeout(ABORT_TIMEOUT, join_all(listeners.iter().map(ListenerHandle::ended))).await.is_err() {
             left = listeners.iter().map(ListenerHandle::open).sum();
         }
     }

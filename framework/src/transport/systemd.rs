@@ -46,7 +46,7 @@ impl Systemd {
 
     fn find(&self, name: &str) -> io::Result<SharedSocket> {
         let mut found = self.0.iter().filter(|(known, _)| known == name).map(|(_, socket)| socket);
-        let not_found = |what: String| Err(io::Error::new(io::ErrorKind::NotFound, what));
+        let not_found = |message: String| Err(io::Error::new(io::ErrorKind::NotFound, message));
         let names: Vec<_> = self.sockets().map(|(name, _)| format!("{name:?}")).collect();
         match (found.next(), found.next()) {
             (Some(socket), None) => socket
@@ -99,8 +99,8 @@ impl Transport for Systemd {
     }
 }
 
-fn unsupported(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, what)
+fn unsupported(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, message)
 }
 
 impl fmt::Debug for Systemd {

@@ -26,7 +26,7 @@ use crate::transport::shared_socket::SharedSocket;
 use crate::transport::socket::{adopt, bind_first};
 
 /// The size of the largest datagram.
-const LARGEST: usize = 64 * 1024;
+const MAX_DATAGRAM: usize = 64 * 1024;
 
 /// `udp://host:port`. Uses the socket option `reuse_port`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,7 +60,7 @@ pub(super) fn listen(socket: Socket, endpoint: &Endpoint) -> io::Result<Listener
         SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
         SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
     }
-    let scratch = Mutex::new(vec![0; LARGEST]);
+    let scratch = Mutex::new(vec![0; MAX_DATAGRAM]);
     Ok(Listener::Datagram(Box::new(WildcardSocket { socket, endpoint, local, scratch })))
 }
 

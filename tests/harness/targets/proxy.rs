@@ -1,17 +1,17 @@
 //! Fuzz target for the PROXY header: the same result for any read sizes, no read past its end, and errors safe to log.
 
-use switchboard::transport::proxy::header::{HeaderError, LONGEST_V1, LONGEST_V2_BLOCK, Progress};
+use switchboard::transport::proxy::header::{HeaderError, MAX_V1_LEN, MAX_V2_BLOCK_LEN, Progress};
 use switchboard::transport::proxy::parse;
 
 /// The longest header of any version.
-const LONGEST: usize = 16 + LONGEST_V2_BLOCK;
+const LONGEST: usize = 16 + MAX_V2_BLOCK_LEN;
 
 /// Parses the first bytes of a connection.
 pub fn proxy(data: &[u8]) {
     let whole = parse(data);
     match &whole {
         Ok(Progress::Done { info, len }) => {
-            let longest = if data.starts_with(b"PROXY ") { LONGEST_V1 } else { LONGEST };
+            let longest = if data.starts_with(b"PROXY ") { MAX_V1_LEN } else { LONGEST };
             assert!(*len <= longest.min(data.len()), "{len} bytes of {}", data.len());
             assert!(
                 info.tlvs.iter().map(|(_, value)| 3 + value.len()).sum::<usize>() <= *len,
@@ -36,7 +36,7 @@ pub fn proxy(data: &[u8]) {
             let rejected = rejected.unwrap_or(data.len());
             (0..rejected).for_each(|cut| assert!(missing(&parse(&data[..cut])) > 0));
             // An error message shows only a part of the header, so a few bytes more are enough.
-            for cut in (rejected..data.len()).take(2 * LONGEST_V1) {
+            for cut in (rejected..data.len()).take(2 * MAX_V1_LEN) {
                 assert!(parse(&data[..cut]).is_err(), "{cut} bytes");
             }
         }

@@ -7,11 +7,11 @@ use crate::connection::ProxyInfo;
 use crate::error::debug_as_display;
 
 /// The longest header of version 1, including its line end.
-pub const LONGEST_V1: usize = 107;
+pub const MAX_V1_LEN: usize = 107;
 /// The longest block of addresses and TLVs of a version 2 header.
-pub const LONGEST_V2_BLOCK: usize = 4096;
+pub const MAX_V2_BLOCK_LEN: usize = 4096;
 /// The longest unique id (`0x05`).
-pub const LONGEST_UNIQUE_ID: usize = 128;
+pub const MAX_UNIQUE_ID_LEN: usize = 128;
 
 /// The progress of parsing a header.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,7 +31,7 @@ use crate::transport::proxy::{v1, v2};
 pub fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
     let begins = |signature: &[u8]| bytes.iter().zip(signature).all(|(one, other)| one == other);
     if bytes.is_empty() {
-        Ok(Progress::NeedMore { least: v1::SHORTEST })
+        Ok(Progress::NeedMore { least: v1::MIN_LEN })
     } else if begins(v1::SIGNATURE) {
         v1::parse(bytes)
     } else if begins(v2::SIGNATURE) {

@@ -5,20 +5,20 @@ use std::str::FromStr;
 
 use crate::address::Address;
 use crate::connection::ProxyInfo;
-use crate::transport::proxy::header::{HeaderError, LONGEST_V1, Progress, escape, inet};
+use crate::transport::proxy::header::{HeaderError, MAX_V1_LEN, Progress, escape, inet};
 
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 /// `PROXY UNKNOWN` and a line end.
-pub(super) const SHORTEST: usize = 15;
+pub(super) const MIN_LEN: usize = 15;
 
 /// Parses bytes that begin with the signature or a part of it.
 pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
     let wrong = |why: &str| Err(HeaderError(format!("of version 1 {why}: {}", escape(bytes))));
-    let start = &bytes[..bytes.len().min(LONGEST_V1)];
+    let start = &bytes[..bytes.len().min(MAX_V1_LEN)];
     let Some(end) = start.windows(2).position(|pair| pair == b"\r\n") else {
         let after = &start[SIGNATURE.len().min(start.len())..];
         let known = [&b"TCP4 "[..], b"TCP6 ", b"UNKNOWN"];
-        return if start.len() == LONGEST_V1 {
+        return if start.len() == MAX_V1_LEN {
             wrong("has no line end within 107 bytes")
         } else if !known.iter().any(|known| after.iter().zip(*known).all(|(one, other)| one == other)) {
             wrong("has neither TCP4, TCP6 nor UNKNOWN after PROXY")
@@ -69,7 +69,7 @@ fn missing(line: &[u8]) -> usize {
     let address = match line.get(SIGNATURE.len()..) {
         Some(rest) if rest.starts_with(b"TCP4 ") => "0.0.0.0".len(),
         Some(rest) if rest.starts_with(b"TCP6 ") => "::".len(),
-        _ => return end.max(SHORTEST.saturating_sub(line.len())),
+        _ => return end.max(MIN_LEN.saturating_sub(line.len())),
     };
     let mut fields = line[SIGNATURE.len() + "TCP4 ".len()..].split(|byte| *byte == b' ');
     // A field that has begun may be complete. Each later field needs a space before it.

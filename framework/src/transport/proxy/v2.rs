@@ -11,7 +11,7 @@ use crc::{CRC_32_ISCSI, Crc};
 
 use crate::address::Address;
 use crate::connection::ProxyInfo;
-use crate::transport::proxy::header::{HeaderError, LONGEST_UNIQUE_ID, LONGEST_V2_BLOCK, Progress, escape, inet};
+use crate::transport::proxy::header::{HeaderError, MAX_UNIQUE_ID_LEN, MAX_V2_BLOCK_LEN, Progress, escape, inet};
 
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The signature, version and command, family, and the length of the rest.
@@ -48,8 +48,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
         _ => return Err(wrong(format!("has the unknown family {family:#04x}"))),
     };
     let length = usize::from(u16::from_be_bytes([high, low]));
-    if length > LONGEST_V2_BLOCK {
-        return Err(wrong(format!("has a length of {length} bytes; at most {LONGEST_V2_BLOCK} are allowed")));
+    if length > MAX_V2_BLOCK_LEN {
+        return Err(wrong(format!("has a length of {length} bytes; at most {MAX_V2_BLOCK_LEN} are allowed")));
     }
     if length < addresses {
         return Err(wrong(format!(
@@ -98,7 +98,7 @@ fn unix(padded: &[u8]) -> Address {
 }
 
 /// The most TLVs of a header; proxies send a few.
-const MOST_TLVS: usize = 64;
+const MAX_TLVS: usize = 64;
 
 /// Parses TLVs (type, length, value) up to the last byte.
 fn tlvs(rest: &[u8], header: &[u8]) -> Result<Vec<(u8, Bytes)>, String> {
@@ -121,10 +121,10 @@ fn tlvs(rest: &[u8], header: &[u8]) -> Result<Vec<(u8, Bytes)>, String> {
                 checked = true;
             }
             NOOP => {}
-            UNIQUE_ID if length > LONGEST_UNIQUE_ID => {
-                return Err(format!("has a unique id of {length} bytes; at most {LONGEST_UNIQUE_ID} are allowed"));
+            UNIQUE_ID if length > MAX_UNIQUE_ID_LEN => {
+                return Err(format!("has a unique id of {length} bytes; at most {MAX_UNIQUE_ID_LEN} are allowed"));
             }
-            _ if tlvs.len() == MOST_TLVS => return Err(format!("has more than {MOST_TLVS} TLVs")),
+            _ if tlvs.len() == MAX_TLVS => return Err(format!("has more than {MAX_TLVS} TLVs")),
             _ => tlvs.push((kind, kept.slice_ref(value))),
         }
         rest = behind;

@@ -28,7 +28,7 @@ pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
     let builder = match &settings.client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let wrong = |what: String| TlsError::new(&["client_ca"], what);
+            let wrong = |message: String| TlsError::new(&["client_ca"], message);
             let roots = Arc::new(roots(path).map_err(wrong)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
             builder.with_client_cert_verifier(
@@ -89,8 +89,8 @@ fn certified(
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, TlsError> {
     let TlsIdentity { certificate, key } = identity;
-    let wrong_certificate = |what: String| TlsError::new(&[within, &["certificate"]].concat(), what);
-    let wrong_key = |what: String| TlsError::new(&[within, &["key"]].concat(), what);
+    let wrong_certificate = |message: String| TlsError::new(&[within, &["certificate"]].concat(), message);
+    let wrong_key = |message: String| TlsError::new(&[within, &["key"]].concat(), message);
     let chain = certificates(certificate).map_err(wrong_certificate)?;
     valid_today(&chain[0], certificate).map_err(wrong_certificate)?;
     let bytes = read(key).map_err(wrong_key)?;
@@ -161,12 +161,12 @@ fn fits_host(host: &str, key: &CertifiedKey, identity: &TlsIdentity) -> Result<(
     // A wildcard is checked with one name that it matches.
     let name = host.strip_prefix("*.").map_or_else(|| host.to_owned(), |rest| format!("any.{rest}"));
     let Ok(name @ ServerName::DnsName(_)) = ServerName::try_from(name) else {
-        let what = "is not a host name; use a name such as \"example.com\" or \"*.example.com\"";
-        return Err(TlsError::new(&["sni", host], format!("{host:?} {what}")));
+        let message = "is not a host name; use a name such as \"example.com\" or \"*.example.com\"";
+        return Err(TlsError::new(&["sni", host], format!("{host:?} {message}")));
     };
     let leaf = key.end_entity_cert().and_then(ParsedCertificate::try_from);
     leaf.and_then(|leaf| verify_server_name(&leaf, &name)).map_err(|_| {
-        let what = format!("the certificate in {} is not for {host}", identity.certificate.display());
-        TlsError::new(&["sni", host, "certificate"], what)
+        let message = format!("the certificate in {} is not for {host}", identity.certificate.display());
+        TlsError::new(&["sni", host, "certificate"], message)
     })
 }
