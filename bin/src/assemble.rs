@@ -52,7 +52,7 @@ pub(crate) fn assemble(
 ) -> Result<(ListenerSet, Assembled), Diagnostics> {
     let mut diagnostics = Diagnostics::default();
     let mut board = ListenerSet::new(registry.transport_table());
-    board.drain_spec(config.drain);
+    board.drain_settings(config.drain);
     let handlers = handlers(&config, registry, before, &mut diagnostics);
     for (name, listener) in &config.listeners {
         let spec = listener.spec.clone();

@@ -65,9 +65,11 @@
 
 pub mod server;
 
+pub mod registry;
+
 mod pipeline;
 
-pub mod registry;
+mod spec;
 
 mod driver;
 

@@ -122,7 +122,7 @@ async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     other.called("open", 3).await;
     let mut one = board();
     one.keep(mem(&stays));
-    one.drain_spec(drain_deadline(secs(5)));
+    one.drain_settings(drain_deadline(secs(5)));
     let changes = running.reload(one).await.unwrap();
     assert_eq!((changes.stopped, changes.started, changes.changed), (vec!["more".to_owned()], vec![], vec![]));
     let mut idle = idle;

@@ -268,7 +268,7 @@ async fn listeners_go_on_while_the_drain_is_announced_and_the_deadline_begins_af
     let mut board = ListenerSet::new(Transports::default());
     let mut drain = DrainSettings::default();
     (drain.announce, drain.deadline) = (secs(5), secs(10));
-    board.drain_spec(drain);
+    board.drain_settings(drain);
     for name in [&one, &two] {
         let pipeline = registry.handler_entry("probe").unwrap().build(json!({})).unwrap().pipeline(Setup::new());
         board.listen(ListenerSpec::new(name, format!("mem:{name}").parse().unwrap()), pipeline);

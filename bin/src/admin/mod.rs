@@ -135,7 +135,7 @@ impl Admin {
         board.inherit(inherited);
         let mut drain = switchboard::settings::DrainSettings::default();
         drain.deadline = LAST_REQUESTS;
-        board.drain_spec(drain);
+        board.drain_settings(drain);
         if let Some(admin) = admin {
             let mut spec = ListenerSpec::new(NAME, admin.endpoint.clone());
             (spec.limits.connections, spec.timeouts.idle) = (CONNECTIONS, IDLE);

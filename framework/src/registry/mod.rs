@@ -43,11 +43,12 @@ mod handlers;
 mod layers;
 mod options;
 
-pub use crate::pipeline::Pipeline;
+pub use crate::layer::{BoxMessageService, LayerInstance, NamedLayer};
+pub use crate::pipeline::HandlerInstance;
 pub use entry::{Entry, EntryInfo};
 pub use framings::FramingEntry;
-pub use handlers::{HandlerEntry, HandlerInstance, HandlerKind, Setup};
-pub use layers::{BoxMessageService, LayerEntry, LayerInstance, NamedLayer};
+pub use handlers::{HandlerEntry, HandlerKind};
+pub use layers::LayerEntry;
 pub use options::{NoOptions, OptionError, Options};
 
 use std::collections::BTreeMap;
