@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use switchboard::registry::{HandlerInstance, LayerInstance, Setup};
-use switchboard::server::ListenerSpec;
+use switchboard::registry::{HandlerInstance, LayerInstance};
 use switchboard::transport::tls::TlsAcceptor;
 use switchboard::{Kind, ListenerSet, Registry};
 use tokio::runtime::{Builder, Runtime};
@@ -41,31 +39,25 @@ pub(crate) struct Assembled {
     handlers: BTreeMap<String, HandlerInstance>,
 }
 
-/// Every listener with its pipeline, ready to start, or to take the place of what runs. A handler or layer may refuse its
-/// options only now, with a sentence of its own. Must be called inside a tokio runtime, since handlers may begin tasks.
+/// Builds all listeners with their handlers, to start or to reload the server. A handler or layer can reject its options
+/// here. Must be called inside a tokio runtime, because handlers may spawn tasks.
 ///
-/// What has not changed since `before` is not made again: handlers go on with what they remember.
+/// Handlers whose section has not changed since `before` are the same instances and keep their state.
 pub(crate) fn assemble(
     config: Config,
     registry: &Registry,
     before: Option<&Assembled>,
 ) -> Result<(ListenerSet, Assembled), Diagnostics> {
     let mut diagnostics = Diagnostics::default();
-    let mut board = ListenerSet::new(registry.transport_table());
-    board.drain_settings(config.drain);
+    let mut listeners = ListenerSet::new(registry.transport_table());
+    listeners.drain_settings(config.drain);
     let handlers = handlers(&config, registry, before, &mut diagnostics);
-    for (name, listener) in &config.listeners {
-        let spec = listener.spec.clone();
-        if before.is_some_and(|before| serves_as(&config, &before.config, name)) {
-            board.keep(spec);
-            continue;
-        }
-        let mut setup = Setup::new();
-        setup.framing = listener.framing.clone();
-        (setup.limits, setup.timeouts, setup.rates) = (spec.limits, spec.timeouts, spec.rates);
-        setup.layers = layers(&config, registry, &listener.layers, &mut diagnostics);
+    for listener in config.listeners.values() {
+        let mut spec = listener.spec.clone();
+        spec.framing = listener.framing.clone();
+        spec.layers = layers(&config, registry, &listener.layers, &mut diagnostics);
         if let Some(handler) = handlers.get(&listener.handler) {
-            board.listen(spec, handler.pipeline(setup));
+            listeners.listen(spec, handler);
         }
     }
     let used = |name: &String| config.listeners.values().any(|listener| listener.handler == *name);
@@ -75,7 +67,7 @@ pub(crate) fn assemble(
     try_sections(&config, registry, tried, tried_too, &mut diagnostics);
     try_tls(&config, &mut diagnostics);
     if diagnostics.is_empty() {
-        Ok((board, Assembled { config: Arc::new(config), handlers }))
+        Ok((listeners, Assembled { config: Arc::new(config), handlers }))
     } else {
         Err(diagnostics)
     }
@@ -112,22 +104,6 @@ fn handlers(
         }
     }
     handlers
-}
-
-/// Whether messages of a listener go the same way under both configurations: the same framing, limits, layers and handler. Who
-/// is let in, and with which certificates, is not part of that.
-fn serves_as(config: &Config, before: &Config, listener: &str) -> bool {
-    let way = |config: &Config| {
-        let listener = config.listeners.get(listener)?;
-        let ListenerSpec { limits, mut timeouts, rates, .. } = listener.spec.clone();
-        timeouts.handshake = Duration::ZERO;
-        let limits = (limits.frame, limits.outbox, limits.sessions);
-        let layers: Vec<_> = listener.layers.iter().map(|name| config.layers.get(name).cloned()).collect();
-        let handler = (listener.handler.clone(), config.handlers.get(&listener.handler).cloned());
-        let rates = (rates.messages_per_source, rates.burst);
-        Some((listener.kind, listener.framing.clone(), limits, timeouts, rates, layers, handler))
-    };
-    way(config) == way(before)
 }
 
 /// What handlers and layers that are not the same `before` say of their options when they are made, each by itself, and what the files of TLS are found to

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -9,11 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 
 use harness::{Client, Program, Signal, TEST_PATIENCE, unique};
-use serde_json::json;
 use switchboard::ProxySettings;
-use switchboard::framing::AnyFraming;
 use switchboard::prelude::*;
-use switchboard::registry::{HandlerInstance, Setup};
+use switchboard::registry::HandlerInstance;
 use switchboard::server::{Changes, ListenerSpec, ReloadError};
 use switchboard::settings::DrainSettings;
 use switchboard::transport::{Transports, memory};
@@ -23,16 +22,25 @@ use crate::support::{Probe, connect, secs};
 use crate::tls::{Authority, shake};
 
 pub(crate) fn made(probe: &Probe) -> HandlerInstance {
-    let mut registry = Registry::new();
-    let probe = probe.clone();
-    registry.handler("probe", move |_: NoOptions| Ok(probe.clone()));
-    registry.handler_entry("probe").unwrap().build(json!({})).unwrap()
+    HandlerInstance::new(probe.clone())
 }
 
-pub(crate) fn lines() -> Setup {
-    let mut setup = Setup::new();
-    setup.framing = AnyFraming::new(Lines::default());
-    setup
+pub(crate) fn lines(spec: ListenerSpec) -> ListenerSpec {
+    spec.framing(Lines::default())
+}
+
+/// A server and the handler of its listener.
+pub(crate) struct Started {
+    running: Running,
+    handler: HandlerInstance,
+}
+
+impl Deref for Started {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
 }
 
 pub(crate) fn board() -> ListenerSet {
@@ -47,24 +55,24 @@ pub(crate) fn mem(name: &str) -> ListenerSpec {
     at("main", &format!("mem:{name}"))
 }
 
-pub(crate) async fn start(spec: ListenerSpec, probe: &Probe) -> Running {
-    let mut board = board();
-    board.listen(spec, made(probe).pipeline(lines()));
-    board.start().await.unwrap()
+pub(crate) async fn start(spec: ListenerSpec, probe: &Probe) -> Started {
+    let (mut board, handler) = (board(), made(probe));
+    board.listen(lines(spec), &handler);
+    Started { running: board.start().await.unwrap(), handler }
 }
 
 /// A reload to this one listener, with another handler.
 async fn replace(running: &Running, spec: ListenerSpec, probe: &Probe) -> Result<Changes, ReloadError> {
     let mut board = board();
-    board.listen(spec, made(probe).pipeline(lines()));
+    board.listen(lines(spec), &made(probe));
     running.reload(board).await
 }
 
 /// A reload to this one listener, with the handler that it has.
-pub(crate) async fn keep(running: &Running, spec: ListenerSpec) -> Result<Changes, ReloadError> {
+pub(crate) async fn keep(started: &Started, spec: ListenerSpec) -> Result<Changes, ReloadError> {
     let mut board = board();
-    board.keep(spec);
-    running.reload(board).await
+    board.listen(lines(spec), &started.handler);
+    started.reload(board).await
 }
 
 fn port(running: &Running) -> SocketAddr {
@@ -110,8 +118,9 @@ async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     let (stays, goes) = (unique("changes"), unique("changes"));
     let (probe, other) = (Probe::default(), Probe::default());
     let mut both = board();
-    both.listen(mem(&stays), made(&probe).pipeline(lines()));
-    both.listen(at("more", &format!("mem:{goes}")), made(&other).pipeline(lines()));
+    let handler = made(&probe);
+    both.listen(lines(mem(&stays)), &handler);
+    both.listen(lines(at("more", &format!("mem:{goes}"))), &made(&other));
     let running = both.start().await.unwrap();
     let mut there = connect(&stays).await;
     let (idle, mut busy, stuck) = (connect(&goes).await, connect(&goes).await, connect(&goes).await);
@@ -121,7 +130,7 @@ async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     other.called("message", 2).await;
     other.called("open", 3).await;
     let mut one = board();
-    one.keep(mem(&stays));
+    one.listen(lines(mem(&stays)), &handler);
     one.drain_settings(drain_deadline(secs(5)));
     let changes = running.reload(one).await.unwrap();
     assert_eq!((changes.stopped, changes.started, changes.changed), (vec!["more".to_owned()], vec![], vec![]));
@@ -138,8 +147,8 @@ async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     assert_eq!(running.addresses().len(), 1);
     // Its name and its place are free again.
     let mut again = board();
-    again.keep(mem(&stays));
-    again.listen(at("more", &format!("mem:{goes}")), made(&probe).pipeline(lines()));
+    again.listen(lines(mem(&stays)), &handler);
+    again.listen(lines(at("more", &format!("mem:{goes}"))), &made(&probe));
     assert_eq!(running.reload(again).await.unwrap().started, ["more"]);
     connect(&goes).await.send("again\n").await.expect("again\n").await;
 }
@@ -157,16 +166,16 @@ async fn what_is_wrong_is_told_at_once_and_nothing_has_changed() {
     let running = start(mem(&name), &old).await;
     let _other = start(mem(&taken), &old).await;
     let mut wrong = board();
-    wrong.listen(mem(&name), made(&new).pipeline(lines()));
-    wrong.listen(at("free", &format!("mem:{free}")), made(&new).pipeline(lines()));
-    wrong.listen(at("taken", &format!("mem:{taken}")), made(&new).pipeline(lines()));
-    wrong.keep(at("nobody", &format!("mem:{free}-too")));
+    wrong.listen(lines(mem(&name)), &made(&new));
+    wrong.listen(lines(at("free", &format!("mem:{free}"))), &made(&new));
+    wrong.listen(lines(at("taken", &format!("mem:{taken}"))), &made(&new));
+    wrong.listen(lines(at("also", &format!("mem:{taken}"))), &made(&new));
     let error = running.reload(wrong).await.unwrap_err().to_string();
     assert_eq!(
         error,
         format!(
             "listener taken cannot listen on mem:{taken}: address in use; \
-             listener nobody cannot listen on mem:{free}-too: there is nothing that it could keep"
+             listener also cannot listen on mem:{taken}: address in use"
         )
     );
     connect(&name).await.send("old\n").await.expect("old\n").await;
@@ -333,7 +342,7 @@ async fn a_listener_under_another_name_takes_the_socket_over_and_one_on_more_add
     }
     // Nobody else can have the port, whatever was lent meanwhile.
     let mut other = board();
-    other.listen(at("main", &format!("tcp://127.0.0.1:{}", address.port())), made(&probe).pipeline(lines()));
+    other.listen(lines(at("main", &format!("tcp://127.0.0.1:{}", address.port()))), &made(&probe));
     assert!(other.start().await.unwrap_err().to_string().contains("in use"));
     assert_eq!(running.drain().await.cut, 0);
 }
@@ -399,8 +408,8 @@ async fn the_path_of_a_unix_socket_stays_while_anybody_listens_there_and_goes_wi
     // A refused reload has not touched it.
     let mut wrong = board();
     spec.socket.mode = 0o666;
-    wrong.keep(spec.clone());
-    wrong.listen(at("more", "unix:/no/such/place"), made(&probe).pipeline(lines()));
+    wrong.listen(lines(spec.clone()), &running.handler);
+    wrong.listen(lines(at("more", "unix:/no/such/place")), &made(&probe));
     running.reload(wrong).await.unwrap_err();
     assert_eq!(mode(), 0o660);
     spec.name = "renamed".into();

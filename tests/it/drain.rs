@@ -8,7 +8,6 @@ use futures_util::FutureExt;
 use harness::unique;
 use serde_json::json;
 use switchboard::prelude::*;
-use switchboard::registry::Setup;
 use switchboard::server::ListenerSpec;
 use switchboard::settings::DrainSettings;
 use switchboard::transport::{Transports, memory};
@@ -270,8 +269,8 @@ async fn listeners_go_on_while_the_drain_is_announced_and_the_deadline_begins_af
     (drain.announce, drain.deadline) = (secs(5), secs(10));
     board.drain_settings(drain);
     for name in [&one, &two] {
-        let pipeline = registry.handler_entry("probe").unwrap().build(json!({})).unwrap().pipeline(Setup::new());
-        board.listen(ListenerSpec::new(name, format!("mem:{name}").parse().unwrap()), pipeline);
+        let handler = registry.handler_entry("probe").unwrap().build(json!({})).unwrap();
+        board.listen(ListenerSpec::new(name, format!("mem:{name}").parse().unwrap()), &handler);
     }
     let running = board.start().await.unwrap();
     let begun = Instant::now();

@@ -18,10 +18,9 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use serde_json::json;
 use switchboard::Endpoint;
 use switchboard::prelude::*;
-use switchboard::registry::{HandlerInstance, Setup};
+use switchboard::registry::HandlerInstance;
 use switchboard::server::{Inherited, ListenerSpec};
 use switchboard::transport::Transports;
 use tokio::sync::{mpsc, oneshot};
@@ -109,7 +108,7 @@ impl Admin {
             configuration: Mutex::default(),
         };
         let state = Arc::new(state);
-        let handler = Http { router: routes::router(state.clone()) }.made()?;
+        let handler = HandlerInstance::stream(Http { router: routes::router(state.clone()) });
         let running = ListenerSet::new(Transports::default()).start().await?;
         let admin_endpoint = Self { state, handler, running };
         admin_endpoint.show(config);
@@ -119,10 +118,10 @@ impl Admin {
 
     /// Whether it could listen there.
     pub(crate) async fn try_bind(endpoint: Endpoint) -> Result<()> {
-        let handler = Http { router: Router::new() }.made()?;
-        let mut board = ListenerSet::new(Transports::default());
-        board.listen(ListenerSpec::new(NAME, endpoint), handler.pipeline(Setup::new()));
-        Ok(board.try_bind().await?)
+        let handler = HandlerInstance::stream(Http { router: Router::new() });
+        let mut listeners = ListenerSet::new(Transports::default());
+        listeners.listen(ListenerSpec::new(NAME, endpoint), &handler);
+        Ok(listeners.try_bind().await?)
     }
 
     /// Goes on as another configuration says; after an error as before.
@@ -131,25 +130,19 @@ impl Admin {
     }
 
     async fn go_on(&self, admin: Option<&config::Admin>, inherited: Vec<Inherited>) -> Result<()> {
-        let mut board = ListenerSet::new(Transports::default());
-        board.inherit(inherited);
+        let mut listeners = ListenerSet::new(Transports::default());
+        listeners.inherit(inherited);
         let mut drain = switchboard::settings::DrainSettings::default();
         drain.deadline = LAST_REQUESTS;
-        board.drain_settings(drain);
+        listeners.drain_settings(drain);
         if let Some(admin) = admin {
             let mut spec = ListenerSpec::new(NAME, admin.endpoint.clone());
             (spec.limits.connections, spec.timeouts.idle) = (CONNECTIONS, IDLE);
-            if self.running.addresses().is_empty() {
-                let mut setup = Setup::new();
-                (setup.limits, setup.timeouts) = (spec.limits, spec.timeouts);
-                board.listen(spec, self.handler.pipeline(setup));
-            } else {
-                board.keep(spec);
-            }
+            listeners.listen(spec, &self.handler);
         }
         // Whoever asks first is asked for the token.
         let before = self.state.set(admin.cloned());
-        self.running.reload(board).await.map(drop).inspect_err(|_| drop(self.state.set(before)))?;
+        self.running.reload(listeners).await.map(drop).inspect_err(|_| drop(self.state.set(before)))?;
         Ok(())
     }
 
@@ -174,14 +167,6 @@ impl Admin {
 #[derive(Clone)]
 struct Http {
     router: Router,
-}
-
-impl Http {
-    fn made(self) -> Result<HandlerInstance> {
-        let mut registry = Registry::new();
-        registry.stream_handler(NAME, move |_: NoOptions| Ok(self.clone()));
-        registry.handler_entry(NAME).ok_or("it was just added")?.build(json!({}))
-    }
 }
 
 impl StreamHandler for Http {
