@@ -97,6 +97,8 @@ pub mod metrics;
 
 mod reason;
 
+mod named_enum;
+
 pub mod address;
 
 pub mod error;

@@ -80,6 +80,16 @@ fn port(running: &Running) -> SocketAddr {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_frame_limit_of_a_listener_is_that_of_its_connections() {
+    let name = unique("changes");
+    let mut spec = mem(&name);
+    spec.limits.frame = 1 << 20;
+    let _running = start(spec, &Probe::default()).await;
+    let line = format!("{}\n", "x".repeat(100_000));
+    connect(&name).await.send(&line).await.expect(&line).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn limits_change_for_whoever_comes_next_and_count_whoever_is_there() {
     let (name, probe) = (unique("changes"), Probe::default());
     let running = start(mem(&name), &probe).await;
