@@ -61,18 +61,21 @@ pub(crate) async fn start(spec: ListenerSpec, probe: &Probe) -> Started {
     Started { running: board.start().await.unwrap(), handler }
 }
 
-/// A reload to this one listener, with another handler.
-async fn replace(running: &Running, spec: ListenerSpec, probe: &Probe) -> Result<Changes, ReloadError> {
+/// A reload to this one listener.
+async fn reload_to(running: &Running, spec: ListenerSpec, handler: &HandlerInstance) -> Result<Changes, ReloadError> {
     let mut board = board();
-    board.listen(lines(spec), &made(probe));
+    board.listen(lines(spec), handler);
     running.reload(board).await
 }
 
-/// A reload to this one listener, with the handler that it has.
+/// A reload to this one listener, with another handler.
+async fn replace(running: &Running, spec: ListenerSpec, probe: &Probe) -> Result<Changes, ReloadError> {
+    reload_to(running, spec, &made(probe)).await
+}
+
+/// A reload to this one listener, with the handler of its start.
 pub(crate) async fn keep(started: &Started, spec: ListenerSpec) -> Result<Changes, ReloadError> {
-    let mut board = board();
-    board.listen(lines(spec), &started.handler);
-    started.reload(board).await
+    reload_to(started, spec, &started.handler).await
 }
 
 fn port(running: &Running) -> SocketAddr {
@@ -248,7 +251,8 @@ async fn a_datagram_that_waits_is_answered_by_the_handler_that_has_it() {
     next.ask("count");
     waiting.ask("wait");
     old.called("message", 2).await;
-    replace(&running, spec.clone(), &new).await.unwrap();
+    let next_handler = made(&new);
+    reload_to(&running, spec.clone(), &next_handler).await.unwrap();
     tokio::task::block_in_place(|| {
         assert_eq!(next.answer(), "1");
         // The round that is under way is finished by the old one.
@@ -268,7 +272,7 @@ async fn a_datagram_that_waits_is_answered_by_the_handler_that_has_it() {
     // What changes at the door alone leaves peers and what they are remembered by: their count goes on.
     let mut closed = spec;
     closed.access.deny = ["203.0.113.0/24".parse().unwrap()].into_iter().collect();
-    keep(&running, closed).await.unwrap();
+    reload_to(&running, closed, &next_handler).await.unwrap();
     tokio::task::block_in_place(|| {
         next.ask("count");
         assert_eq!(next.answer(), "2");
@@ -395,7 +399,7 @@ async fn a_transport_that_shares_nothing_says_what_cannot_change() {
     let mut spec = mem(&name);
     spec.proxy = Some(ProxySettings { trusted: Default::default() });
     let error = keep(&running, spec).await.unwrap_err().to_string();
-    assert!(error.contains("socket options cannot change while it listens"), "{error}");
+    assert!(error.contains("socket options cannot change, because the transport cannot share its socket"), "{error}");
     connect(&name).await.send("on\n").await.expect("on\n").await;
 }
 

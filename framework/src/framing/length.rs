@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 use tokio_util::codec::{Decoder, Encoder};
 
+use crate::error::debug_as_display;
 use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
 use crate::framing::error::FrameError;
 use crate::framing::size::Size;
@@ -51,7 +52,7 @@ pub enum ByteOrder {
 }
 
 /// An invalid length field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLength {
     /// The width is not 1, 2, 3, 4 or 8.
     #[error("a length of {0} bytes is not possible; 1, 2, 3, 4 or 8 are")]
@@ -60,6 +61,8 @@ pub enum InvalidLength {
     #[error("an offset of {0} bytes is not possible; 0 to 255 are")]
     Offset(usize),
 }
+
+debug_as_display!(InvalidLength);
 
 /// The width of a length field in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -55,7 +55,7 @@ where
     H: StreamHandler,
     B: Fn(O) -> Result<H> + Send + Sync + 'static,
 {
-    Entry::new(name, HandlerKind::new(Needs::Stream, Some("its own")), move |options: O, _| {
+    Entry::new(name, HandlerKind::new(Needs::Stream, Some("byte stream")), move |options: O, _| {
         Ok(HandlerInstance::stream(build(options)?))
     })
 }
@@ -72,7 +72,7 @@ impl HandlerEntry {
         self.kind.needs
     }
 
-    /// The framing that the handler provides itself; then none can be chosen.
+    /// The name of the framing that the handler provides itself; then none can be chosen.
     pub fn own_framing(&self) -> Option<&str> {
         self.kind.own_framing.as_deref()
     }
