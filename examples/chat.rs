@@ -1,6 +1,6 @@
-//! A chat in rooms, for people with a terminal. Try it twice: `nc 127.0.0.1 9999`.
+//! A chat server with rooms. Try it in two terminals: `nc 127.0.0.1 9999`.
 //!
-//! The server pushes: what one person says goes to all others in the room. Nobody waits for a slow reader.
+//! The server pushes each line to all other members of the room. A slow client does not delay the others.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,102 +9,102 @@ use std::time::Duration;
 use switchboard::prelude::*;
 use switchboard::settings::{Rate, Timeouts};
 
-/// Everything that grows has an end.
-const LONGEST_NAME: usize = 20;
-const LONGEST_LINE: usize = 500;
-const ROOMS: usize = 100;
-const PEOPLE_IN_A_ROOM: usize = 100;
+// Every collection and every length has a limit.
+const MAX_NAME_LENGTH: usize = 20;
+const MAX_LINE_LENGTH: usize = 500;
+const MAX_ROOMS: usize = 100;
+const MAX_MEMBERS: usize = 100;
 
 const LOBBY: &str = "lobby";
-const HELP: &str = "* /join ROOM, /who, /quit; anything else is said to the room";
+const HELP: &str = "* commands: /join ROOM, /who, /quit; other lines are sent to the room";
 
-/// All rooms. What connections share is a field of the handler.
+/// State shared by all connections is a field of the handler.
 #[derive(Default)]
 struct Chat {
     rooms: Mutex<Rooms>,
 }
 
-/// Who is in each room, and how to reach them. A room is there while somebody is in it.
+/// Rooms by name; each maps the names of its members to their pushers. A room is removed when its last member leaves.
 type Rooms = BTreeMap<String, BTreeMap<String, Pusher>>;
 
-/// What one connection remembers: nothing until the person has a name.
-struct Guest {
+/// State of a connection after the client has chosen a name.
+struct Member {
     name: String,
     room: String,
 }
 
 impl Handler for Chat {
-    // A datagram's sender never leaves, so it is not let in.
+    // A datagram peer never disconnects, so it could not be removed from its room.
     const NEEDS: Needs = Needs::Stream;
 
-    type State = Option<Guest>;
+    type State = Option<Member>;
 
     async fn open(&self, _: &mut Context<Self::State>) -> Result<Reply> {
-        Ok(Reply::send("* your name?"))
+        Ok(Reply::send("* enter your name"))
     }
 
     async fn message(&self, cx: &mut Context<Self::State>, line: Bytes) -> Result<Reply> {
-        let line = readable(&line);
-        let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
-        match (word, &cx.state) {
+        let line = printable(&line);
+        let (command, rest) = line.split_once(' ').unwrap_or((&line, ""));
+        match (command, &cx.state) {
             ("/quit", _) => Ok(Reply::send("* bye").then_finish()),
-            (_, None) => self.introduce(cx, &line),
+            (_, None) => self.set_name(cx, &line),
             ("/join", Some(_)) => self.join(cx, rest.trim()),
-            ("/who", Some(guest)) => Ok(Reply::send(self.who(&guest.room))),
-            (_, Some(_)) if word.starts_with('/') => Ok(Reply::send(HELP)),
+            ("/who", Some(member)) => Ok(Reply::send(self.who(&member.room))),
+            (_, Some(_)) if command.starts_with('/') => Ok(Reply::send(HELP)),
             ("", Some(_)) => Ok(Reply::none()),
-            (_, Some(guest)) => {
-                tell(&self.rooms(), &guest.room, &guest.name, format!("{}: {line}", guest.name));
-                Ok(Reply::none()) // who spoke sees it in the terminal already
+            (_, Some(member)) => {
+                broadcast(&self.rooms(), &member.room, &member.name, format!("{}: {line}", member.name));
+                Ok(Reply::none()) // The sender already sees the line in its terminal.
             }
         }
     }
 
-    /// However the connection ended, the others hear of it: /quit, a closed terminal, a reader who was too slow.
+    /// Called for every close reason: /quit, a disconnect, a full outbox.
     async fn close(&self, cx: &mut Context<Self::State>, _: CloseReason) {
-        if let Some(guest) = cx.state.take() {
-            leave(&mut self.rooms(), &guest.room, &guest.name);
+        if let Some(member) = cx.state.take() {
+            leave(&mut self.rooms(), &member.room, &member.name);
         }
     }
 }
 
 impl Chat {
-    /// A panic under the lock leaves nothing half-done that would matter here.
+    /// Ignores poisoning: a panic while the lock is held leaves the maps usable.
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn introduce(&self, cx: &mut Context<Option<Guest>>, name: &str) -> Result<Reply> {
+    fn set_name(&self, cx: &mut Context<Option<Member>>, name: &str) -> Result<Reply> {
         let mut rooms = self.rooms();
         if !is_name(name) {
-            return Ok(Reply::send(format!("* a name is 1 to {LONGEST_NAME} letters and digits; your name?")));
+            return Ok(Reply::send(format!("* a name is 1 to {MAX_NAME_LENGTH} letters and digits; enter your name")));
         }
-        if rooms.values().any(|people| people.contains_key(name)) {
-            return Ok(Reply::send("* somebody has that name; your name?"));
+        if rooms.values().any(|members| members.contains_key(name)) {
+            return Ok(Reply::send("* this name is in use; enter your name"));
         }
         if let Err(full) = enter(&mut rooms, LOBBY, name, cx.pusher()) {
             return Ok(Reply::send(full).then_finish());
         }
-        cx.state = Some(Guest { name: name.into(), room: LOBBY.into() });
-        Ok(Reply::many([format!("* hello, {name}, this is the {LOBBY}"), HELP.into()]))
+        cx.state = Some(Member { name: name.into(), room: LOBBY.into() });
+        Ok(Reply::many([format!("* hello, {name}, you are in room {LOBBY}"), HELP.into()]))
     }
 
-    fn join(&self, cx: &mut Context<Option<Guest>>, room: &str) -> Result<Reply> {
+    fn join(&self, cx: &mut Context<Option<Member>>, room: &str) -> Result<Reply> {
         let pusher = cx.pusher();
-        let Some(guest) = &mut cx.state else { return Ok(Reply::none()) };
+        let Some(member) = &mut cx.state else { return Ok(Reply::none()) };
         if !is_name(room) {
-            return Ok(Reply::send(format!("* /join ROOM, where ROOM is 1 to {LONGEST_NAME} letters and digits")));
+            return Ok(Reply::send(format!("* /join ROOM, where ROOM is 1 to {MAX_NAME_LENGTH} letters and digits")));
         }
-        if guest.room == room {
-            return Ok(Reply::send("* you are there"));
+        if member.room == room {
+            return Ok(Reply::send("* you are already in this room"));
         }
         let mut rooms = self.rooms();
-        if let Err(full) = enter(&mut rooms, room, &guest.name, pusher) {
+        if let Err(full) = enter(&mut rooms, room, &member.name, pusher) {
             return Ok(Reply::send(full));
         }
-        leave(&mut rooms, &guest.room, &guest.name);
-        guest.room = room.into();
-        Ok(Reply::send(format!("* this is {room}")))
+        leave(&mut rooms, &member.room, &member.name);
+        member.room = room.into();
+        Ok(Reply::send(format!("* you are in room {room}")))
     }
 
     fn who(&self, room: &str) -> String {
@@ -115,43 +115,43 @@ impl Chat {
 }
 
 fn enter(rooms: &mut Rooms, room: &str, name: &str, pusher: Pusher) -> Result<(), &'static str> {
-    if !rooms.contains_key(room) && rooms.len() >= ROOMS {
-        return Err("* there are too many rooms already");
+    if !rooms.contains_key(room) && rooms.len() >= MAX_ROOMS {
+        return Err("* too many rooms");
     }
-    let people = rooms.entry(room.into()).or_default();
-    if people.len() >= PEOPLE_IN_A_ROOM {
+    let members = rooms.entry(room.into()).or_default();
+    if members.len() >= MAX_MEMBERS {
         return Err("* the room is full");
     }
-    people.insert(name.into(), pusher);
-    tell(rooms, room, name, format!("* {name} comes in"));
+    members.insert(name.into(), pusher);
+    broadcast(rooms, room, name, format!("* {name} joined"));
     Ok(())
 }
 
 fn leave(rooms: &mut Rooms, room: &str, name: &str) {
-    if let Some(people) = rooms.get_mut(room) {
-        people.remove(name);
-        if people.is_empty() {
+    if let Some(members) = rooms.get_mut(room) {
+        members.remove(name);
+        if members.is_empty() {
             rooms.remove(room);
         }
     }
-    tell(rooms, room, name, format!("* {name} leaves"));
+    broadcast(rooms, room, name, format!("* {name} left"));
 }
 
-/// Sends a line to everybody in a room but one. All of this happens under the lock, and so everybody reads the same story;
-/// that is fine, because pushing never waits: somebody whose outbox is full is let go, and `close` removes them.
-fn tell(rooms: &Rooms, room: &str, but: &str, line: impl Into<Bytes>) {
+/// Sends a line to all members of a room except one. The caller holds the lock, so all members see the same order.
+/// `push_or_close` never waits: it closes a connection whose outbox is full, and `close` then removes the member.
+fn broadcast(rooms: &Rooms, room: &str, except: &str, line: impl Into<Bytes>) {
     let line = line.into();
-    for (_, pusher) in rooms.get(room).into_iter().flatten().filter(|(name, _)| *name != but) {
-        let _ = pusher.push_or_close(line.clone()); // the bytes are shared; an error only says that they are gone
+    for (_, pusher) in rooms.get(room).into_iter().flatten().filter(|(name, _)| *name != except) {
+        let _ = pusher.push_or_close(line.clone()); // An error means that the connection is closed or closing.
     }
 }
 
 fn is_name(text: &str) -> bool {
-    (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    (1..=MAX_NAME_LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// What others may see in their terminals: no control characters, which could paint over what someone else has said.
-fn readable(line: &[u8]) -> String {
+/// Removes control characters, which could manipulate the terminals of other members.
+fn printable(line: &[u8]) -> String {
     String::from_utf8_lossy(line).chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned()
 }
 
@@ -159,12 +159,12 @@ fn readable(line: &[u8]) -> String {
 async fn main() -> Result<()> {
     let address = std::env::args().nth(1).unwrap_or("tcp://127.0.0.1:9999".into());
     let mut timeouts = Timeouts::default();
-    timeouts.idle = Duration::from_secs(3600); // people think before they speak
+    timeouts.idle = Duration::from_secs(3600); // Chat users are often silent for a long time.
     Server::bind(address)
-        .framing(Lines::default().max(LONGEST_LINE))
+        .framing(Lines::default().max(MAX_LINE_LENGTH))
         .timeouts(timeouts)
-        // Without it, who pastes a book fills everybody's outbox before they have a chance to read. On a Unix socket it
-        // limits nobody: those people share a machine.
+        // Without this limit, a client that sends a long text fills the outboxes of all members. It does not apply to
+        // Unix sockets, which have no source address.
         .layer(RatePerSource::new(Rate::per_second(5), 20))
         .serve(Chat::default())
         .await

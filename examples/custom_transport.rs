@@ -1,7 +1,7 @@
-//! A transport of one's own: the one connection of standard input and output, as a program started by inetd has it.
+//! A custom transport: standard input and output as one connection, as for a program started by inetd.
 //!
-//! Try it: `printf 'hi\n' | custom_transport` prints the reply and ends by itself. With an address it serves that address:
-//! the new scheme `stdio:` stands beside the built-in ones.
+//! Try it: `printf 'hi\n' | custom_transport` prints the reply and exits. With an address as its argument it serves
+//! that address: the scheme `stdio:` is added to the built-in schemes.
 
 use std::io;
 
@@ -10,41 +10,43 @@ use switchboard::transport::{Accepted, StreamListener};
 use switchboard::transport::{Bind, Listener, SchemeInfo, Transport};
 use switchboard::{Address, Endpoint, async_trait};
 
-/// Where it listens, who comes, and what comes there: there is only one of each.
+/// The listen address, and the local and peer address of its only connection.
 const STDIO: &str = "stdio:";
 
 struct Stdio;
 
 #[async_trait]
 impl Transport for Stdio {
-    /// A text whose scheme ListenerSet does not know is an [`Endpoint::Other`]; the server asks the transport that names it.
+    /// An address with a scheme that is not built in is an [`Endpoint::Other`]. The server passes it to the transport
+    /// that lists the scheme here.
     fn schemes(&self) -> Vec<SchemeInfo> {
         vec![SchemeInfo::new("stdio", "one connection: standard input and output", Kind::Stream)]
     }
 
     async fn bind(&self, bind: Bind) -> io::Result<Listener> {
         match bind.endpoint {
-            Endpoint::Other { rest, .. } if rest.is_empty() => Ok(Listener::Stream(Box::new(Once { came: false }))),
-            _ => Err(io::Error::other("nothing follows stdio:")),
+            Endpoint::Other { rest, .. } if rest.is_empty() => Ok(Listener::Stream(Box::new(Once { accepted: false }))),
+            _ => Err(io::Error::other("stdio: takes no address")),
         }
     }
 }
 
-/// Brings one connection.
+/// Accepts one connection.
 struct Once {
-    came: bool,
+    accepted: bool,
 }
 
 #[async_trait]
 impl StreamListener for Once {
-    /// `None` says that nobody will come any more; a server whose listeners all say so ends when the last connection has.
+    /// `None` means that no more connections follow. When all listeners have returned `None`, the server exits after
+    /// the last connection is closed.
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
-        if std::mem::replace(&mut self.came, true) {
+        if std::mem::replace(&mut self.accepted, true) {
             return Ok(None);
         }
-        // Anything that reads and writes asynchronously is a connection: here two halves that know nothing of each other.
-        let both = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
-        Ok(Some(Accepted::ready(Address::Named(STDIO.into()), Address::Named(STDIO.into()), both)))
+        // A connection is any `AsyncRead` and `AsyncWrite`; here two independent halves are joined.
+        let stream = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
+        Ok(Some(Accepted::ready(Address::Named(STDIO.into()), Address::Named(STDIO.into()), stream)))
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -61,8 +63,8 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let served =
         runtime.block_on(Server::bind(address).transport(Stdio).framing(Lines::default()).serve(handler_fn(shout)));
-    // tokio reads standard input in a thread of its own, and nothing can call a thread back that waits there. #[tokio::main]
-    // would wait for it: after SIGTERM, until somebody presses return.
+    // tokio reads standard input in a blocking thread, which cannot be cancelled (see tokio::io::stdin). #[tokio::main]
+    // would wait for that thread: after SIGTERM, until the user presses return.
     runtime.shutdown_background();
     served
 }

@@ -1,8 +1,8 @@
-//! A handler of one's own under the whole configuration: files, environment, flags, logs, signals, exit status.
+//! A custom handler in the full server program: configuration files, environment, flags, logs, signals, exit status.
 //!
 //! Try it: `own_binary list`, `own_binary --handler oracle`, and then
-//! `own_binary --handler oracle --set handlers.oracle.answers=heads,tails`. An address alone is short for
-//! `--listen ADDRESS --handler oracle`.
+//! `own_binary --handler oracle --set handlers.oracle.answers=heads,tails`. An address as the only
+//! argument is short for `--listen ADDRESS --handler oracle`.
 
 use std::process::ExitCode;
 
@@ -10,11 +10,11 @@ use serde::Deserialize;
 use switchboard::Endpoint;
 use switchboard::prelude::*;
 
-/// Options of the oracle. What stands here in doc comments is what `list` and `schema` tell the operator.
+/// Options of the oracle handler. The commands `list` and `schema` show the doc comments of the fields.
 #[derive(Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)] // a key that is left out has its default, one that is misspelled is an error
+#[serde(default, deny_unknown_fields)] // A missing key has its default; an unknown key is an error.
 struct OracleOptions {
-    /// What it answers, in turn.
+    /// Replies, used in turn.
     answers: Vec<String>,
 }
 
@@ -24,23 +24,23 @@ impl Default for OracleOptions {
     }
 }
 
-/// Answers every question, whatever it is.
+/// Replies to every message with the next answer of its list.
 struct Oracle {
     answers: Vec<Bytes>,
 }
 
 impl Oracle {
-    /// What a type cannot say is refused here, with a sentence that the operator reads next to the key.
+    /// Validates the options. The error is shown to the operator together with the key.
     fn new(options: OracleOptions) -> Result<Self> {
         if options.answers.is_empty() {
-            return Err("an oracle needs at least one answer".into());
+            return Err("the oracle handler needs at least one answer".into());
         }
         Ok(Self { answers: options.answers.into_iter().map(Bytes::from).collect() })
     }
 }
 
 impl Handler for Oracle {
-    type State = usize; // how many questions this connection has asked
+    type State = usize; // Number of messages received on this connection.
 
     async fn message(&self, cx: &mut Context<usize>, _: Bytes) -> Result<Reply> {
         let answer = &self.answers[cx.state % self.answers.len()];
@@ -51,12 +51,12 @@ impl Handler for Oracle {
 
 fn main() -> ExitCode {
     let mut registry = switchboard_server::registry();
-    registry.handler("oracle", Oracle::new).set_summary("answers every question");
+    registry.handler("oracle", Oracle::new).set_summary("replies to every message with the next of its answers");
 
-    // Only so that it starts like the other examples; otherwise it is `switchboard_server::run(registry)`.
-    let mut words: Vec<String> = std::env::args().collect();
-    if words.len() == 2 && words[1].parse::<Endpoint>().is_ok() {
-        words.splice(1..1, ["--handler", "oracle", "--listen"].map(String::from));
+    // The shorthand makes it start like the other examples. Without it: `switchboard_server::run(registry)`.
+    let mut args: Vec<String> = std::env::args().collect();
+    if args.len() == 2 && args[1].parse::<Endpoint>().is_ok() {
+        args.splice(1..1, ["--handler", "oracle", "--listen"].map(String::from));
     }
-    switchboard_server::run_from(registry, words)
+    switchboard_server::run_from(registry, args)
 }

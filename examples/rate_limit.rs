@@ -1,8 +1,8 @@
-//! A tower layer written from nothing: so many calls a second for each source, of messages and of connections alike.
+//! A custom tower layer: a rate limit per source, for messages and for connections.
 //!
-//! ListenerSet has this built in ([`RatePerSource`](switchboard::layer::RatePerSource)); here is how such a layer is made.
-//! Try it: `yes | head -n 30 | nc -N 127.0.0.1 9999` prints ten lines at once and the others at ten a second; of eight
-//! clients that come at the same time, five are let in.
+//! Switchboard has this layer built in ([`RatePerSource`](switchboard::layer::RatePerSource)). This file shows how to
+//! write one. Try it: `yes | head -n 30 | nc -N 127.0.0.1 9999` prints ten lines at once and the others at ten per
+//! second. Of eight clients that connect at the same time, five are accepted.
 
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
@@ -18,25 +18,25 @@ use switchboard::prelude::*;
 use switchboard::tower::{Layer, Service};
 use tokio::time::{Instant, Sleep};
 
-/// How many counts a limit keeps: its memory is fixed from the start, however many sources come. Two sources that fall on
-/// the same slot share its rate; the hash has a secret, so that nobody can choose whom to share with.
+/// Number of counters. It is fixed, so memory does not grow with the number of sources. Sources with the same slot
+/// share a rate. The hash has a random key, so an attacker cannot choose a source that shares a slot with a victim.
 const SLOTS: usize = 16 * 1024;
 
-// ---- The layer: what the developer holds. A recipe that makes one service for each thing that it is put around. ----
+// ---- The layer: wraps each service that it is added to. ----
 
-/// At most so many calls a second for each source, and as many at once.
+/// Limits the calls per second of each source. The burst equals the calls of one second.
 ///
-/// Every service that comes from one layer, or from its clones, counts in the same place: the state is behind one [`Arc`].
-/// State inside the service would be a count for each connection, and many connections would be the way around it.
+/// All services of a layer and its clones share the counters in one [`Arc`]. Counters inside a service would be per
+/// connection, and a client could bypass the limit with many connections.
 #[derive(Clone)]
-struct PerSource(Arc<Counts>);
+struct PerSource(Arc<Counters>);
 
 impl PerSource {
     fn per_second(count: u32) -> Self {
-        let each = Duration::from_secs(1).as_nanos() as u64 / u64::from(count.max(1));
+        let interval = Duration::from_secs(1).as_nanos() as u64 / u64::from(count.max(1));
         let slots = std::iter::repeat_with(AtomicU64::default).take(SLOTS).collect();
-        let burst = each * u64::from(count.max(1));
-        Self(Arc::new(Counts { slots, each, burst, start: Instant::now(), hasher: RandomState::new() }))
+        let burst = interval * u64::from(count.max(1));
+        Self(Arc::new(Counters { slots, interval, burst, start: Instant::now(), hasher: RandomState::new() }))
     }
 }
 
@@ -44,21 +44,21 @@ impl<S> Layer<S> for PerSource {
     type Service = Limited<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Limited { inner, counts: self.0.clone() }
+        Limited { inner, counters: self.0.clone() }
     }
 }
 
-// ---- The service: what stands in the way of each call. ----
+// ---- The service: checks each call. ----
 
-/// The service of [`PerSource`]. Cloning it is cheap, and a clone counts in the same place.
+/// The service of [`PerSource`]. Clones are cheap and share the counters.
 #[derive(Clone)]
 struct Limited<S> {
     inner: S,
-    counts: Arc<Counts>,
+    counters: Arc<Counters>,
 }
 
-/// It asks its request for a capability, [`Connected`], and not for a type: a message has it and a starting connection has
-/// it, so this one service fits both seams. It answers with whatever the inner service answers.
+/// The bound on the request is the trait [`Connected`]. Messages and new connections both implement it, so the same
+/// service works per message and per connection.
 impl<S, R> Service<R> for Limited<S>
 where
     S: Service<R, Error = BoxError>,
@@ -66,42 +66,41 @@ where
 {
     type Response = S::Response;
     type Error = BoxError;
-    type Future = Turn<S::Future>;
+    type Future = LimitedCall<S::Future>;
 
-    /// Only passes on what the inner service says. Nothing is taken here: whoever asks whether a service is ready need not
-    /// call it, and does not say yet for whom. What is reserved here by one who then does not come is lost to the others.
+    /// Does not count the call: its source is not known yet, and `poll_ready` does not oblige the caller to call.
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        // A Unix socket has no network address to count by.
-        let turn = request.connection().source().map_or(Some(Duration::ZERO), |source| {
-            // Where waiting helps, the call waits; a starting connection, or a datagram, is refused instead.
-            self.counts.take(source, request.may_wait())
+        // A Unix socket has no source address, so it is not limited.
+        let wait = request.connection().source().map_or(Some(Duration::ZERO), |source| {
+            // A message on a stream waits. A new connection or a datagram is rejected instead.
+            self.counters.take(source, request.may_wait())
         });
-        let Some(wait) = turn else { return Turn { inner: None, wait: None } };
+        let Some(wait) = wait else { return LimitedCall { inner: None, wait: None } };
         let wait = (!wait.is_zero()).then(|| Box::pin(tokio::time::sleep(wait)));
-        // The inner call is made now and begins when it is first polled: futures do nothing by themselves.
-        Turn { inner: Some(self.inner.call(request)), wait }
+        // The inner future does nothing until it is polled.
+        LimitedCall { inner: Some(self.inner.call(request)), wait }
     }
 }
 
-// ---- The future: one call on its way. ----
+// ---- The future: one call, after its wait. ----
 
 pin_project! {
-    /// It has a name, and so it costs no allocation where nobody waits. `Pin<Box<dyn Future>>` around an async block is
-    /// shorter, and one allocation a message.
-    struct Turn<F> {
-        // None: refused.
+    /// A named future needs no allocation for a call that does not wait. `Pin<Box<dyn Future>>` around an async block
+    /// is shorter, but allocates for every message.
+    struct LimitedCall<F> {
+        // `None`: rejected.
         #[pin]
         inner: Option<F>,
-        // Boxed, so that the many calls that need not wait do not carry a timer.
+        // Boxed, because most calls need no timer.
         wait: Option<Pin<Box<Sleep>>>,
     }
 }
 
-impl<F, T> Future for Turn<F>
+impl<F, T> Future for LimitedCall<F>
 where
     F: Future<Output = Result<T, BoxError>>,
 {
@@ -109,7 +108,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // The built-in error, so that the log says reason = "rate". Any other error would do.
+        // This built-in error sets reason = "rate" in the log. Any other error works too.
         let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(Err(OverRate.into())) };
         if let Some(wait) = this.wait {
             ready!(wait.as_mut().poll(cx));
@@ -119,28 +118,28 @@ where
     }
 }
 
-// ---- The state that all of them share. ----
+// ---- The shared state. ----
 
-/// For each slot the moment (in nanoseconds from the start) up to which its turns are taken. A number, a compare and an
-/// add are a whole limiter: the idea is called GCRA, or a leaky bucket as a meter.
-struct Counts {
+/// Each slot holds its theoretical arrival time in nanoseconds since `start`. The algorithm is GCRA (generic cell rate
+/// algorithm), also known as the leaky bucket as a meter.
+struct Counters {
     slots: Box<[AtomicU64]>,
-    /// From one turn to the next.
-    each: u64,
-    /// How far ahead of the clock turns may be taken at once.
+    /// Interval between two calls, in nanoseconds.
+    interval: u64,
+    /// How far the arrival time may be ahead of the clock, in nanoseconds.
     burst: u64,
     start: Instant,
     hasher: RandomState,
 }
 
-impl Counts {
-    /// Takes the next turn of a source and says how long it is until then; `None` if it would have to wait and may not.
+impl Counters {
+    /// Counts a call and returns how long it must wait. `None`: the call must wait, but `may_wait` is false.
     fn take(&self, source: Source, may_wait: bool) -> Option<Duration> {
         let slot = &self.slots[self.hasher.hash_one(source) as usize % SLOTS];
         let now = self.start.elapsed().as_nanos() as u64;
-        let taken = |before: u64| before.max(now) + self.each;
-        let wait = |before: u64| taken(before).saturating_sub(now + self.burst);
-        slot.fetch_update(Relaxed, Relaxed, |before| (may_wait || wait(before) == 0).then(|| taken(before)))
+        let next = |before: u64| before.max(now) + self.interval;
+        let wait = |before: u64| next(before).saturating_sub(now + self.burst);
+        slot.fetch_update(Relaxed, Relaxed, |before| (may_wait || wait(before) == 0).then(|| next(before)))
             .ok()
             .map(|before| Duration::from_nanos(wait(before)))
     }
@@ -151,8 +150,8 @@ async fn main() -> Result<()> {
     let address = std::env::args().nth(1).unwrap_or("tcp://127.0.0.1:9999".into());
     Server::bind(address)
         .framing(Lines::default())
-        .connection_layer(PerSource::per_second(5)) // around each connection
-        .layer(PerSource::per_second(10)) // around each message
+        .connection_layer(PerSource::per_second(5)) // Per connection.
+        .layer(PerSource::per_second(10)) // Per message.
         .serve(handler_fn(|_: Context, line: Bytes| async move { Ok(Reply::send(line)) }))
         .await
 }

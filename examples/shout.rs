@@ -1,12 +1,12 @@
-//! Answers in capitals, and numbers its answers. Try it: `nc 127.0.0.1 9999`.
+//! Replies in upper case and numbers the replies. Try it: `nc 127.0.0.1 9999`.
 
 use switchboard::prelude::*;
 
-/// Answers with what it got, in capitals, and numbers its answers.
+/// Replies with the message in upper case and the number of the message on its connection.
 struct Shout;
 
 impl Handler for Shout {
-    type State = u64; // what one connection remembers; Default makes it
+    type State = u64; // Per connection; created by Default.
 
     async fn message(&self, cx: &mut Context<u64>, message: Bytes) -> Result<Reply> {
         cx.state += 1;

@@ -1,4 +1,4 @@
-// Makes one page of everything, and the policy that lets a browser run just that.
+// Builds the dashboard as one HTML file, and the Content-Security-Policy that allows only its own script and style.
 
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -14,22 +14,27 @@ const { outputFiles } = await build({
   write: false,
 });
 const script = outputFiles[0].text.trim();
-const style = readFileSync("node_modules/uplot/dist/uPlot.min.css", "utf8").trim() + "\n" + readFileSync("style.css", "utf8");
-const hash = (text) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+const chartStyle = readFileSync("node_modules/uplot/dist/uPlot.min.css", "utf8").trim();
+const style = `${chartStyle}\n${readFileSync("style.css", "utf8")}`;
+const cspHash = (text) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
 
-// So that a test can tell whether the page is made of these sources.
-const sources = ["index.html", "style.css", "build.mjs", "package-lock.json", ...readdirSync("src").sort().map((file) => `src/${file}`)];
-const made = createHash("sha256");
-for (const file of sources) made.update(readFileSync(file));
+// A test compares this hash with the sources, to detect an outdated dist/.
+const modules = readdirSync("src").sort().map((file) => `src/${file}`);
+const sourceHash = createHash("sha256");
+for (const file of ["index.html", "style.css", "build.mjs", "package-lock.json", ...modules]) {
+  sourceHash.update(readFileSync(file));
+}
+const origin = `Built from bin/page, sources ${sourceHash.digest("hex")}.`;
+const licence = "Charts: uPlot, (c) 2022 Leon Sorokin, MIT licence.";
 
 const page = readFileSync("index.html", "utf8")
-  .replace("<!doctype html>", () => `<!doctype html>\n<!-- Made of bin/page, sources ${made.digest("hex")}. Charts: uPlot, (c) 2022 Leon Sorokin, MIT licence. -->`)
+  .replace("<!doctype html>", () => `<!doctype html>\n<!-- ${origin} ${licence} -->`)
   .replace("<style></style>", () => `<style>${style}</style>`)
   .replace("<script></script>", () => `<script>${script}</script>`);
 const policy = [
   "default-src 'none'",
-  `script-src ${hash(script)}`,
-  `style-src ${hash(style)}`,
+  `script-src ${cspHash(script)}`,
+  `style-src ${cspHash(style)}`,
   "connect-src 'self'",
   "img-src data:",
   "base-uri 'none'",

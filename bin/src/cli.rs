@@ -1,4 +1,4 @@
-//! The command line: commands, flags, and what flags say about keys. What the keys mean is known elsewhere.
+//! The command line: commands and flags. A flag sets a configuration key as text; `config` parses it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,78 +11,78 @@ use switchboard::framing::AnyFraming;
 
 use crate::config::{self, Inputs, Shape};
 
-/// Where a file is looked for that nobody named.
-const SEARCH: [&str; 2] = ["switchboard.toml", "/etc/switchboard/switchboard.toml"];
+/// Default locations of the configuration file.
+const DEFAULT_FILES: [&str; 2] = ["switchboard.toml", "/etc/switchboard/switchboard.toml"];
 
 const AFTER_HELP: &str = "\
-Without a command it serves.
+If no command is given, `serve` is assumed.
 
-Configuration: defaults < file < environment < flags. The file is --config, else $SWITCHBOARD_CONFIG, else the first that \
-exists of ./switchboard.toml and /etc/switchboard/switchboard.toml. The key listeners.main.listen is \
+Configuration: defaults < file < environment < flags. The file is --config, else $SWITCHBOARD_CONFIG, else \
+./switchboard.toml, else /etc/switchboard/switchboard.toml. The key listeners.main.listen is \
 SWITCHBOARD_LISTENERS__MAIN__LISTEN in the environment, and --set listeners.main.listen=… as a flag.
 
-Exit status: 0 stopped as asked, 1 could not run, 2 wrong usage, 3 connections were cut, 78 faulty configuration.";
+Exit status: 0 stopped cleanly, 1 could not run, 2 wrong usage, 3 connections were aborted, 78 invalid configuration.";
 
-/// Serves protocols: any line plugged into any handler.
+/// A server for custom TCP, UDP, TLS and Unix-socket protocols
 #[derive(Debug, Parser)]
 #[command(name = "switchboard", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    command: Option<Commands>,
+    command: Option<Command>,
     #[command(flatten)]
     options: Options,
 }
 
 #[derive(Debug, Subcommand)]
-enum Commands {
-    /// Run until told to stop (the default)
+pub(crate) enum Command {
+    /// Start the server (default command)
     Serve(Options),
-    /// Read the configuration and report every problem; bind nothing
+    /// Check the configuration and report every problem; bind nothing
     Check {
         #[command(flatten)]
         options: Options,
-        /// Also try to bind every listener, which fails while a server runs on them
+        /// Also try to bind every address, which fails while a server is running on it
         #[arg(long)]
         bind: bool,
     },
-    /// Print the effective configuration, as TOML that can be read again
+    /// Print the effective configuration as TOML that can be read again
     #[command(args_conflicts_with_subcommands = true)]
     Config {
         #[command(subcommand)]
-        command: Option<ConfigCommands>,
+        command: Option<ConfigCommand>,
         #[command(flatten)]
         options: Options,
-        /// Say behind each value where it came from
+        /// Show the origin of each value as a comment
         #[arg(long, conflicts_with = "format")]
         origin: bool,
-        /// How to print it
+        /// Output format
         #[arg(long, value_name = "FORMAT", default_value = "toml")]
-        format: Printed,
+        format: OutputFormat,
     },
     /// List the handlers, transports, framings and layers of this build, with their options
     List {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
-    /// Print what completes this program's command line in a shell
+    /// Generate shell completions
     Completions {
-        /// Which shell
+        /// Name of the shell
         #[arg(value_name = "SHELL")]
         shell: Shell,
     },
     /// Print the manual page
     Man,
-    /// Connect to a server: a line of standard input is a message, replies are printed
+    /// Connect to a server, send each line of standard input as a message and print the replies
     Connect(ConnectOptions),
 }
 
 #[derive(Debug, Subcommand)]
-enum ConfigCommands {
-    /// Say what a reload of the running server would change
+pub(crate) enum ConfigCommand {
+    /// Show what a reload of the running server would change
     Diff {
         #[command(flatten)]
         options: Options,
@@ -93,74 +93,43 @@ enum ConfigCommands {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Printed {
+pub(crate) enum OutputFormat {
     Toml,
     Json,
 }
 
-/// What to do.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Run.
-    Serve(Options),
-    /// Check the configuration.
-    Check {
-        /// Where it comes from.
-        options: Options,
-        /// Whether to try to bind.
-        bind: bool,
-    },
-    /// Print the configuration.
-    Config {
-        /// Where it comes from.
-        options: Options,
-        /// How it is printed.
-        shape: Shape,
-    },
-    /// Compare the configuration with the one that runs.
-    Diff {
-        /// Where it comes from.
-        options: Options,
-        /// The file to compare with instead.
-        against: Option<PathBuf>,
-    },
-    /// Describe the configuration file.
-    Schema,
-    /// Help a shell.
-    Completions(Shell),
-    /// Help a person.
-    Man,
-    /// List what there is.
-    List {
-        /// As JSON.
-        json: bool,
-    },
-    /// Be a client.
-    Connect(ConnectOptions),
+impl OutputFormat {
+    pub(crate) fn shape(self, with_origins: bool) -> Shape {
+        match self {
+            Self::Json => Shape::Json,
+            Self::Toml if with_origins => Shape::Origins,
+            Self::Toml => Shape::Toml,
+        }
+    }
 }
 
-/// Flags that say where the configuration comes from, and what it is.
+/// Flags that locate the configuration or set its keys.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The configuration file: TOML, or by extension JSON or YAML
+    /// Configuration file (.toml, .json or .yaml)
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen, such as tcp://127.0.0.1:9999, udp://0.0.0.0:9999 or unix:/run/app.sock
+    /// Address to listen on, such as tcp://127.0.0.1:9999, udp://0.0.0.0:9999 or unix:/run/app.sock
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Who answers: a [handlers.NAME] section, or a handler of this build
+    /// Handler: a [handlers.NAME] section or a handler of this build
     #[arg(long, value_name = "NAME")]
     handler: Option<String>,
-    /// How bytes become messages: raw, lines, length, delimited or json-lines
+    /// Message framing: raw, lines, length, delimited or json-lines
     #[arg(long, value_name = "NAME")]
     framing: Option<String>,
-    /// Any key by its path, such as listeners.main.limits.frame=1MiB; can be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    /// Set any key by its path, such as listeners.main.limits.frame=1MiB; can be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
-    /// What is logged: a level, or a filter such as info,switchboard=debug; RUST_LOG wins
+    /// Log level, or a filter such as info,switchboard=debug; RUST_LOG takes precedence
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// How the log looks: auto, text or json
+    /// Log format: auto, text or json
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
 }
@@ -168,51 +137,30 @@ pub(crate) struct Options {
 /// The options of the client.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectOptions {
-    /// Where to, such as tcp://127.0.0.1:9999, udp://127.0.0.1:9999, unix:/run/app.sock or unixgram:/run/app.sock
+    /// Address of the server: tcp://127.0.0.1:9999, udp://127.0.0.1:9999, unix:/run/app.sock or unixgram:/run/app.sock
     #[arg(value_name = "ADDRESS")]
     pub(crate) address: Endpoint,
-    /// How messages stand in the bytes: raw, lines, length, json-lines, or a table such as '{ type = "length", width = 2 }'
+    /// Message framing: raw, lines, length, json-lines, or a table such as '{ type = "length", width = 2 }'
     #[arg(long, value_name = "NAME", default_value = "raw", value_parser = config::read_framing)]
     pub(crate) framing: AnyFraming,
-    /// How long a silence at the end of input ends the conversation
+    /// After end of input, exit once the server has been silent for this long
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
     pub(crate) wait: Duration,
 }
 
 impl Cli {
-    /// Reads a command line, its first word the program's name.
-    pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(words)
+    /// Parses a command line; the first argument is the name of the program.
+    pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(args)
     }
 
-    /// What to do.
     pub(crate) fn command(self) -> Command {
-        match self.command {
-            None => Command::Serve(self.options),
-            Some(Commands::Serve(options)) => Command::Serve(options),
-            Some(Commands::Check { options, bind }) => Command::Check { options, bind },
-            Some(Commands::Schema) => Command::Schema,
-            Some(Commands::Completions { shell }) => Command::Completions(shell),
-            Some(Commands::Man) => Command::Man,
-            Some(Commands::Config { command: Some(ConfigCommands::Diff { options, against }), .. }) => {
-                Command::Diff { options, against }
-            }
-            Some(Commands::Config { options, origin, format, .. }) => {
-                let shape = match (format, origin) {
-                    (Printed::Json, _) => Shape::Json,
-                    (Printed::Toml, true) => Shape::Origins,
-                    (Printed::Toml, false) => Shape::Toml,
-                };
-                Command::Config { options, shape }
-            }
-            Some(Commands::List { json }) => Command::List { json },
-            Some(Commands::Connect(options)) => Command::Connect(options),
-        }
+        self.command.unwrap_or(Command::Serve(self.options))
     }
 }
 
 impl Options {
-    /// Where the configuration comes from, with this environment.
+    /// The configuration sources: these flags and the environment.
     pub(crate) fn inputs(self, environment: impl Iterator<Item = (OsString, OsString)>) -> Inputs {
         let named = [
             ("--listen", "listen", self.listen),
@@ -226,17 +174,17 @@ impl Options {
         Inputs {
             file: self.config,
             text: None,
-            search: SEARCH.iter().map(PathBuf::from).collect(),
+            search: DEFAULT_FILES.iter().map(PathBuf::from).collect(),
             environment: environment.collect(),
             flags: named.chain(set).collect(),
         }
     }
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
-        _ => Err("write it as KEY=VALUE, such as listeners.main.limits.frame=1MiB".into()),
+        _ => Err("use KEY=VALUE, such as listeners.main.limits.frame=1MiB".into()),
     }
 }
 
@@ -302,13 +250,14 @@ mod tests {
 
     #[test]
     fn a_difference_is_asked_for_under_config() {
-        let Ok(Command::Diff { options, against }) = read("switchboard config diff --handler echo --against old.toml")
+        let Ok(Command::Config { command: Some(ConfigCommand::Diff { options, against }), .. }) =
+            read("switchboard config diff --handler echo --against old.toml")
         else {
             panic!()
         };
         assert_eq!(against, Some("old.toml".into()));
         assert_eq!(options.inputs(std::iter::empty()).flags.len(), 1);
-        assert!(matches!(read("switchboard config"), Ok(Command::Config { .. })));
+        assert!(matches!(read("switchboard config"), Ok(Command::Config { command: None, .. })));
     }
 
     #[test]

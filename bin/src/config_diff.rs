@@ -1,6 +1,6 @@
-//! `switchboard config diff`: what a reload would change, before it is asked for.
+//! `switchboard config diff`: the changes that a reload would make. Secrets are not compared.
 //!
-//! The running server tells what it goes by, at its endpoint for operators. Secrets are neither told nor compared.
+//! The running configuration is read from the admin endpoint.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -20,14 +20,13 @@ use tokio::time::timeout;
 
 use crate::assemble;
 use crate::config::{self, Admin, Config, Inputs, Path, Shape};
-use crate::reload::waits_for_the_start;
 
-/// How long the server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The largest configuration that is taken.
+/// `config diff`: time for the running server to reply.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// `config diff`: the largest configuration that is read from the server.
 const LARGEST: usize = 16 << 20;
 
-/// What would change: a line for each key. Compared with the file, or else with the server that runs.
+/// The changes, one line per key, compared with a file or with the running server.
 pub(crate) fn between(
     config: &Config,
     against: Option<PathBuf>,
@@ -43,21 +42,21 @@ pub(crate) fn between(
         None => running(config)?,
     };
     let after: Json = serde_json::from_str(&config.effective.print(Shape::Json)).map_err(|error| error.to_string())?;
-    Ok(told(&before, &after, config))
+    Ok(text(&before, &after, config))
 }
 
-fn told(before: &Json, after: &Json, config: &Config) -> String {
+fn text(before: &Json, after: &Json, config: &Config) -> String {
     let mut keys = Vec::new();
     differences(before, after, &mut Vec::new(), &mut keys);
     let mut text = String::new();
     for (key, before, after) in keys {
         let value = |value: Option<&Json>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-        let when = if waits_for_the_start(&key) { ", at the next start" } else { "" };
+        let when = if config::needs_restart(&key) { ", after a restart" } else { "" };
         let origin = config.effective.origin(&key);
         let origin = if after.is_some() { format!(" ({origin})") } else { String::new() };
         let _ = writeln!(text, "{}: {} -> {}{when}{origin}", config::dotted(&key), value(before), value(after));
     }
-    if text.is_empty() { "nothing would change\n".to_owned() } else { text }
+    if text.is_empty() { "no changes\n".to_owned() } else { text }
 }
 
 type Change<'v> = (Path, Option<&'v Json>, Option<&'v Json>);
@@ -79,18 +78,20 @@ fn differences<'v>(before: &'v Json, after: &'v Json, at: &mut Path, found: &mut
     }
 }
 
-/// What the running server goes by.
+/// The configuration of the running server.
 fn running(config: &Config) -> Result<Json, String> {
     let admin = config.admin.as_ref();
-    let admin = admin.ok_or("without [admin] the running server cannot be asked; name a file with --against")?;
+    let admin = admin.ok_or(
+        "cannot ask the running server, because [admin] is not configured; compare with a file: --against FILE",
+    )?;
     let endpoint = &admin.endpoint;
-    let failed = |error: String| format!("the server cannot be asked at {endpoint} (admin.listen): {error}");
+    let failed = |error: String| format!("cannot ask the server at {endpoint} (admin.listen): {error}");
     let runtime = assemble::runtime(1).map_err(|error| failed(error.to_string()))?;
-    let asked = runtime.block_on(async { timeout(PATIENCE, ask(admin)).await });
+    let reply = runtime.block_on(async { timeout(REPLY_TIMEOUT, ask(admin)).await });
     runtime.shutdown_background();
-    match asked {
-        Ok(answer) => answer.map_err(|error| failed(error.to_string())),
-        Err(_) => Err(failed(format!("no answer within {} seconds", PATIENCE.as_secs()))),
+    match reply {
+        Ok(reply) => reply.map_err(|error| failed(error.to_string())),
+        Err(_) => Err(failed(format!("no reply within {} seconds", REPLY_TIMEOUT.as_secs()))),
     }
 }
 
@@ -98,11 +99,11 @@ async fn ask(admin: &Admin) -> Result<Json, BoxError> {
     match &admin.endpoint {
         Endpoint::Tcp(at) => get(TcpStream::connect((reachable(&at.host), at.port)).await?, admin).await,
         Endpoint::Unix(path) => get(UnixStream::connect(path).await?, admin).await,
-        _ => Err("it is neither TCP nor a Unix socket".into()),
+        _ => Err("the address is neither TCP nor a Unix socket".into()),
     }
 }
 
-/// Every address is no address to connect to.
+/// A wildcard address is not an address to connect to.
 fn reachable(host: &str) -> &str {
     match host {
         "0.0.0.0" => "127.0.0.1",
@@ -112,18 +113,18 @@ fn reachable(host: &str) -> &str {
 }
 
 async fn get(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, admin: &Admin) -> Result<Json, BoxError> {
-    let (mut client, conversation) = handshake(TokioIo::new(io)).await?;
-    tokio::spawn(conversation);
+    let (mut client, connection) = handshake(TokioIo::new(io)).await?;
+    tokio::spawn(connection);
     let request = Request::get("/config").header(HOST, "localhost");
     let request = match &admin.token {
         Some(token) => request.header(AUTHORIZATION, format!("Bearer {}", token.0)),
         None => request,
     };
-    let answer = client.send_request(request.body(Body::empty())?).await?;
-    let status = answer.status();
-    let body = to_bytes(Body::new(answer.into_body()), LARGEST).await?;
+    let reply = client.send_request(request.body(Body::empty())?).await?;
+    let status = reply.status();
+    let body = to_bytes(Body::new(reply.into_body()), LARGEST).await?;
     if status != StatusCode::OK {
-        return Err(format!("it answers {status}: {}", String::from_utf8_lossy(&body).trim_end()).into());
+        return Err(format!("it replied {status}: {}", String::from_utf8_lossy(&body).trim_end()).into());
     }
     Ok(serde_json::from_slice(&body)?)
 }

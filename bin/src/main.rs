@@ -1,4 +1,4 @@
-//! The `switchboard` binary: the library with the handlers that come with it.
+//! The `switchboard` binary: the server with the built-in handlers.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,4 @@
-//! The service manager: told when the server is ready, reloads and stops, how it does, and that it is alive.
-//!
-//! The protocol is that of sd_notify(3). Without a manager (no `NOTIFY_SOCKET`) nothing is told.
+//! Notifies the service manager with the protocol of sd_notify(3). Does nothing if `NOTIFY_SOCKET` is not set.
 
 use std::convert::Infallible;
 use std::env;
@@ -11,97 +9,104 @@ use sd_notify::NotifyState;
 use switchboard::Running;
 use tokio::time::timeout;
 
-/// How often the manager is told how many are there.
-const STATUS: Duration = Duration::from_secs(10);
+/// Interval of status notifications.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Whoever started this process and looks after it, if anybody does.
+/// The service manager that started this process, if any.
 #[derive(Debug)]
 pub(crate) struct ServiceManager {
-    /// After so long without a beat it takes the server for dead.
-    patience: Option<Duration>,
-    /// It listens to another process from here on.
+    /// The service manager restarts the server after this time without a watchdog notification.
+    watchdog_timeout: Option<Duration>,
+    /// The new process is the main process and sends the notifications.
     has_handed_over: AtomicBool,
 }
 
 impl ServiceManager {
-    /// As the environment says.
-    pub(crate) fn new() -> Self {
+    /// Reads `WATCHDOG_USEC` and `WATCHDOG_PID`, see sd_watchdog_enabled(3).
+    pub(crate) fn from_env() -> Self {
         let number = |name| env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-        let is_ours = number("WATCHDOG_PID").is_none_or(|id| id == u64::from(std::process::id()));
-        let patience = number("WATCHDOG_USEC").filter(|usec| *usec > 0 && is_ours).map(Duration::from_micros);
-        Self { patience, has_handed_over: AtomicBool::new(false) }
+        let is_for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let timeout = number("WATCHDOG_USEC").filter(|usec| *usec > 0 && is_for_us).map(Duration::from_micros);
+        Self { watchdog_timeout: timeout, has_handed_over: AtomicBool::new(false) }
     }
 
-    /// The server accepts, again or for the first time.
+    /// Reports that the server accepts connections, after a start or a reload.
     pub(crate) fn ready(&self) {
-        self.tell(&[NotifyState::Ready]);
+        self.notify(&[NotifyState::Ready]);
     }
 
-    /// It reloads; [`ready`](Self::ready) says that it has.
+    /// Reports the start of a reload; [`ready`](Self::ready) reports its end.
     pub(crate) fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => self.tell(&[NotifyState::Reloading, now]),
-            Err(_) => self.tell(&[NotifyState::Reloading]),
+            Ok(now) => self.notify(&[NotifyState::Reloading, now]),
+            Err(_) => self.notify(&[NotifyState::Reloading]),
         }
     }
 
-    /// This process is the one to look after: the next one, which tells the manager by itself from here on, or again this one.
-    pub(crate) fn hand_over(&self, id: u32) {
-        tell(&[NotifyState::MainPid(id)]);
-        self.has_handed_over.store(id != std::process::id(), Relaxed);
+    /// Sets the main process of the service. A new process then sends its own notifications.
+    pub(crate) fn set_main_process(&self, pid: u32) {
+        notify(&[NotifyState::MainPid(pid)]);
+        self.has_handed_over.store(pid != std::process::id(), Relaxed);
     }
 
-    /// Whether this process is not the one to look after any more.
+    /// Whether a new process is the main process.
     pub(crate) fn has_handed_over(&self) -> bool {
         self.has_handed_over.load(Relaxed)
     }
 
-    /// It stops.
+    /// Reports that the server drains.
     pub(crate) fn stopping(&self) {
-        self.tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+        self.notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
     }
 
-    /// Beats twice in the manager's patience, as long as every listener shows that it still does its work, and says now and then
-    /// how many are there.
-    pub(crate) async fn accompany(&self, running: &Running) -> Infallible {
+    /// Sends status and watchdog notifications. A watchdog notification requires a heartbeat of every listener.
+    pub(crate) async fn run(&self, running: &Running) -> Infallible {
         if env::var_os("NOTIFY_SOCKET").is_none() {
             return std::future::pending().await;
         }
-        let beats = async {
-            let Some(patience) = self.patience else { return std::future::pending().await };
-            loop {
-                match timeout(patience / 2, running.heartbeat()).await {
-                    Ok(()) => self.tell(&[NotifyState::Watchdog]),
-                    Err(_) => {
-                        tracing::error!(target: "switchboard", "a listener does not answer: no beat for the watchdog")
-                    }
-                }
-                tokio::time::sleep(patience / 2).await;
-            }
-        };
-        let status = async {
-            loop {
-                let (listeners, open) = (running.addresses().len(), running.open());
-                self.tell(&[NotifyState::Status(&format!("{listeners} listeners, {open} connections open"))]);
-                tokio::time::sleep(STATUS).await;
-            }
-        };
         tokio::select! {
-            never = beats => never,
-            never = status => never,
+            never = self.watchdog(running) => never,
+            never = self.status(running) => never,
         }
     }
 
-    fn tell(&self, states: &[NotifyState<'_>]) {
+    async fn watchdog(&self, running: &Running) -> Infallible {
+        // sd_watchdog_enabled(3) recommends half of the timeout.
+        let Some(interval) = self.watchdog_timeout.map(|timeout| timeout / 2) else {
+            return std::future::pending().await;
+        };
+        loop {
+            match timeout(interval, running.heartbeat()).await {
+                Ok(()) => self.notify(&[NotifyState::Watchdog]),
+                Err(_) => {
+                    tracing::error!(
+                        target: "switchboard",
+                        "listener not responding; watchdog notification withheld"
+                    );
+                }
+            }
+            tokio::time::sleep(interval).await;
+        }
+    }
+
+    async fn status(&self, running: &Running) -> Infallible {
+        loop {
+            let (listeners, open) = (running.addresses().len(), running.open());
+            self.notify(&[NotifyState::Status(&format!("{listeners} listeners, {open} connections open"))]);
+            tokio::time::sleep(STATUS_INTERVAL).await;
+        }
+    }
+
+    fn notify(&self, states: &[NotifyState<'_>]) {
         if !self.has_handed_over() {
-            tell(states);
+            notify(states);
         }
     }
 }
 
-/// A manager that does not listen is no reason to stop.
-fn tell(states: &[NotifyState<'_>]) {
+/// A failed notification does not stop the server.
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(false, states) {
-        tracing::warn!(target: "switchboard", %error, "the service manager cannot be told");
+        tracing::warn!(target: "switchboard", %error, "cannot notify systemd");
     }
 }

@@ -1,40 +1,34 @@
-//! The signals of this process: which ones ask for a stop, for a reload, for an upgrade. What is done then is known elsewhere.
+//! The signals that the server handles.
 
 use std::io;
-use std::task::Poll;
 
-use futures_util::{Stream, stream};
+use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Every signal that means something to a server. From its making on, none of them ends the process; one that comes before
-/// somebody waits for it is kept.
-#[derive(Debug)]
+/// One stream per request. Once created, none of these signals ends the process, and a signal that arrives before its
+/// stream is polled is kept.
 pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    upgrade: Signal,
+    /// SIGTERM and SIGINT: drain; the second one aborts the remaining connections.
+    pub(crate) stop: BoxStream<'static, ()>,
+    /// SIGHUP: reload the configuration.
+    pub(crate) reload: Signal,
+    /// SIGUSR2: start the new binary.
+    pub(crate) upgrade: Signal,
 }
 
 impl Signals {
-    /// Begins to listen. Must be called inside a tokio runtime.
+    /// Installs the signal handlers. Must be called inside a tokio runtime.
     pub(crate) fn new() -> io::Result<Self> {
+        let stop = stream::select(stream_of(SignalKind::terminate())?, stream_of(SignalKind::interrupt())?);
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            stop: stop.boxed(),
+            reload: signal(SignalKind::hangup())?,
             upgrade: signal(SignalKind::user_defined2())?,
         })
     }
+}
 
-    /// The requests to stop, those to reload, and those to upgrade.
-    pub(crate) fn split(self) -> (impl Stream<Item = ()> + Unpin, Signal, Signal) {
-        let Self { mut terminate, mut interrupt, hangup, upgrade } = self;
-        // Both are asked, so that either wakes us.
-        let stops = stream::poll_fn(move |cx| match terminate.poll_recv(cx) {
-            Poll::Pending => interrupt.poll_recv(cx),
-            stop => stop,
-        });
-        (stops, hangup, upgrade)
-    }
+fn stream_of(kind: SignalKind) -> io::Result<BoxStream<'static, ()>> {
+    let mut signal = signal(kind)?;
+    Ok(stream::poll_fn(move |cx| signal.poll_recv(cx)).boxed())
 }

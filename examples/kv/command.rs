@@ -1,11 +1,11 @@
-//! What a client can ask for. Anything else it may say is an error that it is told.
+//! Parses commands from the words of a request.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use switchboard::prelude::Bytes;
 
-/// One command, its arguments still in the bytes in which they came.
+/// A command. Its arguments share the bytes of the request.
 pub(crate) enum Command {
     Get(Bytes),
     Set(Bytes, Bytes),
@@ -24,18 +24,18 @@ pub(crate) enum Command {
     Echo(Bytes),
     Info,
     ConfigGet(Vec<Bytes>),
-    /// COMMAND: redis-cli wants to help with the commands there are; it can do without.
-    Empty,
-    /// Fine, and nothing to do.
-    Accepted,
+    /// COMMAND: redis-cli requests the command table for its hints. The reply is an empty table.
+    ListCommands,
+    /// Replies OK and does nothing.
+    NoOp,
     Quit,
-    /// A browser, made to talk to us by a page of someone else: it gets no second line.
+    /// An HTTP request from a browser. The connection is closed, as Redis does against cross-protocol scripting.
     Http,
-    /// What is wrong, as the client is told.
-    Wrong(Cow<'static, str>),
+    /// The error text for the client.
+    Invalid(Cow<'static, str>),
 }
 
-/// The words of a command: where each lies in its bytes.
+/// The words of a request and their positions in its bytes.
 pub(crate) struct Words<'a> {
     pub(crate) bytes: &'a Bytes,
     pub(crate) at: &'a [Range<usize>],
@@ -46,7 +46,7 @@ impl Words<'_> {
         &self.bytes[self.at[index].clone()]
     }
 
-    /// A share of the message's bytes, not a copy.
+    /// Shares the bytes of the request, without a copy.
     fn share(&self, index: usize) -> Bytes {
         self.bytes.slice(self.at[index].clone())
     }
@@ -55,24 +55,24 @@ impl Words<'_> {
         (first..self.at.len()).map(|index| self.share(index)).collect()
     }
 
-    /// A word in capitals; none is longer than the longest name that we know.
-    fn capitals<'b>(&self, index: usize, room: &'b mut [u8; 8]) -> &'b [u8] {
+    /// A word in upper case. Returns an empty word if it is longer than every known name.
+    fn uppercase<'b>(&self, index: usize, buffer: &'b mut [u8; 8]) -> &'b [u8] {
         let word = self.at.get(index).map_or(&b""[..], |_| self.read(index));
-        let Some(room) = room.get_mut(..word.len()) else { return b"" };
-        room.copy_from_slice(word);
-        room.make_ascii_uppercase();
-        room
+        let Some(buffer) = buffer.get_mut(..word.len()) else { return b"" };
+        buffer.copy_from_slice(word);
+        buffer.make_ascii_uppercase();
+        buffer
     }
 }
 
 impl Command {
-    /// What at least one word means.
-    pub(crate) fn of(words: &Words<'_>) -> Self {
+    /// Parses a request of at least one word.
+    pub(crate) fn parse(words: &Words<'_>) -> Self {
         let (mut first, mut second) = ([0; 8], [0; 8]);
-        match (words.capitals(0, &mut first), words.at.len()) {
+        match (words.uppercase(0, &mut first), words.at.len()) {
             (b"GET", 2) => Self::Get(words.share(1)),
             (b"SET", 3) => Self::Set(words.share(1), words.share(2)),
-            (b"SET", 4..) => Self::Wrong("ERR SET takes a key and a value; options are not supported".into()),
+            (b"SET", 4..) => Self::Invalid("ERR SET takes a key and a value; options are not supported".into()),
             (b"INCR", 2) => Self::Add(words.share(1), 1),
             (b"DECR", 2) => Self::Add(words.share(1), -1),
             (b"APPEND", 3) => Self::Append(words.share(1), words.share(2)),
@@ -83,19 +83,19 @@ impl Command {
             (b"EXISTS", 2..) => Self::Exists(words.share_from(1)),
             (b"DBSIZE", 1) => Self::Dbsize,
             (b"FLUSHALL", 1) => Self::Flushall,
-            (b"FLUSHALL", 2) => match words.capitals(1, &mut second) {
+            (b"FLUSHALL", 2) => match words.uppercase(1, &mut second) {
                 b"SYNC" | b"ASYNC" => Self::Flushall,
-                _ => Self::Wrong("ERR syntax error".into()),
+                _ => Self::Invalid("ERR syntax error".into()),
             },
             (b"PING", 1) => Self::Ping,
             (b"PING" | b"ECHO", 2) => Self::Echo(words.share(1)),
             (b"INFO", _) => Self::Info,
-            (b"CONFIG", 3..) if words.capitals(1, &mut second) == b"GET" => Self::ConfigGet(words.share_from(2)),
-            (b"COMMAND", _) => Self::Empty,
-            (b"SELECT", 2) if words.read(1) == b"0" => Self::Accepted,
-            (b"SELECT", 2) => Self::Wrong("ERR DB index is out of range".into()),
-            (b"CLIENT", 3..) if matches!(words.capitals(1, &mut second), b"SETINFO" | b"SETNAME") => Self::Accepted,
-            (b"CLIENT" | b"CONFIG", 2..) => Self::Wrong("ERR unknown subcommand".into()),
+            (b"CONFIG", 3..) if words.uppercase(1, &mut second) == b"GET" => Self::ConfigGet(words.share_from(2)),
+            (b"COMMAND", _) => Self::ListCommands,
+            (b"SELECT", 2) if words.read(1) == b"0" => Self::NoOp,
+            (b"SELECT", 2) => Self::Invalid("ERR DB index is out of range".into()),
+            (b"CLIENT", 3..) if matches!(words.uppercase(1, &mut second), b"SETINFO" | b"SETNAME") => Self::NoOp,
+            (b"CLIENT" | b"CONFIG", 2..) => Self::Invalid("ERR unknown subcommand".into()),
             (b"QUIT", _) => Self::Quit,
             (b"POST" | b"HOST:", _) => Self::Http,
             (
@@ -103,16 +103,16 @@ impl Command {
                 | b"DBSIZE" | b"FLUSHALL" | b"PING" | b"ECHO" | b"CONFIG" | b"SELECT" | b"CLIENT",
                 _,
             ) => {
-                let name = show(words.read(0)).to_lowercase();
-                Self::Wrong(format!("ERR wrong number of arguments for '{name}' command").into())
+                let name = escape(words.read(0)).to_lowercase();
+                Self::Invalid(format!("ERR wrong number of arguments for '{name}' command").into())
             }
-            // HELLO too, as servers before version 6 have it: clients then go on in the protocol that we speak.
-            _ => Self::Wrong(format!("ERR unknown command '{}'", show(words.read(0))).into()),
+            // HELLO is unknown too, as in Redis before version 6: clients then continue with RESP2.
+            _ => Self::Invalid(format!("ERR unknown command '{}'", escape(words.read(0))).into()),
         }
     }
 }
 
-/// A word of the client in a sentence for the client: short, and on one line.
-fn show(word: &[u8]) -> String {
+/// Escapes and shortens a word for an error text.
+fn escape(word: &[u8]) -> String {
     word[..word.len().min(64)].escape_ascii().to_string()
 }

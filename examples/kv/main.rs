@@ -1,7 +1,7 @@
-//! A key-value server that speaks the protocol of Redis. Try it: `redis-cli -p 9999`, `redis-benchmark -p 9999 -t get,set`.
+//! A key-value server with the Redis protocol. Try it: `redis-cli -p 9999`, `redis-benchmark -p 9999 -t get,set`.
 //!
-//! Messages are typed: `resp` cuts bytes into `Command`s and turns `Value`s into bytes, this file answers the one with the
-//! other, `store` keeps what is kept. None of them knows of sockets.
+//! Messages are typed. `resp` decodes `Command`s and encodes `Value`s. This file executes the commands.
+//! `store` holds the data. None of them uses sockets.
 
 mod command;
 mod resp;
@@ -14,12 +14,12 @@ use switchboard::settings::{Limits, Timeouts};
 
 use crate::command::Command;
 use crate::resp::{Resp, Value};
-use crate::store::{Outcome, Store};
+use crate::store::{Store, StoreResult};
 
-/// The largest command, and so the largest value.
-const LARGEST: usize = 1024 * 1024;
-/// Bytes that all keys and values may take together; then writing is refused.
-const MEMORY: usize = 256 * 1024 * 1024;
+/// Largest command in bytes. It also limits the size of a value.
+const MAX_COMMAND: usize = 1024 * 1024;
+/// Memory limit in bytes for all keys and values. Above it, writes are rejected.
+const MAX_MEMORY: usize = 256 * 1024 * 1024;
 
 struct Kv {
     store: Store,
@@ -47,11 +47,11 @@ impl Handler<Command, Value> for Kv {
             Command::Ping => Value::Simple("PONG"),
             Command::Echo(text) => Value::Bulk(text),
             Command::Info => Value::Bulk(self.info().into()),
-            Command::Empty => Value::Array(0),
-            Command::Accepted => Value::OK,
-            Command::Wrong(why) => Value::Error(why),
-            // An array goes out as frames of its own: the server writes while it encodes, so that an answer of a thousand
-            // large values never lies in memory as a whole.
+            Command::ListCommands => Value::Array(0),
+            Command::NoOp => Value::OK,
+            Command::Invalid(error) => Value::Error(error),
+            // The array header and each value are separate frames. The server writes while it encodes, so a reply with
+            // many large values is never in memory as a whole.
             Command::Mget(keys) => {
                 let values = store.get_all(&keys).into_iter().map(|found| found.map_or(Value::Nil, Value::Stored));
                 return Ok(Reply::many(std::iter::once(Value::Array(keys.len())).chain(values)));
@@ -68,47 +68,48 @@ impl Kv {
         let (used, keys) = (self.store.used(), self.store.len());
         format!(
             "# Server\r\nserver:switchboard kv example\r\n\
-             # Memory\r\nused_memory:{used}\r\nmaxmemory:{MEMORY}\r\nmaxmemory_policy:noeviction\r\n\
+             # Memory\r\nused_memory:{used}\r\nmaxmemory:{MAX_MEMORY}\r\nmaxmemory_policy:noeviction\r\n\
              # Keyspace\r\ndb0:keys={keys},expires=0\r\n"
         )
     }
 }
 
-fn or_error(outcome: Outcome<Value>) -> Value {
-    outcome.unwrap_or_else(|why| Value::Error(why.into()))
+fn or_error(result: StoreResult<Value>) -> Value {
+    result.unwrap_or_else(|error| Value::Error(error.into()))
 }
 
-fn count(many: usize) -> Value {
-    Value::Integer(many as i64)
+fn count(number: usize) -> Value {
+    Value::Integer(number as i64)
 }
 
-/// What clients ask for when they begin; redis-benchmark does, of `save` and `appendonly`.
+/// Replies to CONFIG GET. redis-benchmark requests `save` and `appendonly` at its start.
 fn config(names: &[Bytes]) -> Vec<Value> {
-    let memory = MEMORY.to_string();
+    let memory = MAX_MEMORY.to_string();
     let known = [("save", ""), ("appendonly", "no"), ("maxmemory", &memory)];
-    let asked = |known: &str| names.iter().any(|name| name.eq_ignore_ascii_case(known.as_bytes()) || &**name == b"*");
-    let mut answer: Vec<_> = known
+    let is_requested =
+        |known: &str| names.iter().any(|name| name.eq_ignore_ascii_case(known.as_bytes()) || &**name == b"*");
+    let mut reply: Vec<_> = known
         .into_iter()
-        .filter(|(name, _)| asked(name))
+        .filter(|(name, _)| is_requested(name))
         .flat_map(|(name, value)| [name, value])
         .map(|text| Value::Bulk(Bytes::copy_from_slice(text.as_bytes())))
         .collect();
-    answer.insert(0, Value::Array(answer.len()));
-    answer
+    reply.insert(0, Value::Array(reply.len()));
+    reply
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let address = std::env::args().nth(1).unwrap_or("tcp://127.0.0.1:9999".into());
     let mut limits = Limits::default();
-    limits.frame = LARGEST;
-    limits.connections = 1_000; // each may be in the middle of a command of the largest size
+    limits.frame = MAX_COMMAND;
+    limits.connections = 1_000; // Each one may buffer a command of the maximum size.
     let mut timeouts = Timeouts::default();
-    timeouts.idle = Duration::from_secs(3600); // clients keep connections in stock
+    timeouts.idle = Duration::from_secs(3600); // Clients keep connections in pools.
     Server::bind(address)
         .framing(framing::custom(Resp::new))
         .limits(limits)
         .timeouts(timeouts)
-        .serve(Kv { store: Store::new(MEMORY, LARGEST) })
+        .serve(Kv { store: Store::new(MAX_MEMORY, MAX_COMMAND) })
         .await
 }

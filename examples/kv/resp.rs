@@ -1,4 +1,4 @@
-//! The protocol of Redis, second version: arrays of bulk strings, or a line of words, in; values out.
+//! RESP2, the Redis protocol: requests are arrays of bulk strings or inline commands; replies are values.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,65 +10,65 @@ use switchboard::tokio_util::codec::{Decoder, Encoder};
 
 use crate::command::{Command, Words};
 
-/// How many words a command may have.
-const WORDS: usize = 4096;
-/// How long a command in the form of a line may be.
-const LINE: usize = 64 * 1024;
-/// Memory for so many words stays for the next command.
+/// Maximum number of words in a command.
+const MAX_WORDS: usize = 4096;
+/// Maximum length of an inline command.
+const MAX_INLINE: usize = 64 * 1024;
+/// A larger list of words is freed after its command.
 const WORDS_KEPT: usize = 64;
 
-/// The codec of one connection. It remembers how far it has understood: a command that comes in many pieces is read once.
+/// The codec of one connection. It keeps its position, so that a command that arrives in pieces is parsed only once.
 pub(crate) struct Resp {
-    /// The largest command in bytes.
+    /// Maximum length of a command in bytes.
     limit: usize,
-    /// So many bytes of the buffer are understood (an array), or hold no line end (a line).
-    at: usize,
-    /// Where the words are that have come.
+    /// Number of bytes of the buffer that are parsed (array) or contain no line end (inline command).
+    position: usize,
+    /// Positions of the words received so far.
     words: Vec<Range<usize>>,
-    /// How many words of the array are still to come.
+    /// Number of words of the array that are not received yet.
     missing: usize,
 }
 
 impl Resp {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, at: 0, words: Vec::new(), missing: 0 }
+        Self { limit, position: 0, words: Vec::new(), missing: 0 }
     }
 
-    /// `*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n`: whether it is there as a whole.
-    fn array(&mut self, buffer: &[u8]) -> Result<bool, FrameError> {
-        if self.at == 0 {
+    /// Parses an array such as `*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n`. Returns whether it is complete.
+    fn parse_array(&mut self, buffer: &[u8]) -> Result<bool, FrameError> {
+        if self.position == 0 {
             let Some((count, after)) = header(buffer, 0, b'*')? else { return Ok(false) };
-            if count > WORDS {
+            if count > MAX_WORDS {
                 return Err(FrameError::Malformed("too many arguments"));
             }
-            (self.missing, self.at) = (count, after);
+            (self.missing, self.position) = (count, after);
         }
         while self.missing > 0 {
-            let Some((length, start)) = header(buffer, self.at, b'$')? else { return Ok(false) };
+            let Some((length, start)) = header(buffer, self.position, b'$')? else { return Ok(false) };
             let end = start + length;
-            // What is announced counts before it has come; and memory is only taken for what has.
+            // The announced length is checked against the limit before the string is buffered.
             if end + 2 > self.limit {
                 return Err(FrameError::TooLarge { limit: self.limit });
             }
             match buffer.get(end..end + 2) {
                 None => return Ok(false),
                 Some(b"\r\n") => self.words.push(start..end),
-                Some(_) => return Err(FrameError::Malformed("a string is longer than it says")),
+                Some(_) => return Err(FrameError::Malformed("a string is longer than its announced length")),
             }
-            self.at = end + 2;
+            self.position = end + 2;
             self.missing -= 1;
         }
         Ok(true)
     }
 
-    /// `GET key\r\n`, as people write it: whether it is there as a whole.
-    fn line(&mut self, buffer: &[u8]) -> Result<bool, FrameError> {
-        let limit = self.limit.min(LINE);
-        let end = buffer[self.at..].iter().position(|byte| *byte == b'\n').map(|found| self.at + found);
+    /// Parses an inline command such as `GET key\r\n`. Returns whether it is complete.
+    fn parse_inline(&mut self, buffer: &[u8]) -> Result<bool, FrameError> {
+        let limit = self.limit.min(MAX_INLINE);
+        let end = buffer[self.position..].iter().position(|byte| *byte == b'\n').map(|found| self.position + found);
         if end.unwrap_or(buffer.len()) > limit {
             return Err(FrameError::TooLarge { limit });
         }
-        self.at = end.map_or(buffer.len(), |end| end + 1);
+        self.position = end.map_or(buffer.len(), |end| end + 1);
         let Some(end) = end else { return Ok(false) };
         let mut start = 0;
         for word in buffer[..end].split(u8::is_ascii_whitespace) {
@@ -77,31 +77,31 @@ impl Resp {
             }
             start += word.len() + 1;
         }
-        if self.words.len() > WORDS {
+        if self.words.len() > MAX_WORDS {
             return Err(FrameError::Malformed("too many arguments"));
         }
         Ok(true)
     }
 }
 
-/// A mark, a number, a line end: the number, and where it is over.
-fn header(buffer: &[u8], at: usize, mark: u8) -> Result<Option<(usize, usize)>, FrameError> {
+/// Parses a type byte, a number and CR LF. Returns the number and the position after it, or `None` if it is incomplete.
+fn header(buffer: &[u8], at: usize, kind: u8) -> Result<Option<(usize, usize)>, FrameError> {
     match buffer.get(at) {
         None => return Ok(None),
-        Some(first) if *first == mark => {}
-        Some(_) => return Err(FrameError::Malformed("neither an array of strings nor a line")),
+        Some(first) if *first == kind => {}
+        Some(_) => return Err(FrameError::Malformed("expected a bulk string")),
     }
     let mut number = 0;
     for (index, byte) in buffer[at + 1..].iter().enumerate() {
         match byte {
-            // Nine digits are more than any limit here, and no number that could overflow.
+            // Nine digits exceed every limit here and cannot overflow.
             b'0'..=b'9' if index < 9 => number = number * 10 + usize::from(byte - b'0'),
             b'\r' if index > 0 => {
                 let end = at + 1 + index + 1;
                 return match buffer.get(end) {
                     None => Ok(None),
                     Some(b'\n') => Ok(Some((number, end + 1))),
-                    Some(_) => Err(FrameError::Malformed("a line end is cut in half")),
+                    Some(_) => Err(FrameError::Malformed("CR without LF")),
                 };
             }
             _ => return Err(FrameError::Malformed("a length is not a number")),
@@ -116,19 +116,19 @@ impl Decoder for Resp {
 
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Command>, FrameError> {
         loop {
-            let whole = match buffer.first() {
+            let is_complete = match buffer.first() {
                 None => false,
-                Some(b'*') => self.array(buffer)?,
-                Some(_) => self.line(buffer)?,
+                Some(b'*') => self.parse_array(buffer)?,
+                Some(_) => self.parse_inline(buffer)?,
             };
-            if !whole {
+            if !is_complete {
                 return Ok(None);
             }
-            let bytes = buffer.split_to(std::mem::take(&mut self.at)).freeze();
+            let bytes = buffer.split_to(std::mem::take(&mut self.position)).freeze();
             if self.words.is_empty() {
-                continue; // an empty line or array asks for nothing
+                continue; // An empty line or array is ignored.
             }
-            let command = Command::of(&Words { bytes: &bytes, at: &self.words });
+            let command = Command::parse(&Words { bytes: &bytes, at: &self.words });
             self.words.clear();
             self.words.shrink_to(WORDS_KEPT);
             return Ok(Some(command));
@@ -136,17 +136,17 @@ impl Decoder for Resp {
     }
 }
 
-/// What is answered.
+/// A reply.
 pub(crate) enum Value {
     Simple(&'static str),
     Error(Cow<'static, str>),
     Integer(i64),
-    /// Nothing under that key.
+    /// The key does not exist.
     Nil,
     Bulk(Bytes),
-    /// A value that the store has too: whoever answers with it holds it, and copies it only to where it is written.
+    /// A value shared with the store, without a copy.
     Stored(Arc<[u8]>),
-    /// So many values follow, each a frame of its own.
+    /// The header of an array with this number of values. Each value follows as a separate frame.
     Array(usize),
 }
 
@@ -171,9 +171,9 @@ impl Encoder<Value> for Resp {
     }
 }
 
-fn line(buffer: &mut BytesMut, mark: u8, text: &[u8]) {
+fn line(buffer: &mut BytesMut, kind: u8, text: &[u8]) {
     buffer.reserve(text.len() + 3);
-    buffer.extend_from_slice(&[mark]);
+    buffer.extend_from_slice(&[kind]);
     buffer.extend_from_slice(text);
     buffer.extend_from_slice(b"\r\n");
 }
@@ -185,13 +185,13 @@ fn bulk(buffer: &mut BytesMut, bytes: &[u8]) {
     buffer.extend_from_slice(b"\r\n");
 }
 
-/// A number in digits, without an allocation.
-pub(crate) fn decimal(number: i64, room: &mut [u8; 20]) -> &[u8] {
+/// Formats a number without an allocation.
+pub(crate) fn decimal(number: i64, buffer: &mut [u8; 20]) -> &[u8] {
     let mut rest = number.unsigned_abs();
-    let mut start = room.len();
+    let mut start = buffer.len();
     loop {
         start -= 1;
-        room[start] = b'0' + (rest % 10) as u8;
+        buffer[start] = b'0' + (rest % 10) as u8;
         rest /= 10;
         if rest == 0 {
             break;
@@ -199,7 +199,7 @@ pub(crate) fn decimal(number: i64, room: &mut [u8; 20]) -> &[u8] {
     }
     if number < 0 {
         start -= 1;
-        room[start] = b'-';
+        buffer[start] = b'-';
     }
-    &room[start..]
+    &buffer[start..]
 }

@@ -1,4 +1,4 @@
-//! Keys and values in memory: bounded, in shards, so that connections seldom wait for each other.
+//! Keys and values in memory, with a memory limit. Data is sharded to reduce lock contention.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -10,67 +10,67 @@ use switchboard::prelude::Bytes;
 use crate::resp::decimal;
 
 const SHARDS: usize = 32;
-/// What an entry takes beside its key and value: its place in a table that is half empty, and the allocator's own.
-const ENTRY: usize = 160;
+/// Estimated bytes per entry besides key and value: its slots in the hash table and the overhead of the allocator.
+const ENTRY_OVERHEAD: usize = 160;
 
-/// A refusal is a text of the protocol.
-pub(crate) type Outcome<T> = Result<T, &'static str>;
+/// The error is a text of the protocol.
+pub(crate) type StoreResult<T> = Result<T, &'static str>;
 
-const FULL: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 const TOO_LONG: &str = "ERR string exceeds maximum allowed size";
-const NO_INTEGER: &str = "ERR value is not an integer or out of range";
+const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
 const OVERFLOW: &str = "ERR increment or decrement would overflow";
 
-/// Values are copies of what came: a part of a message would keep the whole read buffer of its connection alive. They are
-/// shared with the answers that are on their way.
+/// Values are copied: a slice of a message would keep the whole read buffer of its connection in memory. Unwritten
+/// replies share the values.
 type Shard = HashMap<Box<[u8]>, Arc<[u8]>>;
 
 pub(crate) struct Store {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
     used: AtomicUsize,
-    memory: usize,
-    longest: usize,
+    max_memory: usize,
+    max_value: usize,
 }
 
 impl Store {
-    /// At most `memory` bytes in all, and `longest` in one value.
-    pub(crate) fn new(memory: usize, longest: usize) -> Self {
+    /// Limits all entries to `max_memory` bytes and a value to `max_value` bytes.
+    pub(crate) fn new(max_memory: usize, max_value: usize) -> Self {
         let (shards, hasher, used) = (Default::default(), RandomState::new(), AtomicUsize::new(0));
-        Self { shards, hasher, used, memory, longest }
+        Self { shards, hasher, used, max_memory, max_value }
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<[u8]>> {
         self.lock(self.shard_of(key)).get(key).cloned()
     }
 
-    pub(crate) fn set(&self, key: &[u8], value: &[u8]) -> Outcome<()> {
+    pub(crate) fn set(&self, key: &[u8], value: &[u8]) -> StoreResult<()> {
         let mut reserve = self.reserve(cost(key, value))?;
-        place(&mut self.lock(self.shard_of(key)), key, value, &mut reserve);
+        insert(&mut self.lock(self.shard_of(key)), key, value, &mut reserve);
         Ok(())
     }
 
-    /// Adds to a number; a key that is not there counts as 0.
-    pub(crate) fn add(&self, key: &[u8], by: i64) -> Outcome<i64> {
-        let mut room = [0; 20];
-        let mut reserve = self.reserve(cost(key, &room))?;
+    /// Adds to an integer and returns the sum. A missing key counts as 0.
+    pub(crate) fn add(&self, key: &[u8], by: i64) -> StoreResult<i64> {
+        let mut buffer = [0; 20];
+        let mut reserve = self.reserve(cost(key, &buffer))?;
         let mut shard = self.lock(self.shard_of(key));
-        let before = shard.get(key).map_or(Some(0), |value| integer(value)).ok_or(NO_INTEGER)?;
+        let before = shard.get(key).map_or(Some(0), |value| integer(value)).ok_or(NOT_INTEGER)?;
         let after = before.checked_add(by).ok_or(OVERFLOW)?;
-        place(&mut shard, key, decimal(after, &mut room), &mut reserve);
+        insert(&mut shard, key, decimal(after, &mut buffer), &mut reserve);
         Ok(after)
     }
 
-    /// Answers how long the value is now.
-    pub(crate) fn append(&self, key: &[u8], more: &[u8]) -> Outcome<usize> {
-        let mut reserve = self.reserve(cost(key, more) + self.longest)?;
+    /// Appends to a value and returns its new length.
+    pub(crate) fn append(&self, key: &[u8], more: &[u8]) -> StoreResult<usize> {
+        let mut reserve = self.reserve(cost(key, more) + self.max_value)?;
         let mut shard = self.lock(self.shard_of(key));
         let before = shard.get(key).map_or(&b""[..], |value| value);
-        if before.len() + more.len() > self.longest {
+        if before.len() + more.len() > self.max_value {
             return Err(TOO_LONG);
         }
         let after = [before, more].concat();
-        place(&mut shard, key, &after, &mut reserve);
+        insert(&mut shard, key, &after, &mut reserve);
         Ok(after.len())
     }
 
@@ -84,27 +84,27 @@ impl Store {
 
     pub(crate) fn clear(&self) {
         for index in 0..SHARDS {
-            let gone = std::mem::take(&mut *self.lock(index));
-            // Freed without the lock: it takes a while.
-            let freed = gone.into_iter().map(|(key, value)| cost(&key, &value)).sum();
+            let removed = std::mem::take(&mut *self.lock(index));
+            // The entries are freed after the lock is released, because that is slow.
+            let freed = removed.into_iter().map(|(key, value)| cost(&key, &value)).sum();
             self.used.fetch_sub(freed, Relaxed);
         }
     }
 
-    // Several keys at once: all their shards are locked together, so nobody sees half of an MSET.
+    // Commands with several keys lock all their shards first, so that MSET is atomic.
 
     pub(crate) fn get_all(&self, keys: &[Bytes]) -> Vec<Option<Arc<[u8]>>> {
         let mut shards = self.lock_all(keys);
-        keys.iter().map(|key| self.among(&mut shards, key).get(&**key).cloned()).collect()
+        keys.iter().map(|key| self.shard_in(&mut shards, key).get(&**key).cloned()).collect()
     }
 
     /// Key, value, key, value …
-    pub(crate) fn set_all(&self, pairs: &[Bytes]) -> Outcome<()> {
+    pub(crate) fn set_all(&self, pairs: &[Bytes]) -> StoreResult<()> {
         let (pairs, _) = pairs.as_chunks::<2>();
         let mut reserve = self.reserve(pairs.iter().map(|[key, value]| cost(key, value)).sum())?;
         let mut shards = self.lock_all(pairs.iter().map(|[key, _]| key));
         for [key, value] in pairs {
-            place(self.among(&mut shards, key), key, value, &mut reserve);
+            insert(self.shard_in(&mut shards, key), key, value, &mut reserve);
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Store {
         let mut shards = self.lock_all(keys);
         let mut removed = 0;
         for key in keys {
-            if let Some(value) = self.among(&mut shards, key).remove(&**key) {
+            if let Some(value) = self.shard_in(&mut shards, key).remove(&**key) {
                 self.used.fetch_sub(cost(key, &value), Relaxed);
                 removed += 1;
             }
@@ -123,11 +123,10 @@ impl Store {
 
     pub(crate) fn count(&self, keys: &[Bytes]) -> usize {
         let mut shards = self.lock_all(keys);
-        keys.iter().filter(|key| self.among(&mut shards, key).contains_key(&***key)).count()
+        keys.iter().filter(|key| self.shard_in(&mut shards, key).contains_key(&***key)).count()
     }
 
     fn shard_of(&self, key: &[u8]) -> usize {
-        // The high bits: a table uses the low ones of a hash of its own, with another secret.
         (self.hasher.hash_one(key) >> 32) as usize % SHARDS
     }
 
@@ -135,49 +134,47 @@ impl Store {
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks the shards of these keys, always from the first to the last: two that want the same ones never wait for each
-    /// other in a circle.
+    /// Locks the shards of these keys in ascending order, which prevents deadlocks.
     fn lock_all<'a>(&self, keys: impl IntoIterator<Item = &'a Bytes>) -> Locked<'_> {
         let wanted = keys.into_iter().fold(0u32, |wanted, key| wanted | 1 << self.shard_of(key));
         std::array::from_fn(|index| (wanted >> index & 1 == 1).then(|| self.lock(index)))
     }
 
-    fn among<'a>(&self, shards: &'a mut Locked<'_>, key: &[u8]) -> &'a mut Shard {
+    fn shard_in<'a>(&self, shards: &'a mut Locked<'_>, key: &[u8]) -> &'a mut Shard {
         shards[self.shard_of(key)].as_mut().expect("the shards of all keys are locked")
     }
 
-    /// Sets memory aside before anything is changed, so that what has begun cannot fail.
-    fn reserve(&self, bytes: usize) -> Outcome<Reserve<'_>> {
-        let reserve = Reserve { used: &self.used, left: bytes };
+    /// Reserves memory before a change, so that a command never fails after a part of it is done.
+    fn reserve(&self, bytes: usize) -> StoreResult<Reservation<'_>> {
+        let reserve = Reservation { used: &self.used, left: bytes };
         let before = self.used.fetch_add(bytes, Relaxed);
-        if before + bytes > self.memory { Err(FULL) } else { Ok(reserve) }
+        if before + bytes > self.max_memory { Err(OUT_OF_MEMORY) } else { Ok(reserve) }
     }
 }
 
 type Locked<'a> = [Option<MutexGuard<'a, Shard>>; SHARDS];
 
-/// Memory set aside; what is left of it when dropped is given back.
-struct Reserve<'a> {
+/// Reserved memory. `drop` releases what was not used.
+struct Reservation<'a> {
     used: &'a AtomicUsize,
     left: usize,
 }
 
-impl Drop for Reserve<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.used.fetch_sub(self.left, Relaxed);
     }
 }
 
 fn cost(key: &[u8], value: &[u8]) -> usize {
-    ENTRY + key.len() + value.len()
+    ENTRY_OVERHEAD + key.len() + value.len()
 }
 
-/// Puts a value where it belongs. Where it is as long as the one before, and no answer holds that any more, it is written
-/// over it.
-fn place(shard: &mut Shard, key: &[u8], value: &[u8], reserve: &mut Reserve<'_>) {
+/// Stores a value. If the old value has the same length and no reply shares it, its memory is reused.
+fn insert(shard: &mut Shard, key: &[u8], value: &[u8], reserve: &mut Reservation<'_>) {
     match shard.get_mut(key) {
         Some(before) => match Arc::get_mut(before) {
-            Some(room) if room.len() == value.len() => room.copy_from_slice(value),
+            Some(old) if old.len() == value.len() => old.copy_from_slice(value),
             _ => {
                 reserve.left = reserve.left + before.len() - value.len();
                 *before = value.into();
@@ -190,7 +187,7 @@ fn place(shard: &mut Shard, key: &[u8], value: &[u8], reserve: &mut Reserve<'_>)
     }
 }
 
-/// The number that a text is, if it is written as `decimal` would write it.
+/// Parses an integer. Only the canonical form, as written by `decimal`, is accepted.
 fn integer(text: &[u8]) -> Option<i64> {
     let number = std::str::from_utf8(text).ok()?.parse().ok()?;
     (decimal(number, &mut [0; 20]) == text).then_some(number)

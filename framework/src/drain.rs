@@ -1,4 +1,4 @@
-//! The stages of stopping, and the signal that tells them to everybody.
+//! The phases of a graceful shutdown, and the signal that announces them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,22 +6,22 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How far a server, or one listener, is on its way to a stop. It only moves forward.
+/// The phase of a server or listener. It only moves forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
-    /// AcceptingListener and serving.
+    /// Accepts and serves clients.
     Running,
-    /// No new connections; idle ones are closed, busy ones finish what is under way.
+    /// Accepts no clients. Idle connections close; the others finish the messages in progress.
     Draining {
-        /// When what is left will be cut.
+        /// When the remaining connections are aborted.
         deadline: Instant,
     },
-    /// What is left is being cut.
+    /// Aborts the remaining connections.
     Cutting,
 }
 
-/// The side that decides. Clones are the same signal.
+/// Sets the phase. Clones control the same signal.
 #[derive(Debug, Clone)]
 pub(crate) struct DrainSwitch(Arc<watch::Sender<Phase>>);
 
@@ -36,7 +36,7 @@ impl DrainSwitch {
         DrainSignal(self.0.subscribe())
     }
 
-    /// Moves forward, never back.
+    /// Enters a later phase. An earlier one has no effect.
     pub(crate) fn advance(&self, to: Phase) {
         self.0.send_if_modified(|phase| {
             let forward = matches!(
@@ -51,12 +51,12 @@ impl DrainSwitch {
     }
 }
 
-/// The side that listens: ask it, or wait for it.
+/// Reports the phase of a server or listener.
 #[derive(Clone)]
 pub struct DrainSignal(watch::Receiver<Phase>);
 
 impl DrainSignal {
-    /// Where things stand now.
+    /// The current phase.
     pub fn phase(&self) -> Phase {
         *self.0.borrow()
     }
@@ -66,7 +66,7 @@ impl DrainSignal {
         self.phase() != Phase::Running
     }
 
-    /// When what is left will be cut; `None` before a drain has begun, and when the cut is under way.
+    /// When the remaining connections are aborted. `None` except while draining.
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase() {
             Phase::Draining { deadline } => Some(deadline),
@@ -74,18 +74,18 @@ impl DrainSignal {
         }
     }
 
-    /// Waits until a drain has begun; at once if it has. Cancel safe.
+    /// Waits until a drain has begun. Cancel safe.
     pub async fn draining(&mut self) {
-        self.reached(|phase| *phase != Phase::Running).await;
+        self.wait_for(|phase| *phase != Phase::Running).await;
     }
 
-    /// Waits until what is left is cut; at once if it is.
+    /// Waits until the drain deadline has passed.
     pub(crate) async fn cutting(&mut self) {
-        self.reached(|phase| *phase == Phase::Cutting).await;
+        self.wait_for(|phase| *phase == Phase::Cutting).await;
     }
 
-    async fn reached(&mut self, wanted: impl FnMut(&Phase) -> bool) {
-        // The switch lives as long as its server; without one, nothing will ever be said.
+    async fn wait_for(&mut self, wanted: impl FnMut(&Phase) -> bool) {
+        // Without a switch the phase never changes.
         if self.0.wait_for(wanted).await.is_err() {
             std::future::pending::<()>().await;
         }

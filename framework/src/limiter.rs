@@ -1,4 +1,4 @@
-//! A rate for each source, in a table that cannot grow beyond its bound.
+//! Rate limits per source, in a bounded table.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -17,31 +17,31 @@ use tokio::time::Instant;
 use crate::address::Source;
 use crate::settings::Rate;
 
-/// How many sources one limiter remembers. When more are active at once, new ones are counted in groups.
-const SOURCES: usize = 65_536;
-/// How many groups that makes.
+/// Maximum sources that one rate limit counts separately; further ones are counted in groups.
+const MAX_SOURCES: usize = 65_536;
+/// Number of groups.
 const GROUPS: u32 = 4_096;
-/// After so many checks the table is looked over.
-const CHECKS: u32 = 8_192;
+/// Checks between two removals of idle sources.
+const CHECKS_PER_CLEANUP: u32 = 8_192;
 
-type Governor = RateLimiter<Source, DashMapStateStore<Source>, Now, NoOpMiddleware<Nanos>>;
+type Governor = RateLimiter<Source, DashMapStateStore<Source>, TokioClock, NoOpMiddleware<Nanos>>;
 
-/// Counts what each source does.
+/// The rate limit of one listener or layer.
 pub(crate) struct Limiter {
     governor: Governor,
-    clock: Now,
+    clock: TokioClock,
     hasher: RandomState,
     checks: AtomicU32,
     full: AtomicBool,
 }
 
-/// tokio's clock, so that paused time in tests is the limiter's time too.
+/// The clock of tokio, which tests can pause.
 #[derive(Debug, Clone, Copy)]
-struct Now {
+struct TokioClock {
     origin: Instant,
 }
 
-impl Clock for Now {
+impl Clock for TokioClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
@@ -50,43 +50,43 @@ impl Clock for Now {
 }
 
 impl Limiter {
-    /// `None` for a rate that limits nothing.
+    /// `None` if the rate is off.
     pub(crate) fn new(rate: Rate, burst: u32) -> Option<Self> {
         if rate.is_off() {
             return None;
         }
-        let each = (rate.per / rate.count).max(Duration::from_nanos(1));
+        let each = (rate.per() / rate.count()).max(Duration::from_nanos(1));
         let second = (Duration::from_secs(1).as_nanos() / each.as_nanos()).clamp(1, u128::from(u32::MAX));
         let burst = NonZeroU32::new(burst).or(NonZeroU32::new(second as u32))?;
         let quota = Quota::with_period(each)?.allow_burst(burst);
-        let clock = Now { origin: Instant::now() };
+        let clock = TokioClock { origin: Instant::now() };
         let governor = RateLimiter::new(quota, DashMapStateStore::default(), clock);
         let (checks, full) = (AtomicU32::new(0), AtomicBool::new(false));
         Some(Self { governor, clock, hasher: RandomState::new(), checks, full })
     }
 
-    /// Counts one call, or says how long to wait before trying again.
+    /// Counts an event of a source. `Err` with the time to wait if the source exceeds its rate.
     pub(crate) fn check(&self, source: Source) -> Result<(), Duration> {
-        if self.checks.fetch_add(1, Relaxed).is_multiple_of(CHECKS) {
-            self.look_over();
+        if self.checks.fetch_add(1, Relaxed).is_multiple_of(CHECKS_PER_CLEANUP) {
+            self.remove_idle();
         }
         let source = if self.full.load(Relaxed) { self.group(source) } else { source };
         self.governor.check_key(&source).map_err(|until| until.wait_time_from(self.clock.now()))
     }
 
-    /// Forgets sources whose count is back where it began.
-    fn look_over(&self) {
-        if self.governor.len() > SOURCES / 2 {
+    /// Removes sources whose full burst is available again.
+    fn remove_idle(&self) {
+        if self.governor.len() > MAX_SOURCES / 2 {
             self.governor.retain_recent();
             self.governor.shrink_to_fit();
         }
-        // Between two looks at most CHECKS sources more are remembered.
-        self.full.store(self.governor.len() > SOURCES - CHECKS as usize, Relaxed);
+        // At most CHECKS_PER_CLEANUP sources are added until the next cleanup.
+        self.full.store(self.governor.len() > MAX_SOURCES - CHECKS_PER_CLEANUP as usize, Relaxed);
     }
 
     fn group(&self, source: Source) -> Source {
         let group = self.hasher.hash_one(source) as u32 % GROUPS;
-        Source::V4(Ipv4Addr::from(group)) // 0.0.x.x is nobody's address
+        Source::V4(Ipv4Addr::from(group)) // no client has an address in 0.0.0.0/16
     }
 }
 
@@ -119,11 +119,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_million_sources_leave_the_table_bounded() {
-        let limiter = Limiter::new(Rate { count: 1, per: Duration::from_secs(3600) }, 1).unwrap();
+        let limiter = Limiter::new(Rate::per_hour(1), 1).unwrap();
         for n in 0..1_000_000 {
             let _ = limiter.check(source(0x0100_0000 + n));
         }
-        assert!(limiter.governor.len() <= SOURCES + GROUPS as usize, "{}", limiter.governor.len());
+        assert!(limiter.governor.len() <= MAX_SOURCES + GROUPS as usize, "{}", limiter.governor.len());
     }
 
     #[test]

@@ -1,25 +1,28 @@
-//! Log lines that an attacker could multiply: at most one a second of each kind, with a count.
+//! Limits log lines that a client could cause in any number: at most one per second, with a count.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Counts events of one kind and says when it is time for a line about them.
+/// Minimum time between two log lines of one kind.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The log throttle of one kind of event.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle {
-    last: Option<Instant>,
-    since: u64,
+    last_line: Option<Instant>,
+    unlogged: u64,
 }
 
 impl LogThrottle {
-    /// One more. `Some(n)`: say so now; `n` have happened since the last line, this one included.
+    /// Counts an event. `Some(n)`: write a line now; `n` events have happened since the last line, this one included.
     pub(crate) fn count(&mut self) -> Option<u64> {
-        self.since += 1;
+        self.unlogged += 1;
         let now = Instant::now();
-        if self.last.is_some_and(|last| now < last + Duration::from_secs(1)) {
+        if self.last_line.is_some_and(|last| now < last + INTERVAL) {
             return None;
         }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.since))
+        self.last_line = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
     }
 }

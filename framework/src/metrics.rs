@@ -1,7 +1,6 @@
-//! What a listener counts: fixed sets of labels, never a peer, and nothing that a message has to wait for.
+//! Metrics of a listener. Labels have fixed value sets and never contain a peer.
 //!
-//! Messages and bytes are counted by each connection for itself; they are added here when it leaves, and looked up when
-//! somebody asks. What is counted at once for all is spread over cells of their own, so that threads do not wait for each other.
+//! Each connection counts its own messages and bytes; they are added here when it closes.
 
 use std::cell::Cell;
 use std::fmt;
@@ -10,33 +9,33 @@ use std::time::Duration;
 
 use crate::reason::CloseReason;
 
-/// The upper bounds of the buckets of [`Latency`], from ten microseconds to ten seconds.
-pub const LATENCY_BOUNDS: [Duration; 19] = {
-    let mut bounds = [Duration::ZERO; 19];
-    let mut at = 0;
-    while at < bounds.len() {
-        bounds[at] = Duration::from_nanos(NANOS[at]);
-        at += 1;
+/// Upper bounds of the buckets of [`Latency`], from 10 µs to 10 s.
+pub const LATENCY_BOUNDS: [Duration; BOUNDS_NANOS.len()] = {
+    let mut bounds = [Duration::ZERO; BOUNDS_NANOS.len()];
+    let mut index = 0;
+    while index < bounds.len() {
+        bounds[index] = Duration::from_nanos(BOUNDS_NANOS[index]);
+        index += 1;
     }
     bounds
 };
+/// [`LATENCY_BOUNDS`] in nanoseconds.
 #[rustfmt::skip]
-const NANOS: [u64; 19] = [
+const BOUNDS_NANOS: [u64; 19] = [
     10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000, 50_000_000, 100_000_000, 250_000_000, 500_000_000,
     1_000_000_000, 2_500_000_000, 5_000_000_000, 10_000_000_000,
 ];
-/// Buckets: one for each bound, and one for what is longer.
-const BUCKETS: usize = 20;
-const _: () = assert!(BUCKETS == LATENCY_BOUNDS.len() + 1);
-/// Cells that threads share out among them.
-const CELLS: usize = 8;
+/// Buckets of the latency histogram: one per bound, and one for longer latencies.
+const BUCKETS: usize = LATENCY_BOUNDS.len() + 1;
+/// Shards of the latency histogram, so that threads do not contend.
+const SHARDS: usize = 8;
 
-/// How a message ended.
+/// The outcome of a message: the values of the metric label `outcome`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It was handled.
+    /// The message was handled.
     Ok,
     /// The handler returned an error.
     Error,
@@ -44,15 +43,15 @@ pub enum Outcome {
     Panic,
     /// The call took longer than `timeouts.message`.
     Timeout,
-    /// A datagram that was dropped before it was handled, or its answer before it was sent.
+    /// The datagram or its reply was dropped.
     Dropped,
 }
 
 impl Outcome {
-    /// All of them.
+    /// All outcomes.
     pub const ALL: [Self; 5] = [Self::Ok, Self::Error, Self::Panic, Self::Timeout, Self::Dropped];
 
-    /// The name in metrics, fixed.
+    /// The label value.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -63,7 +62,7 @@ impl Outcome {
         }
     }
 
-    /// That of a call which ended so.
+    /// The outcome of a call that failed with this close reason.
     pub(crate) fn of(reason: CloseReason) -> Self {
         match reason {
             CloseReason::Panic => Self::Panic,
@@ -74,7 +73,38 @@ impl Outcome {
     }
 }
 
-/// Counts of a fixed set.
+/// The class of an accept error: the values of the metric label `class`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AcceptErrorClass {
+    /// No client was waiting: accept again.
+    Again,
+    /// The connection of one client failed: accept the next one.
+    Connection,
+    /// File descriptors or memory are exhausted: pause.
+    Exhausted,
+    /// The listening socket failed: bind again.
+    Listener,
+    /// Unknown: pause.
+    Other,
+}
+
+impl AcceptErrorClass {
+    /// All classes.
+    pub(crate) const ALL: [Self; 5] = [Self::Again, Self::Connection, Self::Exhausted, Self::Listener, Self::Other];
+
+    /// The label value.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Again => "again",
+            Self::Connection => "connection",
+            Self::Exhausted => "exhausted",
+            Self::Listener => "listener",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// One counter per value of an enum.
 #[derive(Debug)]
 pub(crate) struct CounterArray<const N: usize>([AtomicU64; N]);
 
@@ -85,8 +115,8 @@ impl<const N: usize> Default for CounterArray<N> {
 }
 
 impl<const N: usize> CounterArray<N> {
-    pub(crate) fn add(&self, which: usize, count: u64) {
-        self.0[which].fetch_add(count, Relaxed);
+    pub(crate) fn add(&self, index: usize, count: u64) {
+        self.0[index].fetch_add(count, Relaxed);
     }
 
     pub(crate) fn counts(&self) -> [u64; N] {
@@ -94,34 +124,34 @@ impl<const N: usize> CounterArray<N> {
     }
 }
 
-/// How long messages took: how many were not longer than each of [`LATENCY_BOUNDS`], how many there were, and all their time.
+/// A snapshot of the latency histogram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Latency {
-    /// Not longer than the bound of the same place; each count has those before it in it.
+    /// Messages within each of [`LATENCY_BOUNDS`], cumulative.
     pub within: [u64; LATENCY_BOUNDS.len()],
-    /// All of them.
+    /// All messages.
     pub count: u64,
-    /// Their time together.
+    /// The sum of their latencies.
     pub sum: Duration,
 }
 
 impl Latency {
-    /// Both together.
+    /// The sum of two snapshots.
     #[must_use]
     pub fn plus(mut self, other: &Self) -> Self {
-        self.within.iter_mut().zip(other.within).for_each(|(one, more)| *one += more);
+        self.within.iter_mut().zip(other.within).for_each(|(count, added)| *count += added);
         self.count += other.count;
         self.sum += other.sum;
         self
     }
 }
 
-/// Counts how long messages take.
+/// The latency histogram of a listener.
 #[derive(Default)]
-pub(crate) struct LatencyHistogram([HistogramShard; CELLS]);
+pub(crate) struct LatencyHistogram([HistogramShard; SHARDS]);
 
-/// What some threads counted. On cache lines of its own.
+/// The part of the histogram that some of the threads write, on its own cache lines.
 #[derive(Default)]
 #[repr(align(128))]
 struct HistogramShard {
@@ -130,25 +160,25 @@ struct HistogramShard {
 }
 
 impl LatencyHistogram {
-    /// So many messages took so long each.
+    /// Records `count` messages with a latency of `each`.
     pub(crate) fn record(&self, count: u64, each: Duration) {
         let each = each.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(each.subsec_nanos()));
-        let cell = &self.0[own_cell()];
-        cell.buckets.add(NANOS.partition_point(|bound| *bound < each), count);
-        cell.nanos.fetch_add(each.saturating_mul(count), Relaxed);
+        let shard = &self.0[shard_index()];
+        shard.buckets.add(BOUNDS_NANOS.partition_point(|bound| *bound < each), count);
+        shard.nanos.fetch_add(each.saturating_mul(count), Relaxed);
     }
 
     pub(crate) fn read(&self) -> Latency {
         let mut latency = Latency::default();
-        for cell in &self.0 {
-            let counts = cell.buckets.counts();
-            let mut so_far = 0;
+        for shard in &self.0 {
+            let counts = shard.buckets.counts();
+            let mut cumulative = 0;
             for (within, count) in latency.within.iter_mut().zip(counts) {
-                so_far += count;
-                *within += so_far;
+                cumulative += count;
+                *within += cumulative;
             }
             latency.count += counts.iter().sum::<u64>();
-            latency.sum += Duration::from_nanos(cell.nanos.load(Relaxed));
+            latency.sum += Duration::from_nanos(shard.nanos.load(Relaxed));
         }
         latency
     }
@@ -160,41 +190,39 @@ impl fmt::Debug for LatencyHistogram {
     }
 }
 
-/// The cell of this thread.
-fn own_cell() -> usize {
+/// The shard of this thread.
+fn shard_index() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static OWN: Cell<usize> = const { Cell::new(usize::MAX) };
+        static INDEX: Cell<usize> = const { Cell::new(usize::MAX) };
     }
-    OWN.with(|own| {
-        if own.get() == usize::MAX {
-            own.set(NEXT.fetch_add(1, Relaxed) % CELLS);
+    INDEX.with(|index| {
+        if index.get() == usize::MAX {
+            index.set(NEXT.fetch_add(1, Relaxed) % SHARDS);
         }
-        own.get()
+        index.get()
     })
 }
 
-/// What one listener has counted, under whatever settings. What connections that are open have counted comes on top.
+/// The metrics of one listener. Messages and bytes of open stream connections are not included.
 #[derive(Debug, Default)]
 pub(crate) struct ListenerMetrics {
     pub(crate) closed: CounterArray<{ CloseReason::ALL.len() }>,
-    /// By why.
-    pub(crate) rejected: CounterArray<3>,
-    /// By class.
-    pub(crate) accept_errors: CounterArray<5>,
-    /// Messages that were not handled; those that were are counted with their time.
+    pub(crate) rejected: CounterArray<{ CloseReason::ALL.len() }>,
+    pub(crate) accept_errors: CounterArray<{ AcceptErrorClass::ALL.len() }>,
+    /// Failed messages by outcome. The histogram counts the handled ones.
     pub(crate) failed: CounterArray<{ Outcome::ALL.len() }>,
     pub(crate) latency: LatencyHistogram,
-    /// Of connections that have left, and of datagrams.
+    /// Messages of closed connections and of datagram peers.
     pub(crate) messages: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
-    /// Datagram peers that are remembered.
+    /// Datagram peers in the table.
     pub(crate) sessions: AtomicUsize,
 }
 
 impl ListenerMetrics {
-    /// A message ended so.
+    /// Counts a failed message.
     pub(crate) fn failed(&self, outcome: Outcome) {
         self.failed.add(outcome as usize, 1);
     }
@@ -206,15 +234,15 @@ mod tests {
 
     #[test]
     fn what_took_as_long_as_a_bound_is_within_it_and_every_thread_counts() {
-        let stopwatch = LatencyHistogram::default();
+        let histogram = LatencyHistogram::default();
         std::thread::scope(|scope| {
             for _ in 0..20 {
-                scope.spawn(|| stopwatch.record(2, Duration::from_micros(10)));
+                scope.spawn(|| histogram.record(2, Duration::from_micros(10)));
             }
         });
-        stopwatch.record(1, Duration::from_nanos(10_001));
-        stopwatch.record(1, Duration::from_secs(11));
-        let latency = stopwatch.read();
+        histogram.record(1, Duration::from_nanos(10_001));
+        histogram.record(1, Duration::from_secs(11));
+        let latency = histogram.read();
         assert_eq!((latency.within[0], latency.within[1], latency.within[18], latency.count), (40, 41, 41, 42));
         assert_eq!(latency.sum, Duration::from_nanos(400_000 + 10_001 + 11_000_000_000));
     }
@@ -223,6 +251,7 @@ mod tests {
     fn every_name_is_its_own() {
         let names: std::collections::BTreeSet<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
         assert_eq!(names.len(), Outcome::ALL.len());
-        assert!(Outcome::ALL.iter().enumerate().all(|(at, outcome)| *outcome as usize == at));
+        assert!(Outcome::ALL.iter().enumerate().all(|(index, outcome)| *outcome as usize == index));
+        assert!(AcceptErrorClass::ALL.iter().enumerate().all(|(index, class)| *class as usize == index));
     }
 }

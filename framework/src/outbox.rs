@@ -1,31 +1,29 @@
-//! What waits to be written to one connection, and the handle ([`Pusher`]) by which any task adds to it.
+//! The bounded queue of frames pushed to one connection, and the handle ([`Pusher`]) that adds to it.
 //!
-//! The queue is bounded: a pusher waits, or learns that it is full. Replies of the handler do not pass through it, they
-//! go straight into the connection's write buffer; what was pushed before a reply leaves before it.
+//! Replies of the handler bypass the queue. Frames pushed before a reply are written before it.
 
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, TryAcquireError, mpsc};
 
 use crate::connection::{Connection, ControlSignal};
 use crate::transport::Route;
 
-/// Sends frames to one connection from anywhere: another connection's handler, a timer, a task.
+/// Pushes frames to one connection from any task: a timer, or the handler of another connection.
 ///
-/// Clones push to the same connection. Keeping one does not keep the connection open.
+/// Clones push to the same connection. A pusher does not keep the connection open.
 ///
-/// A datagram may be lost, and so may a frame pushed to a datagram peer. To one that has not shown that it receives, replies
-/// and pushes together are at most three times what came from it; what is more is dropped: see
-/// [`Connection::validate_address`].
+/// Frames pushed to a datagram peer may be lost, like any datagram. They count towards the amplification limit of a peer
+/// whose address is not validated: see [`Connection::validate_address`].
 ///
 /// ```
 /// # use switchboard::prelude::*;
-/// /// Greets, and says goodnight an hour later.
+/// /// Sends a greeting, and a second one an hour later.
 /// struct Clock;
 /// impl Handler for Clock {
 ///     type State = ();
@@ -33,7 +31,7 @@ use crate::transport::Route;
 ///         let pusher = cx.pusher();
 ///         cx.spawn(async move {
 ///             tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
-///             let _ = pusher.push("goodnight").await; // an error only says that it has closed
+///             let _ = pusher.push("goodnight").await; // fails only if the connection has closed
 ///         })?;
 ///         Ok(Reply::send("hello"))
 ///     }
@@ -44,32 +42,31 @@ use crate::transport::Route;
 /// ```
 pub struct Pusher<Out = Bytes> {
     connection: Connection,
-    way: Way<Out>,
+    target: Target<Out>,
 }
 
-enum Way<Out> {
+enum Target<Out> {
     Stream(Arc<Outbox<Out>>),
-    Datagram(Arc<Datagrams<Out>>),
+    Datagram(Arc<DatagramTarget<Out>>),
 }
 
-/// The way to a datagram peer.
-struct Datagrams<Out> {
+struct DatagramTarget<Out> {
     route: Route,
-    queue: mpsc::Sender<Pushed<Out>>,
+    queue: mpsc::Sender<PushedFrame<Out>>,
 }
 
-/// A frame on its way to a datagram peer.
-pub(crate) struct Pushed<Out> {
+/// A frame pushed to a datagram peer.
+pub(crate) struct PushedFrame<Out> {
     pub(crate) connection: Connection,
     pub(crate) route: Route,
     pub(crate) frame: Out,
 }
 
-/// DropReason a frame was not queued.
+/// Why a frame was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// `limits.outbox` frames are waiting already.
+    /// `limits.outbox` frames are queued already.
     #[error("the outbox is full")]
     Full,
     /// The connection has closed.
@@ -79,68 +76,73 @@ pub enum PushError {
 
 impl<Out> Pusher<Out> {
     pub(crate) fn to_stream(connection: Connection, outbox: Arc<Outbox<Out>>) -> Self {
-        Self { connection, way: Way::Stream(outbox) }
+        Self { connection, target: Target::Stream(outbox) }
     }
 
-    pub(crate) fn to_datagrams(connection: Connection, route: Route, queue: mpsc::Sender<Pushed<Out>>) -> Self {
-        Self { connection, way: Way::Datagram(Arc::new(Datagrams { route, queue })) }
+    pub(crate) fn to_datagram_peer(
+        connection: Connection,
+        route: Route,
+        queue: mpsc::Sender<PushedFrame<Out>>,
+    ) -> Self {
+        Self { connection, target: Target::Datagram(Arc::new(DatagramTarget { route, queue })) }
     }
 
-    /// The connection it pushes to.
+    /// The connection that frames are pushed to.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// Queues a frame, waiting while the outbox is full. Fails only when the connection has closed.
+    /// Queues a frame. Waits while the outbox is full, and fails only if the connection has closed.
     ///
-    /// Cancel safe: dropped while it waits, nothing was queued.
+    /// Cancel safe: if the future is dropped while it waits, the frame is not queued.
     pub async fn push(&self, frame: impl Into<Out>) -> Result<(), PushError> {
-        match &self.way {
-            Way::Stream(outbox) => {
-                let permit = outbox.room.acquire().await.map_err(|_| PushError::Closed)?;
+        match &self.target {
+            Target::Stream(outbox) => {
+                let permit = outbox.permits.acquire().await.map_err(|_| PushError::Closed)?;
                 permit.forget();
-                outbox.add(frame.into(), &self.connection);
+                outbox.push(frame.into(), &self.connection);
                 Ok(())
             }
-            Way::Datagram(_) if self.connection.close_reason().is_some() => Err(PushError::Closed),
-            Way::Datagram(way) => {
-                let pushed = self.pushed(&way.route, frame);
-                way.queue.send(pushed).await.map_err(|_| PushError::Closed)
+            Target::Datagram(_) if self.connection.close_reason().is_some() => Err(PushError::Closed),
+            Target::Datagram(target) => {
+                let pushed = self.pushed_frame(&target.route, frame);
+                target.queue.send(pushed).await.map_err(|_| PushError::Closed)
             }
         }
     }
 
-    /// Queues a frame at once or says why not.
+    /// Queues a frame, or fails at once.
     pub fn try_push(&self, frame: impl Into<Out>) -> Result<(), PushError> {
-        match &self.way {
-            Way::Stream(outbox) => {
-                let permit = outbox.room.try_acquire().map_err(|error| match error {
+        match &self.target {
+            Target::Stream(outbox) => {
+                let permit = outbox.permits.try_acquire().map_err(|error| match error {
                     TryAcquireError::NoPermits => PushError::Full,
                     TryAcquireError::Closed => PushError::Closed,
                 })?;
                 permit.forget();
-                outbox.add(frame.into(), &self.connection);
+                outbox.push(frame.into(), &self.connection);
                 Ok(())
             }
-            Way::Datagram(_) if self.connection.close_reason().is_some() => Err(PushError::Closed),
-            Way::Datagram(way) => way.queue.try_send(self.pushed(&way.route, frame)).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => PushError::Full,
-                mpsc::error::TrySendError::Closed(_) => PushError::Closed,
-            }),
+            Target::Datagram(_) if self.connection.close_reason().is_some() => Err(PushError::Closed),
+            Target::Datagram(target) => {
+                target.queue.try_send(self.pushed_frame(&target.route, frame)).map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(_) => PushError::Full,
+                    mpsc::error::TrySendError::Closed(_) => PushError::Closed,
+                })
+            }
         }
     }
 
-    fn pushed(&self, route: &Route, frame: impl Into<Out>) -> Pushed<Out> {
-        Pushed { connection: self.connection.clone(), route: route.clone(), frame: frame.into() }
+    fn pushed_frame(&self, route: &Route, frame: impl Into<Out>) -> PushedFrame<Out> {
+        PushedFrame { connection: self.connection.clone(), route: route.clone(), frame: frame.into() }
     }
 
-    /// Queues a frame, and closes the connection with reason `outbox_full` if there is no room.
+    /// Queues a frame, or closes the connection with reason `outbox_full` if the outbox is full.
     ///
-    /// For broadcasts: a reader that does not keep up is let go, and nobody else waits for it. A datagram peer that does
-    /// not keep up only misses the frame.
+    /// For broadcasts: a slow reader is disconnected and delays no other. A datagram peer only misses the frame.
     pub fn push_or_close(&self, frame: impl Into<Out>) -> Result<(), PushError> {
         let result = self.try_push(frame);
-        if matches!((&result, &self.way), (Err(PushError::Full), Way::Stream(_))) {
+        if matches!((&result, &self.target), (Err(PushError::Full), Target::Stream(_))) {
             self.connection.signal(ControlSignal::OutboxFull);
         }
         result
@@ -149,11 +151,11 @@ impl<Out> Pusher<Out> {
 
 impl<Out> Clone for Pusher<Out> {
     fn clone(&self) -> Self {
-        let way = match &self.way {
-            Way::Stream(outbox) => Way::Stream(outbox.clone()),
-            Way::Datagram(way) => Way::Datagram(way.clone()),
+        let target = match &self.target {
+            Target::Stream(outbox) => Target::Stream(outbox.clone()),
+            Target::Datagram(target) => Target::Datagram(target.clone()),
         };
-        Self { connection: self.connection.clone(), way }
+        Self { connection: self.connection.clone(), target }
     }
 }
 
@@ -163,43 +165,42 @@ impl<Out> fmt::Debug for Pusher<Out> {
     }
 }
 
-/// The bounded queue of one connection. Empty, it holds no memory of its own.
+/// The queue of one stream connection. It allocates nothing while it is empty.
 pub(crate) struct Outbox<Out> {
     queue: Mutex<VecDeque<Out>>,
-    waiting: AtomicUsize,
-    room: Semaphore,
+    len: AtomicUsize,
+    permits: Semaphore,
 }
 
 impl<Out> Outbox<Out> {
-    pub(crate) fn new(frames: usize) -> Self {
-        let room = Semaphore::new(frames.clamp(1, Semaphore::MAX_PERMITS));
-        Self { queue: Mutex::new(VecDeque::new()), waiting: AtomicUsize::new(0), room }
+    pub(crate) fn new(limit: usize) -> Self {
+        let permits = Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS));
+        Self { queue: Mutex::new(VecDeque::new()), len: AtomicUsize::new(0), permits }
     }
 
-    fn add(&self, frame: Out, connection: &Connection) {
+    fn push(&self, frame: Out, connection: &Connection) {
         self.queue.lock().push_back(frame);
-        self.waiting.fetch_add(1, SeqCst);
+        self.len.fetch_add(1, SeqCst);
         connection.wake();
     }
 
-    /// How many frames wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(SeqCst)
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(SeqCst)
     }
 
-    /// The oldest frame; its place is free again.
-    pub(crate) fn take(&self) -> Option<Out> {
-        if self.waiting() == 0 {
+    /// Removes the oldest frame.
+    pub(crate) fn pop(&self) -> Option<Out> {
+        if self.len() == 0 {
             return None;
         }
         let frame = self.queue.lock().pop_front()?;
-        self.waiting.fetch_sub(1, SeqCst);
-        self.room.add_permits(1);
+        self.len.fetch_sub(1, SeqCst);
+        self.permits.add_permits(1);
         Some(frame)
     }
 
-    /// Nothing more is taken; pushers that wait learn that it has closed.
+    /// Rejects further frames, also those of pushers that wait.
     pub(crate) fn close(&self) {
-        self.room.close();
+        self.permits.close();
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::address::Endpoint;
 use crate::connection::Kind;
-use crate::driver::{CHUNK, LARGEST, OVERHEAD, READ_AHEAD, WAITING_BYTES};
+use crate::driver::{FRAME_OVERHEAD, LARGE_BUFFER, MAX_DATAGRAM, MAX_PENDING_BYTES, MAX_READ_AHEAD};
 use crate::framing::{AnyFraming, Framing};
 use crate::layer::LayerInstance;
 use crate::settings::{Access, Limits, ProxySettings, Rates, SocketOptions, Timeouts, TlsSettings};
@@ -186,15 +186,15 @@ impl ListenerSpec {
         let rates = of_each(RATE, rates.iter().filter(|rate| !rate.is_off()).count());
         let of_kind = match kind {
             Kind::Stream => {
-                let input = frame.saturating_add(OVERHEAD + CHUNK + READ_AHEAD + CHUNK);
-                let output = frame.saturating_add(CHUNK).saturating_mul(2);
+                let input = frame.saturating_add(FRAME_OVERHEAD + LARGE_BUFFER + MAX_READ_AHEAD + LARGE_BUFFER);
+                let output = frame.saturating_add(LARGE_BUFFER).saturating_mul(2);
                 let tls = if self.tls.is_some() { TLS } else { 0 };
                 let proxy = if self.proxy.is_some() { PROXY } else { 0 };
                 of_each(input.saturating_add(output).saturating_add(CONNECTION + tls + proxy), self.limits.connections)
             }
             Kind::Datagram => {
-                let waiting = WAITING_BYTES + LARGEST;
-                let unsent = of_each(frame.min(LARGEST), self.limits.outbox);
+                let waiting = MAX_PENDING_BYTES + MAX_DATAGRAM;
+                let unsent = of_each(frame.min(MAX_DATAGRAM), self.limits.outbox);
                 of_each(SESSION, self.limits.sessions).saturating_add(waiting as u64).saturating_add(unsent)
             }
         };

@@ -1,9 +1,9 @@
-//! Each message back as it came.
+//! The echo handler.
 
 use bytes::Bytes;
 use switchboard::{Context, Handler, Reply, Result};
 
-/// Sends each message, or datagram, back as it came.
+/// Sends each message or datagram back unchanged.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Echo;
 

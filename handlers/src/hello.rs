@@ -1,4 +1,4 @@
-//! The socket tutorial's server: says `welcome!`, answers `hello, X!`, closes on `exit`.
+//! The hello handler: sends `welcome!`, answers each message M with `hello, M!`, closes on `exit`.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use switchboard::{Context, Handler, Kind, Reply, Result};
 
-/// Greets whoever connects.
+/// Sends a greeting for each message.
 ///
-/// On a connection it sends the welcome at once, answers each message M with the greeting, and closes without an answer on
-/// the exit word. One trailing CR LF, LF or CR is cut from M, so that a person with a terminal client is greeted properly.
-/// On datagrams there is no welcome and no exit: every datagram is greeted.
+/// On a connection it sends the welcome first, answers each message M with the greeting, and closes without a reply on
+/// the exit message. One trailing CR LF, LF or CR is removed from M, because terminal clients send a line end.
+/// Datagram peers get no welcome, and the exit message is answered like any other.
 #[derive(Debug, Clone)]
 pub struct Hello {
     welcome: Bytes,
-    /// The greeting up to the name.
-    before: Bytes,
-    /// What follows the name; `None` for a greeting without one.
-    after: Option<Bytes>,
+    /// The greeting up to the message.
+    prefix: Bytes,
+    /// The greeting after the message; `None` if it has no placeholder.
+    suffix: Option<Bytes>,
     exit: Bytes,
     delay: Duration,
 }
@@ -27,13 +27,13 @@ pub struct Hello {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HelloOptions {
-    /// What a new connection is told; empty for nothing.
+    /// Text sent to a new connection; empty: none.
     pub welcome: String,
-    /// The answer to each message, which takes the place of `{}`.
+    /// Reply to each message; `{}` is replaced by the message.
     pub greeting: String,
-    /// The message that closes the connection.
+    /// Message that closes the connection.
     pub exit: String,
-    /// How long to wait before each answer, without holding up anyone else.
+    /// Delay before each reply; other connections are not delayed.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub delay: Duration,
@@ -51,22 +51,22 @@ impl Default for HelloOptions {
 }
 
 impl Hello {
-    /// A greeter with these words. A greeting without `{}` is the same for everybody.
+    /// Creates the handler. A greeting without `{}` is sent unchanged.
     pub fn new(options: HelloOptions) -> Self {
         let HelloOptions { welcome, greeting, exit, delay } = options;
-        let (before, after) = match greeting.split_once("{}") {
-            Some((before, after)) => (before.to_owned(), Some(after.to_owned().into())),
+        let (prefix, suffix) = match greeting.split_once("{}") {
+            Some((prefix, suffix)) => (prefix.to_owned(), Some(suffix.to_owned().into())),
             None => (greeting, None),
         };
-        Self { welcome: welcome.into(), before: before.into(), after, exit: exit.into(), delay }
+        Self { welcome: welcome.into(), prefix: prefix.into(), suffix, exit: exit.into(), delay }
     }
 
     fn greet(&self, name: &[u8]) -> Bytes {
-        let Some(after) = &self.after else { return self.before.clone() };
-        let mut greeting = BytesMut::with_capacity(self.before.len() + name.len() + after.len());
-        greeting.extend_from_slice(&self.before);
+        let Some(suffix) = &self.suffix else { return self.prefix.clone() };
+        let mut greeting = BytesMut::with_capacity(self.prefix.len() + name.len() + suffix.len());
+        greeting.extend_from_slice(&self.prefix);
         greeting.extend_from_slice(name);
-        greeting.extend_from_slice(after);
+        greeting.extend_from_slice(suffix);
         greeting.freeze()
     }
 }
@@ -99,7 +99,7 @@ impl Handler for Hello {
     }
 }
 
-/// Cuts one trailing CR LF, LF or CR.
+/// Removes one trailing CR LF, LF or CR.
 fn without_line_end(message: &[u8]) -> &[u8] {
     let ends: [&[u8]; 3] = [b"\r\n", b"\n", b"\r"];
     ends.iter().find_map(|end| message.strip_suffix(*end)).unwrap_or(message)

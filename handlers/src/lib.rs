@@ -1,6 +1,4 @@
-//! Handlers that come with ListenerSet, from the simplest on.
-//!
-//! [`register`] is the visible table: what is in it, `switchboard list` shows.
+//! Handlers included in ListenerSet. [`register`] adds them to a registry; `switchboard list` shows them.
 
 mod echo;
 mod hello;
@@ -11,11 +9,11 @@ pub use hello::{Hello, HelloOptions};
 use switchboard::Registry;
 use switchboard::registry::NoOptions;
 
-/// Adds all handlers of this crate to a registry.
+/// Registers all handlers of this crate.
 pub fn register(registry: &mut Registry) {
-    registry.handler("echo", |_: NoOptions| Ok(Echo)).set_summary("each message back as it came");
+    registry.handler("echo", |_: NoOptions| Ok(Echo)).set_summary("sends each message back unchanged");
     registry
         .handler("hello", |options: HelloOptions| Ok(Hello::new(options)))
-        .set_summary("greets: `welcome!` at the start, `hello, M!` for each message M, and `exit` closes")
+        .set_summary("sends a welcome, answers each message M with \"hello, M!\", closes on \"exit\"")
         .set_framings(&["raw", "lines", "length", "delimited"]);
 }

@@ -1,8 +1,8 @@
-//! What a message allocates is counted, exactly, and is what `tests/benches/counts/counts.toml` says: without a release build and
-//! without valgrind, for allocations are the same in every profile.
+//! Compares the exact number of allocations per message with `tests/benches/counts/counts.toml`. Allocations do not
+//! depend on the profile, so the test needs neither a release build nor valgrind.
 //!
-//! A test binary of its own, since its allocator is one that counts.
-#![allow(clippy::unwrap_used)] // a test that finds no footing should end
+//! It is a separate test binary because it replaces the global allocator.
+#![allow(clippy::unwrap_used)] // a failed setup step fails the test
 
 use allocation_counter::measure;
 use harness::hot::{Figure, Figures, HotPath};

@@ -1,30 +1,16 @@
-//! Programs under test, started as children and looked at from outside.
+//! A program under test, started as a child process.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 use std::{env, fs};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use serde_json::Value;
-
 use crate::build;
-use crate::client::TEST_PATIENCE;
+use crate::running::{Output, Running};
 
-/// How long to wait between two looks at something that tells nobody when it changes.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-/// One line of the log, as JSON.
-pub type Event = Value;
-
-/// A program and how it is to be started.
+/// A program and its start parameters.
 ///
 /// ```no_run
 /// use harness::{Program, Signal};
@@ -39,65 +25,44 @@ pub struct Program {
     name: String,
     input: Vec<u8>,
     logs: bool,
-    answers: Vec<String>,
-}
-
-/// A program that runs. Killed when dropped.
-#[derive(Debug)]
-pub struct Running {
-    name: String,
-    child: Option<Child>,
-    stdout: Arc<Captured>,
-    stderr: Arc<Captured>,
-    readers: Vec<JoinHandle<()>>,
-}
-
-/// A program that has ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// How.
-    pub status: ExitStatus,
-    /// What it wrote to standard output.
-    pub stdout: String,
-    /// What it wrote to standard error.
-    pub stderr: String,
-}
-
-impl Ended {
-    /// Its exit status; `None` if a signal ended it.
-    pub fn code(&self) -> Option<i32> {
-        self.status.code()
-    }
+    ready_addresses: Vec<String>,
 }
 
 impl Program {
-    /// The `switchboard` binary. It is ready when it has logged its first `listening`.
+    /// The `switchboard` binary. It is ready after its first `listening` event.
     pub fn switchboard() -> Self {
         build::program();
         Self { logs: true, ..Self::at(&build::target().join("switchboard")) }
     }
 
-    /// An example, which logs nothing: it is ready when every address among its arguments (`tcp://…`, `udp://…`, `unix:…`,
-    /// `unixgram:…`) answers. See [`answers_at`](Self::answers_at) for other ones, and [`free_port`](crate::free_port).
+    /// An example. Examples log nothing, so it is ready when it listens on every address in its arguments (`tcp://…`,
+    /// `udp://…`, `unix:…`, `unixgram:…`). Use [`ready_at`](Self::ready_at) for other addresses and
+    /// [`free_port`](crate::free_port) for ports.
     pub fn example(name: &str) -> Self {
         build::examples();
         Self::at(&build::target().join("examples").join(name))
     }
 
-    /// Any program.
+    /// The program at this path.
     pub fn at(path: &Path) -> Self {
         let mut command = Command::new(path);
         for (name, _) in env::vars_os() {
-            let ours = name.to_str().is_some_and(|name| name.starts_with("SWITCHBOARD"));
-            if ours || name == *"RUST_LOG" || name == *"NOTIFY_SOCKET" || name == *"LISTEN_FDS" {
+            let is_setting = name.to_str().is_some_and(|name| name.starts_with("SWITCHBOARD"));
+            if is_setting || name == *"RUST_LOG" || name == *"NOTIFY_SOCKET" || name == *"LISTEN_FDS" {
                 command.env_remove(name);
             }
         }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Self { command, name, input: Vec::new(), logs: false, answers: Vec::new() }
+        Self { command, name, input: Vec::new(), logs: false, ready_addresses: Vec::new() }
     }
 
-    /// One more argument.
+    /// The program logs like the `switchboard` binary: it is ready after its first `listening` event.
+    #[must_use]
+    pub fn logs(self) -> Self {
+        Self { logs: true, ..self }
+    }
+
+    /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         let arg = arg.as_ref();
@@ -105,251 +70,86 @@ impl Program {
         if let Some(text) = arg.to_str()
             && ["tcp://", "udp://", "unix:", "unixgram:"].iter().any(|scheme| text.starts_with(scheme))
         {
-            self.answers.push(text.to_owned());
+            self.ready_addresses.push(text.to_owned());
         }
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(self, args: impl IntoIterator<Item = A>) -> Self {
         args.into_iter().fold(self, Self::arg)
     }
 
-    /// A variable. Nothing that begins with `SWITCHBOARD`, nor `RUST_LOG`, is inherited.
+    /// Sets an environment variable. `SWITCHBOARD*` and `RUST_LOG` are not inherited.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name.into(), value);
         self
     }
 
-    /// Where it is started.
+    /// Sets the working directory.
     #[must_use]
     pub fn current_dir(mut self, path: impl AsRef<Path>) -> Self {
         self.command.current_dir(path);
         self
     }
 
-    /// What it gets on standard input, and then the end. Nothing unless said.
+    /// Sets the bytes of standard input. The default is an empty input.
     #[must_use]
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();
         self
     }
 
-    /// An address that answers when it is ready, where no argument says so.
+    /// Adds an address that the program listens on when it is ready.
     #[must_use]
-    pub fn answers_at(mut self, address: impl Into<String>) -> Self {
-        self.answers.push(address.into());
+    pub fn ready_at(mut self, address: impl Into<String>) -> Self {
+        self.ready_addresses.push(address.into());
         self
     }
 
-    /// The command itself, for what has no method here.
+    /// The underlying command, for settings without a method here.
     pub fn command(&mut self) -> &mut Command {
         &mut self.command
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts the program and waits until it is ready.
     #[track_caller]
     pub fn start(self) -> Running {
-        let (logs, answers) = (self.logs, self.answers.clone());
+        let (logs, addresses) = (self.logs, self.ready_addresses.clone());
         let mut running = self.spawn();
         if logs {
             running.wait_for_event(|event| event["message"] == "listening");
         } else {
-            running.wait_until("it answers", || answers.iter().all(|address| answers_at(address)));
+            running.wait_until("it is ready", || addresses.iter().all(|address| is_listening(address)));
         }
         running
     }
 
-    /// Starts it and does not wait.
+    /// Starts the program and does not wait.
     #[track_caller]
     pub fn spawn(mut self) -> Running {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", self.name));
-        let (stdout, out) = Captured::of(child.stdout.take().expect("piped"));
-        let (stderr, err) = Captured::of(child.stderr.take().expect("piped"));
-        let mut readers = vec![out, err];
-        let mut stdin = child.stdin.take().expect("piped");
-        let input = self.input;
-        readers.push(thread::spawn(move || {
-            let _ = stdin.write_all(&input); // a program may not want it
-        }));
-        Running { name: self.name, child: Some(child), stdout, stderr, readers }
+        let child = self.command.spawn().unwrap_or_else(|error| panic!("{} failed to start: {error}", self.name));
+        Running::new(self.name, child, self.input)
     }
 
-    /// Runs it to its end, which must come by itself.
+    /// Runs the program until it exits on its own.
     #[track_caller]
-    pub fn run(self) -> Ended {
+    pub fn run(self) -> Output {
         self.spawn().wait()
     }
 }
 
-impl Running {
-    /// Its process.
-    pub fn id(&self) -> u32 {
-        self.child.as_ref().expect("here until it was waited for").id()
-    }
-
-    /// Everything on standard error that is JSON, one event a line.
-    pub fn log(&self) -> Vec<Event> {
-        self.stderr.text().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-
-    /// Standard error so far.
-    pub fn stderr(&self) -> String {
-        self.stderr.text()
-    }
-
-    /// Standard output so far.
-    pub fn stdout(&self) -> String {
-        self.stdout.text()
-    }
-
-    /// The first event for which `wanted` holds, once it is there.
-    #[track_caller]
-    pub fn wait_for_event(&self, wanted: impl Fn(&Event) -> bool) -> Event {
-        let deadline = Instant::now() + TEST_PATIENCE;
-        let mut captured = self.stderr.lock();
-        loop {
-            let text = String::from_utf8_lossy(&captured.bytes);
-            let mut events = text.lines().filter_map(|line| serde_json::from_str::<Event>(line).ok());
-            if let Some(event) = events.find(&wanted) {
-                return event;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let ended = captured.ended;
-            assert!(!ended && !left.is_zero(), "{} never logged it ({}):\n{text}", self.name, {
-                if ended { "its log has ended" } else { "time is up" }
-            });
-            captured = self.stderr.changed.wait_timeout(captured, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Where a listener listens, with its real port, as it logged it: `tcp://127.0.0.1:40123`.
-    #[track_caller]
-    pub fn address(&self, listener: &str) -> String {
-        let event = self.wait_for_event(|event| event["message"] == "listening" && event["listener"] == listener);
-        event["address"].as_str().expect("listening has its address").to_owned()
-    }
-
-    /// The same without the scheme, as sockets want it: `127.0.0.1:40123`, or a path.
-    #[track_caller]
-    pub fn socket(&self, listener: &str) -> String {
-        let address = self.address(listener);
-        let rest = address.split_once(':').expect("an address has a scheme").1;
-        rest.trim_start_matches("//").to_owned()
-    }
-
-    /// Sends it a signal.
-    #[track_caller]
-    pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.id()).expect("a process id");
-        kill(Pid::from_raw(id), signal).expect("it runs");
-    }
-
-    /// Waits until something holds that nobody tells of.
-    #[track_caller]
-    pub fn wait_until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
-        let deadline = Instant::now() + TEST_PATIENCE;
-        while !holds() {
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
-            let (name, stderr) = (&self.name, self.stderr.text());
-            assert!(ended.is_none(), "{name} ended ({ended:?}) while waiting until {what}:\n{stderr}");
-            assert!(Instant::now() < deadline, "{name}: time is up while waiting until {what}:\n{stderr}");
-            thread::park_timeout(LOOK_AGAIN);
-        }
-    }
-
-    /// Waits for its end, which must come by itself or by a signal sent before.
-    #[track_caller]
-    pub fn wait(mut self) -> Ended {
-        let mut child = self.child.take().expect("waited for once");
-        let deadline = Instant::now() + TEST_PATIENCE;
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("a child can be waited for") {
-                break status;
-            }
-            if Instant::now() >= deadline {
-                let _ = child.kill();
-                let _ = child.wait();
-                panic!("{} does not end:\n{}", self.name, self.stderr.text());
-            }
-            thread::park_timeout(LOOK_AGAIN);
-        };
-        // Until whoever else holds the pipes has let go of them: only what it has written by now is of interest.
-        self.stdout.wait_for_end(Duration::from_secs(1));
-        self.stderr.wait_for_end(Duration::from_secs(1));
-        Ended { status, stdout: self.stdout.text(), stderr: self.stderr.text() }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        // The readers end by themselves when the pipes do; a grandchild that holds them must not hold up the test.
-        self.readers.clear();
-    }
-}
-
-/// What a pipe has brought so far.
-#[derive(Debug, Default)]
-struct Captured {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    bytes: Vec<u8>,
-    ended: bool,
-}
-
-impl Captured {
-    fn of(mut pipe: impl Read + Send + 'static) -> (Arc<Self>, JoinHandle<()>) {
-        let captured = Arc::new(Self::default());
-        let theirs = captured.clone();
-        let reader = thread::spawn(move || {
-            let mut buffer = [0; 8192];
-            loop {
-                let read = pipe.read(&mut buffer).unwrap_or(0);
-                let mut state = theirs.lock();
-                state.bytes.extend_from_slice(&buffer[..read]);
-                state.ended = read == 0;
-                theirs.changed.notify_all();
-                if state.ended {
-                    return;
-                }
-            }
-        });
-        (captured, reader)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.lock().bytes).into_owned()
-    }
-
-    fn wait_for_end(&self, time: Duration) {
-        let state = self.changed.wait_timeout_while(self.lock(), time, |state| !state.ended);
-        drop(state);
-    }
-}
-
-/// Whether somebody listens there now.
-fn answers_at(address: &str) -> bool {
+/// Whether a socket listens on this address.
+fn is_listening(address: &str) -> bool {
     let (scheme, rest) = address.split_once(':').unwrap_or(("tcp", address));
     let rest = rest.trim_start_matches("//");
     match scheme {
         "unix" => UnixStream::connect(rest).is_ok(),
         "unixgram" => PathBuf::from(rest).exists(),
-        // Nobody can be asked whether a datagram would be received; the system's table of sockets tells.
+        // A UDP socket cannot be probed by connecting; the kernel's socket table lists it. See proc(5).
         "udp" => {
             let port = rest.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).expect("host:port");
             let ends_with_port = format!(":{port:04X}");

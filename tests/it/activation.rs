@@ -1,4 +1,4 @@
-//! Sockets that are passed by whoever starts the server: by name, of any kind, with the names of systemd's protocol.
+//! Socket activation with the systemd protocol (sd_listen_fds(3)): sockets of any kind, passed by name.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
@@ -6,11 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::{Program, Running, Signal, TEST_PATIENCE, free_port, target, tool};
+use harness::{Program, Running, Signal, TEST_TIMEOUT, free_port, target, tool};
 
 use crate::tls::Authority;
 
-/// Binds sockets (`name=kind`, and behind another `=` the path of a Unix socket) and becomes the program behind `--`.
+/// Binds sockets (`name=kind`, or `name=kind=path` for Unix sockets) and executes the program after `--`.
 const LAUNCHER: &str = "
 import os, socket, sys
 split = sys.argv.index('--')
@@ -32,7 +32,7 @@ os.execv(sys.argv[split + 1], sys.argv[split + 1:])
 ";
 
 fn launched(place: &Path, sockets: &[&str], args: &[&str]) -> Option<Program> {
-    drop(Program::switchboard()); // builds it
+    drop(Program::switchboard()); // builds the binary
     let server = target().join("switchboard");
     let launcher = Program::at(&tool("python3")?).current_dir(place).args(["-c", LAUNCHER]);
     Some(launcher.args(sockets).arg("--").arg(server).arg("serve").args(args))
@@ -69,31 +69,31 @@ fn sockets_of_every_kind_are_taken_by_name_and_survive_reloads_and_upgrades() {
         assert_eq!(event["address"], format!("systemd:{name}"));
     };
     ["front", "local", "udp", "gram"].into_iter().for_each(listening);
-    let everybody_is_served = || {
+    let all_sockets_are_served = || {
         is_greeted(TcpStream::connect(passed(&server, "front")).unwrap());
         is_greeted(UnixStream::connect(place.path().join("local")).unwrap());
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        udp.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        udp.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         udp.send_to(b"Ada", passed(&server, "udp")).unwrap();
         let mut answer = [0; 20];
         assert_eq!(udp.recv(&mut answer).unwrap(), 11);
         assert_eq!(&answer[..11], b"hello, Ada!");
     };
-    everybody_is_served();
-    let unused = server.wait_for_event(|event| event["message"] == "socket passed, and no listener has its name");
+    all_sockets_are_served();
+    let unused = server.wait_for_event(|event| event["message"] == "unused socket: no listener has this name");
     assert_eq!(unused["name"], "later");
-    // One that waited is used after a reload, one goes, and the rest goes on.
+    // After a reload, one unused socket is used, one is no longer used, and the others continue.
     write(&(first.clone() + &listener("later", lines)));
     server.signal(Signal::SIGHUP);
     listening("later");
     server.signal(Signal::SIGUSR2);
     let upgraded = server.wait_for_event(|event| event["message"] == "upgraded");
-    everybody_is_served();
+    all_sockets_are_served();
     is_greeted(TcpStream::connect(passed(&server, "later")).unwrap());
     let next = i32::try_from(upgraded["pid"].as_i64().unwrap()).unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(next), Signal::SIGTERM).unwrap();
     assert_eq!(server.wait().code(), Some(0));
-    // The paths are not ours.
+    // The server does not own the paths, so it does not remove them.
     assert!(place.path().join("local").exists() && place.path().join("gram").exists());
 }
 
@@ -110,21 +110,21 @@ fn tls_goes_around_a_socket_that_is_passed() {
     let server = program.spawn();
     let to = passed(&server, "main");
     let Some(openssl) = tool("openssl") else { return };
-    let told = Program::at(&openssl).args(["s_client", "-quiet", "-connect", &to]).input("exit").run();
-    assert!(told.stdout.contains("welcome!"), "{}", told.stderr);
+    let client = Program::at(&openssl).args(["s_client", "-quiet", "-connect", &to]).input("exit").run();
+    assert!(client.stdout.contains("welcome!"), "{}", client.stderr);
 }
 
 #[test]
 fn what_was_not_passed_is_told_with_what_was() {
     let place = tempfile::tempdir().unwrap();
     let listen = ["--listen", "systemd:main"];
-    let told = |sockets: &[&str]| Some(launched(place.path(), sockets, &listen)?.run());
+    let run = |sockets: &[&str]| Some(launched(place.path(), sockets, &listen)?.run());
     for (sockets, part) in [
         (&["front=tcp", "back=udp"][..], "no socket with this name was passed; passed: \"front\", \"back\""),
         (&["main=tcp", "main=udp"], "several sockets with this name were passed"),
         (&["=tcp"], "passed: \"unknown\""),
     ] {
-        let Some(ended) = told(sockets) else { return };
+        let Some(ended) = run(sockets) else { return };
         assert_eq!(ended.code(), Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains(part), "{}", ended.stderr);
     }
@@ -133,8 +133,8 @@ fn what_was_not_passed_is_told_with_what_was() {
     assert!(none.stderr.contains("listener main cannot listen on systemd:main: the service manager passed no sockets"));
     let closed = Program::switchboard().args(listen).env("LISTEN_FDS", "40").run();
     assert_eq!(closed.code(), Some(1));
-    assert!(closed.stderr.contains("(LISTEN_FDS), is no socket to listen on"), "{}", closed.stderr);
-    // The configuration itself is good.
+    assert!(closed.stderr.contains("(LISTEN_FDS), is not a listening socket"), "{}", closed.stderr);
+    // The configuration itself is valid.
     let checked = Program::switchboard().arg("check").args(listen).run();
     assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
 }
@@ -142,22 +142,22 @@ fn what_was_not_passed_is_told_with_what_was() {
 #[test]
 fn systemd_socket_activate_starts_it_with_the_first_client() {
     let Some(activate) = tool("systemd-socket-activate") else { return };
-    drop(Program::switchboard()); // builds it
+    drop(Program::switchboard()); // builds the binary
     let address = format!("127.0.0.1:{}", free_port());
     let server = Program::at(&activate)
         .args(["--listen", &address, "--fdname", "main"])
         .arg(target().join("switchboard"))
         .args(["--listen", "systemd:main", "--framing", "lines"])
         .spawn();
-    let deadline = Instant::now() + TEST_PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     let client = loop {
         match TcpStream::connect(&address) {
             Ok(client) => break client,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
     };
-    client.set_read_timeout(Some(TEST_PATIENCE.min(Duration::from_secs(60)))).unwrap();
+    client.set_read_timeout(Some(TEST_TIMEOUT.min(Duration::from_secs(60)))).unwrap();
     is_greeted(client);
-    server.signal(Signal::SIGTERM); // it has become the server
+    server.signal(Signal::SIGTERM); // systemd-socket-activate has executed the server
     assert_eq!(server.wait().code(), Some(0));
 }

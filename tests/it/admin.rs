@@ -1,4 +1,4 @@
-//! The endpoint for operators says how the server does, and does what an operator asks: of nobody else.
+//! The admin endpoint: it shows the state and runs commands, for authorized clients only.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -7,23 +7,23 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Program, Running, Signal, TEST_PATIENCE, free_port, tool};
+use harness::{Program, Running, Signal, TEST_TIMEOUT, free_port, tool};
 use serde_json::Value;
 
-/// An answer of HTTP.
-struct Answer {
+/// An HTTP response.
+struct Response {
     status: u16,
     head: String,
     body: String,
 }
 
-impl Answer {
+impl Response {
     fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 }
 
-fn ask(mut io: impl Read + Write, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+fn ask(mut io: impl Read + Write, method: &str, path: &str, headers: &str, body: &str) -> Response {
     let length = body.len();
     write!(io, "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
         .unwrap();
@@ -31,13 +31,13 @@ fn ask(mut io: impl Read + Write, method: &str, path: &str, headers: &str, body:
     io.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{head}"));
-    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    Response { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
-/// A server with an endpoint for operators.
-struct Operated(Running);
+/// A server with an admin endpoint.
+struct AdminServer(Running);
 
-impl Operated {
+impl AdminServer {
     fn start(args: &[&str]) -> Self {
         Self::at("tcp://127.0.0.1:0", "tcp://127.0.0.1:0", args)
     }
@@ -51,22 +51,22 @@ impl Operated {
 
     fn tcp(&self) -> TcpStream {
         let io = TcpStream::connect(self.0.socket("admin")).unwrap();
-        io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         io
     }
 
-    fn get(&self, path: &str) -> Answer {
+    fn get(&self, path: &str) -> Response {
         ask(self.tcp(), "GET", path, "", "")
     }
 
-    fn send(&self, method: &str, path: &str, body: &str) -> Answer {
+    fn send(&self, method: &str, path: &str, body: &str) -> Response {
         ask(self.tcp(), method, path, "", body)
     }
 
-    /// A client that has said hello.
+    /// A client that has exchanged one message.
     fn client(&self) -> BufReader<TcpStream> {
         let mut client = BufReader::new(TcpStream::connect(self.0.socket("main")).unwrap());
-        client.get_ref().set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        client.get_ref().set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         client.get_mut().write_all(b"Ada\n").unwrap();
         let mut line = String::new();
         for wanted in ["welcome!\n", "hello, Ada!\n"] {
@@ -83,9 +83,9 @@ impl Operated {
         Some(found.trim().parse().unwrap())
     }
 
-    /// Waits until something is so.
-    fn until(&self, what: &str, holds: impl Fn() -> bool) {
-        let deadline = Instant::now() + TEST_PATIENCE;
+    /// Polls until a condition holds.
+    fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while !holds() {
             assert!(Instant::now() < deadline, "{what}");
             std::thread::yield_now();
@@ -95,7 +95,7 @@ impl Operated {
 
 #[test]
 fn it_says_what_the_server_does_and_who_is_there() {
-    let server = Operated::start(&[]);
+    let server = AdminServer::start(&[]);
     assert_eq!((server.get("/livez").status, server.get("/readyz").status), (200, 200));
     let client = server.client();
     let status = server.get("/status");
@@ -116,12 +116,13 @@ fn it_says_what_the_server_does_and_who_is_there() {
     for (path, method, status) in [("/nowhere", "GET", 404), ("/drain", "GET", 405), ("/metrics", "POST", 405)] {
         assert_eq!(server.send(method, path, "").status, status, "{method} {path}");
     }
-    assert!(server.get("/nowhere").body.contains("/status"));
+    let routes = server.get("/nowhere").body;
+    assert!(routes.contains("GET /status - ") && routes.contains("DELETE /connections/{id} - "), "{routes}");
 }
 
 #[test]
 fn a_connection_is_killed_by_its_number_and_nobody_else() {
-    let server = Operated::start(&[]);
+    let server = AdminServer::start(&[]);
     let (mut one, mut two) = (server.client(), server.client());
     let peer = one.get_ref().local_addr().unwrap().to_string();
     let connections = server.get("/connections").json();
@@ -129,7 +130,7 @@ fn a_connection_is_killed_by_its_number_and_nobody_else() {
     let id = connections["connections"].as_array().unwrap().iter().find(of).unwrap()["id"].as_u64().unwrap();
     assert_eq!(server.send("DELETE", &format!("/connections/{id}"), "").status, 200);
     let mut rest = String::new();
-    let _ = one.read_line(&mut rest); // a reset is an end, too
+    let _ = one.read_line(&mut rest); // a reset also counts as the end
     assert_eq!(rest, "");
     let closed = server.0.wait_for_event(|event| event["message"] == "connection closed" && event["peer"] == peer);
     assert_eq!(closed["reason"], "killed");
@@ -144,8 +145,8 @@ fn a_connection_is_killed_by_its_number_and_nobody_else() {
 
 #[test]
 fn the_level_of_the_log_changes_while_it_runs() {
-    let server = Operated::start(&["--log-level", "warn,switchboard::server::line=info"]);
-    assert_eq!(server.get("/log-level").body, "warn,switchboard::server::line=info\n");
+    let server = AdminServer::start(&["--log-level", "warn,switchboard::server::listener=info"]);
+    assert_eq!(server.get("/log-level").body, "warn,switchboard::server::listener=info\n");
     let refused = server.send("PUT", "/log-level", "loud");
     assert_eq!(refused.status, 422);
     assert!(refused.body.contains("\"loud\" is not a level"), "{}", refused.body);
@@ -155,7 +156,7 @@ fn the_level_of_the_log_changes_while_it_runs() {
     drop(server.client());
     server.0.wait_for_event(|event| event["message"] == "connection opened" && event["listener"] == "main");
     let opened = server.0.log().iter().filter(|event| event["message"] == "connection opened").count();
-    assert!(opened < 3, "the first client was not to be told of");
+    assert!(opened < 3, "the first client is below the log level");
 }
 
 #[test]
@@ -165,16 +166,18 @@ fn a_reload_is_asked_for_and_told_what_is_wrong() {
     let good =
         "[admin]\nlisten = 'tcp://127.0.0.1:0'\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n";
     write(good);
-    let server = Operated(Program::switchboard().arg("serve").current_dir(place.path()).start());
+    let server = AdminServer(Program::switchboard().arg("serve").current_dir(place.path()).start());
     let mut open = server.client();
     write(&good.replace("lines", "lnies").replace("[admin]", "[drain]\ndeadline = 'soon'\n[admin]"));
     let refused = server.send("POST", "/reload", "");
     assert_eq!(refused.status, 422);
     let errors = refused.json()["errors"].as_array().unwrap().clone();
-    let told = |part: &str| errors.iter().any(|error| error.as_str().unwrap().contains(part));
-    assert!(errors.len() == 2 && told("\"lnies\"") && told("drain.deadline: \"soon\""), "{errors:?}");
+    let reports = |part: &str| errors.iter().any(|error| error.as_str().unwrap().contains(part));
+    assert!(errors.len() == 2 && reports("\"lnies\"") && reports("drain.deadline: \"soon\""), "{errors:?}");
     write(&(good.to_owned() + "[listeners.more]\nlisten = 'unix:more'\nhandler = 'echo'\n"));
-    assert_eq!(server.send("POST", "/reload", "").status, 200);
+    let reloaded = server.send("POST", "/reload", "");
+    let changes = serde_json::json!({ "reloaded": true, "started": ["more"], "changed": [], "stopped": [] });
+    assert_eq!((reloaded.status, reloaded.json()), (200, changes));
     let mut more = UnixStream::connect(place.path().join("more")).unwrap();
     more.write_all(b"hi").unwrap();
     more.read_exact(&mut [0; 2]).unwrap();
@@ -184,7 +187,7 @@ fn a_reload_is_asked_for_and_told_what_is_wrong() {
     let mut line = String::new();
     open.read_line(&mut line).unwrap();
     assert_eq!(line, "hello, Bob!\n");
-    // The endpoint itself moves, and threads wait for the next start.
+    // The admin endpoint moves to another port; the number of threads changes only at the next start.
     let port = free_port();
     write(&(good.replacen(":0'", &format!(":{port}'"), 1) + "[runtime]\nworkers = 3\n"));
     assert_eq!(server.send("POST", "/reload", "").status, 200);
@@ -192,12 +195,12 @@ fn a_reload_is_asked_for_and_told_what_is_wrong() {
     assert_eq!(reloaded["at_start"], "runtime.workers");
     let io = TcpStream::connect(("127.0.0.1", port)).unwrap();
     assert_eq!(ask(io, "GET", "/readyz", "", "").status, 200);
-    // What is refused leaves the endpoint where it was, too.
+    // A rejected reload leaves the endpoint at its address.
     let moved = good.to_owned() + "[listeners.far]\nlisten = 'tcp://203.0.113.1:1'\n";
     write(&moved);
     server.0.signal(Signal::SIGHUP);
     server.0.wait_for_event(|event| {
-        event["message"] == "reload refused" && event["error"].as_str().unwrap().contains("listener far")
+        event["message"] == "reload rejected" && event["error"].as_str().unwrap().contains("listener far")
     });
     let io = TcpStream::connect(("127.0.0.1", port)).unwrap();
     assert_eq!(ask(io, "GET", "/readyz", "", "").status, 200);
@@ -205,21 +208,21 @@ fn a_reload_is_asked_for_and_told_what_is_wrong() {
 
 #[test]
 fn a_drain_is_announced_and_answers_are_still_given_meanwhile() {
-    let server = Operated::start(&["--set", "drain.announce=1h"]);
+    let server = AdminServer::start(&["--set", "drain.announce=1h"]);
     let mut client = server.client();
     assert_eq!(server.send("POST", "/drain", "").status, 202);
-    server.until("it draws back", || server.get("/readyz").status == 503);
+    server.wait_until("/readyz reports draining", || server.get("/readyz").status == 503);
     assert_eq!(server.get("/readyz").body, "draining\n");
     assert_eq!((server.get("/livez").status, server.metric("switchboard_drain_phase")), (200, Some(1.0)));
     assert_eq!(server.get("/status").json()["phase"], "draining");
-    // Once more is not a wish to cut.
-    assert_eq!(server.send("POST", "/drain", "").body, "draining already\n");
+    // A second drain request does not abort connections.
+    assert_eq!(server.send("POST", "/drain", "").body, "already draining\n");
     client.get_mut().write_all(b"Bob\n").unwrap();
     let mut line = String::new();
     client.read_line(&mut line).unwrap();
     assert_eq!(line, "hello, Bob!\n");
     assert_eq!(server.send("POST", "/reload", "").status, 422);
-    server.0.signal(Signal::SIGTERM); // the second wish: at once, and whoever is idle may be closed or cut
+    server.0.signal(Signal::SIGTERM); // the second stop request: the server exits at once, so idle connections may be closed or aborted
     assert!([Some(0), Some(3)].contains(&server.0.wait().code()));
 }
 
@@ -229,7 +232,7 @@ fn a_token_is_asked_for_where_something_changes() {
     let secret = place.path().join("token");
     std::fs::write(&secret, "hunter2-and-more\n").unwrap();
     let file = format!("admin.token_file={}", secret.display());
-    let server = Operated::start(&["--set", &file]);
+    let server = AdminServer::start(&["--set", &file]);
     let with = |header: &str| ask(server.tcp(), "PUT", "/log-level", header, "info");
     let refused = with("");
     assert_eq!(refused.status, 401);
@@ -254,14 +257,14 @@ fn nobody_far_away_changes_anything_without_a_token() {
     let checked =
         |args: &[&str]| Program::switchboard().arg("check").args(args.iter().flat_map(|arg| ["--set", arg])).run();
     for (args, part) in [
-        (&["admin.listen=tcp://0.0.0.0:9900"][..], "admin.token (or admin.token_file) is needed"),
-        (&["admin.listen=tcp://[::]:9900"], "can be reached from other machines"),
-        (&["admin.listen=udp://127.0.0.1:9900"], "is not for operators"),
+        (&["admin.listen=tcp://0.0.0.0:9900"][..], "set admin.token or admin.token_file"),
+        (&["admin.listen=tcp://[::]:9900"], "is reachable from other machines"),
+        (&["admin.listen=udp://127.0.0.1:9900"], "cannot be used for [admin]"),
         (&["admin.token=x"], "admin.listen: is missing"),
         (&["admin.listen=unix:/a", "admin.token=a b"], "admin.token: the value (not shown) is not a token"),
-        (&["admin.listen=unix:/a", "admin.token_file=/no/such/file"], "no token can be read from /no/such/file"),
-        (&["admin.listen=unix:/a", "admin.token=x", "admin.token_file=/y"], "stands beside admin.token"),
-        (&["admin.listen=tcp://127.0.0.1:9999"], "is the address of listeners.main already"),
+        (&["admin.listen=unix:/a", "admin.token_file=/no/such/file"], "cannot read a token from /no/such/file"),
+        (&["admin.listen=unix:/a", "admin.token=x", "admin.token_file=/y"], "cannot be set together with admin.token"),
+        (&["admin.listen=tcp://127.0.0.1:9999"], "is already used by listeners.main"),
     ] {
         let refused = checked(args);
         assert_eq!(refused.code(), Some(78), "{args:?}");
@@ -277,7 +280,7 @@ fn it_answers_on_a_unix_socket_and_says_when_it_cannot_listen() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("admin");
     let listen = format!("unix:{}", path.display());
-    let server = Operated::at("tcp://127.0.0.1:0", &listen, &[]);
+    let server = AdminServer::at("tcp://127.0.0.1:0", &listen, &[]);
     let io = UnixStream::connect(&path).unwrap();
     assert_eq!(ask(io, "GET", "/readyz", "", "").status, 200);
     let second = Program::switchboard()
@@ -292,11 +295,11 @@ fn it_answers_on_a_unix_socket_and_says_when_it_cannot_listen() {
 
 #[test]
 fn prometheus_likes_what_it_is_told_and_its_labels_do_not_grow_with_peers() {
-    let server = Operated::at("tcp://0.0.0.0:0", "tcp://127.0.0.1:0", &[]);
+    let server = AdminServer::at("tcp://0.0.0.0:0", "tcp://127.0.0.1:0", &[]);
     let port = server.0.socket("main").rsplit_once(':').unwrap().1.to_owned();
     let clients = 200;
     for peer in 1..=clients {
-        // Each from an address of its own.
+        // Each client has a different address.
         let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let from: std::net::SocketAddr = format!("127.0.1.{peer}:0").parse().unwrap();
         client.bind(&from.into()).unwrap();
@@ -307,7 +310,7 @@ fn prometheus_likes_what_it_is_told_and_its_labels_do_not_grow_with_peers() {
         }
     }
     let accepted = "switchboard_connections_accepted_total{listener=\"main\"}";
-    server.until("all are counted", || server.metric(accepted) == Some(f64::from(clients)));
+    server.wait_until("all clients are counted", || server.metric(accepted) == Some(f64::from(clients)));
     let answer = server.get("/metrics");
     assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
     let samples = answer.body.lines().filter(|line| !line.starts_with('#')).count();
@@ -322,14 +325,14 @@ fn prometheus_likes_what_it_is_told_and_its_labels_do_not_grow_with_peers() {
         .unwrap();
     lint.stdin.take().unwrap().write_all(answer.body.as_bytes()).unwrap();
     let linted = lint.wait_with_output().unwrap();
-    let said = [linted.stdout, linted.stderr].concat();
-    assert!(linted.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    let output = [linted.stdout, linted.stderr].concat();
+    assert!(linted.status.success() && output.is_empty(), "{}", String::from_utf8_lossy(&output));
 }
 
 #[test]
 fn prometheus_scrapes_it() {
     let Some(prometheus) = tool("prometheus") else { return };
-    let server = Operated::start(&[]);
+    let server = AdminServer::start(&[]);
     drop(server.client());
     let (place, port) = (tempfile::tempdir().unwrap(), free_port());
     let config = format!(
@@ -337,7 +340,7 @@ fn prometheus_scrapes_it() {
         server.0.socket("admin")
     );
     std::fs::write(place.path().join("prometheus.yml"), config).unwrap();
-    let mut scraper = Scraper(
+    let mut scraper = Prometheus(
         Command::new(prometheus)
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=error"])
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
@@ -349,9 +352,9 @@ fn prometheus_scrapes_it() {
             .unwrap(),
     );
     let query = "/api/v1/query?query=switchboard_messages_total%7Boutcome%3D%22ok%22%7D";
-    let deadline = Instant::now() + TEST_PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
-        assert!(Instant::now() < deadline && scraper.0.try_wait().unwrap().is_none(), "it never told");
+        assert!(Instant::now() < deadline && scraper.0.try_wait().unwrap().is_none(), "Prometheus has no sample");
         if let Ok(io) = TcpStream::connect(("127.0.0.1", port)) {
             let answer = ask(io, "GET", query, "", "");
             if answer.body.contains("\"listener\":\"main\"") {
@@ -363,10 +366,10 @@ fn prometheus_scrapes_it() {
     }
 }
 
-/// A process that ends with its test.
-struct Scraper(std::process::Child);
+/// A Prometheus process, killed on drop.
+struct Prometheus(std::process::Child);
 
-impl Drop for Scraper {
+impl Drop for Prometheus {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

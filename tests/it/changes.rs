@@ -1,4 +1,4 @@
-//! A reload by difference: listeners that stay never stop accepting, open connections live on, and what is wrong changes nothing.
+//! Reload by difference: unchanged listeners and open connections continue, and a rejected reload changes nothing.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 
-use harness::{Client, Program, Signal, TEST_PATIENCE, unique};
+use harness::{Client, Program, Signal, TEST_TIMEOUT, unique};
 use switchboard::ProxySettings;
 use switchboard::prelude::*;
 use switchboard::registry::HandlerInstance;
@@ -19,7 +19,7 @@ use switchboard::transport::{Transports, memory};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{Probe, connect, secs};
-use crate::tls::{Authority, shake};
+use crate::tls::{Authority, tls_connect};
 
 pub(crate) fn made(probe: &Probe) -> HandlerInstance {
     HandlerInstance::new(probe.clone())
@@ -43,7 +43,7 @@ impl Deref for Started {
     }
 }
 
-pub(crate) fn board() -> ListenerSet {
+pub(crate) fn listener_set() -> ListenerSet {
     ListenerSet::new(Transports::default())
 }
 
@@ -56,24 +56,24 @@ pub(crate) fn mem(name: &str) -> ListenerSpec {
 }
 
 pub(crate) async fn start(spec: ListenerSpec, probe: &Probe) -> Started {
-    let (mut board, handler) = (board(), made(probe));
-    board.listen(lines(spec), &handler);
-    Started { running: board.start().await.unwrap(), handler }
+    let (mut listeners, handler) = (listener_set(), made(probe));
+    listeners.listen(lines(spec), &handler);
+    Started { running: listeners.start().await.unwrap(), handler }
 }
 
-/// A reload to this one listener.
+/// Reloads to this one listener.
 async fn reload_to(running: &Running, spec: ListenerSpec, handler: &HandlerInstance) -> Result<Changes, ReloadError> {
-    let mut board = board();
-    board.listen(lines(spec), handler);
-    running.reload(board).await
+    let mut listeners = listener_set();
+    listeners.listen(lines(spec), handler);
+    running.reload(listeners).await
 }
 
-/// A reload to this one listener, with another handler.
+/// Reloads to this one listener with another handler.
 async fn replace(running: &Running, spec: ListenerSpec, probe: &Probe) -> Result<Changes, ReloadError> {
     reload_to(running, spec, &made(probe)).await
 }
 
-/// A reload to this one listener, with the handler of its start.
+/// Reloads to this one listener with the handler of the start.
 pub(crate) async fn keep(started: &Started, spec: ListenerSpec) -> Result<Changes, ReloadError> {
     reload_to(started, spec, &started.handler).await
 }
@@ -107,7 +107,7 @@ async fn limits_change_for_whoever_comes_next_and_count_whoever_is_there() {
     drop(first);
     probe.called("close", 1).await;
     connect(&name).await.send("three\n").await.expect("three\n").await;
-    // The same once more is no change.
+    // An identical reload changes nothing.
     assert_eq!(keep(&running, spec).await.unwrap(), Changes::default());
 }
 
@@ -130,7 +130,7 @@ async fn whoever_comes_next_is_served_by_the_new_handler_and_whoever_is_there_by
 async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     let (stays, goes) = (unique("changes"), unique("changes"));
     let (probe, other) = (Probe::default(), Probe::default());
-    let mut both = board();
+    let mut both = listener_set();
     let handler = made(&probe);
     both.listen(lines(mem(&stays)), &handler);
     both.listen(lines(at("more", &format!("mem:{goes}"))), &made(&other));
@@ -142,7 +142,7 @@ async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     stuck.send("wait stuck\n").await;
     other.called("message", 2).await;
     other.called("open", 3).await;
-    let mut one = board();
+    let mut one = listener_set();
     one.listen(lines(mem(&stays)), &handler);
     one.drain_settings(drain_deadline(secs(5)));
     let changes = running.reload(one).await.unwrap();
@@ -158,8 +158,8 @@ async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     assert_eq!(ended, ["drain", "drain", "drain_deadline"]);
     there.send("here\n").await.expect("here\n").await;
     assert_eq!(running.addresses().len(), 1);
-    // Its name and its place are free again.
-    let mut again = board();
+    // The name and the address are free again.
+    let mut again = listener_set();
     again.listen(lines(mem(&stays)), &handler);
     again.listen(lines(at("more", &format!("mem:{goes}"))), &made(&probe));
     assert_eq!(running.reload(again).await.unwrap().started, ["more"]);
@@ -178,7 +178,7 @@ async fn what_is_wrong_is_told_at_once_and_nothing_has_changed() {
     let (old, new) = (Probe::default(), Probe::default());
     let running = start(mem(&name), &old).await;
     let _other = start(mem(&taken), &old).await;
-    let mut wrong = board();
+    let mut wrong = listener_set();
     wrong.listen(lines(mem(&name)), &made(&new));
     wrong.listen(lines(at("free", &format!("mem:{free}"))), &made(&new));
     wrong.listen(lines(at("taken", &format!("mem:{taken}"))), &made(&new));
@@ -207,7 +207,7 @@ async fn a_server_that_drains_reloads_no_more() {
         let running = running.clone();
         async move { running.drain().await }
     });
-    timeout(TEST_PATIENCE, busy_until_refused(&name)).await.unwrap();
+    timeout(TEST_TIMEOUT, busy_until_refused(&name)).await.unwrap();
     assert!(matches!(keep(&running, mem(&name)).await, Err(ReloadError::Draining)));
     probe.gate.add_permits(1);
     assert_eq!(draining.await.unwrap().cut, 0);
@@ -226,7 +226,7 @@ impl Peer {
     fn of(running: &Running) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(port(running)).unwrap();
-        socket.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         Self(socket)
     }
 
@@ -255,21 +255,21 @@ async fn a_datagram_that_waits_is_answered_by_the_handler_that_has_it() {
     reload_to(&running, spec.clone(), &next_handler).await.unwrap();
     tokio::task::block_in_place(|| {
         assert_eq!(next.answer(), "1");
-        // The round that is under way is finished by the old one.
+        // The old handler finishes the current receive batch.
         let first = Peer::of(&running);
         while new.calls().is_empty() {
             first.ask("whose?");
             assert_eq!(first.answer(), "whose?");
         }
         next.ask("count");
-        assert_eq!(next.answer(), "1"); // the new one knows nobody yet
+        assert_eq!(next.answer(), "1"); // the new handler has no peer state yet
         old.gate.add_permits(1);
         assert_eq!(waiting.answer(), "waited");
     });
     new.called("message count", 1).await;
     assert_eq!(old.calls().iter().filter(|call| call.starts_with("message count")).count(), 1);
     assert_eq!(running.address(), address);
-    // What changes at the door alone leaves peers and what they are remembered by: their count goes on.
+    // A change of admission settings keeps the peer state, so the count continues.
     let mut closed = spec;
     closed.access.deny = ["203.0.113.0/24".parse().unwrap()].into_iter().collect();
     reload_to(&running, closed, &next_handler).await.unwrap();
@@ -280,7 +280,7 @@ async fn a_datagram_that_waits_is_answered_by_the_handler_that_has_it() {
     assert_eq!(running.drain().await.cut, 0);
 }
 
-/// Calls over and over from threads of its own, until told to stop; whoever panics has been refused.
+/// Repeats a call in two threads until stopped. A panic in a call means a rejected client.
 struct Callers {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<usize>>,
@@ -308,7 +308,7 @@ impl Callers {
     fn end(self) {
         self.stop.store(true, SeqCst);
         for thread in self.threads {
-            assert!(thread.join().expect("nobody is refused") > 0);
+            assert!(thread.join().expect("no client is rejected") > 0);
         }
     }
 }
@@ -321,14 +321,14 @@ async fn nobody_is_refused_and_no_reply_lost_while_handlers_and_sockets_change()
     let address = port(&running);
     let callers = Callers::start(move || {
         let mut client = TcpStream::connect(address).unwrap();
-        client.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         client.write_all(b"hi\n").unwrap();
         let mut answer = [0; 3];
         client.read_exact(&mut answer).expect("a reply");
         assert_eq!(&answer, b"hi\n");
     });
     for round in 0..30 {
-        spec.socket.backlog = 100 + round % 2; // another door at the same socket
+        spec.socket.backlog = 100 + round % 2; // the listener is rebuilt on the same socket
         spec.timeouts.idle = secs(60 + u64::from(round));
         assert_eq!(replace(&running, spec.clone(), &Probe::default()).await.unwrap().changed, ["main"]);
     }
@@ -354,8 +354,8 @@ async fn a_listener_under_another_name_takes_the_socket_over_and_one_on_more_add
         let mut client = Client(tokio::net::TcpStream::connect(address).await.unwrap());
         client.send("hi\n").await.expect("hi\n").await;
     }
-    // Nobody else can have the port, whatever was lent meanwhile.
-    let mut other = board();
+    // No other server can bind the port, although SO_REUSEPORT was set during the reload.
+    let mut other = listener_set();
     other.listen(lines(at("main", &format!("tcp://127.0.0.1:{}", address.port()))), &made(&probe));
     assert!(other.start().await.unwrap_err().to_string().contains("in use"));
     assert_eq!(running.drain().await.cut, 0);
@@ -373,18 +373,18 @@ async fn tls_is_put_around_a_socket_and_taken_off_while_it_listens() {
     assert_eq!(keep(&running, spec.clone()).await.unwrap().changed, ["main"]);
     assert_eq!(running.address(), Some(format!("tls://{address}").parse().unwrap()));
     let io = tokio::net::TcpStream::connect(address).await.unwrap();
-    shake(&Arc::new(authority.client(None)), "localhost", io)
+    tls_connect(&Arc::new(authority.client(None)), "localhost", io)
         .await
         .unwrap()
         .send("safe\n")
         .await
         .expect("safe\n")
         .await;
-    // A client certificate is asked for, or not: that is another door, too.
+    // Client certificates switched on or off also rebuild the listener.
     spec.tls.as_mut().unwrap().client_ca = Some(authority.path("ca.pem"));
     keep(&running, spec).await.unwrap();
     let io = tokio::net::TcpStream::connect(address).await.unwrap();
-    let mut stranger = shake(&Arc::new(authority.client(None)), "localhost", io).await.unwrap();
+    let mut stranger = tls_connect(&Arc::new(authority.client(None)), "localhost", io).await.unwrap();
     assert!(stranger.rest().await.is_empty());
     keep(&running, at("main", "tcp://127.0.0.1:0")).await.unwrap();
     let mut plain = Client(tokio::net::TcpStream::connect(address).await.unwrap());
@@ -397,9 +397,9 @@ async fn a_transport_that_shares_nothing_says_what_cannot_change() {
     let (name, probe) = (unique("changes"), Probe::default());
     let running = start(mem(&name), &probe).await;
     let mut spec = mem(&name);
-    spec.proxy = Some(ProxySettings { trusted: Default::default() });
+    spec.proxy = Some(ProxySettings::default());
     let error = keep(&running, spec).await.unwrap_err().to_string();
-    assert!(error.contains("socket options cannot change, because the transport cannot share its socket"), "{error}");
+    assert!(error.contains("socket options cannot change while it listens"), "{error}");
     connect(&name).await.send("on\n").await.expect("on\n").await;
 }
 
@@ -419,8 +419,8 @@ async fn the_path_of_a_unix_socket_stays_while_anybody_listens_there_and_goes_wi
     spec.socket.mode = 0o660;
     keep(&running, spec.clone()).await.unwrap();
     assert_eq!(mode(), 0o660);
-    // A refused reload has not touched it.
-    let mut wrong = board();
+    // A rejected reload does not change the mode.
+    let mut wrong = listener_set();
     spec.socket.mode = 0o666;
     wrong.listen(lines(spec.clone()), &running.handler);
     wrong.listen(lines(at("more", "unix:/no/such/place")), &made(&probe));
@@ -434,7 +434,7 @@ async fn the_path_of_a_unix_socket_stays_while_anybody_listens_there_and_goes_wi
     assert!(!path.exists());
 }
 
-/// The descriptors of a process, and its memory in KiB.
+/// The number of open descriptors of a process, and its memory in KiB.
 fn size(pid: u32) -> (usize, u64) {
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -462,18 +462,18 @@ fn hangups_under_load_good_and_faulty_lose_nobody_and_leave_nothing_behind() {
         let seen = std::cell::Cell::new(0);
         server.wait_for_event(|event| {
             if event["message"] == "starting" {
-                seen.set(0); // each look goes through the whole log from its beginning
+                seen.set(0); // each check scans the log from its beginning
             }
             seen.set(seen.get() + usize::from(event["message"] == message));
             seen.get() == at_least && event["message"] == message
         })
     };
     let call = move || {
-        let mut client = TcpStream::connect(address).expect("nobody is refused");
-        client.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        let mut client = TcpStream::connect(address).expect("no client is rejected");
+        client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         client.write_all(b"Ada\nexit\n").unwrap();
         let mut text = String::new();
-        client.read_to_string(&mut text).expect("nobody is cut");
+        client.read_to_string(&mut text).expect("no connection is aborted");
         assert!(text == "welcome!\nhello, Ada!\n" || text == "welcome!\nhullo, Ada!\n", "{text:?}");
     };
     let mut long = BufReader::new(TcpStream::connect(address).unwrap());
@@ -493,7 +493,7 @@ fn hangups_under_load_good_and_faulty_lose_nobody_and_leave_nothing_behind() {
         server.signal(Signal::SIGHUP);
         if round % 3 == 1 {
             refusals += 1;
-            let refused = count("reload refused", refusals);
+            let refused = count("reload rejected", refusals);
             assert!(refused["error"].as_str().unwrap().contains("timeouts.idle: \"soon\""), "{refused}");
         } else {
             reloads += 1;
@@ -502,14 +502,14 @@ fn hangups_under_load_good_and_faulty_lose_nobody_and_leave_nothing_behind() {
         line.clear();
         long.get_mut().write_all(b"Bob\n").unwrap();
         long.read_line(&mut line).unwrap();
-        assert_eq!(line, "hello, Bob!\n"); // from the handler that it met first
+        assert_eq!(line, "hello, Bob!\n"); // an open connection keeps its handler
         if round == ROUNDS / 3 - 1 {
             before = size(server.id());
         }
     }
     callers.end();
     let after = size(server.id());
-    assert!(after.0 <= before.0 + 4, "descriptors: {} and then {}", before.0, after.0); // callers come and go
+    assert!(after.0 <= before.0 + 4, "descriptors: {} and then {}", before.0, after.0); // the number of open connections varies
     assert!(after.1 <= before.1 + 4096, "KiB: {} and then {}", before.1, after.1);
     drop(long);
     server.signal(Signal::SIGTERM);

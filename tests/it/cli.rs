@@ -1,4 +1,4 @@
-//! What the program says of itself and of a configuration: schema, manual, completions, what can be bound, what would change.
+//! Subcommands that print: schema, man page, completions, check and diff.
 
 use std::fs;
 use std::net::TcpListener;
@@ -22,13 +22,13 @@ fn the_schema_takes_what_the_program_takes() {
     let schema: Value = serde_json::from_str(&printed(&["schema"])).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     let fits = |config: &Value| schema.iter_errors(config).map(|error| error.to_string()).collect::<Vec<_>>();
-    // All that holds where nothing is said, as it is printed.
+    // The defaults as the program prints them.
     let mut whole: Value = serde_json::from_str(&printed(&["config", "--format", "json"])).unwrap();
     assert_eq!(fits(&whole), Vec::<String>::new());
     whole["handlers"]["greeter"] = json!({ "type": "hello", "delay": "1s" });
     whole["layers"] = json!({ "busy": { "type": "concurrency", "limit": 3 } });
     assert_eq!(fits(&whole), Vec::<String>::new());
-    // What the documents show.
+    // The examples in the documents.
     for page in ["README.md", "bin/docs/operators.md"] {
         let text = fs::read_to_string(root().join(page)).unwrap();
         let shown: Vec<_> = text.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
@@ -66,12 +66,12 @@ fn the_schema_takes_what_the_program_takes() {
 #[test]
 fn the_schema_says_what_each_key_is_for_and_what_it_is_by_default() {
     let schema: Value = serde_json::from_str(&printed(&["schema"])).unwrap();
-    let limits = &schema["$defs"]["RawLimits"]["properties"];
+    let limits = &schema["$defs"]["Limits"]["properties"];
     assert_eq!((&limits["connections"]["default"], &limits["frame"]["default"]), (&json!(10000), &json!("64KiB")));
     fn without_words(schema: &Value, at: &str, found: &mut Vec<String>) {
         for (key, property) in schema["properties"].as_object().into_iter().flatten() {
             let is_named = property.get("description").is_some() || property == &json!({});
-            // A section of a type that is known needs no words beside its options.
+            // A section with a known type needs no description of its own.
             if !is_named && property.get("allOf").is_none() {
                 found.push(format!("{at}.{key}"));
             }
@@ -121,7 +121,7 @@ fn what_cannot_be_bound_is_found_before_the_start() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("socket");
     let good = check(&format!("unix:{}", path.display()), &[]);
-    assert!(good.code() == Some(0) && good.stdout.ends_with("every listener can be bound\n"), "{}", good.stdout);
+    assert!(good.code() == Some(0) && good.stdout.ends_with("all addresses can be bound\n"), "{}", good.stdout);
     assert!(!path.exists());
     assert_eq!(check("tcp://127.0.0.1:0", &["--handler", "hallo"]).code(), Some(78));
 }
@@ -142,7 +142,7 @@ fn what_a_reload_would_change_is_told_before_it_is_done() {
         write("switchboard.toml", &first);
         let server = Program::switchboard().arg("serve").current_dir(place.path()).spawn();
         server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
-        assert_eq!(difference(place.path(), &[]), (Some(0), "nothing would change\n".to_owned()));
+        assert_eq!(difference(place.path(), &[]), (Some(0), "no changes\n".to_owned()));
         write(
             "switchboard.toml",
             &(first.clone() + "framing = 'lines'\n[runtime]\nworkers = 7\n[listeners.more]\nlisten = 'mem:x'\n"),
@@ -155,15 +155,15 @@ fn what_a_reload_would_change_is_told_before_it_is_done() {
             "{said}"
         );
         assert!(lines[1].starts_with("listeners.more: nothing -> {"), "{said}");
-        assert!(lines[2].contains(" -> 7, at the next start (switchboard.toml, line "), "{said}");
+        assert!(lines[2].contains(" -> 7, after a restart (switchboard.toml, line "), "{said}");
         server.signal(Signal::SIGHUP);
         server.wait_for_event(|event| event["message"] == "reloaded");
-        assert_eq!(difference(place.path(), &[]).1, "nothing would change\n");
+        assert_eq!(difference(place.path(), &[]).1, "no changes\n");
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait().code(), Some(0));
         let (status, said) = difference(place.path(), &[]);
         assert_eq!(status, Some(1));
-        assert!(said.starts_with("error: the server cannot be asked at "), "{said}");
+        assert!(said.starts_with("error: cannot ask the server at "), "{said}");
     }
     write("old.toml", "[listeners.main]\nlisten = 'tcp://127.0.0.1:7'\n");
     write("switchboard.toml", "[listeners.main]\nlisten = 'tcp://127.0.0.1:8'\n");

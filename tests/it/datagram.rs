@@ -1,4 +1,4 @@
-//! Datagrams: each peer is answered from where it asked, in order, and no peer holds up another.
+//! Datagrams: each peer gets its replies in order, from the address it sent to, and delays no other peer.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context as TaskContext, Poll};
 
 use futures_util::stream;
-use harness::TEST_PATIENCE;
+use harness::TEST_TIMEOUT;
 use socket2::{Domain, Protocol, Socket, Type};
 use switchboard::framing;
 use switchboard::prelude::*;
@@ -41,8 +41,8 @@ impl Peer {
 
     async fn receive(&self) -> Vec<u8> {
         let mut buffer = vec![0; 70_000];
-        let received = timeout(TEST_PATIENCE, self.0.recv(&mut buffer)).await;
-        let bytes = received.expect("an answer comes").expect("the port is open");
+        let received = timeout(TEST_TIMEOUT, self.0.recv(&mut buffer)).await;
+        let bytes = received.expect("a reply arrives").expect("the port is open");
         buffer.truncate(bytes);
         buffer
     }
@@ -53,7 +53,7 @@ impl Peer {
         self
     }
 
-    /// Nothing has come. Only of use after something else that was sent later has been answered.
+    /// Expects that no datagram has arrived. Only meaningful after a later request has been answered.
     fn expect_nothing(&self) {
         let got = self.0.try_recv(&mut [0; 100]);
         assert!(got.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock), "{got:?}");
@@ -68,31 +68,31 @@ fn udp() -> Server {
     Server::bind("udp://127.0.0.1:0")
 }
 
-/// Does what each datagram says.
+/// A handler that runs the command in each datagram.
 #[derive(Clone)]
-struct Told {
+struct Scripted {
     gate: Arc<Semaphore>,
     waiting: Arc<watch::Sender<usize>>,
     calls: Arc<AtomicUsize>,
 }
 
-impl Told {
+impl Scripted {
     fn new() -> Self {
         Self { gate: Arc::new(Semaphore::new(0)), waiting: Arc::default(), calls: Arc::default() }
     }
 
     async fn waiting(&self, count: usize) {
         let mut waiting = self.waiting.subscribe();
-        let waited = timeout(TEST_PATIENCE, waiting.wait_for(|waiting| *waiting >= count)).await;
-        waited.unwrap_or_else(|_| panic!("{} instead of {count} wait", *self.waiting.borrow())).unwrap();
+        let waited = timeout(TEST_TIMEOUT, waiting.wait_for(|waiting| *waiting >= count)).await;
+        waited.unwrap_or_else(|_| panic!("{} of {count} messages wait", *self.waiting.borrow())).unwrap();
     }
 }
 
-impl Handler for Told {
+impl Handler for Scripted {
     type State = u32;
 
     async fn open(&self, _: &mut Context<u32>) -> Result<Reply> {
-        panic!("nothing opens a datagram peer");
+        panic!("open is not called for datagram peers");
     }
 
     async fn message(&self, cx: &mut Context<u32>, message: Bytes) -> Result<Reply> {
@@ -113,13 +113,13 @@ impl Handler for Told {
                 tokio::task::yield_now().await;
                 (n < 3).then(|| (Ok(Bytes::from(n.to_string())), n + 1))
             })),
-            "stream-error" => Reply::stream(stream::iter([Ok(Bytes::from("a")), Err("as told".into())])),
-            "stream-panic" => Reply::stream(stream::poll_fn(|_| panic!("as told"))),
+            "stream-error" => Reply::stream(stream::iter([Ok(Bytes::from("a")), Err("requested".into())])),
+            "stream-panic" => Reply::stream(stream::poll_fn(|_| panic!("requested"))),
             "endless" => Reply::stream(stream::pending()),
             "finish" => Reply::send("bye").then_finish(),
             "close" => Reply::close(),
-            "error" => return Err("as told".into()),
-            "panic" => panic!("as told"),
+            "error" => return Err("requested".into()),
+            "panic" => panic!("requested"),
             "push" => {
                 let pusher = cx.pusher();
                 for n in 0..rest.parse::<usize>()? {
@@ -166,7 +166,7 @@ async fn hello_greets_every_datagram_exit_included_and_welcomes_nobody() {
 
 #[tokio::test]
 async fn each_form_of_reply_becomes_datagrams_to_the_sender() {
-    let server = udp().start(Told::new()).await.unwrap();
+    let server = udp().start(Scripted::new()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("none").await.send("many").await.expect("a").await.expect("b").await.expect("c").await;
     peer.send("stream").await.send("next").await;
@@ -177,7 +177,7 @@ async fn each_form_of_reply_becomes_datagrams_to_the_sender() {
 
 #[tokio::test]
 async fn each_peer_has_a_state_of_its_own_until_a_reply_closes_it() {
-    let server = udp().start(Told::new()).await.unwrap();
+    let server = udp().start(Scripted::new()).await.unwrap();
     let (one, two) = (Peer::new(&server).await, Peer::new(&server).await);
     one.send("count").await.expect("1").await.send("count").await.expect("2").await;
     two.send("count").await.expect("1").await;
@@ -189,31 +189,31 @@ async fn each_peer_has_a_state_of_its_own_until_a_reply_closes_it() {
 
 #[tokio::test]
 async fn a_peer_whose_handler_waits_holds_up_nobody_and_its_own_messages_stay_in_order() {
-    let told = Told::new();
-    let server = udp().start(told.clone()).await.unwrap();
+    let handler = Scripted::new();
+    let server = udp().start(handler.clone()).await.unwrap();
     let (slow, quick) = (Peer::new(&server).await, Peer::new(&server).await);
     slow.send("wait a").await.send("b").await.send("c").await;
-    told.waiting(1).await;
+    handler.waiting(1).await;
     for _ in 0..200 {
         quick.send("x").await.expect("x").await;
     }
     slow.expect_nothing();
-    told.gate.add_permits(1);
+    handler.gate.add_permits(1);
     slow.expect("waited a").await.expect("b").await.expect("c").await;
 }
 
 #[tokio::test]
 async fn two_hundred_peers_that_wait_are_all_answered_when_all_are_ready_at_once() {
-    let told = Told::new();
-    let server = udp().start(told.clone()).await.unwrap();
+    let handler = Scripted::new();
+    let server = udp().start(handler.clone()).await.unwrap();
     let mut peers = Vec::new();
     for _ in 0..200 {
         let peer = Peer::new(&server).await;
         peer.send("wait").await;
         peers.push(peer);
     }
-    told.waiting(200).await;
-    told.gate.add_permits(200);
+    handler.waiting(200).await;
+    handler.gate.add_permits(200);
     for peer in &peers {
         peer.expect("waited ").await;
     }
@@ -221,7 +221,7 @@ async fn two_hundred_peers_that_wait_are_all_answered_when_all_are_ready_at_once
 
 #[tokio::test]
 async fn two_hundred_frames_pushed_at_once_all_leave() {
-    let server = udp().start(Told::new()).await.unwrap();
+    let server = udp().start(Scripted::new()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("validate").await.send("push 200").await;
     for n in 0..200 {
@@ -231,7 +231,7 @@ async fn two_hundred_frames_pushed_at_once_all_leave() {
 
 #[tokio::test]
 async fn what_was_pushed_before_a_drain_leaves() {
-    let server = udp().start(Told::new()).await.unwrap();
+    let server = udp().start(Scripted::new()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("validate").await.send("push 200").await.expect("0").await;
     server.drain().await;
@@ -242,12 +242,12 @@ async fn what_was_pushed_before_a_drain_leaves() {
 
 #[tokio::test]
 async fn a_peer_can_be_pushed_to_later() {
-    let server = udp().start(Told::new()).await.unwrap();
+    let server = udp().start(Scripted::new()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("later").await.expect("pushed").await;
 }
 
-/// Sends more than can wait, at a pace that the system's buffers can hold.
+/// Sends more messages than the queue holds, slowly enough for the socket buffers.
 async fn flood(peer: &Peer) {
     for n in 0..2000 {
         peer.send("wait").await;
@@ -259,11 +259,11 @@ async fn flood(peer: &Peer) {
 
 #[tokio::test]
 async fn no_more_than_so_many_messages_wait_and_the_rest_is_dropped() {
-    let told = Told::new();
-    let server = udp().start(told.clone()).await.unwrap();
+    let handler = Scripted::new();
+    let server = udp().start(handler.clone()).await.unwrap();
     let peer = Peer::new(&server).await;
     flood(&peer).await;
-    told.gate.add_permits(2000);
+    handler.gate.add_permits(2000);
     let mut answered = 0;
     while let Ok(received) = timeout(millis(300), peer.0.recv(&mut [0; 100])).await {
         received.unwrap();
@@ -275,8 +275,8 @@ async fn no_more_than_so_many_messages_wait_and_the_rest_is_dropped() {
 
 #[tokio::test]
 async fn a_peer_that_sends_more_than_its_handler_manages_starves_nobody_else() {
-    let told = Told::new();
-    let server = udp().start(told.clone()).await.unwrap();
+    let handler = Scripted::new();
+    let server = udp().start(handler.clone()).await.unwrap();
     let (greedy, modest) = (Peer::new(&server).await, Peer::new(&server).await);
     flood(&greedy).await;
     let answer = async {
@@ -292,7 +292,7 @@ async fn a_peer_that_sends_more_than_its_handler_manages_starves_nobody_else() {
 
 #[tokio::test]
 async fn a_datagram_over_the_limit_is_dropped_and_the_next_is_answered() {
-    let server = udp().limits(limits(|l| l.frame = 10)).start(Told::new()).await.unwrap();
+    let server = udp().limits(limits(|l| l.frame = 10)).start(Scripted::new()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("01234567890").await.send("0123456789").await.expect("0123456789").await;
     peer.send("count").await.expect("2").await;
@@ -312,18 +312,18 @@ async fn a_socket_for_every_address_takes_the_largest_datagram_whole_and_none_ov
 #[tokio::test]
 async fn an_answer_to_a_port_that_has_closed_meanwhile_ends_nothing() {
     for listen in ["udp://127.0.0.1:0", "udp://0.0.0.0:0"] {
-        let told = Told::new();
-        let server = Server::bind(listen).start(told.clone()).await.unwrap();
-        // All at once, so that none gets the port of another, whose next message it would seem to be.
+        let handler = Scripted::new();
+        let server = Server::bind(listen).start(handler.clone()).await.unwrap();
+        // All sockets are open at the same time, so that no port is used twice.
         let mut peers = Vec::new();
         for n in 1..=70 {
             let peer = Peer::new(&server).await;
             peer.send("wait").await;
-            told.waiting(n).await;
+            handler.waiting(n).await;
             peers.push(peer);
         }
         drop(peers);
-        told.gate.add_permits(70);
+        handler.gate.add_permits(70);
         Peer::new(&server).await.send("x").await.expect("x").await;
         assert_eq!(server.drain().await.cut, 0);
     }
@@ -337,7 +337,7 @@ async fn any_limit_of_the_frame_can_be_said() {
 
 #[tokio::test]
 async fn no_more_than_so_many_peers_are_remembered_and_the_longest_unseen_is_forgotten() {
-    let server = udp().limits(limits(|l| l.sessions = 2)).start(Told::new()).await.unwrap();
+    let server = udp().limits(limits(|l| l.sessions = 2)).start(Scripted::new()).await.unwrap();
     let (one, two, three) = (Peer::new(&server).await, Peer::new(&server).await, Peer::new(&server).await);
     one.send("count").await.expect("1").await;
     two.send("count").await.expect("1").await;
@@ -349,25 +349,25 @@ async fn no_more_than_so_many_peers_are_remembered_and_the_longest_unseen_is_for
 
 #[tokio::test]
 async fn a_peer_that_is_being_served_is_not_forgotten() {
-    let told = Told::new();
-    let server = udp().limits(limits(|l| l.sessions = 2)).start(told.clone()).await.unwrap();
+    let handler = Scripted::new();
+    let server = udp().limits(limits(|l| l.sessions = 2)).start(handler.clone()).await.unwrap();
     let (busy, one, two) = (Peer::new(&server).await, Peer::new(&server).await, Peer::new(&server).await);
     busy.send("wait").await;
-    told.waiting(1).await;
+    handler.waiting(1).await;
     for _ in 0..3 {
         one.send("count").await.expect("1").await;
         two.send("count").await.expect("1").await;
     }
-    told.gate.add_permits(1);
+    handler.gate.add_permits(1);
     busy.expect("waited ").await.send("count").await.expect("2").await;
 }
 
 #[tokio::test]
 async fn an_answer_leaves_from_the_address_that_was_asked() {
-    let server = Server::bind("udp://0.0.0.0:0").start(Told::new()).await.unwrap();
+    let server = Server::bind("udp://0.0.0.0:0").start(Scripted::new()).await.unwrap();
     let port = port(&server);
     for ip in ["127.0.0.1", "127.0.0.2", "127.9.8.7"] {
-        // A connected socket takes answers from there alone.
+        // A connected socket receives replies only from its remote address.
         let peer = Peer::from("127.0.0.1:0", port, ip.parse().unwrap()).await;
         peer.send("x").await.expect("x").await;
         peer.send("local").await.expect(format!("{ip}:{port}")).await;
@@ -382,14 +382,14 @@ async fn a_socket_for_every_ipv6_address_answers_both_families_from_the_address_
         eprintln!("skipped: this machine has no IPv6");
         return;
     }
-    let server = Server::bind("udp://[::]:0").start(Told::new()).await.unwrap();
+    let server = Server::bind("udp://[::]:0").start(Scripted::new()).await.unwrap();
     let port = port(&server);
     Peer::from("[::1]:0", port, "::1".parse().unwrap()).await.send("x").await.expect("x").await;
     Peer::from("127.0.0.1:0", port, "127.0.0.1".parse().unwrap()).await.send("x").await.expect("x").await;
     Peer::from("127.0.0.1:0", port, "127.0.0.2".parse().unwrap()).await.send("x").await.expect("x").await;
 }
 
-/// A socket on an address of loopback that other runs of this test do not use.
+/// A socket on a loopback address that concurrent runs of this test do not use.
 fn bound_to(ip: Ipv4Addr, port: u16, shared: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_port(shared)?;
@@ -421,25 +421,25 @@ async fn a_server_does_not_talk_to_itself() {
     let server = Server::bind("udp://0.0.0.0:0").socket(share).start(Echo).await.unwrap();
     let port = port(&server);
     let good = Peer::from("127.0.0.1:0", port, Ipv4Addr::LOCALHOST.into()).await;
-    // Stands for a forged sender: the answer would go to the server's own socket, and be answered, for ever.
+    // Imitates a spoofed source: the server would send replies to its own socket forever.
     let own = bound_to(Ipv4Addr::new(127, 0, 0, 2), port, true).unwrap();
     own.send_to(b"x", (Ipv4Addr::LOCALHOST, port)).await.unwrap();
     good.send("y").await.expect("y").await;
     Peer(own).expect_nothing();
 }
 
-/// A layer that panics on some messages, and not inside a future.
+/// A layer that panics in `call`, outside of any future.
 #[derive(Clone)]
-struct Nervous<S = ()>(S);
+struct PanickingLayer<S = ()>(S);
 
-impl<S> tower::Layer<S> for Nervous {
-    type Service = Nervous<S>;
-    fn layer(&self, inner: S) -> Nervous<S> {
-        Nervous(inner)
+impl<S> tower::Layer<S> for PanickingLayer {
+    type Service = PanickingLayer<S>;
+    fn layer(&self, inner: S) -> PanickingLayer<S> {
+        PanickingLayer(inner)
     }
 }
 
-impl<S: Service<Request>> Service<Request> for Nervous<S> {
+impl<S: Service<Request>> Service<Request> for PanickingLayer<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -454,7 +454,7 @@ impl<S: Service<Request>> Service<Request> for Nervous<S> {
 
 #[tokio::test]
 async fn a_layer_that_panics_does_not_end_the_socket() {
-    let server = udp().layer(Nervous(())).start(Echo).await.unwrap();
+    let server = udp().layer(PanickingLayer(())).start(Echo).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("x").await.expect("x").await;
     peer.send("boo").await.send("y").await.expect("y").await;
@@ -462,8 +462,8 @@ async fn a_layer_that_panics_does_not_end_the_socket() {
 
 #[tokio::test]
 async fn a_codec_that_panics_does_not_end_the_socket() {
-    struct Touchy;
-    impl Framing for Touchy {
+    struct PanickingFraming;
+    impl Framing for PanickingFraming {
         type In = Bytes;
         type Out = Bytes;
         type Codec = framing::RawCodec;
@@ -475,7 +475,7 @@ async fn a_codec_that_panics_does_not_end_the_socket() {
             Ok(datagram)
         }
     }
-    let server = udp().framing(Touchy).start(Echo).await.unwrap();
+    let server = udp().framing(PanickingFraming).start(Echo).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("boo").await.send("y").await.expect("y").await;
 }
@@ -494,15 +494,15 @@ async fn a_codec_of_messages_takes_a_datagram_that_is_exactly_one() {
 
 #[tokio::test]
 async fn a_drain_answers_what_waits_and_takes_nothing_new() {
-    let told = Told::new();
-    let server = udp().start(told.clone()).await.unwrap();
+    let handler = Scripted::new();
+    let server = udp().start(handler.clone()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("wait a").await.send("b").await.send("wait c").await;
-    told.waiting(1).await;
-    let gate = told.gate.clone();
+    handler.waiting(1).await;
+    let gate = handler.gate.clone();
     let (drained, ()) = tokio::join!(server.drain(), async {
         sleep(millis(50)).await;
-        // Who asks now is not answered, and cannot put off the end.
+        // Requests during the drain get no reply and do not delay its end.
         let late = Peer::new(&server).await;
         for _ in 0..10 {
             late.send("wait").await;
@@ -530,13 +530,13 @@ async fn a_drain_answers_datagrams_that_the_system_already_holds() {
 
 #[tokio::test]
 async fn what_waits_at_the_deadline_is_cut_and_counted() {
-    let told = Told::new();
-    let server = udp().drain_deadline(millis(100)).start(told.clone()).await.unwrap();
+    let handler = Scripted::new();
+    let server = udp().drain_deadline(millis(100)).start(handler.clone()).await.unwrap();
     let (one, two) = (Peer::new(&server).await, Peer::new(&server).await);
     one.send("wait").await.send("queued").await;
     two.send("endless").await;
     one.0.writable().await.unwrap();
-    told.waiting(1).await;
+    handler.waiting(1).await;
     let quick = Peer::new(&server).await;
     quick.send("x").await.expect("x").await;
     assert_eq!(server.drain().await.cut, 3);
@@ -552,12 +552,12 @@ async fn a_server_of_datagrams_that_is_dropped_gives_its_port_back() {
             sleep(millis(5)).await;
         }
     };
-    timeout(TEST_PATIENCE, free).await.unwrap();
+    timeout(TEST_TIMEOUT, free).await.unwrap();
 }
 
 #[tokio::test]
 async fn the_rate_of_a_source_drops_datagrams_and_holds_up_nobody() {
-    let server = udp().layer(RatePerSource::per_second(2)).start(Told::new()).await.unwrap();
+    let server = udp().layer(RatePerSource::per_second(2)).start(Scripted::new()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("a").await.send("b").await.send("c").await.send("d").await;
     peer.expect("a").await.expect("b").await;
@@ -569,7 +569,7 @@ async fn the_rate_of_a_source_drops_datagrams_and_holds_up_nobody() {
 async fn unix_datagrams_are_answered_to_the_path_of_the_sender() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("server");
-    let server = Server::bind(format!("unixgram:{}", at.display())).start(Told::new()).await.unwrap();
+    let server = Server::bind(format!("unixgram:{}", at.display())).start(Scripted::new()).await.unwrap();
     let client = |name: &str| {
         let client = UnixDatagram::bind(dir.path().join(name)).unwrap();
         client.connect(&at).unwrap();
@@ -577,7 +577,7 @@ async fn unix_datagrams_are_answered_to_the_path_of_the_sender() {
     };
     let receive = async |client: &UnixDatagram| {
         let mut buffer = vec![0; 300_000];
-        let bytes = timeout(TEST_PATIENCE, client.recv(&mut buffer)).await.unwrap().unwrap();
+        let bytes = timeout(TEST_TIMEOUT, client.recv(&mut buffer)).await.unwrap().unwrap();
         buffer.truncate(bytes);
         buffer
     };
@@ -592,7 +592,7 @@ async fn unix_datagrams_are_answered_to_the_path_of_the_sender() {
     assert_eq!(receive(&one).await, vec![b'x'; 64 * 1024]);
     one.send(&vec![b'x'; 64 * 1024 + 1]).await.unwrap(); // dropped
     let nobody = UnixDatagram::unbound().unwrap();
-    nobody.send_to(b"x", &at).await.unwrap(); // cannot be answered
+    nobody.send_to(b"x", &at).await.unwrap(); // has no address for a reply
     one.send(b"count").await.unwrap();
     assert_eq!(receive(&one).await, b"4");
     server.drain().await;
@@ -604,61 +604,61 @@ async fn a_unix_peer_that_does_not_read_holds_up_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("server");
     let _server = Server::bind(format!("unixgram:{}", at.display())).start(Echo).await.unwrap();
-    // Not connected: Linux then bounds what may lie unread in its queue. What a connected one leaves unread counts against
-    // the server's own send buffer, up to all of it, and no server can tell.
-    let deaf = std::os::unix::net::UnixDatagram::bind(dir.path().join("deaf")).unwrap();
-    deaf.set_nonblocking(true).unwrap();
+    // The socket is not connected, so Linux limits its receive queue (unix(7), max_dgram_qlen). Unread datagrams of a
+    // connected socket would fill the send buffer of the server instead.
+    let unread = std::os::unix::net::UnixDatagram::bind(dir.path().join("unread")).unwrap();
+    unread.set_nonblocking(true).unwrap();
     let good = UnixDatagram::bind(dir.path().join("good")).unwrap();
     good.connect(&at).unwrap();
     for n in 0..1000 {
         let sent = async {
-            while deaf.send_to(b"x", &at).is_err() {
+            while unread.send_to(b"x", &at).is_err() {
                 sleep(millis(1)).await;
             }
         };
-        timeout(TEST_PATIENCE, sent).await.unwrap_or_else(|_| panic!("stuck at {n}"));
+        timeout(TEST_TIMEOUT, sent).await.unwrap_or_else(|_| panic!("stuck at {n}"));
         if n % 20 == 0 {
             good.send(b"y").await.unwrap();
-            timeout(TEST_PATIENCE, good.recv(&mut [0])).await.unwrap_or_else(|_| panic!("no answer at {n}")).unwrap();
+            timeout(TEST_TIMEOUT, good.recv(&mut [0])).await.unwrap_or_else(|_| panic!("no answer at {n}")).unwrap();
         }
     }
 }
 
 #[tokio::test]
 async fn a_pusher_to_a_forgotten_peer_learns_it() {
-    /// Hands its pusher out.
+    /// Stores its pushers for the test.
     #[derive(Clone, Default)]
-    struct Giving(Arc<std::sync::Mutex<Vec<Pusher>>>);
-    impl Handler for Giving {
+    struct PusherStore(Arc<std::sync::Mutex<Vec<Pusher>>>);
+    impl Handler for PusherStore {
         type State = ();
         async fn message(&self, cx: &mut Context, message: Bytes) -> Result<Reply> {
             self.0.lock().unwrap().push(cx.pusher());
             Ok(Reply::send(message))
         }
     }
-    let giving = Giving::default();
-    let server = udp().limits(limits(|l| l.sessions = 1)).start(giving.clone()).await.unwrap();
+    let store = PusherStore::default();
+    let server = udp().limits(limits(|l| l.sessions = 1)).start(store.clone()).await.unwrap();
     let (one, two) = (Peer::new(&server).await, Peer::new(&server).await);
     one.send("a").await.expect("a").await;
-    let pusher = giving.0.lock().unwrap().pop().unwrap();
+    let pusher = store.0.lock().unwrap().pop().unwrap();
     pusher.push("pushed").await.unwrap();
     one.expect("pushed").await;
-    two.send("b").await.expect("b").await; // there is room for one only
+    two.send("b").await.expect("b").await; // the table has room for one peer
     assert_eq!(pusher.try_push("lost"), Err(PushError::Closed));
     assert_eq!(pusher.push("lost").await, Err(PushError::Closed));
 }
 
 #[tokio::test]
 async fn a_handler_that_wants_connections_is_not_served_on_datagrams() {
-    struct Streams;
-    impl Handler for Streams {
+    struct NeedsStream;
+    impl Handler for NeedsStream {
         const NEEDS: Needs = Needs::Stream;
         type State = ();
         async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
             Ok(Reply::send(message))
         }
     }
-    let error = udp().start(Streams).await.unwrap_err().to_string();
+    let error = udp().start(NeedsStream).await.unwrap_err().to_string();
     assert!(error.contains("the address receives datagrams, and the handler needs connections"), "{error}");
 }
 
@@ -668,7 +668,7 @@ async fn a_unix_peer_with_an_abstract_name_is_answered_and_has_a_state_of_its_ow
     use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram as StdUnixDatagram};
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("server");
-    let _server = Server::bind(format!("unixgram:{}", at.display())).start(Told::new()).await.unwrap();
+    let _server = Server::bind(format!("unixgram:{}", at.display())).start(Scripted::new()).await.unwrap();
     for _ in 0..2 {
         let name = UnixAddress::from_abstract_name(harness::unique("abstract")).unwrap();
         let client = StdUnixDatagram::bind_addr(&name).unwrap();
@@ -676,7 +676,7 @@ async fn a_unix_peer_with_an_abstract_name_is_answered_and_has_a_state_of_its_ow
         let client = UnixDatagram::from_std(client).unwrap();
         client.send_to(b"count", &at).await.unwrap();
         let mut answer = [0; 1];
-        timeout(TEST_PATIENCE, client.recv(&mut answer)).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, client.recv(&mut answer)).await.unwrap().unwrap();
         assert_eq!(&answer, b"1");
     }
 }
@@ -684,22 +684,22 @@ async fn a_unix_peer_with_an_abstract_name_is_answered_and_has_a_state_of_its_ow
 #[tokio::test]
 async fn a_state_that_panics_when_it_is_made_costs_one_datagram_and_not_the_socket() {
     static MADE: AtomicUsize = AtomicUsize::new(0);
-    /// Can be made every second time.
-    struct Moody;
-    impl Default for Moody {
+    /// Its `default` panics every second time.
+    struct PanickingState;
+    impl Default for PanickingState {
         fn default() -> Self {
-            assert!(MADE.fetch_add(1, SeqCst) % 2 == 1, "as told");
+            assert!(MADE.fetch_add(1, SeqCst) % 2 == 1, "requested");
             Self
         }
     }
-    struct Handling;
-    impl Handler for Handling {
-        type State = Moody;
-        async fn message(&self, _: &mut Context<Moody>, message: Bytes) -> Result<Reply> {
+    struct UsesState;
+    impl Handler for UsesState {
+        type State = PanickingState;
+        async fn message(&self, _: &mut Context<PanickingState>, message: Bytes) -> Result<Reply> {
             Ok(Reply::send(message))
         }
     }
-    let server = udp().start(Handling).await.unwrap();
+    let server = udp().start(UsesState).await.unwrap();
     Peer::new(&server).await.send("lost").await;
     Peer::new(&server).await.send("x").await.expect("x").await;
 }

@@ -1,8 +1,13 @@
-//! The page of defaults: every key and every fixed bound is on it, with the value that the program has.
+//! The page of defaults: its tables of keys and fixed bounds are generated from the schema and from the constants in the
+//! source.
+//!
+//! `UPDATE=1 cargo test -p switchboard-tests --test it defaults` writes the tables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use harness::Program;
@@ -10,51 +15,111 @@ use serde_json::Value;
 use switchboard::Kind;
 use switchboard::server::ListenerSpec;
 
-/// Constants that bound nothing.
+use crate::reference::{default, sections};
+
+/// Constants that are not bounds.
 const NO_BOUNDS: [&str; 5] = ["PROBATION", "ESTABLISHED", "VALIDATED", "COUNT", "CENTURY"];
 
-fn page() -> String {
-    fs::read_to_string(harness::root().join("bin/docs/defaults.md")).unwrap()
+fn path() -> PathBuf {
+    harness::root().join("bin/docs/defaults.md")
 }
 
-/// The rows of the table with this head: its first two cells, without backticks.
-fn rows(head: &str) -> Vec<(String, String)> {
+fn page() -> String {
+    fs::read_to_string(path()).unwrap()
+}
+
+/// Compares the generated table between two marker comments with the page. With `UPDATE`, writes it first.
+fn check_table(name: &str, heads: [&str; 3], rows: impl Iterator<Item = [String; 3]>) {
+    static PAGE: Mutex<()> = Mutex::new(());
+    let _guard = PAGE.lock().unwrap();
+    let mut table = format!("\n| {} |\n| --- | --- | --- |\n", heads.join(" | "));
+    for row in rows {
+        let cells = row.map(|cell| cell.replace('|', "\\|").replace('\n', " "));
+        assert!(!cells[2].is_empty(), "{} has no doc comment", cells[0]);
+        let _ = writeln!(table, "| {} |", cells.join(" | "));
+    }
+    table.push('\n');
     let page = page();
-    let rows = page.lines().skip_while(|line| !line.starts_with(&format!("| {head} |"))).skip(2);
-    let rows = rows.take_while(|line| line.starts_with('|')).map(|row| {
-        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
-        assert!(cells.len() == 3 && !cells[2].is_empty(), "a row says what, how much and why: {row}");
-        (cells[0].replace('`', ""), cells[1].replace('`', ""))
-    });
-    rows.collect()
+    let marker = format!("<!-- generated: {name} -->\n");
+    let begin = page.find(&marker).unwrap_or_else(|| panic!("the page has no {marker}")) + marker.len();
+    let end = begin + page[begin..].find("<!-- end -->").unwrap();
+    if env::var_os("UPDATE").is_some() {
+        fs::write(path(), format!("{}{table}{}", &page[..begin], &page[end..])).unwrap();
+        return;
+    }
+    let differs = table.lines().zip(page[begin..end].lines()).find(|(now, kept)| now != kept);
+    assert!(page[begin..end] == table, "the table of {name} is out of date (UPDATE=1 writes it): {differs:?}");
 }
 
 #[test]
 fn every_key_has_the_default_that_the_page_says() {
+    let schema = Program::switchboard().arg("schema").run().stdout;
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let mut rows = Vec::new();
+    for (path, section) in sections(&schema) {
+        let name = path.strip_prefix("listeners.NAME.").unwrap_or(&path);
+        for (key, property) in section["properties"].as_object().unwrap() {
+            let default = default(key, property).replace('"', "");
+            let help = property["description"].as_str().unwrap_or_default();
+            if !default.is_empty() {
+                rows.push([format!("`{name}.{key}`"), default, help.to_owned()]);
+            }
+        }
+    }
     let printed = Program::switchboard().args(["config", "--format", "json"]).run();
     let config: Value = serde_json::from_str(&printed.stdout).unwrap();
     let main = &config["listeners"]["main"];
     let groups = ["limits", "timeouts", "rate", "socket"].map(|group| (group, &main[group]));
-    let leaves = groups.into_iter().chain([("drain", &config["drain"])]).flat_map(|(group, table)| {
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        table.as_object().unwrap().iter().map(move |(key, value)| (format!("{group}.{key}"), text(value)))
-    });
-    let (program, page): (BTreeMap<_, _>, BTreeMap<_, _>) = (leaves.collect(), rows("key").into_iter().collect());
-    assert_eq!(program, page);
+    for (group, table) in groups.into_iter().chain([("drain", &config["drain"])]) {
+        for (key, value) in table.as_object().unwrap() {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let expected = [format!("`{group}.{key}`"), format!("`{value}`")];
+            assert!(rows.iter().any(|row| row[..2] == expected), "{expected:?}");
+        }
+    }
+    check_table("keys", ["key", "default", "what it is for"], rows.into_iter());
 }
 
-/// The numbers of a source file that bound something: name and expression.
-fn constants(text: &str) -> Vec<(String, String)> {
-    let found = text.lines().take_while(|line| *line != "#[cfg(test)]").filter_map(|line| {
-        let line = line.trim_start().trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ");
-        let (name, rest) = line.trim_start_matches("pub ").strip_prefix("const ")?.split_once(": ")?;
-        let (kind, value) = rest.strip_suffix(';')?.split_once(" = ")?;
-        ["usize", "u64", "u32", "Duration"].contains(&kind).then(|| (name.to_owned(), value.to_owned()))
-    });
-    found.filter(|(name, _)| !NO_BOUNDS.contains(&&**name)).collect()
+/// A constant of a source file: name, type, expression and doc comment.
+#[derive(Debug)]
+struct Constant {
+    name: String,
+    kind: String,
+    expression: String,
+    doc: String,
 }
 
-/// What an expression comes to; a time in nanoseconds.
+/// The numeric constants of a source file. A constant without a doc comment has that of the constant on the line above.
+fn constants(text: &str) -> Vec<Constant> {
+    let (mut found, mut doc, mut is_kept) = (Vec::new(), String::new(), true);
+    for line in text.lines().take_while(|line| *line != "#[cfg(test)]").map(str::trim_start) {
+        if let Some(comment) = line.strip_prefix("///") {
+            let before = if is_kept { "" } else { &doc };
+            doc = format!("{before} {}", comment.trim()).trim().to_owned();
+            is_kept = false;
+            continue;
+        }
+        is_kept = true;
+        let declaration =
+            ["pub(crate) ", "pub(super) ", "pub "].iter().fold(line, |line, part| line.trim_start_matches(part));
+        let constant = declaration.strip_prefix("const ").and_then(|rest| {
+            let (name, rest) = rest.split_once(": ")?;
+            let (kind, rest) = rest.split_once(" = ")?;
+            Some((name, kind, rest.split_once(';')?.0))
+        });
+        match constant {
+            Some((name, kind, expression)) if ["usize", "u64", "u32", "Duration"].contains(&kind) => {
+                let [name, kind, expression] = [name, kind, expression].map(str::to_owned);
+                found.push(Constant { name, kind, expression, doc: doc.clone() });
+            }
+            _ => doc.clear(),
+        }
+    }
+    found.retain(|constant| !NO_BOUNDS.contains(&&*constant.name));
+    found
+}
+
+/// The value of an expression; durations are in nanoseconds.
 fn value(expression: &str, named: &dyn Fn(&str) -> u128) -> u128 {
     let unit = |name| expression.strip_prefix(name).and_then(|rest| rest.strip_suffix(')'));
     if let Some(seconds) = unit("Duration::from_secs(") {
@@ -76,24 +141,32 @@ fn value(expression: &str, named: &dyn Fn(&str) -> u128) -> u128 {
     expression.replace('_', "").parse().unwrap_or_else(|_| named(expression))
 }
 
-/// The same as a person writes it: `64 KiB`, `1,024`, `5 ms`.
-fn read(written: &str) -> u128 {
-    let (number, unit) = written.split_once(' ').unwrap_or((written, ""));
-    let number: u128 = number.replace(',', "").parse().unwrap_or_else(|_| panic!("{written}"));
-    let times = match unit {
-        "" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "ms" => Duration::from_millis(1).as_nanos(),
-        "s" => Duration::from_secs(1).as_nanos(),
-        "d" => Duration::from_secs(24 * 60 * 60).as_nanos(),
-        _ => panic!("{written}"),
+/// A value as text: `64 KiB`, `1,024`, `5 ms`.
+fn text(constant: &Constant, value: u128) -> String {
+    const DAY: u128 = 24 * 60 * 60;
+    let in_unit = |units: &[(u128, &str)]| {
+        let (size, unit) = units.iter().find(|(size, _)| value.is_multiple_of(*size)).unwrap();
+        format!("{}{unit}", grouped(value / size))
     };
-    number * times
+    let second = Duration::from_secs(1).as_nanos();
+    if constant.kind == "Duration" {
+        in_unit(&[(second * DAY, " d"), (second, " s"), (second / 1000, " ms")])
+    } else if constant.expression.contains("1024") || constant.expression.contains("<<") || value >= 1 << 16 {
+        in_unit(&[(1 << 30, " GiB"), (1 << 20, " MiB"), (1 << 10, " KiB"), (1, "")])
+    } else {
+        grouped(value)
+    }
 }
 
-fn sources(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
+/// A number with a comma after each three digits.
+fn grouped(number: u128) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap()).collect();
+    groups.join(",")
+}
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
             sources(&entry, found);
@@ -106,31 +179,27 @@ fn sources(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
 
 #[test]
 fn every_fixed_bound_is_on_the_page_with_its_value() {
-    let mut code = BTreeMap::new();
+    let mut code = Vec::new();
     for package in ["framework/src", "bin/src", "handlers/src"] {
         let (top, mut files) = (harness::root().join(package), Vec::new());
         sources(&top, &mut files);
+        files.sort();
         for file in files {
             let constants = constants(&fs::read_to_string(&file).unwrap());
             let file = file.strip_prefix(&top).unwrap().display().to_string();
-            for (name, expression) in constants {
-                code.entry((file.clone(), name)).or_insert(expression);
-            }
+            code.extend(constants.into_iter().map(|constant| (file.clone(), constant)));
         }
     }
     assert!(code.len() > 30, "{code:?}");
     let named = |name: &str| {
-        let found = code.iter().find(|((_, known), _)| known == name);
-        value(found.unwrap_or_else(|| panic!("{name} is not known")).1, &|name| panic!("{name}"))
+        let found = code.iter().find(|(_, known)| known.name == name);
+        value(&found.unwrap_or_else(|| panic!("{name} is not known")).1.expression, &|name| panic!("{name}"))
     };
-    let page: BTreeMap<String, u128> =
-        rows("bound").iter().map(|(bound, value)| (bound.clone(), read(value))).collect();
-    let program: BTreeMap<String, u128> =
-        code.iter().map(|((file, name), expression)| (format!("{file} {name}"), value(expression, &named))).collect();
-    let (on_page, in_code): (BTreeSet<_>, BTreeSet<_>) = (page.iter().collect(), program.iter().collect());
-    let missing: Vec<_> = in_code.difference(&on_page).collect();
-    let gone: Vec<_> = on_page.difference(&in_code).collect();
-    assert!(missing.is_empty() && gone.is_empty(), "not on the page: {missing:?}\non the page alone: {gone:?}");
+    let rows = code.iter().map(|(file, constant)| {
+        let value = text(constant, value(&constant.expression, &named));
+        [format!("`{file}` `{}`", constant.name), value, constant.doc.clone()]
+    });
+    check_table("bounds", ["bound", "value", "what it bounds"], rows);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Stopping: idle connections close at once, busy ones get their replies, what is left at the deadline is cut and counted.
+//! Drain (graceful shutdown): idle connections close at once, pending replies are sent, the rest is aborted.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -63,7 +63,7 @@ async fn a_great_many_messages_that_were_sent_before_the_drain_are_answered() {
     let mut client = served.connect().await;
     client.send("sleep 2\n").await;
     served.probe.called("message", 1).await;
-    client.send("x\n".repeat(30_000)).await; // 60 kB, most of it not read yet
+    client.send("x\n".repeat(30_000)).await; // 60 kB, mostly still unread
     let (drained, ()) = tokio::join!(served.running.drain(), async {
         client.expect("slept\n").await.expect("x\n".repeat(30_000)).await.expect_end().await;
     });
@@ -140,18 +140,18 @@ async fn whoever_comes_after_the_drain_has_begun_is_refused() {
 async fn whoever_connected_before_the_drain_is_greeted_and_answered() {
     let served = serve(Probe::default().opening("many hi")).await;
     let mut early = served.connect().await;
-    early.send("x\n").await; // accepted by nobody yet
+    early.send("x\n").await; // not yet accepted
     let drained = served.running.drain().await;
     early.expect("hi\nx\n").await.expect_end().await;
     assert_eq!(drained.cut, 0);
-    assert_eq!(drained.open, 1, "it was connected when the listener closed");
+    assert_eq!(drained.open, 1, "the client connected before the listener closed");
 }
 
 #[tokio::test]
 async fn every_client_that_the_system_has_let_in_is_answered() {
     let server = Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).start(Echo).await.unwrap();
     let port = server.address().unwrap().port().unwrap();
-    // Blocking on purpose: the runtime has one thread and accepts nobody meanwhile.
+    // Blocks on purpose: the single-threaded runtime accepts no connection meanwhile.
     let clients: Vec<_> = (0..400)
         .map(|_| {
             let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -190,7 +190,7 @@ async fn what_is_left_at_the_deadline_is_cut_and_the_numbers_are_exact() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_cutter_ends_a_drain_at_once() {
+async fn the_abort_handle_ends_a_drain_at_once() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("hang\n").await;
@@ -264,15 +264,15 @@ async fn listeners_go_on_while_the_drain_is_announced_and_the_deadline_begins_af
     let theirs = probe.clone();
     registry.handler("probe", move |_: NoOptions| Ok(theirs.clone()));
     let (one, two) = (unique("one"), unique("two"));
-    let mut board = ListenerSet::new(Transports::default());
+    let mut listeners = ListenerSet::new(Transports::default());
     let mut drain = DrainSettings::default();
     (drain.announce, drain.deadline) = (secs(5), secs(10));
-    board.drain_settings(drain);
+    listeners.drain_settings(drain);
     for name in [&one, &two] {
         let handler = registry.handler_entry("probe").unwrap().build(json!({})).unwrap();
-        board.listen(ListenerSpec::new(name, format!("mem:{name}").parse().unwrap()), &handler);
+        listeners.listen(ListenerSpec::new(name, format!("mem:{name}").parse().unwrap()), &handler);
     }
-    let running = board.start().await.unwrap();
+    let running = listeners.start().await.unwrap();
     let begun = Instant::now();
     let (drained, ()) = tokio::join!(running.drain(), async {
         sleep(secs(4)).await;
@@ -291,7 +291,7 @@ async fn asking_twice_or_giving_up_on_waiting_changes_nothing() {
     let mut client = served.connect().await;
     client.send("sleep 5\n").await;
     served.probe.called("message", 1).await;
-    assert!(served.running.drain().now_or_never().is_none()); // asked, and not waited for
+    assert!(served.running.drain().now_or_never().is_none()); // requested, but not awaited
     sleep(secs(1)).await;
     let (one, two) = tokio::join!(served.running.drain(), served.running.drain());
     assert_eq!((one.cut, two.cut), (0, 0));

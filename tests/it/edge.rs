@@ -1,4 +1,4 @@
-//! The edge: who is let in, how many at once and how fast, judged by the address of the client itself.
+//! Admission by client address: access lists, connection limits and rates.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -15,18 +15,18 @@ use tokio::time::advance;
 
 use crate::support::{MemClient, Probe, Served, limits, millis, secs, serve_with, timeouts};
 
-/// How a client arrives.
+/// The route of a client to the server.
 #[derive(Debug, Clone, Copy)]
-enum Guest {
-    /// From this address.
-    From(&'static str),
-    /// From the first address, which is a proxy's, whose header says that the client's own is the second.
-    Introduced(&'static str, &'static str),
-    /// From a proxy that keeps its header back: a handshake that does not end.
-    Slow,
+enum Origin {
+    /// Connects from this address.
+    Direct(&'static str),
+    /// Connects from a proxy at the first address, whose header names the second as the client.
+    ViaProxy(&'static str, &'static str),
+    /// Connects from a proxy that sends no header, so the handshake does not complete.
+    Stalled,
 }
 
-/// What ends the handshake of a slow guest.
+/// The header that completes a stalled handshake.
 const HEADER: &str = "PROXY UNKNOWN\r\n";
 
 fn address(text: &str) -> Address {
@@ -37,51 +37,51 @@ fn networks(texts: &[&str]) -> Networks {
     texts.iter().map(|text| text.parse::<switchboard::settings::Network>().unwrap()).collect()
 }
 
-/// A probe, and clients from anywhere.
-struct House {
+/// A server with a probe, and clients from any address.
+struct TestServer {
     running: Running,
     name: String,
     probe: Probe,
 }
 
-impl House {
+impl TestServer {
     async fn new(set: impl FnOnce(Server<Lines>) -> Server<Lines>) -> Self {
         let Served { running, name, probe } = serve_with(Probe::default(), set).await;
         Self { running, name, probe }
     }
 
-    /// Behind proxies in 10.0.0.0/8.
+    /// A server that trusts the proxies in 10.0.0.0/8.
     async fn behind_proxies(set: impl FnOnce(Server<Lines>) -> Server<Lines>) -> Self {
-        let settings = ProxySettings { trusted: networks(&["10.0.0.0/8"]) };
+        let settings = ProxySettings::default().trusted(networks(&["10.0.0.0/8"]));
         Self::new(|server| set(server.proxy(settings))).await
     }
 
-    async fn guest(&self, guest: Guest) -> MemClient {
-        let (from, header) = match guest {
-            Guest::From(peer) => (peer, None),
-            Guest::Introduced(proxy, client) => {
+    async fn connect(&self, origin: Origin) -> MemClient {
+        let (from, header) = match origin {
+            Origin::Direct(peer) => (peer, None),
+            Origin::ViaProxy(proxy, client) => {
                 let (ip, port) = client.rsplit_once(':').unwrap();
                 (proxy, Some(format!("PROXY TCP4 {ip} 203.0.113.1 {port} 443\r\n")))
             }
-            Guest::Slow => ("10.0.0.1:1", None),
+            Origin::Stalled => ("10.0.0.1:1", None),
         };
         let mut client = Client(memory::connect_from(&self.name, from.parse::<SocketAddr>().unwrap()).await.unwrap());
         if let Some(header) = header {
-            let _ = client.0.write_all(header.as_bytes()).await; // who is turned away may be so before that
+            let _ = client.0.write_all(header.as_bytes()).await; // a rejected client may be disconnected before the write
         }
         client
     }
 
-    async fn comes_in(&self, guest: Guest) -> MemClient {
-        let mut client = self.guest(guest).await;
+    async fn expect_accepted(&self, origin: Origin) -> MemClient {
+        let mut client = self.connect(origin).await;
         client.send("hi\n").await.expect("hi\n").await;
         client
     }
 
-    async fn is_turned_away(&self, guest: Guest) {
+    async fn expect_rejected(&self, origin: Origin) {
         let opened = self.probe.calls().iter().filter(|call| *call == "open").count();
-        self.guest(guest).await.expect_end().await;
-        assert_eq!(self.probe.calls().iter().filter(|call| *call == "open").count(), opened, "{guest:?}");
+        self.connect(origin).await.expect_end().await;
+        assert_eq!(self.probe.calls().iter().filter(|call| *call == "open").count(), opened, "{origin:?}");
     }
 
     async fn with_limits(change: impl FnOnce(&mut Limits)) -> Self {
@@ -91,67 +91,69 @@ impl House {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_denied_or_not_allowed_reaches_no_handler() {
-    let access = Access { allow: networks(&["192.0.2.0/24", "2001:db8::/32"]), deny: networks(&["192.0.2.66"]) };
-    let house = House::new(|server| server.access(access)).await;
+    let access = Access::default().allow(networks(&["192.0.2.0/24", "2001:db8::/32"])).deny(networks(&["192.0.2.66"]));
+    let server = TestServer::new(|server| server.access(access)).await;
     for peer in ["192.0.2.1:1", "[::ffff:192.0.2.2]:1", "[2001:db8::1]:1"] {
-        house.comes_in(Guest::From(peer)).await;
+        server.expect_accepted(Origin::Direct(peer)).await;
     }
     for peer in ["192.0.2.66:1", "[::ffff:192.0.2.66]:1", "198.51.100.1:1", "[2001:db9::1]:1"] {
-        house.is_turned_away(Guest::From(peer)).await;
+        server.expect_rejected(Origin::Direct(peer)).await;
     }
-    house.comes_in(Guest::From("192.0.2.1:2")).await;
+    server.expect_accepted(Origin::Direct("192.0.2.1:2")).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_source_has_so_many_connections_at_once_and_gets_its_slots_back() {
-    let house = House::with_limits(|limits| limits.connections_per_source = 2).await;
-    let first = house.comes_in(Guest::From("192.0.2.1:1")).await;
-    let _second = house.comes_in(Guest::From("[::ffff:192.0.2.1]:2")).await;
+    let server = TestServer::with_limits(|limits| limits.connections_per_source = 2).await;
+    let first = server.expect_accepted(Origin::Direct("192.0.2.1:1")).await;
+    let _second = server.expect_accepted(Origin::Direct("[::ffff:192.0.2.1]:2")).await;
     for port in 3..10 {
-        house.is_turned_away(Guest::From("192.0.2.1:3")).await;
-        assert_eq!(house.running.open(), 2, "{port}");
+        server.expect_rejected(Origin::Direct("192.0.2.1:3")).await;
+        assert_eq!(server.running.open(), 2, "{port}");
     }
-    let _other = house.comes_in(Guest::From("192.0.2.2:1")).await;
+    let _other = server.expect_accepted(Origin::Direct("192.0.2.2:1")).await;
     // A /64 of IPv6 is one source.
-    let _sixth =
-        (house.comes_in(Guest::From("[2001:db8::1]:1")).await, house.comes_in(Guest::From("[2001:db8::2]:1")).await);
-    house.is_turned_away(Guest::From("[2001:db8::3]:1")).await;
-    let _neighbour = house.comes_in(Guest::From("[2001:db8:0:1::3]:1")).await;
+    let _sixth = (
+        server.expect_accepted(Origin::Direct("[2001:db8::1]:1")).await,
+        server.expect_accepted(Origin::Direct("[2001:db8::2]:1")).await,
+    );
+    server.expect_rejected(Origin::Direct("[2001:db8::3]:1")).await;
+    let _neighbour = server.expect_accepted(Origin::Direct("[2001:db8:0:1::3]:1")).await;
     drop(first);
-    house.probe.called("close", 1).await;
-    while house.running.open() > 5 {
+    server.probe.called("close", 1).await;
+    while server.running.open() > 5 {
         tokio::task::yield_now().await;
     }
-    let _third = house.comes_in(Guest::From("192.0.2.1:4")).await;
-    house.is_turned_away(Guest::From("192.0.2.1:5")).await;
+    let _third = server.expect_accepted(Origin::Direct("192.0.2.1:4")).await;
+    server.expect_rejected(Origin::Direct("192.0.2.1:5")).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_source_opens_so_many_connections_a_second() {
     let mut rates = Rates::default();
     (rates.connections_per_source, rates.burst) = (Rate::per_second(10), 3);
-    let house = House::new(|server| server.rates(rates)).await;
+    let server = TestServer::new(|server| server.rates(rates)).await;
     for _ in 0..3 {
-        house.comes_in(Guest::From("192.0.2.1:1")).await;
+        server.expect_accepted(Origin::Direct("192.0.2.1:1")).await;
     }
-    house.is_turned_away(Guest::From("192.0.2.1:1")).await;
-    house.comes_in(Guest::From("192.0.2.2:1")).await;
+    server.expect_rejected(Origin::Direct("192.0.2.1:1")).await;
+    server.expect_accepted(Origin::Direct("192.0.2.2:1")).await;
     advance(millis(100)).await;
-    house.comes_in(Guest::From("192.0.2.1:1")).await;
-    house.is_turned_away(Guest::From("192.0.2.1:1")).await;
+    server.expect_accepted(Origin::Direct("192.0.2.1:1")).await;
+    server.expect_rejected(Origin::Direct("192.0.2.1:1")).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_longest_unfinished_handshake_yields_to_a_new_one() {
-    let house = House::behind_proxies(|server| server.limits(limits(|limits| limits.handshakes = 3))).await;
-    let mut done = house.guest(Guest::Slow).await;
+    let server = TestServer::behind_proxies(|server| server.limits(limits(|limits| limits.handshakes = 3))).await;
+    let mut done = server.connect(Origin::Stalled).await;
     done.send(HEADER).await.send("hi\n").await.expect("hi\n").await;
     let mut slow = Vec::new();
     for _ in 0..5 {
-        slow.push(house.guest(Guest::Slow).await);
+        slow.push(server.connect(Origin::Stalled).await);
         tokio::task::yield_now().await;
     }
-    // No more than three are under way: the first two have made room, long before the deadline of handshakes.
+    // At most three handshakes run. The two oldest were closed long before the handshake timeout.
     for client in &mut slow[..2] {
         client.expect_end().await;
     }
@@ -159,18 +161,18 @@ async fn the_longest_unfinished_handshake_yields_to_a_new_one() {
         client.send(HEADER).await.send("hi\n").await.expect("hi\n").await;
     }
     done.send("still\n").await.expect("still\n").await;
-    assert_eq!(house.running.open(), 4);
+    assert_eq!(server.running.open(), 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handshake_that_is_over_yields_to_nobody_and_hears_of_a_drain_all_the_same() {
     let mut finished = 0;
-    // Each time the header comes a little later, so that once the handshake ends in the very moment in which it should yield.
+    // The header comes a little later in each round, so one round completes the handshake at the moment of eviction.
     for turns in 0..12 {
-        let house = House::behind_proxies(|server| server.limits(limits(|limits| limits.handshakes = 1))).await;
-        let mut first = house.guest(Guest::Slow).await;
+        let server = TestServer::behind_proxies(|server| server.limits(limits(|limits| limits.handshakes = 1))).await;
+        let mut first = server.connect(Origin::Stalled).await;
         tokio::task::yield_now().await;
-        let _second = house.guest(Guest::Slow).await;
+        let _second = server.connect(Origin::Stalled).await;
         for _ in 0..turns {
             tokio::task::yield_now().await;
         }
@@ -178,10 +180,10 @@ async fn a_handshake_that_is_over_yields_to_nobody_and_hears_of_a_drain_all_the_
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
-        if house.probe.calls() == ["open"] {
+        if server.probe.calls() == ["open"] {
             finished += 1;
             first.send("hi\n").await.expect("hi\n").await;
-            house.running.drain().await;
+            server.running.drain().await;
             first.expect_end().await;
         }
     }
@@ -190,57 +192,57 @@ async fn a_handshake_that_is_over_yields_to_nobody_and_hears_of_a_drain_all_the_
 
 #[tokio::test(start_paused = true)]
 async fn behind_a_proxy_the_address_of_the_client_counts_and_both_are_visible() {
-    let access = Access { allow: Networks::default(), deny: networks(&["192.0.2.66", "10.0.0.1"]) };
-    let house = House::behind_proxies(|server| {
+    let access = Access::default().deny(networks(&["192.0.2.66", "10.0.0.1"]));
+    let server = TestServer::behind_proxies(|server| {
         let server = server.access(access);
         server.limits(limits(|limits| limits.connections_per_source = 1))
     })
     .await;
-    let _first = house.comes_in(Guest::Introduced("10.0.0.1:1", "192.0.2.1:7")).await;
-    let connection = house.probe.connection(0);
+    let _first = server.expect_accepted(Origin::ViaProxy("10.0.0.1:1", "192.0.2.1:7")).await;
+    let connection = server.probe.connection(0);
     assert_eq!(connection.peer(), &address("192.0.2.1:7"));
     assert_eq!(connection.local(), &address("203.0.113.1:443"));
     assert_eq!(connection.socket_peer(), &address("10.0.0.1:1"));
     assert_eq!(connection.source(), address("192.0.2.1:7").source());
-    // The proxy's one address is not the source of all of them.
-    let _second = house.comes_in(Guest::Introduced("10.0.0.1:1", "192.0.2.2:7")).await;
-    house.is_turned_away(Guest::Introduced("10.0.0.1:1", "192.0.2.1:8")).await;
-    house.is_turned_away(Guest::Introduced("10.0.0.1:1", "192.0.2.66:7")).await;
-    // Who goes around the proxy is not even asked for a header.
-    house.is_turned_away(Guest::From("192.0.2.3:1")).await;
-    house.is_turned_away(Guest::Introduced("192.0.2.3:1", "192.0.2.4:1")).await;
-    assert_eq!(house.running.open(), 2);
+    // The address of the proxy does not count as the source.
+    let _second = server.expect_accepted(Origin::ViaProxy("10.0.0.1:1", "192.0.2.2:7")).await;
+    server.expect_rejected(Origin::ViaProxy("10.0.0.1:1", "192.0.2.1:8")).await;
+    server.expect_rejected(Origin::ViaProxy("10.0.0.1:1", "192.0.2.66:7")).await;
+    // A client that bypasses the proxy is rejected before the header is read.
+    server.expect_rejected(Origin::Direct("192.0.2.3:1")).await;
+    server.expect_rejected(Origin::ViaProxy("192.0.2.3:1", "192.0.2.4:1")).await;
+    assert_eq!(server.running.open(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_is_turned_away_in_its_handshake_gives_everything_back() {
-    let access = Access { allow: networks(&["192.0.2.1"]), deny: Networks::default() };
-    let house = House::behind_proxies(|server| {
+    let access = Access::default().allow(networks(&["192.0.2.1"]));
+    let server = TestServer::behind_proxies(|server| {
         let server = server.access(access);
         server.limits(limits(|limits| (limits.connections, limits.handshakes) = (2, 1)))
     })
     .await;
     for _ in 0..10 {
-        house.is_turned_away(Guest::Introduced("10.0.0.1:1", "192.0.2.2:1")).await;
+        server.expect_rejected(Origin::ViaProxy("10.0.0.1:1", "192.0.2.2:1")).await;
     }
-    while house.running.open() > 0 {
+    while server.running.open() > 0 {
         tokio::task::yield_now().await;
     }
-    house.comes_in(Guest::Introduced("10.0.0.1:1", "192.0.2.1:1")).await;
-    let drained = house.running.drain().await;
+    server.expect_accepted(Origin::ViaProxy("10.0.0.1:1", "192.0.2.1:1")).await;
+    let drained = server.running.drain().await;
     assert_eq!(drained.cut, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_does_not_wait_for_handshakes_and_a_deadline_ends_them() {
-    let house =
-        House::behind_proxies(|server| server.timeouts(timeouts(|timeouts| timeouts.handshake = secs(3)))).await;
+    let server =
+        TestServer::behind_proxies(|server| server.timeouts(timeouts(|timeouts| timeouts.handshake = secs(3)))).await;
     let begun = tokio::time::Instant::now();
-    house.guest(Guest::Slow).await.expect_end().await;
+    server.connect(Origin::Stalled).await.expect_end().await;
     assert_eq!(begun.elapsed(), secs(3));
-    let mut slow = house.guest(Guest::Slow).await;
+    let mut slow = server.connect(Origin::Stalled).await;
     tokio::task::yield_now().await;
-    let drained = house.running.drain().await;
+    let drained = server.running.drain().await;
     assert_eq!((drained.cut, begun.elapsed()), (0, secs(3)));
     slow.expect_end().await;
 }
@@ -262,22 +264,22 @@ async fn a_unix_client_has_the_credentials_of_its_process() {
 
 #[tokio::test]
 async fn a_datagram_from_a_denied_network_is_dropped() {
-    let access = Access { allow: Networks::default(), deny: networks(&["127.0.0.66"]) };
+    let access = Access::default().deny(networks(&["127.0.0.66"]));
     let server = Server::bind("udp://127.0.0.1:0").access(access);
     let running = server.start(switchboard_handlers::Echo).await.unwrap();
     let port = running.address().unwrap().port().unwrap();
     let denied = UdpSocket::bind("127.0.0.66:0").await.unwrap();
     let other = UdpSocket::bind("127.0.0.67:0").await.unwrap();
-    for (socket, says) in [(&denied, "denied"), (&other, "let in")] {
-        socket.send_to(says.as_bytes(), ("127.0.0.1", port)).await.unwrap();
+    for (socket, text) in [(&denied, "denied"), (&other, "accepted")] {
+        socket.send_to(text.as_bytes(), ("127.0.0.1", port)).await.unwrap();
     }
     let mut buffer = [0; 100];
     let bytes = other.recv(&mut buffer).await.unwrap();
-    assert_eq!(&buffer[..bytes], b"let in");
+    assert_eq!(&buffer[..bytes], b"accepted");
     assert!(denied.try_recv(&mut buffer).is_err());
 }
 
-/// Connects from an address of this machine, and reads what comes at first; nothing, if it is closed.
+/// Connects from a local address and reads the greeting, which is empty if the server closes the connection.
 fn greeted(from: [u8; 4], server: &SocketAddr) -> (std::net::TcpStream, Vec<u8>) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
@@ -306,16 +308,20 @@ fn the_log_says_once_a_second_at_most_who_was_turned_away_by_which_rule() {
         stream
     });
     assert_eq!(greeted([127, 0, 0, 67], &address).1, b"");
-    for (why, rule, peer) in
+    for (reason, rule, peer) in
         [("denied", "access", "127.0.0.66:"), ("limit", "limits.connections_per_source", "127.0.0.67:")]
     {
-        let told = server.wait_for_event(|event| event["message"] == "connection refused" && event["why"] == why);
-        assert!(told["peer"].as_str().is_some_and(|text| text.starts_with(peer)), "{told}");
-        assert_eq!((&told["listener"], &told["rule"], &told["count"]), (&"main".into(), &rule.into(), &1.into()));
+        let rejected =
+            server.wait_for_event(|event| event["message"] == "connection rejected" && event["reason"] == reason);
+        assert!(rejected["peer"].as_str().is_some_and(|text| text.starts_with(peer)), "{rejected}");
+        assert_eq!(
+            (&rejected["listener"], &rejected["rule"], &rejected["count"]),
+            (&"main".into(), &rule.into(), &1.into())
+        );
     }
-    let denied = server.log().iter().filter(|event| event["why"] == "denied").count() as u64;
+    let denied = server.log().iter().filter(|event| event["reason"] == "denied").count() as u64;
     assert!(denied <= 1 + begun.elapsed().as_secs(), "{denied} lines");
-    // Nothing else is said of them: they were never open.
+    // Rejected connections have no other log event.
     let opened = server.log().iter().filter(|event| event["message"] == "connection opened").count();
     assert_eq!(opened, 2);
 }

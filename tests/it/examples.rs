@@ -1,13 +1,13 @@
-//! The examples: each is started as its reader would, has a short conversation, and ends politely.
+//! The examples: each starts, serves a client, and drains on SIGTERM.
 
 use std::time::{Duration, Instant};
 
-use harness::{Client, Program, Running, Signal, TEST_PATIENCE, free_port, tool, unique};
+use harness::{Client, Program, Running, Signal, TEST_TIMEOUT, free_port, tool, unique};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-/// An example on a free port, and where that is.
+/// Starts an example on a free port and returns its address.
 fn serve(name: &str) -> (Running, String) {
     let at = format!("127.0.0.1:{}", free_port());
     (Program::example(name).arg(format!("tcp://{at}")).start(), at)
@@ -17,7 +17,7 @@ async fn connect(at: &str) -> Client<TcpStream> {
     Client(TcpStream::connect(at).await.unwrap())
 }
 
-/// SIGTERM ends an idle example with status 0, and it has had nothing to complain of.
+/// Stops an example with SIGTERM and expects status 0 and no output.
 #[track_caller]
 fn stop(server: Running) {
     server.signal(Signal::SIGTERM);
@@ -25,7 +25,7 @@ fn stop(server: Running) {
     assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "", ""));
 }
 
-/// What a program of other people prints, given this on standard input.
+/// Runs a program with this standard input and returns its output.
 #[track_caller]
 fn run(program: Program, input: &str) -> String {
     let ended = program.input(input).run();
@@ -57,16 +57,16 @@ async fn rate_limit_makes_messages_wait_and_refuses_connections() {
     let mut client = connect(&at).await;
     let begun = Instant::now();
     client.send("x\n".repeat(21)).await.expect("x\n".repeat(21)).await;
-    // Ten at once, eleven at ten a second.
+    // A burst of 10, then 11 at 10 per second.
     assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
 
-    let mut crowd = Vec::new();
+    let mut clients = Vec::new();
     for _ in 0..100 {
-        crowd.push(TcpStream::connect(&at).await.unwrap());
+        clients.push(TcpStream::connect(&at).await.unwrap());
     }
     let mut refused = 0;
-    for mut client in crowd {
-        // Nothing is asked, so what can be read is the end; who is let in hears nothing.
+    for mut client in clients {
+        // The client sends nothing, so only a rejected connection is readable (end of stream).
         let read = timeout(Duration::from_millis(if refused == 0 { 500 } else { 1 }), client.read(&mut [0])).await;
         refused += usize::from(read.is_ok());
     }
@@ -80,7 +80,7 @@ async fn custom_transport_serves_standard_input_and_ends_by_itself() {
     assert_eq!(run(Program::example("custom_transport").arg("stdio:"), &"x\n".repeat(50_000)), "X\n".repeat(50_000));
     let wrong = Program::example("custom_transport").arg("stdio:x").run();
     assert_eq!((wrong.code(), wrong.stdout.as_str()), (Some(1), ""));
-    assert!(wrong.stderr.contains("nothing follows stdio:"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("stdio: takes no address"), "{}", wrong.stderr);
 
     let (server, at) = serve("custom_transport");
     connect(&at).await.send("hi\n").await.expect("HI\n").await.half_close().await.expect_end().await;
@@ -95,10 +95,10 @@ async fn custom_transport_ends_on_a_signal_while_its_input_is_silent() {
     let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     input.write_all(b"hi\n").await.unwrap();
     let mut answer = [0; 3];
-    timeout(TEST_PATIENCE, output.read_exact(&mut answer)).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, output.read_exact(&mut answer)).await.unwrap().unwrap();
     let id = nix::unistd::Pid::from_raw(child.id().unwrap().try_into().unwrap());
     nix::sys::signal::kill(id, Signal::SIGTERM).unwrap();
-    let status = timeout(TEST_PATIENCE, child.wait()).await.expect("it ends").unwrap();
+    let status = timeout(TEST_TIMEOUT, child.wait()).await.expect("it exits").unwrap();
     assert_eq!((status.code(), &answer), (Some(0), b"HI\n"));
 }
 
@@ -122,7 +122,7 @@ async fn custom_framing_takes_netstrings_up_to_its_limit_and_nothing_else() {
 async fn kv_answers_each_command_in_order() {
     let (server, at) = serve("kv");
     let mut client = connect(&at).await;
-    for (asked, answered) in [
+    for (request, reply) in [
         ("PING\r\n", "+PONG\r\n"),
         ("*2\r\n$4\r\nping\r\n$2\r\nhi\r\n", "$2\r\nhi\r\n"),
         ("GET k\nSET k v\nGET k\n", "$-1\r\n+OK\r\n$1\r\nv\r\n"),
@@ -139,14 +139,14 @@ async fn kv_answers_each_command_in_order() {
         ("HELLO 3\n", "-ERR unknown command 'HELLO'\r\n"),
         ("\x1b[0m\n", "-ERR unknown command '\\x1b[0m'\r\n"),
     ] {
-        client.send(asked).await.expect(answered).await;
+        client.send(request).await.expect(reply).await;
     }
-    // One byte at a time is the same command.
+    // A command may arrive one byte at a time.
     for byte in "*2\r\n$4\r\nECHO\r\n$2\r\nok\r\n".bytes() {
         client.send([byte]).await;
     }
     client.expect("$2\r\nok\r\n").await;
-    // Sixteen thousand in one piece, and then the end of input.
+    // 16,000 commands in one write, then end of input.
     client.send("*2\r\n$4\r\nINCR\r\n$1\r\ni\r\n".repeat(16_000)).await.half_close().await;
     client.expect((1..=16_000).map(|i| format!(":{i}\r\n")).collect::<String>()).await.expect_end().await;
     connect(&at).await.send("QUIT\nPING\n").await.expect("+OK\r\n").await.expect_end().await;
@@ -170,7 +170,7 @@ async fn kv_closes_on_what_is_no_command_before_it_takes_memory_for_it() {
         &many,
     ] {
         let mut client = connect(&at).await;
-        // It may be closed before all of it was sent.
+        // The server may close the connection during the write.
         let _ = client.0.write_all(wrong.as_bytes()).await;
         assert_eq!(client.half_close().await.rest().await, b"", "{}", &wrong[..wrong.len().min(40)]);
     }
@@ -186,7 +186,7 @@ async fn kv_refuses_to_write_when_its_memory_is_used_up() {
     let refusal = loop {
         client.send(format!("*3\r\n$3\r\nSET\r\n$3\r\n{stored:03}\r\n$1000000\r\n{value}\r\n")).await;
         let mut answer = [0; 5];
-        timeout(TEST_PATIENCE, client.0.read_exact(&mut answer)).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, client.0.read_exact(&mut answer)).await.unwrap().unwrap();
         if &answer != b"+OK\r\n" {
             break answer;
         }
@@ -227,42 +227,47 @@ fn kv_serves_redis_benchmark() {
 
 #[tokio::test]
 async fn chat_tells_everyone_in_the_room_and_says_who_leaves() {
-    const HELP: &str = "* /join ROOM, /who, /quit; anything else is said to the room\n";
+    const HELP: &str = "* commands: /join ROOM, /who, /quit; other lines are sent to the room\n";
     let (server, at) = serve("chat");
     let mut anna = connect(&at).await;
-    anna.expect("* your name?\n").await.send("anna\n").await;
-    anna.expect("* hello, anna, this is the lobby\n").await.expect(HELP).await;
+    anna.expect("* enter your name\n").await.send("anna\n").await;
+    anna.expect("* hello, anna, you are in room lobby\n").await.expect(HELP).await;
     let mut bert = connect(&at).await;
-    bert.expect("* your name?\n").await.send("anna\n").await.expect("* somebody has that name; your name?\n").await;
-    bert.send("bert\n").await.expect("* hello, bert, this is the lobby\n").await.expect(HELP).await;
-    anna.expect("* bert comes in\n").await;
+    bert.expect("* enter your name\n")
+        .await
+        .send("anna\n")
+        .await
+        .expect("* this name is in use; enter your name\n")
+        .await;
+    bert.send("bert\n").await.expect("* hello, bert, you are in room lobby\n").await.expect(HELP).await;
+    anna.expect("* bert joined\n").await;
     bert.send("hello \x1b[2J\u{e4}\n").await;
     anna.expect("bert: hello [2J\u{e4}\n").await.send("/who\n").await.expect("* anna, bert\n").await;
-    bert.send("/join games\n").await.expect("* this is games\n").await.send("alone\n/who\n").await;
+    bert.send("/join games\n").await.expect("* you are in room games\n").await.send("alone\n/who\n").await;
     bert.expect("* bert\n").await;
-    anna.expect("* bert leaves\n").await.send("/join games\n").await.expect("* this is games\n").await;
-    bert.expect("* anna comes in\n").await;
+    anna.expect("* bert left\n").await.send("/join games\n").await.expect("* you are in room games\n").await;
+    bert.expect("* anna joined\n").await;
     drop(bert);
-    anna.expect("* bert leaves\n").await.send("/quit\n").await.expect("* bye\n").await.expect_end().await;
+    anna.expect("* bert left\n").await.send("/quit\n").await.expect("* bye\n").await.expect_end().await;
     stop(server);
 }
 
 #[tokio::test]
 async fn chat_lets_a_slow_reader_go_and_waits_for_nobody() {
-    // A Unix socket: the example limits the rate of what comes from a network address.
+    // Uses a Unix socket, because the example limits the rate per network address.
     let path = std::env::temp_dir().join(unique("chat"));
     let server = Program::example("chat").arg(format!("unix:{}", path.display())).start();
     let enter = async |name: &str| {
         let mut client = Client(UnixStream::connect(&path).await.unwrap());
-        client.expect("* your name?\n").await.send(format!("{name}\n")).await;
-        client.expect(format!("* hello, {name}, this is the lobby\n")).await;
-        client.expect("* /join ROOM, /who, /quit; anything else is said to the room\n").await;
+        client.expect("* enter your name\n").await.send(format!("{name}\n")).await;
+        client.expect(format!("* hello, {name}, you are in room lobby\n")).await;
+        client.expect("* commands: /join ROOM, /who, /quit; other lines are sent to the room\n").await;
         client
     };
     let (mut slow, mut loud) = (enter("slow").await, enter("loud").await);
-    // More than the outbox and the system's buffers hold; nobody reads it.
+    // More than the outbox and the socket buffers hold; the slow client does not read.
     let line = "x".repeat(400) + "\n";
-    loud.send(line.repeat(10_000)).await.send("/who\n").await.expect("* slow leaves\n* loud\n").await;
+    loud.send(line.repeat(10_000)).await.send("/who\n").await.expect("* slow left\n* loud\n").await;
     let heard = slow.rest().await.len();
     assert!(heard < 10_000 * line.len(), "{heard}");
     drop(loud);
@@ -278,7 +283,7 @@ async fn http_keeps_a_connection_and_finishes_what_is_under_way() {
     let answer = async |client: &mut Client<TcpStream>| {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            head.push(timeout(TEST_PATIENCE, client.0.read_u8()).await.unwrap().unwrap());
+            head.push(timeout(TEST_TIMEOUT, client.0.read_u8()).await.unwrap().unwrap());
         }
         String::from_utf8(head).unwrap().lines().next().unwrap().to_owned()
     };
@@ -287,8 +292,8 @@ async fn http_keeps_a_connection_and_finishes_what_is_under_way() {
     assert_eq!(answer(&mut client).await, "HTTP/1.1 200 OK");
     client.expect("hello").await.send("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(answer(&mut client).await, "HTTP/1.1 404 Not Found");
-    client.expect("there is / and /echo\n").await;
-    // The second half of a body comes when the drain has begun: the idle connection has ended by then.
+    client.expect("not found; try / or /echo\n").await;
+    // The second half of the body arrives during the drain, after the idle connection has closed.
     client.send(post).await.send("he").await.expect_silence(Duration::from_millis(100)).await;
     server.signal(Signal::SIGTERM);
     idle.rest().await;
@@ -302,8 +307,8 @@ async fn http_keeps_a_connection_and_finishes_what_is_under_way() {
 async fn http_answers_a_half_closed_client_and_refuses_what_is_too_large() {
     let (server, at) = serve("http");
     let mut client = connect(&at).await;
-    let asked = client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2)).await.half_close().await.rest().await;
-    assert_eq!(String::from_utf8_lossy(&asked).matches("POST /echo").count(), 2);
+    let replies = client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2)).await.half_close().await.rest().await;
+    assert_eq!(String::from_utf8_lossy(&replies).matches("POST /echo").count(), 2);
     let mut client = connect(&at).await;
     client.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n").await;
     client.expect("HTTP/1.1 413 ").await;
@@ -315,7 +320,7 @@ fn http_serves_curl() {
     let Some(curl) = tool("curl") else { return };
     let (server, at) = serve("http");
     let with = |args: &[&str]| run(Program::at(&curl).args(["-sS"]).args(args), "");
-    assert_eq!(with(&[&format!("http://{at}/")]), "ListenerSet speaks HTTP: POST /echo\n");
+    assert_eq!(with(&[&format!("http://{at}/")]), "Switchboard HTTP example: POST /echo\n");
     assert_eq!(with(&["-d", "hi", "-w", " %{http_code}", &format!("http://{at}/echo")]), "hi 200");
     assert_eq!(with(&["-o", "-", "-w", "%{http_code}", "-X", "PUT", &format!("http://{at}/echo")]), "405");
     let twice = format!("http://{at}/");
@@ -343,7 +348,7 @@ async fn own_binary_has_its_handler_and_the_whole_configuration() {
     assert_eq!(server.wait().code(), Some(0));
 
     let listed = run(Program::example("own_binary").arg("list"), "");
-    for part in ["oracle", "answers every question", "answers", "hello", "echo"] {
+    for part in ["oracle", "replies to every message", "answers", "hello", "echo"] {
         assert!(listed.contains(part), "{part} in\n{listed}");
     }
     let oracle =
@@ -354,5 +359,5 @@ async fn own_binary_has_its_handler_and_the_whole_configuration() {
     assert!(wrong.stderr.contains("answers"), "{}", wrong.stderr);
     let empty = oracle("handlers.oracle.answers=").run();
     assert_eq!(empty.code(), Some(78));
-    assert!(empty.stderr.contains("an oracle needs at least one answer"), "{}", empty.stderr);
+    assert!(empty.stderr.contains("the oracle handler needs at least one answer"), "{}", empty.stderr);
 }

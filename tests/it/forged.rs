@@ -1,4 +1,4 @@
-//! Datagrams whose sender is made up: by a socket without a network, on which anybody can be anybody.
+//! Spoofed source addresses, sent through a fake datagram socket.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -16,31 +16,31 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::{limits, secs};
 
-type HandshakeContext = io::Result<(String, Vec<u8>)>;
+type ReceivedDatagram = io::Result<(String, Vec<u8>)>;
 
-/// The transport of one such socket, and the socket.
+/// A fake datagram socket, which is also its own transport.
 #[derive(Clone)]
-struct Wire {
-    arrived: Arc<Mutex<UnboundedReceiver<HandshakeContext>>>,
+struct FakeSocket {
+    arrived: Arc<Mutex<UnboundedReceiver<ReceivedDatagram>>>,
     left: UnboundedSender<(String, Vec<u8>)>,
 }
 
-/// The other end of it: everybody who sends, and everybody who is answered.
-struct World {
-    arriving: UnboundedSender<HandshakeContext>,
+/// The network side of the fake socket: it sends from any address and receives every reply.
+struct FakeNetwork {
+    arriving: UnboundedSender<ReceivedDatagram>,
     leaving: UnboundedReceiver<(String, Vec<u8>)>,
 }
 
-#[allow(clippy::disallowed_methods)] // a test sends so many and no more
-fn world() -> (Wire, World) {
+#[allow(clippy::disallowed_methods)] // the number of datagrams is bounded by the test
+fn fake_network() -> (FakeSocket, FakeNetwork) {
     let ((arriving, arrived), (left, leaving)) = (unbounded_channel(), unbounded_channel());
-    (Wire { arrived: Arc::new(Mutex::new(arrived)), left }, World { arriving, leaving })
+    (FakeSocket { arrived: Arc::new(Mutex::new(arrived)), left }, FakeNetwork { arriving, leaving })
 }
 
 #[async_trait]
-impl Transport for Wire {
+impl Transport for FakeSocket {
     fn schemes(&self) -> Vec<SchemeInfo> {
-        vec![SchemeInfo::new("wire", "datagrams of made-up senders", Kind::Datagram)]
+        vec![SchemeInfo::new("fake", "datagrams with spoofed sources", Kind::Datagram)]
     }
 
     async fn bind(&self, _: Bind) -> io::Result<Listener> {
@@ -48,7 +48,7 @@ impl Transport for Wire {
     }
 }
 
-impl DatagramSocket for Wire {
+impl DatagramSocket for FakeSocket {
     fn poll_receive(&self, cx: &mut TaskContext<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
         let Poll::Ready(Some(arrival)) = self.arrived.lock().unwrap().poll_recv(cx) else { return Poll::Pending };
         let (peer, datagram) = arrival?;
@@ -67,7 +67,7 @@ impl DatagramSocket for Wire {
     }
 
     fn endpoint(&self) -> Endpoint {
-        "wire:".parse().unwrap()
+        "fake:".parse().unwrap()
     }
 
     fn local(&self) -> Address {
@@ -75,14 +75,14 @@ impl DatagramSocket for Wire {
     }
 }
 
-impl World {
+impl FakeNetwork {
     fn send(&self, from: &str, datagram: impl AsRef<[u8]>) {
         self.arriving.send(Ok((from.to_owned(), datagram.as_ref().to_vec()))).unwrap();
     }
 
-    /// The next datagram that leaves; it is for this peer.
+    /// Receives the next reply, which must be for this peer.
     async fn answer(&mut self, to: &str) -> Vec<u8> {
-        let (peer, datagram) = timeout(secs(60), self.leaving.recv()).await.expect("an answer").unwrap();
+        let (peer, datagram) = timeout(secs(60), self.leaving.recv()).await.expect("a reply").unwrap();
         assert_eq!(peer, to);
         datagram
     }
@@ -92,22 +92,22 @@ impl World {
         self.answer(from).await.escape_ascii().to_string()
     }
 
-    /// Everything that leaves until nothing more happens.
+    /// Receives all replies until the server is idle.
     async fn all(&mut self) -> Vec<(String, Vec<u8>)> {
-        sleep(secs(1)).await; // the clock stands still as long as anybody has something to do
+        sleep(secs(1)).await; // paused time advances only when every task is idle
         std::iter::from_fn(|| self.leaving.try_recv().ok()).collect()
     }
 
-    async fn nothing(&mut self) {
+    async fn expect_nothing(&mut self) {
         let left = self.all().await;
         assert!(left.is_empty(), "{} datagrams, the first to {}", left.len(), left[0].0);
     }
 }
 
-/// Answers far more than it is asked, by every way there is.
-struct Generous;
+/// Sends replies much larger than the request, in every possible way.
+struct Amplifying;
 
-impl Handler for Generous {
+impl Handler for Amplifying {
     type State = u64;
 
     async fn message(&self, cx: &mut Context<u64>, message: Bytes) -> Result<Reply> {
@@ -148,30 +148,30 @@ impl Handler for Generous {
     }
 }
 
-async fn serve(sessions: usize) -> (Running, World) {
-    let (wire, world) = world();
-    let server = Server::bind("wire:").transport(wire).limits(limits(|l| l.sessions = sessions));
-    (server.start(Generous).await.unwrap(), world)
+async fn serve(sessions: usize) -> (Running, FakeNetwork) {
+    let (socket, network) = fake_network();
+    let server = Server::bind("fake:").transport(socket).limits(limits(|l| l.sessions = sessions));
+    (server.start(Amplifying).await.unwrap(), network)
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_has_not_shown_that_it_receives_is_never_sent_more_than_three_times_what_it_sent() {
     for (peer, headers) in [("192.0.2.1:4000", 28), ("[2001:db8::1]:4000", 48), ("[::ffff:192.0.2.1]:4000", 28)] {
         for way in ["ten", "many", "stream", "push", "later"] {
-            let (_server, mut world) = serve(10).await;
+            let (_server, mut network) = serve(10).await;
             let (mut came, mut left, mut answers) = (0, 0, 0);
             for size in [4, 400, 0, 40] {
                 let question = format!("{way} {}", "x".repeat(size));
                 came += question.len() + headers;
-                world.send(peer, question);
-                for (to, answer) in world.all().await {
+                network.send(peer, question);
+                for (to, answer) in network.all().await {
                     assert_eq!(to, peer);
                     left += answer.len() + headers;
                     answers += 1;
                     assert!(left <= 3 * came, "{way}: {left} bytes for {came}");
                 }
             }
-            // Whatever fits does leave.
+            // Replies within the limit are sent.
             assert!(answers >= if way == "ten" { 1 } else { 4 }, "{way}: {answers} answers");
         }
     }
@@ -179,36 +179,36 @@ async fn whoever_has_not_shown_that_it_receives_is_never_sent_more_than_three_ti
 
 #[tokio::test(start_paused = true)]
 async fn who_is_validated_is_answered_in_full_and_nobody_else() {
-    let (_server, mut world) = serve(10).await;
+    let (_server, mut network) = serve(10).await;
     let client = "192.0.2.1:4000";
-    world.send(client, "validate");
+    network.send(client, "validate");
     for (nth, (way, answers)) in
         [("ten", 1), ("many", 60), ("stream", 60), ("push", 60), ("later", 60)].into_iter().enumerate()
     {
         let question = format!("{way} {}", "x".repeat(500));
-        world.send(client, &question);
-        assert_eq!(world.all().await.len(), answers, "{way}");
-        world.send(&format!("192.0.2.1:{}", 5000 + nth), &question);
-        assert!(world.all().await.len() < 4, "{way}");
+        network.send(client, &question);
+        assert_eq!(network.all().await.len(), answers, "{way}");
+        network.send(&format!("192.0.2.1:{}", 5000 + nth), &question);
+        assert!(network.all().await.len() < 4, "{way}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_was_forgotten_starts_from_nothing_again() {
-    let (_server, mut world) = serve(10).await;
+    let (_server, mut network) = serve(10).await;
     let client = "192.0.2.1:4000";
     let question = format!("ten {}", "x".repeat(500));
-    world.send(client, "validate");
-    world.send(client, "finish");
-    world.send(client, &question);
-    world.nothing().await;
-    world.send(client, "validate");
-    world.send(client, &question);
-    assert_eq!(world.answer(client).await.len(), 5040);
+    network.send(client, "validate");
+    network.send(client, "finish");
+    network.send(client, &question);
+    network.expect_nothing().await;
+    network.send(client, "validate");
+    network.send(client, &question);
+    assert_eq!(network.answer(client).await.len(), 5040);
 }
 
-/// Somebody made up.
-fn nobody(n: usize) -> String {
+/// A spoofed source address.
+fn spoofed_source(n: usize) -> String {
     let [_, a, b, c] = u32::try_from(n).unwrap().to_be_bytes();
     format!("10.{a}.{b}.{c}:{}", 1024 + n % 60_000)
 }
@@ -217,7 +217,7 @@ fn nobody(n: usize) -> String {
 async fn a_hundred_thousand_made_up_senders_cost_no_steady_client_its_state_and_no_memory() {
     static ALIVE: AtomicUsize = AtomicUsize::new(0);
     static MOST: AtomicUsize = AtomicUsize::new(0);
-    /// Knows how many of it there are.
+    /// Counts its live instances.
     struct Counted(u64);
     impl Default for Counted {
         fn default() -> Self {
@@ -238,19 +238,19 @@ async fn a_hundred_thousand_made_up_senders_cost_no_steady_client_its_state_and_
             Ok(Reply::send(cx.state.0.to_string()))
         }
     }
-    let (wire, mut world) = world();
-    let server = Server::bind("wire:").transport(wire).limits(limits(|l| l.sessions = 100));
+    let (socket, mut network) = fake_network();
+    let server = Server::bind("fake:").transport(socket).limits(limits(|l| l.sessions = 100));
     let server = server.start(Counting).await.unwrap();
     let client = "192.0.2.1:4000";
-    assert_eq!(world.ask(client, "x").await, "1");
-    assert_eq!(world.ask(client, "x").await, "2");
+    assert_eq!(network.ask(client, "x").await, "1");
+    assert_eq!(network.ask(client, "x").await, "2");
     for thousand in 0..100 {
         for n in 0..1000 {
-            world.send(&nobody(thousand * 1000 + n), "x");
+            network.send(&spoofed_source(thousand * 1000 + n), "x");
         }
-        assert_eq!(world.all().await.len(), 1000);
+        assert_eq!(network.all().await.len(), 1000);
     }
-    assert_eq!(world.ask(client, "x").await, "3");
+    assert_eq!(network.ask(client, "x").await, "3");
     assert_eq!(MOST.load(SeqCst), 100);
     server.drain().await;
     assert_eq!(ALIVE.load(SeqCst), 0);
@@ -258,27 +258,27 @@ async fn a_hundred_thousand_made_up_senders_cost_no_steady_client_its_state_and_
 
 #[tokio::test(start_paused = true)]
 async fn made_up_senders_that_come_twice_do_not_reach_a_validated_client() {
-    let (_server, mut world) = serve(20).await;
+    let (_server, mut network) = serve(20).await;
     let client = "192.0.2.1:4000";
-    world.send(client, "validate"); // and never heard again until the flood is over
+    network.send(client, "validate"); // sends nothing more until the flood is over
     for n in 0..10_000 {
-        world.send(&nobody(n), "x");
-        world.send(&nobody(n), "x");
-        world.send(&nobody(n / 2), "x");
+        network.send(&spoofed_source(n), "x");
+        network.send(&spoofed_source(n), "x");
+        network.send(&spoofed_source(n / 2), "x");
     }
-    world.nothing().await;
-    assert_eq!(world.ask(client, "count").await, "2");
+    network.expect_nothing().await;
+    assert_eq!(network.ask(client, "count").await, "2");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_keeps_talking_outlives_made_up_senders_that_come_twice() {
-    let (_server, mut world) = serve(20).await;
+    let (_server, mut network) = serve(20).await;
     let client = "192.0.2.1:4000";
     for n in 0..1000 {
-        assert_eq!(world.ask(client, "count").await, (n + 1).to_string());
+        assert_eq!(network.ask(client, "count").await, (n + 1).to_string());
         for twice in 0..14 {
-            world.send(&nobody(n * 14 + twice), "x");
-            world.send(&nobody(n * 14 + twice), "x");
+            network.send(&spoofed_source(n * 14 + twice), "x");
+            network.send(&spoofed_source(n * 14 + twice), "x");
         }
     }
 }
@@ -286,37 +286,37 @@ async fn a_client_that_keeps_talking_outlives_made_up_senders_that_come_twice() 
 #[tokio::test(start_paused = true)]
 async fn a_table_full_of_validated_clients_still_lets_newcomers_in() {
     for sessions in [0, 1, 2, 3, 4, 5, 20] {
-        let (_server, mut world) = serve(sessions).await;
+        let (_server, mut network) = serve(sessions).await;
         for n in 0..2 * sessions {
-            world.send(&nobody(n), "validate");
-            world.send(&nobody(n), "x");
+            network.send(&spoofed_source(n), "validate");
+            network.send(&spoofed_source(n), "x");
         }
         let client = "192.0.2.1:4000";
-        assert_eq!(world.ask(client, "count").await, "1", "{sessions}");
-        assert_eq!(world.ask(client, "count").await, "2", "{sessions}");
-        // The last of them are remembered: three quarters of the table.
+        assert_eq!(network.ask(client, "count").await, "1", "{sessions}");
+        assert_eq!(network.ask(client, "count").await, "2", "{sessions}");
+        // The table keeps the most recent peers, three quarters of its size.
         for n in (2 * sessions - sessions * 3 / 4)..2 * sessions {
-            assert_eq!(world.ask(&nobody(n), "count").await, "3", "{n} of {sessions}");
+            assert_eq!(network.ask(&spoofed_source(n), "count").await, "3", "{n} of {sessions}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn senders_that_are_being_served_cost_no_steady_client_its_place() {
-    let (_server, mut world) = serve(4).await;
+    let (_server, mut network) = serve(4).await;
     for n in 0..3 {
-        assert_eq!(world.ask(&nobody(n), "count").await, "1");
-        assert_eq!(world.ask(&nobody(n), "count").await, "2");
+        assert_eq!(network.ask(&spoofed_source(n), "count").await, "1");
+        assert_eq!(network.ask(&spoofed_source(n), "count").await, "2");
     }
-    // The only place on probation belongs to somebody who is being served, and so newcomers have to come again.
-    world.send("192.0.2.1:4000", "stream x");
+    // The only probation entry belongs to a peer with a pending reply, so new peers are dropped.
+    network.send("192.0.2.1:4000", "stream x");
     for n in 10..20 {
-        world.send(&nobody(n), "count");
+        network.send(&spoofed_source(n), "count");
     }
-    let answered = world.all().await;
+    let answered = network.all().await;
     assert!(answered.iter().all(|(peer, _)| peer == "192.0.2.1:4000"), "{answered:?}");
     for n in 0..3 {
-        assert_eq!(world.ask(&nobody(n), "count").await, "3");
+        assert_eq!(network.ask(&spoofed_source(n), "count").await, "3");
     }
 }
 
@@ -324,29 +324,29 @@ async fn senders_that_are_being_served_cost_no_steady_client_its_place() {
 async fn no_datagram_reaches_a_handler_truncated_whatever_the_limit() {
     const LARGEST: usize = 1024 * 1024;
     for (limit, most) in [(100, 100), (65_535, 65_535), (70_000, 70_000), (LARGEST, LARGEST), (usize::MAX, LARGEST)] {
-        let (wire, mut world) = world();
-        let server = Server::bind("wire:").transport(wire).limits(limits(|l| l.frame = limit));
+        let (socket, mut network) = fake_network();
+        let server = Server::bind("fake:").transport(socket).limits(limits(|l| l.frame = limit));
         let length = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message.len().to_string())) });
         let _server = server.start(length).await.unwrap();
         for size in [most + 1, most + 2, 2 * most + 70_000, 3 * LARGEST] {
-            world.send("192.0.2.1:4000", vec![b'x'; size]);
+            network.send("192.0.2.1:4000", vec![b'x'; size]);
         }
-        world.send("192.0.2.1:4000", vec![b'x'; most]);
-        assert_eq!(world.answer("192.0.2.1:4000").await, most.to_string().as_bytes(), "limit {limit}");
-        world.nothing().await;
+        network.send("192.0.2.1:4000", vec![b'x'; most]);
+        assert_eq!(network.answer("192.0.2.1:4000").await, most.to_string().as_bytes(), "limit {limit}");
+        network.expect_nothing().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_the_system_reports_of_earlier_answers_ends_nothing() {
-    let (server, mut world) = serve(10).await;
+    let (server, mut network) = serve(10).await;
     for round in 0..10 {
         for errno in [111, 113, 101, 90, 1, 12, 105] {
             for _ in 0..20 {
-                world.arriving.send(Err(io::Error::from_raw_os_error(errno))).unwrap();
+                network.arriving.send(Err(io::Error::from_raw_os_error(errno))).unwrap();
             }
         }
-        assert_eq!(world.ask("192.0.2.1:4000", "count").await, (round + 1).to_string());
+        assert_eq!(network.ask("192.0.2.1:4000", "count").await, (round + 1).to_string());
     }
     assert_eq!(server.drain().await.cut, 0);
 }

@@ -1,4 +1,4 @@
-//! Framings: the same messages however the bytes are cut, exact limits, and nothing half-done for a handler.
+//! Framings: the same messages for any read sizes, exact limits, and no partial message for a handler.
 
 use bytes::BufMut;
 use harness::{Client, unique};
@@ -8,9 +8,9 @@ use switchboard::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec, LinesCodec};
 
-use crate::support::{Dice, Probe, connect, limits};
+use crate::support::{Probe, Rng, connect, limits};
 
-/// What a codec makes of bytes that come in these pieces: the messages, and how it ended.
+/// Decodes a stream that arrives in these pieces: the messages, and the result at the end.
 fn decode(framing: &AnyFraming, limit: usize, pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Result<(), String>) {
     let mut codec = framing.codec(limit);
     let (mut buffer, mut messages) = (BytesMut::new(), Vec::new());
@@ -54,7 +54,7 @@ fn lines() -> AnyFraming {
     AnyFraming::new(Lines::default())
 }
 
-/// Every framing that keeps boundaries, with messages that it can carry.
+/// Every framing that keeps message boundaries, with messages it can encode.
 fn all() -> Vec<(AnyFraming, Vec<Vec<u8>>)> {
     let odd: Vec<Vec<u8>> = vec![
         b"".to_vec(),
@@ -102,21 +102,21 @@ fn messages_are_the_same_wherever_the_bytes_are_cut() {
 #[test]
 fn a_thousand_random_splits_of_random_messages_give_the_same_messages() {
     for seed in 1..=1000 {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let kinds = all();
-        let (framing, _) = &kinds[dice.roll(kinds.len())];
+        let (framing, _) = &kinds[rng.below(kinds.len())];
         if matches!(framing.name(), "json-lines" | "delimited") {
-            continue; // not every message is one of theirs
+            continue; // these framings cannot encode every message
         }
         let alphabet: &[u8] = if *framing == lines() { b"ab\0\xff|" } else { b"ab\0\xff\r\n|" };
-        let messages: Vec<Vec<u8>> = (0..dice.roll(20))
-            .map(|_| (0..3 + dice.roll(200)).map(|_| alphabet[dice.roll(alphabet.len())]).collect())
+        let messages: Vec<Vec<u8>> = (0..rng.below(20))
+            .map(|_| (0..3 + rng.below(200)).map(|_| alphabet[rng.below(alphabet.len())]).collect())
             .collect();
         let bytes = encode(framing, &messages);
         let mut rest = &bytes[..];
         let mut pieces = Vec::new();
         while !rest.is_empty() {
-            let (piece, more) = rest.split_at((1 + dice.roll(60)).min(rest.len()));
+            let (piece, more) = rest.split_at((1 + rng.below(60)).min(rest.len()));
             pieces.push(piece);
             rest = more;
         }
@@ -222,7 +222,7 @@ fn only_one_json_value_is_a_json_line() {
         assert!(got.is_empty() && end.is_err(), "{:?} {got:?} {end:?}", bad.escape_ascii().to_string());
     }
     let deep = [vec![b'['; 50_000], vec![b']'; 50_000]].concat();
-    let _ = decode(&framing, 200_000, &[&deep, b"\n"]); // must not exhaust the stack, whatever it says
+    let _ = decode(&framing, 200_000, &[&deep, b"\n"]); // must not exhaust the stack; any result is fine
     let mut out = BytesMut::new();
     for unfit in ["", "x", "1\n", "[1,\n2]"] {
         assert!(framing.codec(100).encode(unfit.into(), &mut out).is_err(), "{unfit:?}");
@@ -237,8 +237,8 @@ fn raw_brings_what_came_and_cuts_it_at_the_limit() {
     assert_eq!((got, end), (expected.map(<[u8]>::to_vec).to_vec(), Ok(())));
 }
 
-/// A connection to a probe with this framing, and the probe.
-async fn talk<F>(framing: F, frame: usize) -> (Running, Client<DuplexStream>, Probe, String)
+/// Starts a probe with this framing and connects to it.
+async fn start_and_connect<F>(framing: F, frame: usize) -> (Running, Client<DuplexStream>, Probe, String)
 where
     F: Framing<In = Bytes, Out = Bytes>,
 {
@@ -251,12 +251,12 @@ where
 
 #[tokio::test(start_paused = true)]
 async fn raw_what_was_sent_at_once_is_one_message_whatever_was_sent_before_it() {
-    let (_running, mut client, probe, _) = talk(Raw::default(), 64 * 1024).await;
+    let (_running, mut client, probe, _) = start_and_connect(Raw::default(), 64 * 1024).await;
     let sizes = [1, 4096, 4097, 10_000, 5, 60_000, 64 * 1024, 7, 4096, 64 * 1024];
     for (nth, size) in sizes.into_iter().enumerate() {
         let message = "x".repeat(size);
         client.send(&message).await.expect(&message).await;
-        assert_eq!(probe.calls().len(), nth + 2, "{size} bytes"); // with that of open
+        assert_eq!(probe.calls().len(), nth + 2, "{size} bytes"); // plus the call of open
     }
 }
 
@@ -265,7 +265,7 @@ async fn every_framing_echoes_through_a_whole_connection_however_it_is_cut() {
     for (framing, messages) in all() {
         let bytes = encode(&framing, &messages);
         for piece in [1, 2, 3, 7, bytes.len()] {
-            let (_running, mut client, probe, _) = talk(framing.clone(), 100).await;
+            let (_running, mut client, probe, _) = start_and_connect(framing.clone(), 100).await;
             for piece in bytes.chunks(piece) {
                 client.send(piece).await;
                 tokio::task::yield_now().await;
@@ -289,7 +289,7 @@ async fn a_frame_cut_off_reaches_no_handler_and_ends_as_bad_frame() {
         let message = if framing.name() == "json-lines" { b"[1]".to_vec() } else { b"one".to_vec() };
         let bytes = encode(&framing, &[message.clone(), message]);
         let cut = bytes.len() - if framing.name() == "json-lines" { 2 } else { 1 };
-        let (_running, mut client, probe, name) = talk(framing.clone(), 100).await;
+        let (_running, mut client, probe, name) = start_and_connect(framing.clone(), 100).await;
         client.send(&bytes[..cut]).await.half_close().await;
         client.expect(&bytes[..bytes.len() / 2]).await.expect_end().await;
         assert_eq!(probe.reason().await, "bad_frame", "{framing:?}");
@@ -302,7 +302,7 @@ async fn a_frame_cut_off_reaches_no_handler_and_ends_as_bad_frame() {
 async fn a_frame_over_the_limit_ends_as_frame_too_large_and_the_next_client_is_served() {
     for (framing, _) in all() {
         let fill = if framing.name() == "json-lines" { b'1' } else { b'x' };
-        let (_running, mut client, probe, name) = talk(framing.clone(), 10).await;
+        let (_running, mut client, probe, name) = start_and_connect(framing.clone(), 10).await;
         let good = encode(&framing, &[vec![fill; 9]]);
         client.send(&good).await.expect(&good).await;
         client.send(encode(&framing, &[vec![fill; 14]])).await.send(&good).await.expect_end().await;
@@ -323,14 +323,14 @@ async fn every_framing_takes_a_limit_of_its_own() {
     };
     for (max, frame) in [(5000, 10), (5000, 1_000_000)] {
         for framing in framings(max) {
-            let (_running, mut client, probe, _) = talk(framing.clone(), frame).await;
+            let (_running, mut client, probe, _) = start_and_connect(framing.clone(), frame).await;
             let good = encode(&framing, &[vec![b'1'; 5000]]);
             client.send(&good).await.expect(&good).await;
             client.send(encode(&framing, &[vec![b'1'; 5001]])).await.expect_end().await;
             assert_eq!(probe.reason().await, "frame_too_large", "{framing:?}");
         }
     }
-    let (_running, mut client, probe, _) = talk(Raw::default().max(3), 10).await;
+    let (_running, mut client, probe, _) = start_and_connect(Raw::default().max(3), 10).await;
     client.send("abcdefg").await.expect("abcdefg").await;
     assert_eq!(probe.calls(), ["open", "message abc", "message def", "message g"]);
 }
@@ -347,10 +347,10 @@ async fn any_codec_of_tokio_util_is_a_framing() {
     connect(&name).await.send("next\n").await.expect("NEXT\n").await;
 }
 
-/// A handler of frames that says why each connection ended.
-struct Ends(Probe);
+/// A handler that echoes and records the close reason of each connection.
+struct EchoAndRecord(Probe);
 
-impl Handler<BytesMut, Bytes> for Ends {
+impl Handler<BytesMut, Bytes> for EchoAndRecord {
     type State = u64;
     async fn message(&self, _: &mut Context<u64>, message: BytesMut) -> Result<Reply> {
         Ok(Reply::send(message.freeze()))
@@ -374,19 +374,19 @@ async fn a_codec_that_keeps_a_header_to_itself_is_cut_off_all_the_same() {
         let (name, probe) = (unique("length"), Probe::default());
         let server = Server::bind(format!("mem:{name}")).framing(framing::custom(make));
         let server = server.limits(limits(|l| l.frame = 100));
-        let _running = server.start(Ends(probe.clone())).await.unwrap();
+        let _running = server.start(EchoAndRecord(probe.clone())).await.unwrap();
         connect(&name).await.send(bytes).await.half_close().await.rest().await;
         assert_eq!(probe.reason().await, reason, "{:?}", bytes.escape_ascii().to_string());
     }
 }
 
-/// A codec without limits of its own. Greedy: it keeps what it has seen to itself.
-struct Boundless {
+/// A codec without a limit. If greedy, it moves all bytes into its own buffer.
+struct UnlimitedCodec {
     greedy: bool,
     kept: BytesMut,
 }
 
-impl Decoder for Boundless {
+impl Decoder for UnlimitedCodec {
     type Item = Bytes;
     type Error = FrameError;
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
@@ -398,7 +398,7 @@ impl Decoder for Boundless {
     }
 }
 
-impl Encoder<Bytes> for Boundless {
+impl Encoder<Bytes> for UnlimitedCodec {
     type Error = FrameError;
     fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
         buffer.put(frame);
@@ -409,8 +409,8 @@ impl Encoder<Bytes> for Boundless {
 #[tokio::test(start_paused = true)]
 async fn a_codec_without_a_limit_is_held_to_it() {
     for greedy in [false, true] {
-        let framing = framing::custom(move |_| Boundless { greedy, kept: BytesMut::new() });
-        let (_running, mut client, probe, _) = talk(framing, 100).await;
+        let framing = framing::custom(move |_| UnlimitedCodec { greedy, kept: BytesMut::new() });
+        let (_running, mut client, probe, _) = start_and_connect(framing, 100).await;
         client.send("x\n").await;
         for _ in 0..100 {
             if client.0.write_all(&[b'x'; 1000]).await.is_err() {

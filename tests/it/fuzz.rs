@@ -1,4 +1,4 @@
-//! Any bytes at all: the corpus of tests/fuzz and what becomes of it by small changes, the same in every run.
+//! Runs the fuzz targets over the corpus of tests/fuzz and over deterministic mutations of it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,33 +7,33 @@ use std::thread::panicking;
 use harness::root;
 use harness::targets::{TARGETS, Target};
 
-use crate::support::Dice;
+use crate::support::Rng;
 
-/// The inputs of a target that are kept, in the order of their names.
+/// The corpus of a target, sorted by file name.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let directory = root().join("tests/fuzz/corpus").join(target);
     let files = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let paths: BTreeSet<_> = files.map(|file| file.unwrap().path()).collect();
     let inputs: Vec<Vec<u8>> = paths.into_iter().map(|path| fs::read(path).unwrap()).collect();
-    assert!(inputs.len() > 3, "{target} has hardly a corpus");
+    assert!(inputs.len() > 3, "{target} has a corpus of fewer than 4 inputs");
     inputs
 }
 
-/// A kept input with a few bytes changed, doubled, cut out, or taken from another one.
-fn change(inputs: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
-    let mut input = inputs[dice.roll(inputs.len())].clone();
-    for _ in 0..=dice.roll(4) {
-        let at = dice.roll(input.len() + 1);
-        let end = (at + dice.roll(8)).min(input.len());
-        match dice.roll(5) {
-            0 if at < input.len() => input[at] = dice.roll(256) as u8,
-            1 if at < input.len() => input[at] ^= 1 << dice.roll(8),
+/// Mutates an input: a few bytes are changed, duplicated, removed, or copied from another input.
+fn mutate(inputs: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
+    let mut input = inputs[rng.below(inputs.len())].clone();
+    for _ in 0..=rng.below(4) {
+        let at = rng.below(input.len() + 1);
+        let end = (at + rng.below(8)).min(input.len());
+        match rng.below(5) {
+            0 if at < input.len() => input[at] = rng.below(256) as u8,
+            1 if at < input.len() => input[at] ^= 1 << rng.below(8),
             2 => drop(input.drain(at..end)),
             3 => drop(input.splice(at..at, input[at..end].to_vec())),
             _ => {
-                let other = &inputs[dice.roll(inputs.len())];
-                let from = dice.roll(other.len() + 1);
-                let until = (from + dice.roll(16)).min(other.len());
+                let other = &inputs[rng.below(inputs.len())];
+                let from = rng.below(other.len() + 1);
+                let until = (from + rng.below(16)).min(other.len());
                 drop(input.splice(at..at, other[from..until].iter().copied()));
             }
         }
@@ -41,22 +41,22 @@ fn change(inputs: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
     input
 }
 
-/// Runs a target over so many changed inputs. One that breaks a promise is shown as it stands in a Rust text.
-fn run(name: &str, target: Target, changed: usize) {
-    let kept = corpus(name);
-    let mut dice = Dice::new(name.len() as u64 + changed as u64);
-    for nth in 0..kept.len() + changed {
-        let input = if nth < kept.len() { kept[nth].clone() } else { change(&kept, &mut dice) };
-        let shown = Shown(name, &input);
+/// Runs a target over the corpus and this many mutations. A failing input is printed as a Rust literal.
+fn run(name: &str, target: Target, mutations: usize) {
+    let inputs = corpus(name);
+    let mut rng = Rng::new(name.len() as u64 + mutations as u64);
+    for nth in 0..inputs.len() + mutations {
+        let input = if nth < inputs.len() { inputs[nth].clone() } else { mutate(&inputs, &mut rng) };
+        let guard = PrintOnPanic(name, &input);
         target(&input);
-        drop(shown);
+        drop(guard);
     }
 }
 
-/// Says which input it was, if the test ends before it does.
-struct Shown<'a>(&'a str, &'a [u8]);
+/// Prints the input if the target panics.
+struct PrintOnPanic<'a>(&'a str, &'a [u8]);
 
-impl Drop for Shown<'_> {
+impl Drop for PrintOnPanic<'_> {
     fn drop(&mut self) {
         if panicking() {
             eprintln!("target {}, input b\"{}\"", self.0, self.1.escape_ascii());
@@ -66,7 +66,7 @@ impl Drop for Shown<'_> {
 
 #[test]
 fn framings_and_headers_keep_their_promises_for_the_corpus_and_its_neighbours() {
-    for (name, target) in TARGETS.into_iter().filter(|(name, _)| of_a_peer(name)) {
+    for (name, target) in TARGETS.into_iter().filter(|(name, _)| parses_peer_bytes(name)) {
         run(name, target, 500);
     }
 }
@@ -92,25 +92,25 @@ fn whatever_one_client_does_the_next_is_answered() {
     }
 }
 
-/// What reads the bytes of a peer.
-fn of_a_peer(name: &str) -> bool {
+/// Whether a target parses bytes of a peer.
+fn parses_peer_bytes(name: &str) -> bool {
     ["raw", "lines", "length", "delimited", "json_lines", "proxy"].contains(&name)
 }
 
-/// What this process holds in memory, in KiB.
+/// The resident memory of this process in KiB.
 fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Run by hand (tests/fuzz/README.md), with nothing else in the process: it takes long, and looks at the memory.
+/// Run manually and alone (tests/fuzz/README.md), because it takes long and measures memory.
 #[test]
-#[ignore = "takes long: see tests/fuzz/README.md"]
+#[ignore = "slow: see tests/fuzz/README.md"]
 fn a_million_malformed_inputs_leave_the_memory_as_it_was() {
     const INPUTS: usize = 1_000_000;
-    let targets: Vec<_> = TARGETS.into_iter().filter(|(name, _)| of_a_peer(name)).collect();
-    // What is taken once is taken by now.
+    let targets: Vec<_> = TARGETS.into_iter().filter(|(name, _)| parses_peer_bytes(name)).collect();
+    // The first inputs cause the one-time allocations.
     targets.iter().for_each(|(name, target)| run(name, *target, 1000));
     let before = resident();
     targets.iter().for_each(|(name, target)| run(name, *target, INPUTS / targets.len()));

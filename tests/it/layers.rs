@@ -21,27 +21,27 @@ use crate::support::{Probe, connect, millis, secs, serve_with, timeouts};
 
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// Writes down what passes, and panics where it is told to.
+/// Records each call, and panics in the given method.
 #[derive(Clone)]
-struct Note<S = ()> {
+struct Recorder<S = ()> {
     name: &'static str,
     panics: &'static str,
     log: Log,
     inner: S,
 }
 
-fn note(name: &'static str, log: &Log) -> Note {
-    Note { name, panics: "", log: log.clone(), inner: () }
+fn recorder(name: &'static str, log: &Log) -> Recorder {
+    Recorder { name, panics: "", log: log.clone(), inner: () }
 }
 
-impl<S> Layer<S> for Note {
-    type Service = Note<S>;
-    fn layer(&self, inner: S) -> Note<S> {
-        Note { name: self.name, panics: self.panics, log: self.log.clone(), inner }
+impl<S> Layer<S> for Recorder {
+    type Service = Recorder<S>;
+    fn layer(&self, inner: S) -> Recorder<S> {
+        Recorder { name: self.name, panics: self.panics, log: self.log.clone(), inner }
     }
 }
 
-impl<S, R> Service<R> for Note<S>
+impl<S, R> Service<R> for Recorder<S>
 where
     S: Service<R>,
 {
@@ -74,8 +74,8 @@ async fn connect_from(name: &str, peer: &str) -> Client<tokio::io::DuplexStream>
 async fn the_first_layer_that_is_added_is_the_outermost_at_both_seams() {
     let (log, name) = (Log::default(), unique("order"));
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
-    let server = server.layer(note("c", &log)).connection_layer(note("a", &log)).layer(note("d", &log));
-    let _running = server.connection_layer(note("b", &log)).start(Probe::default()).await.unwrap();
+    let server = server.layer(recorder("c", &log)).connection_layer(recorder("a", &log)).layer(recorder("d", &log));
+    let _running = server.connection_layer(recorder("b", &log)).start(Probe::default()).await.unwrap();
     let mut client = connect(&name).await;
     client.send("x\n").await.expect("x\n").await.send("y\n").await.expect("y\n").await;
     assert_eq!(*log.lock().unwrap(), ["a", "b", "c", "d", "c", "d"]);
@@ -83,7 +83,7 @@ async fn the_first_layer_that_is_added_is_the_outermost_at_both_seams() {
 
 #[tokio::test(start_paused = true)]
 async fn the_default_stack_stands_outside_of_what_is_added() {
-    // Waiting for the rate does not count against the time of the call; a panic and a delay of a layer are caught.
+    // Waiting for the rate limit does not count against the message timeout. A delay of the handler does.
     let (log, probe) = (Log::default(), Probe::default());
     let served =
         serve_with(probe.clone(), |server| server.timeouts(timeouts(|t| t.message = secs(1))).rates(rates(1, 1))).await;
@@ -102,27 +102,27 @@ async fn a_layer_that_panics_closes_its_connection_as_a_panic_of_the_handler_doe
     for panics in ["call", "ready"] {
         let (log, name, probe) = (Log::default(), unique("panics"), Probe::default());
         let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
-        let nervous = Note { panics, ..note("x", &log) };
-        let _running = server.layer(nervous).start(probe.clone()).await.unwrap();
+        let panicking = Recorder { panics, ..recorder("x", &log) };
+        let _running = server.layer(panicking).start(probe.clone()).await.unwrap();
         connect(&name).await.send("a\n").await.expect_end().await;
         connect(&name).await.send("a\n").await.expect_end().await;
         assert_eq!(probe.connection(0).close_reason(), Some(CloseReason::Panic));
-        assert_eq!(probe.reasons(2).await, ["panic", "panic"], "close is called, in {panics}");
+        assert_eq!(probe.reasons(2).await, ["panic", "panic"], "close is called after a panic in {panics}");
     }
 }
 
-/// Panics at the message `boo`, outside of any future.
+/// Panics on the message `boo`, outside of any future.
 #[derive(Clone)]
-struct Boo<S = ()>(S);
+struct PanickingLayer<S = ()>(S);
 
-impl<S> Layer<S> for Boo {
-    type Service = Boo<S>;
-    fn layer(&self, inner: S) -> Boo<S> {
-        Boo(inner)
+impl<S> Layer<S> for PanickingLayer {
+    type Service = PanickingLayer<S>;
+    fn layer(&self, inner: S) -> PanickingLayer<S> {
+        PanickingLayer(inner)
     }
 }
 
-impl<S: Service<Request>> Service<Request> for Boo<S> {
+impl<S: Service<Request>> Service<Request> for PanickingLayer<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -138,7 +138,7 @@ impl<S: Service<Request>> Service<Request> for Boo<S> {
 #[tokio::test(start_paused = true)]
 async fn replies_before_the_panic_of_a_layer_are_written() {
     let name = unique("boo");
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).layer(Boo(()));
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).layer(PanickingLayer(()));
     let _running = server.start(Probe::default()).await.unwrap();
     connect(&name).await.send("a\nboo\nb\n").await.expect("a\n").await.expect_end().await;
     connect(&name).await.send("a\n").await.expect("a\n").await;
@@ -148,8 +148,8 @@ async fn replies_before_the_panic_of_a_layer_are_written() {
 async fn a_connection_layer_that_panics_closes_that_connection_alone() {
     let (log, name) = (Log::default(), unique("panics"));
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
-    let nervous = Note { panics: "call", ..note("x", &log) };
-    let server = server.connection_layer(CatchPanic).connection_layer(nervous);
+    let panicking = Recorder { panics: "call", ..recorder("x", &log) };
+    let server = server.connection_layer(CatchPanic).connection_layer(panicking);
     let running = server.start(Probe::default()).await.unwrap();
     connect(&name).await.expect_end().await;
     connect(&name).await.expect_end().await;
@@ -314,7 +314,7 @@ async fn layers_by_name_stand_in_the_order_in_which_they_are_named() {
     registry.handler("probe", move |_: NoOptions| Ok(theirs.clone()));
     for name in ["one", "two"] {
         let log = log.clone();
-        registry.layer(name, move |_: NoOptions| Ok(note(name, &log)));
+        registry.layer(name, move |_: NoOptions| Ok(recorder(name, &log)));
     }
     let built = calls.clone();
     registry.layer("stock", move |_: NoOptions| {
@@ -328,9 +328,9 @@ async fn layers_by_name_stand_in_the_order_in_which_they_are_named() {
         spec.layers.push(registry.layer_entry(name).unwrap().build(options).unwrap());
     }
     let handler = registry.handler_entry("probe").unwrap().build(json!({})).unwrap();
-    let mut board = ListenerSet::new(Transports::default());
-    board.listen(spec, &handler);
-    let _running = board.start().await.unwrap();
+    let mut listeners = ListenerSet::new(Transports::default());
+    listeners.listen(spec, &handler);
+    let _running = listeners.start().await.unwrap();
     let begun = Instant::now();
     let mut clients = Vec::new();
     for _ in 0..4 {
@@ -363,9 +363,8 @@ fn wrong_options_of_a_layer_or_handler_are_told_with_their_place() {
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_a_turn_outside_holds_no_permit_inside() {
-    // One message an hour for each source, and inside of it one call at a time: whoever waits for the hour must not hold up
-    // the others, who have their own.
-    let hourly = RatePerSource::new(Rate { count: 1, per: secs(3600) }, 1);
+    // One message per hour and source, around one call at a time. A source that waits must not block others.
+    let hourly = RatePerSource::new(Rate::per_hour(1), 1);
     let name = unique("nested");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let server = server.layer(hourly).layer(Concurrency::new(1));

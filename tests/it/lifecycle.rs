@@ -1,4 +1,4 @@
-//! The life of a connection: greeting, replies of every form, and each way to end, with its reason.
+//! The life of a connection: greeting, replies of every kind, and each way to end with its close reason.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, Weak};
@@ -122,7 +122,7 @@ async fn many_replies_and_pushes_of_one_call_are_one_write() {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_closes_its_own_connection_and_nobody_elses() {
-    for (probe, told, answer) in [
+    for (probe, request, answer) in [
         (Probe::default(), "a\npanic\nb\n", "a\n"),
         (Probe::default(), "a\nstream-panic\nb\n", "a\nfirst\n"),
         (Probe::default().opening("panic"), "a\n", ""),
@@ -130,8 +130,8 @@ async fn a_panic_closes_its_own_connection_and_nobody_elses() {
         let served = serve(probe).await;
         let mut other = served.connect().await;
         let mut client = served.connect().await;
-        client.send(told).await.expect(answer).await.expect_end().await;
-        if told != "a\n" {
+        client.send(request).await.expect(answer).await.expect_end().await;
+        if request != "a\n" {
             assert_eq!(served.probe.reason().await, "panic");
             other.send("still here\n").await.expect("still here\n").await;
         } else {
@@ -257,18 +257,18 @@ async fn a_call_that_takes_too_long_ends_as_message_timeout() {
     served.serves_the_next().await;
 }
 
-/// Answers `too slow` instead of failing.
+/// Replies `too slow` instead of returning an error.
 #[derive(Clone)]
-struct Forgive<S = ()>(S);
+struct RecoverError<S = ()>(S);
 
-impl<S> tower::Layer<S> for Forgive {
-    type Service = Forgive<S>;
-    fn layer(&self, inner: S) -> Forgive<S> {
-        Forgive(inner)
+impl<S> tower::Layer<S> for RecoverError {
+    type Service = RecoverError<S>;
+    fn layer(&self, inner: S) -> RecoverError<S> {
+        RecoverError(inner)
     }
 }
 
-impl<S> Service<Request> for Forgive<S>
+impl<S> Service<Request> for RecoverError<S>
 where
     S: Service<Request, Response = Reply, Error = BoxError, Future: Send + 'static>,
 {
@@ -288,7 +288,7 @@ where
 async fn the_state_survives_a_call_that_was_dropped() {
     let name = unique("forgive");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
-    let server = server.layer(Forgive(())).layer(Timeout::new(secs(1)));
+    let server = server.layer(RecoverError(())).layer(Timeout::new(secs(1)));
     let _running = server.start(Probe::default()).await.unwrap();
     let mut client = connect(&name).await;
     client.send("count\n").await.expect("1\n").await;
@@ -361,7 +361,7 @@ async fn what_the_framing_cannot_carry_is_the_handlers_error() {
     let server = Server::bind(format!("mem:{name}")).framing(JsonLines::default());
     let _running = server.start(probe.clone()).await.unwrap();
     let mut client = connect(&name).await;
-    client.send("1\n").await.expect("1\n").await; // as it came: one JSON value
+    client.send("1\n").await.expect("1\n").await; // unchanged: one JSON value
     let answer_nonsense = handler_fn(|_: Context, _: Bytes| async { Ok(Reply::send("no json")) });
     let name = unique("json");
     let server = Server::bind(format!("mem:{name}")).framing(JsonLines::default());
@@ -426,18 +426,18 @@ async fn after_the_end_a_connection_tells_its_reason_and_its_exact_counts() {
     assert_eq!(counts, (3, 7 + 11 + 6, 7 + 4));
 }
 
-/// Says on a channel when it is dropped.
-struct Alive(Arc<AtomicUsize>);
+/// Counts live instances.
+struct LiveGuard(Arc<AtomicUsize>);
 
-impl Drop for Alive {
+impl Drop for LiveGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
 }
 
-fn alive(count: &Arc<AtomicUsize>) -> Alive {
+fn live(count: &Arc<AtomicUsize>) -> LiveGuard {
     count.fetch_add(1, SeqCst);
-    Alive(count.clone())
+    LiveGuard(count.clone())
 }
 
 struct Spawner(Arc<AtomicUsize>);
@@ -449,7 +449,7 @@ impl Handler for Spawner {
             cx.spawn(async { panic!("a task panics") })?;
             return Ok(Reply::send("spawned"));
         }
-        let guard = alive(&self.0);
+        let guard = live(&self.0);
         let spawned = cx.spawn(async move {
             let _guard = guard;
             std::future::pending::<()>().await;
@@ -481,28 +481,28 @@ async fn a_spawned_task_ends_with_its_connection_and_their_number_is_bounded() {
         sleep(millis(1)).await;
     }
     tokio::task::yield_now().await;
-    assert_eq!(tasks.load(SeqCst), 1, "those of the other connection live on");
+    assert_eq!(tasks.load(SeqCst), 1, "the tasks of the other connection still run");
     drop(other);
     running.drain().await;
     sleep(millis(1)).await;
     assert_eq!(tasks.load(SeqCst), 0);
 }
 
-/// Remembers something that must be let go.
+/// Holds a counted instance that must be dropped with the state.
 #[derive(Default)]
-struct Treasure(Option<Alive>);
+struct GuardedState(Option<LiveGuard>);
 
-struct Keeper {
-    alive: Arc<AtomicUsize>,
+struct LeakProbe {
+    live: Arc<AtomicUsize>,
     pushers: Arc<Mutex<Vec<Pusher>>>,
 }
 
-impl Handler for Keeper {
-    type State = Treasure;
-    async fn open(&self, cx: &mut Context<Treasure>) -> Result<Reply> {
-        cx.state.0 = Some(alive(&self.alive));
+impl Handler for LeakProbe {
+    type State = GuardedState;
+    async fn open(&self, cx: &mut Context<GuardedState>) -> Result<Reply> {
+        cx.state.0 = Some(live(&self.live));
         self.pushers.lock().unwrap().push(cx.pusher());
-        let (pusher, guard) = (cx.pusher(), alive(&self.alive));
+        let (pusher, guard) = (cx.pusher(), live(&self.live));
         cx.spawn(async move {
             let _guard = guard;
             let _ = pusher;
@@ -510,11 +510,11 @@ impl Handler for Keeper {
         })?;
         Ok(Reply::none())
     }
-    async fn message(&self, _: &mut Context<Treasure>, message: Bytes) -> Result<Reply> {
-        let _guard = alive(&self.alive);
+    async fn message(&self, _: &mut Context<GuardedState>, message: Bytes) -> Result<Reply> {
+        let _guard = live(&self.live);
         match &*message {
             b"hang" => std::future::pending().await,
-            b"panic" => panic!("as told"),
+            b"panic" => panic!("requested"),
             b"close" => Ok(Reply::close()),
             _ => Ok(Reply::send(message)),
         }
@@ -523,12 +523,12 @@ impl Handler for Keeper {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_of_a_connection_is_left_when_it_has_closed_even_if_its_pusher_is_kept() {
-    let (count, pushers, name) = (Arc::new(AtomicUsize::new(0)), Arc::default(), unique("keeper"));
+    let (count, pushers, name) = (Arc::new(AtomicUsize::new(0)), Arc::default(), unique("leak_probe"));
     let handler = Arc::new(());
     let watched: Weak<()> = Arc::downgrade(&handler);
-    let keeper = Keeper { alive: count.clone(), pushers: Arc::clone(&pushers) };
+    let leak_probe = LeakProbe { live: count.clone(), pushers: Arc::clone(&pushers) };
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
-    let running = server.timeouts(timeouts(|t| t.message = secs(3))).start(keeper).await.unwrap();
+    let running = server.timeouts(timeouts(|t| t.message = secs(3))).start(leak_probe).await.unwrap();
     for message in ["a\n", "a\nhang\n", "a\npanic\n", "a\nclose\n", "b\nc\n"] {
         let mut client = connect(&name).await;
         client.send(message).await.half_close().await;
@@ -537,11 +537,11 @@ async fn nothing_of_a_connection_is_left_when_it_has_closed_even_if_its_pusher_i
     let mut client = connect(&name).await;
     client.send("x\n").await.expect("x\n").await;
     drop(client);
-    let drained = timeout(secs(60), running.drain()).await.expect("a pusher that is kept holds up nothing");
+    let drained = timeout(secs(60), running.drain()).await.expect("a stored pusher does not delay the drain");
     assert_eq!(drained.cut, 0);
     drop(handler);
     sleep(secs(1)).await;
-    assert_eq!(count.load(SeqCst), 0, "states, tasks and calls are gone");
+    assert_eq!(count.load(SeqCst), 0, "states, tasks and calls are dropped");
     assert!(watched.upgrade().is_none());
     let pushers: Vec<Pusher> = std::mem::take(&mut *pushers.lock().unwrap());
     assert_eq!(pushers.len(), 6);
@@ -550,10 +550,10 @@ async fn nothing_of_a_connection_is_left_when_it_has_closed_even_if_its_pusher_i
     }
 }
 
-/// A codec that panics when it is asked for a message that begins with `!`.
-struct Moody;
+/// A codec that panics on a message that begins with `!`.
+struct PanickingCodec;
 
-impl Decoder for Moody {
+impl Decoder for PanickingCodec {
     type Item = Bytes;
     type Error = framing::FrameError;
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, Self::Error> {
@@ -562,7 +562,7 @@ impl Decoder for Moody {
     }
 }
 
-impl Encoder<Bytes> for Moody {
+impl Encoder<Bytes> for PanickingCodec {
     type Error = framing::FrameError;
     fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), Self::Error> {
         buffer.extend_from_slice(&frame);
@@ -573,7 +573,7 @@ impl Encoder<Bytes> for Moody {
 #[tokio::test(start_paused = true)]
 async fn a_codec_that_panics_closes_its_connection_and_its_pushers_learn_it() {
     let (name, probe) = (unique("moody"), Probe::default());
-    let server = Server::bind(format!("mem:{name}")).framing(framing::custom(|_| Moody));
+    let server = Server::bind(format!("mem:{name}")).framing(framing::custom(|_| PanickingCodec));
     let _running = server.start(probe.clone()).await.unwrap();
     let mut client = connect(&name).await;
     client.send("a").await.expect("a").await.send("!").await.expect_end().await;
@@ -581,7 +581,7 @@ async fn a_codec_that_panics_closes_its_connection_and_its_pushers_learn_it() {
     next.send("a").await.expect("a").await;
     assert_eq!(probe.connection(0).close_reason(), Some(CloseReason::Panic));
     assert_eq!(probe.pusher(0).try_push("x"), Err(PushError::Closed));
-    assert_eq!(probe.reason().await, "panic", "close is called once, whatever ended it");
+    assert_eq!(probe.reason().await, "panic", "close is called once for every close reason");
 }
 
 #[tokio::test(start_paused = true)]
@@ -614,9 +614,9 @@ async fn hello_with_a_delay_holds_up_nobody_else() {
     assert!(begun.elapsed() < millis(1500), "{:?}", begun.elapsed());
 }
 
-struct Tunnel;
+struct RawEcho;
 
-impl StreamHandler for Tunnel {
+impl StreamHandler for RawEcho {
     async fn serve(&self, connection: Connection, mut stream: ByteStream) -> Result<()> {
         let mut byte = [0];
         loop {
@@ -629,8 +629,8 @@ impl StreamHandler for Tunnel {
                 }
             }
             match byte[0] {
-                b'p' => panic!("as told"),
-                b'e' => return Err("as told".into()),
+                b'p' => panic!("requested"),
+                b'e' => return Err("requested".into()),
                 b'q' => return Ok(()),
                 _ => stream.write_all(&byte).await?,
             }
@@ -642,10 +642,10 @@ impl StreamHandler for Tunnel {
 async fn a_stream_handler_owns_the_bytes_under_the_same_rules() {
     let name = unique("tunnel");
     let server = Server::bind(format!("mem:{name}")).limits(limits(|l| l.connections = 2));
-    let running = server.timeouts(timeouts(|t| t.idle = secs(5))).start_stream(Tunnel).await.unwrap();
-    for (told, answer) in [("xp", "x"), ("xe", "x"), ("xq", "x"), ("x", "x")] {
+    let running = server.timeouts(timeouts(|t| t.idle = secs(5))).start_stream(RawEcho).await.unwrap();
+    for (request, answer) in [("xp", "x"), ("xe", "x"), ("xq", "x"), ("x", "x")] {
         let mut client = connect(&name).await;
-        client.send(told).await.expect(answer).await.expect_end().await; // the last one: idle
+        client.send(request).await.expect(answer).await.expect_end().await; // the last connection reaches the idle timeout
     }
     let (mut one, mut two) = (connect(&name).await, connect(&name).await);
     one.send("x").await.expect("x").await;
@@ -668,7 +668,7 @@ async fn for_ever_is_a_time_that_can_be_said() {
     let mut client = served.connect().await;
     client.send("sleep 10\n").await.expect("slept\n").await;
     let name = unique("tunnel");
-    let _running = Server::bind(format!("mem:{name}")).timeouts(forever).start_stream(Tunnel).await.unwrap();
+    let _running = Server::bind(format!("mem:{name}")).timeouts(forever).start_stream(RawEcho).await.unwrap();
     connect(&name).await.send("x").await.expect("x").await;
 }
 
@@ -679,26 +679,26 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
     use switchboard::transport::{Bind, Listener, SchemeInfo, Transport};
     use switchboard::transport::{BoxIo, StreamListener};
 
-    /// Memory whose first client never finishes its handshake and whose second fails it.
-    struct Shaking;
-    struct ShakingListener(Box<dyn StreamListener>, usize);
+    /// The memory transport, where the first handshake hangs, the second fails and the third panics.
+    struct HandshakeTransport;
+    struct HandshakeListener(Box<dyn StreamListener>, usize);
 
     #[async_trait]
-    impl Transport for Shaking {
+    impl Transport for HandshakeTransport {
         fn schemes(&self) -> Vec<SchemeInfo> {
             vec![SchemeInfo::new("shaking", "memory with a handshake", Kind::Stream)]
         }
         async fn bind(&self, bind: Bind) -> io::Result<Listener> {
             let name = bind.endpoint.to_string().replace("shaking:", "");
             match memory::Memory.bind(Bind::new(Endpoint::Memory(name), bind.options)).await? {
-                Listener::Stream(inner) => Ok(Listener::Stream(Box::new(ShakingListener(inner, 0)))),
+                Listener::Stream(inner) => Ok(Listener::Stream(Box::new(HandshakeListener(inner, 0)))),
                 _ => unreachable!(),
             }
         }
     }
 
     #[async_trait]
-    impl StreamListener for ShakingListener {
+    impl StreamListener for HandshakeListener {
         async fn accept(&mut self) -> io::Result<Option<Accepted>> {
             let Some(accepted) = self.0.accept().await? else { return Ok(None) };
             self.1 += 1;
@@ -718,7 +718,7 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
     }
 
     let (name, probe) = (unique("shaking"), Probe::default());
-    let server = Server::bind(format!("shaking:{name}")).transport(Shaking);
+    let server = Server::bind(format!("shaking:{name}")).transport(HandshakeTransport);
     let running = server.framing(Lines::default()).start(probe.clone()).await.unwrap();
     let begun = Instant::now();
     let (mut hanging, mut failing) = (connect(&name).await, connect(&name).await);
@@ -727,7 +727,7 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
     good.send("hi\n").await.expect("hi\n").await;
     failing.expect_end().await;
     panicking.expect_end().await;
-    assert_eq!(running.open(), 2, "the one that fails and the one that panics are gone");
+    assert_eq!(running.open(), 2, "the failed and the panicked handshake are closed");
     hanging.expect_end().await;
     assert_eq!(begun.elapsed().as_secs(), 10);
     assert_eq!(probe.calls(), ["open", "message hi"]);
@@ -735,7 +735,7 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn opening_is_a_call_under_the_deadline_of_calls() {
-    /// Never finishes its greeting.
+    /// Its greeting never completes.
     struct Stuck;
     impl Handler for Stuck {
         type State = ();
@@ -756,25 +756,25 @@ async fn opening_is_a_call_under_the_deadline_of_calls() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_handler_may_say_that_a_frame_was_bad_or_too_large() {
-    /// Refuses what it gets.
-    struct Picky(framing::FrameError, Arc<Mutex<Vec<Connection>>>);
-    impl StreamHandler for Picky {
+    /// Rejects every connection with the given error.
+    struct Rejecting(framing::FrameError, Arc<Mutex<Vec<Connection>>>);
+    impl StreamHandler for Rejecting {
         async fn serve(&self, connection: Connection, _: ByteStream) -> Result<()> {
             self.1.lock().unwrap().push(connection);
             Err(match self.0 {
                 framing::FrameError::TooLarge { limit } => framing::FrameError::TooLarge { limit }.into(),
-                _ => framing::FrameError::Malformed("as told").into(),
+                _ => framing::FrameError::Malformed("requested").into(),
             })
         }
     }
-    let told = [
+    let cases = [
         (framing::FrameError::TooLarge { limit: 1 }, CloseReason::FrameTooLarge),
-        (framing::FrameError::Malformed("as told"), CloseReason::BadFrame),
+        (framing::FrameError::Malformed("requested"), CloseReason::BadFrame),
     ];
-    for (error, reason) in told {
-        let (name, seen) = (unique("picky"), Arc::default());
-        let picky = Picky(error, Arc::clone(&seen));
-        let _running = Server::bind(format!("mem:{name}")).start_stream(picky).await.unwrap();
+    for (error, reason) in cases {
+        let (name, seen) = (unique("rejecting"), Arc::default());
+        let rejecting = Rejecting(error, Arc::clone(&seen));
+        let _running = Server::bind(format!("mem:{name}")).start_stream(rejecting).await.unwrap();
         connect(&name).await.expect_end().await;
         sleep(secs(1)).await;
         assert_eq!(seen.lock().unwrap()[0].close_reason(), Some(reason));

@@ -1,97 +1,103 @@
-//! What ListenerSet promises: one module for each kind of promise, one test for each promise, named like it.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that finds no footing should end
-#![allow(clippy::print_stderr)] // a test says why it is skipped
+//! Integration tests: one module per group of guarantees, one test per guarantee.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed setup step fails the test
+#![allow(clippy::print_stderr)] // a skipped test prints the reason
 
-/// What the tests share.
+/// Shared test helpers.
 mod support;
 
-/// A connection is greeted, its messages are answered in order, and it ends for one known reason.
+/// The life of a connection: greeting, replies in order, and exactly one close reason.
 mod lifecycle;
 
-/// Each peer of a datagram socket is answered from where it asked, in order, and holds up nobody.
+/// Datagrams: each peer gets its replies in order, from the address it sent to, and delays no other peer.
 mod datagram;
 
-/// Who may come, how many at once and how fast, by the address of the client itself.
+/// Admission by client address: access lists, connection limits and rates.
 mod edge;
 
-/// At its limits a listener takes no more memory than they say.
+/// A listener at its limits stays within the memory that the limits allow.
 mod memory;
 
-/// Whoever makes up senders gets nobody flooded, no client forgotten, and no memory.
+/// Spoofed source addresses: no amplification, no evicted clients, and bounded memory.
 mod forged;
 
-/// A stop loses nothing that was under way, takes no longer than it may, and says exactly what it cut.
+/// Drain (graceful shutdown): no reply is lost, the deadline holds, and aborted connections are counted.
 mod drain;
 
-/// A reload stops nothing that stays: no listener, no open connection, and after an error nothing at all.
+/// Reload by difference: unchanged listeners and open connections continue, and a rejected reload changes nothing.
 mod changes;
 
-/// What is counted is what happened, by names that are fixed.
+/// Metrics have fixed names and correct values.
 mod metrics;
 
-/// Operators see how it does and change what it does, and nobody else changes anything.
+/// The admin endpoint shows the state, runs commands, and protects both.
 mod admin;
 
-/// The next process takes over from the one before, and nobody notices.
+/// Upgrade: the new process takes over the sockets, and no client notices.
 mod upgrade;
 
-/// What the program says of itself, and of what would happen.
+/// Subcommands that print: schema, man page, completions, check and diff.
 mod cli;
 
-/// A person at a terminal talks to a server.
+/// The interactive client in a terminal.
 mod terminal;
 
-/// The reference says what the program says.
+/// The reference page matches the output of the program.
 mod reference;
 
-/// The page for people, in a browser.
+/// The dashboard in a browser.
 mod page;
 
-/// What is packaged is good.
+/// The packaged examples, systemd units and files are valid.
 mod packaging;
 
-/// Sockets that the service manager passes are listened on, by name.
+/// Socket activation: the server listens on the sockets that the service manager passes, by name.
 mod activation;
 
-/// A service manager knows at every moment how the server does.
+/// The service manager receives every state change and the watchdog notifications.
 mod supervised;
 
-/// A framing finds the same messages however the bytes are cut, and never more than its limit.
+/// A framing finds the same messages for any read sizes and never exceeds its limit.
 mod framing;
 
-/// Any bytes at all: no promise is broken by what nobody thought of.
+/// The fuzz targets hold for the corpus and for mutations of it.
 mod fuzz;
 
-/// Layers stand in a known order, at either seam, and those of tower fit.
+/// Layers have a defined order at both seams, and tower layers fit.
 mod layers;
 
-/// Whoever stands in front says who the client is, exactly; nobody else is believed, and nobody comes around it.
+/// The PROXY protocol: only trusted proxies set the client address, and direct clients are rejected.
 mod proxy;
 
-/// The compiler's message for a common mistake says what to do.
+/// Compiler messages for common mistakes name the fix.
 mod diagnostics;
 
-/// What any task pushes leaves in order, waits in a bounded queue, and holds up nobody else.
+/// Pushed messages keep their order, wait in a bounded queue, and delay no other connection.
 mod push;
 
-/// The page of defaults says what the program does.
+/// The page of defaults matches the program.
 mod defaults;
 
-/// The house itself: one-way dependencies, small files that say what they are for, nothing left lying about.
+/// The source tree: one-way dependencies, short files, standard names.
 mod tidy;
 
-/// TCP and Unix sockets as clients find them, and what is said when one cannot be had.
+/// The message path in the README matches the call stack inside a handler.
+mod message_path;
+
+/// No two files of a crate import each other.
+mod imports;
+
+/// TCP and Unix sockets, and the errors for addresses that cannot be bound.
 mod transports;
 
-/// TLS around any transport of connections, as clients find it, and what is said of files that do not fit.
+/// TLS over every stream transport, and the errors for invalid files.
 mod tls;
 
-/// A reload gives whoever comes from then on the new certificates, or changes nothing and says why.
+/// Certificate reload: new connections get the new certificates, and a rejected reload changes nothing.
 mod reload;
 
-/// The examples: each does what it is there to show.
+/// Each example does what it demonstrates.
 mod examples;
-/// The program from outside.
+/// The built binary, tested from outside.
 mod program;
-/// The README: what it says is so.
+/// The README matches the program.
 mod readme;

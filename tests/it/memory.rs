@@ -1,4 +1,4 @@
-//! Memory: what a listener takes at its limits stays under what its limits say, and one that is asked for less takes less.
+//! A listener at its limits stays within the memory that the limits allow.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -13,10 +13,10 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-/// Connections of each trial: enough to stand out, few enough to be quick.
+/// Connections per test: enough for a measurable effect, few enough for a fast test.
 const CONNECTIONS: usize = 200;
 
-/// What the system says of a process's memory, in bytes: `VmRSS` now, `VmHWM` at most so far.
+/// The memory of a process in bytes: `VmRSS` (current) or `VmHWM` (peak). See proc(5).
 fn memory(process: u32, what: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(what)).unwrap();
@@ -28,26 +28,26 @@ fn echo(address: &str, framing: &str) -> Program {
     Program::switchboard().args(["--handler", "echo", "--listen", address, "--framing", framing, "--set", &connections])
 }
 
-/// The listener that the trials run, as its limits describe it.
+/// The settings of the listener under test.
 fn spec() -> ListenerSpec {
     let mut spec = ListenerSpec::new("main", "tcp://127.0.0.1:0".parse().unwrap());
     spec.limits.connections = CONNECTIONS;
     spec
 }
 
-/// Waits until the server has taken at least so much more than before.
-fn holds(server: &mut Running, before: u64, at_least: u64) {
+/// Waits until the memory has grown by at least this much.
+fn wait_for_growth(server: &mut Running, before: u64, at_least: u64) {
     let id = server.id();
-    server.wait_until("it holds what it was sent", || memory(id, "VmRSS") >= before + at_least);
+    server.wait_until("its memory has grown", || memory(id, "VmRSS") >= before + at_least);
 }
 
-/// It was never more than it may be.
-fn held_at_most(server: &Running, before: u64, at_most: u64) {
+/// Checks that the peak memory never exceeded the allowed growth.
+fn assert_peak_growth(server: &Running, before: u64, at_most: u64) {
     let most = memory(server.id(), "VmHWM") - before;
-    assert!(most <= at_most, "{} KiB were taken, and at most {} KiB may be", most / 1024, at_most / 1024);
+    assert!(most <= at_most, "{} KiB used, {} KiB allowed", most / 1024, at_most / 1024);
 }
 
-/// Writes until the server takes no more.
+/// Writes until the socket buffers are full.
 fn write_until_it_blocks(client: &mut impl Write, bytes: &[u8]) {
     let mut written = 0;
     loop {
@@ -72,15 +72,15 @@ fn connections_full_of_unfinished_messages_take_no_more_than_their_limits_say() 
     });
     let clients: Vec<_> = clients.collect();
     let unfinished = (CONNECTIONS * spec.limits.frame) as u64;
-    holds(&mut server, before, unfinished * 9 / 10);
-    // Nothing of it was lost: each message is finished and answered.
+    wait_for_growth(&mut server, before, unfinished * 9 / 10);
+    // No byte was lost: each message can be completed and is answered.
     for mut client in clients {
         client.write_all(b"\n").unwrap();
         let mut reply = vec![0; line.len() + 1];
         client.read_exact(&mut reply).unwrap();
         assert!(reply.starts_with(&line) && reply.ends_with(b"\n"));
     }
-    held_at_most(&server, before, spec.max_memory(Kind::Stream));
+    assert_peak_growth(&server, before, spec.max_memory(Kind::Stream));
 }
 
 #[test]
@@ -96,8 +96,8 @@ fn connections_that_ask_and_never_read_take_no_more_than_their_limits_say() {
         client
     });
     let clients: Vec<_> = clients.collect();
-    holds(&mut server, before, (CONNECTIONS * 64 * 1024) as u64);
-    // Who reads at last gets all of it.
+    wait_for_growth(&mut server, before, (CONNECTIONS * 64 * 1024) as u64);
+    // A client that finally reads gets every reply.
     for mut client in clients {
         client.set_nonblocking(false).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
@@ -105,7 +105,7 @@ fn connections_that_ask_and_never_read_take_no_more_than_their_limits_say() {
         client.read_to_end(&mut replies).unwrap();
         assert!(replies.len() > 2 * lines.len() && replies.chunks_exact(lines.len()).all(|reply| reply == lines));
     }
-    held_at_most(&server, before, spec.max_memory(Kind::Stream));
+    assert_peak_growth(&server, before, spec.max_memory(Kind::Stream));
 }
 
 #[test]
@@ -139,9 +139,9 @@ fn behind_tls_they_take_no_more_either() {
         client
     });
     let clients: Vec<_> = clients.collect();
-    holds(&mut server, before, (CONNECTIONS * 64 * 1024) as u64);
+    wait_for_growth(&mut server, before, (CONNECTIONS * 64 * 1024) as u64);
     drop(clients);
-    held_at_most(&server, before, spec.max_memory(Kind::Stream));
+    assert_peak_growth(&server, before, spec.max_memory(Kind::Stream));
 }
 
 #[test]
@@ -161,13 +161,13 @@ fn a_thousand_times_more_peers_than_sessions_take_no_more_than_their_limits_say(
         let peer = UdpSocket::bind((from, 0)).unwrap();
         peer.send_to(b"hi", ("127.0.0.1", port)).unwrap();
         if n % 16 == 0 {
-            // In step with the server, so that the system loses none of them.
+            // Waits for the server, so that the kernel drops no datagram.
             assert_eq!(peer.recv(&mut buffer).unwrap(), 2);
         }
     }
     let mut spec = spec();
     spec.limits.sessions = SESSIONS;
-    held_at_most(&server, before, spec.max_memory(Kind::Datagram));
-    // And far less than so many peers would take.
-    held_at_most(&server, before, u64::from(PEERS) * 512);
+    assert_peak_growth(&server, before, spec.max_memory(Kind::Datagram));
+    // The memory is also far less than this many peers would need.
+    assert_peak_growth(&server, before, u64::from(PEERS) * 512);
 }

@@ -1,8 +1,8 @@
-//! What a server counts is what happened: by fixed names, over reloads, and without a peer in it.
+//! Metrics: correct counts under fixed names, kept over reloads, without peer addresses.
 
 use std::time::Duration;
 
-use harness::{TEST_PATIENCE, unique};
+use harness::{TEST_TIMEOUT, unique};
 use switchboard::metrics::{LATENCY_BOUNDS, Latency, Outcome};
 use switchboard::server::{ListenerReport, ListenerStatus, Readiness};
 use switchboard::settings::Limits;
@@ -11,7 +11,7 @@ use switchboard::{CloseReason, Phase};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::changes::{at, board, keep, made, mem, start};
+use crate::changes::{at, keep, listener_set, made, mem, start};
 use crate::support::{Probe, Spy, connect, limits, secs, serve, serve_spied, serve_with, timeouts};
 
 fn closed(report: &ListenerReport) -> Vec<(&'static str, u64)> {
@@ -22,8 +22,8 @@ fn messages(report: &ListenerReport) -> Vec<(&'static str, u64)> {
     report.messages.iter().filter(|(_, count)| *count > 0).map(|(outcome, count)| (outcome.as_str(), *count)).collect()
 }
 
-/// How many took longer than all bounds below this one and no longer than it.
-fn took(latency: &Latency, bound: Duration) -> u64 {
+/// The number of calls in the bucket with this upper bound.
+fn in_bucket(latency: &Latency, bound: Duration) -> u64 {
     let at = LATENCY_BOUNDS.iter().position(|known| *known == bound).unwrap();
     latency.within[at] - at.checked_sub(1).map_or(0, |before| latency.within[before])
 }
@@ -48,9 +48,9 @@ async fn messages_are_counted_by_how_they_ended_and_connections_by_why() {
     let wanted = [("handler_closed", 1), ("handler_error", 1), ("panic", 1), ("message_timeout", 1)];
     assert_eq!(closed(report), wanted);
     assert_eq!((report.bytes_in, report.bytes_out), (16 + 6 + 6 + 5 + 7, 14));
-    // Those that came with one read were answered with it; the slow one took its second.
-    assert_eq!((report.latency.count, took(&report.latency, secs(1))), (4, 3));
-    assert_eq!(took(&report.latency, LATENCY_BOUNDS[0]), 1); // finish
+    // The three messages of one read are answered together, after one second.
+    assert_eq!((report.latency.count, in_bucket(&report.latency, secs(1))), (4, 3));
+    assert_eq!(in_bucket(&report.latency, LATENCY_BOUNDS[0]), 1); // finish
     drop(stays);
     served.probe.called("close", 5).await;
     let after = &served.running.report()[0];
@@ -81,7 +81,7 @@ async fn counts_go_on_over_reloads_whatever_becomes_of_the_listener() {
     spec.limits.connections = 7;
     keep(&running, spec).await.unwrap();
     client.send("two\n").await.expect("two\n").await;
-    // The same name at another address: one listener still, whose connections of before are on their way out.
+    // The listener moves to another address and drains its old connections. It stays one listener in the report.
     let moved = unique("metrics");
     keep(&running, mem(&moved)).await.unwrap();
     client.expect_end().await;
@@ -97,11 +97,11 @@ async fn datagrams_are_counted_too() {
     let probe = Probe::default();
     let mut spec = at("main", "udp://127.0.0.1:0");
     spec.limits.frame = 10;
-    let mut one = board();
+    let mut one = listener_set();
     one.listen(spec, &made(&probe));
     let running = one.start().await.unwrap();
     for _ in 0..2 {
-        timeout(TEST_PATIENCE, running.heartbeat()).await.unwrap();
+        timeout(TEST_TIMEOUT, running.heartbeat()).await.unwrap();
     }
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     client.connect(("127.0.0.1", running.address().unwrap().port().unwrap())).await.unwrap();
@@ -111,11 +111,11 @@ async fn datagrams_are_counted_too() {
     }
     probe.gate.add_permits(1);
     for wanted in ["waited", "hello"] {
-        let count = timeout(TEST_PATIENCE, client.recv(&mut answer)).await.unwrap().unwrap();
+        let count = timeout(TEST_TIMEOUT, client.recv(&mut answer)).await.unwrap().unwrap();
         assert_eq!(&answer[..count], wanted.as_bytes());
     }
-    // What is counted is added up after the round.
-    let report = timeout(TEST_PATIENCE, async {
+    // The counters are updated after each receive batch.
+    let report = timeout(TEST_TIMEOUT, async {
         loop {
             let report = running.report().remove(0);
             if report.bytes_out == 11 && report.latency.count == 2 {
@@ -144,7 +144,7 @@ async fn who_is_there_can_be_asked_and_sent_away() {
     one.rest().await;
     two.send("still\n").await.expect("still\n").await;
     assert!(!served.running.kill(first.id()));
-    assert_eq!(served.running.drain().await.cut, 0); // killed before it began
+    assert_eq!(served.running.drain().await.cut, 0); // the connection was killed before the drain
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,7 +161,7 @@ async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(TEST_PATIENCE, breaks).await.unwrap();
+    timeout(TEST_TIMEOUT, breaks).await.unwrap();
     assert_eq!(served.running.readiness(), Readiness::NotReady("listener main is down".into()));
     let mut answers = Box::pin(served.running.heartbeat());
     assert!(futures_util::poll!(&mut answers).is_pending());
@@ -172,9 +172,9 @@ async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its
             tokio::time::sleep(secs(1)).await;
         }
     };
-    timeout(TEST_PATIENCE, again).await.unwrap();
+    timeout(TEST_TIMEOUT, again).await.unwrap();
     assert_eq!(served.running.readiness(), Readiness::Ready);
-    timeout(TEST_PATIENCE, answers).await.expect("what listens again answers");
+    timeout(TEST_TIMEOUT, answers).await.expect("what listens again answers");
     let mut busy = served.connect().await;
     busy.send("wait\n").await;
     served.probe.called("message", 1).await;

@@ -1,4 +1,4 @@
-//! What is packaged: every example is good and answers, the units are what systemd takes, and the package has its files.
+//! Packaging: every example configuration works, systemd accepts the units, and the package has its files.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -6,7 +6,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use harness::{Program, TEST_PATIENCE, root, tool};
+use harness::{Program, TEST_TIMEOUT, root, tool};
 
 use crate::tls::Authority;
 
@@ -23,7 +23,7 @@ fn examples() -> Vec<(String, toml::Table)> {
     files.map(read).collect()
 }
 
-/// The files that examples of TLS name.
+/// Creates the certificate files that the TLS examples name.
 fn with_certificates() -> Authority {
     let authority = Authority::new();
     for (name, host) in [("cert", "localhost"), ("other", "other.example")] {
@@ -33,7 +33,7 @@ fn with_certificates() -> Authority {
     authority
 }
 
-fn in_place(place: &Path, name: &str, command: &str) -> Program {
+fn program_with_example(place: &Path, name: &str, command: &str) -> Program {
     let file = packaging().join("examples").join(name);
     Program::switchboard().current_dir(place).args([command, "--config"]).arg(file)
 }
@@ -44,14 +44,14 @@ fn every_example_is_good_and_answers() {
     let examples = examples();
     assert!(examples.len() >= 10);
     for (name, table) in examples {
-        let checked = in_place(authority.place(), &name, "check").run();
+        let checked = program_with_example(authority.place(), &name, "check").run();
         assert_eq!(checked.code(), Some(0), "{name}: {}", checked.stderr);
         let listeners = table["listeners"].as_table().unwrap();
         if listeners.values().any(|listener| listener["listen"].as_str().unwrap().starts_with("systemd:")) {
-            continue; // somebody has to pass the socket: that is tested elsewhere
+            continue; // the activation tests cover passed sockets
         }
-        // Ports that are free, whatever the example says.
-        let mut server = in_place(authority.place(), &name, "serve");
+        // Replaces the ports of the example by free ones.
+        let mut server = program_with_example(authority.place(), &name, "serve");
         let admin = table.get("admin").map(|admin| ("admin".to_owned(), admin));
         let places = listeners.iter().map(|(name, listener)| (format!("listeners.{name}"), listener)).chain(admin);
         for (key, section) in places {
@@ -64,21 +64,21 @@ fn every_example_is_good_and_answers() {
             server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == **listener);
             let listen = section["listen"].as_str().unwrap();
             let answered = match listen.split_once(':').unwrap().0 {
-                "tls" => continue, // its handshake is tested elsewhere
+                "tls" => continue, // the TLS tests cover the handshake
                 "udp" => {
                     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-                    socket.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+                    socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
                     socket.send_to(b"Ada", server.socket(listener)).unwrap();
                     socket.recv(&mut [0; 100]).unwrap()
                 }
-                "unix" => asked(UnixStream::connect(authority.path(listen.split_once(':').unwrap().1)).unwrap()),
+                "unix" => request(UnixStream::connect(authority.path(listen.split_once(':').unwrap().1)).unwrap()),
                 _ => {
                     let mut io = TcpStream::connect(server.socket(listener)).unwrap();
-                    io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+                    io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
                     if section.get("proxy").is_some() {
                         io.write_all(b"PROXY TCP4 198.51.100.7 198.51.100.1 5000 9999\r\n").unwrap();
                     }
-                    asked(io)
+                    request(io)
                 }
             };
             assert!(answered > 0, "{name}: {listener} does not answer");
@@ -86,7 +86,7 @@ fn every_example_is_good_and_answers() {
     }
 }
 
-fn asked(mut io: impl Read + Write) -> usize {
+fn request(mut io: impl Read + Write) -> usize {
     io.write_all(b"\"Ada\"\n").unwrap();
     io.read(&mut [0; 100]).unwrap()
 }
@@ -115,7 +115,7 @@ fn systemd_takes_the_units_and_finds_little_to_object_to() {
     let Some(analyze) = tool("systemd-analyze") else { return };
     let place = tempfile::tempdir().unwrap();
     for unit in ["switchboard.service", "switchboard.socket"] {
-        // The program is not installed where the test runs.
+        // The program is not installed on the test machine.
         let text = fs::read_to_string(packaging().join("systemd").join(unit)).unwrap();
         fs::write(place.path().join(unit), text.replace("/usr/bin/switchboard", "/bin/true")).unwrap();
     }
@@ -123,7 +123,7 @@ fn systemd_takes_the_units_and_finds_little_to_object_to() {
     let verified = Program::at(&analyze).args(["verify", "--man=no"]).args(&units).run();
     let ours = verified.stderr.lines().filter(|line| line.contains("switchboard"));
     assert_eq!((verified.code(), ours.collect::<Vec<_>>()), (Some(0), Vec::new()));
-    // Of 100; what is not hardened at all has 96.
+    // The threshold is out of 100; a unit without hardening has 96.
     let security = ["security", "--offline=true", "--threshold=20", "--no-pager"];
     let judged = Program::at(&analyze).args(security).arg(&units[1]).run();
     assert_eq!(judged.code(), Some(0), "{}", judged.stdout);
@@ -138,13 +138,13 @@ fn the_package_has_its_files_and_its_drain_has_time() {
     sources.extend(["maintainer-scripts", "changelog"].map(|key| deb[key].as_str().unwrap()));
     sources.push(deb["license-file"][0].as_str().unwrap());
     sources.push(deb["systemd-units"]["unit-scripts"].as_str().unwrap());
-    // What is built is made by the script beside it.
+    // build-deb creates the generated files.
     let script = fs::read_to_string(packaging().join("build-deb")).unwrap();
     for source in sources {
-        let is_made =
+        let is_generated =
             source.strip_prefix("packaging/made/").is_some_and(|name| script.contains(&format!("$made/{name}\"")));
         let place = root().join("bin").join(source.split('*').next().unwrap());
-        assert!(is_made || source.starts_with("target/release/") || place.exists(), "{source}");
+        assert!(is_generated || source.starts_with("target/release/") || place.exists(), "{source}");
     }
     let unit = fs::read_to_string(packaging().join("systemd/switchboard.service")).unwrap();
     let stop: u64 = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap().parse().unwrap();

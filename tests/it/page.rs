@@ -1,4 +1,4 @@
-//! The page for people, in a real browser: it shows a load as it happens, and does what its buttons say.
+//! The dashboard in a real browser: live charts and tables, kill, reload, token, log level and drain.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Program, Running, Signal, TEST_PATIENCE, free_port, root, tool};
+use harness::{Program, Running, Signal, TEST_TIMEOUT, free_port, root, tool};
 use nix::sys::signal::killpg;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-/// Browsers take their time to start.
+/// A browser is slow to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A browser that is told what to do by WebDriver.
+/// A browser controlled by WebDriver.
 struct Browser {
     driver: Child,
     port: u16,
@@ -33,7 +33,7 @@ impl Browser {
         let quiet = Stdio::null;
         let driver = Command::new(driver)
             .arg(format!("--port={port}"))
-            .process_group(0) // with the browser in it, to end both
+            .process_group(0) // Includes the browser, so that `drop` ends both.
             .stdin(quiet())
             .stdout(quiet())
             .stderr(quiet())
@@ -90,26 +90,26 @@ impl Browser {
         value["value"].take()
     }
 
-    /// What a script in the page returns.
-    fn says(&self, script: &str) -> Value {
+    /// Runs a script in the page and returns its result.
+    fn run_script(&self, script: &str) -> Value {
         self.ask("POST", &format!("{}/execute/sync", self.session), &json!({ "script": script, "args": [] }))
     }
 
     fn text(&self, selector: &str) -> String {
         let script = format!("return document.querySelector({selector:?})?.innerText ?? ''");
-        self.says(&script).as_str().unwrap().to_owned()
+        self.run_script(&script).as_str().unwrap().to_owned()
     }
 
     /// Waits until a script in the page returns true.
     #[track_caller]
     fn until(&self, what: &str, script: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while self.says(&format!("return !!({script})")) != Value::Bool(true) {
+        while self.run_script(&format!("return !!({script})")) != Value::Bool(true) {
             assert!(Instant::now() < deadline, "{what}: {}", self.text("body"));
         }
     }
 
-    /// Clicks as a person does: on what can be seen.
+    /// Sends a real click. WebDriver fails if the element is not visible.
     fn click(&self, selector: &str) {
         let found = json!({ "using": "css selector", "value": selector });
         let element = self.ask("POST", &format!("{}/element", self.session), &found);
@@ -118,11 +118,11 @@ impl Browser {
     }
 
     fn fill(&self, selector: &str, text: &str) {
-        self.says(&format!("document.querySelector({selector:?}).value = {text:?}"));
+        self.run_script(&format!("document.querySelector({selector:?}).value = {text:?}"));
     }
 
-    /// What the browser found wrong, policies among it. That a request was refused is no fault of the page.
-    fn complaints(&self) -> Vec<Value> {
+    /// Errors in the browser's console, violations of the Content-Security-Policy included. HTTP errors are ignored.
+    fn console_errors(&self) -> Vec<Value> {
         let log = self.ask("POST", &format!("{}/se/log", self.session), &json!({ "type": "browser" }));
         let bad = |entry: &&Value| entry["level"] == "SEVERE" && entry["source"] != "network";
         log.as_array().unwrap().iter().filter(bad).cloned().collect()
@@ -160,7 +160,7 @@ fn it_is_one_document_that_a_browser_may_run_and_nothing_else() {
     let place = tempfile::tempdir().unwrap();
     let (server, _) = operated(place.path(), "");
     let mut io = TcpStream::connect(server.socket("admin")).unwrap();
-    io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     io.write_all(b"GET / HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
     let mut answer = String::new();
     io.read_to_string(&mut answer).unwrap();
@@ -190,10 +190,10 @@ fn it_is_made_of_the_sources_beside_it() {
     modules.sort();
     let first = ["index.html", "style.css", "build.mjs", "package-lock.json"].map(|file| page.join(file));
     let sources: Vec<u8> = first.iter().chain(&modules).flat_map(|file| fs::read(file).unwrap()).collect();
-    let told = Program::at(&sum).input(sources).run().stdout;
-    let sources = told.split(' ').next().unwrap();
-    let made = fs::read_to_string(page.join("dist/index.html")).unwrap();
-    assert!(made.contains(&format!("sources {sources}.")), "npm ci && npm run build in bin/page, for {sources}");
+    let output = Program::at(&sum).input(sources).run().stdout;
+    let sources = output.split(' ').next().unwrap();
+    let built = fs::read_to_string(page.join("dist/index.html")).unwrap();
+    assert!(built.contains(&format!("sources {sources}.")), "npm ci && npm run build in bin/page, for {sources}");
 }
 
 #[test]
@@ -203,8 +203,8 @@ fn it_shows_a_load_as_it_happens_and_a_killed_connection_disappears() {
     let mut victim = client(&server);
     let mut busy = client(&server);
     let Some(browser) = Browser::open(&url) else { return };
-    browser.until("it runs", "document.querySelector('#phase').innerText == 'running'");
-    browser.until("both are there", "document.querySelectorAll('#peers tbody button').length == 2");
+    browser.until("the server is running", "document.querySelector('#phase').innerText == 'running'");
+    browser.until("both connections are listed", "document.querySelectorAll('#connections tbody button').length == 2");
     let ends = Arc::new(AtomicBool::new(false));
     let talk = thread::spawn({
         let ends = ends.clone();
@@ -219,21 +219,26 @@ fn it_shows_a_load_as_it_happens_and_a_killed_connection_disappears() {
     let now = "document.querySelector('#charts figure output').innerText";
     browser.until("messages are counted", &format!("parseFloat({now}.replace(/,/g, '')) > 50"));
     let label = "document.querySelector('#charts .plot').getAttribute('aria-label')";
-    browser.until("a reader of the screen hears it", &format!("/Messages a second: now [1-9]/.test({label})"));
-    browser.until("it is drawn", "document.querySelectorAll('#charts canvas').length == 6");
+    browser
+        .until("the label for screen readers is updated", &format!("/Messages per second: now [1-9]/.test({label})"));
+    browser.until("all charts are drawn", "document.querySelectorAll('#charts canvas').length == 6");
     ends.store(true, SeqCst);
     let _busy = talk.join().unwrap();
-    // The one that said nothing goes.
+    // Kills the silent connection.
     let peer = victim.get_ref().local_addr().unwrap().to_string();
     browser.fill("#filter", &peer);
-    browser.says("document.querySelector('#filter').dispatchEvent(new Event('input'))");
-    browser.until("one fits", "document.querySelectorAll('#peers tbody button').length == 1");
-    browser.click("#peers tbody button");
-    browser.until("it is gone", "document.querySelector('#peers tbody').innerText.includes('None fits')");
+    browser.run_script("document.querySelector('#filter').dispatchEvent(new Event('input'))");
+    browser.until("one connection matches", "document.querySelectorAll('#connections tbody button').length == 1");
+    browser.click("#connections tbody button");
+    browser.until(
+        "the connection is gone",
+        "document.querySelector('#connections tbody').innerText.includes('No matches')",
+    );
     assert_eq!(victim.read_to_end(&mut Vec::new()).unwrap(), 0);
-    assert!(browser.text("#said").contains("is being closed"));
-    browser.until("it is told why", "document.querySelector('#closed').innerText.includes('killed')");
-    assert_eq!(browser.complaints(), Vec::<Value>::new());
+    assert!(browser.text("#notification").contains("is being closed"));
+    browser
+        .until("the close reason is counted", "document.querySelector('#close-reasons').innerText.includes('killed')");
+    assert_eq!(browser.console_errors(), Vec::<Value>::new());
 }
 
 #[test]
@@ -241,30 +246,35 @@ fn its_buttons_reload_drain_and_ask_for_the_token() {
     let place = tempfile::tempdir().unwrap();
     let (server, url) = operated(place.path(), "token = 'hunter2'");
     let Some(browser) = Browser::open(&url) else { return };
-    browser.until("it runs", "document.querySelector('#phase').innerText == 'running'");
-    assert_eq!(browser.says("return document.querySelector('#token').hidden"), true);
+    browser.until("the server is running", "document.querySelector('#phase').innerText == 'running'");
+    assert_eq!(browser.run_script("return document.querySelector('#token-form').hidden"), true);
     browser.click("#reload");
-    browser.until("the token is asked for", "!document.querySelector('#token').hidden");
-    browser.fill("#secret", "hunter2");
-    browser.click("#token button");
-    browser.until("it reloads", "document.querySelector('#said').innerText == 'Reloaded.'");
+    browser.until("the token is asked for", "!document.querySelector('#token-form').hidden");
+    browser.fill("#token", "hunter2");
+    browser.click("#token-form button");
+    browser
+        .until("it reloads", "document.querySelector('#notification').innerText.startsWith('Configuration reloaded')");
     let good = fs::read_to_string(place.path().join("switchboard.toml")).unwrap();
     fs::write(place.path().join("switchboard.toml"), good + "handler = 'hallo'\n").unwrap();
     browser.click("#reload");
-    browser.until("the mistake is told", "document.querySelector('#said li')?.innerText.includes('\"hallo\"')");
-    browser.fill("#level", "debug");
-    browser.click("#log button");
-    browser.until("it logs more", "document.querySelector('#said').innerText == 'Logged now: debug'");
-    browser.fill("#level", "loud");
-    browser.click("#log button");
-    browser.until("nonsense is told", "document.querySelector('#said').classList.contains('bad')");
+    browser.until("the error is shown", "document.querySelector('#notification li')?.innerText.includes('\"hallo\"')");
+    browser.fill("#log-level", "debug");
+    browser.click("#log-level-form button");
+    browser.until("the level is set", "document.querySelector('#notification').innerText == 'Log level set to debug'");
+    browser.fill("#log-level", "loud");
+    browser.click("#log-level-form button");
+    browser
+        .until("an invalid level is rejected", "document.querySelector('#notification').classList.contains('error')");
     let _held = client(&server);
     browser.click("#drain");
-    browser.click("#sure button[value=no]");
+    browser.click("#drain-dialog button[value=cancel]");
     browser.click("#drain");
-    browser.click("#sure button[value=yes]");
+    browser.click("#drain-dialog button[value=drain]");
     server.wait_for_event(|event| event["message"] == "draining");
-    assert_eq!(browser.complaints(), Vec::<Value>::new());
+    assert_eq!(browser.console_errors(), Vec::<Value>::new());
     assert_eq!(server.wait().code(), Some(0));
-    browser.until("it says that nobody answers", "document.querySelector('#phase').innerText == 'unreachable'");
+    browser.until(
+        "the dashboard shows that the server is unreachable",
+        "document.querySelector('#phase').innerText == 'unreachable'",
+    );
 }

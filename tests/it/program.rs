@@ -1,4 +1,4 @@
-//! The program from outside: what the operator's pages promise of the built binary.
+//! The built binary, tested from outside against the operator's guide.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -10,7 +10,7 @@ use harness::{Program, Running, Signal, free_port, tool};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ANY_TCP: &str = "tcp://127.0.0.1:0";
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn serve(args: &[&str]) -> Running {
     Program::switchboard().args(args).start()
@@ -18,7 +18,7 @@ fn serve(args: &[&str]) -> Running {
 
 fn connect(server: &Running) -> TcpStream {
     let client = TcpStream::connect(server.socket("main")).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_read_timeout(Some(TIMEOUT)).unwrap();
     client
 }
 
@@ -64,7 +64,7 @@ fn the_tutorials_tcp_client_gets_its_bytes() {
 fn the_tutorials_udp_client_gets_its_bytes() {
     let server = serve(&["--listen", "udp://127.0.0.1:0"]);
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_read_timeout(Some(TIMEOUT)).unwrap();
     client.connect(server.socket("main")).unwrap();
     for name in ["Michael", "Tracy", "exit", ""] {
         client.send(name.as_bytes()).unwrap();
@@ -116,7 +116,7 @@ fn flags_win_over_variables_and_variables_over_the_file() {
             .env("SWITCHBOARD_LISTEN", "udp://127.0.0.1:2")
             .env("SWITCHBOARD_LISTENERS__MAIN__LIMITS__CONNECTIONS", "7")
             .env("SWITCHBOARD_HANDLERS__HELLO__WELCOME", "007")
-            .env("SWITCHBOARD_PORT", "tcp://10.0.0.1:80") // what Kubernetes injects
+            .env("SWITCHBOARD_PORT", "tcp://10.0.0.1:80") // Kubernetes injects such variables
             .current_dir(place.path())
             .args(["--listen", ANY_TCP, "--set", "drain.deadline=5s"])
     };
@@ -135,7 +135,7 @@ fn flags_win_over_variables_and_variables_over_the_file() {
     assert!(origin("deadline").contains("flag --set"), "{}", origin("deadline"));
     assert!(origin("welcome").contains("\"007\""), "{}", origin("welcome"));
 
-    // What is printed can be read again, with the same effect.
+    // The printed configuration can be loaded again, with the same effect.
     let again = place.path().join("again.toml");
     fs::write(&again, &printed.stdout).unwrap();
     let second = Program::switchboard().args(["config", "--config"]).arg(&again).run();
@@ -191,7 +191,7 @@ fn several_listeners_each_with_their_own() {
     b.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"hi");
     assert_eq!(stop(server), Some(0));
-    assert!(!path.exists(), "the path of a socket goes with its listener");
+    assert!(!path.exists(), "the path of a socket is removed with its listener");
 }
 
 #[test]
@@ -245,7 +245,7 @@ welcom = "hi"
         assert_eq!(refused.code(), Some(78), "{command}: {}", refused.stderr);
         for (key, part) in wanted {
             let sentence = refused.stderr.lines().find(|line| line.starts_with(&format!("error: {key}:")));
-            let sentence = sentence.unwrap_or_else(|| panic!("no sentence for {key}:\n{}", refused.stderr));
+            let sentence = sentence.unwrap_or_else(|| panic!("no error for {key}:\n{}", refused.stderr));
             assert!(sentence.contains(part), "{part:?} in {sentence}");
         }
         let errors = refused.stderr.lines().filter(|line| line.starts_with("error: ")).count();
@@ -286,7 +286,7 @@ async fn a_thousand_clients_and_nobody_waits_for_anybody() {
         let client = tokio::net::TcpStream::connect(&address.at).await.unwrap();
         if n < 500 { silent.push(client) } else { slow.push(client) }
     }
-    // These send a byte now and then and never finish a line.
+    // These clients send single bytes and never complete a line.
     let trickle = tokio::spawn(async move {
         for byte in b"never whole".iter().cycle() {
             for client in &mut slow {
@@ -295,7 +295,7 @@ async fn a_thousand_clients_and_nobody_waits_for_anybody() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
-    let talkers: Vec<_> = (0..450)
+    let active_clients: Vec<_> = (0..450)
         .map(|n| {
             let at = address.at.clone();
             tokio::spawn(async move {
@@ -312,9 +312,9 @@ async fn a_thousand_clients_and_nobody_waits_for_anybody() {
             })
         })
         .collect();
-    for talker in talkers {
-        let took = talker.await.unwrap();
-        assert!(took < Duration::from_secs(10), "a talker took {took:?}");
+    for active in active_clients {
+        let took = active.await.unwrap();
+        assert!(took < Duration::from_secs(10), "an active client took {took:?}");
     }
     trickle.abort();
     drop(silent);
@@ -358,7 +358,7 @@ async fn read_exactly(client: &mut tokio::net::TcpStream, wanted: &str) {
     if wanted.is_empty() {
         assert_eq!(client.read_to_end(&mut got).await.unwrap(), 0);
     } else {
-        tokio::time::timeout(PATIENCE, client.read_exact(&mut got)).await.unwrap().unwrap();
+        tokio::time::timeout(TIMEOUT, client.read_exact(&mut got)).await.unwrap().unwrap();
     }
     assert_eq!(String::from_utf8_lossy(&got), wanted);
 }
@@ -436,15 +436,13 @@ fn out_of_descriptors_it_says_so_and_recovers_by_itself() {
     assert_eq!(failed["class"], "exhausted");
     assert_eq!(failed["listener"], "main");
 
-    // It waits rather than spins: a second of it costs a small part of a second.
-    let before = cpu_ticks(server.id());
+    // The accept loop pauses between attempts, and open connections are still served.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(1) {
         expect_served(&mut clients[0]);
     }
     let lines = server.log().iter().filter(|event| event["message"] == "accept failed").count();
-    assert!(lines <= 5, "{lines} lines in a second or two");
-    let _ = before;
+    assert!(lines <= 5, "{lines} lines in about a second");
 
     clients.truncate(1);
     let mut fresh = connect(&server);
@@ -453,7 +451,7 @@ fn out_of_descriptors_it_says_so_and_recovers_by_itself() {
     assert_eq!(stop(server), Some(0));
 }
 
-/// Those who are in are served all the while.
+/// Checks that an open connection is served.
 fn expect_served(client: &mut TcpStream) {
     client.write_all(b"you").unwrap();
     let mut got = Vec::new();
@@ -465,7 +463,7 @@ fn expect_served(client: &mut TcpStream) {
     }
 }
 
-/// User and system time of a process so far, in ticks of 10 ms.
+/// The user and system time of a process in ticks of 10 ms. See proc(5).
 fn cpu_ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let after_name = stat.rsplit_once(") ").unwrap().1;
@@ -495,8 +493,8 @@ fn over_the_limit_clients_are_let_go_and_told_of() {
     for _ in 0..5 {
         expect_end_or_reset(&mut connect(&server));
     }
-    let refused = server.wait_for_event(|event| event["message"] == "connection refused");
-    assert_eq!(refused["why"], "limit");
+    let refused = server.wait_for_event(|event| event["message"] == "connection rejected");
+    assert_eq!(refused["reason"], "limit");
     assert_eq!(refused["listener"], "main");
     assert!(refused["peer"].is_string() && refused["count"].is_number(), "{refused}");
     let mut first = inside.remove(0);
@@ -549,20 +547,20 @@ fn the_log_has_its_events_flat_and_with_their_fields() {
 fn a_log_that_nobody_reads_stalls_nobody() {
     let port = free_port();
     let listen = format!("tcp://127.0.0.1:{port}");
-    let built = Program::switchboard().arg("--version").run(); // so that it is there
+    let built = Program::switchboard().arg("--version").run(); // builds the binary
     assert!(built.stdout.starts_with("switchboard "), "{}", built.stdout);
     let mut child = Command::new(harness::target().join("switchboard"))
         .args(["--listen", &listen, "--log-level", "trace"])
         .stdin(Stdio::null())
-        .stderr(Stdio::piped()) // a pipe that nobody reads
+        .stderr(Stdio::piped()) // nothing reads this pipe
         .spawn()
         .unwrap();
     let begun = Instant::now();
     let mut served = 0;
     while served < 1500 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "only {served} were served");
+        assert!(begun.elapsed() < Duration::from_secs(60), "only {served} clients were served");
         if let Ok(mut client) = TcpStream::connect(("127.0.0.1", port)) {
-            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.set_read_timeout(Some(TIMEOUT)).unwrap();
             expect(&mut client, "welcome!");
             served += 1;
         }
@@ -640,8 +638,8 @@ fn a_peer_cannot_write_the_log_by_what_it_calls_itself() {
     let client = std::os::unix::net::UnixDatagram::bind(place.path().join("a\nfake \x1b[31m")).unwrap();
     client.send_to(b"too long", &at).unwrap();
     client.send_to(b"ok", &at).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.recv(&mut [0; 100]).unwrap(); // what came before has been dealt with
+    client.set_read_timeout(Some(TIMEOUT)).unwrap();
+    client.recv(&mut [0; 100]).unwrap(); // earlier datagrams are processed by now
     server.signal(Signal::SIGTERM);
     let log = server.wait().stderr;
     assert!(log.contains("datagram dropped") && !log.contains('\x1b') && !log.contains("\nfake"), "{log}");

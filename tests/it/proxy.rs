@@ -1,4 +1,4 @@
-//! The PROXY protocol: whoever stands in front says who the client is, and nobody else is believed.
+//! The PROXY protocol: only trusted proxies set the client address, and direct clients are rejected.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,12 +14,12 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 use crate::support::{MemClient, Probe, Served, secs, serve_with, timeouts};
-use crate::tls::{Authority, shake};
+use crate::tls::{Authority, tls_connect};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 443\r\n";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// A header of version 2 with TCP over IPv4, and these TLVs.
+/// A version 2 header for TCP over IPv4 with these TLVs.
 fn v2(tlvs: &[u8]) -> Vec<u8> {
     let length = u8::try_from(12 + tlvs.len()).unwrap();
     let addresses = [192, 0, 2, 1, 192, 0, 2, 9, 0xc3, 0x50, 0x01, 0xbb];
@@ -32,7 +32,7 @@ fn local() -> Vec<u8> {
 
 fn trusted(networks: &[&str]) -> ProxySettings {
     let networks = networks.iter().map(|text| text.parse::<switchboard::settings::Network>().unwrap());
-    ProxySettings { trusted: networks.collect::<Networks>() }
+    ProxySettings::default().trusted(networks.collect::<Networks>())
 }
 
 fn inet(text: &str) -> Address {
@@ -86,12 +86,12 @@ async fn what_else_the_header_carries_is_there_for_the_handler() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_of_clients_does_not_keep_the_proxys_own_checks_out() {
-    let access = switchboard::Access { allow: trusted(&["192.0.2.0/24"]).trusted, deny: Networks::default() };
+    let access = switchboard::Access::default().allow(trusted(&["192.0.2.0/24"]).trusted);
     let served = serve_with(Probe::default(), |server| server.proxy(trusted(&["10.0.0.0/8"])).access(access)).await;
     for header in [local(), V1.to_vec()] {
         proxy(&served).await.send(header).await.send("hi\n").await.expect("hi\n").await;
     }
-    // UNKNOWN may be a client of whom the proxy knows nothing.
+    // UNKNOWN may come from a client whose address the proxy does not know.
     proxy(&served).await.send("PROXY UNKNOWN\r\n").await.expect_end().await;
 }
 
@@ -157,7 +157,7 @@ async fn the_header_comes_before_tls() {
     let from: SocketAddr = "10.0.0.1:7".parse().unwrap();
     let mut client = Client(memory::connect_from(&name, from).await.unwrap());
     client.send(v2(&[])).await;
-    shake(&config, "localhost", client.0).await.unwrap().send("hi\n").await.expect("hi\n").await;
+    tls_connect(&config, "localhost", client.0).await.unwrap().send("hi\n").await.expect("hi\n").await;
     let connection = probe.connection(0);
     assert_eq!(connection.peer(), &inet("192.0.2.1:50000"));
     assert!(connection.tls().is_some() && connection.proxy().is_some());
@@ -170,16 +170,16 @@ async fn datagrams_have_no_header() {
     assert!(error.contains("a PROXY header needs connections"), "{error}");
 }
 
-/// HAProxy in front of the program: it takes clients at 127.0.0.1 and goes on from 127.0.0.9, which alone is trusted.
-struct InFront {
+/// HAProxy in front of the program. It listens on 127.0.0.1 and connects from 127.0.0.9, the only trusted address.
+struct BehindHaproxy {
     place: TempDir,
     server: harness::Running,
     haproxy: harness::Running,
     at: SocketAddr,
 }
 
-impl InFront {
-    /// `None` where there is no HAProxy. `options` are those of its `server` line.
+impl BehindHaproxy {
+    /// Starts both, or returns `None` without HAProxy. `options` are the options of its `server` line.
     fn start(listen: &str, settings: &str, options: &str, authority: Option<&Authority>) -> Option<Self> {
         let haproxy = tool("haproxy")?;
         let place = tempfile::tempdir().unwrap();
@@ -199,11 +199,11 @@ impl InFront {
         );
         fs::write(place.path().join("haproxy.cfg"), file).unwrap();
         let haproxy = Program::at(&haproxy).args(["-db", "-f"]).arg(place.path().join("haproxy.cfg"));
-        let haproxy = haproxy.answers_at(format!("tcp://{at}")).start();
+        let haproxy = haproxy.ready_at(format!("tcp://{at}")).start();
         Some(Self { place, server, haproxy, at })
     }
 
-    /// A client from that address, at HAProxy or past it.
+    /// Connects from this address, to HAProxy or directly to the program.
     async fn client(&self, from: &str, at: SocketAddr) -> (Client<TcpStream>, String) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
@@ -220,14 +220,14 @@ impl InFront {
         self.server.wait_for_event(|event| event["message"] == "connection opened" && event["peer"] == peer)
     }
 
-    /// Ends both, so that the place is there as long as they are.
+    /// Stops both before the temporary directory is removed.
     fn end(self) {
         drop((self.haproxy, self.server));
         self.place.close().unwrap();
     }
 }
 
-fn comes_from_haproxy(event: &Event) -> bool {
+fn is_via_haproxy(event: &Event) -> bool {
     event["proxy"].as_str().is_some_and(|proxy| proxy.starts_with("127.0.0.9:"))
 }
 
@@ -235,11 +235,11 @@ fn comes_from_haproxy(event: &Event) -> bool {
 async fn behind_haproxy_the_clients_own_address_arrives() {
     let versions = ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id"];
     for options in versions {
-        let Some(front) = InFront::start("tcp://127.0.0.1:0", "", options, None) else { return };
+        let Some(front) = BehindHaproxy::start("tcp://127.0.0.1:0", "", options, None) else { return };
         let (mut client, address) = front.client("127.0.0.5", front.at).await;
         client.send("hi\n").await.expect("hi\n").await;
         let opened = front.opened(&address);
-        assert!(comes_from_haproxy(&opened), "{options}: {opened}");
+        assert!(is_via_haproxy(&opened), "{options}: {opened}");
         front.end();
     }
 }
@@ -248,35 +248,37 @@ async fn behind_haproxy_the_clients_own_address_arrives() {
 async fn behind_haproxy_tls_is_shaken_with_the_client_itself() {
     for options in ["send-proxy", "send-proxy-v2"] {
         let authority = Authority::new();
-        authority.settings(); // writes the files
+        authority.settings(); // writes the certificate files
         let settings = "[listeners.main.tls]\ncertificate = 'localhost.pem'\nkey = 'localhost.key'";
-        let Some(front) = InFront::start("tls://127.0.0.1:0", settings, options, Some(&authority)) else { return };
+        let Some(front) = BehindHaproxy::start("tls://127.0.0.1:0", settings, options, Some(&authority)) else {
+            return;
+        };
         let (client, address) = front.client("127.0.0.5", front.at).await;
         let config = Arc::new(authority.client(None));
-        let mut client = shake(&config, "localhost", client.0).await.unwrap();
+        let mut client = tls_connect(&config, "localhost", client.0).await.unwrap();
         client.send("hi\n").await.expect("hi\n").await;
         let opened = front.opened(&address);
-        assert!(comes_from_haproxy(&opened), "{options}: {opened}");
+        assert!(is_via_haproxy(&opened), "{options}: {opened}");
         front.end();
     }
 }
 
 #[tokio::test]
 async fn past_haproxy_nobody_comes_in() {
-    let Some(front) = InFront::start("tcp://127.0.0.1:0", "", "send-proxy-v2", None) else { return };
+    let Some(front) = BehindHaproxy::start("tcp://127.0.0.1:0", "", "send-proxy-v2", None) else { return };
     let (mut stranger, address) = front.client("127.0.0.5", front.behind()).await;
     assert_eq!(stranger.rest().await, b"");
-    let refused = front.server.wait_for_event(|event| event["message"] == "connection refused");
+    let refused = front.server.wait_for_event(|event| event["message"] == "connection rejected");
     assert_eq!((&refused["peer"], &refused["rule"]), (&address.into(), &"proxy.trusted".into()), "{refused}");
 
-    // One whom we trust, and who says nothing: closed when its time is up.
+    // A trusted peer that sends nothing is closed at the handshake timeout.
     let (mut silent, address) = front.client("127.0.0.9", front.behind()).await;
     silent.expect_end().await;
     let closed =
         front.server.wait_for_event(|event| event["message"] == "connection closed" && event["peer"] == address);
     assert_eq!(closed["reason"], "handshake", "{closed}");
 
-    // And one that begins with something else: at once, and the log says with what.
+    // A trusted peer that sends no header is closed at once, and the log shows its first bytes.
     let (mut other, address) = front.client("127.0.0.9", front.behind()).await;
     other.send("hi \x1b\n").await.rest().await;
     let closed =
@@ -289,10 +291,10 @@ async fn past_haproxy_nobody_comes_in() {
 #[tokio::test]
 async fn haproxys_health_checks_find_it_alive() {
     let options = "send-proxy-v2 check check-send-proxy inter 50ms fall 1 rise 1";
-    let Some(front) = InFront::start("tcp://127.0.0.1:0", "", options, None) else { return };
-    // A check speaks for HAProxy itself, so the peer is HAProxy's own socket.
+    let Some(front) = BehindHaproxy::start("tcp://127.0.0.1:0", "", options, None) else { return };
+    // A health check uses the LOCAL command, so the peer is the socket of HAProxy.
     let checked = front.server.wait_for_event(|event| {
-        event["message"] == "connection opened" && comes_from_haproxy(event) && event["peer"] == event["proxy"]
+        event["message"] == "connection opened" && is_via_haproxy(event) && event["peer"] == event["proxy"]
     });
     let closed = front
         .server

@@ -1,4 +1,4 @@
-//! Pushes: what any task sends to a connection, in order, bounded, and never at the cost of others.
+//! Pushed messages: in order, in a bounded queue, and without delay for other connections.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -13,7 +13,7 @@ async fn with_outbox(frames: usize) -> Served {
     serve_with(Probe::default(), |server| server.limits(limits(|l| l.outbox = frames))).await
 }
 
-/// Fills everything between a pusher and a peer that does not read. Answers how many frames that took.
+/// Pushes until every buffer to a non-reading peer is full, and returns the number of frames.
 async fn fill(pusher: &Pusher) -> usize {
     let mut frames = 0;
     while let Ok(pushed) = timeout(secs(1), pusher.push(vec![b'x'; 1000])).await {
@@ -113,8 +113,8 @@ async fn a_push_that_is_given_up_was_not_queued_and_takes_no_room() {
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_does_not_keep_up_with_a_broadcast_is_let_go_and_nobody_else() {
     let served = with_outbox(4).await;
-    let (mut deaf, mut good) = (served.connect().await, served.connect().await);
-    deaf.send("x\n").await;
+    let (mut stalled, mut good) = (served.connect().await, served.connect().await);
+    stalled.send("x\n").await;
     served.probe.called("message", 1).await;
     good.send("y\n").await.expect("y\n").await;
     served.probe.called("open", 2).await;
@@ -159,7 +159,7 @@ async fn whoever_waits_to_push_learns_it_too_when_a_layer_ends_the_connection() 
     let pusher = probe.pusher(0);
     fill(&pusher).await;
     let pushed = timeout(secs(300), pusher.push("x")).await;
-    assert_eq!(pushed.expect("it does not wait for ever"), Err(PushError::Closed));
+    assert_eq!(pushed.expect("the push does not wait forever"), Err(PushError::Closed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,13 +209,13 @@ async fn a_push_the_framing_cannot_carry_is_the_handlers_error() {
 async fn a_peer_that_does_not_read_costs_bounded_memory_and_holds_up_nobody() {
     let spy = Spy::default();
     let served = serve_spied(Probe::default(), &spy, |server| server).await;
-    let mut deaf = served.connect().await;
-    // Never more is read from it than fits between the two: its requests wait in its own buffers.
+    let mut stalled = served.connect().await;
+    // The server stops reading when the reply buffers are full, so the requests stay in the buffers of the client.
     let requests = "big 60000\n".repeat(100_000);
-    let sent = timeout(secs(5), tokio::io::AsyncWriteExt::write_all(&mut deaf.0, requests.as_bytes())).await;
-    assert!(sent.is_err(), "reading stops while the peer does not read");
+    let sent = timeout(secs(5), tokio::io::AsyncWriteExt::write_all(&mut stalled.0, requests.as_bytes())).await;
+    assert!(sent.is_err(), "the server stops reading while the peer does not read");
     let handled = served.probe.calls().len();
-    assert!(handled < 10, "{handled} calls for a peer that reads nothing");
+    assert!(handled < 10, "{handled} calls for a peer that does not read");
     assert!(spy.written.load(SeqCst) <= 128 * 1024);
     let mut good = served.connect().await;
     good.send("x\n").await.expect("x\n").await;
@@ -225,11 +225,11 @@ async fn a_peer_that_does_not_read_costs_bounded_memory_and_holds_up_nobody() {
 async fn no_more_than_64_kib_and_the_reply_that_went_over_it_is_ever_queued() {
     let spy = Spy::default();
     let served = serve_spied(Probe::default(), &spy, |server| server).await;
-    let mut deaf = served.connect().await;
-    deaf.send("big 30000\nbig 60000\nbig 60000\nbig 60000\n").await;
+    let mut stalled = served.connect().await;
+    stalled.send("big 30000\nbig 60000\nbig 60000\nbig 60000\n").await;
     served.probe.called("message big 60000", 2).await;
     let most = spy.most_offered.load(SeqCst);
-    assert!((90_002..=64 * 1024 + 60_001).contains(&most), "{most} bytes in one piece");
+    assert!((90_002..=64 * 1024 + 60_001).contains(&most), "{most} bytes in one write");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
-//! The README: its commands are run, its tables held against the program, its paths looked up. (Its rust is compiled as
-//! documentation tests of the program's library.)
+//! The README: its commands run, its tables match the program, and its paths exist. Its Rust code is compiled as
+//! documentation tests of the program's library.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ fn readme() -> String {
     fs::read_to_string(harness::root().join("README.md")).unwrap()
 }
 
-/// The fenced blocks: language and text, in order.
+/// The fenced code blocks in order: language and text.
 fn blocks(text: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
@@ -26,7 +26,7 @@ fn blocks(text: &str) -> Vec<(String, String)> {
     blocks
 }
 
-/// The rows of the table with this head: the cells of each, without backticks.
+/// The cells of each row of the table with this header.
 fn table(text: &str, head: &str) -> Vec<Vec<String>> {
     let rows = text.lines().skip_while(|line| !line.starts_with(&format!("| {head} |"))).skip(2);
     rows.take_while(|line| line.starts_with('|'))
@@ -60,7 +60,7 @@ fn its_python_clients_print_what_it_says() {
         let server = Program::switchboard().args(["--listen", &format!("{scheme}://127.0.0.1:0")]).start();
         let script = script.replace("9999", &port(&server));
         let (language, wanted) = &blocks[at + 1];
-        assert_eq!(language, "text", "what it prints comes after it");
+        assert_eq!(language, "text", "the output follows the script");
         assert_eq!(run(Command::new(&python).arg("-c").arg(script)), *wanted);
         seen += 1;
     }
@@ -121,26 +121,26 @@ fn its_tables_are_what_the_program_lists() {
             |entry: &Value| (entry["name"].as_str().unwrap().to_owned(), entry[field].as_str().unwrap().to_owned());
         list[what].as_array().unwrap().iter().map(entry).collect()
     };
-    let told = |head: &str| -> BTreeSet<(String, String)> {
+    let documented = |head: &str| -> BTreeSet<(String, String)> {
         table(&text, head).iter().map(|row| (name(&row[0]).to_owned(), row[1].clone())).collect()
     };
-    assert_eq!(told("handler"), entries("handlers", "summary"));
-    assert_eq!(told("layer"), entries("layers", "summary"));
+    assert_eq!(documented("handler"), entries("handlers", "summary"));
+    assert_eq!(documented("layer"), entries("layers", "summary"));
     let names =
         |set: BTreeSet<(String, String)>| -> BTreeSet<String> { set.into_iter().map(|(name, _)| name).collect() };
-    assert_eq!(names(told("framing")), names(entries("framings", "summary")));
-    assert_eq!(names(told("transport")), names(entries("transports", "summary")));
+    assert_eq!(names(documented("framing")), names(entries("framings", "summary")));
+    assert_eq!(names(documented("transport")), names(entries("transports", "summary")));
 }
 
 #[test]
 fn its_table_of_examples_is_the_folder() {
     let text = readme();
-    let told: BTreeSet<_> = table(&text, "example").iter().map(|row| name(&row[0]).to_owned()).collect();
+    let documented: BTreeSet<_> = table(&text, "example").iter().map(|row| name(&row[0]).to_owned()).collect();
     let manifest = fs::read_to_string(harness::root().join("examples/Cargo.toml")).unwrap();
     let names =
         manifest.lines().skip_while(|line| *line != "[[example]]").filter_map(|line| line.strip_prefix("name = "));
-    let there: BTreeSet<_> = names.map(|name| name.trim_matches('"').to_owned()).collect();
-    assert_eq!(told, there);
+    let existing: BTreeSet<_> = names.map(|name| name.trim_matches('"').to_owned()).collect();
+    assert_eq!(documented, existing);
 }
 
 #[test]
@@ -155,12 +155,12 @@ fn its_map_names_what_is_there() {
         if !line.starts_with(' ') {
             folder.clone_from(&path);
         }
-        assert!(root.join(&path).exists(), "{path} is on the map");
+        assert!(root.join(&path).exists(), "{path} is in the map");
     }
-    let road: Vec<_> = text.split('`').filter(|word| word.ends_with(".rs") && word.contains('/')).collect();
-    assert!(road.len() >= 5, "{road:?}");
-    for path in road {
-        assert!(root.join(Path::new(path)).exists(), "{path} is on the road");
+    let message_path: Vec<_> = text.split('`').filter(|word| word.ends_with(".rs") && word.contains('/')).collect();
+    assert!(message_path.len() >= 5, "{message_path:?}");
+    for path in message_path {
+        assert!(root.join(Path::new(path)).exists(), "{path} is in the message path");
     }
 }
 

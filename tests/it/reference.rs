@@ -1,6 +1,6 @@
-//! The reference is what the program says of itself, so it cannot be out of date: this test writes it, and compares.
+//! The reference page is generated from the program. This test compares it with the stored page.
 //!
-//! `UPDATE=1 cargo test -p switchboard-tests --test it reference` writes it again.
+//! `UPDATE=1 cargo test -p switchboard-tests --test it reference` regenerates the page.
 
 use std::env;
 use std::fmt::Write as _;
@@ -8,28 +8,41 @@ use std::fs;
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
 
-use harness::{Program, TEST_PATIENCE, root};
+use harness::{Program, TEST_TIMEOUT, root};
 use serde_json::Value;
 
 const PAGE: &str = "bin/docs/reference.md";
 
-/// Tables of the configuration, by the name of their form in the schema.
-const TABLES: [(&str, &str); 14] = [
-    ("[log]", "RawLog"),
-    ("[admin]", "RawAdmin"),
-    ("[drain]", "RawDrain"),
-    ("[runtime]", "RawRuntime"),
-    ("[listeners.NAME]", "RawListener"),
-    ("[listeners.NAME.limits], or [limits] for all", "RawLimits"),
-    ("[listeners.NAME.timeouts], or [timeouts] for all", "RawTimeouts"),
-    ("[listeners.NAME.rate], or [rate] for all", "RawRate"),
-    ("[listeners.NAME.access], or [access] for all", "RawAccess"),
-    ("[listeners.NAME.proxy]", "RawProxy"),
-    ("[listeners.NAME.tls]", "RawTls"),
-    ("[listeners.NAME.tls.sni.HOST]", "RawIdentity"),
-    ("[listeners.NAME.socket], or [socket] for all", "RawSocket"),
-    ("framing = { … }", "FramingTable"),
-];
+/// The sections of the configuration by path, in the order of the schema.
+pub(crate) fn sections(schema: &Value) -> Vec<(String, &Value)> {
+    fn add<'s>(schema: &'s Value, path: &str, section: &'s Value, found: &mut Vec<(String, &'s Value)>) {
+        if !path.is_empty() {
+            found.push((path.to_owned(), section));
+        }
+        for (key, property) in section["properties"].as_object().unwrap() {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            // The settings of a listener can also be set at the top level.
+            if schema["$defs"]["ListenerSettings"]["properties"].get(&path).is_some() {
+                continue;
+            }
+            if let Some(inner) = target(schema, property) {
+                add(schema, &path, inner, found);
+            } else if let Some(inner) = target(schema, &property["additionalProperties"]) {
+                let name = if key == "sni" { "HOST" } else { "NAME" };
+                add(schema, &format!("{path}.{name}"), inner, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    add(schema, "", schema, &mut found);
+    found
+}
+
+/// The section that a property refers to.
+fn target<'s>(schema: &'s Value, property: &Value) -> Option<&'s Value> {
+    let name = property.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
+    Some(&schema["$defs"][name]).filter(|definition| definition.get("properties").is_some())
+}
 
 fn printed(args: &[&str]) -> String {
     let ended = Program::switchboard().args(args).run();
@@ -41,8 +54,8 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 
-/// A value as it is written, or nothing. What depends on the machine is said in words.
-fn default(key: &str, property: &Value) -> String {
+/// The default of a key as text, or nothing.
+pub(crate) fn default(key: &str, property: &Value) -> String {
     match (key, property.get("default")) {
         ("workers", _) => "the cores".to_owned(),
         (_, None) => String::new(),
@@ -52,22 +65,21 @@ fn default(key: &str, property: &Value) -> String {
 }
 
 fn keys(page: &mut String, schema: &Value) {
-    for (title, form) in TABLES {
-        let form = &schema["$defs"][form];
-        assert!(form.is_object(), "{title}");
+    for (path, section) in sections(schema) {
+        let key = path.strip_prefix("listeners.NAME.").unwrap_or_default();
+        let is_shared = schema["properties"].get(key).is_some();
+        let title = if is_shared { format!("[{path}], or [{key}] for all") } else { format!("[{path}]") };
         let _ = write!(page, "\n### `{title}`\n\n| key | default | what it is for |\n|---|---|---|\n");
-        for (key, property) in form["properties"].as_object().unwrap() {
-            // A table of its own stands in a place of its own.
-            let is_table = property.get("$ref").is_some_and(|form| form != "#/$defs/Framing");
-            let what = if is_table { "" } else { property["description"].as_str().unwrap_or_default() };
-            if !what.is_empty() {
+        for (key, property) in section["properties"].as_object().unwrap() {
+            if target(schema, property).is_none() {
+                let what = property["description"].as_str().unwrap_or_default();
                 let _ = writeln!(page, "| `{key}` | {} | {} |", default(key, property), cell(what));
             }
         }
     }
 }
 
-fn plugs(page: &mut String, list: &Value) {
+fn components(page: &mut String, list: &Value) {
     for (title, what) in [("Handlers", "handlers"), ("Layers", "layers"), ("Framings", "framings")] {
         let _ = write!(page, "\n## {title}\n");
         for entry in list[what].as_array().unwrap() {
@@ -84,7 +96,6 @@ fn plugs(page: &mut String, list: &Value) {
             for option in options {
                 let default = match &option["default"] {
                     Value::Null => String::new(),
-                    Value::String(text) if what == "framings" => format!("`{text}`"),
                     value => format!("`{value}`"),
                 };
                 let (name, words) =
@@ -116,7 +127,7 @@ fn metrics(page: &mut String) {
         .spawn();
     server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
     let mut io = TcpStream::connect(server.socket("admin")).unwrap();
-    io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     io.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
     let mut text = String::new();
     io.read_to_string(&mut text).unwrap();
@@ -150,14 +161,14 @@ fn it_is_what_the_program_says_of_itself() {
          ## Configuration\n\nDefaults < file < environment < flags. A key is `SWITCHBOARD_A__B__C` in the environment and `--set a.b.c=…` as a \
          flag. Sizes (`\"64KiB\"`), durations (`\"30s\"`) and rates (`\"100/s\"`) are text.\n",
     );
-    let top = ["listen", "handler", "framing"];
-    page.push_str("\n### At the top\n\n| key | what it is for |\n|---|---|\n");
-    for key in top {
-        let what = schema["properties"][key]["description"].as_str().unwrap();
-        let _ = writeln!(page, "| `{key}` | {what} |");
+    page.push_str("\n### Top level\n\n| key | what it is for |\n|---|---|\n");
+    let properties = schema["properties"].as_object().unwrap();
+    let is_section = |property: &Value| property["type"] == "object" || target(&schema, property).is_some();
+    for (key, property) in properties.iter().filter(|(_, property)| !is_section(property)) {
+        let _ = writeln!(page, "| `{key}` | {} |", property["description"].as_str().unwrap());
     }
     keys(&mut page, &schema);
-    plugs(&mut page, &list);
+    components(&mut page, &list);
     commands(&mut page);
     metrics(&mut page);
     let path = root().join(PAGE);
@@ -166,5 +177,5 @@ fn it_is_what_the_program_says_of_itself() {
     }
     let kept = fs::read_to_string(&path).unwrap_or_default();
     let differs = page.lines().zip(kept.lines()).find(|(now, kept)| now != kept);
-    assert!(page == kept, "{PAGE} is not what the program says (UPDATE=1 writes it): {differs:?}");
+    assert!(page == kept, "{PAGE} is out of date (UPDATE=1 regenerates it): {differs:?}");
 }

@@ -1,4 +1,4 @@
-//! A reload: new certificates for whoever comes from then on, and nothing at all where something is wrong with them.
+//! Certificate reload: new connections get the new certificates, and a rejected reload changes nothing.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use harness::{Client, Running as Program, Signal, TEST_PATIENCE, tool, unique};
+use harness::{Client, Running as Program, Signal, TEST_TIMEOUT, tool, unique};
 use rcgen::date_time_ymd;
 use switchboard::address::Endpoint;
 use switchboard::prelude::*;
@@ -22,62 +22,65 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use crate::support::{Probe, Spy, serve_spied};
-use crate::tls::{Authority, configured, facts, program, serve, shake, tell_facts};
+use crate::tls::{Authority, configured, facts, program, serve, serve_facts, tls_connect};
 
 fn certificate(identity: &TlsIdentity) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(&identity.certificate).unwrap()
 }
 
-/// A certificate for localhost by another name of its files.
-fn another(authority: &Authority, name: &str) -> TlsSettings {
+/// A new certificate for localhost, in files with this name.
+fn new_certificate(authority: &Authority, name: &str) -> TlsSettings {
     let TlsIdentity { certificate, key } = authority.sign(name, "localhost", |_| {});
     TlsSettings::new(certificate, key)
 }
 
-async fn come(name: &str, config: &Arc<ClientConfig>) -> Client<TlsStream<DuplexStream>> {
-    shake(config, "localhost", memory::connect(name).await.unwrap()).await.unwrap()
+async fn connect(name: &str, config: &Arc<ClientConfig>) -> Client<TlsStream<DuplexStream>> {
+    tls_connect(config, "localhost", memory::connect(name).await.unwrap()).await.unwrap()
 }
 
-fn shown(client: &Client<TlsStream<DuplexStream>>) -> CertificateDer<'static> {
+fn peer_certificate(client: &Client<TlsStream<DuplexStream>>) -> CertificateDer<'static> {
     client.0.get_ref().1.peer_certificates().unwrap()[0].clone()
 }
 
-/// What a client is shown that remembers nothing of earlier.
-async fn shown_by(name: &str, authority: &Authority) -> CertificateDer<'static> {
-    shown(&come(name, &Arc::new(authority.client(None))).await)
+/// The certificate that a client without a session ticket receives.
+async fn served_certificate(name: &str, authority: &Authority) -> CertificateDer<'static> {
+    peer_certificate(&connect(name, &Arc::new(authority.client(None))).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_handshake_fails_while_certificates_are_replaced_and_open_connections_live_on() {
     const CLIENTS: usize = 8;
     let authority = Arc::new(Authority::new());
-    let settings = [authority.settings(), another(&authority, "renewed")];
-    let known = settings.each_ref().map(|settings| certificate(&settings.identity));
+    let settings = [authority.settings(), new_certificate(&authority, "renewed")];
+    let known = settings.each_ref().map(|settings| certificate(&settings.identity()));
     let (running, name) = serve(settings[0].clone(), &Probe::default()).await;
-    let mut open = come(&name, &Arc::new(authority.client(None))).await;
+    let mut open = connect(&name, &Arc::new(authority.client(None))).await;
     let done = Arc::new(AtomicBool::new(false));
-    let (shaken, mut seen) = watch::channel(0);
-    let shaken = Arc::new(shaken);
+    let (handshakes, mut seen) = watch::channel(0);
+    let handshakes = Arc::new(handshakes);
     let clients = (0..CLIENTS).map(|_| {
         let (authority, name, known) = (authority.clone(), name.clone(), known.clone());
-        let (done, shaken) = (done.clone(), shaken.clone());
+        let (done, handshakes) = (done.clone(), handshakes.clone());
         tokio::spawn(async move {
-            let config = Arc::new(authority.client(None)); // it resumes where it may
+            let config = Arc::new(authority.client(None)); // resumes sessions where possible
             while !done.load(SeqCst) {
-                let mut client = come(&name, &config).await;
-                assert!(known.contains(&shown(&client)));
+                let mut client = connect(&name, &config).await;
+                assert!(known.contains(&peer_certificate(&client)));
                 client.send("hi\n").await.expect("hi\n").await;
-                shaken.send_modify(|count| *count += 1);
+                handshakes.send_modify(|count| *count += 1);
             }
         })
     });
     let clients: Vec<_> = clients.collect();
     for round in 1..=10 {
         running.reload_tls([("main", &settings[round % 2])]).unwrap();
-        assert_eq!(shown_by(&name, &authority).await, known[round % 2]);
+        assert_eq!(served_certificate(&name, &authority).await, known[round % 2]);
         open.send("still here\n").await.expect("still here\n").await;
         let enough = *seen.borrow_and_update() + CLIENTS;
-        timeout(TEST_PATIENCE, seen.wait_for(|count| *count >= enough)).await.expect("they come and go").unwrap();
+        timeout(TEST_TIMEOUT, seen.wait_for(|count| *count >= enough))
+            .await
+            .expect("clients connect in the meantime")
+            .unwrap();
     }
     done.store(true, SeqCst);
     for client in clients {
@@ -89,7 +92,7 @@ async fn no_handshake_fails_while_certificates_are_replaced_and_open_connections
 async fn a_session_of_before_is_not_resumed_and_whoever_may_come_is_asked_anew() {
     let (authority, other) = (Authority::new(), Authority::new());
     let mut settings = authority.settings();
-    let (running, name) = tell_facts(settings.clone()).await;
+    let (running, name) = serve_facts(settings.clone()).await;
     let config = Arc::new(authority.client(None));
     for resumed in ["false", "true"] {
         assert_eq!(facts(&name, &config, "localhost").await, format!("TLS 1.3,localhost,-,{resumed},-"));
@@ -101,14 +104,14 @@ async fn a_session_of_before_is_not_resumed_and_whoever_may_come_is_asked_anew()
     settings.client_ca = Some(other.path("ca.pem"));
     running.reload_tls([("main", &settings)]).unwrap();
     let io = memory::connect(&name).await.unwrap();
-    if let Ok(mut client) = shake(&config, "localhost", io).await {
+    if let Ok(mut client) = tls_connect(&config, "localhost", io).await {
         let mut got = Vec::new();
         let read = tokio::io::AsyncReadExt::read_to_end(&mut client.0, &mut got);
-        assert!(timeout(TEST_PATIENCE, read).await.unwrap().is_err() && got.is_empty(), "{got:?}");
+        assert!(timeout(TEST_TIMEOUT, read).await.unwrap().is_err() && got.is_empty(), "{got:?}");
     }
     let bob = other.sign("bob", "bob.example", |_| {});
-    let told = facts(&name, &Arc::new(authority.client(Some(&bob))), "localhost").await;
-    assert_eq!(told, "TLS 1.3,localhost,-,false,CN=bob bob.example");
+    let facts = facts(&name, &Arc::new(authority.client(Some(&bob))), "localhost").await;
+    assert_eq!(facts, "TLS 1.3,localhost,-,false,CN=bob bob.example");
 }
 
 #[tokio::test]
@@ -116,8 +119,8 @@ async fn a_file_that_cannot_be_used_is_named_and_the_old_one_stays() {
     let authority = Authority::new();
     let good = authority.settings();
     let (running, name) = serve(good.clone(), &Probe::default()).await;
-    let first = certificate(&good.identity);
-    let renewed = another(&authority, "renewed").identity;
+    let first = certificate(&good.identity());
+    let renewed = new_certificate(&authority, "renewed").identity();
     let expired = authority.sign("expired", "localhost", |params| {
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
@@ -132,16 +135,16 @@ async fn a_file_that_cannot_be_used_is_named_and_the_old_one_stays() {
     let cases = [
         (with(authority.path("gone.pem"), renewed.key.clone()), "gone.pem cannot be read: No such file"),
         (with(text, renewed.key.clone()), "there is no certificate in"),
-        (with(renewed.certificate.clone(), good.identity.key.clone()), "does not belong to the certificate in"),
+        (with(renewed.certificate.clone(), good.key.clone()), "does not belong to the certificate in"),
         (with(expired.certificate, expired.key), "expired.pem has expired (Jan  1 00:00:00 2002"),
         (with(early.certificate, early.key), "early.pem is not valid yet (from Jan  1 00:00:00 3001"),
     ];
     for (settings, part) in &cases {
         let error = running.reload_tls([("main", settings)]).unwrap_err().to_string();
-        assert!(error.starts_with("listener main: ") && error.contains(part), "{error} has {part}");
-        assert_eq!(shown_by(&name, &authority).await, first, "{error}");
+        assert!(error.starts_with("listener main: ") && error.contains(part), "{error}: expected {part}");
+        assert_eq!(served_certificate(&name, &authority).await, first, "{error}");
     }
-    // What could not be loaded cannot be started with, either.
+    // Certificates that cannot be reloaded also prevent a start.
     let started = Server::bind(format!("mem:{}", unique("tls"))).tls(cases[4].0.clone()).start(Probe::default()).await;
     assert!(started.unwrap_err().to_string().contains(cases[4].1));
 }
@@ -153,16 +156,16 @@ async fn all_listeners_get_their_new_certificates_or_none() {
     let names = [unique("tls"), unique("tls"), unique("plain")];
     let mut registry = Registry::new();
     registry.handler("probe", |_: NoOptions| Ok(Probe::default()));
-    let mut board = ListenerSet::new(Transports::default());
+    let mut listeners = ListenerSet::new(Transports::default());
     for (listener, name) in ["one", "two", "plain"].into_iter().zip(&names) {
         let mut spec = ListenerSpec::new(listener, Endpoint::Memory(name.clone()));
         spec.tls = (listener != "plain").then(|| good.clone());
         let handler = registry.handler_entry("probe").unwrap().build(serde_json::json!({})).unwrap();
-        board.listen(spec, &handler);
+        listeners.listen(spec, &handler);
     }
-    let running = board.start().await.unwrap();
-    let first = certificate(&good.identity);
-    let renewed = another(&authority, "renewed");
+    let running = listeners.start().await.unwrap();
+    let first = certificate(&good.identity());
+    let renewed = new_certificate(&authority, "renewed");
     let bad = TlsSettings::new(authority.path("gone.pem"), authority.path("gone.key"));
     for (second, settings, part) in [
         ("two", &bad, "listener two: "),
@@ -172,19 +175,19 @@ async fn all_listeners_get_their_new_certificates_or_none() {
         let error = running.reload_tls([("one", &renewed), (second, settings)]).unwrap_err().to_string();
         assert!(error.starts_with(part), "{error}");
         for name in &names[..2] {
-            assert_eq!(shown_by(name, &authority).await, first, "{error}");
+            assert_eq!(served_certificate(name, &authority).await, first, "{error}");
         }
     }
     running.reload_tls([("one", &renewed), ("two", &renewed)]).unwrap();
     for name in &names[..2] {
-        assert_eq!(shown_by(name, &authority).await, certificate(&renewed.identity));
+        assert_eq!(served_certificate(name, &authority).await, certificate(&renewed.identity()));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_listener_that_broke_comes_back_with_the_certificates_of_now() {
     let authority = Authority::new();
-    let (first, renewed) = (authority.settings(), another(&authority, "renewed"));
+    let (first, renewed) = (authority.settings(), new_certificate(&authority, "renewed"));
     let spy = Spy::default();
     let served = serve_spied(Probe::default(), &spy, |server| server.tls(first)).await;
     served.running.reload_tls([("main", &renewed)]).unwrap();
@@ -195,15 +198,15 @@ async fn a_listener_that_broke_comes_back_with_the_certificates_of_now() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    timeout(TEST_PATIENCE, comes_back).await.unwrap();
-    assert_eq!(shown_by(&served.name, &authority).await, certificate(&renewed.identity));
+    timeout(TEST_TIMEOUT, comes_back).await.unwrap();
+    assert_eq!(served_certificate(&served.name, &authority).await, certificate(&renewed.identity()));
 }
 
-/// Waits for the nth line of the log that says so.
-fn nth(server: &Program, message: &str, nth: usize) -> serde_json::Value {
+/// Waits for the nth event with this message.
+fn wait_for_nth(server: &Program, message: &str, nth: usize) -> serde_json::Value {
     let seen = std::cell::Cell::new(0);
     server.wait_for_event(|event| {
-        // Each look goes through the whole log from its beginning.
+        // Each check scans the log from its beginning.
         if event["message"] == "starting" {
             seen.set(0);
         }
@@ -257,9 +260,9 @@ print(lines.readline().strip(), failed, flush=True)
     ask.write_all(b"?\n").unwrap();
     assert_eq!(answers.next().unwrap(), "old");
     for round in 1..=5 {
-        authority.settings(); // the same files, with another certificate
+        authority.settings(); // overwrites the files with a new certificate
         server.signal(Signal::SIGHUP);
-        nth(&server, "reloaded", round);
+        wait_for_nth(&server, "reloaded", round);
         ask.write_all(b"?\n").unwrap();
         assert_eq!(answers.next().unwrap(), "new");
     }
@@ -277,14 +280,14 @@ async fn a_hangup_changes_nothing_when_anything_is_wrong_and_says_all_of_it() {
     let good = fs::read_to_string(&config).unwrap();
     let server = program(&authority, &["serve"]).start();
     let first = certificate(&authority.at("localhost"));
-    let shown = async || {
+    let peer_certificate = async || {
         let io = tokio::net::TcpStream::connect(server.socket("main")).await.unwrap();
-        let client = shake(&Arc::new(authority.client(None)), "localhost", io).await.unwrap();
+        let client = tls_connect(&Arc::new(authority.client(None)), "localhost", io).await.unwrap();
         client.0.get_ref().1.peer_certificates().unwrap()[0].clone()
     };
     let refused = |round| {
         server.signal(Signal::SIGHUP);
-        let event = nth(&server, "reload refused", round);
+        let event = wait_for_nth(&server, "reload rejected", round);
         (event["error"].as_str().unwrap().to_owned(), event["errors"].as_u64().unwrap())
     };
     authority.sign("localhost", "localhost", |_| {});
@@ -293,9 +296,9 @@ async fn a_hangup_changes_nothing_when_anything_is_wrong_and_says_all_of_it() {
     let (error, errors) = refused(1);
     assert_eq!(errors, 3, "{error}");
     for part in ["listeners.main.framing: \"lnies\"", "drain.deadline: \"soon\"", "log.colour: ", "(tls.toml, line "] {
-        assert!(error.contains(part), "{error} has {part}");
+        assert!(error.contains(part), "{error}: expected {part}");
     }
-    assert_eq!(shown().await, first);
+    assert_eq!(peer_certificate().await, first);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let more = format!(
@@ -309,7 +312,7 @@ async fn a_hangup_changes_nothing_when_anything_is_wrong_and_says_all_of_it() {
         error.starts_with(&wanted) && error.contains("; listener most cannot listen on unix:/no/such/place: "),
         "{error}"
     );
-    assert_eq!(shown().await, first);
+    assert_eq!(peer_certificate().await, first);
     fs::write(&config, &good).unwrap();
     authority.sign("localhost", "localhost", |params| {
         params.not_before = date_time_ymd(2001, 1, 1);
@@ -318,12 +321,12 @@ async fn a_hangup_changes_nothing_when_anything_is_wrong_and_says_all_of_it() {
     let (error, _) = refused(3);
     let wanted = "listeners.main.tls.certificate: the certificate in localhost.pem has expired (Jan  1 00:00:00 2002";
     assert!(error.starts_with(wanted) && error.ends_with("(tls.toml, line 5)"), "{error}");
-    assert_eq!(shown().await, first);
-    // Other files, and another name for them: all of [tls] is applied.
+    assert_eq!(peer_certificate().await, first);
+    // New files and a new SNI name: the reload applies the whole [tls] section.
     let renewed = authority.sign("renewed", "localhost", |_| {});
     fs::write(&config, good.replace("localhost.", "renewed.") + "alpn = ['hello']\n").unwrap();
     server.signal(Signal::SIGHUP);
-    let event = nth(&server, "reloaded", 1);
+    let event = wait_for_nth(&server, "reloaded", 1);
     assert_eq!((&event["level"], &event["config"]), (&"INFO".into(), &"tls.toml".into()));
-    assert_eq!(shown().await, certificate(&renewed));
+    assert_eq!(peer_certificate().await, certificate(&renewed));
 }

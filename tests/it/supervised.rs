@@ -1,4 +1,4 @@
-//! A service manager is told when the server is ready, reloads and stops, and hears its heart beat while it really does its work.
+//! The service manager receives every state change and the watchdog notifications (sd_notify(3)).
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
@@ -9,61 +9,61 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use harness::{Program, Running, Signal, TEST_PATIENCE, tool};
+use harness::{Program, Running, Signal, TEST_TIMEOUT, tool};
 
-/// Where a service manager listens.
-struct Manager {
+/// The notification socket of a service manager.
+struct ServiceManager {
     socket: UnixDatagram,
     place: tempfile::TempDir,
 }
 
-impl Manager {
+impl ServiceManager {
     fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(place.path().join("notify")).unwrap();
-        socket.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         Self { socket, place }
     }
 
-    fn start(&self, patience: Option<Duration>) -> Running {
+    fn start(&self, watchdog: Option<Duration>) -> Running {
         let program = Program::switchboard()
             .args(["serve", "--listen", "tcp://127.0.0.1:0"])
             .current_dir(self.place.path())
             .env("NOTIFY_SOCKET", self.place.path().join("notify"));
-        let program = match patience {
-            Some(patience) => program.env("WATCHDOG_USEC", patience.as_micros().to_string()),
+        let program = match watchdog {
+            Some(watchdog) => program.env("WATCHDOG_USEC", watchdog.as_micros().to_string()),
             None => program,
         };
         program.start()
     }
 
-    /// The next thing that is said, if anything is within that time.
-    fn hears(&self, within: Duration) -> Option<String> {
+    /// Receives the next notification, if one arrives within this time.
+    fn receive(&self, within: Duration) -> Option<String> {
         self.socket.set_read_timeout(Some(within)).unwrap();
         let mut buffer = [0; 1000];
         let count = self.socket.recv(&mut buffer).ok()?;
         Some(String::from_utf8(buffer[..count].to_vec()).unwrap())
     }
 
-    /// Whether the heart beats within that time.
-    fn hears_a_beat(&self, within: Duration) -> bool {
+    /// Whether a watchdog notification arrives within this time.
+    fn receives_watchdog(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            if self.hears(left).is_some_and(|said| said.contains("WATCHDOG=1")) {
+            if self.receive(left).is_some_and(|text| text.contains("WATCHDOG=1")) {
                 return true;
             }
         }
         false
     }
 
-    /// Waits for a line; whatever else is said meanwhile is no concern.
-    fn waits_for(&self, line: &str) -> String {
-        let deadline = Instant::now() + TEST_PATIENCE;
+    /// Waits for a notification with this line and ignores the others.
+    fn wait_for(&self, line: &str) -> String {
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let left =
-                deadline.checked_duration_since(Instant::now()).unwrap_or_else(|| panic!("{line} was never said"));
-            match self.hears(left) {
-                Some(said) if said.lines().any(|said| said == line) => return said,
+                deadline.checked_duration_since(Instant::now()).unwrap_or_else(|| panic!("no notification {line}"));
+            match self.receive(left) {
+                Some(text) if text.lines().any(|found| found == line) => return text,
                 _ => {}
             }
         }
@@ -72,67 +72,67 @@ impl Manager {
 
 #[test]
 fn it_is_told_of_every_stage() {
-    let manager = Manager::new();
+    let manager = ServiceManager::new();
     let server = manager.start(None);
-    let first = manager.hears(TEST_PATIENCE).unwrap();
-    assert_eq!(first, "READY=1\n"); // and nothing before it
+    let first = manager.receive(TEST_TIMEOUT).unwrap();
+    assert_eq!(first, "READY=1\n");
     TcpStream::connect(server.socket("main")).unwrap();
-    manager.waits_for("STATUS=1 listeners, 0 connections open");
+    manager.wait_for("STATUS=1 listeners, 0 connections open");
     server.signal(Signal::SIGHUP);
-    let reloading = manager.waits_for("RELOADING=1");
+    let reloading = manager.wait_for("RELOADING=1");
     assert!(reloading.lines().any(|line| line.starts_with("MONOTONIC_USEC=")), "{reloading}");
-    manager.waits_for("READY=1");
-    // One that is refused is over, too.
+    manager.wait_for("READY=1");
+    // A rejected reload also ends with READY=1.
     std::fs::write(manager.place.path().join("switchboard.toml"), "handler = 'nobody'\n").unwrap();
     server.signal(Signal::SIGHUP);
-    manager.waits_for("RELOADING=1");
-    manager.waits_for("READY=1");
+    manager.wait_for("RELOADING=1");
+    manager.wait_for("READY=1");
     server.signal(Signal::SIGTERM);
-    manager.waits_for("STOPPING=1");
+    manager.wait_for("STOPPING=1");
     assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
 fn the_next_process_is_the_one_to_look_after() {
-    let manager = Manager::new();
+    let manager = ServiceManager::new();
     let server = manager.start(None);
-    manager.waits_for("READY=1");
+    manager.wait_for("READY=1");
     server.signal(Signal::SIGUSR2);
     let next = server.wait_for_event(|event| event["message"] == "upgraded")["pid"].as_i64().unwrap();
-    manager.waits_for(&format!("MAINPID={next}"));
-    let then = manager.waits_for("READY=1");
-    assert_eq!(then, "READY=1\n"); // by the next one
+    manager.wait_for(&format!("MAINPID={next}"));
+    let then = manager.wait_for("READY=1");
+    assert_eq!(then, "READY=1\n"); // from the new process
     kill(Pid::from_raw(i32::try_from(next).unwrap()), Signal::SIGTERM).unwrap();
-    // The one before has said nothing any more.
-    manager.waits_for("STOPPING=1");
+    // The old process sends no further notification.
+    manager.wait_for("STOPPING=1");
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(manager.hears(Duration::from_millis(1)), None);
+    assert_eq!(manager.receive(Duration::from_millis(1)), None);
 }
 
 #[test]
 fn the_heart_beats_while_every_listener_does_its_work_and_stops_when_one_hangs() {
-    let manager = Manager::new();
+    let manager = ServiceManager::new();
     let server = manager.start(Some(Duration::from_millis(300)));
     for _ in 0..3 {
-        manager.waits_for("WATCHDOG=1");
+        manager.wait_for("WATCHDOG=1");
     }
     let Some(strace) = tool("strace") else { return };
-    // From the next client on, accept takes an hour.
-    let hang = Hang::new(&strace, &server, "inject=accept4:delay_enter=3600s");
-    let deadline = Instant::now() + TEST_PATIENCE;
-    // Several times its patience, and not a beat.
-    while manager.hears_a_beat(Duration::from_millis(1500)) {
-        assert!(Instant::now() < deadline, "it beats for ever");
+    // strace delays every further accept4 by an hour.
+    let stall = StalledAccept::new(&strace, &server, "inject=accept4:delay_enter=3600s");
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    // No notification within several watchdog intervals.
+    while manager.receives_watchdog(Duration::from_millis(1500)) {
+        assert!(Instant::now() < deadline, "the watchdog notifications do not stop");
         drop(TcpStream::connect(server.socket("main")));
     }
-    drop(hang);
-    manager.waits_for("WATCHDOG=1");
+    drop(stall);
+    manager.wait_for("WATCHDOG=1");
 }
 
-/// Holds a program up in a system call until it is dropped.
-struct Hang(Child);
+/// Stalls a program in a system call until drop.
+struct StalledAccept(Child);
 
-impl Hang {
+impl StalledAccept {
     fn new(strace: &Path, server: &Running, how: &str) -> Self {
         let args = ["-f", "-qq", "-e", "trace=accept4", "-e", how, "-p", &server.id().to_string()];
         let quiet = Stdio::null;
@@ -140,7 +140,7 @@ impl Hang {
     }
 }
 
-impl Drop for Hang {
+impl Drop for StalledAccept {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -149,11 +149,11 @@ impl Drop for Hang {
 
 #[test]
 fn without_a_manager_nothing_is_said_and_with_one_that_is_gone_it_serves() {
-    let manager = Manager::new();
+    let manager = ServiceManager::new();
     let path = manager.place.path().join("notify");
     std::fs::remove_file(&path).unwrap();
     let server = manager.start(Some(Duration::from_millis(100)));
-    server.wait_for_event(|event| event["message"] == "the service manager cannot be told");
+    server.wait_for_event(|event| event["message"] == "cannot notify systemd");
     TcpStream::connect(server.socket("main")).unwrap();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(0));

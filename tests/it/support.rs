@@ -1,4 +1,4 @@
-//! What the tests share: a handler that does as it is told, and a transport that can be watched and disturbed.
+//! Shared test helpers: a handler that each message controls, and a transport that counts calls and injects errors.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use harness::{Client, TEST_PATIENCE, unique};
+use harness::{Client, TEST_TIMEOUT, unique};
 use switchboard::address::Endpoint;
 use switchboard::prelude::*;
 use switchboard::settings::{Limits, SocketOptions, Timeouts};
@@ -47,7 +47,7 @@ pub(crate) fn socket(change: impl FnOnce(&mut SocketOptions)) -> SocketOptions {
     socket
 }
 
-/// A handler that does what each message says, and remembers what was called.
+/// A handler that runs the command in each message and records its calls.
 #[derive(Clone)]
 pub(crate) struct Probe {
     calls: Arc<watch::Sender<Vec<String>>>,
@@ -55,7 +55,7 @@ pub(crate) struct Probe {
     pushers: Arc<Mutex<Vec<Pusher>>>,
     opening: &'static str,
     closing: &'static str,
-    /// What `wait` waits for.
+    /// Each `wait` message takes one permit.
     pub(crate) gate: Arc<Semaphore>,
 }
 
@@ -73,36 +73,36 @@ impl Default for Probe {
 }
 
 impl Probe {
-    /// Does this when a connection opens.
+    /// Runs this command when a connection opens.
     pub(crate) fn opening(self, opening: &'static str) -> Self {
         Self { opening, ..self }
     }
 
-    /// Does this when a connection closes.
+    /// Runs this command when a connection closes.
     pub(crate) fn closing(self, closing: &'static str) -> Self {
         Self { closing, ..self }
     }
 
-    /// What was called so far.
+    /// The calls so far.
     pub(crate) fn calls(&self) -> Vec<String> {
         self.calls.borrow().clone()
     }
 
-    /// Waits until something was called so many times: `open`, `close`, `message`, or the beginning of a longer text.
+    /// Waits until this many recorded calls begin with `what`: `open`, `close`, `message`, or a longer prefix.
     pub(crate) async fn called(&self, what: &str, times: usize) {
         let mut calls = self.calls.subscribe();
         let count = |calls: &Vec<String>| calls.iter().filter(|call| call.starts_with(what)).count();
-        let waited = timeout(TEST_PATIENCE, calls.wait_for(|calls| count(calls) >= times)).await;
+        let waited = timeout(TEST_TIMEOUT, calls.wait_for(|calls| count(calls) >= times)).await;
         waited.unwrap_or_else(|_| panic!("{what} was not called {times} times: {:?}", self.calls())).unwrap();
     }
 
-    /// The reasons that `close` was told, once there are so many.
+    /// Waits for `count` calls of `close` and returns their reasons.
     pub(crate) async fn reasons(&self, count: usize) -> Vec<String> {
         self.called("close ", count).await;
         self.calls().iter().filter_map(|call| Some(call.strip_prefix("close ")?.to_owned())).collect()
     }
 
-    /// The reason of the only close.
+    /// Waits for the only `close` call and returns its reason.
     pub(crate) async fn reason(&self) -> String {
         let reasons = self.reasons(1).await;
         assert_eq!(reasons.len(), 1, "{reasons:?}");
@@ -148,8 +148,8 @@ impl Probe {
                 _ => panic!("the stream panics"),
             })),
             "endless" => Reply::stream(stream::repeat_with(|| Ok(Bytes::from(vec![b'x'; 1000])))),
-            "error" => return Err("as told".into()),
-            "panic" => panic!("as told"),
+            "error" => return Err("requested".into()),
+            "panic" => panic!("requested"),
             "sleep" => {
                 sleep(secs(rest.parse()?)).await;
                 Reply::send("slept")
@@ -203,19 +203,19 @@ impl Handler for Probe {
     }
 }
 
-/// A server of lines on a name of its own.
+/// A running server with framing `lines` on a unique `mem:` address.
 pub(crate) struct Served {
     pub(crate) running: Running,
     pub(crate) name: String,
     pub(crate) probe: Probe,
 }
 
-/// Serves a probe with lines.
+/// Starts a server for a probe.
 pub(crate) async fn serve(probe: Probe) -> Served {
     serve_with(probe, |server| server).await
 }
 
-/// The same, with more settings.
+/// Starts a server for a probe, with more settings.
 pub(crate) async fn serve_with(probe: Probe, set: impl FnOnce(Server<Lines>) -> Server<Lines>) -> Served {
     let name = unique("lines");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
@@ -228,7 +228,7 @@ impl Served {
         connect(&self.name).await
     }
 
-    /// Whoever comes next is served as if nothing had happened.
+    /// Checks that the next client is served normally.
     pub(crate) async fn serves_the_next(&self) {
         let mut client = self.connect().await;
         if self.probe.opening == "none" {
@@ -241,22 +241,22 @@ pub(crate) async fn connect(name: &str) -> MemClient {
     Client(memory::connect(name).await.unwrap())
 }
 
-/// The memory transport under the scheme `spy`, watched and disturbed.
+/// The memory transport under the scheme `spy`, with counters and injected errors.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spy {
-    /// Calls of write that took something.
+    /// Successful writes.
     pub(crate) writes: Arc<AtomicUsize>,
-    /// Bytes that were written.
+    /// Bytes written.
     pub(crate) written: Arc<AtomicUsize>,
-    /// The most bytes that one call of write had to offer.
+    /// The largest buffer passed to one write.
     pub(crate) most_offered: Arc<AtomicUsize>,
-    /// Each flush has to wait once.
+    /// Each flush returns `Pending` once.
     pub(crate) lazy_flush: bool,
     /// Every read fails from now on.
     pub(crate) broken: Arc<AtomicBool>,
-    /// What accept reports before it brings anybody, in turn.
+    /// Errno values that accept returns before the next connection. The last one comes first.
     pub(crate) accept_errors: Arc<Mutex<Vec<i32>>>,
-    /// How many times it was bound.
+    /// The number of binds.
     pub(crate) binds: Arc<AtomicUsize>,
 }
 
@@ -333,7 +333,7 @@ impl AsyncWrite for SpyIo {
     }
 }
 
-/// Serves a probe with lines on a watched transport.
+/// Starts a server for a probe on the spy transport.
 pub(crate) async fn serve_spied(probe: Probe, spy: &Spy, set: impl FnOnce(Server<Lines>) -> Server<Lines>) -> Served {
     let name = unique("spied");
     let server = Server::bind(format!("spy:{name}")).transport(spy.clone()).framing(Lines::default());
@@ -341,19 +341,19 @@ pub(crate) async fn serve_spied(probe: Probe, spy: &Spy, set: impl FnOnce(Server
     Served { running, name, probe }
 }
 
-/// Small numbers that look random and are the same in every run.
-pub(crate) struct Dice(u64);
+/// A deterministic pseudo-random generator (xorshift).
+pub(crate) struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    /// From 0 up to, not including, `below`.
-    pub(crate) fn roll(&mut self, below: usize) -> usize {
+    /// A number from 0 to `bound`, exclusive.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 % below as u64) as usize
+        (self.0 % bound as u64) as usize
     }
 }

@@ -1,4 +1,4 @@
-//! Transports: TCP and Unix sockets as clients find them, and what is said when one cannot be had.
+//! TCP and Unix sockets, and the errors for addresses that cannot be bound.
 
 use std::fs;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 
-use harness::{Client, TEST_PATIENCE};
+use harness::{Client, TEST_TIMEOUT};
 use socket2::SockRef;
 use switchboard::prelude::*;
 use switchboard_handlers::Echo;
@@ -27,14 +27,14 @@ async fn dial(address: &str) -> Client<TcpStream> {
     Client(TcpStream::connect(address).await.unwrap())
 }
 
-/// Waits, without a fixed time, until something holds.
-async fn until(mut holds: impl AsyncFnMut() -> bool) {
+/// Polls until a condition holds.
+async fn wait_until(mut holds: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !holds().await {
             sleep(millis(2)).await;
         }
     };
-    timeout(TEST_PATIENCE, waiting).await.expect("it comes to hold");
+    timeout(TEST_TIMEOUT, waiting).await.expect("the condition holds");
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_client_that_is_gone_before_it_is_accepted_is_nobodys_concern() {
     let probe = Probe::default();
     let (_running, address) = tcp(&probe, |server| server).await;
     for _ in 0..200 {
-        let client = std::net::TcpStream::connect(&address).unwrap(); // accepted by nobody yet: one thread
+        let client = std::net::TcpStream::connect(&address).unwrap(); // not yet accepted: the runtime has one thread
         SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
     }
     dial(&address).await.send("x\n").await.expect("x\n").await;
@@ -81,7 +81,7 @@ async fn a_great_many_clients_at_once_are_all_served() {
     }
     assert_eq!(running.open(), 500);
     drop(clients);
-    until(async || running.open() == 0).await;
+    wait_until(async || running.open() == 0).await;
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn nodelay_and_keepalive_are_on_unless_said() {
     let probe = Probe::default();
     let (running, address) = tcp(&probe, |server| server).await;
     dial(&address).await.send("x\n").await.expect("x\n").await;
-    assert!(running.address().unwrap().port().unwrap() > 0, "the real port is told");
+    assert!(running.address().unwrap().port().unwrap() > 0, "the address has the actual port");
     let connection = probe.connection(0);
     assert_eq!(connection.local().to_string(), address);
     assert!(connection.peer().to_string().starts_with("127.0.0.1:"));
@@ -169,11 +169,11 @@ async fn exactly_so_many_connections_are_open_at_once_and_slots_come_back() {
         }
         clients[1].send("finish bye\n").await.expect("bye\n").await.expect_end().await;
         clients.remove(1);
-        until(async || served.running.open() == 2).await;
+        wait_until(async || served.running.open() == 2).await;
         let mut next = served.connect().await;
         next.send("x\n").await.expect("x\n").await;
         drop((clients, next));
-        until(async || served.running.open() == 0).await;
+        wait_until(async || served.running.open() == 0).await;
     }
     assert_eq!(served.probe.calls().iter().filter(|call| *call == "open").count(), 12);
 }
@@ -184,22 +184,22 @@ async fn a_slot_comes_back_after_a_panic_an_error_and_a_cut() {
     for message in ["panic\n", "error\n", "stream-panic\n", "close\n", "finish\n"] {
         let mut client = served.connect().await;
         client.send(message).await.rest().await;
-        until(async || served.running.open() == 0).await;
+        wait_until(async || served.running.open() == 0).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn errors_of_accept_end_nothing_and_a_broken_listener_is_bound_again() {
     let spy = Spy::default();
-    // ECONNABORTED, EMFILE, ENOBUFS, EPROTO, an unknown one; in turn, last first.
+    // ECONNABORTED, EMFILE, ENOBUFS, EPROTO and others, in reverse order.
     spy.accept_errors.lock().unwrap().extend([103, 24, 105, 71, 95, 5, 4, 11]);
-    spy.accept_errors.lock().unwrap().extend([11; 200]); // and nothing at all, many times over
+    spy.accept_errors.lock().unwrap().extend([11; 200]); // EAGAIN, many times
     let served = serve_spied(Probe::default(), &spy, |server| server).await;
     served.connect().await.send("x\n").await.expect("x\n").await;
     assert_eq!(spy.binds.load(SeqCst), 1);
     spy.accept_errors.lock().unwrap().push(9); // EBADF
-    served.connect().await.send("x\n").await.expect("x\n").await; // was waited for already; the next accept fails
-    until(async || spy.binds.load(SeqCst) == 2).await;
+    served.connect().await.send("x\n").await.expect("x\n").await; // the pending accept succeeds; the next one fails
+    wait_until(async || spy.binds.load(SeqCst) == 2).await;
     connect(&served.name).await.send("x\n").await.expect("x\n").await;
 }
 
@@ -221,7 +221,7 @@ async fn a_unix_socket_serves_has_its_mode_and_is_gone_at_the_end() {
         client.send("x\n").await.expect("x\n").await;
         running.drain().await;
         assert!(!path.exists());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing else is left either");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no temporary file is left");
     }
     let (path, endpoint) = at(dir.path(), "default");
     let _running = Server::bind(endpoint).start(Echo).await.unwrap();
@@ -272,7 +272,7 @@ async fn a_path_with_something_else_is_refused_and_left_alone() {
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     assert!(Server::bind(&*endpoint).start(Echo).await.is_err());
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left of the attempts");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
 }
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn any_path_that_the_system_takes_is_taken() {
     let parent = dir.path().join("d".repeat(room));
     fs::create_dir(&parent).unwrap();
     let path = parent.join("s");
-    assert_eq!(path.as_os_str().len(), 107, "the longest that fits sun_path");
+    assert_eq!(path.as_os_str().len(), 107, "the longest path that fits into sun_path (unix(7))");
     drop(StdUnixListener::bind(&path).unwrap());
     fs::remove_file(&path).unwrap();
     let _running =
@@ -316,51 +316,51 @@ async fn a_group_that_does_not_exist_is_told() {
     assert!(!path.exists());
 }
 
-/// Panics the first time that somebody comes, and then behaves.
-struct Jumpy(std::sync::atomic::AtomicUsize);
+/// A transport whose first listener panics in `accept`. The second listener works.
+struct PanicsOnce(std::sync::atomic::AtomicUsize);
 
 #[switchboard::async_trait]
-impl switchboard::transport::Transport for Jumpy {
+impl switchboard::transport::Transport for PanicsOnce {
     fn schemes(&self) -> Vec<switchboard::transport::SchemeInfo> {
-        vec![switchboard::transport::SchemeInfo::new("jumpy", "panics once", Kind::Stream)]
+        vec![switchboard::transport::SchemeInfo::new("panics-once", "panics once", Kind::Stream)]
     }
 
     async fn bind(&self, bind: switchboard::transport::Bind) -> std::io::Result<switchboard::transport::Listener> {
         if self.0.fetch_add(1, SeqCst) == 0 {
-            return Ok(switchboard::transport::Listener::Stream(Box::new(Panics)));
+            return Ok(switchboard::transport::Listener::Stream(Box::new(PanickingListener)));
         }
-        let behind = "mem:jumpy-behind".parse().unwrap();
-        let behind = switchboard::transport::Bind::new(behind, bind.options);
-        switchboard::transport::memory::Memory.bind(behind).await
+        let inner = "mem:panics-once-inner".parse().unwrap();
+        let inner = switchboard::transport::Bind::new(inner, bind.options);
+        switchboard::transport::memory::Memory.bind(inner).await
     }
 }
 
-struct Panics;
+struct PanickingListener;
 
 #[switchboard::async_trait]
-impl switchboard::transport::StreamListener for Panics {
+impl switchboard::transport::StreamListener for PanickingListener {
     async fn accept(&mut self) -> std::io::Result<Option<switchboard::transport::Accepted>> {
-        panic!("as told")
+        panic!("accept panics")
     }
 
     fn endpoint(&self) -> switchboard::Endpoint {
-        "jumpy:1a".parse().unwrap()
+        "panics-once:1a".parse().unwrap()
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_listener_that_panics_is_bound_again() {
-    let transport = Jumpy(Default::default());
-    let _running = Server::bind("jumpy:1a").transport(transport).start(Echo).await.unwrap();
+    let transport = PanicsOnce(Default::default());
+    let _running = Server::bind("panics-once:1a").transport(transport).start(Echo).await.unwrap();
     sleep(millis(10)).await;
-    connect("jumpy-behind").await.send("x").await.expect("x").await;
+    connect("panics-once-inner").await.send("x").await.expect("x").await;
 }
 
 #[tokio::test]
 async fn the_last_words_of_a_stream_handler_arrive_though_it_did_not_listen_to_the_end() {
-    /// Reads a little, answers, and has heard enough.
-    struct Curt;
-    impl StreamHandler for Curt {
+    /// Reads a part of the input, replies and closes.
+    struct ReadsPart;
+    impl StreamHandler for ReadsPart {
         async fn serve(&self, _: Connection, mut stream: ByteStream) -> Result<()> {
             use tokio::io::{AsyncReadExt, AsyncWriteExt};
             stream.read_exact(&mut [0; 10]).await?;
@@ -368,12 +368,12 @@ async fn the_last_words_of_a_stream_handler_arrive_though_it_did_not_listen_to_t
             Ok(())
         }
     }
-    let server = Server::bind("tcp://127.0.0.1:0").start_stream(Curt).await.unwrap();
+    let server = Server::bind("tcp://127.0.0.1:0").start_stream(ReadsPart).await.unwrap();
     let address = server.address().unwrap().to_string().replace("tcp://", "");
     for _ in 0..50 {
         let mut client = dial(&address).await;
         client.send(vec![b'x'; 100_000]).await.expect("enough").await;
-        // An end, and not a reset, which could have overtaken those words.
+        // The connection ends without a reset, which could discard the reply.
         let end = tokio::io::AsyncReadExt::read(&mut client.0, &mut [0]).await;
         assert!(matches!(end, Ok(0)), "{end:?}");
     }

@@ -1,4 +1,4 @@
-//! An upgrade: the next process takes the sockets over while clients come and go, and one that is not ready changes nothing.
+//! Upgrade: the new process takes over the sockets under load, and a failed upgrade changes nothing.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use harness::{Client, Event, Program, Running, Signal, TEST_PATIENCE, target};
+use harness::{Client, Event, Program, Running, Signal, TEST_TIMEOUT, target};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tokio::time::timeout;
 
-use crate::changes::{at, board, lines, made, start};
+use crate::changes::{at, lines, listener_set, made, start};
 use crate::support::Probe;
 
 #[tokio::test(start_paused = true)]
@@ -29,8 +29,8 @@ async fn the_one_before_serves_who_is_there_until_they_are_silent_and_the_next_o
     let (mut busy, mut idle) = (connect().await, connect().await);
     busy.send("wait busy\n").await;
     old.called("message wait busy", 1).await;
-    let mut next = board();
-    // Port 0 is the same port for the same listener only.
+    let mut next = listener_set();
+    // Port 0 keeps its actual port only for the same listener.
     next.inherit(before.sockets());
     next.listen(lines(at("main", "tcp://127.0.0.1:0")), &made(&new));
     next.listen(lines(at("more", "tcp://127.0.0.1:0")), &made(&new));
@@ -48,7 +48,7 @@ async fn the_one_before_serves_who_is_there_until_they_are_silent_and_the_next_o
     assert_eq!(new.calls().iter().filter(|call| *call == "message hi").count(), 1);
     old.gate.add_permits(1);
     busy.expect("waited\n").await.expect_end().await;
-    assert_eq!(timeout(TEST_PATIENCE, handing).await.unwrap().unwrap().cut, 0);
+    assert_eq!(timeout(TEST_TIMEOUT, handing).await.unwrap().unwrap().cut, 0);
     next.take_socket_paths();
     assert_eq!(next.drain().await.cut, 0);
 }
@@ -69,26 +69,26 @@ async fn a_client_that_never_stops_asking_is_served_until_the_drain_begins() {
         client.send("again\n").await.expect("again\n").await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    // Two thirds of the deadline, which is half a minute.
+    // Two thirds of the drain deadline of 30 s.
     assert!((20..22).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     assert!(before.is_stopping() && !before.readiness().is_ready());
     assert_eq!(before.drain().await.cut, 0);
     client.expect_end().await;
-    assert_eq!(began.elapsed().as_secs() / 2, 10, "it announces nothing and waits for nobody");
+    assert_eq!(began.elapsed().as_secs() / 2, 10, "the drain has no announce phase and does not wait");
 }
 
-/// A program at a path of its own, which can be another one the next time.
+/// A server started from a path that can be replaced with another program.
 struct Installed {
     running: Option<Running>,
     place: tempfile::TempDir,
     current: u32,
-    /// When the last event was that somebody waited for.
+    /// The timestamp of the last event found by `next`.
     seen: String,
 }
 
 impl Installed {
     fn start(config: &str) -> Self {
-        drop(Program::switchboard()); // builds it
+        drop(Program::switchboard()); // builds the binary
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("switchboard.toml"), config).unwrap();
         let path = place.path().join("server");
@@ -109,7 +109,7 @@ impl Installed {
         fs::rename(path, self.place.path().join("server")).unwrap();
     }
 
-    /// The event of this name that comes next.
+    /// Waits for the next event with this message.
     fn next(&mut self, message: &str) -> Event {
         let after = self.seen.clone();
         let is_later = |event: &Event| event["timestamp"].as_str() > Some(&after);
@@ -127,12 +127,12 @@ impl Installed {
         self.current = u32::try_from(self.next("upgraded")["pid"].as_u64().unwrap()).unwrap();
     }
 
-    fn is_refused(&mut self) -> String {
+    fn upgrade_is_rejected(&mut self) -> String {
         self.signal(Signal::SIGUSR2);
-        self.next("upgrade refused")["error"].as_str().unwrap().to_owned()
+        self.next("upgrade rejected")["error"].as_str().unwrap().to_owned()
     }
 
-    /// The last one stops, and with it everything has been written that will be.
+    /// Stops the current process and returns the complete log.
     fn stop(&mut self) -> String {
         self.signal(Signal::SIGTERM);
         let ended = self.running.take().unwrap().wait();
@@ -166,17 +166,17 @@ fn read_line(client: &mut impl BufRead) -> String {
     line
 }
 
-/// One client after another, each with a few questions, until told to stop; a refusal or a lost reply is a panic.
-fn visit(address: String, ends: Arc<AtomicBool>, served: Arc<AtomicUsize>, questions: usize) -> JoinHandle<()> {
+/// Runs clients one after another, each with some requests, until stopped. A rejected client or lost reply panics.
+fn run_clients(address: String, stop: Arc<AtomicBool>, served: Arc<AtomicUsize>, requests: usize) -> JoinHandle<()> {
     thread::spawn(move || {
-        while !ends.load(SeqCst) {
-            let io = TcpStream::connect(&address).expect("nobody is refused");
-            io.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+        while !stop.load(SeqCst) {
+            let io = TcpStream::connect(&address).expect("no client is rejected");
+            io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
             let mut client = BufReader::new(io);
             assert_eq!(read_line(&mut client), "welcome!\n");
-            for question in 0..questions {
-                writeln!(client.get_mut(), "{question}").unwrap();
-                assert_eq!(read_line(&mut client), format!("hello, {question}!\n"));
+            for request in 0..requests {
+                writeln!(client.get_mut(), "{request}").unwrap();
+                assert_eq!(read_line(&mut client), format!("hello, {request}!\n"));
             }
             client.get_mut().write_all(b"exit\n").unwrap();
             assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 0);
@@ -191,9 +191,9 @@ fn twenty_upgrades_under_load_refuse_nobody_and_lose_no_reply() {
                   [listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n";
     let mut server = Installed::start(config);
     let address = server.log().socket("main");
-    let (ends, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let clients: Vec<_> =
-        [1, 3, 300].map(|questions| visit(address.clone(), ends.clone(), served.clone(), questions)).into();
+        [1, 3, 300].map(|requests| run_clients(address.clone(), stop.clone(), served.clone(), requests)).into();
     let good = target().join("switchboard");
     let broken = script(server.place.path(), "broken", "#!/bin/sh\nexit 7\n");
     let (mut upgraded, mut refused) = (0, 0);
@@ -201,7 +201,7 @@ fn twenty_upgrades_under_load_refuse_nobody_and_lose_no_reply() {
         let before = served.load(SeqCst);
         if round % 4 == 3 {
             server.install(&broken);
-            let error = server.is_refused();
+            let error = server.upgrade_is_rejected();
             assert!(error.contains("it ended with exit status 7"), "{error}");
             server.install(&good);
             refused += 1;
@@ -209,19 +209,21 @@ fn twenty_upgrades_under_load_refuse_nobody_and_lose_no_reply() {
             server.upgrade();
             upgraded += 1;
         }
-        let deadline = Instant::now() + TEST_PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while served.load(SeqCst) < before + 3 {
-            assert!(Instant::now() < deadline && clients.iter().all(|client| !client.is_finished()), "they are served");
+            assert!(
+                Instant::now() < deadline && clients.iter().all(|client| !client.is_finished()),
+                "clients are served"
+            );
             thread::yield_now();
         }
     }
-    ends.store(true, SeqCst);
+    stop.store(true, SeqCst);
     clients.into_iter().for_each(|client| client.join().unwrap());
     assert_eq!((upgraded, refused), (15, 5));
-    let said = server.stop();
-    // Every process has drained, and nobody was cut.
-    assert_eq!(said.matches("\"message\":\"upgraded\"").count(), upgraded);
-    assert!(!said.contains("panicked"), "{said}");
+    let log = server.stop();
+    assert_eq!(log.matches("\"message\":\"upgraded\"").count(), upgraded);
+    assert!(!log.contains("panicked"), "{log}");
 }
 
 #[test]
@@ -231,21 +233,21 @@ fn what_is_not_ready_changes_nothing_and_says_why() {
     let place = server.place.path().to_owned();
     let client = TcpStream::connect(server.log().socket("main")).unwrap();
     fs::write(place.join("switchboard.toml"), config.to_owned() + "framing = 'lnies'\n").unwrap();
-    let error = server.is_refused();
+    let error = server.upgrade_is_rejected();
     assert!(error.contains("exit status 78"), "{error}");
-    server.log().stderr().contains("\"lnies\"").then_some(()).expect("the sentences are on standard error");
+    server.log().stderr().contains("\"lnies\"").then_some(()).expect("the errors are on standard error");
     fs::write(place.join("switchboard.toml"), config.to_owned() + "[listeners.far]\nlisten = 'tcp://203.0.113.1:1'\n")
         .unwrap();
-    assert!(server.is_refused().contains("exit status 1;"));
+    assert!(server.upgrade_is_rejected().contains("exit status 1;"));
     fs::write(place.join("switchboard.toml"), config).unwrap();
     server.install(Path::new("/nonexistent"));
-    assert!(server.is_refused().contains("cannot be started"));
+    assert!(server.upgrade_is_rejected().contains("cannot start "));
     server.install(&script(&place, "mumbles", "#!/bin/sh\necho what >&3\nexec sleep 1000\n"));
-    assert!(server.is_refused().contains("it says \"what\""));
+    assert!(server.upgrade_is_rejected().contains("it replied \"what\""));
     server.install(&script(&place, "leaves", "#!/bin/sh\nexec 3>&-\nexec sleep 1000\n"));
-    assert!(server.is_refused().contains("does not answer as a server of this kind does"));
+    assert!(server.upgrade_is_rejected().contains("it is not a compatible switchboard binary"));
     let mut client = BufReader::new(client);
-    client.get_ref().set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    client.get_ref().set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let mut welcome = [0; 8];
     client.read_exact(&mut welcome).unwrap();
     client.get_mut().write_all(b"Ada").unwrap();
@@ -253,13 +255,13 @@ fn what_is_not_ready_changes_nothing_and_says_why() {
     client.read_exact(&mut answer).unwrap();
     assert_eq!((&welcome, &answer), (b"welcome!", b"hello, Ada!"));
     drop(client);
-    // A stop that comes while the next one makes up its mind is a stop of both.
+    // A stop signal during an upgrade stops both processes.
     let hangs = script(&place, "hangs", "#!/bin/sh\necho $$ > pid\nexec sleep 1000\n");
     server.install(&hangs);
     server.signal(Signal::SIGUSR2);
-    let deadline = Instant::now() + TEST_PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     let pid = loop {
-        assert!(Instant::now() < deadline, "it is started");
+        assert!(Instant::now() < deadline, "the new process starts");
         match fs::read_to_string(place.join("pid")).ok().and_then(|text| text.trim().parse().ok()) {
             Some(pid) => break Pid::from_raw(pid),
             None => thread::yield_now(),
@@ -267,7 +269,7 @@ fn what_is_not_ready_changes_nothing_and_says_why() {
     };
     server.stop();
     while kill(pid, None).is_ok() {
-        assert!(Instant::now() < deadline, "it is left behind");
+        assert!(Instant::now() < deadline, "the new process is still running");
         thread::yield_now();
     }
 }
@@ -283,7 +285,7 @@ fn sockets_of_every_kind_go_on_and_a_path_goes_with_the_last() {
     server.log().wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
     let to = server.log().socket("udp");
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    udp.set_read_timeout(Some(TEST_PATIENCE)).unwrap();
+    udp.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     udp.connect(to).unwrap();
     for _ in 0..2 {
         server.upgrade();
@@ -298,9 +300,9 @@ fn sockets_of_every_kind_go_on_and_a_path_goes_with_the_last() {
         admin.read_to_string(&mut answer).unwrap();
         assert!(answer.ends_with("ready\n"), "{answer}");
     }
-    // One that is refused takes no path away, nor does the one before it when it stops.
+    // Neither a failed upgrade nor the exit of the old process removes a socket path.
     server.install(&script(&place, "broken", "#!/bin/sh\nexit 7\n"));
-    server.is_refused();
+    server.upgrade_is_rejected();
     assert!(["admin", "stream", "gram"].iter().all(|path| place.join(path).exists()));
     server.stop();
     assert!(["admin", "stream", "gram"].iter().all(|path| !place.join(path).exists()));

@@ -1,102 +1,127 @@
-// The charts: one line or two each, over the last minutes. What a line says now stands in words beside it.
+// Charts with one or two lines over the last minutes. The current values are shown as text beside the title.
 
 import uPlot from "uplot";
-import { bytes, count, rate, time } from "./format.js";
-import { KEPT } from "./history.js";
+import { formatBytes, formatCount, formatLatency, formatRate } from "./format.js";
+import { HISTORY_SECONDS } from "./history.js";
 
-/** Bytes are counted in powers of two. */
-const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power);
+/** Axis steps for bytes: powers of two. */
+const POWERS_OF_TWO = Array.from({ length: 50 }, (_, exponent) => 2 ** exponent);
 
-/** Title, unit for a reader, columns with their names, and how a value is written. */
+/** Each line is a series of the history and its label. */
 const CHARTS = [
-  { title: "Messages a second", lines: [[1, ""]], write: rate },
-  { title: "Bytes a second", lines: [[2, "in"], [3, "out"]], write: bytes, steps: POWERS },
-  { title: "Connections and peers", lines: [[4, ""]], write: count },
-  { title: "Message time", lines: [[7, "p50"], [8, "p99"]], write: time },
-  { title: "Connects a second", lines: [[5, "let in"], [6, "refused"]], write: rate },
-  { title: "Failed messages a second", lines: [[9, ""]], write: rate },
+  { title: "Messages per second", lines: [["messages", ""]], format: formatRate },
+  {
+    title: "Bytes per second",
+    lines: [["bytesIn", "in"], ["bytesOut", "out"]],
+    format: formatBytes,
+    steps: POWERS_OF_TWO,
+  },
+  { title: "Open connections and datagram peers", lines: [["open", ""]], format: formatCount },
+  { title: "Message latency", lines: [["p50", "p50"], ["p99", "p99"]], format: formatLatency },
+  {
+    title: "New connections per second",
+    lines: [["accepted", "accepted"], ["rejected", "rejected"]],
+    format: formatRate,
+  },
+  { title: "Failed messages per second", lines: [["failed", ""]], format: formatRate },
 ];
 
-const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const timeOfDay = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const color = (variable) => getComputedStyle(document.documentElement).getPropertyValue(variable).trim();
 
 class Chart {
-  constructor(place, { title, lines, write, steps }) {
-    Object.assign(this, { lines, write, title, steps });
+  constructor(container, { title, lines, format, steps }) {
+    Object.assign(this, { title, lines, format, steps });
     const figure = document.createElement("figure");
     const caption = document.createElement("figcaption");
-    const name = document.createElement("span");
-    name.textContent = title;
-    this.now = document.createElement("output");
-    this.now.setAttribute("aria-live", "off");
-    caption.append(name, this.now);
+    const heading = document.createElement("span");
+    heading.textContent = title;
+    this.current = document.createElement("output");
+    this.current.setAttribute("aria-live", "off");
+    caption.append(heading, this.current);
     this.plot = document.createElement("div");
     this.plot.className = "plot";
     this.plot.setAttribute("role", "img");
     figure.append(caption, this.plot);
-    place.append(figure);
+    container.append(figure);
   }
 
-  draw(columns) {
-    this.data = [columns[0], ...this.lines.map(([column]) => columns[column])];
-    const said = this.lines.map(([column, name]) => [name, this.write(columns[column].at(-1) ?? null)]);
-    this.now.replaceChildren(
-      ...said.flatMap(([name, value], at) => {
+  update(series) {
+    this.data = [series.time, ...this.lines.map(([name]) => series[name])];
+    const values = this.lines.map(([name, label]) => `${label} ${this.format(series[name].at(-1) ?? null)}`.trim());
+    this.current.replaceChildren(
+      ...values.flatMap((value, index) => {
         const span = document.createElement("span");
-        span.textContent = name ? `${name} ${value}` : value;
-        if (said.length > 1) span.className = at ? "two" : "one";
-        return at ? [" · ", span] : [span];
+        span.textContent = value;
+        if (values.length > 1) span.className = `series-${index + 1}`;
+        return index ? [" · ", span] : [span];
       }),
     );
-    this.plot.setAttribute("aria-label", `${this.title}: now ${said.map((part) => part.join(" ").trim()).join(", ")}`);
-    if (this.chart) this.chart.setData(this.data);
-    else this.make();
+    this.plot.setAttribute("aria-label", `${this.title}: now ${values.join(", ")}`);
+    if (this.uplot) this.uplot.setData(this.data);
+    else this.create();
   }
 
-  make() {
-    this.chart?.destroy();
-    const size = () => ({ width: this.plot.clientWidth, height: this.plot.clientHeight });
-    const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
-    const line = ([, name], at) => ({
-      label: name || this.title,
-      stroke: colour(at ? "--two" : "--one"),
+  #size() {
+    return { width: this.plot.clientWidth, height: this.plot.clientHeight };
+  }
+
+  create() {
+    this.uplot?.destroy();
+    const axis = {
+      stroke: color("--muted"),
+      grid: { stroke: color("--border"), width: 1 },
+      ticks: { show: false },
+      font: "12px system-ui",
+    };
+    const line = ([, label], index) => ({
+      label: label || this.title,
+      stroke: color(`--series-${index + 1}`),
       width: 1.5,
-      dash: at ? [6, 3] : undefined,
-      fill: this.lines.length === 1 ? `${colour("--one")}22` : undefined,
+      dash: index ? [6, 3] : undefined,
+      fill: this.lines.length === 1 ? `${color("--series-1")}22` : undefined,
       points: { show: false },
       spanGaps: false,
     });
-    this.chart = new uPlot(
+    this.uplot = new uPlot(
       {
-        ...size(),
+        ...this.#size(),
         series: [{}, ...this.lines.map(line)],
         legend: { show: false },
         cursor: { show: false },
         scales: {
-          x: { time: true, range: (_, low, high) => [Math.min(low, high - KEPT / 2), high] },
-          y: { range: (_, low, high) => [0, Math.max(high ?? 0, Number.MIN_VALUE) * 1.15 || 1] },
+          x: { time: true, range: (_, min, max) => [Math.min(min, max - HISTORY_SECONDS / 2), max] },
+          y: { range: (_, min, max) => [0, Math.max(max ?? 0, Number.MIN_VALUE) * 1.15 || 1] },
         },
         axes: [
-          { ...axis, space: 70, size: 24, values: (_, all) => all.map((at) => clock.format(at * 1000)) },
-          { ...axis, space: 32, size: 64, incrs: this.steps, values: (_, all) => all.map((value) => this.write(value)) },
+          { ...axis, space: 70, size: 24, values: (_, ticks) => ticks.map((tick) => timeOfDay.format(tick * 1000)) },
+          {
+            ...axis,
+            space: 32,
+            size: 64,
+            incrs: this.steps,
+            values: (_, ticks) => ticks.map((tick) => this.format(tick)),
+          },
         ],
       },
       this.data,
       this.plot,
     );
-    this.size = size;
   }
 
-  fit() {
-    if (this.chart && this.plot.clientWidth) this.chart.setSize(this.size());
+  resize() {
+    if (this.uplot && this.plot.clientWidth) this.uplot.setSize(this.#size());
   }
 }
 
-/** All of them. They follow the size of the window and the colours of the system. */
-export function charts(place) {
-  const all = CHARTS.map((chart) => new Chart(place, chart));
-  new ResizeObserver(() => all.forEach((chart) => chart.fit())).observe(place);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => all.forEach((chart) => chart.data && chart.make()));
-  return (columns) => all.forEach((chart) => chart.draw(columns));
+/** Creates the charts and returns a function that updates them. */
+export function createCharts(container) {
+  const charts = CHARTS.map((options) => new Chart(container, options));
+  new ResizeObserver(() => charts.forEach((chart) => chart.resize())).observe(container);
+  // uPlot takes its colors at creation.
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
+    charts.forEach((chart) => chart.data && chart.create()),
+  );
+  return (series) => charts.forEach((chart) => chart.update(series));
 }

@@ -1,101 +1,109 @@
-// What the server counts, second by second, as rates.
+// Turns the counters of /status into rates and quantiles, one value per second.
 
-/** Seconds that are kept. */
-export const KEPT = 300;
-/** Over so many seconds a rate of a table, or a quantile, is taken. */
-const WINDOW = 5;
+/** How many seconds the charts show. */
+export const HISTORY_SECONDS = 300;
+/** Quantiles and the rates of the listener table cover this many seconds. */
+const WINDOW_SECONDS = 5;
 
-const sum = (table) => Object.values(table).reduce((all, one) => all + one, 0);
+const NAMES = [
+  "time", "messages", "bytesIn", "bytesOut", "open", "accepted", "rejected", "p50", "p99", "failed",
+];
 
-function total(listeners) {
-  const within = listeners[0]?.message_seconds.within.map(({ le }, at) => ({
+const sumValues = (counters) => Object.values(counters).reduce((sum, value) => sum + value, 0);
+
+function totals(listeners) {
+  const sum = (read) => listeners.reduce((total, listener) => total + read(listener), 0);
+  const buckets = listeners[0]?.message_seconds.within.map(({ le }, index) => ({
     le,
-    count: listeners.reduce((all, one) => all + one.message_seconds.within[at].count, 0),
+    count: sum((listener) => listener.message_seconds.within[index].count),
   }));
-  const add = (read) => listeners.reduce((all, one) => all + read(one), 0);
   return {
-    open: add((one) => one.open + one.sessions),
-    messages: add((one) => sum(one.messages)),
-    failed: add((one) => sum(one.messages) - one.messages.ok),
-    in: add((one) => one.bytes_in),
-    out: add((one) => one.bytes_out),
-    refused: add((one) => sum(one.rejected)),
-    accepted: add((one) => one.accepted),
-    seconds: { count: add((one) => one.message_seconds.count), within: within ?? [] },
+    open: sum((listener) => listener.open + listener.sessions),
+    messages: sum((listener) => sumValues(listener.messages)),
+    failed: sum((listener) => sumValues(listener.messages) - listener.messages.ok),
+    bytesIn: sum((listener) => listener.bytes_in),
+    bytesOut: sum((listener) => listener.bytes_out),
+    rejected: sum((listener) => sumValues(listener.rejected)),
+    accepted: sum((listener) => listener.accepted),
+    latency: { count: sum((listener) => listener.message_seconds.count), buckets: buckets ?? [] },
   };
 }
 
-/** The time that this part of the messages between two readings took at most, or null if there were none. */
-export function quantile(part, before, after) {
-  const many = after.count - before.count;
-  if (many <= 0) return null;
-  const wanted = part * many;
-  let low = { le: 0, count: 0 };
-  for (const [at, { le, count }] of after.within.entries()) {
-    const passed = count - (before.within[at]?.count ?? 0);
-    if (passed >= wanted) return low.le + ((le - low.le) * (wanted - low.count)) / Math.max(1, passed - low.count);
-    low = { le, count: passed };
+/**
+ * Quantile of the messages between two samples of a cumulative histogram, interpolated linearly within a bucket.
+ * Returns null without messages, and the last bound if the quantile is above it.
+ */
+export function quantile(q, before, after) {
+  const total = after.count - before.count;
+  if (total <= 0) return null;
+  const rank = q * total;
+  let lower = { le: 0, count: 0 };
+  for (const [index, { le, count }] of after.buckets.entries()) {
+    const cumulative = count - (before.buckets[index]?.count ?? 0);
+    if (cumulative >= rank) {
+      return lower.le + ((le - lower.le) * (rank - lower.count)) / Math.max(1, cumulative - lower.count);
+    }
+    lower = { le, count: cumulative };
   }
-  return low.le;
+  return lower.le;
 }
 
 export class History {
   constructor() {
-    this.readings = [];
-    this.columns = Array.from({ length: 10 }, () => []);
+    this.samples = [];
+    this.series = Object.fromEntries(NAMES.map((name) => [name, []]));
   }
 
-  /** Takes a reading in. One of another process, or after a long pause, begins anew. */
+  /** Adds a sample. Counters restart with a new process, so the first sample of a process has no rates. */
   add(status, now) {
-    const last = this.readings.at(-1);
-    const isNew = last && (last.pid !== status.pid || status.uptime_seconds <= last.at);
-    if (isNew) this.readings = [];
-    const listeners = new Map(status.listeners.map((one) => [one.name, total([one])]));
-    const reading = { at: status.uptime_seconds, pid: status.pid, all: total(status.listeners), listeners };
-    this.readings.push(reading);
-    if (this.readings.length > 2 * WINDOW) this.readings.shift();
-    const row = this.#row(reading, isNew ? undefined : last);
-    [now, ...row].forEach((value, at) => {
-      this.columns[at].push(value);
-      if (this.columns[at].length > KEPT) this.columns[at].shift();
-    });
+    const last = this.samples.at(-1);
+    const isRestart = last && (last.pid !== status.pid || status.uptime_seconds <= last.uptime);
+    if (isRestart) this.samples = [];
+    const sample = {
+      uptime: status.uptime_seconds,
+      pid: status.pid,
+      server: totals(status.listeners),
+      listeners: new Map(status.listeners.map((listener) => [listener.name, totals([listener])])),
+    };
+    this.samples.push(sample);
+    if (this.samples.length > 2 * WINDOW_SECONDS) this.samples.shift();
+    const values = { time: now, open: sample.server.open, ...this.#rates(sample, isRestart ? undefined : last) };
+    for (const name of NAMES) {
+      this.series[name].push(values[name] ?? null);
+      if (this.series[name].length > HISTORY_SECONDS) this.series[name].shift();
+    }
   }
 
-  #row(reading, last) {
-    if (!last) return [null, null, null, reading.all.open, null, null, null, null, null];
-    const seconds = reading.at - last.at;
-    const rate = (read) => Math.max(0, read(reading.all) - read(last.all)) / seconds;
-    const from = this.#before();
-    return [
-      rate((all) => all.messages),
-      rate((all) => all.in),
-      rate((all) => all.out),
-      reading.all.open,
-      rate((all) => all.accepted),
-      rate((all) => all.refused),
-      quantile(0.5, from.all.seconds, reading.all.seconds),
-      quantile(0.99, from.all.seconds, reading.all.seconds),
-      rate((all) => all.failed),
-    ];
+  #rates(sample, last) {
+    if (!last) return {};
+    const seconds = sample.uptime - last.uptime;
+    const rate = (name) => Math.max(0, sample.server[name] - last.server[name]) / seconds;
+    const counters = ["messages", "bytesIn", "bytesOut", "accepted", "rejected", "failed"];
+    const start = this.#windowStart().server.latency;
+    return {
+      ...Object.fromEntries(counters.map((name) => [name, rate(name)])),
+      p50: quantile(0.5, start, sample.server.latency),
+      p99: quantile(0.99, start, sample.server.latency),
+    };
   }
 
-  #before() {
-    return this.readings[Math.max(0, this.readings.length - 1 - WINDOW)];
+  #windowStart() {
+    return this.samples[Math.max(0, this.samples.length - 1 - WINDOW_SECONDS)];
   }
 
-  /** What a listener does, over the last seconds. */
-  of(name) {
-    const [from, to] = [this.#before(), this.readings.at(-1)];
-    const [before, after] = [from.listeners.get(name), to.listeners.get(name)];
-    const seconds = to.at - from.at;
-    if (!before || seconds <= 0) return { messages: null, in: null, out: null, p50: null, p99: null };
-    const rate = (key) => Math.max(0, after[key] - before[key]) / seconds;
+  /** Rates and quantiles of a listener over the window; null while there are too few samples. */
+  listenerRates(name) {
+    const [first, last] = [this.#windowStart(), this.samples.at(-1)];
+    const [before, after] = [first.listeners.get(name), last.listeners.get(name)];
+    const seconds = last.uptime - first.uptime;
+    if (!before || seconds <= 0) return { messages: null, bytesIn: null, bytesOut: null, p50: null, p99: null };
+    const rate = (counter) => Math.max(0, after[counter] - before[counter]) / seconds;
     return {
       messages: rate("messages"),
-      in: rate("in"),
-      out: rate("out"),
-      p50: quantile(0.5, before.seconds, after.seconds),
-      p99: quantile(0.99, before.seconds, after.seconds),
+      bytesIn: rate("bytesIn"),
+      bytesOut: rate("bytesOut"),
+      p50: quantile(0.5, before.latency, after.latency),
+      p99: quantile(0.99, before.latency, after.latency),
     };
   }
 }

@@ -1,126 +1,146 @@
-// The page for people: asks once a second, shows what has changed, and asks for what a person wants.
+// The dashboard: polls the admin endpoint once per second and sends the operator's commands.
 
-import { charts } from "./charts.js";
-import { age } from "./format.js";
+import { get, getConnections, send, setToken } from "./api.js";
+import { createCharts } from "./charts.js";
+import { formatAge } from "./format.js";
 import { History } from "./history.js";
-import { change, get, useToken } from "./server.js";
-import { listeners, Peers, reasons } from "./tables.js";
+import { ConnectionTable, showListeners, showReasons } from "./tables.js";
 
-const SECOND = 1000;
-/** With so many connections their list is asked for less often. */
-const MANY = 2000;
+const POLL_INTERVAL_MS = 1000;
+/** Above this many open connections the list is fetched on every fifth poll only. */
+const MANY_CONNECTIONS = 2000;
 
 const element = (id) => document.getElementById(id);
 const history = new History();
-const draw = charts(element("charts"));
-const peers = new Peers(kill);
-let wanted = null;
+const updateCharts = createCharts(element("charts"));
+const connectionTable = new ConnectionTable(kill);
+let pendingCommand = null;
+let lastUpdate = null;
 
-function say(text, list = [], isBad = false) {
-  const place = element("said");
-  place.classList.toggle("bad", isBad);
-  const lines = list.map((line) => Object.assign(document.createElement("li"), { textContent: line }));
-  const items = document.createElement("ul");
-  items.append(...lines);
-  place.replaceChildren(text, ...(lines.length ? [items] : []));
-  place.hidden = false;
+function notify(text, { isError = false, details = [] } = {}) {
+  const notification = element("notification");
+  notification.classList.toggle("error", isError);
+  notification.replaceChildren(text);
+  if (details.length) {
+    const list = document.createElement("ul");
+    list.append(...details.map((detail) => Object.assign(document.createElement("li"), { textContent: detail })));
+    notification.append(list);
+  }
+  notification.hidden = false;
 }
 
-/** Asks for a change; where the token is missing, the person is asked for it and the change is made then. */
-async function ask(method, path, body, done) {
-  let answer;
+/** Sends a command. If the token is missing or wrong, asks for it and sends the command again. */
+async function command(method, path, body, onResponse) {
+  let response;
   try {
-    answer = await change(method, path, body);
+    response = await send(method, path, body);
   } catch {
-    return say("The server did not answer.", [], true);
+    return notify("The server did not answer.", { isError: true });
   }
-  if (answer.status === 401) {
-    wanted = () => ask(method, path, body, done);
-    element("token").hidden = false;
-    element("secret").focus();
-    return say(answer.said, [], true);
+  if (response.status === 401) {
+    pendingCommand = () => command(method, path, body, onResponse);
+    element("token-form").hidden = false;
+    element("token").focus();
+    return notify(response.body, { isError: true });
   }
-  element("token").hidden = true;
-  done(answer);
+  element("token-form").hidden = true;
+  onResponse(response);
 }
 
 function kill(id, button) {
   button.disabled = true;
-  ask("DELETE", `/connections/${id}`, undefined, ({ status, said }) => {
-    say(said, [], status !== 200);
+  command("DELETE", `/connections/${id}`, undefined, ({ status, body }) => {
+    notify(body, { isError: status !== 200 });
     button.disabled = false;
     update();
   });
 }
 
+function reloadSummary({ started, changed, stopped }) {
+  if (![started, changed, stopped].every(Array.isArray)) return "Configuration reloaded.";
+  const listeners = changed.length === 1 ? "listener" : "listeners";
+  const counts = `${changed.length} ${listeners} changed, ${started.length} started, ${stopped.length} stopped`;
+  return `Configuration reloaded: ${counts}.`;
+}
+
 element("reload").addEventListener("click", () =>
-  ask("POST", "/reload", undefined, ({ status, said }) => {
-    if (status === 200) say("Reloaded.");
-    else say("The reload was refused; nothing has changed.", said.errors ?? [said], true);
+  command("POST", "/reload", undefined, ({ status, body }) => {
+    if (status === 200) return notify(reloadSummary(body));
+    const details = body.errors ?? [body];
+    notify("Reload rejected. The running configuration is unchanged.", { isError: true, details });
   }),
 );
 
-element("drain").addEventListener("click", () => element("sure").showModal());
-element("sure").addEventListener("close", ({ target }) => {
-  const isSure = target.returnValue === "yes";
+element("drain").addEventListener("click", () => element("drain-dialog").showModal());
+element("drain-dialog").addEventListener("close", ({ target }) => {
+  const isConfirmed = target.returnValue === "drain";
   target.returnValue = "";
-  if (isSure) ask("POST", "/drain", undefined, ({ status, said }) => say(said, [], status >= 400));
+  if (!isConfirmed) return;
+  command("POST", "/drain", undefined, ({ status, body }) => notify(body, { isError: status >= 400 }));
 });
 
-element("token").addEventListener("submit", (event) => {
+element("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  useToken(element("secret").value);
-  element("secret").value = "";
-  wanted?.();
+  setToken(element("token").value);
+  element("token").value = "";
+  pendingCommand?.();
 });
 
-element("log").addEventListener("submit", (event) => {
+element("log-level-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  ask("PUT", "/log-level", element("level").value, ({ status, said }) => {
-    say(status === 200 ? `Logged now: ${said}` : said, [], status !== 200);
+  command("PUT", "/log-level", element("log-level").value, ({ status, body }) => {
+    const isError = status !== 200;
+    notify(isError ? body : `Log level set to ${body}`, { isError });
   });
 });
 
-element("filter").addEventListener("input", ({ target }) => {
-  peers.filter = target.value;
-  peers.show(peers.known);
-});
+element("filter").addEventListener("input", ({ target }) => connectionTable.setFilter(target.value));
 
-function show(status) {
-  const isDown = status.listeners.some(({ state }) => state === "down");
-  const text = isDown && status.phase === "running" ? "a listener is down" : status.phase;
+function showPhase(text) {
   const phase = element("phase");
+  // Screen readers announce every write to a status region, so only changes are written.
   if (phase.textContent !== text) phase.textContent = text;
-  phase.className = `badge ${text === "running" ? "good" : "bad"}`;
-  element("about").textContent = `version ${status.version} · process ${status.pid} · up ${age(status.uptime_seconds)}`;
-  history.add(status, Date.now() / 1000);
-  draw(history.columns);
-  listeners(status, history);
-  reasons(status);
+  phase.className = `badge ${text === "running" ? "success" : "error"}`;
 }
 
-let turn = 0;
+function showStatus(status) {
+  const isDown = status.listeners.some(({ state }) => state === "down");
+  showPhase(isDown && status.phase === "running" ? "listener down" : status.phase);
+  const uptime = formatAge(status.uptime_seconds);
+  element("process").textContent = `version ${status.version} · process ${status.pid} · uptime ${uptime}`;
+  history.add(status, Date.now() / 1000);
+  updateCharts(history.series);
+  showListeners(status, history);
+  showReasons(status);
+}
+
+function showUnreachable() {
+  showPhase("unreachable");
+  const alert = element("unreachable");
+  if (!alert.hidden) return;
+  const age = lastUpdate ? ` Showing the last data received at ${lastUpdate.toLocaleTimeString("en-GB")}.` : "";
+  alert.textContent = `The server does not answer.${age}`;
+  alert.hidden = false;
+}
+
+let polls = 0;
 async function update() {
   try {
     const status = await get("/status");
-    show(status);
-    element("lost").hidden = true;
-    const open = status.listeners.reduce((all, one) => all + one.open, 0);
-    if (turn++ % (open > MANY ? 5 : 1) === 0) peers.show((await get("/connections")).connections);
-  } catch (error) {
-    const phase = element("phase");
-    phase.className = "badge bad";
-    if (phase.textContent !== "unreachable") phase.textContent = "unreachable";
-    element("lost").textContent = "The server does not answer. What is shown is what it said last.";
-    element("lost").hidden = false;
+    showStatus(status);
+    lastUpdate = new Date();
+    element("unreachable").hidden = true;
+    const open = status.listeners.reduce((sum, listener) => sum + listener.open, 0);
+    if (polls++ % (open > MANY_CONNECTIONS ? 5 : 1) === 0) connectionTable.update(await getConnections());
+  } catch {
+    showUnreachable();
   }
 }
 
-/** Once a second, while somebody looks. */
-async function watch() {
+async function poll() {
   if (!document.hidden) await update();
-  setTimeout(watch, SECOND);
+  setTimeout(poll, POLL_INTERVAL_MS);
 }
 
-get("/log-level").then((level) => (element("level").value = level.trim()), () => {});
-watch();
+get("/log-level").then((level) => (element("log-level").value = level.trim()), () => {});
+poll();

@@ -1,121 +1,164 @@
-// The tables. What comes from the server is text and stays text.
+// The tables. Text from the server is only ever set as textContent, never as HTML.
 
-import { age, bytes, count, rate, time } from "./format.js";
+import { formatAge, formatBytes, formatCount, formatLatency, formatRate } from "./format.js";
 
-/** Rows of connections that are shown at once; a filter finds the others. */
-const ROWS = 200;
+/** The connection table shows at most this many rows. The filter finds the others. */
+const MAX_ROWS = 200;
 
-const body = (id) => document.querySelector(`#${id} tbody`);
+const tableBody = (id) => document.querySelector(`#${id} tbody`);
 
-function cell(text, kind = "td", className = "") {
-  const cell = document.createElement(kind);
+function createCell(text, tag = "td", className = "") {
+  const cell = document.createElement(tag);
   cell.textContent = text;
   if (className) cell.className = className;
-  if (kind === "th") cell.scope = "row";
+  if (tag === "th") cell.scope = "row";
   return cell;
 }
 
-function row(...cells) {
+function createRow(...cells) {
   const row = document.createElement("tr");
   row.append(...cells);
   return row;
 }
 
-function nothing(columns, text) {
-  const empty = cell(text, "td", "empty");
-  empty.colSpan = columns;
-  return row(empty);
+function createEmptyRow(columns, text) {
+  const cell = createCell(text, "td", "empty");
+  cell.colSpan = columns;
+  return createRow(cell);
 }
 
-export function listeners(status, history) {
-  const rows = status.listeners.map((one) => {
-    const now = history.of(one.name);
-    const number = (text) => cell(text, "td", "number");
-    const state = cell(one.state, "td", one.state === "listening" ? "good" : "bad");
-    const numbers = [count(one.open + one.sessions), count(one.accepted), `${rate(now.messages)}/s`, `${bytes(now.in)}/s`, `${bytes(now.out)}/s`];
-    return row(cell(one.name, "th"), state, cell(one.address), ...[...numbers, time(now.p50), time(now.p99)].map(number));
+export function showListeners(status, history) {
+  const rows = status.listeners.map((listener) => {
+    const rates = history.listenerRates(listener.name);
+    const numbers = [
+      formatCount(listener.open + listener.sessions),
+      formatCount(listener.accepted),
+      `${formatRate(rates.messages)}/s`,
+      `${formatBytes(rates.bytesIn)}/s`,
+      `${formatBytes(rates.bytesOut)}/s`,
+      formatLatency(rates.p50),
+      formatLatency(rates.p99),
+    ];
+    return createRow(
+      createCell(listener.name, "th"),
+      createCell(listener.state, "td", listener.state === "listening" ? "success" : "error"),
+      createCell(listener.address),
+      ...numbers.map((text) => createCell(text, "td", "numeric")),
+    );
   });
-  body("listeners").replaceChildren(...(rows.length ? rows : [nothing(10, "There is none.")]));
+  tableBody("listeners").replaceChildren(...(rows.length ? rows : [createEmptyRow(10, "No listeners.")]));
 }
 
-function bars(id, counts, none) {
-  const rows = Object.entries(counts).filter(([, count]) => count > 0).sort(([, a], [, b]) => b - a);
-  const most = rows[0]?.[1] ?? 1;
-  const bar = ([why, many]) => {
+function showBars(id, counters, emptyText) {
+  const entries = Object.entries(counters).filter(([, count]) => count > 0).sort(([, a], [, b]) => b - a);
+  const max = entries[0]?.[1] ?? 1;
+  const rows = entries.map(([label, count]) => {
     const meter = document.createElement("meter");
-    Object.assign(meter, { max: most, value: many });
+    Object.assign(meter, { max, value: count });
     meter.setAttribute("aria-hidden", "true");
-    const last = document.createElement("td");
-    last.append(meter);
-    return row(cell(why, "th"), cell(count(many), "td", "number"), last);
-  };
-  body(id).replaceChildren(...(rows.length ? rows.map(bar) : [nothing(3, none)]));
+    const bar = document.createElement("td");
+    bar.append(meter);
+    return createRow(createCell(label, "th"), createCell(formatCount(count), "td", "numeric"), bar);
+  });
+  tableBody(id).replaceChildren(...(rows.length ? rows : [createEmptyRow(3, emptyText)]));
 }
 
-export function reasons(status) {
-  const gather = (read) => {
-    const all = {};
-    for (const one of status.listeners) for (const [key, many] of read(one)) all[key] = (all[key] ?? 0) + many;
-    return all;
+/** Shows the counters of close reasons, and of rejections and errors, summed over all listeners. */
+export function showReasons(status) {
+  const sum = (read) => {
+    const sums = {};
+    for (const listener of status.listeners) {
+      for (const [label, count] of read(listener)) sums[label] = (sums[label] ?? 0) + count;
+    }
+    return sums;
   };
-  bars("closed", gather((one) => Object.entries(one.closed)), "None has closed.");
-  const failed = (one) => [
-    ...Object.entries(one.rejected).map(([why, many]) => [`connection refused: ${why}`, many]),
-    ...Object.entries(one.messages).filter(([how]) => how !== "ok").map(([how, many]) => [`message: ${how}`, many]),
-    ...Object.entries(one.accept_errors).filter(([kind]) => kind !== "again").map(([kind, many]) => [`accept: ${kind}`, many]),
+  const labelled = (prefix, counters, harmless) =>
+    Object.entries(counters)
+      .filter(([key]) => key !== harmless)
+      .map(([key, count]) => [`${prefix}: ${key}`, count]);
+  showBars("close-reasons", sum((listener) => Object.entries(listener.closed)), "No connections closed yet.");
+  const errors = (listener) => [
+    ...labelled("connection rejected", listener.rejected),
+    ...labelled("message", listener.messages, "ok"),
+    ...labelled("accept error", listener.accept_errors, "again"),
   ];
-  bars("refused", gather(failed), "Nothing was.");
+  showBars("rejections", sum(errors), "No rejections or errors.");
 }
 
-/** A row for each connection. A row that stays is kept, so that its button keeps the focus. */
-export class Peers {
-  constructor(kill) {
-    this.kill = kill;
+/** The connection table. Rows are reused between updates, so that a focused button keeps the focus. */
+export class ConnectionTable {
+  constructor(onKill) {
+    this.onKill = onKill;
     this.rows = new Map();
     this.filter = "";
-    this.known = [];
+    this.connections = [];
   }
 
-  show(connections) {
-    this.known = connections;
-    const wanted = this.filter.trim().toLowerCase();
-    const fits = ({ id, peer, listener }) => !wanted || `${id} ${peer} ${listener}`.toLowerCase().includes(wanted);
-    const found = connections.filter(fits).reverse();
-    const shown = found.slice(0, ROWS);
-    const rows = new Map(shown.map((one) => [one.id, this.#row(one)]));
-    const table = body("peers");
+  setFilter(text) {
+    this.filter = text.trim().toLowerCase();
+    this.update(this.connections);
+  }
+
+  update(connections) {
+    this.connections = connections;
+    const matches = ({ id, peer, listener }) => `${id} ${peer} ${listener}`.toLowerCase().includes(this.filter);
+    const matching = connections.filter(matches).reverse();
+    const shown = matching.slice(0, MAX_ROWS);
+    const rows = new Map(shown.map((connection) => [connection.id, this.#row(connection)]));
+    this.#replaceRows(rows);
+    if (!rows.size) {
+      tableBody("connections").append(createEmptyRow(9, connections.length ? "No matches." : "No open connections."));
+    }
+    const matchCount = this.filter ? `, ${formatCount(matching.length)} match` : "";
+    const limit = matching.length > shown.length ? `, newest ${shown.length} shown` : "";
+    const text = `${formatCount(connections.length)} open${matchCount}${limit}`;
+    const count = document.querySelector("#connection-count");
+    if (count.textContent !== text) count.textContent = text;
+  }
+
+  #replaceRows(rows) {
+    const table = tableBody("connections");
     for (const [id, row] of this.rows) if (!rows.has(id)) row.remove();
     table.querySelector(".empty")?.parentElement.remove();
     this.rows = rows;
-    let place = table.firstChild;
+    let next = table.firstChild;
     for (const row of rows.values()) {
-      if (row === place) place = place.nextSibling;
-      else table.insertBefore(row, place);
+      if (row === next) next = next.nextSibling;
+      else table.insertBefore(row, next);
     }
-    if (!rows.size) table.append(nothing(9, connections.length ? "None fits." : "Nobody is connected."));
-    const some = found.length > shown.length ? `, the newest ${shown.length} shown` : "";
-    const text = `${count(connections.length)} open${wanted ? `, ${count(found.length)} of them fit` : ""}${some}`;
-    const line = document.querySelector("#shown");
-    if (line.textContent !== text) line.textContent = text;
   }
 
-  #row(one) {
-    const texts = [one.id, one.peer, one.listener, one.state, age(one.age_seconds), count(one.messages), bytes(one.bytes_in), bytes(one.bytes_out)];
-    let known = this.rows.get(one.id);
-    if (!known) {
-      const numeric = [0, 4, 5, 6, 7];
-      known = row(...texts.map((_, at) => cell("", at ? "td" : "th", numeric.includes(at) ? "number" : "")));
-      const button = document.createElement("button");
-      Object.assign(button, { type: "button", textContent: "Kill", className: "danger" });
-      button.setAttribute("aria-label", `Kill connection ${one.id}, ${one.peer}`);
-      button.addEventListener("click", () => this.kill(one.id, button));
-      known.append(cell(""));
-      known.lastChild.append(button);
-    }
-    texts.forEach((text, at) => {
-      const cell = known.children[at];
+  #row(connection) {
+    const { id, peer, listener, state } = connection;
+    const texts = [
+      id,
+      peer,
+      listener,
+      state,
+      formatAge(connection.age_seconds),
+      formatCount(connection.messages),
+      formatBytes(connection.bytes_in),
+      formatBytes(connection.bytes_out),
+    ];
+    const row = this.rows.get(id) ?? this.#createRow(connection, texts.length);
+    texts.forEach((text, index) => {
+      const cell = row.children[index];
       if (cell.textContent !== String(text)) cell.textContent = text;
     });
-    return known;
+    return row;
+  }
+
+  #createRow({ id, peer }, columns) {
+    const numeric = [0, 4, 5, 6, 7];
+    const cells = Array.from({ length: columns }, (_, index) =>
+      createCell("", index ? "td" : "th", numeric.includes(index) ? "numeric" : ""),
+    );
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", textContent: "Kill", className: "danger" });
+    button.setAttribute("aria-label", `Kill connection ${id}, ${peer}`);
+    button.addEventListener("click", () => this.onKill(id, button));
+    const action = createCell("");
+    action.append(button);
+    return createRow(...cells, action);
   }
 }

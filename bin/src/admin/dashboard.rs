@@ -1,13 +1,13 @@
-//! The page for people: one document that asks nobody else for anything.
+//! The dashboard: one HTML document that loads nothing from other hosts.
 
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::response::IntoResponse;
 
-/// Made of `bin/page`.
-const PAGE: &str = include_str!("../../page/dist/index.html");
-/// What a browser may run of it: the script and the style that are in it, and nothing that somebody else brings in.
+/// Built from `bin/page`.
+const HTML: &str = include_str!("../../page/dist/index.html");
+/// Allows only the script and the style of this document.
 const POLICY: &str = include_str!("../../page/dist/policy");
 
 pub(super) async fn dashboard() -> impl IntoResponse {
@@ -18,5 +18,5 @@ pub(super) async fn dashboard() -> impl IntoResponse {
         (REFERRER_POLICY, "no-referrer"),
         (CACHE_CONTROL, "no-store"),
     ];
-    (headers, PAGE)
+    (headers, HTML)
 }

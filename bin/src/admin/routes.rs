@@ -1,81 +1,125 @@
-//! What can be asked: the routes, each a few lines.
+//! The routes of the admin endpoint, declared once in [`ROUTES`].
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use switchboard::server::Readiness;
 use tokio::sync::oneshot;
 
-use crate::admin::{AdminCommand, AdminState, auth, dashboard, metrics, status};
+use crate::admin::state::{AdminCommand, AdminState};
+use crate::admin::{auth, dashboard, metrics, status};
 
-/// What runs, key by key. It is nobody's business but the operator's.
-pub(super) const CONFIG: &str = "/config";
+struct Route {
+    method: Method,
+    path: &'static str,
+    /// It modifies the server or returns sensitive data, so it requires the token.
+    is_protected: bool,
+    help: &'static str,
+    handler: Handler,
+}
 
-type Asked = State<Arc<AdminState>>;
+type Handler = fn(MethodFilter) -> MethodRouter<Arc<AdminState>>;
+
+/// Every route. The router, the check of the token and the reply to unknown paths use this table.
+const ROUTES: [Route; 12] = [
+    public("/", "dashboard", |method| on(method, dashboard::dashboard)),
+    public("/livez", "200 while the process runs", |method| on(method, livez)),
+    public("/readyz", "200 if every listener accepts connections, else 503", |method| on(method, readyz)),
+    public("/metrics", "metrics in the Prometheus text format", |method| on(method, metrics_text)),
+    public("/status", "state and counters of each listener, as JSON", |method| on(method, server_status)),
+    public("/connections", "open connections, as JSON", |method| on(method, connections)),
+    public("/log-level", "log level or filter", |method| on(method, log_level)),
+    protected(Method::GET, "/config", "effective configuration without secrets, as JSON", |method| on(method, config)),
+    protected(Method::DELETE, "/connections/{id}", "close a connection", |method| on(method, close_connection)),
+    protected(Method::PUT, "/log-level", "set the log level or filter", |method| on(method, set_log_level)),
+    protected(Method::POST, "/drain", "drain and stop", |method| on(method, drain)),
+    protected(Method::POST, "/reload", "reload the configuration", |method| on(method, reload)),
+];
+
+const fn public(path: &'static str, help: &'static str, handler: Handler) -> Route {
+    Route { method: Method::GET, path, is_protected: false, help, handler }
+}
+
+const fn protected(method: Method, path: &'static str, help: &'static str, handler: Handler) -> Route {
+    Route { method, path, is_protected: true, help, handler }
+}
 
 pub(super) fn router(state: Arc<AdminState>) -> Router {
-    Router::new()
-        .route("/", get(dashboard::dashboard))
-        .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics_page))
-        .route("/status", get(|State(state): Asked| async move { Json(status::status(&state.running, state.started)) }))
-        .route("/connections", get(|State(state): Asked| async move { Json(status::connections(&state.running)) }))
-        .route("/connections/{id}", delete(kill))
-        .route("/log-level", get(|State(state): Asked| async move { state.log.level() + "\n" }).put(log_level))
-        .route(CONFIG, get(configuration))
-        .route("/drain", post(drain))
-        .route("/reload", post(reload))
-        .fallback(unknown)
-        .layer(from_fn_with_state(state.clone(), auth::authorize))
-        .with_state(state)
+    let mut router = Router::new();
+    for Route { method, path, is_protected, handler, .. } in ROUTES {
+        let mut route = handler(MethodFilter::try_from(method).expect("a standard method"));
+        if is_protected {
+            route = route.route_layer(from_fn_with_state(state.clone(), auth::authenticate));
+        }
+        router = router.route(path, route);
+    }
+    router.fallback(not_found).layer(from_fn_with_state(state.clone(), auth::check_request)).with_state(state)
 }
 
-async fn unknown(uri: Uri) -> (StatusCode, String) {
-    let known = "/ /livez /readyz /metrics /status /connections /config /log-level /drain /reload";
-    (StatusCode::NOT_FOUND, format!("there is no {}; there are {known}\n", uri.path()))
+type SharedState = State<Arc<AdminState>>;
+
+async fn not_found(uri: Uri) -> (StatusCode, String) {
+    let routes = ROUTES.map(|route| format!("{} {} - {}\n", route.method, route.path, route.help));
+    (StatusCode::NOT_FOUND, format!("{} not found; available routes:\n{}", uri.path(), routes.concat()))
 }
 
-async fn ready(State(state): Asked) -> (StatusCode, String) {
+async fn livez() -> &'static str {
+    "alive\n"
+}
+
+async fn readyz(State(state): SharedState) -> (StatusCode, String) {
     match state.running.readiness() {
         Readiness::Ready => (StatusCode::OK, "ready\n".to_owned()),
         Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
     }
 }
 
-async fn metrics_page(State(state): Asked) -> Response {
-    let text = metrics::text(&state.running.report(), state.running.phase(), state.running.is_stopping());
+async fn metrics_text(State(state): SharedState) -> Response {
+    let running = &state.running;
+    let text = metrics::text(&running.report(), running.phase(), running.is_stopping());
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
-async fn configuration(State(state): Asked) -> Response {
-    ([(CONTENT_TYPE, "application/json")], state.configuration()).into_response()
+async fn server_status(State(state): SharedState) -> Json<Value> {
+    Json(status::status(&state.running, state.started))
 }
 
-async fn kill(State(state): Asked, Path(id): Path<String>) -> (StatusCode, String) {
+async fn connections(State(state): SharedState) -> Json<Value> {
+    Json(status::connections(&state.running))
+}
+
+async fn close_connection(State(state): SharedState, Path(id): Path<String>) -> (StatusCode, String) {
     match id.parse().map(|id| state.running.kill(id)) {
         Ok(true) => (StatusCode::OK, format!("connection {id} is being closed\n")),
-        _ => (StatusCode::NOT_FOUND, format!("there is no connection {id}\n")),
+        _ => (StatusCode::NOT_FOUND, format!("connection {id} not found\n")),
     }
 }
 
-async fn log_level(State(state): Asked, level: String) -> (StatusCode, String) {
+async fn log_level(State(state): SharedState) -> String {
+    state.log.level() + "\n"
+}
+
+async fn set_log_level(State(state): SharedState, level: String) -> (StatusCode, String) {
     match state.log.set_level(level.trim()) {
         Ok(()) => (StatusCode::OK, state.log.level() + "\n"),
         Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, error + "\n"),
     }
 }
 
-async fn drain(State(state): Asked) -> (StatusCode, &'static str) {
+async fn config(State(state): SharedState) -> Response {
+    ([(CONTENT_TYPE, "application/json")], state.config()).into_response()
+}
+
+async fn drain(State(state): SharedState) -> (StatusCode, &'static str) {
     if state.running.is_stopping() {
-        return (StatusCode::ACCEPTED, "draining already\n");
+        return (StatusCode::ACCEPTED, "already draining\n");
     }
     match state.commands.try_send(AdminCommand::Drain) {
         Ok(()) => (StatusCode::ACCEPTED, "draining\n"),
@@ -83,16 +127,20 @@ async fn drain(State(state): Asked) -> (StatusCode, &'static str) {
     }
 }
 
-async fn reload(State(state): Asked) -> (StatusCode, Json<Value>) {
-    let (answer, answered) = oneshot::channel();
-    let refused = |errors: Vec<String>| Json(json!({ "errors": errors }));
-    if state.commands.try_send(AdminCommand::Reload(answer)).is_err() {
-        return (StatusCode::SERVICE_UNAVAILABLE, refused(vec!["busy; try again".to_owned()]));
+async fn reload(State(state): SharedState) -> (StatusCode, Json<Value>) {
+    let (result, reloaded) = oneshot::channel();
+    let errors = |errors: &[String]| Json(json!({ "errors": errors }));
+    if state.commands.try_send(AdminCommand::Reload(result)).is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, errors(&["busy; try again".to_owned()]));
     }
-    match answered.await {
-        Ok(Ok(())) => (StatusCode::OK, Json(json!({ "reloaded": true }))),
-        Ok(Err(errors)) => (StatusCode::UNPROCESSABLE_ENTITY, refused(errors)),
-        // Whoever would have done it is stopping.
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, refused(vec!["the server is draining".to_owned()])),
+    match reloaded.await {
+        Ok(Ok(changes)) => {
+            let (started, changed, stopped) = (changes.started, changes.changed, changes.stopped);
+            let body = json!({ "reloaded": true, "started": started, "changed": changed, "stopped": stopped });
+            (StatusCode::OK, Json(body))
+        }
+        Ok(Err(found)) => (StatusCode::UNPROCESSABLE_ENTITY, errors(&found)),
+        // The control loop has ended.
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, errors(&["the server is draining".to_owned()])),
     }
 }

@@ -1,4 +1,4 @@
-//! The report of a server as JSON, for scripts and for the page.
+//! The state of the server as JSON.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use switchboard::metrics::LATENCY_BOUNDS;
 use switchboard::server::ListenerReport;
 use switchboard::{Connection, Phase, Running};
 
-/// What runs, since when, and what its listeners do and have counted.
+/// The body of `GET /status`.
 pub(super) fn status(running: &Running, started: Instant) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -18,8 +18,7 @@ pub(super) fn status(running: &Running, started: Instant) -> Value {
     })
 }
 
-/// How far a stop is.
-pub(super) fn phase(running: &Running) -> &'static str {
+fn phase(running: &Running) -> &'static str {
     match running.phase() {
         Phase::Cutting => "cutting",
         Phase::Draining { .. } => "draining",
@@ -28,7 +27,7 @@ pub(super) fn phase(running: &Running) -> &'static str {
     }
 }
 
-/// Everybody who is connected.
+/// The body of `GET /connections`.
 pub(super) fn connections(running: &Running) -> Value {
     let mut connections = running.connections();
     connections.sort_by_key(Connection::id);
@@ -47,7 +46,7 @@ fn listener(report: &ListenerReport) -> Value {
         "sessions": report.sessions,
         "accepted": report.accepted,
         "closed": counts(report.closed.iter().map(|(reason, count)| (reason.as_str(), *count))),
-        "rejected": counts(report.rejected.iter().map(|(why, count)| (why.as_str(), *count))),
+        "rejected": counts(report.rejected.iter().map(|(reason, count)| (reason.as_str(), *count))),
         "messages": counts(report.messages.iter().map(|(outcome, count)| (outcome.as_str(), *count))),
         "message_seconds": { "count": latency.count, "sum": latency.sum.as_secs_f64(), "within": within },
         "bytes_in": report.bytes_in,
@@ -56,8 +55,8 @@ fn listener(report: &ListenerReport) -> Value {
     })
 }
 
-fn counts(named: impl Iterator<Item = (&'static str, u64)>) -> Map<String, Value> {
-    named.map(|(name, count)| (name.to_owned(), count.into())).collect()
+fn counts(counts: impl Iterator<Item = (&'static str, u64)>) -> Map<String, Value> {
+    counts.map(|(name, count)| (name.to_owned(), count.into())).collect()
 }
 
 fn connection(connection: &Connection) -> Value {

@@ -1,78 +1,60 @@
-//! The lowest layer: what holds where nobody says anything. Every value comes from the framework, none is written here.
-
-use std::thread;
+//! The lowest layer: the default of every key, from the schema.
 
 use figment::value::{Dict, Value};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use switchboard::Registry;
 use switchboard::framing::AnyFraming;
-use switchboard::settings::{DrainSettings, Limits, Rates, SocketOptions, Timeouts};
 
+use super::schemas::file_schema;
 use super::source::Source;
 use super::tree;
-use super::value::{Format, Keepalive, Mode, Rate, Size, Span};
 
-/// Where `main` listens when nobody says otherwise.
+/// The default address of `main`.
 const LISTEN: &str = "tcp://127.0.0.1:9999";
 
-/// The handler when nobody says otherwise, where it is registered.
+/// The default handler, if it is registered.
 const HANDLER: &str = "hello";
 
-/// The default of every key, for listeners of these names.
+/// The defaults of every key, for listeners with these names.
 pub(crate) fn source<'n>(names: impl Iterator<Item = &'n String>, registry: &Registry) -> Source {
-    let (limits, timeouts, rates) = (Limits::default(), Timeouts::default(), Rates::default());
-    let (socket, drain) = (SocketOptions::default(), DrainSettings::default());
-    let span = |span| Span(span).to_string();
-    let mut tree = into_dict(&json!({
-        "log": { "level": "info", "format": Format::default().to_string() },
-        "drain": { "announce": span(drain.announce), "deadline": span(drain.deadline) },
-        "runtime": { "workers": thread::available_parallelism().map_or(1, |cores| cores.get().min(1024)) },
-        "limits": {
-            "connections": limits.connections,
-            "connections_per_source": limits.connections_per_source,
-            "handshakes": limits.handshakes,
-            "frame": Size(limits.frame).to_string(),
-            "outbox": limits.outbox,
-            "sessions": limits.sessions,
-        },
-        "timeouts": {
-            "handshake": span(timeouts.handshake),
-            "first_message": span(timeouts.first_message),
-            "frame": span(timeouts.frame),
-            "idle": span(timeouts.idle),
-            "message": span(timeouts.message),
-            "write": span(timeouts.write),
-            "lifetime": span(timeouts.lifetime),
-        },
-        "rate": {
-            "messages_per_source": Rate(rates.messages_per_source).to_string(),
-            "connections_per_source": Rate(rates.connections_per_source).to_string(),
-            "burst": rates.burst,
-        },
-        // Everybody.
-        "access": { "allow": [], "deny": [] },
-        "socket": {
-            "backlog": socket.backlog,
-            "nodelay": socket.nodelay,
-            "keepalive": Keepalive(socket.keepalive).to_string(),
-            "reuse_port": socket.reuse_port,
-            "mode": Mode(socket.mode).to_string(),
-        },
-    }));
+    let sections = properties(file_schema()).filter(|(_, default)| default.is_object());
+    let mut tree: Dict = sections.map(|(key, default)| (key, table(default))).collect();
     for name in names {
-        let mut listener = into_dict(&json!({ "framing": AnyFraming::default().name(), "layers": [] }));
+        let mut listener = listener(registry);
         if name == "main" {
             listener.insert("listen".into(), Value::from(LISTEN));
         }
-        if let Some(handler) = handler(registry) {
-            listener.insert("handler".into(), Value::from(handler));
-        }
-        tree::insert(&mut tree, &["listeners".into(), name.clone()], Value::Dict(Default::default(), listener));
+        tree::insert(&mut tree, &["listeners".into(), name.clone()], listener.into());
     }
     Source::defaults(tree)
 }
 
-/// `hello`, or else the only handler that there is: a binary with one handler of its own need not be told to use it.
+/// The defaults of a listener that are not shared keys.
+pub(crate) fn listener(registry: &Registry) -> Dict {
+    let own = properties(&file_schema()["$defs"]["ListenerSettings"]).filter(|(_, default)| !default.is_object());
+    let mut listener: Dict = own.map(|(key, default)| (key, tree::from_json(&default))).collect();
+    listener.insert("framing".into(), Value::from(AnyFraming::default().name()));
+    if let Some(handler) = handler(registry) {
+        listener.insert("handler".into(), Value::from(handler));
+    }
+    listener
+}
+
+/// The defaults of a section. A key without a default is absent.
+fn table(mut default: Json) -> Value {
+    if let Some(keys) = default.as_object_mut() {
+        keys.retain(|_, default| !default.is_null());
+    }
+    tree::from_json(&default)
+}
+
+/// The properties of a schema that have a default.
+fn properties(schema: &Json) -> impl Iterator<Item = (String, Json)> {
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    properties.filter_map(|(key, property)| Some((key.clone(), property.get("default")?.clone())))
+}
+
+/// `hello`, or the only registered handler.
 fn handler(registry: &Registry) -> Option<&str> {
     let mut handlers = registry.handlers().map(|entry| entry.name());
     match (registry.handler_entry(HANDLER), handlers.next(), handlers.next()) {
@@ -80,8 +62,4 @@ fn handler(registry: &Registry) -> Option<&str> {
         (None, Some(only), None) => Some(only),
         (None, ..) => None,
     }
-}
-
-fn into_dict(json: &Json) -> Dict {
-    tree::from_json(json).into_dict().unwrap_or_default()
 }

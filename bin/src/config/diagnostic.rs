@@ -1,34 +1,34 @@
-//! One fault of a configuration as one sentence: the key, what was found there, what would do, and where it came from.
-//!
-//! It knows nothing of keys and layers. Every fault is made here, so that they all read alike and none shows a secret.
+//! Errors of a configuration. An error is one line: the key, the invalid value, what is accepted, and the origin.
 
 use std::fmt::{self, Write as _};
 
 use serde_json::Value as Json;
 
+pub(crate) use switchboard::settings::units::quoted;
+
 use super::tree::{self, Path};
 
-/// Where a value came from, as an operator would say it: `switchboard.toml, line 3`, `environment variable X`, `flag --listen`.
+/// Where a value is set: `switchboard.toml, line 3`, `environment variable X`, `flag --listen`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     text: String,
-    /// Where it stands in a list of faults: the layer, and the line in its file.
+    /// The position in a list of errors: the layer, and the line in the file.
     order: (u8, usize),
 }
 
 impl Origin {
-    /// Nobody said it.
+    /// The origin of a default.
     pub(crate) const DEFAULT: &str = "default";
 
-    /// An origin that is said so.
+    /// A variable or a flag.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         let text = text.into();
         let layer = if text.starts_with("flag ") { 2 } else { 1 };
         Self { text, order: (layer, 0) }
     }
 
-    /// A value that nobody gave.
-    pub(crate) fn unsaid() -> Self {
+    /// The origin of a value that no source sets.
+    pub(crate) fn default_value() -> Self {
         Self::new(Self::DEFAULT)
     }
 
@@ -40,8 +40,8 @@ impl Origin {
         }
     }
 
-    /// Whether nobody gave the value.
-    pub(crate) fn is_unsaid(&self) -> bool {
+    /// Whether no source sets the value.
+    pub(crate) fn is_default(&self) -> bool {
         self.text == Self::DEFAULT
     }
 }
@@ -52,7 +52,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One mistake, one sentence.
+/// One error of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Diagnostic {
     key: Path,
@@ -62,24 +62,24 @@ pub(crate) struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// A fault of a key, whose origin is in the sentence itself or does not matter.
+    /// An error of a key, without an origin.
     pub(crate) fn new(key: &[String], what: impl Into<String>) -> Self {
         Self { key: key.to_vec(), what: what.into(), origin: None, order: (0, 0) }
     }
 
-    /// A fault that no key has: a file that cannot be read.
+    /// An error without a key, such as an unreadable file.
     pub(crate) fn general(what: impl Into<String>) -> Self {
         Self::new(&[], what)
     }
 
-    /// The same fault, with where the value came from.
+    /// The same error with the origin of the value.
     pub(crate) fn from(mut self, origin: Option<Origin>) -> Self {
-        self.origin = origin.filter(|origin| !origin.is_unsaid());
+        self.origin = origin.filter(|origin| !origin.is_default());
         self.order = self.origin.as_ref().map_or((u8::MAX, 0), |origin| origin.order);
         self
     }
 
-    /// The same fault, whose sentence names this origin already: it is listed there.
+    /// The same error, listed at this origin, which the message already names.
     pub(crate) fn listed_at(mut self, origin: &Origin) -> Self {
         self.order = origin.order;
         self
@@ -91,7 +91,7 @@ impl fmt::Display for Diagnostic {
         if !self.key.is_empty() {
             write!(f, "{}: ", tree::dotted(&self.key))?;
         }
-        // A message from elsewhere may hold a line break, and so may the name of a file or a variable; a fault is one line.
+        // The message of a library, the name of a file or of a variable can contain a line break.
         escaped(&self.what, f)?;
         if let Some(origin) = &self.origin {
             f.write_str(" (")?;
@@ -106,31 +106,31 @@ fn escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     text.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
 }
 
-/// Every fault of one configuration. Displayed: one a line, and a last line that counts them.
+/// All errors of a configuration. Displayed: one per line, and a last line with their number.
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Takes note of a fault, once.
+    /// Adds an error once.
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
         if !self.0.contains(&diagnostic) {
             self.0.push(diagnostic);
         }
     }
 
-    /// Takes note of all of them.
+    /// Adds all errors.
     pub(crate) fn append(&mut self, others: Self) {
         others.0.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
 
-    /// Each as a sentence, in the order in which they are met when the layers are gone through from the bottom up.
+    /// The errors in the order of layers and lines.
     pub(crate) fn sentences(&self) -> Vec<String> {
         let mut diagnostics: Vec<&Diagnostic> = self.0.iter().collect();
         diagnostics.sort_by_key(|diagnostic| diagnostic.order);
         diagnostics.into_iter().map(ToString::to_string).collect()
     }
 
-    /// Whether there is none.
+    /// Whether there are no errors.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -148,13 +148,13 @@ impl fmt::Display for Diagnostics {
             writeln!(f, "error: {sentence}")?;
         }
         match self.0.len() {
-            1 => writeln!(f, "the configuration cannot be used: 1 error"),
-            count => writeln!(f, "the configuration cannot be used: {count} errors"),
+            1 => writeln!(f, "error: invalid configuration (1 error)"),
+            count => writeln!(f, "error: invalid configuration ({count} errors)"),
         }
     }
 }
 
-/// What was found, as a sentence begins: `"lots"`, `5`, `a list`. The value of a secret key is not shown.
+/// A value at the start of an error message: `"lots"`, `5`, `a list`. The value of a secret key is not shown.
 pub(crate) fn found(key: &[String], value: &Json) -> String {
     if is_secret(key) {
         return "the value (not shown)".into();
@@ -168,18 +168,9 @@ pub(crate) fn found(key: &[String], value: &Json) -> String {
     }
 }
 
-/// A text in quotes, cut where it is long.
-pub(crate) fn quoted(text: &str) -> String {
-    const SHOWN: usize = 80;
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
-    }
-}
-
-/// Whether a key holds a secret: its own name, or that of a table around it, is or ends in token, password, secret or key.
+/// Whether a key is a secret: its name, or the name of an enclosing table, is or ends in token, password, secret or key.
 ///
-/// The first two segments are a section and a name that the operator chose; those say nothing.
+/// The name of a listener, handler or layer is chosen by the operator and is ignored.
 pub(crate) fn is_secret(key: &[String]) -> bool {
     const WORDS: [&str; 4] = ["token", "password", "secret", "key"];
     let named = |segment: &String| {
@@ -187,7 +178,7 @@ pub(crate) fn is_secret(key: &[String]) -> bool {
         WORDS.iter().any(|word| segment.rsplit(['_', '-']).next() == Some(word))
     };
     match key {
-        // Everything there is a path, which tells nobody the key.
+        // The values in this section are paths, not secrets.
         [listeners, _, tls, ..] if listeners == "listeners" && tls == "tls" => false,
         [section, _, rest @ ..] if matches!(section.as_str(), "listeners" | "handlers" | "layers") => {
             rest.iter().any(named)
@@ -196,7 +187,7 @@ pub(crate) fn is_secret(key: &[String]) -> bool {
     }
 }
 
-/// `; did you mean "limits"?` where a known name is near, else nothing.
+/// `; did you mean "limits"?` if a known name is similar, otherwise nothing.
 pub(crate) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(found, known) {
         Some(name) => format!("; did you mean {name:?}?"),
@@ -204,8 +195,9 @@ pub(crate) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a st
     }
 }
 
-/// `Known here: connections, frame, outbox`, cut where there are many.
+/// `Known here: connections, frame, outbox`; a long list is cut.
 pub(crate) fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    /// Known names that an error message lists.
     const SHOWN: usize = 16;
     let names: Vec<&str> = names.into_iter().collect();
     match names.len() {
@@ -215,7 +207,7 @@ pub(crate) fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// The sentence of a name that is none of the known ones: `is not WHAT; did you mean "x"? Known here: …`.
+/// The error of an unknown name: `is not WHAT; did you mean "x"? Known here: …`.
 pub(crate) fn unknown<'a>(what: &str, found: &str, names: impl IntoIterator<Item = &'a str> + Clone) -> String {
     let suggestion = suggestion(found, names.clone());
     let stop = if suggestion.is_empty() { "." } else { "" };
@@ -223,7 +215,7 @@ pub(crate) fn unknown<'a>(what: &str, found: &str, names: impl IntoIterator<Item
 }
 
 fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Below this two short names only happen to share a letter or two.
+    // Below this similarity, two short names share a letter or two by accident.
     const NEAR: f64 = 0.6;
     let found = found.to_ascii_lowercase();
     known
@@ -267,7 +259,7 @@ mod tests {
             diagnostics.push(Diagnostic::new(&path("a"), "is wrong").from(Some(origin)));
         }
         let text = diagnostics.to_string();
-        let order: Vec<&str> = text.lines().filter_map(|line| line.split('(').nth(1)).collect();
+        let order: Vec<&str> = text.lines().take(4).filter_map(|line| line.split('(').nth(1)).collect();
         assert_eq!(order, ["a, line 2)", "a, line 9)", "environment variable X)", "flag --listen)"]);
     }
 

@@ -1,82 +1,80 @@
-//! Builds the framing of a listener from its configuration, or says why it is invalid.
+//! The framing of a listener: a name, or a table with a type and its options.
 
-use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use std::borrow::Cow;
+use std::fmt;
+
+use figment::value::Dict;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use switchboard::Registry;
 use switchboard::framing::AnyFraming;
-use switchboard::registry::FramingEntry;
 
-use super::diagnostic::{known, quoted};
-use super::raw::{FramingTable, RawFraming};
+use super::coerce::read_table;
+use super::diagnostic::{quoted, unknown};
+use super::options::OptionCheck;
+use super::section_settings::SectionSettings;
 use super::tree;
-use super::typing::read_table;
-use super::validate::sentence;
-use super::value::FramingName;
 
-/// An error of a framing: the invalid option, if it is about one option, and a sentence.
-type Wrong = (Option<&'static str>, String);
+/// The type and options of a framing. A name is a framing without options.
+#[derive(Debug)]
+pub(crate) struct FramingSetting(pub(crate) SectionSettings);
 
-/// Reads a framing from text: a name, or a table such as `{ type = "length", width = 2 }`.
-pub(crate) fn of_text(text: &str) -> Result<AnyFraming, String> {
-    let raw = if text.trim_start().starts_with('{') {
-        let table = read_table(text).ok_or_else(|| format!("{} is not a table of TOML or JSON", quoted(text)))?;
-        let dict = table.as_dict().cloned().unwrap_or_default();
-        RawFraming::deserialize(&table)
-            .map_err(|error| format!("{}: {}", tree::dotted(&error.path), sentence(&dict, &error.path, error.kind)))?
+impl<'de> Deserialize<'de> for FramingSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = FramingSetting;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a framing; write its name, like \"lines\", or a table, like { type = \"length\", width = 2 }",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<FramingSetting, E> {
+                Ok(FramingSetting(SectionSettings { r#type: Some(name.to_owned()), ..SectionSettings::default() }))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FramingSetting, A::Error> {
+                SectionSettings::deserialize(MapAccessDeserializer::new(map)).map(FramingSetting)
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+impl JsonSchema for FramingSetting {
+    fn schema_name() -> Cow<'static, str> {
+        "Framing".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<SectionSettings>();
+        json_schema!({ "anyOf": [{ "type": "string", "examples": ["lines"] }, table] })
+    }
+}
+
+/// Builds a framing from text: a name, or a table such as `{ type = "length", width = 2 }`.
+pub(crate) fn read_framing(text: &str) -> Result<AnyFraming, String> {
+    let registry = Registry::new();
+    let mut options = if text.trim_start().starts_with('{') {
+        let table = read_table(text).and_then(|table| table.into_dict());
+        table.ok_or_else(|| format!("{} is not a table of TOML or JSON", quoted(text)))?
     } else {
-        RawFraming::Name(text.parse::<FramingName>()?)
+        Dict::from([("type".to_owned(), text.into())])
     };
-    of_raw(&raw, &Registry::new()).map_err(|wrong| {
-        let sentences = wrong.into_iter().map(|(key, what)| match key {
-            Some(key) => format!("{key}: {what}"),
-            None => what,
-        });
-        sentences.collect::<Vec<_>>().join("; ")
-    })
-}
-
-/// Builds the framing.
-pub(crate) fn of_raw(raw: &RawFraming, registry: &Registry) -> Result<AnyFraming, Vec<Wrong>> {
-    let (name, options) = match raw {
-        RawFraming::Name(name) => (name, Vec::new()),
-        RawFraming::Table(table) => (table.r#type.as_ref().ok_or_else(|| no_type(registry))?, written(table)),
-    };
-    let entry = registry.framing_entry(&name.0).ok_or_else(|| no_type(registry))?;
-    let wrong = unknown_options(entry, &options);
-    if !wrong.is_empty() {
-        return Err(wrong);
-    }
-    if name.0 == "delimited" && !options.iter().any(|(key, _)| *key == "delimiter") {
-        let what = "is missing; write the framing like { type = \"delimited\", delimiter = \"|\" }";
-        return Err(vec![(Some("delimiter"), what.to_owned())]);
-    }
-    let options: Map<_, _> = options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    entry.build(Json::Object(options)).map_err(|error| vec![(None, error.to_string())])
-}
-
-fn no_type(registry: &Registry) -> Vec<Wrong> {
+    let name = options.remove("type").and_then(|name| name.into_string()).unwrap_or_default();
     let names: Vec<_> = registry.framings().map(|entry| entry.name()).collect();
-    vec![(Some("type"), format!("is missing; it is one of {}", names.join(", ")))]
-}
-
-/// The options that are set.
-fn written(table: &FramingTable) -> Vec<(&'static str, Json)> {
-    let FramingTable { max, width, order, offset, delimiter, .. } = table;
-    let options = [
-        ("max", max.map(|max| max.to_string().into())),
-        ("width", width.map(|width| width.0.into())),
-        ("order", order.map(|order| order.to_string().into())),
-        ("offset", offset.map(|offset| offset.size().into())),
-        ("delimiter", delimiter.as_ref().map(|delimiter| delimiter.0.as_str().into())),
-    ];
-    options.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
-}
-
-/// Options that are set, and that this framing does not have.
-fn unknown_options(entry: &FramingEntry, options: &[(&'static str, Json)]) -> Vec<Wrong> {
-    let properties = entry.options().get("properties").and_then(Json::as_object);
-    let names: Vec<&str> = properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-    let unknown = options.iter().filter(|(key, _)| !names.contains(key));
-    let sentence = || format!("is not an option of the framing {}. {}", entry.name(), known(names.iter().copied()));
-    unknown.map(|(key, _)| (Some(*key), sentence())).collect()
+    let entry = registry.framing_entry(&name);
+    let entry = entry.ok_or_else(|| format!("{} {}", quoted(&name), unknown("is not a framing", &name, names)))?;
+    let mut errors = Vec::new();
+    let check = OptionCheck { at: &[], entry: entry.info() };
+    check.errors(options.clone(), |path, what| errors.push(format!("{}: {what}", tree::dotted(path))));
+    if errors.is_empty() {
+        entry.build(tree::to_json(&options.into())).map_err(|error| error.to_string())
+    } else {
+        Err(errors.join("; "))
+    }
 }

@@ -1,78 +1,80 @@
-//! The configuration: read in layers (defaults < file < environment < flags), checked whole, told with all its faults.
+//! The configuration: read in layers (defaults < file < environment < flags) and checked as a whole. All errors are reported.
 //!
-//! [`load`] is the only way in. A value goes from its source ([`sources`], [`mod@file`]) through its type ([`typing`], [`raw`],
-//! [`leaf`]) and the look at each source alone ([`examine`], [`options`]) into one whole tree ([`resolve`]), and from there into what
-//! cannot be wrong any more ([`check`]). It reads one file and nothing else: environment and flags come as arguments. It
-//! binds nothing and knows no socket.
+//! [`load`] reads the sources ([`mod@file`], [`overrides`]), validates each alone ([`validate`], [`options`]), merges them
+//! ([`merged`], [`resolve`]) and checks the result ([`check`]). It reads one file; environment and flags are arguments. It
+//! binds no socket.
 
 mod check;
+mod coerce;
+mod constraints;
 mod defaults;
 mod diagnostic;
-mod entry;
 mod file;
 mod framing;
+mod merged;
+mod option_docs;
 mod options;
+mod overrides;
 mod print;
-mod raw;
 mod report;
 mod resolve;
 mod schema;
+mod schemas;
+mod section_kind;
+mod section_settings;
+mod sections;
 mod source;
-mod specs;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod typing;
 mod validate;
-mod value;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 
+use figment::value::{Dict, Value};
 use switchboard::Registry;
 use tracing_subscriber::EnvFilter;
 
-pub(crate) use check::{Admin, Config, Log, Section};
+pub(crate) use check::{Admin, Config, Section};
 pub(crate) use diagnostic::{Diagnostic, Diagnostics};
-pub(crate) use framing::of_text as read_framing;
+pub(crate) use framing::read_framing;
+pub(crate) use option_docs::{OptionDoc, documented};
 pub(crate) use print::Shape;
 pub(crate) use schema::schema;
+pub(crate) use schemas::needs_restart;
+pub(crate) use sections::{Format, Log, check_level};
 pub(crate) use tree::{Path, dotted};
-pub(crate) use typing::{OptionDoc, documented};
-pub(crate) use value::Format;
 
 use diagnostic::Origin;
+use merged::Merged;
+use overrides::Override;
 use report::Report;
-use source::{Merged, Override, Source};
-use typing::Schemas;
+use schemas::Schemas;
+use source::Source;
 
-/// Whether a text is a level of the log, or a filter; else a sentence that says why not.
-pub(crate) fn check_level(text: &str) -> Result<(), String> {
-    text.parse::<value::Level>().map(drop)
-}
-
-/// Where a configuration may come from.
+/// The sources of a configuration.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inputs {
-    /// The file that a flag names.
+    /// The file that `--config` names.
     pub(crate) file: Option<PathBuf>,
-    /// What stands in that file, where it need not be read.
+    /// The content of that file, if it is already read.
     pub(crate) text: Option<String>,
-    /// Where to look for a file that nobody named; the first that exists counts.
+    /// Default locations of the file. The first that exists is used.
     pub(crate) search: Vec<PathBuf>,
     /// The environment.
     pub(crate) environment: Vec<(OsString, OsString)>,
-    /// What flags say: the flag as it is called, the key, and the value.
+    /// Flags: the name of the flag, the key and the value.
     pub(crate) flags: Vec<(String, String, String)>,
 }
 
-/// A configuration that cannot be used.
+/// An invalid configuration.
 #[derive(Debug)]
 pub(crate) struct InvalidConfigLoad {
-    /// What is wrong with it.
+    /// All errors.
     pub(crate) diagnostics: Diagnostics,
-    /// What is left of it, where that much could be read.
+    /// The valid part, if the sources could be read.
     pub(crate) rest: Option<Config>,
 }
 
@@ -82,25 +84,25 @@ impl fmt::Display for InvalidConfigLoad {
     }
 }
 
-/// Reads, lays over each other and checks everything. All faults come at once.
+/// Reads, merges and checks all sources. Reports all errors at once.
 pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<InvalidConfigLoad>> {
     let mut report = Report::default();
     let mut schemas = Schemas::new(registry);
-    let by_variable = source::named_file(&inputs.environment).map(std::path::Path::new);
+    let by_variable = overrides::named_file(&inputs.environment).map(FilePath::new);
     let named = inputs.file.as_deref().or(by_variable);
     let file = file::choose(named, &inputs.search);
-    let why = match (&inputs.file, by_variable) {
+    let origin = match (&inputs.file, by_variable) {
         (Some(_), _) => Some(Origin::new("flag --config")),
         (None, Some(_)) => Some(Origin::new("environment variable SWITCHBOARD_CONFIG")),
         (None, None) => None,
     };
-    // A file that cannot be read leaves nothing to lay over each other; but what is wrong elsewhere is told with it.
+    // If the file cannot be read, the errors of the other sources are still reported.
     let mut is_whole = true;
     let mut sources: Vec<Source> = Vec::new();
     if let Some(path) = &file {
         let contents = match &inputs.text {
-            Some(text) => file::understand(path, text),
-            None => file::read(path, why.as_ref()),
+            Some(text) => file::parse_named(path, text),
+            None => file::read(path, origin.as_ref()),
         };
         match contents {
             Ok(contents) => {
@@ -114,17 +116,17 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<I
         }
     }
     let of_file = sources.first().map(|source| source.tree.clone()).unwrap_or_default();
-    let variables = source::variables(&inputs.environment, &schemas, &of_file, &mut report);
+    let variables = overrides::variables(&inputs.environment, &schemas, &of_file, &mut report);
     let flags: Vec<Override> = inputs.flags.iter().map(|(flag, key, text)| Override::flag(flag, key, text)).collect();
-    for said in variables.iter().chain(&flags) {
-        said.note_type(&mut schemas);
+    for entry in variables.iter().chain(&flags) {
+        entry.note_type(&mut schemas);
     }
     for layer in [variables, flags] {
-        let layer: Vec<Source> = layer.iter().map(|said| said.source(&schemas)).collect();
+        let layer: Vec<Source> = layer.iter().map(|entry| entry.source(&schemas)).collect();
         source::find_contradictions(&layer, &mut report);
         sources.extend(layer);
     }
-    refuse_lost_short_forms(&mut sources, &mut report);
+    reject_lost_short_forms(&mut sources, &mut report);
     sources.extend(rust_log(&inputs.environment, &mut report));
     for source in &mut sources {
         validate::validate(source, &schemas, registry, &mut report);
@@ -144,7 +146,7 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<I
     }
 }
 
-/// `RUST_LOG` wins over every layer, as each tool of this language has it. Nothing is said by an empty one.
+/// `RUST_LOG` overrides every layer, as in other Rust programs. An empty variable is ignored.
 fn rust_log(environment: &[(OsString, OsString)], report: &mut Report) -> Option<Source> {
     let (_, filter) = environment.iter().find(|(variable, filter)| variable == "RUST_LOG" && !filter.is_empty())?;
     let key = tree::path("log.level");
@@ -154,25 +156,23 @@ fn rust_log(environment: &[(OsString, OsString)], report: &mut Report) -> Option
         report.add(&key, "is not a filter; write it like \"info,switchboard=debug\"", Origin::new(origin));
         return None;
     };
-    let mut tree = figment::value::Dict::new();
-    // A filter prints every directive with its level, which is what the key asks for.
-    tree::insert(&mut tree, &key, figment::value::Value::from(filter.to_string()));
+    let mut tree = Dict::new();
+    // A parsed filter prints the level of every directive, as log.level requires.
+    tree::insert(&mut tree, &key, Value::from(filter.to_string()));
     Some(Source::plain(tree, origin))
 }
 
-fn note_types(tree: &figment::value::Dict, schemas: &mut Schemas<'_>) {
-    for section in entry::KINDS {
-        for name in resolve::sections(tree, section) {
-            let path = [section.to_owned(), name, "type".to_owned()];
-            if let Some(kind) = tree::get_text(tree, &path) {
-                schemas.note_type(&path, kind);
-            }
+/// Stores the types of the sections of the file.
+fn note_types(file: &Dict, schemas: &mut Schemas<'_>) {
+    for (path, value) in tree::leaves(file) {
+        if let Some(kind) = value.as_str() {
+            schemas.note_type(&source::full_path(&path), kind);
         }
     }
 }
 
-/// A file that declares other listeners and not `main` has no `main`: then a short form has nothing to stand for.
-fn refuse_lost_short_forms(sources: &mut [Source], report: &mut Report) {
+/// A file that declares other listeners but not `main` has no `main`. A short form is then an error.
+fn reject_lost_short_forms(sources: &mut [Source], report: &mut Report) {
     let others = match sources.first() {
         Some(file) if file.is_file() && !file.declares.is_empty() => file.declares.join(", "),
         _ => return,
@@ -184,8 +184,8 @@ fn refuse_lost_short_forms(sources: &mut [Source], report: &mut Report) {
         for short in &source.shorts {
             let key = dotted(short);
             let what = format!(
-                "stands for listeners.main.{key}, and there is no main: the file declares other listeners ({others}). \
-                 Write the key of one of these, or declare [listeners.main] too"
+                "is short for listeners.main.{key}, but the file declares other listeners ({others}) and no main; \
+                 set the key of one of them, or declare [listeners.main]"
             );
             report.add(short, what, source.origin(short));
         }

@@ -1,112 +1,62 @@
-//! Prints the effective configuration: as TOML that reads back to the same, with origins if asked, or as JSON.
-//!
-//! It prints the very tree that runs. The value of a secret is never printed, so a secret has to be given again.
+//! Prints the effective configuration as TOML that can be read again, with or without origins, or as JSON. Secrets are not
+//! printed.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use figment::value::{Dict, Value};
 use serde_json::Value as Json;
+use toml_writer::{ToTomlKey, ToTomlValue, TomlStringBuilder};
 
 use super::diagnostic::{Origin, is_secret};
-use super::source::{Merged, shared};
+use super::merged::{Merged, shared};
+use super::schemas::Schemas;
 use super::tree::{self, Path, under};
 
-/// How it is printed.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// TOML.
     Toml,
-    /// TOML with a remark behind each value that says where it came from.
+    /// TOML with the origin of each value as a comment.
     Origins,
     /// JSON.
     Json,
 }
 
-/// What holds, key by key, and where each value came from.
+/// The effective value of each key, and its origin.
 #[derive(Debug)]
 pub(crate) struct Effective {
     whole: Dict,
     merged: Merged,
+    /// The keys of each table in the order of the schema.
+    order: BTreeMap<Path, Vec<String>>,
 }
 
-/// The keys in the order of the documentation; others follow by name.
-const ORDER: [&str; 50] = [
-    "log",
-    "admin",
-    "drain",
-    "runtime",
-    "listeners",
-    "handlers",
-    "type",
-    "listen",
-    "handler",
-    "framing",
-    "layers",
-    "limits",
-    "timeouts",
-    "rate",
-    "access",
-    "proxy",
-    "socket",
-    "tls",
-    "level",
-    "format",
-    "announce",
-    "deadline",
-    "workers",
-    "connections",
-    "messages_per_source",
-    "connections_per_source",
-    "handshakes",
-    "handshake",
-    "first_message",
-    "frame",
-    "outbox",
-    "sessions",
-    "idle",
-    "message",
-    "write",
-    "lifetime",
-    "burst",
-    "allow",
-    "deny",
-    "trusted",
-    "backlog",
-    "nodelay",
-    "keepalive",
-    "reuse_port",
-    "mode",
-    "alpn",
-    "certificate",
-    "key",
-    "client_ca",
-    "sni",
-];
-
 impl Effective {
-    /// The whole tree, and the layers that it came from.
-    pub(crate) fn new(whole: Dict, merged: Merged) -> Self {
-        Self { whole, merged }
+    pub(crate) fn new(whole: Dict, merged: Merged, schemas: &Schemas<'_>) -> Self {
+        let mut keys = BTreeMap::new();
+        order(&whole, &[], schemas, &mut keys);
+        Self { whole, merged, order: keys }
     }
 
-    /// The text, with a line end.
     pub(crate) fn print(&self, shape: Shape) -> String {
         match shape {
             Shape::Json => {
-                let json = self.json(&self.whole, &[]);
+                let json = self.json(&[]);
                 format!("{json:#}\n")
             }
             Shape::Toml | Shape::Origins => {
                 let mut text = String::new();
-                self.toml(&self.whole, &[], shape == Shape::Origins, &mut text);
+                self.toml(&[], shape == Shape::Origins, &mut text);
                 text
             }
         }
     }
 
-    /// Where a value of the whole tree came from.
+    /// The origin of a value.
     pub(crate) fn origin(&self, path: &[String]) -> Origin {
-        let Some(value) = tree::get(&self.whole, path) else { return Origin::unsaid() };
+        let Some(value) = tree::get(&self.whole, path) else { return Origin::default_value() };
         let own = tree::get(&self.merged.tree, path).is_some();
         match shared(path).filter(|_| !own) {
             Some(shared) => self.merged.origin_of(&shared, value),
@@ -114,79 +64,85 @@ impl Effective {
         }
     }
 
-    /// The keys whose values differ from those of another configuration; a table that only one of them has is one key.
+    /// The keys that differ from another configuration. A table that only one configuration has is one key.
     pub(crate) fn differences(&self, other: &Self) -> Vec<Path> {
         let mut found = Vec::new();
         tree::differences(&self.whole, &other.whole, &[], &mut found);
         found
     }
 
-    /// Where a section came from, or what is nearest around it.
+    /// The origin of a section, or of the nearest enclosing table.
     pub(crate) fn section_origin(&self, path: &[String]) -> Origin {
-        self.merged.origin(path).unwrap_or_else(Origin::unsaid)
+        self.merged.origin(path).unwrap_or_else(Origin::default_value)
     }
 
-    fn json(&self, dict: &Dict, at: &[String]) -> Json {
-        let entries = dict.iter().map(|(key, value)| (under(at, key), key, value));
-        let shown = entries.filter(|(path, ..)| !is_secret(path)).map(|(path, key, value)| match value {
-            Value::Dict(_, inner) => (key.clone(), self.json(inner, &path)),
-            _ => (key.clone(), tree::to_json(value)),
+    fn json(&self, at: &[String]) -> Json {
+        let shown = self.entries(at).into_iter().filter(|(path, ..)| !is_secret(path));
+        let shown = shown.map(|(path, key, value)| match value {
+            Value::Dict(..) => (key, self.json(&path)),
+            _ => (key, tree::to_json(value)),
         });
         Json::Object(shown.collect())
     }
 
-    fn toml(&self, dict: &Dict, at: &[String], origins: bool, text: &mut String) {
-        let mut entries: Vec<(Path, &String, &Value)> =
-            dict.iter().map(|(key, value)| (under(at, key), key, value)).collect();
-        entries.sort_by_key(|(_, key, _)| (ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()), *key));
-        let is_table = |value: &Value| value.as_dict().is_some();
-        // A table of names, such as [listeners], is said by the tables in it.
-        if !at.is_empty() && (dict.is_empty() || entries.iter().any(|(.., value)| !is_table(value))) {
-            let header = at.iter().map(|segment| toml_key(segment)).collect::<Vec<_>>().join(".");
+    fn toml(&self, at: &[String], origins: bool, text: &mut String) {
+        let entries = self.entries(at);
+        let (tables, values): (Vec<_>, Vec<_>) = entries.iter().partition(|(.., value)| value.as_dict().is_some());
+        // The header of a table that contains only tables, such as [listeners], is omitted.
+        if !at.is_empty() && (!values.is_empty() || tables.is_empty()) {
+            let header = at.iter().map(|segment| segment.to_toml_key()).collect::<Vec<_>>().join(".");
             let gap = if text.is_empty() { "" } else { "\n" };
             let _ = writeln!(text, "{gap}[{header}]");
         }
-        for (path, key, value) in entries.iter().filter(|(.., value)| !is_table(value)) {
-            let origin = self.origin(path);
-            if is_secret(path) {
-                let _ = writeln!(text, "# {} is set and not shown ({origin})", toml_key(key));
-                continue;
-            }
-            let _ = write!(text, "{} = {}", toml_key(key), toml_value(&tree::to_json(value)));
-            let _ = if origins { writeln!(text, "  # {origin}") } else { writeln!(text) };
+        for (path, key, value) in values {
+            let (key, origin) = (key.to_toml_key(), self.origin(path));
+            let _ = match (is_secret(path), origins) {
+                (true, _) => writeln!(text, "# {key} is set and not shown ({origin})"),
+                (false, true) => writeln!(text, "{key} = {}  # {origin}", toml_value(&tree::to_json(value))),
+                (false, false) => writeln!(text, "{key} = {}", toml_value(&tree::to_json(value))),
+            };
         }
-        for (path, key, value) in entries.iter().filter_map(|(path, key, value)| Some((path, key, value.as_dict()?))) {
+        for (path, key, _) in tables {
             if is_secret(path) {
-                let _ = writeln!(text, "\n# {} is set and not shown ({})", toml_key(key), self.origin(path));
-                continue;
+                let _ = writeln!(text, "\n# {} is set and not shown ({})", key.to_toml_key(), self.origin(path));
+            } else {
+                self.toml(path, origins, text);
             }
-            self.toml(value, path, origins, text);
+        }
+    }
+
+    /// The entries of a table in the order of the schema; keys that the schema does not know follow by name.
+    fn entries(&self, at: &[String]) -> Vec<(Path, String, &Value)> {
+        let table = if at.is_empty() { Some(&self.whole) } else { tree::get_table(&self.whole, at) };
+        let entries = table.into_iter().flatten().map(|(key, value)| (under(at, key), key.clone(), value));
+        let mut entries: Vec<_> = entries.collect();
+        let order = self.order.get(at);
+        let position = |key: &String| order.and_then(|order| order.iter().position(|known| known == key));
+        entries.sort_by_key(|(_, key, _)| position(key).unwrap_or(usize::MAX));
+        entries
+    }
+}
+
+/// The order of the keys of each table, from the schema.
+fn order(dict: &Dict, at: &[String], schemas: &Schemas<'_>, found: &mut BTreeMap<Path, Vec<String>>) {
+    found.insert(at.to_vec(), schemas.expected(at).keys());
+    for (key, value) in dict {
+        if let Some(inner) = value.as_dict() {
+            order(inner, &under(at, key), schemas, found);
         }
     }
 }
 
-fn toml_key(key: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if !key.is_empty() && key.chars().all(plain) { key.to_owned() } else { toml_text(key) }
-}
-
-/// A text on one line. What JSON escapes, TOML reads; it asks for one character more.
-fn toml_text(text: &str) -> String {
-    Json::from(text).to_string().replace('\u{7f}', "\\u007f")
-}
-
+/// A value on one line.
 fn toml_value(value: &Json) -> String {
     match value {
         Json::Null => "\"\"".into(),
-        Json::Bool(_) => value.to_string(),
-        // A float of TOML has a point; serde_json gives it one.
-        Json::Number(number) => number.to_string(),
-        Json::String(text) => toml_text(text),
+        Json::Bool(_) | Json::Number(_) => value.to_string(),
+        Json::String(text) => TomlStringBuilder::new(text).as_basic().to_toml_value(),
         Json::Array(items) => format!("[{}]", items.iter().map(toml_value).collect::<Vec<_>>().join(", ")),
-        Json::Object(map) if map.is_empty() => "{}".into(),
         Json::Object(map) => {
-            let entries = map.iter().map(|(key, value)| format!("{} = {}", toml_key(key), toml_value(value)));
-            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+            let entries = map.iter().map(|(key, value)| format!("{} = {}", key.to_toml_key(), toml_value(value)));
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
         }
     }
 }

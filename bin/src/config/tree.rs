@@ -1,16 +1,14 @@
-//! Trees of values and the paths into them: what every layer is before its keys have a meaning.
-//!
-//! It knows no key. The tree is figment's, so that each value carries the tag of the layer that gave it.
+//! Trees of values and paths into them. The trees are figment's: each value has the tag of its source.
 
 use std::collections::BTreeSet;
 
 use figment::value::{Dict, Tag, Value};
 use serde_json::Value as Json;
 
-/// A key with every table it stands in, outermost first.
+/// A key and its enclosing tables, the outermost first.
 pub(crate) type Path = Vec<String>;
 
-/// The path of a key written with dots.
+/// The path of a key in dotted form.
 pub(crate) fn path(dotted: &str) -> Path {
     dotted.split('.').map(str::to_owned).collect()
 }
@@ -22,7 +20,7 @@ pub(crate) fn under(table: &[String], key: &str) -> Path {
     path
 }
 
-/// A path as an operator writes it.
+/// A path in dotted form.
 pub(crate) fn dotted(path: &[String]) -> String {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
     let segments = path.iter().map(|segment| match segment.chars().all(plain) && !segment.is_empty() {
@@ -37,7 +35,7 @@ pub(crate) fn table() -> Value {
     Value::Dict(Tag::Default, Dict::new())
 }
 
-/// The value at `path`; a segment of a path into a list is an index.
+/// The value at `path`. The segment of a list item is its index.
 pub(crate) fn get<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v Value> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(dict.get(first)?, |value, segment| match value {
@@ -47,17 +45,22 @@ pub(crate) fn get<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v Value> {
     })
 }
 
-/// The table at `path`, if there is one.
+/// The table at `path`.
 pub(crate) fn get_table<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v Dict> {
     get(dict, path).and_then(Value::as_dict)
 }
 
-/// The text at `path`, if there is one.
+/// The text at `path`.
 pub(crate) fn get_text<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v str> {
     get(dict, path).and_then(Value::as_str)
 }
 
-/// Puts a value at `path`, making the tables on the way; what was no table there gives way.
+/// The keys of the table at `path`.
+pub(crate) fn names(dict: &Dict, path: &[String]) -> Vec<String> {
+    get_table(dict, path).into_iter().flat_map(Dict::keys).cloned().collect()
+}
+
+/// Inserts a value at `path` and creates the enclosing tables. An enclosing value that is not a table is replaced.
 pub(crate) fn insert(dict: &mut Dict, path: &[String], value: Value) {
     match path {
         [] => {}
@@ -76,9 +79,9 @@ pub(crate) fn insert(dict: &mut Dict, path: &[String], value: Value) {
     }
 }
 
-/// Takes away what stands at `path`; false if nothing stands there.
+/// Removes the value at `path`; false if there is no value.
 ///
-/// An item of a list is replaced by `placeholder`, not taken out: the others keep their index, and with it their line.
+/// A list item is replaced by `placeholder`: the other items keep their index and thus their line.
 pub(crate) fn remove(dict: &mut Dict, path: &[String], placeholder: impl FnOnce() -> Value) -> bool {
     let Some((last, parent)) = path.split_last() else { return false };
     let Some((first, rest)) = parent.split_first() else { return dict.remove(last).is_some() };
@@ -105,7 +108,7 @@ pub(crate) fn remove(dict: &mut Dict, path: &[String], placeholder: impl FnOnce(
     }
 }
 
-/// Every value that is no table, with its path. A list is one value; a table without keys is one, too.
+/// Every value that is not a table, with its path. A list is one value; so is an empty table.
 pub(crate) fn leaves(dict: &Dict) -> Vec<(Path, &Value)> {
     fn walk<'v>(dict: &'v Dict, at: &[String], found: &mut Vec<(Path, &'v Value)>) {
         for (key, value) in dict {
@@ -121,7 +124,7 @@ pub(crate) fn leaves(dict: &Dict) -> Vec<(Path, &Value)> {
     found
 }
 
-/// The paths at which two trees differ, whoever gave the values; of a table that only one of them has, the table's.
+/// The paths at which two trees differ. A table that only one tree has is one path.
 pub(crate) fn differences(one: &Dict, other: &Dict, at: &[String], found: &mut Vec<Path>) {
     let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
     for key in keys {
@@ -144,7 +147,7 @@ pub(crate) fn to_json(value: &Value) -> Json {
     }
 }
 
-/// The same value, of no layer.
+/// The same value, without a source.
 pub(crate) fn from_json(json: &Json) -> Value {
     match json {
         Json::Null => Value::Empty(Tag::Default, figment::value::Empty::Unit),
@@ -162,24 +165,24 @@ pub(crate) fn from_json(json: &Json) -> Value {
     }
 }
 
-/// Diagnostics that were found in a tree of values, one a round: each is told and taken away, until there is none.
+/// Finds every error of a tree, one per round: each is reported and removed.
 ///
-/// `check` tells the first fault it meets; `tell` gets each one; `placeholder` makes what takes the place of an item of a list.
-pub(crate) fn every_diagnostic<F>(
+/// `check` returns the first error. `placeholder` replaces an invalid list item.
+pub(crate) fn every_error<E>(
     dict: &mut Dict,
-    mut check: impl FnMut(&Dict) -> Result<(), (Path, F)>,
-    mut tell: impl FnMut(&Dict, &[String], F),
+    mut check: impl FnMut(&Dict) -> Result<(), (Path, E)>,
+    mut tell: impl FnMut(&Dict, &[String], E),
     placeholder: impl Fn(&[String]) -> Value,
 ) {
     let mut seen: Vec<Path> = Vec::new();
-    while let Err((path, diagnostic)) = check(dict) {
-        let again = seen.contains(&path);
-        if !again {
-            tell(dict, &path, diagnostic);
+    while let Err((path, error)) = check(dict) {
+        let is_repeated = seen.contains(&path);
+        if !is_repeated {
+            tell(dict, &path, error);
         }
-        // A stand-in that is no better: then the list it stands in goes, so that the rest can still be seen.
-        let gone = if again { &path[..path.len().saturating_sub(1)] } else { &path[..] };
-        if !remove(dict, gone, || placeholder(gone)) {
+        // If the placeholder is invalid too, the enclosing list is removed, so that the rest is still checked.
+        let invalid = if is_repeated { &path[..path.len().saturating_sub(1)] } else { &path[..] };
+        if !remove(dict, invalid, || placeholder(invalid)) {
             return;
         }
         seen.push(path);

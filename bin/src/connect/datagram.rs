@@ -1,4 +1,4 @@
-//! A conversation in datagrams.
+//! A session over datagrams.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -7,18 +7,18 @@ use bytes::Bytes;
 use switchboard::framing::Framing;
 use tokio::io::AsyncRead;
 use tokio::net::{UdpSocket, UnixDatagram};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
-use super::{ConnectError, Input, Result, because, complain, print};
 use crate::cli::ConnectOptions;
+use crate::connect::io::{ConnectError, Input, Result, print_reply, print_unsent};
 
-/// A socket whose messages are datagrams.
-pub(super) enum Datagrams {
+/// A connected socket.
+pub(super) enum DatagramSocket {
     Udp(UdpSocket),
     Unix(UnixDatagram),
 }
 
-impl Datagrams {
+impl DatagramSocket {
     async fn send(&self, message: &[u8]) -> io::Result<usize> {
         match self {
             Self::Udp(socket) => socket.send(message).await,
@@ -34,67 +34,67 @@ impl Datagrams {
     }
 }
 
-/// A conversation in datagrams: it ends when the input has ended and nothing more came for long enough.
-pub(super) async fn exchange(
-    socket: &Datagrams,
+/// Runs until the input has ended and no reply arrived for `--wait`.
+pub(super) async fn run(
+    socket: &DatagramSocket,
     mut input: Input<impl AsyncRead + Unpin>,
     options: &ConnectOptions,
     out: &mut impl Write,
 ) -> Result<u8> {
     let mut buffer = vec![0; 65_536];
-    let (mut open, mut status) = (true, 0);
-    let mut silent_at = Instant::now();
+    let (mut is_open, mut status) = (true, 0);
+    let mut deadline = Instant::now();
     loop {
         tokio::select! {
-            line = input.next(), if open => match line? {
+            line = input.next(), if is_open => match line? {
                 None => {
-                    open = false;
-                    silent_at = Instant::now() + options.wait;
+                    is_open = false;
+                    deadline = Instant::now() + options.wait;
                 }
                 Some(line) => {
-                    let sent = match options.framing.datagram_out(line) {
-                        Ok(datagram) => socket.send(&datagram).await.map_err(|error| refused(&error, options)),
-                        Err(error) => Err(ConnectError(error.to_string())),
-                    };
-                    if let Err(error) = sent {
-                        complain(&format!("a line was not sent: {error}"));
+                    if let Err(error) = send(socket, line, options).await {
+                        print_unsent(error);
                         status = 1;
                     }
                 }
             },
-            received = socket.receive(&mut buffer) => match received {
-                Ok(count) => {
-                    let reply = options.framing.datagram_in(Bytes::copy_from_slice(&buffer[..count]));
-                    print(out, &reply.map_err(|error| ConnectError(error.to_string()))?)?;
-                    silent_at = Instant::now() + options.wait;
-                }
-                Err(error) => return Err(refused(&error, options)),
-            },
-            () = tokio::time::sleep_until(silent_at), if !open => return Ok(status),
+            received = socket.receive(&mut buffer) => {
+                let count = received.map_err(|error| failed(&error, options))?;
+                let reply = options.framing.datagram_in(Bytes::copy_from_slice(&buffer[..count]));
+                print_reply(out, &reply.map_err(|error| ConnectError(error.to_string()))?)?;
+                deadline = Instant::now() + options.wait;
+            }
+            () = sleep_until(deadline), if !is_open => return Ok(status),
         }
     }
 }
 
-fn refused(error: &io::Error, options: &ConnectOptions) -> ConnectError {
+async fn send(socket: &DatagramSocket, line: Bytes, options: &ConnectOptions) -> Result<()> {
+    let datagram = options.framing.datagram_out(line).map_err(|error| ConnectError(error.to_string()))?;
+    socket.send(&datagram).await.map_err(|error| failed(&error, options))?;
+    Ok(())
+}
+
+fn failed(error: &io::Error, options: &ConnectOptions) -> ConnectError {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => ConnectError(format!("nobody listens on {}", options.address)),
-        _ => because(&options.address, error),
+        io::ErrorKind::ConnectionRefused => ConnectError(format!("nothing is listening on {}", options.address)),
+        _ => ConnectError::io(&options.address, error),
     }
 }
 
-/// A path of our own, for the answers of a Unix datagram socket. It is gone when we are.
-pub(super) struct OwnPath(pub(super) PathBuf);
+/// The local path of a Unix datagram socket, which the server needs to reply. Removed on drop.
+pub(super) struct TemporaryPath(pub(super) PathBuf);
 
-impl OwnPath {
+impl TemporaryPath {
     pub(super) fn new() -> Self {
         let path = std::env::temp_dir().join(format!("switchboard-connect-{}.sock", std::process::id()));
-        // One that an earlier process of this number left behind.
+        // An earlier process with the same ID may have left it behind.
         let _ = std::fs::remove_file(&path);
         Self(path)
     }
 }
 
-impl Drop for OwnPath {
+impl Drop for TemporaryPath {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }

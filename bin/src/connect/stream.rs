@@ -1,4 +1,4 @@
-//! A conversation over a connection.
+//! A session over a stream connection.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -10,27 +10,18 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::{ConnectError, Input, Result, because, complain, print};
 use crate::cli::ConnectOptions;
+use crate::connect::io::{ConnectError, Input, Result, print_reply, print_unsent};
 
-/// How long a server has to greet before the first message of a pipe is sent.
-const GREETING: Duration = Duration::from_millis(250);
-/// What one read can bring.
-const CHUNK: usize = 64 * 1024;
-/// The largest reply that is taken. The buffer grows with what comes.
-const LARGEST: usize = 1 << 30;
+/// Wait for a greeting before the first message of a pipe.
+const GREETING_TIMEOUT: Duration = Duration::from_millis(250);
+/// Maximum size of one read.
+const READ_SIZE: usize = 64 * 1024;
+/// Maximum size of a message. Buffers grow with the data.
+const MAX_MESSAGE: usize = 1 << 30;
 
-/// What the side that prints tells the side that sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Heard {
-    /// Bytes that came so far.
-    bytes: u64,
-    /// Whether the server has closed.
-    closed: bool,
-}
-
-/// Talks until either side has had its last word.
-pub(super) async fn talk<R, W>(
+/// Runs until the input has ended and the server has closed or was silent for `--wait`.
+pub(super) async fn run<R, W>(
     (reader, mut writer): (R, W),
     mut input: Input<impl AsyncRead + Unpin>,
     options: &ConnectOptions,
@@ -40,113 +31,100 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let (heard, ears) = watch::channel(Heard::default());
-    let codec = options.framing.codec(LARGEST);
-    let mut unsent = false;
-    let send = send_lines(&mut writer, &mut input, ears.clone(), options, &mut unsent);
-    let listen = print_replies(reader, codec, &heard, out);
-    let mut listen = Box::pin(listen);
+    let (read_done, mut reads) = watch::channel(());
+    let codec = options.framing.codec(MAX_MESSAGE);
+    let mut status = 0;
+    let mut receiving = Box::pin(receive(reader, codec, &read_done, out));
     let sent = {
-        tokio::pin!(send);
+        let sending = send(&mut writer, &mut input, reads.clone(), options, &mut status);
+        tokio::pin!(sending);
         tokio::select! {
-            // The server closed first, or what it sends is no message.
-            listened = &mut listen => Err(listened),
-            sent = &mut send => Ok(sent?),
+            // The server closed first, or a reply was invalid.
+            received = &mut receiving => Err(received),
+            sent = &mut sending => Ok(sent?),
         }
     };
-    let status = u8::from(unsent);
-    if let Err(listened) = sent {
-        return listened.map(|()| status);
+    if let Err(received) = sent {
+        return received.map(|()| status);
     }
-    // It is our turn to be silent; the server may have more to say.
-    let quiet = async {
-        let mut ears = ears;
-        while let Ok(Ok(())) = timeout(options.wait, ears.changed()).await {}
-    };
+    let silence = async { while let Ok(Ok(())) = timeout(options.wait, reads.changed()).await {} };
     tokio::select! {
-        listened = &mut listen => listened.map(|()| status),
-        () = quiet => Ok(status),
+        received = &mut receiving => received.map(|()| status),
+        () = silence => Ok(status),
     }
 }
 
-/// Sends every line as a message, then closes our side.
-async fn send_lines(
+/// Sends every line as a message, then closes the sending side. Sets the status to 1 if a line cannot be encoded.
+async fn send(
     writer: &mut (impl AsyncWrite + Unpin),
     input: &mut Input<impl AsyncRead + Unpin>,
-    mut ears: watch::Receiver<Heard>,
+    mut reads: watch::Receiver<()>,
     options: &ConnectOptions,
-    unsent: &mut bool,
+    status: &mut u8,
 ) -> Result<()> {
-    // In raw framing a message is what one read brings. A pipe is faster than the network, so its lines would come as one
-    // message, and the first of them before the greeting; a person at a terminal leaves time enough.
-    let one_by_one = options.framing.name() == "raw" && !input.is_typed();
-    let (mut codec, mut buffer) = (options.framing.codec(LARGEST), BytesMut::new());
-    if one_by_one {
-        let _ = timeout(GREETING, ears.changed()).await;
+    // With raw framing each read of the server is one message. Lines of a pipe would arrive in one read, and the first
+    // one before the greeting, so wait for a reply to each.
+    let waits_for_replies = options.framing.name() == "raw" && !input.is_terminal();
+    let (mut codec, mut buffer) = (options.framing.codec(MAX_MESSAGE), BytesMut::new());
+    if waits_for_replies {
+        let _ = timeout(GREETING_TIMEOUT, reads.changed()).await;
     }
     while let Some(line) = input.next().await? {
         if let Err(error) = codec.encode(line, &mut buffer) {
-            complain(&format!("a line was not sent: {error}"));
+            print_unsent(error);
             buffer.clear();
-            *unsent = true;
+            *status = 1;
             continue;
         }
         if buffer.is_empty() {
             continue;
         }
-        ears.mark_unchanged();
+        reads.mark_unchanged();
         if let Err(error) = writer.write_all(&buffer).await {
-            return gone(&error);
+            return ignore_closed(&error);
         }
         buffer.clear();
-        if one_by_one {
-            let _ = timeout(options.wait, ears.changed()).await;
+        if waits_for_replies {
+            let _ = timeout(options.wait, reads.changed()).await;
         }
     }
-    match writer.shutdown().await {
-        Ok(()) => Ok(()),
-        Err(error) => gone(&error),
-    }
+    writer.shutdown().await.or_else(|error| ignore_closed(&error))
 }
 
-/// Writing failed. Where that is because the server has closed, the side that reads ends the conversation, after what is
-/// still to be printed.
-fn gone(error: &io::Error) -> Result<()> {
+/// If the server has closed, the receiving side ends the session, after it has printed the remaining replies.
+fn ignore_closed(error: &io::Error) -> Result<()> {
     match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => Ok(()),
-        _ => Err(because("cannot send", error)),
+        _ => Err(ConnectError::io("cannot send", error)),
     }
 }
 
-/// Prints every reply until the server closes.
-async fn print_replies(
+/// Prints every reply until the server closes. Notifies `read_done` after each read.
+async fn receive(
     mut reader: impl AsyncRead + Unpin,
     mut codec: AnyCodec,
-    heard: &watch::Sender<Heard>,
+    read_done: &watch::Sender<()>,
     out: &mut impl Write,
 ) -> Result<()> {
     let mut buffer = BytesMut::new();
-    let broken = |error| ConnectError(format!("a reply is not a message of this framing: {error}"));
+    let invalid = |error| ConnectError(format!("a reply is invalid for this framing: {error}"));
     loop {
-        // In raw framing a reply is what one read brings, so there must be room for it.
-        buffer.reserve(CHUNK);
+        // With raw framing each read is one reply, so the buffer needs space for it.
+        buffer.reserve(READ_SIZE);
         let count = match reader.read_buf(&mut buffer).await {
             Ok(count) => count,
-            // It closed while something of ours was still under way.
+            // The server closed before it had read all messages.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
-            Err(error) => return Err(because("cannot receive", &error)),
+            Err(error) => return Err(ConnectError::io("cannot receive", &error)),
         };
         while !buffer.is_empty() {
             let decoded = if count == 0 { codec.decode_eof(&mut buffer) } else { codec.decode(&mut buffer) };
-            match decoded.map_err(broken)? {
-                Some(reply) => print(out, &reply)?,
+            match decoded.map_err(invalid)? {
+                Some(reply) => print_reply(out, &reply)?,
                 None => break,
             }
         }
-        heard.send_modify(|heard| {
-            heard.bytes += count as u64;
-            heard.closed = count == 0;
-        });
+        read_done.send_replace(());
         if count == 0 {
             return Ok(());
         }
@@ -164,7 +142,7 @@ mod tests {
         ConnectOptions { address: "tcp://127.0.0.1:1".parse().unwrap(), framing, wait: Duration::from_secs(1) }
     }
 
-    /// What is printed when these lines meet this server.
+    /// Runs a session with these lines and this server; returns what the server read and what was printed.
     async fn printed<F>(
         lines: &'static str,
         framing: &str,
@@ -177,12 +155,12 @@ mod tests {
         let server = tokio::spawn(server(far));
         let mut out = Vec::new();
         let input = Input::piped(lines.as_bytes());
-        let status = talk(split(near), input, &options(framing), &mut out).await;
+        let status = run(split(near), input, &options(framing), &mut out).await;
         let reads = server.await.unwrap();
         (status, format!("{}|{}", reads.join(","), String::from_utf8_lossy(&out)))
     }
 
-    /// Greets after a while, answers each read slowly, and tells what each read brought.
+    /// Sends a greeting after a while, replies slowly to each read, and returns the reads.
     async fn slow(mut far: DuplexStream) -> Vec<String> {
         let mut reads = Vec::new();
         let mut buffer = [0; 64];
@@ -241,15 +219,6 @@ mod tests {
             Vec::new()
         })
         .await;
-        assert!(status.unwrap_err().to_string().starts_with("a reply is not a message of this framing"));
-    }
-
-    #[test]
-    fn a_reply_is_printed_as_its_bytes_on_a_line_of_its_own() {
-        let mut out = Vec::new();
-        print(&mut out, b"\xff\xfe").unwrap();
-        print(&mut out, b"line\n").unwrap();
-        print(&mut out, b"").unwrap();
-        assert_eq!(out, b"\xff\xfe\nline\n\n");
+        assert!(status.unwrap_err().to_string().starts_with("a reply is invalid for this framing"));
     }
 }

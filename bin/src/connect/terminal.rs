@@ -1,6 +1,6 @@
-//! A person at a terminal: lines are edited and remembered, replies stand above the line that is being typed, in colour.
+//! The terminal: a line editor with history, and replies in colour above the prompt.
 //!
-//! What a server sends may hold anything, so what would move the cursor is shown instead of done.
+//! Control characters in replies are escaped, so that a server cannot control the terminal.
 
 use std::env;
 use std::fs;
@@ -15,121 +15,130 @@ use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use rustyline::{Config, DefaultEditor, ExternalPrinter, error::ReadlineError};
 use tokio::sync::mpsc;
 
-/// Lines that are remembered.
-const REMEMBERED: usize = 1000;
-/// Lines that wait to be sent.
-const WAITING: usize = 16;
+/// Maximum lines of the history.
+const HISTORY_LINES: usize = 1000;
+/// Typed lines that wait to be sent.
+const QUEUED_LINES: usize = 16;
 
-/// How the terminal was; it is so again when this is dropped, whoever reads a line at that moment.
-pub(super) struct Before {
+/// Restores the terminal modes on drop, even while the editor reads a line.
+pub(super) struct SavedModes {
     modes: Termios,
-    /// Somebody reads a line.
-    reads: Arc<AtomicBool>,
+    shows_prompt: Arc<AtomicBool>,
 }
 
-impl Drop for Before {
+impl Drop for SavedModes {
     fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.modes); // it may have been closed
-        if self.reads.load(Relaxed) {
-            let _ = writeln!(io::stdout()); // what comes next should not stand behind the prompt
+        let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.modes); // the terminal may be closed
+        if self.shows_prompt.load(Relaxed) {
+            let _ = writeln!(io::stdout());
         }
     }
 }
 
-/// What the editor's thread gives: lines, and a place above it to print at.
-pub(super) struct Typing {
+/// A terminal on standard input and output.
+pub(super) struct Terminal {
+    /// Lines from the editor, which runs in a thread.
     pub(super) lines: mpsc::Receiver<String>,
-    pub(super) screen: Screen,
-    pub(super) before: Before,
+    pub(super) printer: Printer,
+    pub(super) saved: SavedModes,
 }
 
-/// Begins to read lines, if a person sits there.
-pub(super) fn typing() -> Option<Typing> {
-    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        return None;
+impl Terminal {
+    /// Starts the line editor, unless input or output is redirected.
+    pub(super) fn open() -> Option<Self> {
+        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+            return None;
+        }
+        let shows_prompt = Arc::new(AtomicBool::new(true));
+        let saved = SavedModes { modes: tcgetattr(io::stdin()).ok()?, shows_prompt: shows_prompt.clone() };
+        let config = Config::builder().max_history_size(HISTORY_LINES).ok()?;
+        // Bracketed paste would deliver several pasted lines as one, and needs to be reset at the end.
+        let config = config.auto_add_history(true).bracketed_paste(false).build();
+        let mut editor = DefaultEditor::with_config(config).ok()?;
+        let printer = Printer {
+            printer: Box::new(editor.create_external_printer().ok()?),
+            use_color: use_color(),
+            buffer: Vec::new(),
+        };
+        let (send, lines) = mpsc::channel(QUEUED_LINES);
+        let history = history_file();
+        thread::spawn(move || {
+            read_lines(&mut editor, history.as_ref(), &send);
+            shows_prompt.store(false, Relaxed);
+        });
+        Some(Self { lines, printer, saved })
     }
-    let reads = Arc::new(AtomicBool::new(true));
-    let before = Before { modes: tcgetattr(io::stdin()).ok()?, reads: reads.clone() };
-    // Pasted lines are messages like others, and the terminal is left as it was.
-    let config = Config::builder().max_history_size(REMEMBERED).ok()?;
-    let config = config.auto_add_history(true).bracketed_paste(false).build();
-    let mut editor = DefaultEditor::with_config(config).ok()?;
-    let printer = editor.create_external_printer().ok()?;
-    let (send, lines) = mpsc::channel(WAITING);
-    let history = history();
-    thread::spawn(move || {
-        if let Some(path) = &history {
-            let _ = editor.load_history(path); // there is none the first time
-        }
-        loop {
-            let line = match editor.readline("> ") {
-                Ok(line) => line,
-                Err(ReadlineError::Signal(_)) => continue, // the window has another size
-                // Ctrl-C and Ctrl-D: there is no more to say.
-                Err(_) => return reads.store(false, Relaxed),
-            };
-            if let Some(path) = &history {
-                let _ = editor.append_history(path); // remembered for now, then
-            }
-            if send.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    let screen = Screen { above: Box::new(printer), paint: has_colours(), text: Vec::new() };
-    Some(Typing { lines, screen, before })
 }
 
-/// Where lines are remembered; for nobody else to read.
-fn history() -> Option<PathBuf> {
+/// Reads until Ctrl-C, Ctrl-D or the end of the session.
+fn read_lines(editor: &mut DefaultEditor, history: Option<&PathBuf>, lines: &mpsc::Sender<String>) {
+    if let Some(path) = history {
+        let _ = editor.load_history(path); // the file may not exist yet
+    }
+    loop {
+        let line = match editor.readline("> ") {
+            Ok(line) => line,
+            Err(ReadlineError::Signal(_)) => continue, // the window was resized
+            Err(_) => return,
+        };
+        if let Some(path) = history {
+            let _ = editor.append_history(path); // the history is optional
+        }
+        if lines.blocking_send(line).is_err() {
+            return;
+        }
+    }
+}
+
+/// The history file of the XDG base directory specification, in a directory that only its owner can read.
+fn history_file() -> Option<PathBuf> {
     let state = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let state = state.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".local/state")))?;
-    let place = state.join("switchboard");
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&place).ok()?;
-    Some(place.join("connect_history"))
+    let directory = state.join("switchboard");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).ok()?;
+    Some(directory.join("connect_history"))
 }
 
-/// Whether this terminal shows colours, and nobody minds them.
-fn has_colours() -> bool {
-    let minds = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !minds && env::var_os("TERM").is_none_or(|term| term != "dumb")
+fn use_color() -> bool {
+    let is_disabled = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !is_disabled && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Prints above the line that is being typed.
-pub(super) struct Screen {
-    above: Box<dyn ExternalPrinter + Send>,
-    paint: bool,
-    text: Vec<u8>,
+/// Prints replies above the prompt.
+pub(super) struct Printer {
+    printer: Box<dyn ExternalPrinter + Send>,
+    use_color: bool,
+    buffer: Vec<u8>,
 }
 
-impl Write for Screen {
+impl Write for Printer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(bytes);
+        self.buffer.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let text = shown(&std::mem::take(&mut self.text), self.paint);
-        self.above.print(text).map_err(io::Error::other)
+        let text = render(&std::mem::take(&mut self.buffer), self.use_color);
+        self.printer.print(text).map_err(io::Error::other)
     }
 }
 
-/// A reply as it is shown: green, and what is no text of one line as an escape.
-fn shown(reply: &[u8], paint: bool) -> String {
+/// A reply as it is printed: in green, with escaped control characters.
+fn render(reply: &[u8], use_color: bool) -> String {
     let text = String::from_utf8_lossy(reply);
-    let mut line = String::with_capacity(text.len() + 16);
-    let (begin, end) = if paint { ("\x1b[32m", "\x1b[0m") } else { ("", "") };
-    line.push_str(begin);
-    for one in text.strip_suffix('\n').unwrap_or(&text).chars() {
-        match one {
-            '\n' | '\t' => line.push(one),
-            one if one.is_control() => line.extend(one.escape_default()),
-            one => line.push(one),
+    let mut rendered = String::with_capacity(text.len() + 16);
+    let (begin, end) = if use_color { ("\x1b[32m", "\x1b[0m") } else { ("", "") };
+    rendered.push_str(begin);
+    for c in text.strip_suffix('\n').unwrap_or(&text).chars() {
+        match c {
+            '\n' | '\t' => rendered.push(c),
+            c if c.is_control() => rendered.extend(c.escape_default()),
+            c => rendered.push(c),
         }
     }
-    line.push_str(end);
-    line.push('\n');
-    line
+    rendered.push_str(end);
+    rendered.push('\n');
+    rendered
 }
 
 #[cfg(test)]
@@ -138,9 +147,9 @@ mod tests {
 
     #[test]
     fn what_would_move_the_cursor_is_shown() {
-        assert_eq!(shown(b"hi\n", false), "hi\n");
-        assert_eq!(shown(b"hi", true), "\x1b[32mhi\x1b[0m\n");
-        assert_eq!(shown(b"a\x1b[2Jb\r\x07\tc", false), "a\\u{1b}[2Jb\\r\\u{7}\tc\n");
-        assert_eq!(shown(b"\xff", false), "\u{fffd}\n");
+        assert_eq!(render(b"hi\n", false), "hi\n");
+        assert_eq!(render(b"hi", true), "\x1b[32mhi\x1b[0m\n");
+        assert_eq!(render(b"a\x1b[2Jb\r\x07\tc", false), "a\\u{1b}[2Jb\\r\\u{7}\tc\n");
+        assert_eq!(render(b"\xff", false), "\u{fffd}\n");
     }
 }

@@ -1,4 +1,4 @@
-//! What this process was passed when it was started.
+//! Receives the sockets that were passed to this process at its start.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -12,89 +12,92 @@ use switchboard::server::Inherited;
 use switchboard::transport::SharedSocket;
 use switchboard::transport::Systemd;
 
-use super::{FIRST, Item, READY, STREAM, SocketList, YOURS};
+use crate::handover::protocol::{COMMIT, FIRST_DESCRIPTOR, PassedSocket, READY, STREAM, SocketList};
 
-/// How long the process before this one has for each word.
-const WORD: Duration = Duration::from_secs(10);
+/// Timeout for each message of the old process.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The sockets that are open already.
+/// The sockets that were open when this process started.
 #[derive(Default)]
 pub(crate) struct InheritedSockets {
-    /// From the service manager, by name.
+    /// Sockets of the service manager, by name.
     pub(crate) systemd: Systemd,
-    /// Those of the listeners of the process before this one.
+    /// Listeners of the old process.
     pub(crate) listeners: Vec<Inherited>,
-    /// Those of its endpoint for operators.
+    /// Admin endpoint of the old process.
     pub(crate) admin: Vec<Inherited>,
-    /// The process before this one, if it is an upgrade.
+    /// The old process, in an upgrade.
     pub(crate) old_process: Option<OldProcess>,
 }
 
 impl InheritedSockets {
-    /// Takes them, as the environment says (`LISTEN_FDS` and `LISTEN_FDNAMES`, sd_listen_fds(3)). Only the first call gets them,
-    /// and it must come before there are other threads, since it changes the environment.
+    /// Takes the sockets that `LISTEN_FDS` and `LISTEN_FDNAMES` describe, see sd_listen_fds(3). Call it once and before
+    /// any thread is started, because it changes the environment.
     pub(crate) fn take() -> Result<Self, String> {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut passed = ListenFd::from_env();
         let mut sockets = Vec::new();
-        for place in 0..passed.len() {
-            let name = names.split(':').nth(place).filter(|name| !name.is_empty()).unwrap_or("unknown");
-            match socket(&mut passed, place) {
+        for index in 0..passed.len() {
+            let name = names.split(':').nth(index).filter(|name| !name.is_empty()).unwrap_or("unknown");
+            match take_socket(&mut passed, index) {
                 Some(fd) => sockets.push((name.to_owned(), fd)),
                 None => {
-                    let fd = FIRST as usize + place;
-                    return Err(format!(
-                        "descriptor {fd}, which was passed as {name:?} (LISTEN_FDS), is no socket to listen on"
-                    ));
+                    let fd = FIRST_DESCRIPTOR as usize + index;
+                    return Err(format!("descriptor {fd}, passed as {name:?} (LISTEN_FDS), is not a listening socket"));
                 }
             }
         }
         if sockets.first().is_some_and(|(name, _)| name == STREAM) {
             let mut sockets = sockets.into_iter().map(|(_, fd)| fd);
-            return sockets.next().map_or_else(|| Ok(Self::default()), |stream| Self::inherit(stream, sockets));
+            return sockets.next().map_or_else(|| Ok(Self::default()), |stream| Self::from_old(stream, sockets));
         }
         Ok(Self { systemd: Systemd::new(sockets), ..Self::default() })
     }
 
-    fn inherit(stream: OwnedFd, sockets: impl Iterator<Item = OwnedFd>) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("the process before this one does not say what it passes: {error}");
+    fn from_old(stream: OwnedFd, sockets: impl Iterator<Item = OwnedFd>) -> Result<Self, String> {
         let mut old_process = OldProcess(BufReader::new(UnixStream::from(stream)));
-        let SocketList(items) = old_process.inventory().map_err(failed)?;
-        let mut passed = Self::default();
-        let mut systemd = Vec::new();
-        for (item, fd) in items.into_iter().zip(sockets) {
-            match item {
-                Item::Systemd(name) => systemd.push((name, fd)),
-                Item::Listener(listener) => passed.listeners.extend(listener.inherited(SharedSocket::new(fd))),
-                Item::Admin(listener) => passed.admin.extend(listener.inherited(SharedSocket::new(fd))),
+        let SocketList(passed) = old_process
+            .receive_socket_list()
+            .map_err(|error| format!("cannot read the list of sockets from the old process: {error}"))?;
+        let (mut inherited, mut systemd) = (Self::default(), Vec::new());
+        for (socket, fd) in passed.into_iter().zip(sockets) {
+            match socket {
+                PassedSocket::Systemd(name) => systemd.push((name, fd)),
+                PassedSocket::Listener(listener) => {
+                    inherited.listeners.extend(listener.inherited(SharedSocket::new(fd)));
+                }
+                PassedSocket::Admin(listener) => inherited.admin.extend(listener.inherited(SharedSocket::new(fd))),
             }
         }
-        Ok(Self { systemd: Systemd::new(systemd), old_process: Some(old_process), ..passed })
+        Ok(Self { systemd: Systemd::new(systemd), old_process: Some(old_process), ..inherited })
     }
 }
 
-/// Whatever kind of socket it is.
-fn socket(passed: &mut ListenFd, place: usize) -> Option<OwnedFd> {
-    let kinds = [AF_INET, AF_UNIX].into_iter().flat_map(|family| [SOCK_STREAM, SOCK_DGRAM].map(|kind| (family, kind)));
-    kinds.into_iter().find_map(|(family, kind)| passed.take_custom(place, family, kind, "socket").ok().flatten())
+/// Takes a socket of any supported type.
+fn take_socket(passed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
+    let types = [AF_INET, AF_UNIX].into_iter().flat_map(|family| [SOCK_STREAM, SOCK_DGRAM].map(|kind| (family, kind)));
+    types.into_iter().find_map(|(family, kind)| passed.take_custom(index, family, kind, "socket").ok().flatten())
 }
 
-/// The process before this one, which drains as soon as this one is ready.
+/// The connection to the old process, which drains after the handover.
 pub(crate) struct OldProcess(BufReader<UnixStream>);
 
 impl OldProcess {
-    fn inventory(&mut self) -> io::Result<SocketList> {
-        self.0.get_ref().set_read_timeout(Some(WORD))?;
-        let mut line = String::new();
-        self.0.read_line(&mut line)?;
-        Ok(serde_json::from_str(&line)?)
+    fn receive_socket_list(&mut self) -> io::Result<SocketList> {
+        self.0.get_ref().set_read_timeout(Some(MESSAGE_TIMEOUT))?;
+        Ok(serde_json::from_str(&self.receive()?)?)
     }
 
-    /// Says that this process accepts. An error: the one before has gone, and what it was asked to stop must not go on.
-    pub(crate) fn take_over(mut self) -> io::Result<()> {
-        writeln!(self.0.get_mut(), "{READY}")?;
+    fn receive(&mut self) -> io::Result<String> {
         let mut line = String::new();
         self.0.read_line(&mut line)?;
-        if line.trim_end() == YOURS { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        Ok(line)
+    }
+
+    /// Reports that this process accepts connections, and waits until the old process commits the upgrade. After an
+    /// error this process must stop: the old process may have received a request to stop.
+    pub(crate) fn complete_handover(mut self) -> io::Result<()> {
+        writeln!(self.0.get_mut(), "{READY}")?;
+        if self.receive()?.trim_end() == COMMIT { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }

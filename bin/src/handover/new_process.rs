@@ -1,4 +1,4 @@
-//! The next process: started with the sockets of this one, and trusted with them when it says that it is ready.
+//! Starts the new process of an upgrade with the sockets of this one.
 
 use std::env;
 use std::ffi::OsString;
@@ -16,25 +16,27 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::{FIRST, Item, Listener, READY, STREAM, SocketList, YOURS};
+use crate::handover::protocol::{COMMIT, FIRST_DESCRIPTOR, ListenerSocket, PassedSocket, READY, STREAM, SocketList};
 
-/// How long the next process has to become ready.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout for the new process to become ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout for the exit status of a new process that closed its stream.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The program of this process, as it can be started again: another one may be there by then.
+/// The path and arguments that start this program again. Another version may be at the path by then.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub(crate) struct Executable {
     path: PathBuf,
     args: Vec<OsString>,
 }
 
-impl Program {
-    /// How this process was started. Asked at the start, since the directory may change and the file be replaced.
-    pub(crate) fn of_this_process() -> io::Result<Self> {
-        let mut words = env::args_os();
-        let name = PathBuf::from(words.next().unwrap_or_default());
+impl Executable {
+    /// Must be called at the start, because the working directory and the file may change later.
+    pub(crate) fn current() -> io::Result<Self> {
+        let mut args = env::args_os();
+        let name = PathBuf::from(args.next().unwrap_or_default());
         let is_file = |path: &PathBuf| path.is_file();
-        // By the name that was used, so that a link which leads elsewhere by then is followed.
+        // Keep the path as it was given, so that a symbolic link is resolved again at the upgrade.
         let found = if name.components().count() > 1 {
             Some(std::path::absolute(&name)?).filter(is_file)
         } else {
@@ -42,105 +44,110 @@ impl Program {
             env::split_paths(&directories).map(|directory| directory.join(&name)).find(is_file)
         };
         let path = found.map_or_else(env::current_exe, Ok)?;
-        Ok(Self { path, args: words.collect() })
+        Ok(Self { path, args: args.collect() })
     }
 }
 
-/// A process that waits for the word that the sockets are its own. It does not outlive an upgrade that is given up.
+/// A new process before the handover is committed. Dropping it kills the process.
 pub(crate) struct NewProcess {
     child: Child,
-    id: u32,
+    pid: u32,
     stream: BufReader<UnixStream>,
-    is_trusted: bool,
+    is_committed: bool,
 }
 
 impl Drop for NewProcess {
     fn drop(&mut self) {
-        if !self.is_trusted {
-            let _ = self.child.start_kill(); // it may have ended
+        if !self.is_committed {
+            let _ = self.child.start_kill(); // it may have exited
         }
     }
 }
 
-/// Starts the program with these sockets and waits until it is ready. Whatever goes wrong is told as a sentence, and then no next
-/// process is left.
-pub(crate) async fn upgrade(
-    program: &Program,
+/// Starts the executable with these sockets and waits until it is ready. After an error no new process is left.
+pub(crate) async fn start_new_process(
+    executable: &Executable,
     systemd: &Systemd,
     listeners: Vec<Inherited>,
     admin: Vec<Inherited>,
 ) -> Result<NewProcess, String> {
-    let mut inventory = SocketList(Vec::new());
-    let mut sockets: Vec<OwnedFd> = Vec::new();
-    let mut add = |item: Item, socket: OwnedFd| {
-        inventory.0.push(item);
+    let (mut list, mut sockets) = (SocketList::default(), Vec::new());
+    let mut add = |passed: PassedSocket, socket: OwnedFd| {
+        list.0.push(passed);
         sockets.push(socket);
     };
     for (name, socket) in systemd.sockets() {
-        let again = socket.try_clone().ok_or("no descriptor is left for another handle to a socket")?;
-        add(Item::Systemd(name.to_owned()), again.into_fd());
+        let clone = socket.try_clone().ok_or("cannot duplicate a socket: out of file descriptors")?;
+        add(PassedSocket::Systemd(name.to_owned()), clone.into_fd());
     }
-    listeners.into_iter().for_each(|one| add(Item::Listener(Listener::of(&one)), one.socket.into_fd()));
-    admin.into_iter().for_each(|one| add(Item::Admin(Listener::of(&one)), one.socket.into_fd()));
-    let path = program.path.display();
-    let (child, stream) = start(program, sockets).map_err(|error| format!("{path} cannot be started: {error}"))?;
-    let id = child.id().ok_or("it ended at once")?;
-    let mut next = NewProcess { child, id, stream: BufReader::new(stream), is_trusted: false };
-    let ended = match timeout(PATIENCE, next.becomes_ready(&inventory)).await {
-        Ok(Ok(())) => return Ok(next),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => error.to_string(),
-        // It has closed its end, so it ends, or it is of no use.
-        Ok(Err(_)) => match timeout(Duration::from_secs(1), next.child.wait()).await {
-            Ok(Ok(status)) => format!("it ended with {}", in_words(status)),
-            _ => "it does not answer as a server of this kind does".to_owned(),
-        },
-        Err(_) => format!("it was not ready within {} seconds", PATIENCE.as_secs()),
-    };
-    Err(format!("{path}: {ended}; what it said is on standard error"))
+    for inherited in listeners {
+        add(PassedSocket::Listener(ListenerSocket::new(&inherited)), inherited.socket.into_fd());
+    }
+    for inherited in admin {
+        add(PassedSocket::Admin(ListenerSocket::new(&inherited)), inherited.socket.into_fd());
+    }
+    let path = executable.path.display();
+    let (child, stream) = spawn(executable, sockets).map_err(|error| format!("cannot start {path}: {error}"))?;
+    let pid = child.id().ok_or("the new process exited immediately")?;
+    let mut new_process = NewProcess { child, pid, stream: BufReader::new(stream), is_committed: false };
+    match new_process.wait_until_ready(&list).await {
+        Ok(()) => Ok(new_process),
+        Err(error) => Err(format!("{path}: {error}; see its output on standard error")),
+    }
 }
 
-fn start(program: &Program, sockets: Vec<OwnedFd>) -> io::Result<(Child, UnixStream)> {
+fn spawn(executable: &Executable, sockets: Vec<OwnedFd>) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let passed: Vec<OwnedFd> = std::iter::once(theirs.into()).chain(sockets).collect();
-    let mut command = Command::new(&program.path);
-    command.args(&program.args).env("LISTEN_FDS", passed.len().to_string()).env("LISTEN_FDNAMES", STREAM);
-    // These name the process that they are meant for, and it is not the next one.
+    let mut command = Command::new(&executable.path);
+    command.args(&executable.args).env("LISTEN_FDS", passed.len().to_string()).env("LISTEN_FDNAMES", STREAM);
+    // These contain the process ID of this process, and the new process would ignore the sockets and the watchdog.
     command.env_remove("LISTEN_PID").env_remove("WATCHDOG_PID");
-    let mappings = passed.into_iter().zip(FIRST..).map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
+    let descriptors = passed.into_iter().zip(FIRST_DESCRIPTOR..);
+    let mappings = descriptors.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
     command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
     let child = command.spawn()?;
     Ok((child, UnixStream::from_std(ours)?))
 }
 
 impl NewProcess {
-    async fn becomes_ready(&mut self, inventory: &SocketList) -> io::Result<()> {
-        let mut said = serde_json::to_vec(inventory)?;
-        said.push(b'\n');
-        self.stream.get_mut().write_all(&said).await?;
-        let mut line = String::new();
-        self.stream.read_line(&mut line).await?;
-        match line.trim_end() {
-            READY => Ok(()),
-            "" => Err(io::ErrorKind::UnexpectedEof.into()),
-            other => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it says {other:?}"))),
+    async fn wait_until_ready(&mut self, list: &SocketList) -> Result<(), String> {
+        let reply = timeout(READY_TIMEOUT, self.send_socket_list(list)).await;
+        let reply = reply.map_err(|_| format!("it was not ready within {} seconds", READY_TIMEOUT.as_secs()))?;
+        match reply.as_deref().map(str::trim_end) {
+            Ok(READY) => Ok(()),
+            Ok("") | Err(_) => match timeout(EXIT_TIMEOUT, self.child.wait()).await {
+                Ok(Ok(status)) => Err(format!("it ended with {}", describe(status))),
+                _ => Err("it is not a compatible switchboard binary".to_owned()),
+            },
+            Ok(other) => Err(format!("it is not a compatible switchboard binary: it replied {other:?}")),
         }
     }
 
-    /// Its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.id
+    /// Sends the list and returns the reply, empty if the new process closed the stream.
+    async fn send_socket_list(&mut self, list: &SocketList) -> io::Result<String> {
+        let mut line = serde_json::to_vec(list)?;
+        line.push(b'\n');
+        self.stream.get_mut().write_all(&line).await?;
+        let mut reply = String::new();
+        self.stream.read_line(&mut reply).await?;
+        Ok(reply)
     }
 
-    /// Tells it that the sockets are its own. From here on it lives by itself.
-    pub(crate) async fn trust(mut self) -> io::Result<()> {
-        self.stream.get_mut().write_all(format!("{YOURS}\n").as_bytes()).await?;
-        self.is_trusted = true;
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Hands the sockets over. From now on the new process runs independently.
+    pub(crate) async fn commit(mut self) -> io::Result<()> {
+        self.stream.get_mut().write_all(format!("{COMMIT}\n").as_bytes()).await?;
+        self.is_committed = true;
         Ok(())
     }
 }
 
-fn in_words(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> String {
     status.code().map_or_else(|| status.to_string(), |code| format!("exit status {code}"))
 }
 
@@ -150,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_program_is_found_again() {
-        let program = Program::of_this_process().unwrap();
-        assert!(program.path.is_absolute() && program.path.is_file(), "{program:?}");
+        let executable = Executable::current().unwrap();
+        assert!(executable.path.is_absolute() && executable.path.is_file(), "{executable:?}");
     }
 }

@@ -1,117 +1,132 @@
-//! Who is let in, decided on addresses alone: before a task is spent on a client, and again when a proxy has said who it is.
+//! Admission: applies access lists, limits and rates by source to each client, and records rejections.
 
-use parking_lot::Mutex;
+use std::array;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::address::Address;
-use crate::connection::ConnectionTable;
 use crate::connection::handle::Connection;
-use crate::connection::table::ConnectionGuard;
+use crate::connection::table::ConnectionTable;
 use crate::limiter::Limiter;
 use crate::log_throttle::LogThrottle;
 use crate::reason::CloseReason;
-use crate::settings::Access;
-use crate::settings::ProxySettings;
-use crate::settings::{Limits, Rates};
+use crate::settings::{Access, Limits, ProxySettings, Rates};
 
-/// What a client must fulfil to be let in.
+/// The admission rules of one listener.
 #[derive(Debug)]
 pub(crate) struct Admission {
     access: Access,
     proxy: Option<ProxySettings>,
     limits: Limits,
     rates: Rates,
-    /// Goes on counting when other settings change.
     limiter: Option<Arc<Limiter>>,
-    refused: Arc<Mutex<[LogThrottle; 3]>>,
+    throttles: Arc<Throttles>,
 }
 
-/// A client is not let in.
+/// One log throttle per close reason.
+#[derive(Debug)]
+struct Throttles(Mutex<[LogThrottle; CloseReason::ALL.len()]>);
+
+/// Which address of a connection is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AddressKnown {
+    /// The socket address. Behind a proxy, that is the address of the proxy.
+    Socket,
+    /// The effective address, from a PROXY header.
+    Effective,
+}
+
+/// Why a client was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("refused by {rule}")]
+#[error("rejected by {rule}")]
 pub(crate) struct Rejection {
-    why: DropReason,
-    /// The key of the configuration that says so.
+    reason: CloseReason,
+    /// The configuration key of the rule.
     rule: &'static str,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DropReason {
-    Limit,
-    Denied,
-    Rate,
-}
-
 impl Rejection {
-    /// The reasons, in the order in which they are counted.
+    /// The reasons of all rejections: the label values of the metric.
     pub(crate) const REASONS: [CloseReason; 3] = [CloseReason::Limit, CloseReason::Denied, CloseReason::Rate];
 
-    const CONNECTIONS: Self = Self { why: DropReason::Limit, rule: "limits.connections" };
-    const PER_SOURCE: Self = Self { why: DropReason::Limit, rule: "limits.connections_per_source" };
-    const ACCESS: Self = Self { why: DropReason::Denied, rule: "access" };
-    const PROXY: Self = Self { why: DropReason::Denied, rule: "proxy.trusted" };
-    const RATE: Self = Self { why: DropReason::Rate, rule: "rate.connections_per_source" };
-
-    /// The reason of a connection that ends by it.
-    pub(crate) fn reason(self) -> CloseReason {
-        Self::REASONS[self.why as usize]
-    }
+    const CONNECTIONS: Self = Self { reason: CloseReason::Limit, rule: "limits.connections" };
+    const PER_SOURCE: Self = Self { reason: CloseReason::Limit, rule: "limits.connections_per_source" };
+    const ACCESS: Self = Self { reason: CloseReason::Denied, rule: "access" };
+    const PROXY: Self = Self { reason: CloseReason::Denied, rule: "proxy.trusted" };
+    const RATE: Self = Self { reason: CloseReason::Rate, rule: "rate.connections_per_source" };
 }
 
 impl Admission {
     pub(crate) fn new(limits: &Limits, rates: &Rates, access: Access, proxy: Option<ProxySettings>) -> Self {
         let limiter = Limiter::new(rates.connections_per_source, rates.burst).map(Arc::new);
-        Self { access, proxy, limits: *limits, rates: *rates, limiter, refused: Arc::default() }
+        Self { access, proxy, limits: *limits, rates: *rates, limiter, throttles: Arc::default() }
     }
 
-    /// This gate instead of the one before it: what that has counted goes on counting, where the settings are the same.
-    pub(crate) fn after(self, before: &Self) -> Self {
-        let is_same_rate = (self.rates.connections_per_source, self.rates.burst)
-            == (before.rates.connections_per_source, before.rates.burst);
-        let limiter = if is_same_rate { before.limiter.clone() } else { self.limiter };
-        Self { limiter, refused: before.refused.clone(), ..self }
+    /// These rules with the log throttles of `previous` and, if the rate is unchanged, its rate counts.
+    pub(crate) fn after(self, previous: &Self) -> Self {
+        let same_rate = (self.rates.connections_per_source, self.rates.burst)
+            == (previous.rates.connections_per_source, previous.rates.burst);
+        let limiter = if same_rate { previous.limiter.clone() } else { self.limiter };
+        Self { limiter, throttles: previous.throttles.clone(), ..self }
     }
 
-    /// How many handshakes may be under way at once.
-    pub(crate) fn handshakes(&self) -> usize {
+    /// `limits.handshakes`.
+    pub(crate) fn max_handshakes(&self) -> usize {
         self.limits.handshakes
     }
 
-    /// A client as the socket shows it. Behind a proxy, only the proxy itself can be judged yet.
-    pub(crate) fn enter(&self, table: &ConnectionTable, connection: &Connection) -> Result<ConnectionGuard, Rejection> {
-        match &self.proxy {
-            Some(proxy) if !believes(proxy, connection.socket_peer()) => return Err(Rejection::PROXY),
-            None if !self.access.allows(connection.peer()) => return Err(Rejection::ACCESS),
+    /// Applies the rules to a connection, as far as its address is `known`. With [`AddressKnown::Socket`], an accepted
+    /// connection is added to `table`. A rejected one is removed, finished, counted and logged.
+    pub(crate) fn check(
+        &self,
+        table: &ConnectionTable,
+        connection: &Connection,
+        known: AddressKnown,
+    ) -> Result<(), Rejection> {
+        let result = self.apply(table, connection, known);
+        if let Err(rejection) = result {
+            connection.finish(rejection.reason);
+            table.remove_rejected(connection);
+            self.record(connection, rejection);
+        }
+        result
+    }
+
+    /// Applies the rules for datagrams to the sender of one. Called per datagram: the caller counts the drop.
+    pub(crate) fn check_datagram(&self, peer: &Address) -> Result<(), Rejection> {
+        self.check_access(peer)
+    }
+
+    fn apply(&self, table: &ConnectionTable, connection: &Connection, known: AddressKnown) -> Result<(), Rejection> {
+        match (known, &self.proxy) {
+            (AddressKnown::Socket, Some(proxy)) if !is_trusted(proxy, connection.socket_peer()) => {
+                return Err(Rejection::PROXY);
+            }
+            (AddressKnown::Socket, Some(_)) => return self.check_capacity(table, connection),
+            // A health check of a trusted proxy: rules about clients do not apply.
+            (AddressKnown::Effective, _) if connection.proxy().is_some_and(|info| info.is_local) => return Ok(()),
             _ => {}
         }
-        let guard = table.enter(connection, self.limits.connections).ok_or(Rejection::CONNECTIONS)?;
-        match &self.proxy {
-            None => match self.count(table, connection) {
-                Ok(()) => Ok(guard),
-                Err(rejected) => {
-                    guard.rejected();
-                    Err(rejected)
-                }
-            },
-            Some(_) => Ok(guard),
+        self.check_access(connection.peer())?;
+        if known == AddressKnown::Socket {
+            self.check_capacity(table, connection)?;
         }
+        self.check_source(table, connection)
     }
 
-    /// A client that a proxy has introduced.
-    pub(crate) fn admit(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {
-        if connection.proxy().is_some_and(|info| info.is_local) {
-            return Ok(()); // the proxy itself, and that is trusted
-        }
-        if !self.access.allows(connection.peer()) {
-            return Err(Rejection::ACCESS);
-        }
-        self.count(table, connection)
+    fn check_access(&self, peer: &Address) -> Result<(), Rejection> {
+        if self.access.allows(peer) { Ok(()) } else { Err(Rejection::ACCESS) }
     }
 
-    fn count(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {
+    fn check_capacity(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {
+        if table.insert(connection, self.limits.connections) { Ok(()) } else { Err(Rejection::CONNECTIONS) }
+    }
+
+    fn check_source(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {
         let Some(source) = connection.source() else { return Ok(()) };
         let per_source = self.limits.connections_per_source;
-        if per_source > 0 && !table.count(connection, source, per_source) {
+        if per_source > 0 && !table.count_source(connection, source, per_source) {
             return Err(Rejection::PER_SOURCE);
         }
         match &self.limiter {
@@ -120,26 +135,25 @@ impl Admission {
         }
     }
 
-    /// Whether datagrams of this peer are looked at.
-    pub(crate) fn allows(&self, peer: &Address) -> bool {
-        self.access.allows(peer)
-    }
-
-    /// Says that a client was turned away, at most once a second for each why.
-    pub(crate) fn tell(&self, connection: &Connection, Rejection { why, rule }: Rejection) {
-        connection.listener_context().metrics.rejected.add(why as usize, 1);
-        let count = self.refused.lock()[why as usize].count();
+    fn record(&self, connection: &Connection, Rejection { reason, rule }: Rejection) {
+        connection.listener_info().metrics.rejected.add(reason as usize, 1);
+        let count = self.throttles.0.lock()[reason as usize].count();
         if let Some(count) = count {
-            let (listener, peer) = (connection.listener(), connection.peer());
-            let why = Rejection { why, rule }.reason().as_str();
-            tracing::warn!(listener, %peer, why, rule, count, "connection refused");
+            let (listener, peer, reason) = (connection.listener(), connection.peer(), reason.as_str());
+            tracing::warn!(listener, %peer, reason, rule, count, "connection rejected");
         }
     }
 }
 
-fn believes(proxy: &ProxySettings, peer: &Address) -> bool {
+impl Default for Throttles {
+    fn default() -> Self {
+        Self(Mutex::new(array::from_fn(|_| LogThrottle::default())))
+    }
+}
+
+fn is_trusted(proxy: &ProxySettings, peer: &Address) -> bool {
     match peer {
-        Address::Inet(peer) => proxy.trusted.contain(peer.ip()),
+        Address::Inet(peer) => proxy.trusted.contains(peer.ip()),
         Address::Unix(_) => true,
         Address::Named(_) => proxy.trusted.is_empty(),
     }

@@ -1,37 +1,42 @@
-//! The handshakes of one listener that are under way: at most so many, and the longest unfinished one yields.
+//! The TLS and PROXY handshakes in progress of one listener, bounded by `limits.handshakes`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 
-use crate::connection::handle::{Connection, ControlSignal};
+use crate::connection::control::ControlSignal;
+use crate::connection::handle::Connection;
 
-/// Handshakes under way, by the number of the connection: the smallest has been at it for longest.
+/// Handshakes in progress, by connection id: the lowest id is the oldest.
 #[derive(Debug, Default)]
 pub(crate) struct Handshakes {
-    under_way: Mutex<BTreeMap<u64, Connection>>,
+    in_progress: Mutex<BTreeMap<u64, Connection>>,
 }
 
-/// A handshake that is under way, until it is dropped.
+/// A handshake in progress; it ends on drop.
 #[derive(Debug)]
-pub(crate) struct Handshake(Connection);
+pub(crate) struct HandshakeGuard {
+    handshakes: Arc<Handshakes>,
+    connection: Connection,
+}
 
 impl Handshakes {
-    /// One more, of at most `limit` and at least one; where that is too many, the oldest is told to make room. It is out at
-    /// once and need not have heard of it yet.
-    pub(crate) fn begin(&self, connection: &Connection, limit: usize) -> Handshake {
-        let mut under_way = self.under_way.lock();
-        while under_way.len() >= limit.max(1)
-            && let Some((_, oldest)) = under_way.pop_first()
+    /// Adds a handshake. If `limit` (at least 1) is reached, aborts the oldest one, whose place is free at once.
+    pub(crate) fn begin(self: &Arc<Self>, connection: &Connection, limit: usize) -> HandshakeGuard {
+        let mut in_progress = self.in_progress.lock();
+        while in_progress.len() >= limit.max(1)
+            && let Some((_, oldest)) = in_progress.pop_first()
         {
-            oldest.signal(ControlSignal::YieldHandshake);
+            oldest.signal(ControlSignal::AbortHandshake);
         }
-        under_way.insert(connection.id(), connection.clone());
-        Handshake(connection.clone())
+        in_progress.insert(connection.id(), connection.clone());
+        HandshakeGuard { handshakes: self.clone(), connection: connection.clone() }
     }
 }
 
-impl Drop for Handshake {
+impl Drop for HandshakeGuard {
     fn drop(&mut self) {
-        self.0.listener_context().handshakes.under_way.lock().remove(&self.0.id());
+        self.handshakes.in_progress.lock().remove(&self.connection.id());
     }
 }

@@ -1,34 +1,34 @@
-//! What a handshake found out about a connection: the TLS session, and the PROXY header.
+//! What the handshakes of a connection yield: the TLS session and the PROXY header.
 
 use bytes::Bytes;
 
 use crate::address::Address;
 
-/// What the TLS handshake of one connection found out.
+/// The TLS session of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsInfo {
-    /// The version of the protocol, as it is written: `TLS 1.3`.
+    /// The protocol version, for example `TLS 1.3`.
     pub version: &'static str,
-    /// The host that the client asked for.
+    /// The server name that the client requested (SNI).
     pub server_name: Option<String>,
-    /// The protocol that both sides agreed on.
+    /// The negotiated application protocol (ALPN).
     pub alpn: Option<Bytes>,
-    /// Whether this goes on where an earlier session of the same client ended.
+    /// Whether the session was resumed.
     pub resumed: bool,
-    /// Who the client is. Only there when certificates were asked for, and then verified.
+    /// The verified client certificate. `None` unless client certificates are required.
     pub client: Option<ClientCertificate>,
 }
 
-/// A client whose certificate was verified.
+/// A verified client certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientCertificate {
-    /// The subject of its certificate: `CN=alice, O=Example`.
+    /// The subject: `CN=alice, O=Example`.
     pub subject: String,
-    /// The other names that its certificate has: hosts, mail addresses, URIs and IP addresses.
+    /// The subject alternative names: DNS names, e-mail addresses, URIs and IP addresses.
     pub names: Vec<String>,
-    /// The certificate itself (DER).
+    /// The certificate (DER).
     pub certificate: Bytes,
 }
 
@@ -44,33 +44,32 @@ impl ClientCertificate {
     }
 }
 
-/// What a proxy said of a connection that it passed on.
+/// The PROXY header of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProxyInfo {
-    /// The client and the address that it had connected to. `None` when the proxy speaks for itself (a health check, `LOCAL`),
-    /// or does not know (`UNKNOWN`): then its own address counts.
+    /// The address of the client, and the address that it connected to. `None` for `LOCAL` and `UNKNOWN`: the socket
+    /// addresses apply.
     pub addresses: Option<(Address, Address)>,
-    /// The proxy says that it speaks for itself (`LOCAL`). Nobody came through it, so access, limits by source and rates, which are
-    /// about clients, do not apply; a health check is not turned away.
+    /// The command is `LOCAL`: the proxy opened the connection itself, for example for a health check. Access lists,
+    /// limits by source and rates do not apply.
     pub is_local: bool,
-    /// What else the header carried (version 2), in its order: the type of each and its bytes. Padding and the checksum are
-    /// not among them.
+    /// The type and value of each TLV (version 2), in order, without padding and checksum.
     pub tlvs: Vec<(u8, Bytes)>,
 }
 
 impl ProxyInfo {
-    /// A proxy that speaks for itself.
+    /// A header with the command `LOCAL`.
     pub fn local() -> Self {
         Self { addresses: None, is_local: true, tlvs: Vec::new() }
     }
 
-    /// What a header said: the client and what it connected to, if that is known, and what else was in it.
+    /// A header with the client address, the address that the client connected to, and the TLVs.
     pub fn new(addresses: Option<(Address, Address)>, tlvs: Vec<(u8, Bytes)>) -> Self {
         Self { addresses, is_local: false, tlvs }
     }
 
-    /// The first value of that type: `0x02` is the host that the client asked for, `0x05` a unique id …
+    /// The first value of a type: for example `0x02` (authority) or `0x05` (unique id).
     pub fn tlv(&self, kind: u8) -> Option<&Bytes> {
         self.tlvs.iter().find(|(of, _)| *of == kind).map(|(_, value)| value)
     }

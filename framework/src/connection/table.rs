@@ -1,183 +1,194 @@
-//! The open connections of one listener: how a drain, a cut or an operator reaches them, and how many there are.
+//! The table of open connections of one listener.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::address::Source;
-use crate::connection::handle::{Connection, ControlSignal};
+use crate::connection::control::ControlSignal;
+use crate::connection::handle::Connection;
 use crate::reason::CloseReason;
 
-/// The open connections of one listener, and how many each source has. Bounded by the listener's limit.
+/// The open connections of one listener, and the number of connections per source.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionTable {
     entries: Mutex<Entries>,
-    left: Notify,
+    closed: Notify,
     emptied: Notify,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Entries {
     open: HashMap<u64, Connection>,
-    /// How many connections each source has; only where that is limited.
-    sources: HashMap<Source, usize>,
-    /// How many have ever entered.
-    entered: usize,
-    /// What a connection that enters now is told.
-    standing: ControlSignal,
-    cut: usize,
+    /// Open connections per source. Empty unless `limits.connections_per_source` is set.
+    per_source: HashMap<Source, usize>,
+    accepted: usize,
+    aborted: usize,
+    /// The signal that new connections receive too.
+    signal: ControlSignal,
 }
 
-impl Default for Entries {
-    fn default() -> Self {
-        Self { open: HashMap::new(), sources: HashMap::new(), entered: 0, standing: ControlSignal::Stay, cut: 0 }
-    }
+/// Why a connection leaves the table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Removal {
+    /// It has closed: it counts in the metrics of its listener.
+    Closed,
+    /// It was rejected: it counts as if it had never been accepted.
+    Rejected,
 }
 
-/// A place in the table, given back when dropped.
+/// Removes a connection from the table on drop, unless admission has removed it already.
 #[derive(Debug)]
 pub(crate) struct ConnectionGuard {
     connection: Connection,
-    /// It was never open.
-    rejected: bool,
-}
-
-impl ConnectionGuard {
-    /// Gives the place back as if nobody had ever had it.
-    pub(crate) fn rejected(mut self) {
-        self.rejected = true;
-    }
+    table: Arc<ConnectionTable>,
 }
 
 impl ConnectionTable {
-    /// Takes a place in the table of its listener, unless `limit` are open already.
-    pub(crate) fn enter(&self, connection: &Connection, limit: usize) -> Option<ConnectionGuard> {
+    /// Adds a connection. False if `limit` connections are open.
+    pub(crate) fn insert(&self, connection: &Connection, limit: usize) -> bool {
         let mut entries = self.entries.lock();
         if entries.open.len() >= limit {
-            return None;
+            return false;
         }
         entries.open.insert(connection.id(), connection.clone());
-        entries.entered += 1;
-        if entries.standing != ControlSignal::Stay {
-            connection.signal(entries.standing);
+        entries.accepted += 1;
+        if entries.signal != ControlSignal::Continue {
+            connection.signal(entries.signal);
         }
-        Some(ConnectionGuard { connection: connection.clone(), rejected: false })
+        true
     }
 
-    /// Counts a connection that has entered for its source, unless `limit` of that source are there already. It is counted until
-    /// it leaves.
-    pub(crate) fn count(&self, connection: &Connection, source: Source, limit: usize) -> bool {
-        let mut entries = self.entries.lock();
-        let open = entries.sources.get(&source).copied().unwrap_or_default();
-        let is_room = open < limit && entries.open.contains_key(&connection.id());
-        if is_room && connection.counted_source().set(source).is_ok() {
-            entries.sources.insert(source, open + 1);
-        }
-        is_room
+    /// The guard of an inserted connection.
+    pub(crate) fn guard(self: &Arc<Self>, connection: &Connection) -> ConnectionGuard {
+        ConnectionGuard { connection: connection.clone(), table: self.clone() }
     }
 
-    /// Counts every connection that is there for its source: for a limit that did not stand when they came.
-    pub(crate) fn count_all(&self) {
+    /// Counts an open connection for its source. False if `limit` connections of that source are open.
+    pub(crate) fn count_source(&self, connection: &Connection, source: Source, limit: usize) -> bool {
         let mut entries = self.entries.lock();
-        let Entries { open, sources, .. } = &mut *entries;
+        let open = entries.per_source.get(&source).copied().unwrap_or_default();
+        let has_room = open < limit && entries.open.contains_key(&connection.id());
+        if has_room && connection.counted_source().set(source).is_ok() {
+            entries.per_source.insert(source, open + 1);
+        }
+        has_room
+    }
+
+    /// Counts all open connections for their sources: a reload has set `limits.connections_per_source`.
+    pub(crate) fn count_all_sources(&self) {
+        let mut entries = self.entries.lock();
+        let Entries { open, per_source, .. } = &mut *entries;
         for connection in open.values() {
             if let Some(source) = connection.source()
                 && connection.counted_source().set(source).is_ok()
             {
-                *sources.entry(source).or_default() += 1;
+                *per_source.entry(source).or_default() += 1;
             }
         }
     }
 
-    /// Looks at everybody who is there, while nobody comes or goes.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&mut dyn Iterator<Item = &Connection>) -> T) -> T {
-        look(&mut self.entries.lock().open.values())
+    /// Passes the open connections to `visit`. None is added or removed meanwhile.
+    pub(crate) fn with_open<T>(&self, visit: impl FnOnce(&mut dyn Iterator<Item = &Connection>) -> T) -> T {
+        visit(&mut self.entries.lock().open.values())
     }
 
-    /// The connection of this number, if it is there.
     pub(crate) fn get(&self, id: u64) -> Option<Connection> {
         self.entries.lock().open.get(&id).cloned()
     }
 
+    /// The number of open connections.
     pub(crate) fn len(&self) -> usize {
         self.entries.lock().open.len()
     }
 
-    /// How many have left.
-    pub(crate) fn gone(&self) -> usize {
+    /// The number of connections accepted so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.entries.lock().accepted
+    }
+
+    /// The number of connections closed so far.
+    pub(crate) fn closed(&self) -> usize {
         let entries = self.entries.lock();
-        entries.entered - entries.open.len()
+        entries.accepted - entries.open.len()
     }
 
-    /// How many have ever entered.
-    pub(crate) fn entered(&self) -> usize {
-        self.entries.lock().entered
+    /// The number of connections aborted so far.
+    pub(crate) fn aborted(&self) -> usize {
+        self.entries.lock().aborted
     }
 
-    /// How many of the connections that have left were cut.
-    pub(crate) fn cut(&self) -> usize {
-        self.entries.lock().cut
-    }
-
-    /// Tells every open connection, and every one that enters later.
-    pub(crate) fn signal_all(&self, order: ControlSignal) {
+    /// Signals every open connection, and every one that is accepted later.
+    pub(crate) fn broadcast(&self, signal: ControlSignal) {
         let mut entries = self.entries.lock();
-        entries.standing = entries.standing.max(order);
-        entries.open.values().for_each(|connection| connection.signal(order));
+        entries.signal = entries.signal.max(signal);
+        entries.open.values().for_each(|connection| connection.signal(signal));
     }
 
-    /// Waits until a connection has left since this was last awaited. For the accept loop alone.
-    pub(crate) async fn left(&self) {
-        self.left.notified().await;
+    /// Waits until a connection has closed since the last call. For one waiter: the accept loop.
+    pub(crate) async fn connection_closed(&self) {
+        self.closed.notified().await;
     }
 
-    /// Waits until nobody is connected. For any number of waiters.
-    pub(crate) async fn empty(&self) {
+    /// Waits until no connection is open. For any number of waiters.
+    pub(crate) async fn wait_empty(&self) {
         loop {
             let mut emptied = pin!(self.emptied.notified());
-            emptied.as_mut().enable(); // before the look, so that the last one to leave is not missed
+            emptied.as_mut().enable(); // before the check, so that no notification is missed
             if self.len() == 0 {
                 return;
             }
             emptied.await;
         }
     }
-}
 
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        let Self { connection, rejected } = self;
-        let (table, metrics) = (&connection.listener_context().table, &connection.listener_context().metrics);
-        let mut entries = table.entries.lock();
-        entries.open.remove(&connection.id());
+    /// Removes a rejected connection, if it is in the table.
+    pub(crate) fn remove_rejected(&self, connection: &Connection) {
+        self.remove(connection, Removal::Rejected);
+    }
+
+    fn remove(&self, connection: &Connection, removal: Removal) {
+        let mut entries = self.entries.lock();
+        if entries.open.remove(&connection.id()).is_none() {
+            return;
+        }
         if let Some(source) = connection.counted_source().get()
-            && let Entry::Occupied(mut open) = entries.sources.entry(*source)
+            && let Entry::Occupied(mut open) = entries.per_source.entry(*source)
         {
             *open.get_mut() -= 1;
             if *open.get() == 0 {
                 open.remove();
             }
         }
-        if *rejected {
-            entries.entered -= 1;
-        } else {
-            let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed);
-            entries.cut += usize::from(reason.is_cut());
-            // Under the lock, so that whoever adds up those who are there and those who left counts nobody twice.
-            metrics.closed.add(reason as usize, 1);
-            metrics.messages.fetch_add(connection.messages(), Relaxed);
-            metrics.bytes_in.fetch_add(connection.bytes_in(), Relaxed);
-            metrics.bytes_out.fetch_add(connection.bytes_out(), Relaxed);
+        match removal {
+            Removal::Rejected => entries.accepted -= 1,
+            Removal::Closed => {
+                let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed);
+                entries.aborted += usize::from(reason.is_cut());
+                // Under the lock: a report that adds open and closed connections counts each of them once.
+                let metrics = &connection.listener_info().metrics;
+                metrics.closed.add(reason as usize, 1);
+                metrics.messages.fetch_add(connection.messages(), Relaxed);
+                metrics.bytes_in.fetch_add(connection.bytes_in(), Relaxed);
+                metrics.bytes_out.fetch_add(connection.bytes_out(), Relaxed);
+            }
         }
-        let emptied = entries.open.is_empty();
+        let is_empty = entries.open.is_empty();
         drop(entries);
-        table.left.notify_one();
-        if emptied {
-            table.emptied.notify_waiters();
+        self.closed.notify_one();
+        if is_empty {
+            self.emptied.notify_waiters();
         }
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.table.remove(&self.connection, Removal::Closed);
     }
 }

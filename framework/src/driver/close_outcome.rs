@@ -1,4 +1,4 @@
-//! How a conversation ended: the reason for logs and handlers, and the error behind it, if there was one.
+//! How a connection ended: the close reason, and the error that caused it.
 
 use std::error::Error;
 use std::io;
@@ -10,7 +10,7 @@ use crate::framing::FrameError;
 use crate::layer::{Elapsed, OverRate, Panicked};
 use crate::reason::CloseReason;
 
-/// The reason that an error of a service stands for.
+/// The close reason for an error of a message or connection service.
 pub(crate) fn reason_of(error: &(dyn Error + 'static)) -> CloseReason {
     if find_cause::<Panicked>(error).is_some() {
         CloseReason::Panic
@@ -38,12 +38,12 @@ impl CloseOutcome {
         Self { reason, error: None }
     }
 
-    /// The message service failed: its layers leave errors that say why.
+    /// The handler or a layer failed.
     pub(crate) fn from_service(error: BoxError) -> Self {
         Self { reason: reason_of(&*error), error: Some(error) }
     }
 
-    /// What came is no message.
+    /// The input is not a valid message.
     pub(crate) fn from_decoder(error: BoxError) -> Self {
         let too_large = matches!(find_cause::<FrameError>(&*error), Some(FrameError::TooLarge { .. }))
             || matches!(find_cause::<LinesCodecError>(&*error), Some(LinesCodecError::MaxLineLengthExceeded))
@@ -55,7 +55,7 @@ impl CloseOutcome {
         Self { reason, error: Some(error) }
     }
 
-    /// The framing cannot carry what the handler sent.
+    /// The framing cannot encode a frame of the handler.
     pub(crate) fn from_encoder(error: BoxError) -> Self {
         Self { reason: CloseReason::HandlerError, error: Some(error) }
     }

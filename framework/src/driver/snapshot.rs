@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crate::connection::ListenerContext;
 
-/// What is done with what comes, and under which settings.
+/// The service and settings of a listener at one time.
 #[derive(Clone)]
 pub(crate) struct ServiceSnapshot<S> {
     pub(crate) listener_context: Arc<ListenerContext>,
     pub(crate) service: S,
-    /// How long the handshakes of one client may take.
-    pub(crate) handshake: Duration,
-    /// How long what was begun before a change has to finish.
+    /// `timeouts.handshake`.
+    pub(crate) handshake_timeout: Duration,
+    /// How long a replaced service may take to finish its pending messages.
     pub(crate) finish_timeout: Duration,
 }

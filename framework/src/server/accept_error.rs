@@ -4,34 +4,7 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// The class of an accept error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    /// Transient: try again.
-    Again,
-    /// It concerns one client only: accept the next one.
-    Connection,
-    /// Out of file descriptors or memory: pause, because the client stays in the backlog and the next call would fail too.
-    Exhausted,
-    /// The listener has failed: bind it again.
-    Listener,
-    /// Unknown: pause and try again.
-    Other,
-}
-
-impl Class {
-    pub(super) const ALL: [Self; 5] = [Self::Again, Self::Connection, Self::Exhausted, Self::Listener, Self::Other];
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Again => "again",
-            Self::Connection => "connection",
-            Self::Exhausted => "exhausted",
-            Self::Listener => "listener",
-            Self::Other => "other",
-        }
-    }
-}
+use crate::metrics::AcceptErrorClass as Class;
 
 /// Classifies an accept error. Linux also reports pending network errors of the new connection here; accept(2) recommends
 /// to retry.

@@ -15,14 +15,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Endpoint;
-use crate::connection::{Connection, ConnectionTable, Kind};
+use crate::connection::{AddressKnown, Connection, ConnectionTable, Kind};
 use crate::drain::DrainSignal;
 use crate::driver::ServiceSnapshot;
 use crate::error::chain;
 use crate::layer::Panicked;
 use crate::log_throttle::LogThrottle;
+use crate::metrics::AcceptErrorClass as Class;
 use crate::pipeline::ConnectionService;
-use crate::server::accept_error::{Class, classify};
+use crate::server::accept_error::classify;
 use crate::server::bind::Binder;
 use crate::server::connection_task;
 use crate::server::open_socket::OpenSocket;
@@ -107,11 +108,11 @@ impl Acceptor {
     }
 
     fn name(&self) -> Arc<str> {
-        self.snapshot.borrow().listener_context.name.clone()
+        self.snapshot.borrow().listener_context.info.name.clone()
     }
 
     fn drain(&self) -> DrainSignal {
-        self.snapshot.borrow().listener_context.drain.clone()
+        self.snapshot.borrow().listener_context.info.drain.clone()
     }
 
     fn table(&self) -> Arc<ConnectionTable> {
@@ -182,7 +183,7 @@ impl Acceptor {
                     // A connection that closes frees its descriptor, so the pause ends then.
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
-                        () = table.left() => {}
+                        () = table.connection_closed() => {}
                         () = drain.draining() => {}
                         () = &mut retired => return Ended::Closing,
                     }
@@ -206,19 +207,19 @@ impl Acceptor {
     }
 
     fn admit(&mut self, accepted: Accepted) {
-        let ServiceSnapshot { listener_context, service, handshake, .. } = self.snapshot.borrow().clone();
+        let ServiceSnapshot { listener_context, service, handshake_timeout, .. } = self.snapshot.borrow().clone();
         let Accepted { peer, local, credentials, stage } = accepted;
-        let connection = Connection::with(listener_context.clone(), Kind::Stream, peer, local, credentials);
-        match listener_context.admission.enter(&listener_context.table, &connection) {
-            Ok(guard) => connection_task::spawn(service, stage, handshake, connection, guard),
-            Err(rejection) => listener_context.admission.tell(&connection, rejection),
+        let connection = Connection::new(listener_context.info.clone(), Kind::Stream, peer, local, credentials);
+        if listener_context.admission.check(&listener_context.table, &connection, AddressKnown::Socket).is_ok() {
+            let guard = listener_context.table.guard(&connection);
+            connection_task::spawn(service, stage, handshake_timeout, connection, guard, listener_context);
         }
     }
 
     /// Counts and logs an accept error.
     fn record(&mut self, error: &io::Error) -> Class {
         let class = classify(error);
-        self.snapshot.borrow().listener_context.metrics.accept_errors.add(class as usize, 1);
+        self.snapshot.borrow().listener_context.info.metrics.accept_errors.add(class as usize, 1);
         if class != Class::Again
             && let Some(count) = self.failures.count()
         {

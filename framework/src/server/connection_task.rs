@@ -2,13 +2,14 @@
 
 use std::io;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tower::{Service, ServiceExt};
 
-use crate::connection::{Connection, ConnectionGuard, ControlSignal, Rejection};
+use crate::connection::{Connection, ConnectionGuard, ControlSignal, ListenerContext, Rejection};
 use crate::driver::reason_of;
 use crate::error::chain;
 use crate::layer::Panicked;
@@ -23,16 +24,20 @@ pub(super) fn spawn(
     handshake_timeout: Duration,
     connection: Connection,
     guard: ConnectionGuard,
+    listener_context: Arc<ListenerContext>,
 ) {
     match stage {
         Stage::Ready(io) => drop(tokio::spawn(serve(service, io, connection, guard))),
-        stage => drop(tokio::spawn(async move {
+        stage => {
             // Boxed, so that an open connection does not keep the memory of its handshake.
-            match Box::pin(establish(stage, handshake_timeout, &connection)).await {
-                Ok(io) => serve(service, io, connection, guard).await,
-                Err(failure) => failure.close(&connection, guard),
-            }
-        })),
+            let handshake = Box::pin(establish(stage, handshake_timeout, connection.clone(), listener_context));
+            tokio::spawn(async move {
+                match handshake.await {
+                    Ok(io) => serve(service, io, connection, guard).await,
+                    Err(failure) => failure.close(&connection),
+                }
+            });
+        }
     }
 }
 
@@ -62,20 +67,16 @@ fn serve(
 
 /// A connection that ended before it was established.
 enum Failure {
-    /// The client is rejected.
-    Rejected(Rejection),
+    /// Admission rejected the effective address, and logged it.
+    Rejected,
     /// The handshake failed or was aborted.
     Handshake(CloseReason, Option<String>),
 }
 
 impl Failure {
-    fn close(self, connection: &Connection, guard: ConnectionGuard) {
+    fn close(self, connection: &Connection) {
         match self {
-            Self::Rejected(rejection) => {
-                connection.finish(rejection.reason());
-                guard.rejected();
-                connection.listener_context().admission.tell(connection, rejection);
-            }
+            Self::Rejected => {}
             Self::Handshake(reason, error) => {
                 log_opened(connection);
                 connection.finish(reason);
@@ -85,15 +86,15 @@ impl Failure {
     }
 
     fn of_error(error: &io::Error) -> Self {
-        match error.get_ref().and_then(|error| error.downcast_ref()) {
-            Some(rejection) => Self::Rejected(*rejection),
-            None => Self::Handshake(CloseReason::Handshake, Some(error.to_string())),
+        match error.get_ref() {
+            Some(error) if error.is::<Rejection>() => Self::Rejected,
+            _ => Self::Handshake(CloseReason::Handshake, Some(error.to_string())),
         }
     }
 
     fn of_signal(signal: ControlSignal) -> Self {
         match signal {
-            ControlSignal::YieldHandshake => {
+            ControlSignal::AbortHandshake => {
                 let error = "limits.handshakes is reached: the oldest handshake is aborted";
                 Self::Handshake(CloseReason::Limit, Some(error.to_owned()))
             }
@@ -103,16 +104,20 @@ impl Failure {
 }
 
 /// Runs the handshake, until it ends, its timeout passes or the connection is told to close.
-async fn establish(stage: Stage, timeout: Duration, connection: &Connection) -> Result<BoxIo, Failure> {
+async fn establish(
+    stage: Stage,
+    timeout: Duration,
+    connection: Connection,
+    listener_context: Arc<ListenerContext>,
+) -> Result<BoxIo, Failure> {
     let limit = if timeout.is_zero() { Duration::MAX } else { timeout };
-    let listener_context = connection.listener_context();
-    let _handshake = listener_context.handshakes.begin(connection, listener_context.admission.handshakes());
+    let _handshake = listener_context.handshakes.begin(&connection, listener_context.admission.max_handshakes());
     // No message can have arrived before the handshake is complete, so a drain does not wait for it.
-    let signal = std::future::poll_fn(|cx| match connection.order(cx.waker()) {
-        ControlSignal::Stay => Poll::Pending,
+    let signal = std::future::poll_fn(|cx| match connection.poll_signal(cx.waker()) {
+        ControlSignal::Continue => Poll::Pending,
         signal => Poll::Ready(signal),
     });
-    let established = AssertUnwindSafe(stage.establish(HandshakeContext::new(connection)))
+    let established = AssertUnwindSafe(stage.establish(HandshakeContext::new(&connection, &listener_context)))
         .catch_unwind()
         .map(|established| established.unwrap_or_else(|payload| Err(io::Error::other(Panicked::new(&*payload)))));
     tokio::select! {

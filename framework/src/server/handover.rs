@@ -88,7 +88,7 @@ impl IdleTracker {
             let unchanged = self.last_seen.get(&connection.id()).filter(|(before, _)| *before == activity);
             let since = unchanged.map_or(now, |(_, since)| *since);
             if now.duration_since(since) >= self.idle_timeout {
-                connection.signal(ControlSignal::Leave);
+                connection.signal(ControlSignal::Drain);
             } else {
                 all_idle = false;
             }

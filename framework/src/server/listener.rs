@@ -75,7 +75,7 @@ impl ListenerHandle {
         socket.set_open(shared);
         let settings = SnapshotSettings {
             listener_context: listener_context.clone(),
-            handshake: spec.timeouts.handshake,
+            handshake_timeout: spec.timeouts.handshake,
             finish_timeout,
         };
         let snapshots = match bound_transport {
@@ -116,10 +116,11 @@ impl ListenerHandle {
     pub(super) fn change(&self, spec: ListenerSpec, pipeline: Pipeline, finish_timeout: Duration) -> Self {
         let listener_context = self.state.context(&spec, Some(&self.listener_context));
         if spec.limits.connections_per_source > 0 {
-            self.state.table.count_all();
+            self.state.table.count_all_sources();
         }
-        let handshake = spec.timeouts.handshake;
-        let settings = SnapshotSettings { listener_context: listener_context.clone(), handshake, finish_timeout };
+        let handshake_timeout = spec.timeouts.handshake;
+        let settings =
+            SnapshotSettings { listener_context: listener_context.clone(), handshake_timeout, finish_timeout };
         self.snapshots.send(settings, pipeline.services.clone());
         Self { spec: Arc::new(spec), pipeline, listener_context, ..self.clone() }
     }
@@ -187,7 +188,7 @@ impl ListenerHandle {
 
     /// The phase of its drain.
     pub(super) fn phase(&self) -> Phase {
-        self.listener_context.drain.phase()
+        self.listener_context.info.drain.phase()
     }
 
     /// Begins the next phase of a drain. In the first phase the listener accepts its backlog and closes.
@@ -202,8 +203,8 @@ impl ListenerHandle {
     }
 
     /// Signals all open connections, and all connections that open later.
-    pub(super) fn signal_all(&self, signal: ControlSignal) {
-        self.state.table.signal_all(signal);
+    pub(super) fn broadcast(&self, signal: ControlSignal) {
+        self.state.table.broadcast(signal);
     }
 
     /// Waits until the loops have ended and no connection is open.
@@ -211,7 +212,7 @@ impl ListenerHandle {
         self.closed().await;
         self.state.datagram_loops.close();
         self.state.datagram_loops.wait().await;
-        self.state.table.empty().await;
+        self.state.table.wait_empty().await;
     }
 
     pub(super) fn has_ended(&self) -> bool {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tokio_util::task::TaskTracker;
 
-use crate::connection::{Admission, ConnectionTable, Handshakes, ListenerContext};
+use crate::connection::{Admission, ConnectionTable, Handshakes, ListenerContext, ListenerInfo};
 use crate::drain::DrainSwitch;
 use crate::metrics::ListenerMetrics;
 use crate::spec::ListenerSpec;
@@ -52,22 +52,24 @@ impl ListenerState {
     pub(super) fn count(&self) -> Count {
         let Self { table, datagrams_cut, .. } = self;
         let datagrams = datagrams_cut.load(SeqCst);
-        Count { entered: table.entered(), gone: table.gone(), cut: table.cut(), datagrams }
+        Count { entered: table.accepted(), gone: table.closed(), cut: table.aborted(), datagrams }
     }
 
     /// The context of new connections. Rates continue from the previous context.
     pub(super) fn context(&self, spec: &ListenerSpec, previous: Option<&ListenerContext>) -> Arc<ListenerContext> {
         let admission = Admission::new(&spec.limits, &spec.rates, spec.access.clone(), spec.proxy.clone());
         Arc::new(ListenerContext {
-            name: spec.name.as_str().into(),
-            drain: self.switch.signal(),
+            info: Arc::new(ListenerInfo {
+                name: spec.name.as_str().into(),
+                drain: self.switch.signal(),
+                metrics: self.metrics.clone(),
+            }),
             admission: match previous {
                 Some(previous) => admission.after(&previous.admission),
                 None => admission,
             },
             table: self.table.clone(),
             handshakes: self.handshakes.clone(),
-            metrics: self.metrics.clone(),
         })
     }
 }

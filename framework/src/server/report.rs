@@ -8,9 +8,8 @@ use futures_util::future::join_all;
 use crate::address::Endpoint;
 use crate::connection::{Connection, ControlSignal, Kind, Rejection};
 use crate::drain::Phase;
-use crate::metrics::{Latency, Outcome};
+use crate::metrics::{AcceptErrorClass, Latency, Outcome};
 use crate::reason::CloseReason;
-use crate::server::accept_error::Class;
 use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
 
@@ -121,7 +120,7 @@ impl Running {
                 Some(report) => {
                     report.open += listener.open();
                     report.accepted += listener.count().entered as u64;
-                    listener.table().look(|open| add_open(report, open));
+                    listener.table().with_open(|open| add_open(report, open));
                 }
                 None => drop(reports.insert(listener.spec.name.clone(), report(&listener, is_draining))),
             }
@@ -132,7 +131,7 @@ impl Running {
     /// All open connections. Excludes datagram peers.
     pub fn connections(&self) -> Vec<Connection> {
         let listeners = self.all_listeners();
-        let of = |listener: &ListenerHandle| listener.table().look(|open| open.cloned().collect::<Vec<_>>());
+        let of = |listener: &ListenerHandle| listener.table().with_open(|open| open.cloned().collect::<Vec<_>>());
         listeners.iter().flat_map(of).collect()
     }
 
@@ -203,6 +202,7 @@ fn report(listener: &ListenerHandle, is_draining: bool) -> ListenerReport {
     let latency = metrics.latency.read();
     let mut failed = metrics.failed.counts();
     failed[Outcome::Ok as usize] = latency.count;
+    let rejected = metrics.rejected.counts();
     let mut report = ListenerReport {
         name: listener.spec.name.clone(),
         endpoint: listener.endpoint.clone(),
@@ -217,18 +217,18 @@ fn report(listener: &ListenerHandle, is_draining: bool) -> ListenerReport {
         sessions: metrics.sessions.load(Relaxed),
         accepted: 0,
         closed: Vec::new(),
-        rejected: named(Rejection::REASONS, metrics.rejected.counts()),
+        rejected: Rejection::REASONS.map(|reason| (reason, rejected[reason as usize])).into(),
         messages: named(Outcome::ALL, failed),
         latency,
         bytes_in: 0,
         bytes_out: 0,
-        accept_errors: named(Class::ALL.map(Class::as_str), metrics.accept_errors.counts()),
+        accept_errors: named(AcceptErrorClass::ALL.map(AcceptErrorClass::as_str), metrics.accept_errors.counts()),
     };
     if is_draining {
         report.state = ListenerStatus::Draining;
     }
     // Under the lock of the table, so that a connection that closes now is counted once.
-    listener.table().look(|open| {
+    listener.table().with_open(|open| {
         report.closed = named(CloseReason::ALL, metrics.closed.counts());
         report.bytes_in = metrics.bytes_in.load(Relaxed);
         report.bytes_out = metrics.bytes_out.load(Relaxed);

@@ -187,16 +187,16 @@ async fn drain(listeners: &[ListenerHandle], deadline: Instant, aborted: impl Fu
     // The backlog is accepted first, so that all connections are counted and signalled.
     let _ = tokio::time::timeout(BACKLOG_TIMEOUT, join_all(listeners.iter().map(ListenerHandle::closed))).await;
     let entered = sum().entered;
-    signal_all(listeners, ControlSignal::Leave);
+    broadcast(listeners, ControlSignal::Drain);
     let abort = tokio::select! {
         _ = join_all(listeners.iter().map(ListenerHandle::ended)) => None,
-        () = tokio::time::sleep_until(deadline) => Some(ControlSignal::Cut),
+        () = tokio::time::sleep_until(deadline) => Some(ControlSignal::DrainDeadline),
         () = aborted => Some(ControlSignal::Kill),
     };
     let mut left = 0;
     if let Some(signal) = abort {
         listeners.iter().for_each(|listener| listener.advance(Phase::Cutting));
-        signal_all(listeners, signal);
+        broadcast(listeners, signal);
         if tokio::time::timeout(CUT_GRACE, join_all(listeners.iter().map(ListenerHandle::ended))).await.is_err() {
             left = listeners.iter().map(ListenerHandle::open).sum();
         }
@@ -206,15 +206,15 @@ async fn drain(listeners: &[ListenerHandle], deadline: Instant, aborted: impl Fu
     Drained { open: entered - before.gone + datagrams, cut: left + after.cut - before.cut + datagrams }
 }
 
-fn signal_all(listeners: &[ListenerHandle], signal: ControlSignal) {
-    listeners.iter().for_each(|listener| listener.signal_all(signal));
+fn broadcast(listeners: &[ListenerHandle], signal: ControlSignal) {
+    listeners.iter().for_each(|listener| listener.broadcast(signal));
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         let listeners = self.all_listeners();
         listeners.iter().for_each(|listener| listener.advance(Phase::Cutting));
-        signal_all(&listeners, ControlSignal::Kill);
+        broadcast(&listeners, ControlSignal::Kill);
     }
 }
 

@@ -19,14 +19,14 @@ pub(super) enum SnapshotSender {
 /// A snapshot without its service.
 pub(super) struct SnapshotSettings {
     pub(super) listener_context: Arc<ListenerContext>,
-    pub(super) handshake: Duration,
+    pub(super) handshake_timeout: Duration,
     pub(super) finish_timeout: Duration,
 }
 
 impl SnapshotSettings {
     pub(super) fn with<S>(self, service: S) -> ServiceSnapshot<S> {
-        let Self { listener_context, handshake, finish_timeout } = self;
-        ServiceSnapshot { listener_context, service, handshake, finish_timeout }
+        let Self { listener_context, handshake_timeout, finish_timeout } = self;
+        ServiceSnapshot { listener_context, service, handshake_timeout, finish_timeout }
     }
 }
 

@@ -1,16 +1,21 @@
-//! Who may come: networks ([`Networks`]), and lists of those that are let in or kept out ([`Access`]).
+//! Networks ([`Network`], [`Networks`]) and access lists ([`Access`]).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::address::Address;
+use super::define::settings;
+use super::units::{quoted, text_option};
+use crate::address::{Address, Endpoint};
 
 /// A network: `10.0.0.0/8`, `2001:db8::/32`, or one address, `192.0.2.1`.
 ///
-/// An IPv4 network that is written mapped into IPv6 is the IPv4 network. Parsing is strict; its error says what would do:
+/// An IPv4-mapped IPv6 network is the IPv4 network. Host bits must be zero; the error shows the correct network:
 ///
 /// ```
 /// use switchboard::settings::Network;
@@ -22,19 +27,23 @@ use crate::address::Address;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(IpNet);
 
-/// DropReason a text is not a [`Network`].
+text_option!(Network, "a network; write it like \"10.0.0.0/8\"", "10.0.0.0/8");
+
+text_option!(Endpoint, "an address; write it like \"tcp://127.0.0.1:9999\"", "tcp://127.0.0.1:9999");
+
+/// The reason why a text is not a [`Network`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a network: {why}")]
+#[error("{} is not a network: {reason}", quoted(text))]
 pub struct NetworkError {
     text: String,
-    why: String,
+    reason: String,
 }
 
 impl FromStr for Network {
     type Err = NetworkError;
 
     fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let wrong = |why: String| NetworkError { text: text.to_owned(), why };
+        let wrong = |reason: String| NetworkError { text: text.to_owned(), reason };
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits)),
             None => (text, None),
@@ -49,7 +58,7 @@ impl FromStr for Network {
                 .filter(|bits| bits.bytes().all(|b| b.is_ascii_digit()))
                 .and_then(|bits| bits.parse().ok())
                 .filter(|bits| *bits <= most)
-                .ok_or_else(|| wrong(format!("after the slash stands a number of bits from 0 to {most}")))?,
+                .ok_or_else(|| wrong(format!("the prefix length after \"/\" must be 0 to {most}")))?,
         };
         let network = match (address, address.to_canonical()) {
             (IpAddr::V6(_), IpAddr::V4(mapped)) if bits >= 96 => IpNet::new(mapped.into(), bits - 96),
@@ -57,7 +66,7 @@ impl FromStr for Network {
         };
         let network = network.map_err(|error| wrong(error.to_string()))?;
         if network.trunc() != network {
-            return Err(wrong(format!("it has bits behind the prefix; the network is \"{}\"", network.trunc())));
+            return Err(wrong(format!("it has host bits; the network is \"{}\"", network.trunc())));
         }
         Ok(Self(network))
     }
@@ -75,26 +84,26 @@ impl fmt::Display for Network {
     }
 }
 
-/// A set of networks. Whether an address is in it takes a binary search, however many there are.
+/// A set of networks. A lookup is a binary search.
 ///
 /// ```
 /// use switchboard::Networks;
 /// let networks: Networks = ["10.0.0.0/8".parse()?, "192.0.2.1".parse()?].into_iter().collect();
-/// assert!(networks.contain("10.1.2.3".parse().unwrap()));
-/// assert!(networks.contain("::ffff:192.0.2.1".parse().unwrap()));
-/// assert!(!networks.contain("192.0.2.2".parse().unwrap()));
+/// assert!(networks.contains("10.1.2.3".parse().unwrap()));
+/// assert!(networks.contains("::ffff:192.0.2.1".parse().unwrap()));
+/// assert!(!networks.contains("192.0.2.2".parse().unwrap()));
 /// # Ok::<(), switchboard::settings::NetworkError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Networks {
-    /// Each sorted, and none within another.
+    /// Sorted, without overlaps.
     v4: Vec<Ipv4Net>,
     v6: Vec<Ipv6Net>,
 }
 
 impl Networks {
-    /// Whether an address is in one of them. An IPv4 address mapped into IPv6 is the IPv4 address.
-    pub fn contain(&self, address: IpAddr) -> bool {
+    /// Whether an address is in one of the networks. An IPv4-mapped IPv6 address is the IPv4 address.
+    pub fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
             IpAddr::V4(address) => {
                 let behind = self.v4.partition_point(|network| network.network() <= address);
@@ -107,7 +116,7 @@ impl Networks {
         }
     }
 
-    /// Whether there is none.
+    /// Whether the set has no network.
     pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
@@ -129,23 +138,49 @@ impl FromIterator<Network> for Networks {
     }
 }
 
-/// Which networks are let in. The default lets everybody in.
-///
-/// It is the effective address that counts: behind a proxy, the client's own.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Access {
-    /// Only these are let in; empty: everybody.
-    pub allow: Networks,
-    /// These are kept out, even where `allow` has them.
-    pub deny: Networks,
+impl<'de> Deserialize<'de> for Networks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::<Network>::deserialize(deserializer).map(|networks| networks.into_iter().collect())
+    }
+}
+
+impl Serialize for Networks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let v4 = self.v4.iter().copied().map(IpNet::V4);
+        serializer.collect_seq(v4.chain(self.v6.iter().copied().map(IpNet::V6)).map(Network))
+    }
+}
+
+impl JsonSchema for Networks {
+    fn schema_name() -> Cow<'static, str> {
+        "Networks".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Vec::<Network>::json_schema(generator)
+    }
+}
+
+settings! {
+    /// Access lists. They apply to the effective client address, behind a proxy the address from the PROXY header.
+    pub struct Access {
+        /// Allowed networks. Empty: all networks are allowed.
+        pub allow: Networks = Networks::default(),
+        /// Denied networks. Takes precedence over `allow`.
+        pub deny: Networks = Networks::default(),
+    }
 }
 
 impl Access {
-    /// Whether this peer is let in. One without a network address (a Unix socket, memory) is, unless `allow` says who.
+    /// Whether a peer is allowed. A peer without a network address (Unix socket, memory) is allowed if `allow` is empty.
     pub fn allows(&self, peer: &Address) -> bool {
         match peer {
             Address::Inet(peer) => {
-                !self.deny.contain(peer.ip()) && (self.allow.is_empty() || self.allow.contain(peer.ip()))
+                !self.deny.contains(peer.ip()) && (self.allow.is_empty() || self.allow.contains(peer.ip()))
             }
             Address::Unix(_) | Address::Named(_) => self.allow.is_empty(),
         }
@@ -195,25 +230,25 @@ mod tests {
             let v6 = Ipv6Addr::from(if n & 1 == 0 { n } else { (0x2001_0db8_u128 << 96) | (n >> 32) });
             for address in [IpAddr::V4(v4), IpAddr::V6(v6)] {
                 let expected = each.iter().any(|network| network.0.contains(&address));
-                assert_eq!(set.contain(address), expected, "{address}");
+                assert_eq!(set.contains(address), expected, "{address}");
             }
         }
         for (address, expected) in
             [("10.0.0.0", true), ("10.255.255.255", true), ("11.0.0.0", false), ("192.0.2.7", true)]
         {
-            assert_eq!(set.contain(address.parse().unwrap()), expected, "{address}");
+            assert_eq!(set.contains(address.parse().unwrap()), expected, "{address}");
         }
-        assert!(!Networks::default().contain("10.0.0.1".parse().unwrap()));
+        assert!(!Networks::default().contains("10.0.0.1".parse().unwrap()));
     }
 
     #[test]
     fn deny_wins_and_an_empty_allow_is_everybody() {
         let peer = |text: &str| Address::Inet(text.parse().unwrap());
-        let access = Access { allow: networks(&["10.0.0.0/8"]), deny: networks(&["10.6.0.0/16"]) };
+        let access = Access::default().allow(networks(&["10.0.0.0/8"])).deny(networks(&["10.6.0.0/16"]));
         assert!(access.allows(&peer("10.1.1.1:1")) && access.allows(&peer("[::ffff:10.1.1.1]:1")));
         assert!(!access.allows(&peer("10.6.1.1:1")) && !access.allows(&peer("192.0.2.1:1")));
         assert!(!access.allows(&Address::Unix(None)));
-        let access = Access { allow: Networks::default(), deny: networks(&["10.6.0.0/16"]) };
+        let access = Access::default().deny(networks(&["10.6.0.0/16"]));
         assert!(access.allows(&peer("192.0.2.1:1")) && !access.allows(&peer("10.6.1.1:1")));
         assert!(access.allows(&Address::Unix(None)));
     }

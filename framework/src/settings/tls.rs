@@ -3,44 +3,83 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::settings::Networks;
+use serde::{Deserialize, Deserializer, Serialize};
 
-/// How a listener speaks TLS. All files are PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TlsSettings {
-    /// The certificate for clients that ask for no name, or for none in `sni`.
-    pub identity: TlsIdentity,
-    /// Certificates of those who may sign a client's; with it a client without such a certificate is turned away.
-    pub client_ca: Option<PathBuf>,
-    /// Protocols to choose from (ALPN), the preferred one first. Empty: the question is not answered.
-    pub alpn: Vec<String>,
-    /// Certificates by the host that the client asks for: `example.com`, or `*.example.com` for one more label.
-    pub sni: BTreeMap<String, TlsIdentity>,
+use super::Networks;
+use super::define::settings;
+use super::units::{deserialize_optional_path, deserialize_path, deserialize_text};
+
+settings! {
+    /// TLS of a listener. All files are PEM.
+    pub struct TlsSettings {
+        /// Certificate file: the certificate followed by its intermediates (PEM).
+        #[serde(deserialize_with = "deserialize_path")]
+        #[schemars(example = "cert.pem")]
+        pub certificate: PathBuf = PathBuf::new(),
+        /// Private key file (PEM), not encrypted.
+        #[serde(deserialize_with = "deserialize_path")]
+        #[schemars(example = "key.pem")]
+        pub key: PathBuf = PathBuf::new(),
+        /// CA certificates for client authentication (PEM). If set, every client must present a certificate.
+        #[serde(deserialize_with = "deserialize_optional_path")]
+        pub client_ca: Option<PathBuf> = None,
+        /// ALPN protocols, the preferred one first. Empty: ALPN is not negotiated.
+        #[serde(deserialize_with = "protocols")]
+        pub alpn: Vec<String> = Vec::new(),
+        /// Certificates by the host name that the client requests: `example.com`, or `*.example.com` for one label.
+        pub sni: BTreeMap<String, TlsIdentity> = BTreeMap::new(),
+    }
 }
 
-/// A certificate and the key that belongs to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A certificate and its private key.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct TlsIdentity {
-    /// The file of the certificate, and behind it in the same file those that signed it.
+    /// Certificate file: the certificate followed by its intermediates (PEM).
+    #[serde(deserialize_with = "deserialize_path")]
+    #[schemars(example = "cert.pem")]
     pub certificate: PathBuf,
-    /// The file of the private key: PKCS#8, PKCS#1 or SEC1, not encrypted.
+    /// Private key file (PEM): PKCS#8, PKCS#1 or SEC1, not encrypted.
+    #[serde(deserialize_with = "deserialize_path")]
+    #[schemars(example = "key.pem")]
     pub key: PathBuf,
 }
 
 impl TlsSettings {
-    /// One certificate for everybody, and nothing asked of clients; set the fields you want otherwise.
+    /// One certificate for all host names and no client authentication.
     pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        let identity = TlsIdentity { certificate: certificate.into(), key: key.into() };
-        Self { identity, client_ca: None, alpn: Vec::new(), sni: BTreeMap::new() }
+        Self::default().certificate(certificate.into()).key(key.into())
+    }
+
+    /// The certificate and key for clients that request no host name, or none of `sni`.
+    pub fn identity(&self) -> TlsIdentity {
+        TlsIdentity { certificate: self.certificate.clone(), key: self.key.clone() }
     }
 }
 
-/// Where a PROXY header (version 1 or 2) is required, and from whom. There is no optional header: whoever may send one
-/// must, and nobody else is let in.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ProxySettings {
-    /// The networks of the proxies. A peer on a Unix socket is believed: who may connect there is a matter of the socket's mode.
-    /// One that a transport only names is believed where no network is given.
-    pub trusted: Networks,
+settings! {
+    /// The PROXY protocol (versions 1 and 2). With these settings, every connection must begin with a header.
+    pub struct ProxySettings {
+        /// Networks of your proxies. Connections from elsewhere are rejected. Not checked for Unix sockets: use the mode
+        /// of the socket there.
+        pub trusted: Networks = Networks::default(),
+    }
+}
+
+/// RFC 7301 limits the name of a protocol to 255 bytes.
+fn protocols<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Protocol(String);
+
+    impl<'de> Deserialize<'de> for Protocol {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let what = "the name of a protocol; write it in quotes, like \"irc\"";
+            deserialize_text(deserializer, what, |text| match text.len() {
+                1..=255 => Ok(Self(text.to_owned())),
+                bytes => Err(format!("the name of a protocol has 1 to 255 bytes, not {bytes}")),
+            })
+        }
+    }
+
+    let protocols = Vec::<Protocol>::deserialize(deserializer)?;
+    Ok(protocols.into_iter().map(|Protocol(name)| name).collect())
 }

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::{Address, Credentials};
-use crate::connection::{Connection, ProxyInfo, TlsInfo};
+use crate::connection::{AddressKnown, Connection, ListenerContext, ProxyInfo, TlsInfo};
 
 /// Any byte stream.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -52,22 +53,25 @@ type Handshake = Box<dyn FnOnce(HandshakeContext) -> Establishing + Send>;
 type Establishing = Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send>>;
 
 /// The connection during its handshake. The handshake stores its results here. Clones refer to the same connection.
-#[derive(Debug, Clone)]
-pub struct HandshakeContext(Connection);
+#[derive(Clone)]
+pub struct HandshakeContext {
+    connection: Connection,
+    listener_context: Arc<ListenerContext>,
+}
 
 impl HandshakeContext {
-    pub(crate) fn new(connection: &Connection) -> Self {
-        Self(connection.clone())
+    pub(crate) fn new(connection: &Connection, listener_context: &Arc<ListenerContext>) -> Self {
+        Self { connection: connection.clone(), listener_context: listener_context.clone() }
     }
 
     /// The connection.
     pub fn connection(&self) -> &Connection {
-        &self.0
+        &self.connection
     }
 
     /// Stores the result of a TLS handshake for [`Connection::tls`]. Only the first call has an effect.
     pub fn set_tls_info(&self, info: TlsInfo) {
-        self.0.set_tls_info(info);
+        self.connection.set_tls_info(info);
     }
 
     /// Stores the contents of a PROXY header, and applies access lists, limits and rates to the client that it names.
@@ -76,14 +80,19 @@ impl HandshakeContext {
     ///
     /// The client is rejected, or the connection already has a PROXY header. The handshake must fail with this error.
     pub fn set_proxy_info(&self, info: ProxyInfo) -> io::Result<()> {
-        if !self.0.set_proxy_info(info) {
+        if !self.connection.set_proxy_info(info) {
             return Err(io::Error::other("the connection has two PROXY headers; only one is supported"));
         }
-        let listener_context = self.0.listener_context();
-        listener_context
-            .admission
-            .admit(&listener_context.table, &self.0)
-            .map_err(|rejected| io::Error::new(io::ErrorKind::PermissionDenied, rejected))
+        let ListenerContext { admission, table, .. } = &*self.listener_context;
+        admission
+            .check(table, &self.connection, AddressKnown::Effective)
+            .map_err(|rejection| io::Error::new(io::ErrorKind::PermissionDenied, rejection))
+    }
+}
+
+impl fmt::Debug for HandshakeContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HandshakeContext").field(&self.connection).finish()
     }
 }
 

@@ -1,7 +1,6 @@
-//! A hot path under callgrind: what happened, how often, and on whose behalf.
+//! Runs a hot path under callgrind and counts instructions, allocations, atomics and clock reads per message.
 //!
-//! The same path is run twice, once longer than the other time; the difference is what its messages cost, and nothing of the
-//! program's start is in it.
+//! Each path runs twice, with a different number of messages. The difference between the runs excludes program startup.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::env;
@@ -12,38 +11,38 @@ use std::process::{Command, Stdio};
 
 use harness::hot::{Figure, HotPath};
 
-/// How the allocator is asked for memory.
+/// Functions that allocate memory.
 const ALLOCATE: [&str; 5] = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"];
-/// How the clock is read.
+/// Function that reads the clock.
 const CLOCK: &str = "clock_gettime";
-/// How many callers of these are told apart.
+/// Length of the recorded caller chains of these functions.
 const CALLERS: usize = 7;
-/// How many batches more the long run has: a multiple of both the driver's turns and the runtime's.
-const MORE: usize = 32 * 61;
-/// The same for paths that bring many messages at once.
-const MORE_OF_MANY: usize = 61;
+/// Additional batches of the long run: a multiple of the budgets per turn of the driver and of the runtime.
+const EXTRA_BATCHES: usize = 32 * 61;
+/// The same for paths with many messages per batch.
+const EXTRA_LARGE_BATCHES: usize = 61;
 
-/// What was counted: by function, or for allocations and the clock by the chain of callers.
+/// Counts by function; allocations and clock reads by caller chain.
 #[derive(Debug, Default)]
-pub(crate) struct Counted {
+pub(crate) struct Counts {
     pub(crate) instructions: BTreeMap<String, f64>,
     pub(crate) allocations: BTreeMap<String, f64>,
     pub(crate) atomics: BTreeMap<String, f64>,
     pub(crate) clock_reads: BTreeMap<String, f64>,
 }
 
-/// The addresses of the atomic instructions of this program.
+/// Addresses of the atomic instructions of this program.
 pub(crate) struct Atomics(HashSet<u64>);
 
 impl Atomics {
-    /// Reads them from the disassembly. With x86 they are those with a lock prefix, and any exchange with memory.
+    /// Reads them from the disassembly. On x86: instructions with a lock prefix, and `xchg` with a memory operand.
     pub(crate) fn of_this_program() -> Self {
         let mut objdump = Command::new("objdump")
             .args(["--disassemble", "--no-show-raw-insn"])
             .arg(env::current_exe().expect("a path"))
             .stdout(Stdio::piped())
             .spawn()
-            .expect("objdump is there (apt-get install binutils)");
+            .expect("objdump is installed (apt-get install binutils)");
         let lines = BufReader::new(objdump.stdout.take().expect("a pipe")).lines();
         let addresses = lines.map_while(Result::ok).filter_map(|line| {
             let (address, instruction) = line.split_once(':')?;
@@ -61,31 +60,31 @@ impl Atomics {
     }
 }
 
-impl Counted {
-    /// What one message of a path costs.
+impl Counts {
+    /// Counts per message of a path.
     pub(crate) fn of(path: HotPath, atomics: &Atomics) -> Self {
-        let more = if path.depth() > 16 { MORE_OF_MANY } else { MORE };
-        let (short, long) = (run(path, 16, atomics), run(path, 16 + more, atomics));
-        let messages = (more * path.depth()) as f64;
-        let each = |long: BTreeMap<String, f64>, short: &BTreeMap<String, f64>| {
-            let each = long.into_iter().map(|(name, count)| {
+        let extra = if path.depth() > 16 { EXTRA_LARGE_BATCHES } else { EXTRA_BATCHES };
+        let (short, long) = (run(path, 16, atomics), run(path, 16 + extra, atomics));
+        let messages = (extra * path.depth()) as f64;
+        let per_message = |long: BTreeMap<String, f64>, short: &BTreeMap<String, f64>| {
+            let counts = long.into_iter().map(|(name, count)| {
                 let before = short.get(&name).copied().unwrap_or_default();
                 (name, (count - before) / messages)
             });
-            each.collect()
+            counts.collect()
         };
         Self {
-            instructions: each(long.instructions, &short.instructions),
-            allocations: each(long.allocations, &short.allocations),
-            atomics: each(long.atomics, &short.atomics),
-            clock_reads: each(long.clock_reads, &short.clock_reads),
+            instructions: per_message(long.instructions, &short.instructions),
+            allocations: per_message(long.allocations, &short.allocations),
+            atomics: per_message(long.atomics, &short.atomics),
+            clock_reads: per_message(long.clock_reads, &short.clock_reads),
         }
     }
 
-    /// The sums, rounded to what can be relied on.
+    /// The sums, rounded to the digits that are reproducible.
     pub(crate) fn figure(&self) -> Figure {
         let sum = |counts: &BTreeMap<String, f64>, digits: f64| {
-            (counts.values().sum::<f64>() * digits).round() / digits + 0.0 // not -0
+            (counts.values().sum::<f64>() * digits).round() / digits + 0.0 // Adding zero turns -0 into 0.
         };
         Figure {
             instructions: sum(&self.instructions, 1.0),
@@ -96,7 +95,7 @@ impl Counted {
     }
 }
 
-fn run(path: HotPath, batches: usize, atomics: &Atomics) -> Counted {
+fn run(path: HotPath, batches: usize, atomics: &Atomics) -> Counts {
     let out = env::temp_dir().join(format!("switchboard-counts-{}-{path}", std::process::id()));
     let status = Command::new("valgrind")
         .args(["--tool=callgrind", "--quiet", "--dump-instr=yes", "--compress-pos=no", "--compress-strings=no"])
@@ -106,35 +105,35 @@ fn run(path: HotPath, batches: usize, atomics: &Atomics) -> Counted {
         .args(["--run", path.name, &batches.to_string()])
         .stderr(Stdio::null())
         .status()
-        .expect("valgrind is there (apt-get install valgrind)");
-    assert!(status.success(), "{path} does not run under valgrind");
-    let counted = read(&out, atomics);
-    fs::remove_file(&out).expect("it is there");
-    counted
+        .expect("valgrind is installed (apt-get install valgrind)");
+    assert!(status.success(), "{path} fails under valgrind");
+    let counts = read(&out, atomics);
+    fs::remove_file(&out).expect("callgrind wrote its output");
+    counts
 }
 
-/// Reads callgrind's format: `fn=` and `ob=` say where the lines of cost that follow belong, `address line cost`; after
-/// `calls=count …` stands a line with what the call cost inclusively, which is told again where it arose.
-fn read(file: &Path, atomics: &Atomics) -> Counted {
-    let me = env::current_exe().expect("a path");
-    let text = fs::read_to_string(file).expect("callgrind has written it");
-    let mut counted = Counted::default();
-    let (mut function, mut callee, mut is_mine, mut is_inclusive) = ("", "", false, false);
-    let mut shares: HashMap<&str, (u64, u64)> = HashMap::new();
+/// Parses callgrind's output format. `fn=` and `ob=` set the function and object of the following lines `address line
+/// cost`. The line after `calls=count …` is the inclusive cost of the call, which is skipped.
+fn read(file: &Path, atomics: &Atomics) -> Counts {
+    let own_binary = env::current_exe().expect("a path");
+    let text = fs::read_to_string(file).expect("callgrind wrote its output");
+    let mut counts = Counts::default();
+    let (mut function, mut callee, mut is_own_code, mut is_inclusive) = ("", "", false, false);
+    let mut costs: HashMap<&str, (u64, u64)> = HashMap::new();
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("fn=") {
             function = name;
         } else if let Some(name) = line.strip_prefix("cfn=") {
             callee = name;
         } else if let Some(object) = line.strip_prefix("ob=") {
-            is_mine = Path::new(object) == me;
+            is_own_code = Path::new(object) == own_binary;
         } else if let Some(calls) = line.strip_prefix("calls=") {
             let count: f64 = calls.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or_default();
             let (name, callers) = callee.split_once('\'').unwrap_or((callee, ""));
             if ALLOCATE.contains(&name) {
-                *counted.allocations.entry(callers.to_owned()).or_default() += count;
+                *counts.allocations.entry(callers.to_owned()).or_default() += count;
             } else if name.split('@').next() == Some(CLOCK) {
-                *counted.clock_reads.entry(callers.to_owned()).or_default() += count;
+                *counts.clock_reads.entry(callers.to_owned()).or_default() += count;
             }
             is_inclusive = true;
         } else if let Some(position) = line.strip_prefix("0x") {
@@ -144,17 +143,17 @@ fn read(file: &Path, atomics: &Atomics) -> Counted {
             let mut words = position.split(' ');
             let address = words.next().and_then(|address| u64::from_str_radix(address, 16).ok()).unwrap_or_default();
             let count: u64 = words.next_back().and_then(|count| count.parse().ok()).unwrap_or_default();
-            let (instructions, atomic) = shares.entry(function).or_default();
+            let (instructions, atomic) = costs.entry(function).or_default();
             *instructions += count;
-            if is_mine && atomics.0.contains(&address) {
+            if is_own_code && atomics.0.contains(&address) {
                 *atomic += count;
             }
         }
     }
-    for (function, (instructions, atomic)) in shares {
+    for (function, (instructions, atomic)) in costs {
         let name = function.split('\'').next().unwrap_or(function).to_owned();
-        *counted.instructions.entry(name.clone()).or_default() += instructions as f64;
-        *counted.atomics.entry(name).or_default() += atomic as f64;
+        *counts.instructions.entry(name.clone()).or_default() += instructions as f64;
+        *counts.atomics.entry(name).or_default() += atomic as f64;
     }
-    counted
+    counts
 }

@@ -1,4 +1,4 @@
-//! What stands around a message: rates, access, and the configuration before all of it.
+//! Access lists, rate limits and configuration checks.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
@@ -17,17 +17,17 @@ use switchboard_server::ConfigCheck;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
-/// Whether a peer may come, by lists of so many networks, none of which it is in.
+/// Checks a peer against a deny list that does not contain it.
 #[divan::bench(args = [0, 1000])]
 fn access(bencher: Bencher<'_, '_>, rules: u32) {
     let deny = (0..rules).map(|rule| format!("10.{}.{}.0/25", rule / 256, rule % 256).parse::<Network>().unwrap());
-    let access = Access { deny: deny.collect(), ..Access::default() };
+    let access = Access::default().deny(deny.collect());
     let peer = Address::Inet(SocketAddr::from((Ipv4Addr::new(10, 1, 17, 200), 40_000)));
     assert!(access.allows(&peer));
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| access.allows(black_box(&peer)));
 }
 
-/// A message past a rate that it does not reach, and past one that is off.
+/// Passes a message through a rate limit that is not reached, and through a disabled one.
 #[divan::bench(args = ["off", "on"])]
 fn rate(bencher: Bencher<'_, '_>, setting: &str) {
     let connection = connection();
@@ -40,7 +40,7 @@ fn rate(bencher: Bencher<'_, '_>, setting: &str) {
     });
 }
 
-/// A connection with a network address, as a handler is given it.
+/// Returns a connection with a network address, as a handler sees it.
 fn connection() -> Connection {
     let found = std::sync::Arc::new(Mutex::new(None));
     let seen = found.clone();
@@ -59,7 +59,7 @@ fn connection() -> Connection {
     connection.unwrap()
 }
 
-/// A configuration file, from its text to what `switchboard check` says: the defaults, and a hundred listeners.
+/// Parses and validates a configuration file, as `switchboard check` does, with 1 and 100 listeners.
 #[divan::bench(args = [1, 100], sample_count = 20)]
 fn config(bencher: Bencher<'_, '_>, listeners: usize) {
     let registry = switchboard_server::registry();

@@ -1,4 +1,4 @@
-//! The built-in framings: cutting messages out of what was read, and adding them to what will be written.
+//! Decoding and encoding with the built-in framings.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -8,7 +8,7 @@ use switchboard::tokio_util::codec::{Decoder, Encoder};
 
 const LIMIT: usize = 64 * 1024;
 
-/// Sixteen small messages that came together, and a large one.
+/// Number and size of messages: 16 small ones in one read, and a large one.
 const AMOUNTS: [(usize, usize); 2] = [(16, 64), (1, 16 * 1024)];
 const FRAMINGS: [&str; 5] = ["raw", "lines", "length", "delimited", "json-lines"];
 
@@ -16,7 +16,7 @@ fn cases() -> impl Iterator<Item = String> {
     FRAMINGS.iter().flat_map(|name| AMOUNTS.map(|(count, size)| format!("{name} {count}x{size}")))
 }
 
-/// A framing, a message for it, and how many.
+/// Parses the name of a case into a framing, a message and the number of messages.
 fn case(text: &str) -> (AnyFraming, Bytes, usize) {
     let (name, amount) = text.split_once(' ').unwrap();
     let (count, size) = amount.split_once('x').unwrap();
@@ -28,7 +28,7 @@ fn case(text: &str) -> (AnyFraming, Bytes, usize) {
         "delimited" => AnyFraming::new(Delimited::new("||").unwrap()),
         _ => AnyFraming::new(JsonLines::default()),
     };
-    let message = format!("\"{}\"", "x".repeat(size - 2)); // a JSON text, so that it fits every framing
+    let message = format!("\"{}\"", "x".repeat(size - 2)); // A JSON text is valid in every framing.
     (framing, message.into(), count)
 }
 

@@ -1,9 +1,9 @@
-//! The pieces of the road of a message, timed one by one: `cargo bench -p switchboard-tests --bench micro`, and after `--` a part
-//! of a name to time these alone.
+//! Microbenchmarks of each stage of message processing: `cargo bench -p switchboard-tests --bench micro`. An argument
+//! after `--` selects benchmarks by a part of their name.
 //!
-//! The rates are of messages: 10 Mitem/s are 100 ns each. Times depend on the machine and on who else uses it, so
-//! nothing here passes or fails; the guard of the same paths, which counts instead, is the bench `counts`.
-#![allow(clippy::unwrap_used)] // a bench that finds no footing should end
+//! An item is a message: 10 Mitem/s is 100 ns per message. Times depend on the machine and its load, so nothing here
+//! passes or fails. The bench `counts` checks the same paths with instruction counts.
+#![allow(clippy::unwrap_used)] // A bench that cannot be set up should panic.
 
 mod edge;
 mod framings;

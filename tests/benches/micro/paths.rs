@@ -1,4 +1,4 @@
-//! Whole paths: from the bytes of a read, or a datagram, to those of the answer.
+//! Complete paths, from the received bytes or datagram to the bytes of the reply.
 
 use std::net::UdpSocket;
 
@@ -12,17 +12,17 @@ use switchboard_handlers::Echo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 
-/// Batches in one go, so that going in and out of the runtime does not show.
+/// Batches per iteration, so that the cost of entering the runtime is negligible.
 const BATCHES: usize = 64;
 
-/// The driver with everything in it, but for a transport: see `harness::hot`.
+/// The driver without a transport; see `harness::hot`.
 #[divan::bench(args = HotPath::ALL)]
 fn hot(bencher: Bencher<'_, '_>, path: HotPath) {
     let mut hot = path.open();
     bencher.counter(ItemsCount::new(BATCHES * path.depth())).bench_local(|| hot.run(BATCHES));
 }
 
-/// A batch of lines through the memory transport; the client, in the same thread, has its part in the time.
+/// A batch of lines through the memory transport. The time includes the client, which runs in the same thread.
 #[divan::bench(args = [1, 16])]
 fn memory_lines(bencher: Bencher<'_, '_>, depth: usize) {
     let runtime = runtime();
@@ -42,7 +42,7 @@ fn memory_lines(bencher: Bencher<'_, '_>, depth: usize) {
     assert_eq!(reply, batch.as_bytes());
 }
 
-/// A datagram there and back through real sockets: most of it is the system's.
+/// The round trip of a datagram through real sockets. Most of the time is spent in the kernel.
 #[divan::bench]
 fn udp(bencher: Bencher<'_, '_>) {
     let runtime = runtime();

@@ -1,14 +1,14 @@
-//! The siege: fifty good clients measure themselves while somebody attacks the server.
+//! Attacks the server and measures the latency of well-behaved clients.
 //!
-//! Run it by `cargo bench -p switchboard-tests --bench siege`, or for some of the attacks only, `… -- deaf bombs`. For each
-//! attack the real binary is started; rounds without and with the attack take turns in one run, since the machine is noisy
-//! and only their ratio says anything. It ends with status 1 if a good client failed, if the 99th percentile under attack is
-//! more than three times of what it is without (two milliseconds count as nothing), if the server took more memory than
-//! its limits say, or if it did not give its descriptors back.
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)] // a program that measures
+//! Run it with `cargo bench -p switchboard-tests --bench siege`; `… -- no-read oversized` runs these attacks only. Each
+//! attack has its own server process. Rounds without and with the attack alternate, because the machine is noisy and
+//! only their ratio is meaningful. The exit status is 1 if a well-behaved client fails, if the 99th percentile under
+//! attack is more than three times the percentile without (values below 2 ms count as 2 ms), if the server exceeds the
+//! memory bound of its limits, or if it leaks file descriptors.
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)] // A benchmark program.
 
 mod attack;
-mod good;
+mod clients;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -16,24 +16,24 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use attack::Attack;
-use good::{Figures, measure};
+use clients::{Latencies, measure};
 use harness::{Program, Running};
 use switchboard::Kind;
 use switchboard::server::ListenerSpec;
 
-/// How long a round is, and how many there are of each kind.
+/// Duration of a round, and number of rounds without and with the attack.
 const ROUND: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 3;
-/// So many times slower the 99th percentile may be.
-const RATIO: f64 = 3.0;
-/// Below this a machine that is shared with others cannot tell one server from another.
-const FLOOR: Duration = Duration::from_millis(2);
-/// How long the server has to notice that all have left.
+/// Maximum ratio of the 99th percentiles.
+const MAX_RATIO: f64 = 3.0;
+/// Lower latencies are noise on a shared machine.
+const NOISE_FLOOR: Duration = Duration::from_millis(2);
+/// Timeout for the server to close the descriptors of disconnected clients.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let words: Vec<String> = env::args().skip(1).filter(|word| word != "--bench").collect();
-    if let [flag, attack, address] = &words[..]
+    let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if let [flag, attack, address] = &args[..]
         && flag == "--attack"
     {
         Attack::named(attack).expect("an attack").run(address);
@@ -41,25 +41,16 @@ fn main() -> ExitCode {
     }
     println!(
         "{:<10} {:>9} {:>9} {:>9} {:>9} {:>6} {:>7} {:>18} {:>14} {:>11}",
-        "attack",
-        "p50",
-        "p50 att.",
-        "p99",
-        "p99 att.",
-        "ratio",
-        "failed",
-        "peak of at most",
-        "left of rss",
-        "descriptors"
+        "attack", "p50", "p50 att.", "p99", "p99 att.", "ratio", "failed", "peak of limit", "rss growth", "descriptors"
     );
     let chosen =
-        Attack::ALL.into_iter().filter(|attack| words.is_empty() || words.iter().any(|word| word == attack.name()));
-    let held = chosen.map(besiege).fold(true, |held, one| held & one);
-    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        Attack::ALL.into_iter().filter(|attack| args.is_empty() || args.iter().any(|arg| arg == attack.name()));
+    let passed = chosen.map(run_attack).fold(true, |all, one| all & one);
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// One attack on a server of its own; whether it held.
-fn besiege(attack: Attack) -> bool {
+/// Attacks a new server process. Returns whether all criteria hold.
+fn run_attack(attack: Attack) -> bool {
     let server = Program::switchboard()
         .args([
             "--handler",
@@ -74,19 +65,19 @@ fn besiege(attack: Attack) -> bool {
         .args(["--set", "limits.connections_per_source=5000"])
         .start();
     let address = server.socket("main");
-    let before = Look::at(&server);
-    let (mut calm, mut under) = (Figures::default(), Figures::default());
+    let before = ProcessStats::at(&server);
+    let (mut baseline, mut attacked) = (Latencies::default(), Latencies::default());
     let mut peak = 0;
     for _ in 0..ROUNDS {
-        calm.add(measure(&address, ROUND));
-        let besiegers = Besiegers::start(attack, &address);
-        under.add(measure(&address, ROUND));
-        peak = peak.max(Look::at(&server).peak);
-        besiegers.stop();
+        baseline.add(measure(&address, ROUND));
+        let attackers = Attackers::start(attack, &address);
+        attacked.add(measure(&address, ROUND));
+        peak = peak.max(ProcessStats::at(&server).peak);
+        attackers.stop();
     }
     let deadline = Instant::now() + RECOVERY;
     let after = loop {
-        let now = Look::at(&server);
+        let now = ProcessStats::at(&server);
         if now.descriptors <= before.descriptors || Instant::now() > deadline {
             break now;
         }
@@ -94,50 +85,51 @@ fn besiege(attack: Attack) -> bool {
     };
     let mut spec = ListenerSpec::new("main", "tcp://127.0.0.1:0".parse().expect("an address"));
     spec.limits.connections_per_source = 5000;
-    let most = spec.max_memory(Kind::Stream) / 1024;
-    let ratio = under.percentile(99).max(FLOOR).as_secs_f64() / calm.percentile(99).max(FLOOR).as_secs_f64();
-    let failed = calm.failed + under.failed;
+    let max_memory = spec.max_memory(Kind::Stream) / 1024;
+    let ratio =
+        attacked.percentile(99).max(NOISE_FLOOR).as_secs_f64() / baseline.percentile(99).max(NOISE_FLOOR).as_secs_f64();
+    let failed = baseline.failed + attacked.failed;
     println!(
         "{:<10} {:>9.2?} {:>9.2?} {:>9.2?} {:>9.2?} {:>6.2} {:>7} {:>18} {:>14} {:>11}",
         attack.name(),
-        calm.percentile(50),
-        under.percentile(50),
-        calm.percentile(99),
-        under.percentile(99),
+        baseline.percentile(50),
+        attacked.percentile(50),
+        baseline.percentile(99),
+        attacked.percentile(99),
         ratio,
         failed,
-        format!("{} of {} MiB", (peak - before.rss) / 1024, most / 1024),
+        format!("{} of {} MiB", (peak - before.rss) / 1024, max_memory / 1024),
         format!("{} KiB", after.rss.saturating_sub(before.rss)),
         format!("{} → {}", before.descriptors, after.descriptors),
     );
-    failed == 0 && ratio <= RATIO && peak - before.rss <= most && after.descriptors <= before.descriptors
+    failed == 0 && ratio <= MAX_RATIO && peak - before.rss <= max_memory && after.descriptors <= before.descriptors
 }
 
-/// What the system says of a process: memory in KiB, and open files.
-struct Look {
+/// Memory in KiB and number of open files of a process, from /proc (proc(5)).
+struct ProcessStats {
     rss: u64,
     peak: u64,
     descriptors: usize,
 }
 
-impl Look {
+impl ProcessStats {
     fn at(server: &Running) -> Self {
-        let at = format!("/proc/{}", server.id());
-        let status = fs::read_to_string(format!("{at}/status")).expect("the server runs");
+        let directory = format!("/proc/{}", server.id());
+        let status = fs::read_to_string(format!("{directory}/status")).expect("the server runs");
         let field = |name: &str| {
             let line = status.lines().find(|line| line.starts_with(name)).expect("a field");
             line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
         };
-        let descriptors = fs::read_dir(format!("{at}/fd")).expect("the server runs").count();
+        let descriptors = fs::read_dir(format!("{directory}/fd")).expect("the server runs").count();
         Self { rss: field("VmRSS"), peak: field("VmHWM"), descriptors }
     }
 }
 
-/// The attackers, in a process of their own.
-struct Besiegers(std::process::Child);
+/// The attack, in a separate process.
+struct Attackers(std::process::Child);
 
-impl Besiegers {
-    /// Starts them, and waits until they say that the attack is under way.
+impl Attackers {
+    /// Starts the attack and waits until it prints `ready`.
     fn start(attack: Attack, address: &str) -> Self {
         let mut child = Command::new(env::current_exe().expect("a path"))
             .args(["--attack", attack.name(), address])
@@ -146,12 +138,12 @@ impl Besiegers {
             .spawn()
             .expect("it starts");
         let mut ready = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut ready).expect("it says something");
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut ready).expect("it prints a line");
         assert_eq!(ready.trim(), "ready");
         Self(child)
     }
 
-    /// They attack until their input ends.
+    /// Closes standard input, which ends the attack.
     fn stop(mut self) {
         drop(self.0.stdin.take());
         self.0.wait().expect("it ends");

@@ -1,4 +1,4 @@
-//! What the system says of a server: its time, its memory, its system calls.
+//! Measures the CPU time, memory and system calls of a server process.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -14,37 +14,37 @@ use crate::server::spawn;
 
 /// User and system time of all threads of a process, in nanoseconds.
 ///
-/// From the scheduler, which counts precisely, and not in ticks. What a thread has used of the core that it is on is known
-/// when it sleeps, which a server without work does after a moment.
+/// Read from schedstat, which is more precise than the clock ticks of /proc/PID/stat. The kernel updates it when a
+/// thread sleeps, so this function waits until an idle server sleeps.
 pub(crate) fn cpu_time(process: u32) -> io::Result<u64> {
     thread::park_timeout(Duration::from_millis(2));
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{process}/task"))? {
         let text = fs::read_to_string(task?.path().join("schedstat"))?;
         let time = text.split(' ').next().and_then(|time| time.parse::<u64>().ok());
-        sum += time.ok_or_else(|| io::Error::other("the system keeps no schedstat"))?;
+        sum += time.ok_or_else(|| io::Error::other("/proc/PID/task/TID/schedstat is not available"))?;
     }
     Ok(sum)
 }
 
-/// Bytes of memory that a process has taken for itself and touched; no files, nothing of the kernel.
+/// Resident anonymous memory of a process in bytes (RssAnon, see proc(5)).
 pub(crate) fn memory(process: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
-    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("the system does not say RssAnon"))
+    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("/proc/PID/status has no RssAnon"))
 }
 
-/// `strace`, counting the system calls of a process.
+/// Counts the system calls of a process with `strace`.
 #[derive(Debug)]
-pub(crate) struct Calls {
+pub(crate) struct SyscallCounter {
     child: Child,
     directory: tempfile::TempDir,
 }
 
-impl Calls {
-    /// Begins to count; strace has the core of the load.
-    pub(crate) fn count(strace: &Path, process: u32, core: usize) -> io::Result<Self> {
+impl SyscallCounter {
+    /// Attaches to a process. strace runs on the core of the load generator.
+    pub(crate) fn attach(strace: &Path, process: u32, core: usize) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut command = Command::new(strace);
         command.args(["-c", "-f", "-p", &process.to_string(), "-o"]).arg(directory.path().join("calls"));
@@ -53,17 +53,17 @@ impl Calls {
         BufReader::new(child.stderr.take().expect("piped")).read_line(&mut line)?;
         if !line.contains("attached") {
             child.wait()?;
-            return Err(io::Error::other(format!("strace cannot look: {}", line.trim())));
+            return Err(io::Error::other(format!("strace cannot attach: {}", line.trim())));
         }
         Ok(Self { child, directory })
     }
 
-    /// Ends, and says how often each call was made.
+    /// Detaches and returns the number of calls by name.
     pub(crate) fn stop(mut self) -> io::Result<Vec<(String, u64)>> {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT)?;
         self.child.wait()?;
         let table = fs::read_to_string(self.directory.path().join("calls"))?;
-        // % time, seconds, usecs/call, calls, errors or nothing, name
+        // Columns: % time, seconds, usecs/call, calls, errors (may be empty), name.
         let rows = table.lines().filter_map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
             let calls = words.get(3)?.parse().ok()?;

@@ -1,63 +1,63 @@
-//! What the rounds have shown: medians, spreads and ratios, as a table and as JSON.
+//! Results of the rounds: medians, ranges and ratios, as a table and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use crate::contender::{Contender, Sort};
+use crate::candidate::{Candidate, Kind};
 
-/// Something that is measured in each round.
+/// A value measured in each round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Metric {
-    /// Nanoseconds of the server's time for a message, or for a connection of those that come and go.
+    /// CPU time of the server in nanoseconds, per message or (churn) per connection.
     Cpu,
-    /// Messages, or such connections, a second.
+    /// Messages or (churn) connections per second.
     Rate,
-    /// Nanoseconds.
+    /// Latency in nanoseconds.
     P50,
     P99,
     P999,
-    /// Datagrams that were not answered.
+    /// Datagrams without a reply.
     Lost,
-    /// Bytes of a connection that has said nothing yet.
+    /// Memory per connection before its first message, in bytes.
     Idle,
-    /// Bytes of a connection that has had a message.
+    /// Memory per connection after a message, in bytes.
     Used,
-    /// Bytes of the server before anybody came.
+    /// Memory of the server before the first connection, in bytes.
     Start,
-    /// Bytes of the server after all have left.
+    /// Memory of the server after all connections are closed, in bytes.
     Left,
-    /// Seconds.
+    /// Duration of the drain in seconds.
     Drain,
-    /// System calls a message.
-    Calls,
+    /// System calls per message.
+    SystemCalls,
 }
 
-/// One server in one round.
+/// Measurements of one server in one round.
 pub(crate) type Sample = BTreeMap<Metric, f64>;
 
-/// A scenario: for each server its rounds.
+/// The results of a scenario.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) scenario: String,
-    /// What the ratios of the table are about.
+    /// The metric of the ratios in the table.
     primary: Metric,
     pub(crate) servers: Vec<Rounds>,
-    /// What failed, and what is not a number.
+    /// Failures and other remarks.
     pub(crate) notes: Vec<String>,
 }
 
-/// A server in all rounds; `None` where it failed.
+/// The rounds of a server. A failed round is `None`.
 #[derive(Debug)]
 pub(crate) struct Rounds {
     pub(crate) name: String,
-    /// Whether the others are compared with it.
-    reference: bool,
+    /// Whether the table shows ratios to this server.
+    is_reference: bool,
     pub(crate) rounds: Vec<Option<Sample>>,
 }
 
-/// Median, least and most.
+/// Median, minimum and maximum.
 #[derive(Debug, Clone, Copy)]
 struct Spread {
     median: f64,
@@ -93,10 +93,10 @@ impl Metric {
         Self::Start,
         Self::Left,
         Self::Drain,
-        Self::Calls,
+        Self::SystemCalls,
     ];
 
-    /// In the table.
+    /// Column title.
     fn title(self) -> &'static str {
         match self {
             Self::Cpu => "cpu ns",
@@ -110,11 +110,11 @@ impl Metric {
             Self::Start => "start MiB",
             Self::Left => "left MiB",
             Self::Drain => "drain s",
-            Self::Calls => "calls",
+            Self::SystemCalls => "calls",
         }
     }
 
-    /// In JSON, with its unit.
+    /// JSON key, with the unit.
     fn key(self) -> &'static str {
         match self {
             Self::Cpu => "cpu_ns",
@@ -128,35 +128,35 @@ impl Metric {
             Self::Start => "start_bytes",
             Self::Left => "left_bytes",
             Self::Drain => "drain_seconds",
-            Self::Calls => "calls",
+            Self::SystemCalls => "calls",
         }
     }
 
-    fn shown(self, value: f64) -> String {
+    fn format(self, value: f64) -> String {
         match self {
             Self::Cpu | Self::Rate | Self::Lost | Self::Idle | Self::Used => format!("{value:.0}"),
             Self::P50 | Self::P99 | Self::P999 => format!("{:.1}", value / 1e3),
             Self::Start | Self::Left => format!("{:.1}", value / 1024.0 / 1024.0),
-            Self::Drain | Self::Calls => format!("{value:.3}"),
+            Self::Drain | Self::SystemCalls => format!("{value:.3}"),
         }
     }
 }
 
 impl Outcome {
-    /// Nothing yet. The first server is the one that is under test; peers are no reference.
-    pub(crate) fn new(scenario: &str, primary: Metric, contenders: &[Contender]) -> Self {
-        let servers = contenders.iter().enumerate().map(|(nth, it)| Rounds {
+    /// Creates an empty result. The first server is the server under test. Peers are not used as references.
+    pub(crate) fn new(scenario: &str, primary: Metric, candidates: &[Candidate]) -> Self {
+        let servers = candidates.iter().enumerate().map(|(nth, it)| Rounds {
             name: it.name.clone(),
-            reference: nth > 0 && !matches!(it.sort, Sort::Peer(_)),
+            is_reference: nth > 0 && !matches!(it.kind, Kind::Peer(_)),
             rounds: Vec::new(),
         });
         Self { scenario: scenario.to_owned(), primary, servers: servers.collect(), notes: Vec::new() }
     }
 
-    /// The server under test in one line.
+    /// One line about the server under test.
     pub(crate) fn summary(&self) -> String {
         let Some(own) = self.spread(0, self.primary) else { return self.notes.join("; ") };
-        let mut text = format!("{} {}", self.primary.title(), self.primary.shown(own.median));
+        let mut text = format!("{} {}", self.primary.title(), self.primary.format(own.median));
         for to in self.references() {
             if let Some(ratio) = self.ratio(0, to, self.primary) {
                 let _ = write!(text, ", {:.3} × {}", ratio.median, self.servers[to].name);
@@ -165,21 +165,21 @@ impl Outcome {
         text
     }
 
-    /// How many turns of servers failed.
+    /// Number of failed rounds of all servers.
     pub(crate) fn failures(&self) -> usize {
         self.servers.iter().flat_map(|server| &server.rounds).filter(|round| round.is_none()).count()
     }
 
     fn references(&self) -> impl Iterator<Item = usize> {
-        (0..self.servers.len()).filter(|nth| self.servers[*nth].reference)
+        (0..self.servers.len()).filter(|nth| self.servers[*nth].is_reference)
     }
 
-    /// A metric of a server over all rounds.
+    /// Range of a metric of a server over all rounds.
     fn spread(&self, server: usize, metric: Metric) -> Option<Spread> {
         Spread::of(self.servers[server].rounds.iter().flatten().filter_map(|sample| sample.get(&metric).copied()))
     }
 
-    /// How a server is to another, round by round.
+    /// Range of the ratios between two servers, calculated per round.
     fn ratio(&self, server: usize, to: usize, metric: Metric) -> Option<Spread> {
         let pairs = self.servers[server].rounds.iter().zip(&self.servers[to].rounds);
         Spread::of(pairs.filter_map(|(one, other)| {
@@ -193,7 +193,7 @@ impl Outcome {
         Metric::ALL.into_iter().filter(move |metric| samples().any(|sample| sample.contains_key(metric)))
     }
 
-    /// For people.
+    /// The result as a text table.
     pub(crate) fn table(&self) -> String {
         let mut titles = vec![self.scenario.clone()];
         for metric in self.metrics() {
@@ -205,8 +205,8 @@ impl Outcome {
             let mut row = vec![format!("  {}", self.servers[nth].name)];
             for metric in self.metrics() {
                 let spread = self.spread(nth, metric);
-                row.push(spread.map_or("—".to_owned(), |it| metric.shown(it.median)));
-                let range = |it: Spread| format!("{}–{}", metric.shown(it.min), metric.shown(it.max));
+                row.push(spread.map_or("—".to_owned(), |it| metric.format(it.median)));
+                let range = |it: Spread| format!("{}–{}", metric.format(it.min), metric.format(it.max));
                 row.extend((metric == self.primary).then(|| spread.map_or(String::new(), range)));
             }
             row.extend(self.references().map(|to| {
@@ -232,7 +232,7 @@ impl Outcome {
         text
     }
 
-    /// For programs: the same, and every round.
+    /// The result as JSON, with the values of every round.
     pub(crate) fn json(&self) -> Value {
         let keyed = |of: &dyn Fn(Metric) -> Option<Value>| -> Map<String, Value> {
             self.metrics().filter_map(|metric| Some((metric.key().to_owned(), of(metric)?))).collect()

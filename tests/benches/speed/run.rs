@@ -1,4 +1,4 @@
-//! Runs scenarios: rounds in which the servers take turns, and one turn of a server.
+//! Runs scenarios: rounds in which the servers alternate, and the run of one server.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,36 +12,34 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::contender::{Contender, Sort};
+use crate::candidate::{Candidate, Kind};
 use crate::load::closed::Closed;
 use crate::load::datagram::Datagrams;
 use crate::load::open::Open;
-use crate::load::{Seen, Target, Traffic, churn};
-use crate::measure::{Calls, cpu_time, memory};
+use crate::load::{LoadResult, Target, Traffic, churn};
+use crate::measure::{SyscallCounter, cpu_time, memory};
 use crate::report::{Metric, Outcome, Sample};
 use crate::scenario::{Effort, Load, Scenario};
 use crate::server::{self, Server};
 
-/// How long a server has to give memory back after all have left.
+/// Time for a server to release memory after all connections are closed.
 const RECOVERY: Duration = Duration::from_secs(30);
 
-/// Whatever does not change from scenario to scenario.
+/// Settings shared by all scenarios.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) rounds: usize,
     pub(crate) time: Duration,
-    /// For servers.
-    pub(crate) core: usize,
-    /// For the load.
-    pub(crate) own: usize,
-    /// `None` where it is not installed.
+    pub(crate) server_core: usize,
+    pub(crate) load_core: usize,
+    /// `None` if strace is not installed.
     pub(crate) strace: Option<PathBuf>,
     directory: TempDir,
     tls: Arc<ClientConfig>,
 }
 
 impl Bench {
-    /// Takes one core for the load, and leaves another to the servers.
+    /// Pins this process, the load generator, to one core; servers use another.
     pub(crate) fn new(rounds: usize, time: Duration) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let certificate = server::certificate(directory.path())?.join("cert.pem");
@@ -49,14 +47,22 @@ impl Bench {
         let certificate = CertificateDer::from_pem_file(certificate).map_err(io::Error::other)?;
         roots.add(certificate).map_err(io::Error::other)?;
         let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        tls.resumption = Resumption::disabled(); // each handshake is a whole one
-        let (core, own) = server::cores()?;
-        server::pin(own)?;
-        Ok(Self { rounds, time, core, own, strace: harness::tool("strace"), directory, tls: Arc::new(tls) })
+        tls.resumption = Resumption::disabled(); // Every handshake is a full handshake.
+        let (server_core, load_core) = server::cores()?;
+        server::pin(load_core)?;
+        Ok(Self {
+            rounds,
+            time,
+            server_core,
+            load_core,
+            strace: harness::tool("strace"),
+            directory,
+            tls: Arc::new(tls),
+        })
     }
 
-    /// All rounds of a scenario; who begins changes from round to round.
-    pub(crate) fn run(&self, scenario: &Scenario, contenders: &[Contender]) -> Outcome {
+    /// Runs all rounds of a scenario. The order of the servers rotates from round to round.
+    pub(crate) fn run(&self, scenario: &Scenario, candidates: &[Candidate]) -> Outcome {
         let (rounds, time) = match scenario.effort {
             Effort::All => (self.rounds, self.time),
             Effort::Point => (self.rounds.min(3), self.time / 2),
@@ -66,11 +72,11 @@ impl Bench {
             Load::Open { .. } => Metric::P999,
             Load::Idle { .. } => Metric::Idle,
             Load::Drain { .. } => Metric::Drain,
-            Load::Calls { .. } => Metric::Calls,
+            Load::SystemCalls { .. } => Metric::SystemCalls,
             _ => Metric::Cpu,
         };
-        let mut outcome = Outcome::new(&scenario.name, primary, contenders);
-        if matches!(scenario.load, Load::Calls { .. }) && self.strace.is_none() {
+        let mut outcome = Outcome::new(&scenario.name, primary, candidates);
+        if matches!(scenario.load, Load::SystemCalls { .. }) && self.strace.is_none() {
             outcome.notes.push("skipped: strace is not installed".to_owned());
             return outcome;
         }
@@ -83,11 +89,11 @@ impl Bench {
                     continue;
                 }
             };
-            for turn in 0..contenders.len() {
-                let nth = (round + turn) % contenders.len();
-                let sample = self.turn(&contenders[nth], scenario, time, rate, &mut outcome.notes);
+            for turn in 0..candidates.len() {
+                let nth = (round + turn) % candidates.len();
+                let sample = self.run_server(&candidates[nth], scenario, time, rate, &mut outcome.notes);
                 if let Err(error) = &sample {
-                    outcome.notes.push(format!("{} failed in round {}: {error}", contenders[nth].name, round + 1));
+                    outcome.notes.push(format!("{} failed in round {}: {error}", candidates[nth].name, round + 1));
                 }
                 outcome.servers[nth].rounds.push(sample.ok());
             }
@@ -95,27 +101,27 @@ impl Bench {
         outcome
     }
 
-    /// For an open loop: half of what the first baseline can do at this moment.
+    /// Rate of an open loop: half of the current maximum of the first baseline.
     fn rate(&self, scenario: &Scenario, time: Duration) -> io::Result<f64> {
         let Load::Open { connections, size } = scenario.load else { return Ok(0.0) };
-        let baseline = Contender { name: scenario.baselines[0].to_owned(), sort: Sort::Baseline };
-        let server = baseline.start(&scenario.service, self.directory.path(), self.core)?;
+        let baseline = Candidate { name: scenario.baselines[0].to_owned(), kind: Kind::Baseline };
+        let server = baseline.start(&scenario.service, self.directory.path(), self.server_core)?;
         let mut load = Closed::connect(&self.target(&server, scenario), connections, traffic(scenario, size, 1))?;
         load.run(time / 5)?;
-        let seen = load.run(time / 2)?;
-        Ok(seen.rate() / 2.0)
+        let result = load.run(time / 2)?;
+        Ok(result.rate() / 2.0)
     }
 
-    /// One turn of a server, from its start to its end.
-    fn turn(
+    /// Starts a server, measures it and stops it.
+    fn run_server(
         &self,
-        contender: &Contender,
+        candidate: &Candidate,
         scenario: &Scenario,
         time: Duration,
         rate: f64,
         notes: &mut Vec<String>,
     ) -> io::Result<Sample> {
-        let mut server = contender.start(&scenario.service, self.directory.path(), self.core)?;
+        let mut server = candidate.start(&scenario.service, self.directory.path(), self.server_core)?;
         let target = self.target(&server, scenario);
         let sample = match scenario.load {
             Load::Closed { connections, depth, size } => {
@@ -133,22 +139,22 @@ impl Bench {
                 timed(&server, time, |time| churn::run(&target, &mut traffic, time))
             }
             Load::Idle { connections } => {
-                let recovers = matches!(contender.sort, Sort::ListenerSet(_));
-                idle(&server, &target, connections, traffic(scenario, 64, 1), recovers)
+                let measures_recovery = matches!(candidate.kind, Kind::Switchboard(_));
+                idle(&server, &target, connections, traffic(scenario, 64, 1), measures_recovery)
             }
             Load::Drain { connections } => {
                 let traffic = traffic(scenario, 64, 1);
                 Closed::connect(&target, connections, traffic).and_then(|load| drain(&mut server, load))
             }
-            Load::Calls { connections, depth, size } => {
-                let counted = self.calls(&server, &target, scenario, (connections, depth, size), time);
-                counted.map(|(sample, text)| {
-                    notes.push(format!("{}: {text}", contender.name));
+            Load::SystemCalls { connections, depth, size } => {
+                let calls = self.calls(&server, &target, scenario, (connections, depth, size), time);
+                calls.map(|(sample, text)| {
+                    notes.push(format!("{}: {text}", candidate.name));
                     sample
                 })
             }
         };
-        sample.map_err(|error| server.told(&error))
+        sample.map_err(|error| server.with_log(&error))
     }
 
     fn calls(
@@ -160,7 +166,7 @@ impl Bench {
         time: Duration,
     ) -> io::Result<(Sample, String)> {
         let traffic = traffic(scenario, size, depth);
-        let mut run: Box<dyn FnMut(Duration) -> io::Result<Seen>> = if scenario.service.protocol == "udp" {
+        let mut run: Box<dyn FnMut(Duration) -> io::Result<LoadResult>> = if scenario.service.protocol == "udp" {
             let mut load = Datagrams::connect(target.addresses[0], connections, traffic)?;
             Box::new(move |time| load.run(time))
         } else {
@@ -169,15 +175,15 @@ impl Bench {
         };
         run(time / 5)?;
         let strace = self.strace.as_ref().ok_or_else(|| io::Error::other("strace is not installed"))?;
-        let calls = Calls::count(strace, server.id(), self.own)?;
-        let seen = run(time)?;
-        let mut calls = calls.stop()?;
+        let counter = SyscallCounter::attach(strace, server.id(), self.load_core)?;
+        let result = run(time)?;
+        let mut calls = counter.stop()?;
         calls.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let a_message = |count: u64| count as f64 / seen.messages as f64;
-        let all = a_message(calls.iter().map(|(_, count)| count).sum());
-        let frequent = calls.iter().filter(|(_, count)| a_message(*count) >= 0.001);
-        let text: Vec<String> = frequent.map(|(name, count)| format!("{name} {:.3}", a_message(*count))).collect();
-        Ok((Sample::from([(Metric::Calls, all)]), text.join(", ")))
+        let per_message = |count: u64| count as f64 / result.messages as f64;
+        let all = per_message(calls.iter().map(|(_, count)| count).sum());
+        let frequent = calls.iter().filter(|(_, count)| per_message(*count) >= 0.001);
+        let text: Vec<String> = frequent.map(|(name, count)| format!("{name} {:.3}", per_message(*count))).collect();
+        Ok((Sample::from([(Metric::SystemCalls, all)]), text.join(", ")))
     }
 
     fn target(&self, server: &Server, scenario: &Scenario) -> Target {
@@ -190,28 +196,38 @@ fn traffic(scenario: &Scenario, size: usize, depth: usize) -> Traffic {
     Traffic::new(scenario.service.protocol, size, depth)
 }
 
-/// Warms up, then measures.
-fn timed(server: &Server, time: Duration, mut run: impl FnMut(Duration) -> io::Result<Seen>) -> io::Result<Sample> {
+/// Warms up and then measures.
+fn timed(
+    server: &Server,
+    time: Duration,
+    mut run: impl FnMut(Duration) -> io::Result<LoadResult>,
+) -> io::Result<Sample> {
     run(time / 5)?;
     let before = cpu_time(server.id())?;
-    let seen = run(time)?;
+    let result = run(time)?;
     let used = cpu_time(server.id())? - before;
-    let latency = |quantile| seen.latency.value_at_quantile(quantile) as f64;
+    let latency = |quantile| result.latency.value_at_quantile(quantile) as f64;
     let mut sample = Sample::from([
-        (Metric::Cpu, used as f64 / seen.messages as f64),
-        (Metric::Rate, seen.rate()),
+        (Metric::Cpu, used as f64 / result.messages as f64),
+        (Metric::Rate, result.rate()),
         (Metric::P50, latency(0.5)),
         (Metric::P99, latency(0.99)),
         (Metric::P999, latency(0.999)),
     ]);
-    if seen.lost > 0 {
-        sample.insert(Metric::Lost, seen.lost as f64);
+    if result.lost > 0 {
+        sample.insert(Metric::Lost, result.lost as f64);
     }
     Ok(sample)
 }
 
-/// Memory of connections: before they have said anything, after one message each, and after they have left.
-fn idle(server: &Server, target: &Target, count: usize, traffic: Traffic, recovers: bool) -> io::Result<Sample> {
+/// Memory of connections: before their first message, after one message each, and after they are closed.
+fn idle(
+    server: &Server,
+    target: &Target,
+    count: usize,
+    traffic: Traffic,
+    measures_recovery: bool,
+) -> io::Result<Sample> {
     let settled = || {
         thread::park_timeout(Duration::from_millis(500));
         memory(server.id())
@@ -219,27 +235,27 @@ fn idle(server: &Server, target: &Target, count: usize, traffic: Traffic, recove
     let start = settled()?;
     let mut load = Closed::connect(target, count, traffic)?;
     let silent = settled()?;
-    load.run(Duration::ZERO)?; // one message each
+    load.run(Duration::ZERO)?; // One message per connection.
     let used = settled()?;
     drop(load);
     let each = |now: u64| now.saturating_sub(start) as f64 / count as f64;
     let mut sample =
         Sample::from([(Metric::Idle, each(silent)), (Metric::Used, each(used)), (Metric::Start, start as f64)]);
-    if recovers {
+    if measures_recovery {
         thread::park_timeout(RECOVERY);
         sample.insert(Metric::Left, memory(server.id())? as f64);
     }
     Ok(sample)
 }
 
-/// How long a server takes to end that is asked to.
+/// Duration of the drain of a server.
 fn drain(server: &mut Server, load: Closed) -> io::Result<Sample> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let status = server.drain()?;
-    let took = begun.elapsed();
+    let duration = started.elapsed();
     drop(load);
     if !status.success() {
-        return Err(io::Error::other(format!("it drained with {status}")));
+        return Err(io::Error::other(format!("exit status after the drain: {status}")));
     }
-    Ok(Sample::from([(Metric::Drain, took.as_secs_f64())]))
+    Ok(Sample::from([(Metric::Drain, duration.as_secs_f64())]))
 }

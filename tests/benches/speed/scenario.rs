@@ -1,53 +1,53 @@
 //! The table of scenarios.
 
-use crate::contender::Service;
+use crate::candidate::Service;
 
-/// One comparison.
+/// A comparison of servers under one load.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     pub(crate) name: String,
     pub(crate) service: Service,
     pub(crate) load: Load,
-    /// The baselines that can serve it.
+    /// The baselines that support the service.
     pub(crate) baselines: &'static [&'static str],
-    /// Whether the peers take part when they are asked for.
+    /// Whether `--peers` adds the peers.
     pub(crate) peers: bool,
     pub(crate) effort: Effort,
 }
 
-/// What is asked of the server.
+/// The load on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Load {
-    /// So many connections, each with so many messages of so many bytes under way.
+    /// A closed loop: each connection has `depth` messages of `size` bytes in flight.
     Closed { connections: usize, depth: usize, size: usize },
-    /// The same with sockets.
+    /// A closed loop with UDP sockets.
     Datagrams { sockets: usize, depth: usize, size: usize },
-    /// Messages at a steady rate, half of what the first baseline can do.
+    /// An open loop: messages at a constant rate, half of the maximum of the first baseline.
     Open { connections: usize, size: usize },
     /// Connect, one message, close.
     Churn { size: usize },
-    /// So many connections that do nothing, then ask once, then close.
+    /// Idle connections, which then send one message and close.
     Idle { connections: usize },
-    /// So many connections that do nothing while the server is asked to end.
+    /// Idle connections while the server drains.
     Drain { connections: usize },
-    /// A closed loop, of which the system calls are counted.
-    Calls { connections: usize, depth: usize, size: usize },
+    /// A closed loop with counted system calls.
+    SystemCalls { connections: usize, depth: usize, size: usize },
 }
 
-/// How much of the rounds and the time a scenario deserves.
+/// How much of the configured rounds and time a scenario uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
     All,
-    /// Three rounds at most, and half of the time: one point of a curve.
+    /// At most three rounds and half of the time, for one point of a curve.
     Point,
-    /// One round: it does not vary.
+    /// One round, for results without variance.
     Once,
 }
 
 const BOTH: &[&str] = &["tokio", "epoll"];
 const CODEC: &[&str] = &["tokio", "epoll", "codec"];
 const TOKIO: &[&str] = &["tokio"];
-/// Connections of those scenarios that are about many.
+/// Connections of the scenarios with many connections.
 const MANY: usize = 10_000;
 
 /// All scenarios, in the order in which they run.
@@ -93,13 +93,13 @@ pub(crate) fn all() -> Vec<Scenario> {
         ("calls-lines-c64-d16", "lines", 64, 16),
         ("calls-udp-c64-d1", "udp", 64, 1),
     ] {
-        let calls = scenario(name, protocol, Load::Calls { connections, depth, size: 64 }, BOTH);
+        let calls = scenario(name, protocol, Load::SystemCalls { connections, depth, size: 64 }, BOTH);
         all.push(Scenario { effort: Effort::Once, ..calls });
     }
     all
 }
 
-/// How costs grow: each name ends with the number that grows. What is missing in a row is among the scenarios above.
+/// How costs grow with one parameter. Each name ends with the value of the parameter.
 fn growth(churn: &Scenario) -> Vec<Scenario> {
     let mut all = Vec::new();
     let mut raw = |name: String, connections, depth, size| {

@@ -1,4 +1,4 @@
-//! Servers as children: started on a core of their own, ready when they answer, ended by their id.
+//! Server processes: starts them on a given core, waits until they are ready, and ends them.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
@@ -13,31 +13,31 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::contender::Ready;
+use crate::candidate::Ready;
 
-/// How long a server has until it answers, or has ended.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Timeout for the start and for the exit of a server.
+const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A server that runs; killed when dropped.
+/// A running server. `drop` kills it.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
     pub(crate) addresses: Vec<SocketAddr>,
-    /// Where it was started, with its configuration and its log.
+    /// Working directory, with the configuration and the log.
     directory: TempDir,
 }
 
 impl Server {
-    /// Starts it on that core, and waits until it answers.
+    /// Starts it on a core and waits until it is ready.
     pub(crate) fn start(mut command: Command, directory: TempDir, ready: Ready, core: usize) -> io::Result<Self> {
         let log = File::create(directory.path().join("log"))?;
-        let out = if matches!(ready, Ready::Says) { Stdio::piped() } else { Stdio::null() };
+        let out = if matches!(ready, Ready::Prints) { Stdio::piped() } else { Stdio::null() };
         command.current_dir(&directory).stdin(Stdio::null()).stdout(out).stderr(log);
         let child = spawn(&mut command, core)?;
         let mut server = Self { child, addresses: Vec::new(), directory };
         let waited = match ready {
-            Ready::Says => server.wait_until_it_says_where(),
-            Ready::Answers(addresses) => {
+            Ready::Prints => server.read_addresses(),
+            Ready::Accepts(addresses) => {
                 server.addresses = addresses;
                 server.wait_until(|server| server.addresses.iter().all(|address| TcpStream::connect(address).is_ok()))
             }
@@ -46,7 +46,7 @@ impl Server {
                 server.wait_until(|_| is_bound(address.port()))
             }
         };
-        waited.map_err(|error| server.told(&error))?;
+        waited.map_err(|error| server.with_log(&error))?;
         Ok(server)
     }
 
@@ -54,42 +54,42 @@ impl Server {
         self.child.id()
     }
 
-    /// Asks it to end, and waits.
+    /// Sends SIGTERM and waits until the server exits.
     pub(crate) fn drain(&mut self) -> io::Result<ExitStatus> {
         kill(Pid::from_raw(self.id() as i32), Signal::SIGTERM)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
             thread::park_timeout(Duration::from_millis(1));
         }
-        Err(io::Error::other("it does not end"))
+        Err(io::Error::other("the server does not exit"))
     }
 
-    /// An error, with the last that the server has logged.
-    pub(crate) fn told(&self, error: &io::Error) -> io::Error {
+    /// Adds the last line of the log to an error.
+    pub(crate) fn with_log(&self, error: &io::Error) -> io::Error {
         let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-        let last = log.lines().last().map(|line| format!("; it said: {line}"));
+        let last = log.lines().last().map(|line| format!("; last log line: {line}"));
         io::Error::other(format!("{error}{}", last.unwrap_or_default()))
     }
 
-    fn wait_until_it_says_where(&mut self) -> io::Result<()> {
+    fn read_addresses(&mut self) -> io::Result<()> {
         let mut line = String::new();
         BufReader::new(self.child.stdout.take().expect("piped")).read_line(&mut line)?;
         let addresses = line.trim().strip_prefix("listening ").unwrap_or_default();
         self.addresses = addresses.split(' ').filter_map(|address| address.parse().ok()).collect();
-        if self.addresses.is_empty() { Err(io::Error::other("it does not say where it listens")) } else { Ok(()) }
+        if self.addresses.is_empty() { Err(io::Error::other("the server prints no address")) } else { Ok(()) }
     }
 
     fn wait_until(&mut self, holds: impl Fn(&Self) -> bool) -> io::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !holds(self) {
             if let Some(status) = self.child.try_wait()? {
-                return Err(io::Error::other(format!("it ended: {status}")));
+                return Err(io::Error::other(format!("the server exited: {status}")));
             }
             if Instant::now() > deadline {
-                return Err(io::Error::other("it does not answer"));
+                return Err(io::Error::other("the server is not ready in time"));
             }
             thread::park_timeout(Duration::from_millis(5));
         }
@@ -99,14 +99,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.kill(); // It may have exited.
         let _ = self.child.wait();
     }
 }
 
-/// Starts a command on a core, which all its threads inherit.
+/// Starts a command on a core. All its threads inherit the CPU affinity.
 pub(crate) fn spawn(command: &mut Command, core: usize) -> io::Result<Child> {
-    // A child begins where the thread that starts it is allowed to run.
+    // A child inherits the affinity of the thread that starts it (sched_setaffinity(2)).
     let started = thread::scope(|scope| {
         let starter = scope.spawn(|| {
             pin(core)?;
@@ -114,42 +114,42 @@ pub(crate) fn spawn(command: &mut Command, core: usize) -> io::Result<Child> {
         });
         starter.join().expect("no panic")
     });
-    started.map_err(|error| io::Error::new(error.kind(), format!("{command:?} does not start: {error}")))
+    started.map_err(|error| io::Error::new(error.kind(), format!("cannot start {command:?}: {error}")))
 }
 
-/// Keeps this thread, and whatever it starts, on one core.
+/// Pins this thread, and its child threads and processes, to a core.
 pub(crate) fn pin(core: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(core)?;
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
-/// The first two cores that this process may use: for the server, and for the load.
+/// The first two cores that this process may use: one for the server, one for the load generator.
 pub(crate) fn cores() -> io::Result<(usize, usize)> {
     let allowed = sched_getaffinity(Pid::from_raw(0))?;
     let mut cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
     match (cores.next(), cores.next()) {
         (Some(server), Some(load)) => Ok((server, load)),
-        _ => Err(io::Error::other("server and load need a core each, and this process may use only one")),
+        _ => Err(io::Error::other("this process may use only one core, but server and load generator need one each")),
     }
 }
 
-/// Whether somebody receives datagrams there; nobody can be asked, but the system's table tells.
+/// Whether a UDP port is bound, according to /proc/net/udp.
 fn is_bound(port: u16) -> bool {
     let ends_with_port = format!(":{port:04X}");
     let table = fs::read_to_string("/proc/net/udp").unwrap_or_default();
     table.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|at| at.ends_with(&ends_with_port))
 }
 
-/// Addresses that are free now, for servers that cannot say which they were given.
+/// Currently free addresses, for servers that do not print their address.
 pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
     (0..count).map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, harness::free_port()))).collect()
 }
 
 /// A self-signed certificate for localhost: `cert.pem` and `key.pem` in a directory.
 pub(crate) fn certificate(directory: &Path) -> io::Result<PathBuf> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
-    fs::write(directory.join("cert.pem"), made.cert.pem())?;
-    fs::write(directory.join("key.pem"), made.signing_key.serialize_pem())?;
+    let generated = rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
+    fs::write(directory.join("cert.pem"), generated.cert.pem())?;
+    fs::write(directory.join("key.pem"), generated.signing_key.serialize_pem())?;
     Ok(directory.to_owned())
 }

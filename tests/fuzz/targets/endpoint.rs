@@ -1,4 +1,4 @@
-//! See `harness::targets::endpoint`.
+//! Fuzz target: runs `harness::targets::endpoint`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| harness::targets::endpoint(data));

@@ -1,4 +1,4 @@
-//! See `harness::targets::json_lines`.
+//! Fuzz target: runs `harness::targets::json_lines`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| harness::targets::json_lines(data));

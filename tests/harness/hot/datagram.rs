@@ -1,4 +1,4 @@
-//! One datagram socket, at which a scripted peer sends.
+//! A datagram socket with one scripted peer.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,17 +26,17 @@ pub(super) fn listener(script: Script, shared: Arc<Shared>, endpoint: Endpoint) 
     }))
 }
 
-/// One thread uses it, so that plain loads and stores will do, which cost as little as the system's own would.
+/// Only one thread uses the socket, so relaxed loads and stores are enough and cheap.
 struct Socket {
     endpoint: Endpoint,
     script: Script,
     shared: Arc<Shared>,
     /// Batches that may still be sent.
     left: AtomicUsize,
-    /// Datagrams of this batch that were not sent yet, and those that were sent and not answered.
+    /// Datagrams of this batch that are not yet sent, and those that are sent but not answered.
     unsent: AtomicUsize,
     unanswered: AtomicUsize,
-    /// The next batch comes only after the task has been woken.
+    /// The next batch is available only after the task is woken.
     awaited: AtomicBool,
 }
 
@@ -44,7 +44,7 @@ impl DatagramSocket for Socket {
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
         let mut unsent = self.unsent.load(Relaxed);
         if unsent == 0 {
-            assert_eq!(self.unanswered.load(Relaxed), 0, "an answer that is ready is sent at once");
+            assert_eq!(self.unanswered.load(Relaxed), 0, "a ready reply is sent immediately");
             unsent = self.script.depth;
             self.unsent.store(unsent, Relaxed);
             self.awaited.store(true, Relaxed);

@@ -1,4 +1,4 @@
-//! What a message may cost: the figures that are kept in the repository, and what counts as more than that.
+//! The accepted cost of a message: the figures stored in the repository, and the comparison with a measurement.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,60 +8,60 @@ use serde::{Deserialize, Serialize};
 
 use crate::root;
 
-/// The file of figures, from the top of the repository.
+/// The file with the figures, relative to the repository root.
 const FILE: &str = "tests/benches/counts/counts.toml";
 
 const HEADER: &str = "\
-# What one message costs on each hot path, on the server's side: tests/benches/counts says how it is counted.
+# The server-side cost of one message on each hot path. tests/benches/counts describes the measurement.
 # Written by: cargo bench -p switchboard-tests --bench counts -- --accept
 ";
 
-/// What one message costs.
+/// The cost of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figure {
     /// Instructions.
     pub instructions: f64,
-    /// Calls of the allocator that ask for memory.
+    /// Allocations.
     pub allocations: f64,
-    /// Atomic instructions: few, and each as slow as a dozen others or more.
+    /// Atomic instructions. One is as slow as a dozen or more ordinary ones.
     pub atomics: f64,
-    /// Readings of the clock, of which an instruction count knows next to nothing.
+    /// Clock reads. The instruction count hardly shows their cost.
     pub clock_reads: f64,
 }
 
 impl Figure {
-    /// By how much instructions may differ: a compiler lays out code anew for less reason than that.
+    /// The tolerance for instructions. Small source changes can change the code layout.
     pub const MARGIN: f64 = 0.05;
-    /// By how much the others may: a timer may tick in between. One more in a batch of sixteen is more than this.
+    /// The tolerance for atomics and clock reads: a timer may fire in between. One more per batch of 16 exceeds it.
     const ROUNDING: f64 = 0.04;
-    /// Allocations are exact.
+    /// The tolerance for allocations, which are exact.
     const EXACT: f64 = 0.001;
 
-    /// A sentence for each thing that costs more than `allowed`.
+    /// One message for each cost above `allowed`.
     pub fn excesses(&self, allowed: &Self) -> Vec<String> {
         let mut excesses = self.excess_allocations(allowed);
-        let mut compare = |what: &str, is: f64, was: f64, most: f64| {
-            if is > most {
-                excesses.push(format!("{is} {what} a message, {was} are kept as what it may cost"));
+        let mut compare = |what: &str, is: f64, accepted: f64, limit: f64| {
+            if is > limit {
+                excesses.push(format!("{is} {what} per message, accepted: {accepted}"));
             }
         };
-        let most = allowed.instructions * (1.0 + Self::MARGIN);
-        compare("instructions", self.instructions, allowed.instructions, most);
+        let limit = allowed.instructions * (1.0 + Self::MARGIN);
+        compare("instructions", self.instructions, allowed.instructions, limit);
         compare("atomic instructions", self.atomics, allowed.atomics, allowed.atomics + Self::ROUNDING);
-        compare("readings of the clock", self.clock_reads, allowed.clock_reads, allowed.clock_reads + Self::ROUNDING);
+        compare("clock reads", self.clock_reads, allowed.clock_reads, allowed.clock_reads + Self::ROUNDING);
         excesses
     }
 
-    /// The same for allocations alone, which are the same for every profile and machine.
+    /// Compares only allocations, which do not depend on profile or machine.
     pub fn excess_allocations(&self, allowed: &Self) -> Vec<String> {
-        let (is, was) = (self.allocations, allowed.allocations);
+        let (is, accepted) = (self.allocations, allowed.allocations);
         let excess =
-            (is > was + Self::EXACT).then(|| format!("{is} allocations a message, {was} are kept as what it may cost"));
+            (is > accepted + Self::EXACT).then(|| format!("{is} allocations per message, accepted: {accepted}"));
         excess.into_iter().collect()
     }
 
-    /// Whether something costs so much less that it should be kept.
+    /// Whether a cost is so much lower that the new figure should be accepted.
     pub fn is_better_than(&self, kept: &Self) -> bool {
         kept.instructions > self.instructions * (1.0 + Self::MARGIN)
             || kept.allocations > self.allocations + Self::EXACT
@@ -70,22 +70,22 @@ impl Figure {
     }
 }
 
-/// The figures by hot path.
+/// The figures by name of the hot path.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Figures(pub BTreeMap<String, Figure>);
 
 impl Figures {
-    /// How new figures are accepted.
-    pub const ACCEPT: &str = "if that is meant: cargo bench -p switchboard-tests --bench counts -- --accept";
+    /// The command that accepts new figures.
+    pub const ACCEPT: &str = "if this is intended: cargo bench -p switchboard-tests --bench counts -- --accept";
 
-    /// Those of the repository.
+    /// Loads the figures stored in the repository.
     pub fn kept() -> Self {
         let text = fs::read_to_string(Self::path()).unwrap_or_default();
         toml::from_str(&text).unwrap_or_else(|error| panic!("{FILE}: {error}"))
     }
 
-    /// Keeps these.
+    /// Stores these figures in the repository.
     pub fn keep(&self) {
         let text = toml::to_string(self).unwrap();
         fs::write(Self::path(), format!("{HEADER}\n{text}")).unwrap_or_else(|error| panic!("{FILE}: {error}"));

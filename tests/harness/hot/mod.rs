@@ -1,8 +1,8 @@
-//! The hot paths: what happens for a message on a connection that is open, as the binary serves it by default, without sockets.
+//! The hot paths: processing of one message on an open connection with the default stack, without sockets.
 //!
-//! A scripted client stands where the transport would be: it hands over one batch of messages in one read, compares what is
-//! written, and hands over the next. It does nothing else, so that what is counted around it is the server's side: driver,
-//! framing, layers, handler, and one wake-up a batch. What the system takes for reading and writing is not in it.
+//! A scripted client replaces the transport. It delivers one batch of messages per read, checks the reply and delivers
+//! the next batch. It does nothing else, so a measurement covers only the server: driver, framing, layers, handler, and
+//! one wake-up per batch. The cost of system calls is not included.
 
 mod datagram;
 mod figures;
@@ -24,10 +24,10 @@ use crate::hot::script::{Script, Scripted, Shared};
 
 pub use figures::{Figure, Figures};
 
-/// Bytes of a message, without what its framing adds.
+/// The size of a message without framing.
 const SIZE: usize = 64;
 
-/// What kind of message goes where.
+/// The framing and handler of a hot path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Raw,
@@ -35,21 +35,21 @@ enum Protocol {
     Length,
     Hello,
     Datagram,
-    /// Messages made of nothing: what the driver and the layers take without any framing.
+    /// Messages without framing: the cost of driver and layers alone.
     Null,
 }
 
-/// A hot path by name: a protocol, and how many messages one read brings.
+/// A hot path: a protocol, and the number of messages per read.
 #[derive(Debug, Clone, Copy)]
 pub struct HotPath {
-    /// Its name, also in the file of figures.
+    /// The name, also in the file of figures.
     pub name: &'static str,
     protocol: Protocol,
     depth: usize,
 }
 
 impl HotPath {
-    /// All of them.
+    /// All hot paths.
     pub const ALL: [Self; 9] = [
         Self { name: "stack", protocol: Protocol::Null, depth: 1024 },
         Self { name: "raw-d1", protocol: Protocol::Raw, depth: 1 },
@@ -62,23 +62,23 @@ impl HotPath {
         Self { name: "datagram-d16", protocol: Protocol::Datagram, depth: 16 },
     ];
 
-    /// The one of that name.
+    /// The hot path with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|path| path.name == name)
     }
 
-    /// How many messages a batch has. With framing `raw` the server sees them as one.
+    /// The number of messages per batch. With framing `raw` the server sees a batch as one message.
     pub fn depth(self) -> usize {
         self.depth
     }
 
-    /// A server with one open connection (or one known peer), ready for the first batch.
+    /// Starts a server with one open connection (or one known peer), ready for the first batch.
     pub fn open(self) -> Hot {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let shared = Arc::new(Shared::default());
         let running = runtime.block_on(self.start(shared.clone()));
         let mut hot = Hot { path: self, shared, running, runtime };
-        hot.run(8); // buffers, tables and pools are there from here on
+        hot.run(8); // fills buffers, tables and pools
         hot
     }
 
@@ -87,12 +87,12 @@ impl HotPath {
         null::register(&mut registry);
         let kind = if self.protocol == Protocol::Datagram { Kind::Datagram } else { Kind::Stream };
         registry.transport(Scripted { kind, script: self.script(), shared });
-        let mut board = ListenerSet::new(registry.transport_table());
+        let mut listeners = ListenerSet::new(registry.transport_table());
         let (handler, framing) = self.handler(&registry);
         let mut spec = ListenerSpec::new("main", "script:".parse().unwrap());
         spec.framing = framing;
-        board.listen(spec, &handler);
-        board.start().await.unwrap()
+        listeners.listen(spec, &handler);
+        listeners.start().await.unwrap()
     }
 
     fn handler(self, registry: &switchboard::Registry) -> (HandlerInstance, AnyFraming) {
@@ -115,12 +115,12 @@ impl HotPath {
             Protocol::Hello => ("welcome!", text.clone(), format!("hello, {text}!")),
             Protocol::Null => ("", "x".to_owned(), String::new()),
         };
-        // Datagrams stay apart; on a stream, what is sent together comes together.
-        let together = if self.protocol == Protocol::Datagram { 1 } else { self.depth };
+        // A datagram holds one message; on a stream a read returns the whole batch.
+        let per_read = if self.protocol == Protocol::Datagram { 1 } else { self.depth };
         Script {
             greeting: greeting.into(),
-            batch: message.repeat(together).into(),
-            reply: reply.repeat(together).into(),
+            batch: message.repeat(per_read).into(),
+            reply: reply.repeat(per_read).into(),
             depth: self.depth,
         }
     }
@@ -137,14 +137,14 @@ impl fmt::Display for HotPath {
 pub struct Hot {
     path: HotPath,
     shared: Arc<Shared>,
-    /// Kept, since a server ends with it.
+    /// Keeps the server running.
     #[expect(dead_code, reason = "a server that is dropped stops")]
     running: Running,
     runtime: Runtime,
 }
 
 impl Hot {
-    /// Has so many batches answered, in this thread. Answers how many messages that were.
+    /// Processes this many batches in this thread and returns the number of messages.
     pub fn run(&mut self, batches: usize) -> usize {
         self.shared.grant(batches);
         self.runtime.block_on(poll_fn(|cx| self.shared.poll_done(cx)));

@@ -1,4 +1,4 @@
-//! A framing that does nothing: each byte is a message that was there before, and what is sent leaves no byte.
+//! A framing without work: each byte decodes to the same static message, and encoding writes nothing.
 
 use switchboard::bytes::{Buf, Bytes, BytesMut};
 use switchboard::framing::{FrameError, custom};
@@ -6,16 +6,16 @@ use switchboard::prelude::{NoOptions, Registry};
 use switchboard::tokio_util::codec::{Decoder, Encoder};
 use switchboard_handlers::Echo;
 
-/// The name of the handler `echo` with that framing.
+/// The name of the handler `echo` with this framing.
 pub(super) const NAME: &str = "echo-of-nothing";
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.typed_handler(NAME, "nothing", |_: &NoOptions| custom(|_| Nothing), |_| Ok(Echo));
+    registry.typed_handler(NAME, "nothing", |_: &NoOptions| custom(|_| NullCodec), |_| Ok(Echo));
 }
 
-struct Nothing;
+struct NullCodec;
 
-impl Decoder for Nothing {
+impl Decoder for NullCodec {
     type Item = Bytes;
     type Error = FrameError;
 
@@ -28,7 +28,7 @@ impl Decoder for Nothing {
     }
 }
 
-impl Encoder<Bytes> for Nothing {
+impl Encoder<Bytes> for NullCodec {
     type Error = FrameError;
 
     fn encode(&mut self, _: Bytes, _: &mut BytesMut) -> Result<(), FrameError> {

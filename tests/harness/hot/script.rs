@@ -1,4 +1,4 @@
-//! What a scripted client says and expects, how it is told to go on, and the transport that brings it.
+//! The script of a client, the batches it may send, and the transport that provides it.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -9,20 +9,20 @@ use switchboard::{Kind, async_trait};
 
 use crate::hot::{datagram, stream};
 
-/// The words of a scripted client.
+/// The bytes that a scripted client sends and expects.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
-    /// What the server says first.
+    /// The greeting of the server.
     pub(super) greeting: Vec<u8>,
-    /// What one read brings.
+    /// The bytes of one read.
     pub(super) batch: Vec<u8>,
-    /// What is written for it.
+    /// The expected reply to a batch.
     pub(super) reply: Vec<u8>,
-    /// How many messages make a batch.
+    /// The number of messages per batch.
     pub(super) depth: usize,
 }
 
-/// What the client and whoever runs it say to each other.
+/// The state shared by the client and its runner.
 #[derive(Debug, Default)]
 pub(super) struct Shared(Mutex<Grant>);
 
@@ -35,7 +35,7 @@ struct Grant {
 }
 
 impl Shared {
-    /// The client may go on for so many batches.
+    /// Lets the client send this many batches.
     pub(super) fn grant(&self, batches: usize) {
         let mut grant = self.0.lock().unwrap();
         (grant.batches, grant.is_done) = (batches, false);
@@ -44,7 +44,7 @@ impl Shared {
         }
     }
 
-    /// Ready when all that was granted is answered.
+    /// Ready when all granted batches are answered.
     pub(super) fn poll_done(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut grant = self.0.lock().unwrap();
         if grant.is_done {
@@ -54,7 +54,7 @@ impl Shared {
         Poll::Pending
     }
 
-    /// For the client, when it has nothing left to say: how many batches more, once there are some.
+    /// Called by the client when it has sent all batches; ready when more are granted.
     pub(super) fn poll_more(&self, cx: &mut Context<'_>) -> Poll<usize> {
         let mut grant = self.0.lock().unwrap();
         if grant.batches > 0 {
@@ -69,7 +69,7 @@ impl Shared {
     }
 }
 
-/// `script:`, one client.
+/// The `script:` transport with one client.
 pub(super) struct Scripted {
     pub(super) kind: Kind,
     pub(super) script: Script,

@@ -1,4 +1,4 @@
-//! One connection, whose client is a script.
+//! A connection with a scripted client.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,17 +36,17 @@ impl StreamListener for Once {
     }
 }
 
-/// The bytes of the connection: reading hands over the next batch when the one before it is answered.
+/// The connection. A read returns the next batch after the previous one is answered.
 struct Client {
     script: Script,
     shared: Arc<Shared>,
     /// Batches that may still be sent.
     left: usize,
-    /// How much of what is expected has been written: of the greeting first, then of a reply.
+    /// The bytes already written of the greeting or the current reply.
     written: usize,
     greeted: bool,
     answered: bool,
-    /// The next batch has not come yet: like a socket, it does so only after the task has been woken.
+    /// The next batch is not yet available. As with a socket, the task must be woken first.
     awaited: bool,
     reader: Option<Waker>,
 }

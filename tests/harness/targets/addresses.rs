@@ -1,11 +1,11 @@
-//! Addresses and networks: what is read is printed so that it is read again as the same, and a set has what its networks have.
+//! Fuzz targets for addresses and networks: parsing and printing round-trip, and a set contains its networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use switchboard::settings::Network;
 use switchboard::{Endpoint, Networks, Source};
 
-/// An endpoint as written in configuration.
+/// An endpoint in its configuration syntax.
 pub fn endpoint(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match text.parse::<Endpoint>() {
@@ -21,18 +21,18 @@ pub fn endpoint(data: &[u8]) {
     }
 }
 
-/// Networks, one a line, as they stand in `access`; every address at their edges is asked for, and a few more.
+/// Networks in the syntax of `access`, one per line. Checks the addresses at the edges of each network.
 pub fn networks(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut networks: Vec<Network> = Vec::new();
-    let mut asked: Vec<IpAddr> = Vec::new();
+    let mut addresses: Vec<IpAddr> = Vec::new();
     for line in text.lines().take(64) {
-        asked.extend(line.parse::<IpAddr>());
+        addresses.extend(line.parse::<IpAddr>());
         match line.parse::<Network>() {
             Ok(network) => {
                 let printed = network.to_string();
                 assert_eq!(printed.parse().as_ref(), Ok(&network), "{line:?} is printed as {printed:?}");
-                asked.extend(edges(network));
+                addresses.extend(edges(network));
                 networks.push(network);
             }
             Err(error) => assert!(error.to_string().contains(" is not a network: "), "{error}"),
@@ -40,20 +40,20 @@ pub fn networks(data: &[u8]) {
     }
     let set: Networks = networks.iter().copied().collect();
     assert_eq!(set.is_empty(), networks.is_empty());
-    for address in asked {
-        let expected = networks.iter().any(|network| holds(*network, address));
-        assert_eq!(set.contain(address), expected, "{address} in {networks:?}");
+    for address in addresses {
+        let expected = networks.iter().any(|network| contains(*network, address));
+        assert_eq!(set.contains(address), expected, "{address} in {networks:?}");
         let source = Source::of(address);
         assert_eq!(source, Source::of(address.to_canonical()));
     }
 }
 
-/// The first address, the bits of the prefix and the width of a network, read from what it is printed as.
+/// The first address, prefix length and address width of a network, taken from its text form.
 fn parts(network: Network) -> (u128, u32, u32) {
     let text = network.to_string();
     let (address, bits) = text.split_once('/').map_or((&*text, None), |(address, bits)| (address, Some(bits)));
-    let (first, width) = number(address.parse().expect("a network is printed with its address"));
-    (first, bits.map_or(width, |bits| bits.parse().expect("a network is printed with its bits")), width)
+    let (first, width) = number(address.parse().expect("a printed network has an address"));
+    (first, bits.map_or(width, |bits| bits.parse().expect("a printed network has a prefix length")), width)
 }
 
 fn number(address: IpAddr) -> (u128, u32) {
@@ -70,14 +70,14 @@ fn address(number: u128, width: u32) -> IpAddr {
     }
 }
 
-/// The naive search: the bits of the prefix are the same.
-fn holds(network: Network, address: IpAddr) -> bool {
-    let ((first, bits, width), (asked, asked_width)) = (parts(network), number(address));
+/// The reference implementation: the prefix bits are equal.
+fn contains(network: Network, address: IpAddr) -> bool {
+    let ((first, bits, width), (other, other_width)) = (parts(network), number(address));
     let behind = width - bits;
-    width == asked_width && (first ^ asked).checked_shr(behind).unwrap_or(0) == 0
+    width == other_width && (first ^ other).checked_shr(behind).unwrap_or(0) == 0
 }
 
-/// The addresses on both sides of both ends.
+/// The first and last address of the network and the addresses next to them.
 fn edges(network: Network) -> Vec<IpAddr> {
     let (first, bits, width) = parts(network);
     let most = u128::MAX >> (128 - width);

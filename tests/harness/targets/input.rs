@@ -1,6 +1,6 @@
-//! Takes parameters from the front of an input. An input that is too short is followed by zeroes, so that every one counts.
+//! Reads parameters from the front of a fuzz input. Missing bytes are zero, so every input is valid.
 
-/// What is left of an input.
+/// The rest of an input.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
@@ -10,14 +10,14 @@ impl<'a> Input<'a> {
         self.some(1).first().copied().unwrap_or(0)
     }
 
-    /// The next bytes, fewer where there are no more.
+    /// The next bytes, or fewer at the end of the input.
     pub(super) fn some(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;
         taken
     }
 
-    /// A limit of messages: mostly small, so that it is met.
+    /// A message limit, mostly small so that messages reach it.
     pub(super) fn limit(&mut self) -> usize {
         match self.byte() {
             byte @ 0..=191 => usize::from(byte),

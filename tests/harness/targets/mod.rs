@@ -1,6 +1,6 @@
-//! What must hold for any bytes at all: each target takes bytes, and panics where a promise is broken.
+//! Fuzz targets: each takes arbitrary bytes and panics if a guarantee is broken.
 //!
-//! The same functions are driven by libFuzzer (`tests/fuzz`) and, over its corpus, by an ordinary test. They know neither.
+//! libFuzzer (`tests/fuzz`) and an ordinary test over the corpus call the same functions.
 
 mod addresses;
 mod configuration;
@@ -15,10 +15,10 @@ pub use framings::{delimited, json_lines, length, lines, raw};
 pub use proxy::proxy;
 pub use stream::stream;
 
-/// Takes any bytes; panics where a promise is broken.
+/// Takes arbitrary bytes; panics if a guarantee is broken.
 pub type Target = fn(&[u8]);
 
-/// Every target by its name, which is that of its directory in the corpus too.
+/// Every target by name. The corpus directory has the same name.
 pub const TARGETS: [(&str, Target); 11] = [
     ("raw", raw),
     ("lines", lines),

@@ -1,19 +1,19 @@
-//! Servers of the peers in the registry, to measure against: each the shortest that is idiomatic for its framework.
+//! Benchmark servers in other frameworks, each short and idiomatic for its framework.
 //!
-//! `peers NAME PROTOCOL` listens on a free port of 127.0.0.1, says `listening 127.0.0.1:PORT` as its first line, and serves
-//! with one worker until it is killed; `peers --list` says what there is, one `NAME PROTOCOL` a line. Built by
+//! `peers NAME PROTOCOL` listens on a free port of 127.0.0.1, prints `listening 127.0.0.1:PORT` as its first line, and
+//! serves with one worker until it is killed. `peers --list` prints one `NAME PROTOCOL` per line. Build it with
 //! `cargo build --release --manifest-path tests/peers/Cargo.toml`, with `--features pingora` where cmake is installed.
 //!
 //! | protocol | what it does |
 //! |---|---|
 //! | raw | sends back what was read |
 //! | lines | sends back each line |
-//! | length | sends back each frame, told apart by a length of 4 bytes, big-endian |
-//! | hello | says `welcome!`, answers each read M with `hello, M!`, closes on `exit` |
+//! | length | sends back each frame, with a big-endian length prefix of 4 bytes |
+//! | hello | sends `welcome!`, answers each read M with `hello, M!`, closes on `exit` |
 //! | udp | sends back each datagram |
 //!
-//! A framework takes part in lines and length where it has a codec of its own. What is not there: rs-netty has no hook from
-//! which a new connection could be welcomed, and rama's UDP socket is tokio's.
+//! A framework supports lines and length if it has its own codecs. Two combinations are missing: rs-netty has no hook
+//! for a greeting on a new connection, and rama uses the UDP socket of tokio.
 
 mod actix;
 mod monoio;

@@ -1,4 +1,4 @@
-//! ntex, on tokio: a service for each connection and its codec of bytes, on one worker; its acceptor has a thread of its own.
+//! ntex on tokio: one service and bytes codec per connection, one worker, and a separate acceptor thread.
 
 use std::io;
 

@@ -29,7 +29,7 @@ impl ServerApp for Peer {
 }
 
 pub(crate) fn serve(protocol: Protocol) -> Outcome {
-    // It takes an address and tells no port: this socket, which never listens, finds a free one and keeps it for the other.
+    // pingora does not report its port. This socket never listens; it reserves a free port for pingora.
     let kept = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     kept.set_reuse_port(true)?;
     kept.bind(&start::ANY.into())?;

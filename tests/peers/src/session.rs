@@ -1,4 +1,4 @@
-//! What a connection is told, for the frameworks that hand out a stream of tokio's kind and leave the rest to their user.
+//! The protocols over a tokio stream, for the frameworks that only provide the stream.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! tokio-util: codecs over tokio's sockets, a task for each connection; what has been read is fed back, then flushed once.
+//! tokio-util: codecs over tokio sockets, one task per connection; replies to one read are flushed once.
 
 use std::io;
 

@@ -1,312 +1,190 @@
-//! What one datagram socket has in hand: peers, messages that wait, answers that are not sent yet.
+//! Serves the datagrams of one socket: receives, calls the handlers of the peers, and sends replies and pushed frames.
 //!
-//! Everything here is bounded. What does not fit is dropped and counted: datagrams may be lost anyway, memory may not.
+//! A reply that is ready at once needs neither a task nor another allocation. A reply that is not ready delays only
+//! later messages of the same peer. Messages, frames and peers are bounded; the excess is dropped and counted.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, Stream, StreamExt};
+use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep};
-use tokio_util::sync::ReusableBoxFuture;
 
-use crate::address::Address;
 use crate::connection::{Connection, ListenerContext};
+use crate::driver::datagram::batch_counters::BatchCounters;
 use crate::driver::datagram::drop_reason::DropReason;
-use crate::driver::datagram::peers::{Session, Sessions};
+use crate::driver::datagram::jobs::{FrameStream, Job, JobQueue, JobResult, Started, handle_message, next_frame};
+use crate::driver::datagram::peers::{Peer, PeerTable};
+use crate::driver::datagram::receiver::DatagramReceiver;
 use crate::driver::datagram::send_queue::SendQueue;
-use crate::driver::datagram::service::{DatagramDispatcher, Stage};
-use crate::driver::datagram::source_filter::reject_source;
+use crate::driver::datagram::service::{DatagramDispatcher, LoopState};
 use crate::driver::handler_calls::HandlerCalls;
-use crate::error::Result;
 use crate::framing::Framing;
 use crate::handler::{Frames, Reply, Then};
-use crate::layer::Panicked;
-use crate::outbox::Pushed;
+use crate::outbox::PushedFrame;
 use crate::reason::CloseReason;
 use crate::settings::Limits;
 use crate::transport::{DatagramSocket, Route};
 
-/// How much of each kind is done before others have their turn: datagrams received, pushes sent, waiting work looked at.
+/// Maximum datagrams received, frames pushed and jobs resumed per batch, before other tasks get a turn.
 const BATCH: usize = 64;
-/// How many pieces of work are polled in one round.
-const TURNS: usize = 16 * BATCH;
-/// How many messages may be with handlers that are not ready, over all peers; and how many of one peer wait behind its own.
-const WAITING: usize = 1024;
-const WAITING_OF_ONE: usize = 64;
-/// How many messages wait behind others, over all peers, and how many bytes all that waits may be.
-const QUEUED: usize = 4096;
-pub(crate) const WAITING_BYTES: usize = 16 * 1024 * 1024;
-/// The least that is received into, more than the largest datagram of UDP; and the largest datagram that is taken, whatever
-/// the limit.
-const LEAST: usize = 64 * 1024;
-pub(crate) const LARGEST: usize = 1024 * 1024;
-/// After a batch of errors in a row nothing is received for so long.
-const PAUSE: Duration = Duration::from_millis(100);
 
-/// A message on its way through the handler of a peer, whose calls it keeps busy.
-pub(crate) struct Job<C> {
-    /// The peer's place in the table.
-    peer: usize,
-    calls: Box<C>,
-    /// The size of the message: what it counts against the limit of what waits.
-    bytes: usize,
-}
-
-/// What was done since it was last added to what the listener counts.
-#[derive(Default)]
-struct Round {
-    /// When the first datagram came.
-    begun: Option<Instant>,
-    received: u64,
-    bytes: u64,
-    /// Handled without having waited.
-    handled: u64,
-}
-
-/// What a piece of work came to.
-pub(crate) enum PlannedChange<C, Out> {
-    Reply { job: Job<C>, result: Result<Reply<Out>> },
-    Frame { job: Job<C>, frames: FrameStream<Out>, next: Option<Result<Out>>, then: Then },
-}
-
-type FrameStream<Out> = Pin<Box<dyn Stream<Item = Result<Out>> + Send>>;
-type Work<C, Out> = ReusableBoxFuture<'static, PlannedChange<C, Out>>;
-
-/// Everything that one socket has in hand.
-pub(crate) struct Dispatcher<F: Framing, C, M> {
-    socket: Arc<dyn DatagramSocket>,
+pub(crate) struct Dispatcher<F: Framing, C, N> {
     listener_context: Arc<ListenerContext>,
-    local: Address,
-    send_queue: SendQueue,
-    sessions: Sessions<Box<C>, F::In>,
-    /// Makes the connection and the calls of a new peer.
-    make: M,
     framing: Arc<F>,
-    /// The largest datagram that is taken.
-    limit: usize,
-    /// Messages whose handler was not ready at once.
-    waiting: FuturesUnordered<Work<C, F::Out>>,
-    waiting_bytes: usize,
-    /// Messages that wait behind those.
-    queued: usize,
-    /// The allocation of the last piece of work, for the next.
-    spare: Option<Work<C, F::Out>>,
-    pushed: mpsc::Receiver<Pushed<F::Out>>,
-    receive: BytesMut,
-    /// How many pieces of work may still be polled in this round.
-    turns: usize,
-    /// Leaving, and what had come by then has been received: nothing more is.
-    dry: bool,
-    /// How many times in a row receiving failed, and the pause that follows from it.
-    failures: usize,
-    round: Round,
-    pause: Option<Pin<Box<Sleep>>>,
+    receiver: DatagramReceiver,
+    send_queue: SendQueue,
+    peers: PeerTable<C, F::In>,
+    /// Creates the connection and the handler calls of a new peer.
+    new_peer: N,
+    jobs: JobQueue<C, F::Out>,
+    pushed: mpsc::Receiver<PushedFrame<F::Out>>,
+    counters: BatchCounters,
+    /// During a drain: every datagram that the system had queued is received.
+    input_drained: bool,
 }
 
-impl<F, C, M> Dispatcher<F, C, M>
+impl<F, C, N> Dispatcher<F, C, N>
 where
     F: Framing,
     C: HandlerCalls<F::In, F::Out>,
-    M: Fn(&Route, &Arc<ListenerContext>) -> (Connection, C),
+    N: Fn(&Route, &ListenerContext) -> (Connection, C),
 {
     pub(crate) fn new(
         socket: Arc<dyn DatagramSocket>,
         framing: Arc<F>,
         limits: Limits,
         listener_context: Arc<ListenerContext>,
-        make: M,
-        pushed: mpsc::Receiver<Pushed<F::Out>>,
+        new_peer: N,
+        pushed: mpsc::Receiver<PushedFrame<F::Out>>,
     ) -> Self {
         Self {
-            send_queue: SendQueue::new(socket.clone(), listener_context.clone(), limits.outbox),
-            local: socket.local(),
-            limit: framing.limit(limits.frame).min(LARGEST),
-            socket,
+            receiver: DatagramReceiver::new(socket.clone(), framing.limit(limits.frame)),
+            send_queue: SendQueue::new(socket, listener_context.clone(), limits.outbox),
+            peers: PeerTable::new(limits.sessions),
+            jobs: JobQueue::new(),
+            counters: BatchCounters::default(),
+            input_drained: false,
             listener_context,
-            sessions: Sessions::new(limits.sessions),
-            make,
             framing,
-            waiting: FuturesUnordered::new(),
-            waiting_bytes: 0,
-            queued: 0,
-            spare: None,
+            new_peer,
             pushed,
-            receive: BytesMut::new(),
-            turns: 0,
-            dry: false,
-            failures: 0,
-            round: Round::default(),
-            pause: None,
         }
     }
 
-    /// Goes on with work that waited, if some is ready.
-    fn resume_one(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        // An empty set would say so too, after it has stored the waker.
-        if self.waiting.is_empty() {
+    /// Handles the result of a running job, if one is ready.
+    fn resume_job(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let result = self.jobs.poll_next(cx);
+        let resumed = result.is_some();
+        self.run(result, cx);
+        resumed
+    }
+
+    /// Sends a pushed frame, if there is one.
+    fn send_pushed(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let Poll::Ready(Some(PushedFrame { connection, route, frame })) = self.pushed.poll_recv(cx) else {
             return false;
-        }
-        let Poll::Ready(Some(step)) = self.waiting.poll_next_unpin(cx) else { return false };
-        self.go_on(Some(step), cx);
+        };
+        self.send_queue.send_frame(&*self.framing, &route, &connection, frame);
         true
     }
 
-    /// Sends a frame that was pushed, if there is one.
-    fn push_one(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        let Poll::Ready(Some(Pushed { connection, route, frame })) = self.pushed.poll_recv(cx) else { return false };
-        send_frame(&*self.framing, &mut self.send_queue, &route, &connection, frame);
-        true
-    }
-
-    /// Receives a datagram, if there is one.
-    fn receive_one(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        if let Some(pause) = &mut self.pause {
-            if pause.as_mut().poll(cx).is_pending() {
-                return false;
-            }
-            self.pause = None;
-        }
-        // One byte more than is taken: what the system truncates is longer than the limit still, and dropped for that.
-        self.receive.clear();
-        self.receive.reserve((self.limit + 1).max(LEAST));
-        match self.socket.poll_receive(cx, &mut self.receive) {
+    /// Receives and handles a datagram, if there is one.
+    fn receive(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        match self.receiver.poll_receive(cx) {
             Poll::Pending => return false,
-            Poll::Ready(Ok(route)) => {
-                self.failures = 0;
-                // In memory of its own: a small message that waits must not keep a large buffer.
-                let datagram = Bytes::copy_from_slice(&self.receive);
-                self.take_in(&route, datagram, cx);
-            }
-            Poll::Ready(Err(error)) => {
-                self.send_queue.receive_failed(&error);
-                self.failures += 1;
-                if self.failures.is_multiple_of(BATCH) {
-                    self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+            Poll::Ready(Ok((route, datagram))) => {
+                if let Err(reason) = self.handle_datagram(&route, datagram, cx) {
+                    self.send_queue.drop_one(&route, reason);
                 }
             }
+            Poll::Ready(Err(error)) => self.send_queue.receive_failed(&error),
         }
         true
     }
 
-    fn take_in(&mut self, route: &Route, datagram: Bytes, cx: &mut TaskContext<'_>) {
+    fn handle_datagram(&mut self, route: &Route, datagram: Bytes, cx: &mut TaskContext<'_>) -> Result<(), DropReason> {
         let bytes = datagram.len();
-        if bytes > self.limit {
-            return self.send_queue.drop_one(route, DropReason::FrameTooLarge);
-        }
-        if let Some(why) = reject_source(route, &self.local) {
-            return self.send_queue.drop_one(route, why);
-        }
-        if !self.listener_context.admission.allows(&route.peer) {
-            return self.send_queue.drop_one(route, DropReason::Denied);
-        }
+        self.receiver.check(route, &datagram)?;
+        self.listener_context.admission.check_datagram(&route.peer).map_err(|_| DropReason::Denied)?;
         let decoded = catch_unwind(AssertUnwindSafe(|| self.framing.datagram_in(datagram)));
-        let Ok(Ok(message)) = decoded else {
-            return self.send_queue.drop_one(route, DropReason::BadFrame);
-        };
-        // A state or a layer may panic when it is made for a new peer: that is one peer's loss.
-        let make = || catch_unwind(AssertUnwindSafe(|| (self.make)(route, &self.listener_context))).ok();
-        let make = || make().map(|(connection, calls)| (connection, Box::new(calls)));
-        let Some((peer, session)) = self.sessions.enter(route, make) else {
-            return self.send_queue.drop_one(route, DropReason::Sessions);
-        };
-        session.connection.amplification_limit().received(&route.peer, bytes);
-        session.connection.counters().received(bytes);
-        self.round.received += 1;
-        self.round.bytes += bytes as u64;
-        self.round.begun.get_or_insert_with(Instant::now);
-        let room = self.waiting_bytes + bytes <= WAITING_BYTES;
-        if let Some(calls) = session.calls.take() {
-            let step = self.start(Job { peer, calls, bytes }, message, cx);
-            self.go_on(step, cx);
-        } else if room && self.queued < QUEUED && session.queue.len() < WAITING_OF_ONE {
-            session.queue.push_back((message, bytes));
-            self.queued += 1;
-            self.waiting_bytes += bytes;
-        } else {
-            self.send_queue.drop_one(route, DropReason::Waiting);
+        let Ok(Ok(message)) = decoded else { return Err(DropReason::BadFrame) };
+        // A state or layer that panics on creation costs only this datagram.
+        let new_peer = || catch_unwind(AssertUnwindSafe(|| (self.new_peer)(route, &self.listener_context))).ok();
+        let new_peer = || new_peer().map(|(connection, calls)| (connection, Box::new(calls)));
+        let (key, peer) = self.peers.get_or_insert(route, new_peer).ok_or(DropReason::Sessions)?;
+        peer.connection.amplification_limit().credit(&route.peer, bytes);
+        peer.connection.counters().add_message();
+        peer.connection.counters().add_bytes_in(bytes);
+        self.counters.received(bytes);
+        match peer.calls.take() {
+            Some(calls) => {
+                let result = self.start_message(Job { peer: key, calls, bytes }, message, cx);
+                self.run(result, cx);
+                Ok(())
+            }
+            None if self.jobs.enqueue(&mut peer.queue, message, bytes) => Ok(()),
+            None => Err(DropReason::Waiting),
         }
     }
 
-    /// Has a message handled. SendQueue what it came to, if it was ready at once.
-    fn start(&mut self, mut job: Job<C>, message: F::In, cx: &mut TaskContext<'_>) -> Option<PlannedChange<C, F::Out>> {
+    /// Calls the handler with a message. Returns the result if it is ready at once.
+    fn start_message(&mut self, job: Job<C>, message: F::In, cx: &mut TaskContext<'_>) -> Option<JobResult<C, F::Out>> {
         let (peer, bytes) = (job.peer, job.bytes);
-        let work = async move {
-            let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
-            let result = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()));
-            PlannedChange::Reply { job, result }
-        };
-        self.work(work, peer, bytes, cx)
+        self.start(handle_message(job, message), peer, bytes, cx)
     }
 
-    /// Polls a piece of work once, in the allocation of the one before; only work that is not ready costs another. If too
-    /// much waits already, it is dropped, and its peer is forgotten.
-    fn work(
+    /// Awaits the next frame of a reply. Returns the result if it is ready at once.
+    fn start_frame(
         &mut self,
-        work: impl Future<Output = PlannedChange<C, F::Out>> + Send + 'static,
+        job: Job<C>,
+        frames: FrameStream<F::Out>,
+        then: Then,
+        cx: &mut TaskContext<'_>,
+    ) -> Option<JobResult<C, F::Out>> {
+        let (peer, bytes) = (job.peer, job.bytes);
+        self.start(next_frame(job, frames, then), peer, bytes, cx)
+    }
+
+    /// Starts a step of a job. If too many jobs are pending, it is dropped and its peer is removed.
+    fn start(
+        &mut self,
+        step: impl Future<Output = JobResult<C, F::Out>> + Send + 'static,
         peer: usize,
         bytes: usize,
         cx: &mut TaskContext<'_>,
-    ) -> Option<PlannedChange<C, F::Out>> {
-        let mut work = match self.spare.take() {
-            Some(mut spare) => {
-                spare.set(work);
-                spare
+    ) -> Option<JobResult<C, F::Out>> {
+        match self.jobs.start(step, bytes, cx) {
+            Started::Ready(result) => return Some(result),
+            Started::Running => self.peers.get(peer).running_since = Some(self.counters.started()),
+            Started::Dropped => {
+                let route = self.remove_peer(peer, CloseReason::Limit);
+                self.send_queue.drop_one(&route, DropReason::Waiting);
             }
-            None => ReusableBoxFuture::new(work),
-        };
-        self.waiting_bytes += bytes;
-        self.turns = self.turns.saturating_sub(1);
-        if self.turns == 0 {
-            cx.waker().wake_by_ref(); // it is not polled now: the next round does that, after others had their turn
-        } else if let Poll::Ready(step) = work.poll(cx) {
-            self.spare = Some(work);
-            return Some(step);
-        }
-        if self.waiting.len() < WAITING && self.waiting_bytes <= WAITING_BYTES {
-            self.sessions.at(peer).waits_since = Some(self.round.begun.unwrap_or_else(Instant::now));
-            self.waiting.push(work);
-        } else {
-            self.waiting_bytes -= bytes;
-            let route = self.forget(peer, CloseReason::Limit);
-            self.send_queue.drop_one(&route, DropReason::Waiting);
         }
         None
     }
 
-    /// Forgets a peer and what it has waiting. SendQueue where it was.
-    fn forget(&mut self, peer: usize, reason: CloseReason) -> Route {
-        let session = self.sessions.forget(peer, reason);
-        self.queued -= session.queue.len();
-        self.waiting_bytes -= session.queue.iter().map(|(_, bytes)| bytes).sum::<usize>();
-        session.route
-    }
-
-    /// Goes on with whatever a piece of work leads to, for as long as that is ready at once.
-    fn go_on(&mut self, mut step: Option<PlannedChange<C, F::Out>>, cx: &mut TaskContext<'_>) {
-        while let Some(ended) = step {
-            step = self.advance(ended, cx);
+    /// Handles the results of jobs as long as the next one is ready at once.
+    fn run(&mut self, mut result: Option<JobResult<C, F::Out>>, cx: &mut TaskContext<'_>) {
+        while let Some(ready) = result {
+            result = self.handle_result(ready, cx);
         }
     }
 
-    /// Sends what a piece of work came to, and starts what comes next.
-    fn advance(
+    /// Sends the frames of a result and starts the next step.
+    fn handle_result(
         &mut self,
-        step: PlannedChange<C, F::Out>,
+        result: JobResult<C, F::Out>,
         cx: &mut TaskContext<'_>,
-    ) -> Option<PlannedChange<C, F::Out>> {
-        match step {
-            PlannedChange::Reply { job, result } => {
-                self.waiting_bytes -= job.bytes;
+    ) -> Option<JobResult<C, F::Out>> {
+        match result {
+            JobResult::Reply { job, result } => {
+                self.jobs.step_done(&job);
                 let is_handled = result.is_ok();
                 let Reply { frames, then } = result.unwrap_or_else(|error| {
-                    self.send_queue.fail(&self.sessions.at(job.peer).route, &error);
+                    self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
                     Reply::none()
                 });
                 match frames {
@@ -314,153 +192,107 @@ where
                     Frames::None => {}
                     Frames::One(frame) => self.send_to(job.peer, frame),
                     Frames::Many(frames) => frames.into_iter().for_each(|frame| self.send_to(job.peer, frame)),
-                    Frames::Stream(frames) => return self.await_frame(job, frames, then, cx),
+                    Frames::Stream(frames) => return self.start_frame(job, frames, then, cx),
                 }
-                self.finish(job.peer, is_handled);
+                self.message_done(job.peer, is_handled);
                 self.next_message(job, then, cx)
             }
-            PlannedChange::Frame { job, frames, next, then } => {
-                self.waiting_bytes -= job.bytes;
+            JobResult::Frame { job, frames, next, then } => {
+                self.jobs.step_done(&job);
                 match next {
                     Some(Ok(frame)) => {
                         self.send_to(job.peer, frame);
-                        return self.await_frame(job, frames, then, cx);
+                        return self.start_frame(job, frames, then, cx);
                     }
                     Some(Err(error)) => {
-                        self.send_queue.fail(&self.sessions.at(job.peer).route, &error);
-                        self.finish(job.peer, false);
+                        self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
+                        self.message_done(job.peer, false);
                     }
-                    None => self.finish(job.peer, true),
+                    None => self.message_done(job.peer, true),
                 }
                 self.next_message(job, then, cx)
             }
         }
     }
 
-    fn await_frame(
-        &mut self,
-        job: Job<C>,
-        mut frames: FrameStream<F::Out>,
-        then: Then,
-        cx: &mut TaskContext<'_>,
-    ) -> Option<PlannedChange<C, F::Out>> {
-        let (peer, bytes) = (job.peer, job.bytes);
-        let work = async move {
-            let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
-            let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
-            PlannedChange::Frame { job, frames, next, then }
-        };
-        self.work(work, peer, bytes, cx)
-    }
-
-    /// The peer's message is done with: the next one that waits, or none.
-    fn next_message(&mut self, job: Job<C>, then: Then, cx: &mut TaskContext<'_>) -> Option<PlannedChange<C, F::Out>> {
+    /// Starts the next queued message of a peer. Without one, the peer is idle.
+    fn next_message(&mut self, job: Job<C>, then: Then, cx: &mut TaskContext<'_>) -> Option<JobResult<C, F::Out>> {
         if then != Then::Continue {
-            self.forget(job.peer, CloseReason::HandlerClosed);
+            self.remove_peer(job.peer, CloseReason::HandlerClosed);
             return None;
         }
-        let session = self.sessions.at(job.peer);
-        let Some((message, bytes)) = session.queue.pop_front() else {
-            session.calls = Some(job.calls);
-            return None;
-        };
-        self.queued -= 1;
-        self.waiting_bytes -= bytes;
-        self.start(Job { bytes, ..job }, message, cx)
-    }
-
-    /// Sends a frame of the peer that is served.
-    /// The message of a peer has been answered, or has failed.
-    fn finish(&mut self, peer: usize, is_handled: bool) {
-        match self.sessions.at(peer).waits_since.take() {
-            _ if !is_handled => {}
-            Some(begun) => self.listener_context.metrics.latency.record(1, begun.elapsed()),
-            None => self.round.handled += 1,
-        }
-    }
-
-    /// Adds what was done to what the listener counts. The time of a round is shared by those who were handled in it.
-    fn add_up(&mut self) {
-        let Round { begun, received, bytes, handled } = std::mem::take(&mut self.round);
-        let metrics = &self.listener_context.metrics;
-        if let Some(begun) = begun {
-            metrics.messages.fetch_add(received, Relaxed);
-            metrics.bytes_in.fetch_add(bytes, Relaxed);
-            if let Some(each) = begun.elapsed().checked_div(handled as u32) {
-                metrics.latency.record(handled, each);
+        let peer = self.peers.get(job.peer);
+        match self.jobs.dequeue(&mut peer.queue) {
+            Some((message, bytes)) => self.start_message(Job { bytes, ..job }, message, cx),
+            None => {
+                peer.calls = Some(job.calls);
+                None
             }
         }
-        match self.send_queue.take_sent() {
-            0 => {}
-            sent => drop(metrics.bytes_out.fetch_add(sent, Relaxed)),
+    }
+
+    /// Records the latency of a message that was handled.
+    fn message_done(&mut self, peer: usize, is_handled: bool) {
+        match self.peers.get(peer).running_since.take() {
+            _ if !is_handled => {}
+            Some(since) => self.listener_context.info.metrics.latency.record(1, since.elapsed()),
+            None => self.counters.handled(),
         }
     }
 
     fn send_to(&mut self, peer: usize, frame: F::Out) {
-        let Session { route, connection, .. } = self.sessions.at(peer);
-        send_frame(&*self.framing, &mut self.send_queue, route, connection, frame);
+        let Peer { route, connection, .. } = self.peers.get(peer);
+        self.send_queue.send_frame(&*self.framing, route, connection, frame);
+    }
+
+    /// Removes a peer and its queued messages.
+    fn remove_peer(&mut self, peer: usize, reason: CloseReason) -> Route {
+        let peer = self.peers.remove(peer, reason);
+        self.jobs.forget(&peer.queue);
+        peer.route
     }
 }
 
-impl<F, C, M> DatagramDispatcher for Dispatcher<F, C, M>
+impl<F, C, N> DatagramDispatcher for Dispatcher<F, C, N>
 where
     F: Framing,
     C: HandlerCalls<F::In, F::Out>,
-    M: Fn(&Route, &Arc<ListenerContext>) -> (Connection, C) + Send,
+    N: Fn(&Route, &ListenerContext) -> (Connection, C) + Send,
 {
-    fn poll(&mut self, cx: &mut TaskContext<'_>, stage: Stage) -> bool {
-        self.turns = TURNS;
+    fn poll(&mut self, cx: &mut TaskContext<'_>, state: LoopState) -> bool {
+        self.jobs.start_batch();
         self.send_queue.flush(cx);
-        // Each of these stops after a batch; then there may be more, and it is for the next round.
-        let mut more = (0..BATCH).all(|_| self.resume_one(cx));
-        more |= (0..BATCH).all(|_| self.push_one(cx));
-        let receives = match stage {
-            Stage::Open => true,
-            Stage::LastCall => !self.dry,
-            Stage::Closed => false,
+        let mut has_more = (0..BATCH).all(|_| self.resume_job(cx));
+        has_more |= (0..BATCH).all(|_| self.send_pushed(cx));
+        let receives = match state {
+            LoopState::Serving => true,
+            LoopState::DrainingInput => !self.input_drained,
+            LoopState::Finishing => false,
         };
         if receives {
-            let full = (0..BATCH).all(|_| self.receive_one(cx));
-            self.dry = stage == Stage::LastCall && !full;
-            more |= full;
+            let is_full = (0..BATCH).all(|_| self.receive(cx));
+            self.input_drained = state == LoopState::DrainingInput && !is_full;
+            has_more |= is_full;
         }
         self.send_queue.flush(cx);
-        self.add_up();
-        if stage == Stage::Open {
-            self.listener_context.metrics.sessions.store(self.sessions.len(), Relaxed);
+        let metrics = &self.listener_context.info.metrics;
+        self.counters.publish(metrics);
+        self.send_queue.publish_sent_bytes();
+        if state == LoopState::Serving {
+            metrics.sessions.store(self.peers.len(), Relaxed);
         }
-        if more {
+        if has_more {
             cx.waker().wake_by_ref();
         }
-        stage != Stage::Open && !more && self.waiting.is_empty() && self.send_queue.is_empty()
+        state != LoopState::Serving && !has_more && !self.jobs.has_running() && self.send_queue.is_empty()
     }
 
-    fn in_hand(&self) -> usize {
-        self.waiting.len() + self.queued
+    fn pending(&self) -> usize {
+        self.jobs.pending()
     }
 
     fn set_context(&mut self, listener_context: Arc<ListenerContext>) {
         self.send_queue.set_context(listener_context.clone());
         self.listener_context = listener_context;
-    }
-}
-
-fn send_frame<F: Framing>(
-    framing: &F,
-    send_queue: &mut SendQueue,
-    route: &Route,
-    connection: &Connection,
-    frame: F::Out,
-) {
-    match catch_unwind(AssertUnwindSafe(|| framing.datagram_out(frame))) {
-        Ok(Ok(datagram)) => {
-            if !connection.amplification_limit().spend(&route.peer, datagram.len()) {
-                return send_queue.drop_one(route, DropReason::AmplificationLimit);
-            }
-            connection.counters().sent(datagram.len());
-            send_queue.send(route, datagram);
-        }
-        Ok(Err(error)) => send_queue.fail(route, &error),
-        Err(payload) => send_queue.fail(route, &Panicked::new(&*payload).into()),
     }
 }

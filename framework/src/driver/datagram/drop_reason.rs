@@ -1,36 +1,46 @@
-//! DropReason a datagram, or the answer to one, is dropped: a closed list, so that each kind has its own line in the log and none
-//! hides another.
+//! Why a datagram or a reply is dropped. Each reason has its own log throttle, so none hides another.
 
-/// The reasons, named in the log as [`DropReason::as_str`] says.
+/// The values of the log field `reason` of `datagram dropped`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DropReason {
-    /// It is larger than `limits.frame`.
+    /// The datagram is larger than `limits.frame`.
     FrameTooLarge,
-    /// It came from a port that must not be answered.
+    /// The source port must not be answered.
     SourcePort,
-    /// It came from an address that must not be answered.
+    /// The source address must not be answered.
     SourceAddress,
-    /// It came from the socket's own address.
+    /// The source is the socket itself.
     OwnAddress,
-    /// `access` keeps its sender out.
+    /// `access` rejects the peer.
     Denied,
-    /// It is no message of the framing.
+    /// The datagram is not a valid message.
     BadFrame,
-    /// The table of peers is full, and those that could be forgotten are being served.
+    /// The peer table is full, and no peer can be evicted.
     Sessions,
-    /// Too many messages wait already.
+    /// Too many messages are pending.
     Waiting,
-    /// The source sends more than its rate.
+    /// The source exceeds its rate.
     Rate,
-    /// The system does not send as fast as answers are made.
+    /// The send queue is full.
     OutboxFull,
-    /// The peer has not shown that it receives, and was sent three times as much as came from it.
+    /// The peer is not validated, and the reply exceeds its amplification limit.
     AmplificationLimit,
 }
 
 impl DropReason {
-    /// How many there are.
-    pub(crate) const COUNT: usize = Self::AmplificationLimit as usize + 1;
+    pub(crate) const ALL: [Self; 11] = [
+        Self::FrameTooLarge,
+        Self::SourcePort,
+        Self::SourceAddress,
+        Self::OwnAddress,
+        Self::Denied,
+        Self::BadFrame,
+        Self::Sessions,
+        Self::Waiting,
+        Self::Rate,
+        Self::OutboxFull,
+        Self::AmplificationLimit,
+    ];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -46,5 +56,15 @@ impl DropReason {
             Self::OutboxFull => "outbox_full",
             Self::AmplificationLimit => "amplification_limit",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_listed_at_its_index() {
+        assert!(DropReason::ALL.iter().enumerate().all(|(index, reason)| *reason as usize == index));
     }
 }

@@ -1,19 +1,20 @@
-//! The peers of a datagram socket: a bounded table that made-up senders cannot sweep. A segmented LRU, in three parts:
+//! The peers of a datagram socket, in a bounded table: a segmented LRU that spoofed sources cannot flush.
 //!
-//! - on probation: heard once;
-//! - established: heard again since;
-//! - validated: its protocol has proven the address ([`Connection::validate_address`]).
+//! - Probation: one datagram received.
+//! - Established: more than one datagram received.
+//! - Validated: the handler has validated the address ([`Connection::validate_address`]).
 //!
-//! Established and validated peers together are at most three quarters of the table. One more, and the longest unseen goes
-//! back on probation: an established one if there is any, else a validated one. So whoever is not validated never displaces
-//! one who is, and a quarter is always left for newcomers. A newcomer to a full table replaces the longest unseen peer that
-//! is on probation; one that is being served is passed over. Where those looked at are all being served, the newcomer's datagram
-//! is dropped: it never costs an established peer its place. Each datagram looks at a bounded number of peers.
+//! Established and validated peers together occupy at most three quarters of the table. Above that, the least recently
+//! seen established peer returns to probation; if there is no established peer, the least recently seen validated one
+//! does. An unvalidated peer therefore never evicts a validated one, and a quarter of the table remains for new peers.
+//! A new peer replaces the least recently seen peer on probation that has no message in progress. A bounded number of
+//! peers is examined; if none of them can be evicted, the datagram of the new peer is dropped.
 //!
-//! What this resists: senders heard once each, however many, displace only others on probation. Senders heard twice each
-//! displace established peers too: such a peer stays if it is heard again before that many others are established as three
-//! quarters of the table hold. They do not reach validated peers. Somebody who really receives at as many addresses or ports as the
-//! table holds can displace anyone, as a crowd of true clients can. A table of one remembers the last peer.
+//! Sources that send one datagram each evict only peers on probation. Sources that send two each also evict established
+//! peers that stay silent until three quarters of the table are filled. They do not evict validated peers.
+//!
+//! The lists are handwritten: a job refers to its peer by a stable slab key, and a datagram costs one hash of its route.
+//! Linked hash maps would hash the route again for every move between segments and for every reference from a job.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -23,192 +24,210 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use crate::connection::Connection;
+use crate::driver::datagram::jobs::QueuedMessage;
 use crate::reason::CloseReason;
 use crate::transport::Route;
 
-/// How many of the longest unseen peers of a part are looked at for one that can be forgotten.
+/// Maximum peers examined to find one to evict.
 const CANDIDATES: usize = 16;
 
-/// The parts of the table, in the order in which they are forgotten.
-const PROBATION: usize = 0;
-const ESTABLISHED: usize = 1;
-const VALIDATED: usize = 2;
-
-/// One peer. While a message of it is handled its calls are away, and further messages wait here.
-pub(crate) struct Session<C, In> {
+/// A peer of a datagram socket.
+pub(crate) struct Peer<C, In> {
     pub(crate) route: Route,
     pub(crate) connection: Connection,
-    pub(crate) calls: Option<C>,
-    pub(crate) queue: VecDeque<(In, usize)>,
-    /// Since when its message waits, if it does.
-    pub(crate) waits_since: Option<Instant>,
+    /// The handler calls; `None` while a message is handled.
+    pub(crate) calls: Option<Box<C>>,
+    /// Messages that wait for the one that is handled.
+    pub(crate) queue: VecDeque<QueuedMessage<In>>,
+    /// When the running message was received, if its handler was not ready at once.
+    pub(crate) running_since: Option<Instant>,
 }
 
-pub(crate) struct Sessions<C, In> {
-    /// The places of all peers, by route. Senders choose the routes, so they are hashed with a secret.
+pub(crate) struct PeerTable<C, In> {
+    /// The keys of all peers by route. The hash is keyed, because senders choose their addresses.
     index: HashTable<usize>,
-    secret: RandomState,
-    places: Slab<PeerEntry<C, In>>,
-    parts: [Part; 3],
+    hasher: RandomState,
+    entries: Slab<Entry<C, In>>,
+    probation: List,
+    established: List,
+    validated: List,
     limit: usize,
-    /// The most that are established or validated.
-    protected: usize,
+    /// Maximum established and validated peers.
+    max_protected: usize,
 }
 
-/// Where a peer is: a link of its part.
-struct PeerEntry<C, In> {
-    session: Session<C, In>,
-    part: usize,
+/// A peer and its links in the list of its segment.
+struct Entry<C, In> {
+    peer: Peer<C, In>,
+    segment: Segment,
     newer: Option<usize>,
     older: Option<usize>,
 }
 
-/// One part of the table: its peers in the order in which they were last seen.
+/// The segments of the table, in the order in which their peers are evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Segment {
+    Probation,
+    Established,
+    Validated,
+}
+
+/// The peers of one segment, most recently seen first.
 #[derive(Clone, Copy, Default)]
-struct Part {
+struct List {
     newest: Option<usize>,
     oldest: Option<usize>,
     len: usize,
 }
 
-impl<C, In> Sessions<C, In> {
+impl<C, In> PeerTable<C, In> {
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.max(1);
         Self {
             index: HashTable::new(),
-            secret: RandomState::new(),
-            places: Slab::new(),
-            parts: [Part::default(); 3],
+            hasher: RandomState::new(),
+            entries: Slab::new(),
+            probation: List::default(),
+            established: List::default(),
+            validated: List::default(),
             limit,
-            protected: limit - limit.div_ceil(4),
+            max_protected: limit - limit.div_ceil(4),
         }
     }
 
-    /// The peer's session and its place, now the most recently seen; made by `make` if the peer is new. `None`: the table is
-    /// full, and the longest unseen are all being served; or the peer cannot be had.
-    pub(crate) fn enter(
+    /// Finds the peer of a route and marks it as seen. `new_peer` creates an unknown one. `None`: the table is full and
+    /// no peer can be evicted, or `new_peer` failed. A key stays valid until the peer is removed.
+    pub(crate) fn get_or_insert(
         &mut self,
         route: &Route,
-        make: impl FnOnce() -> Option<(Connection, C)>,
-    ) -> Option<(usize, &mut Session<C, In>)> {
-        let hash = self.secret.hash_one(route);
-        let known = self.index.find(hash, |at| self.places[*at].session.route == *route);
-        let at = match known.copied() {
+        new_peer: impl FnOnce() -> Option<(Connection, Box<C>)>,
+    ) -> Option<(usize, &mut Peer<C, In>)> {
+        let hash = self.hasher.hash_one(route);
+        let known = self.index.find(hash, |key| self.entries[*key].peer.route == *route);
+        let key = match known.copied() {
+            Some(key) => {
+                let entry = &self.entries[key];
+                let is_validated = entry.segment == Segment::Validated || entry.peer.connection.is_address_validated();
+                self.mark_seen(key, if is_validated { Segment::Validated } else { Segment::Established });
+                key
+            }
             None => {
-                if self.places.len() >= self.limit && !self.forget_one() {
+                if self.entries.len() >= self.limit && !self.evict() {
                     return None;
                 }
-                let (connection, calls) = make()?;
-                let session = Session {
+                let (connection, calls) = new_peer()?;
+                let peer = Peer {
                     route: route.clone(),
                     connection,
                     calls: Some(calls),
                     queue: VecDeque::new(),
-                    waits_since: None,
+                    running_since: None,
                 };
-                let at = self.places.insert(PeerEntry { session, part: PROBATION, newer: None, older: None });
-                self.append(at, PROBATION);
-                let (secret, places) = (&self.secret, &self.places);
-                self.index.insert_unique(hash, at, |at| secret.hash_one(&places[*at].session.route));
-                at
-            }
-            Some(at) => {
-                let place = &self.places[at];
-                let validated = place.part == VALIDATED || place.session.connection.is_address_validated();
-                self.see(at, if validated { VALIDATED } else { ESTABLISHED });
-                at
+                let entry = Entry { peer, segment: Segment::Probation, newer: None, older: None };
+                let key = self.entries.insert(entry);
+                self.link(key, Segment::Probation);
+                let (hasher, entries) = (&self.hasher, &self.entries);
+                self.index.insert_unique(hash, key, |key| hasher.hash_one(&entries[*key].peer.route));
+                key
             }
         };
-        Some((at, &mut self.places[at].session))
+        Some((key, &mut self.entries[key].peer))
     }
 
-    /// The session at a place that [`enter`](Self::enter) has told. A peer stays where it is at least until its calls are back.
-    /// How many peers are remembered.
     pub(crate) fn len(&self) -> usize {
-        self.places.len()
+        self.entries.len()
     }
 
-    pub(crate) fn at(&mut self, at: usize) -> &mut Session<C, In> {
-        &mut self.places[at].session
+    /// The peer of a key that is in the table.
+    pub(crate) fn get(&mut self, key: usize) -> &mut Peer<C, In> {
+        &mut self.entries[key].peer
     }
 
-    pub(crate) fn forget(&mut self, at: usize, reason: CloseReason) -> Session<C, In> {
-        self.unlink(at);
-        let hash = self.secret.hash_one(&self.places[at].session.route);
-        if let Ok(found) = self.index.find_entry(hash, |found| *found == at) {
+    pub(crate) fn remove(&mut self, key: usize, reason: CloseReason) -> Peer<C, In> {
+        self.unlink(key);
+        let hash = self.hasher.hash_one(&self.entries[key].peer.route);
+        if let Ok(found) = self.index.find_entry(hash, |found| *found == key) {
             found.remove();
         }
-        let session = self.places.remove(at).session;
-        session.connection.finish(reason);
-        session
+        let peer = self.entries.remove(key).peer;
+        peer.connection.finish(reason);
+        peer
     }
 
-    /// A peer was heard: it is the most recently seen of its part, or of a better one. Whoever is then too many there goes
-    /// back on probation.
-    fn see(&mut self, at: usize, to: usize) {
-        let from = self.places[at].part;
-        let rises = from < to && self.protected > 0;
-        self.put(at, if rises { to } else { from });
-        if rises && self.parts[ESTABLISHED].len + self.parts[VALIDATED].len > self.protected {
-            let longest = self.parts[ESTABLISHED].oldest.or(self.parts[VALIDATED].oldest);
-            longest.into_iter().for_each(|longest| self.put(longest, PROBATION));
+    /// Makes a peer the most recently seen of its segment, or of a higher one.
+    fn mark_seen(&mut self, key: usize, segment: Segment) {
+        let current = self.entries[key].segment;
+        let is_promoted = current < segment && self.max_protected > 0;
+        self.move_to(key, if is_promoted { segment } else { current });
+        if is_promoted && self.established.len + self.validated.len > self.max_protected {
+            let demoted = self.established.oldest.or(self.validated.oldest);
+            demoted.into_iter().for_each(|key| self.move_to(key, Segment::Probation));
         }
     }
 
-    /// Forgets a peer on probation that is not being served, to make room for another.
-    fn forget_one(&mut self) -> bool {
-        for _ in 0..CANDIDATES.min(self.parts[PROBATION].len) {
-            let Some(oldest) = self.parts[PROBATION].oldest else { return false };
-            let session = &self.places[oldest].session;
-            if session.connection.is_address_validated() && self.parts[VALIDATED].len < self.protected {
-                self.see(oldest, VALIDATED); // validated since it was last heard
-            } else if session.calls.is_some() {
-                self.forget(oldest, CloseReason::Limit);
+    /// Evicts a peer on probation that has no message in progress. False if there is none.
+    fn evict(&mut self) -> bool {
+        for _ in 0..CANDIDATES.min(self.probation.len) {
+            let Some(oldest) = self.probation.oldest else { return false };
+            let peer = &self.entries[oldest].peer;
+            if peer.connection.is_address_validated() && self.validated.len < self.max_protected {
+                self.mark_seen(oldest, Segment::Validated); // validated since its last datagram
+            } else if peer.calls.is_some() {
+                self.remove(oldest, CloseReason::Limit);
                 return true;
             } else {
-                self.put(oldest, PROBATION);
+                self.move_to(oldest, Segment::Probation);
             }
         }
         false
     }
 
-    /// Makes a peer the newest of a part.
-    fn put(&mut self, at: usize, part: usize) {
-        if self.parts[part].newest != Some(at) {
-            self.unlink(at);
-            self.append(at, part);
+    fn list(&mut self, segment: Segment) -> &mut List {
+        match segment {
+            Segment::Probation => &mut self.probation,
+            Segment::Established => &mut self.established,
+            Segment::Validated => &mut self.validated,
         }
     }
 
-    fn append(&mut self, at: usize, part: usize) {
-        let older = self.parts[part].newest.replace(at);
+    /// Makes a peer the most recently seen of a segment.
+    fn move_to(&mut self, key: usize, segment: Segment) {
+        if self.list(segment).newest != Some(key) {
+            self.unlink(key);
+            self.link(key, segment);
+        }
+    }
+
+    fn link(&mut self, key: usize, segment: Segment) {
+        let list = self.list(segment);
+        let older = list.newest.replace(key);
+        list.len += 1;
         match older {
-            Some(older) => self.places[older].newer = Some(at),
-            None => self.parts[part].oldest = Some(at),
+            Some(older) => self.entries[older].newer = Some(key),
+            None => self.list(segment).oldest = Some(key),
         }
-        self.parts[part].len += 1;
-        let place = &mut self.places[at];
-        (place.part, place.older, place.newer) = (part, older, None);
+        let entry = &mut self.entries[key];
+        (entry.segment, entry.older, entry.newer) = (segment, older, None);
     }
 
-    fn unlink(&mut self, at: usize) {
-        let PeerEntry { part, older, newer, .. } = self.places[at];
+    fn unlink(&mut self, key: usize) {
+        let Entry { segment, older, newer, .. } = self.entries[key];
         match newer {
-            Some(newer) => self.places[newer].older = older,
-            None => self.parts[part].newest = older,
+            Some(newer) => self.entries[newer].older = older,
+            None => self.list(segment).newest = older,
         }
         match older {
-            Some(older) => self.places[older].newer = newer,
-            None => self.parts[part].oldest = newer,
+            Some(older) => self.entries[older].newer = newer,
+            None => self.list(segment).oldest = newer,
         }
-        self.parts[part].len -= 1;
+        self.list(segment).len -= 1;
     }
 }
 
-impl<C, In> Drop for Sessions<C, In> {
+impl<C, In> Drop for PeerTable<C, In> {
     fn drop(&mut self) {
-        for (_, place) in &self.places {
-            place.session.connection.finish(CloseReason::Drain);
+        for (_, entry) in &self.entries {
+            entry.peer.connection.finish(CloseReason::Drain);
         }
     }
 }

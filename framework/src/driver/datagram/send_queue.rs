@@ -1,18 +1,21 @@
-//! What leaves a datagram socket: answers at once, or in a bounded queue when the system has no room; and what is said, at
-//! most once a second for each kind, of those that were dropped.
+//! Sends datagrams: at once, or from a bounded queue while the socket buffer is full. Logs dropped datagrams.
 
+use std::array;
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Context;
 
 use bytes::Bytes;
 
-use crate::connection::ListenerContext;
+use crate::connection::{Connection, ListenerContext};
 use crate::driver::close_outcome::reason_of;
 use crate::driver::datagram::drop_reason::DropReason;
 use crate::error::{BoxError, chain, find_cause};
-use crate::layer::OverRate;
+use crate::framing::Framing;
+use crate::layer::{OverRate, Panicked};
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Outcome;
 use crate::transport::{DatagramSocket, Route};
@@ -20,14 +23,13 @@ use crate::transport::{DatagramSocket, Route};
 pub(crate) struct SendQueue {
     socket: Arc<dyn DatagramSocket>,
     listener_context: Arc<ListenerContext>,
-    /// SendQueue that the system's queue had no room for, at most `limit`.
+    /// Datagrams that wait for room in the socket buffer, at most `limit`.
     unsent: VecDeque<(Route, Bytes)>,
     limit: usize,
-    /// Of each kind on its own.
-    dropped: [LogThrottle; DropReason::COUNT],
-    failed: LogThrottle,
-    /// Bytes that were sent and not yet added up.
-    sent: u64,
+    drop_throttles: [LogThrottle; DropReason::ALL.len()],
+    failure_throttle: LogThrottle,
+    /// Bytes sent since [`publish_sent_bytes`](Self::publish_sent_bytes).
+    sent_bytes: u64,
 }
 
 impl SendQueue {
@@ -37,34 +39,57 @@ impl SendQueue {
             listener_context,
             unsent: VecDeque::new(),
             limit,
-            dropped: Default::default(),
-            failed: LogThrottle::default(),
-            sent: 0,
+            drop_throttles: array::from_fn(|_| LogThrottle::default()),
+            failure_throttle: LogThrottle::default(),
+            sent_bytes: 0,
         }
     }
 
-    /// Goes on under other settings of the listener.
+    /// Applies new settings of the listener.
     pub(crate) fn set_context(&mut self, listener_context: Arc<ListenerContext>) {
         self.listener_context = listener_context;
     }
 
-    /// How many bytes were sent since this was last asked.
-    pub(crate) fn take_sent(&mut self) -> u64 {
-        std::mem::take(&mut self.sent)
+    /// Adds the bytes sent since the last call to the metrics.
+    pub(crate) fn publish_sent_bytes(&mut self) {
+        match std::mem::take(&mut self.sent_bytes) {
+            0 => {}
+            bytes => drop(self.listener_context.info.metrics.bytes_out.fetch_add(bytes, Relaxed)),
+        }
     }
 
-    /// Whether everything has left.
     pub(crate) fn is_empty(&self) -> bool {
         self.unsent.is_empty()
     }
 
-    /// Sends a datagram, or queues it, or drops it.
-    pub(crate) fn send(&mut self, route: &Route, datagram: Bytes) {
+    /// Encodes and sends a frame, within the amplification limit of the peer.
+    pub(crate) fn send_frame<F: Framing>(
+        &mut self,
+        framing: &F,
+        route: &Route,
+        connection: &Connection,
+        frame: F::Out,
+    ) {
+        match catch_unwind(AssertUnwindSafe(|| framing.datagram_out(frame))) {
+            Ok(Ok(datagram)) => {
+                if !connection.amplification_limit().try_debit(&route.peer, datagram.len()) {
+                    return self.drop_one(route, DropReason::AmplificationLimit);
+                }
+                connection.counters().add_bytes_out(datagram.len());
+                self.send(route, datagram);
+            }
+            Ok(Err(error)) => self.message_failed(route, &error),
+            Err(payload) => self.message_failed(route, &Panicked::new(&*payload).into()),
+        }
+    }
+
+    /// Sends a datagram. Queues it if the socket buffer is full, and drops it if the queue is full too.
+    fn send(&mut self, route: &Route, datagram: Bytes) {
         if self.unsent.is_empty() {
             match self.socket.try_send(&datagram, route) {
-                Ok(()) => return self.sent += datagram.len() as u64,
+                Ok(()) => return self.sent_bytes += datagram.len() as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return self.fail(route, &error.into()),
+                Err(error) => return self.message_failed(route, &error.into()),
             }
         }
         if self.unsent.len() >= self.limit {
@@ -74,47 +99,49 @@ impl SendQueue {
         }
     }
 
-    /// Sends what is queued, as far as the system has room; the task is woken when it has more.
+    /// Sends queued datagrams until the socket buffer is full. Registers the task for the rest.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
         while let Some((route, datagram)) = self.unsent.pop_front() {
             match self.socket.try_send(&datagram, &route) {
-                Ok(()) => self.sent += datagram.len() as u64,
+                Ok(()) => self.sent_bytes += datagram.len() as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.unsent.push_front((route, datagram));
                     if self.socket.poll_send_ready(cx).is_pending() {
                         return;
                     }
                 }
-                Err(error) => self.fail(&route, &error.into()),
+                Err(error) => self.message_failed(&route, &error.into()),
             }
         }
     }
 
-    /// Says that a datagram, or the answer to one, was dropped.
-    pub(crate) fn drop_one(&mut self, route: &Route, why: DropReason) {
-        self.listener_context.metrics.failed(Outcome::Dropped);
-        if let Some(count) = self.dropped[why as usize].count() {
-            let (listener, peer, why) = (&*self.listener_context.name, &route.peer, why.as_str());
-            tracing::warn!(listener, %peer, why, count, "datagram dropped");
+    /// Counts and logs a dropped datagram or reply.
+    pub(crate) fn drop_one(&mut self, route: &Route, reason: DropReason) {
+        let info = &self.listener_context.info;
+        info.metrics.failed(Outcome::Dropped);
+        if let Some(count) = self.drop_throttles[reason as usize].count() {
+            let (listener, peer, reason) = (&*info.name, &route.peer, reason.as_str());
+            tracing::warn!(listener, %peer, reason, count, "datagram dropped");
         }
     }
 
-    /// Says that a message failed. An error is never answered: two servers could complain to each other for ever.
-    pub(crate) fn fail(&mut self, route: &Route, error: &BoxError) {
+    /// Counts and logs a failed message. Errors are not answered: two servers could answer each other endlessly.
+    pub(crate) fn message_failed(&mut self, route: &Route, error: &BoxError) {
         if find_cause::<OverRate>(&**error).is_some() {
             return self.drop_one(route, DropReason::Rate);
         }
-        self.listener_context.metrics.failed(Outcome::of(reason_of(&**error)));
-        if let Some(count) = self.failed.count() {
-            let (listener, peer, error) = (&*self.listener_context.name, &route.peer, chain(&**error));
+        let info = &self.listener_context.info;
+        info.metrics.failed(Outcome::of(reason_of(&**error)));
+        if let Some(count) = self.failure_throttle.count() {
+            let (listener, peer, error) = (&*info.name, &route.peer, chain(&**error));
             tracing::warn!(listener, %peer, error, count, "datagram failed");
         }
     }
 
-    /// Says that receiving failed. The kernel reports here what became of earlier answers: it is about one peer.
+    /// Logs a receive error. The kernel also reports errors of earlier sends here (ICMP errors, see udp(7)).
     pub(crate) fn receive_failed(&mut self, error: &io::Error) {
-        if let Some(count) = self.failed.count() {
-            let listener = &*self.listener_context.name;
+        if let Some(count) = self.failure_throttle.count() {
+            let listener = &*self.listener_context.info.name;
             tracing::warn!(listener, %error, count, "receive failed");
         }
     }

@@ -1,7 +1,6 @@
-//! The task of a datagram socket: serves what it brings, under the settings of now, to the end.
+//! The task of a datagram socket: polls its dispatcher, replaces it on a reload, and ends after a drain.
 //!
-//! When what serves it is replaced, the one before finishes what it has in hand and receives no more. All of it is one task,
-//! so whoever waits for the socket is woken.
+//! A replaced dispatcher finishes its pending messages in the same task and receives no more.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -18,197 +17,206 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::ServiceSnapshot;
-use crate::driver::datagram::service::{DatagramDispatcher, DatagramService, Stage};
+use crate::driver::datagram::service::{DatagramDispatcher, DatagramService, LoopState};
+use crate::driver::snapshot::ServiceSnapshot;
 use crate::layer::Panicked;
 use crate::settings::deadline_after;
 use crate::transport::DatagramSocket;
 
-/// So many replaced ones may be finishing at once; one more, and the oldest is cut.
-const FINISHING: usize = 8;
-/// Pauses before a socket is served again after what served it has panicked, doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Maximum replaced dispatchers that finish at once; above it, the oldest is aborted.
+const MAX_FINISHING: usize = 8;
+/// Pause before a panicked dispatcher is replaced, doubled each time.
+const MIN_RESTART_PAUSE: Duration = Duration::from_millis(100);
+/// Maximum pause before a panicked dispatcher is replaced.
+const MAX_RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 type SnapshotReceiver = watch::Receiver<ServiceSnapshot<Arc<dyn DatagramService>>>;
+type HeartbeatReceiver = mpsc::Receiver<oneshot::Sender<()>>;
 
-/// Serves the datagrams of one socket.
+/// Serves one datagram socket.
 pub(crate) struct DatagramLoop {
     socket: Arc<dyn DatagramSocket>,
     snapshots: SnapshotReceiver,
     snapshot: ServiceSnapshot<Arc<dyn DatagramService>>,
     dispatcher: Box<dyn DatagramDispatcher>,
-    stage: Stage,
-    /// Until when it may finish, once it receives no more.
-    until: Option<Instant>,
-    /// Those that were replaced, and until when each may finish.
+    state: LoopState,
+    /// When a replaced loop is aborted.
+    finish_deadline: Option<Instant>,
+    /// Replaced dispatchers with pending messages, oldest first, and when each is aborted.
     finishing: VecDeque<(Instant, Box<dyn DatagramDispatcher>)>,
-    events: FuturesUnordered<Pin<Box<dyn Future<Output = Event> + Send>>>,
-    /// Messages that came and were cut.
-    cut: Arc<AtomicUsize>,
+    events: FuturesUnordered<Pin<Box<dyn Future<Output = LoopEvent> + Send>>>,
+    /// Messages that were received and aborted.
+    aborted: Arc<AtomicUsize>,
 }
 
-/// What happens seldom.
-enum Event {
-    Changed,
-    Retired,
+/// Events other than I/O.
+enum LoopEvent {
+    SnapshotChanged,
+    /// Another task serves the socket now.
+    Replaced,
     Draining,
-    Cutting,
-    TimeIsUp,
-    Broken(Panicked),
-    /// Somebody wants to know whether it still goes round, and again.
-    Asked(mpsc::Receiver<oneshot::Sender<()>>),
-    Done,
+    DrainDeadline,
+    FinishDeadline,
+    Panicked(Panicked),
+    /// The loop has answered a heartbeat.
+    Heartbeat(HeartbeatReceiver),
+    /// Every message is answered.
+    Finished,
 }
 
 impl DatagramLoop {
     pub(crate) fn new(
         socket: Arc<dyn DatagramSocket>,
         mut snapshots: SnapshotReceiver,
-        retired: CancellationToken,
-        cut: Arc<AtomicUsize>,
-        heartbeat: mpsc::Receiver<oneshot::Sender<()>>,
+        replaced: CancellationToken,
+        aborted: Arc<AtomicUsize>,
+        heartbeat: HeartbeatReceiver,
     ) -> Self {
         let snapshot = snapshots.borrow_and_update().clone();
         let dispatcher = snapshot.service.open(socket.clone(), snapshot.listener_context.clone());
-        let mut drain = snapshot.listener_context.drain.clone();
+        let mut drain = snapshot.listener_context.info.drain.clone();
         let events = FuturesUnordered::new();
-        events.push(async move { retired.cancelled().await }.map(|()| Event::Retired).boxed());
-        events.push(async move { drain.draining().await }.map(|()| Event::Draining).boxed());
-        let window = Self {
+        events.push(async move { replaced.cancelled().await }.map(|()| LoopEvent::Replaced).boxed());
+        events.push(async move { drain.draining().await }.map(|()| LoopEvent::Draining).boxed());
+        let this = Self {
             socket,
             snapshots,
             snapshot,
             dispatcher,
-            stage: Stage::Open,
-            until: None,
+            state: LoopState::Serving,
+            finish_deadline: None,
             finishing: VecDeque::new(),
             events,
-            cut,
+            aborted,
         };
-        window.watch_feed();
-        window.watch_pulse(heartbeat);
-        window
+        this.watch_snapshots();
+        this.watch_heartbeat(heartbeat);
+        this
     }
 
-    /// Serves until the listener drains or is replaced, and everything is answered, or until it is cut.
+    /// Serves until the listener drains or is replaced and every message is answered, or until it is aborted.
     pub(crate) async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut pause = MIN_RESTART_PAUSE;
         loop {
             match poll_fn(|cx| self.poll(cx)).await {
-                Event::Changed => self.change(),
-                Event::Asked(heartbeat) => self.watch_pulse(heartbeat),
-                Event::Retired => {
-                    self.stage = Stage::Closed;
-                    self.until = Some(self.time_is_up_after(self.snapshot.finish_timeout));
+                LoopEvent::SnapshotChanged => self.apply_snapshot(),
+                LoopEvent::Heartbeat(heartbeat) => self.watch_heartbeat(heartbeat),
+                LoopEvent::Replaced => {
+                    self.state = LoopState::Finishing;
+                    self.finish_deadline = Some(self.start_finish_timeout(self.snapshot.finish_timeout));
                 }
-                Event::Draining => {
-                    if self.stage == Stage::Open {
-                        self.stage = Stage::LastCall;
+                LoopEvent::Draining => {
+                    if self.state == LoopState::Serving {
+                        self.state = LoopState::DrainingInput;
                     }
-                    self.watch_cut();
+                    self.watch_drain_deadline();
                 }
-                Event::TimeIsUp if self.until.is_none_or(|until| Instant::now() < until) => self.cut_late(),
-                Event::Cutting | Event::TimeIsUp | Event::Done => break,
-                Event::Broken(panicked) => {
-                    let (listener, error) = (&*self.snapshot.listener_context.name, panicked.to_string());
-                    tracing::error!(listener, error, "a listener is broken");
+                LoopEvent::FinishDeadline if self.finish_deadline.is_none_or(|deadline| Instant::now() < deadline) => {
+                    self.abort_overdue();
+                }
+                LoopEvent::DrainDeadline | LoopEvent::FinishDeadline | LoopEvent::Finished => break,
+                LoopEvent::Panicked(panicked) => {
+                    let (listener, error) = (&*self.snapshot.listener_context.info.name, panicked.to_string());
+                    tracing::error!(listener, error, "listener failed; retrying");
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                    self.cut.fetch_add(self.dispatcher.in_hand(), SeqCst);
+                    pause = (pause * 2).min(MAX_RESTART_PAUSE);
+                    self.aborted.fetch_add(self.dispatcher.pending(), SeqCst);
                     self.dispatcher =
                         self.snapshot.service.open(self.socket.clone(), self.snapshot.listener_context.clone());
                 }
             }
         }
-        let left = self.finishing.iter().map(|(_, dispatcher)| dispatcher).chain([&self.dispatcher]);
-        self.cut.fetch_add(left.map(|dispatcher| dispatcher.in_hand()).sum(), SeqCst);
+        let dispatchers = self.finishing.iter().map(|(_, dispatcher)| dispatcher).chain([&self.dispatcher]);
+        self.aborted.fetch_add(dispatchers.map(|dispatcher| dispatcher.pending()).sum(), SeqCst);
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        if let Poll::Ready(Some(events)) = self.events.poll_next_unpin(cx) {
-            return Poll::Ready(events);
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<LoopEvent> {
+        if let Poll::Ready(Some(event)) = self.events.poll_next_unpin(cx) {
+            return Poll::Ready(event);
         }
-        let cut = &self.cut;
+        let aborted = &self.aborted;
         self.finishing.retain_mut(|(_, dispatcher)| {
-            let has_finished = round(&mut **dispatcher, cx, Stage::Closed).unwrap_or_else(|_| {
-                cut.fetch_add(dispatcher.in_hand(), SeqCst);
+            let is_finished = poll_dispatcher(&mut **dispatcher, cx, LoopState::Finishing).unwrap_or_else(|_| {
+                aborted.fetch_add(dispatcher.pending(), SeqCst);
                 true
             });
-            !has_finished
+            !is_finished
         });
-        match round(&mut *self.dispatcher, cx, self.stage) {
-            Ok(has_finished) if has_finished && self.finishing.is_empty() => Poll::Ready(Event::Done),
+        match poll_dispatcher(&mut *self.dispatcher, cx, self.state) {
+            Ok(is_finished) if is_finished && self.finishing.is_empty() => Poll::Ready(LoopEvent::Finished),
             Ok(_) => Poll::Pending,
-            Err(panicked) => Poll::Ready(Event::Broken(panicked)),
+            Err(panicked) => Poll::Ready(LoopEvent::Panicked(panicked)),
         }
     }
 
-    /// Serves by what serves from now on.
-    fn change(&mut self) {
-        let now = self.snapshots.borrow_and_update().clone();
-        self.watch_feed();
-        let is_same = Arc::ptr_eq(&self.snapshot.service, &now.service);
-        if is_same {
-            self.dispatcher.set_context(now.listener_context.clone());
+    /// Applies new settings, and replaces the dispatcher if the service has changed.
+    fn apply_snapshot(&mut self) {
+        let snapshot = self.snapshots.borrow_and_update().clone();
+        self.watch_snapshots();
+        if Arc::ptr_eq(&self.snapshot.service, &snapshot.service) {
+            self.dispatcher.set_context(snapshot.listener_context.clone());
         } else {
-            let fresh = now.service.open(self.socket.clone(), now.listener_context.clone());
-            let replaced = std::mem::replace(&mut self.dispatcher, fresh);
-            self.finishing.push_back((self.time_is_up_after(now.finish_timeout), replaced));
-            if self.finishing.len() > FINISHING {
-                self.cut_oldest();
+            let dispatcher = snapshot.service.open(self.socket.clone(), snapshot.listener_context.clone());
+            let replaced = std::mem::replace(&mut self.dispatcher, dispatcher);
+            self.finishing.push_back((self.start_finish_timeout(snapshot.finish_timeout), replaced));
+            if self.finishing.len() > MAX_FINISHING {
+                self.abort_oldest();
             }
         }
-        self.snapshot = now;
+        self.snapshot = snapshot;
     }
 
-    fn cut_late(&mut self) {
+    fn abort_overdue(&mut self) {
         let now = Instant::now();
-        while self.finishing.front().is_some_and(|(until, _)| *until <= now) {
-            self.cut_oldest();
+        while self.finishing.front().is_some_and(|(deadline, _)| *deadline <= now) {
+            self.abort_oldest();
         }
     }
 
-    fn cut_oldest(&mut self) {
+    fn abort_oldest(&mut self) {
         if let Some((_, dispatcher)) = self.finishing.pop_front() {
-            self.cut.fetch_add(dispatcher.in_hand(), SeqCst);
+            self.aborted.fetch_add(dispatcher.pending(), SeqCst);
         }
     }
 
-    fn watch_feed(&self) {
+    fn watch_snapshots(&self) {
         let mut snapshots = self.snapshots.clone();
         let changed = async move {
             if snapshots.changed().await.is_err() {
-                std::future::pending::<()>().await; // the listener is gone, and nobody will change it any more
+                std::future::pending::<()>().await; // the listener is dropped: no change follows
             }
         };
-        self.events.push(changed.map(|()| Event::Changed).boxed());
+        self.events.push(changed.map(|()| LoopEvent::SnapshotChanged).boxed());
     }
 
-    fn watch_pulse(&self, mut heartbeat: mpsc::Receiver<oneshot::Sender<()>>) {
-        let local_ip = async move {
+    fn watch_heartbeat(&self, mut heartbeat: HeartbeatReceiver) {
+        let answered = async move {
             match heartbeat.recv().await {
-                Some(answer) => drop(answer.send(())), // whoever local_ip may have given up
+                Some(answer) => drop(answer.send(())), // the sender may have timed out
                 None => std::future::pending().await,
             }
-            Event::Asked(heartbeat)
+            LoopEvent::Heartbeat(heartbeat)
         };
-        self.events.push(local_ip.boxed());
+        self.events.push(answered.boxed());
     }
 
-    fn watch_cut(&self) {
-        let mut drain = self.snapshot.listener_context.drain.clone();
-        self.events.push(async move { drain.cutting().await }.map(|()| Event::Cutting).boxed());
+    fn watch_drain_deadline(&self) {
+        let mut drain = self.snapshot.listener_context.info.drain.clone();
+        self.events.push(async move { drain.cutting().await }.map(|()| LoopEvent::DrainDeadline).boxed());
     }
 
-    fn time_is_up_after(&self, finish_timeout: Duration) -> Instant {
-        let until = deadline_after(Instant::now(), finish_timeout);
-        self.events.push(tokio::time::sleep_until(until).map(|()| Event::TimeIsUp).boxed());
-        until
+    fn start_finish_timeout(&self, timeout: Duration) -> Instant {
+        let deadline = deadline_after(Instant::now(), timeout);
+        self.events.push(tokio::time::sleep_until(deadline).map(|()| LoopEvent::FinishDeadline).boxed());
+        deadline
     }
 }
 
-/// Not even a transport that panics closes the window in silence.
-fn round(dispatcher: &mut dyn DatagramDispatcher, cx: &mut Context<'_>, stage: Stage) -> Result<bool, Panicked> {
-    catch_unwind(AssertUnwindSafe(|| dispatcher.poll(cx, stage))).map_err(|payload| Panicked::new(&*payload))
+/// Catches panics of a transport or framing, so that the socket task does not end.
+fn poll_dispatcher(
+    dispatcher: &mut dyn DatagramDispatcher,
+    cx: &mut Context<'_>,
+    state: LoopState,
+) -> Result<bool, Panicked> {
+    catch_unwind(AssertUnwindSafe(|| dispatcher.poll(cx, state))).map_err(|payload| Panicked::new(&*payload))
 }

@@ -1,39 +1,62 @@
-//! Buffers for the moment of a read or a write, kept by the thread: a connection that waits holds none.
+//! A pool of read and write buffers per thread: an idle connection holds no buffer.
 //!
-//! There are two sizes. Messages are parts of the buffer that they were read into, and a handler that takes its time, or keeps
-//! one, holds on to the whole of it: so one who sends little gets a small one.
+//! A message is a slice of the buffer that it was read into, and keeps the whole buffer alive. Connections with little
+//! traffic therefore read into small buffers.
 
 use std::cell::RefCell;
+use std::thread::LocalKey;
 
 use bytes::BytesMut;
 
-/// What one read brings at most, and how much output is gathered before it is written.
-pub(crate) const CHUNK: usize = 64 * 1024;
-/// What the first read of a connection brings at most, and every one that follows a small one.
-pub(crate) const SMALL_CHUNK: usize = 4 * 1024;
-/// How many buffers of each size a thread keeps.
-const KEPT: usize = 8;
+/// Size of a large buffer: the maximum bytes per read, and the output size at which a connection writes.
+pub(crate) const LARGE_BUFFER: usize = 64 * 1024;
+/// Size of a small buffer: the maximum bytes per read while a connection receives little.
+pub(crate) const SMALL_BUFFER: usize = 4 * 1024;
+/// Maximum free buffers of each size per thread.
+const MAX_FREE: usize = 8;
+
+type FreeList = RefCell<Vec<BytesMut>>;
 
 thread_local! {
-    static LARGE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
-    static SMALL: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static LARGE: FreeList = const { RefCell::new(Vec::new()) };
+    static SMALL: FreeList = const { RefCell::new(Vec::new()) };
 }
 
-/// An empty buffer with room for so many bytes: [`CHUNK`] or [`SMALL_CHUNK`].
-pub(crate) fn take(room: usize) -> BytesMut {
-    let of_size = if room == CHUNK { &LARGE } else { &SMALL };
-    of_size.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(room))
+/// The size of a pooled buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BufferSize {
+    Small,
+    Large,
 }
 
-/// Gives a buffer back that was taken with so much room. One that has grown beyond use, or of which others hold a part, is let
-/// go.
-pub(crate) fn give(mut buffer: BytesMut, room: usize) {
+impl BufferSize {
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::Small => SMALL_BUFFER,
+            Self::Large => LARGE_BUFFER,
+        }
+    }
+
+    fn free_list(self) -> &'static LocalKey<FreeList> {
+        match self {
+            Self::Small => &SMALL,
+            Self::Large => &LARGE,
+        }
+    }
+}
+
+/// Takes an empty buffer from the pool, or allocates one.
+pub(crate) fn take(size: BufferSize) -> BytesMut {
+    size.free_list().with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(size.bytes()))
+}
+
+/// Returns a buffer to the pool. Frees it if it has grown, if a message still refers to it, or if the pool is full.
+pub(crate) fn give(mut buffer: BytesMut, size: BufferSize) {
     buffer.clear();
-    if buffer.try_reclaim(room) && buffer.capacity() <= 2 * room {
-        let of_size = if room == CHUNK { &LARGE } else { &SMALL };
-        of_size.with_borrow_mut(|kept| {
-            if kept.len() < KEPT {
-                kept.push(buffer);
+    if buffer.try_reclaim(size.bytes()) && buffer.capacity() <= 2 * size.bytes() {
+        size.free_list().with_borrow_mut(|free| {
+            if free.len() < MAX_FREE {
+                free.push(buffer);
             }
         });
     }

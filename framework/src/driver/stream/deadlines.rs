@@ -1,8 +1,7 @@
-//! All clocks of a connection in one timer.
+//! All deadlines of a connection, in one lazily armed timer.
 //!
-//! What happens on the connection only leaves a mark; the time is read once a wake-up. The timer is armed for the earliest
-//! deadline and looks again when it fires: a message costs no timer, and a busy connection moves its timer once per idle
-//! period.
+//! Events only set flags; the clock is read once per wake-up. The timer is armed for the earliest deadline and checked
+//! again when it fires, so a busy connection re-arms it once per idle timeout, not once per message.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,151 +17,148 @@ use crate::settings::Timeouts;
 pub(crate) struct Deadlines {
     timeouts: Arc<Timeouts>,
     opened: Instant,
-    /// The last byte read or written, as of the last look at the time.
-    active: Instant,
-    /// The last byte written, likewise.
-    wrote: Option<Instant>,
-    /// What has happened since then.
-    since: Since,
-    /// The first byte of a message that is not whole yet.
-    partial: Option<Instant>,
-    /// Since when the peer takes nothing.
-    blocked: Option<Instant>,
-    /// No whole message has come yet.
-    silent: bool,
+    /// The last read or write, as of the last [`update`](Self::update).
+    last_activity: Instant,
+    /// The last write, as of the last [`update`](Self::update).
+    last_write: Option<Instant>,
+    /// Events since the last [`update`](Self::update).
+    events: Events,
+    /// When the first byte of the current partial message was read.
+    message_started: Option<Instant>,
+    /// Since when writing is blocked.
+    write_blocked: Option<Instant>,
+    /// No complete message was received yet.
+    awaits_first_message: bool,
+    /// The connection is already closing: its lifetime does not matter.
+    ignores_lifetime: bool,
     timer: Option<Pin<Box<Sleep>>>,
-    /// What the timer was set for. `None`: a clock has started since, and may be due before it.
-    set_for: Option<Doing>,
+    /// The activity that the timer was armed for. `None`: it must be armed again.
+    armed_for: Option<DriverActivity>,
 }
 
 #[derive(Debug, Default)]
-struct Since {
-    moved: bool,
+struct Events {
+    transferred: bool,
     wrote: bool,
 }
 
-/// What the connection is doing, and with it which clocks run.
+/// What the driver does. It decides which deadlines apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Doing {
-    /// Waiting for the peer: every clock runs.
+pub(crate) enum DriverActivity {
+    /// The driver waits for input: every deadline applies.
     Reading,
-    /// Busy with a message, or with what it wrote: the peer is not to blame for silence.
+    /// The driver handles a message or writes: the deadlines for input do not apply.
     Working,
 }
 
 impl Deadlines {
     pub(crate) fn new(timeouts: Arc<Timeouts>, opened: Instant) -> Self {
-        let active = Instant::now();
-        let since = Since::default();
         Self {
             timeouts,
             opened,
-            active,
-            wrote: None,
-            since,
-            partial: None,
-            blocked: None,
-            silent: true,
+            last_activity: Instant::now(),
+            last_write: None,
+            events: Events::default(),
+            message_started: None,
+            write_blocked: None,
+            awaits_first_message: true,
+            ignores_lifetime: false,
             timer: None,
-            set_for: None,
+            armed_for: None,
         }
     }
 
-    /// The last byte read or written, as of the last look at the time.
-    pub(crate) fn active(&self) -> Instant {
-        self.active
+    /// The last read or write, as of the last check.
+    pub(crate) fn last_activity(&self) -> Instant {
+        self.last_activity
     }
 
-    /// Bytes came.
-    pub(crate) fn read(&mut self) {
-        self.since.moved = true;
+    pub(crate) fn bytes_read(&mut self) {
+        self.events.transferred = true;
     }
 
-    /// Bytes went.
-    pub(crate) fn wrote(&mut self) {
-        self.since = Since { moved: true, wrote: true };
-        self.blocked = None;
+    pub(crate) fn bytes_written(&mut self) {
+        self.events = Events { transferred: true, wrote: true };
+        self.write_blocked = None;
     }
 
-    /// Reads the time, if something has happened since the last look.
-    fn look(&mut self) {
-        let Since { moved, wrote } = std::mem::take(&mut self.since);
-        if moved {
-            self.active = Instant::now();
+    pub(crate) fn flushed(&mut self) {
+        self.write_blocked = None;
+    }
+
+    pub(crate) fn write_blocked(&mut self) {
+        if self.write_blocked.is_none() {
+            self.write_blocked = Some(Instant::now());
+            self.armed_for = None;
+        }
+    }
+
+    pub(crate) fn message_received(&mut self) {
+        self.awaits_first_message = false;
+        self.message_started = None;
+    }
+
+    /// No complete message is buffered.
+    pub(crate) fn message_incomplete(&mut self, buffered: usize) {
+        if buffered == 0 {
+            self.message_started = None;
+        } else if self.message_started.is_none() {
+            self.update();
+            self.message_started = Some(self.last_activity);
+            self.armed_for = None;
+        }
+    }
+
+    /// Reading resumes after the driver was busy: the deadlines for input start again.
+    pub(crate) fn reading_resumed(&mut self) {
+        self.events.transferred = true;
+        self.update();
+        if self.message_started.is_some() {
+            self.message_started = Some(self.last_activity);
+        }
+    }
+
+    pub(crate) fn ignore_lifetime(&mut self) {
+        self.ignores_lifetime = true;
+    }
+
+    /// A different task polls the connection: the timer must wake that task.
+    pub(crate) fn waker_changed(&mut self) {
+        self.armed_for = None;
+    }
+
+    /// Whether something was written within `time`.
+    pub(crate) fn wrote_within(&mut self, time: Duration) -> bool {
+        self.update();
+        self.last_write.is_some_and(|last| last.elapsed() < time)
+    }
+
+    /// Reads the clock, if there were events since the last call.
+    fn update(&mut self) {
+        let Events { transferred, wrote } = std::mem::take(&mut self.events);
+        if transferred {
+            self.last_activity = Instant::now();
         }
         if wrote {
-            self.wrote = Some(self.active);
+            self.last_write = Some(self.last_activity);
         }
     }
 
-    /// What was written is on its way.
-    pub(crate) fn flushed(&mut self) {
-        self.blocked = None;
-    }
-
-    /// Bytes would not go.
-    pub(crate) fn blocked(&mut self) {
-        if self.blocked.is_none() {
-            self.blocked = Some(Instant::now());
-            self.set_for = None;
-        }
-    }
-
-    /// A whole message came.
-    pub(crate) fn message(&mut self) {
-        self.silent = false;
-        self.partial = None;
-    }
-
-    /// No whole message is there; whether one has begun.
-    pub(crate) fn begun(&mut self, begun: bool) {
-        if !begun {
-            self.partial = None;
-        } else if self.partial.is_none() {
-            self.look();
-            self.partial = Some(self.active);
-            self.set_for = None;
-        }
-    }
-
-    /// Reading goes on after work that took its time: the peer's clocks begin anew.
-    pub(crate) fn resume(&mut self) {
-        self.since.moved = true;
-        self.look();
-        if self.partial.is_some() {
-            self.partial = Some(self.active);
-        }
-    }
-
-    /// Whether something was written so recently that it may still be on its way.
-    pub(crate) fn wrote_within(&mut self, time: Duration) -> bool {
-        self.look();
-        self.wrote.is_some_and(|wrote| wrote.elapsed() < time)
-    }
-
-    /// The deadline that has passed, if one has; else the task is woken when the next one might have. `leaving`: the
-    /// connection already ends at its next message boundary, so its lifetime does not matter any more. `known`: it is the
-    /// task that asked the time before.
-    pub(crate) fn expired(
-        &mut self,
-        cx: &mut Context<'_>,
-        doing: Doing,
-        leaving: bool,
-        known: bool,
-    ) -> Option<CloseReason> {
-        self.look();
-        // Deadlines that run can only be due later than they were: the timer finds out when it fires.
-        if known && self.set_for == Some(doing) && self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed()) {
+    /// The reason of a deadline that has passed. Otherwise the task is woken when the next deadline may have passed.
+    pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>, activity: DriverActivity) -> Option<CloseReason> {
+        self.update();
+        // Deadlines only move to a later time, which is checked when the timer fires.
+        if self.armed_for == Some(activity) && self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed()) {
             return None;
         }
         loop {
-            let (at, reason) = self.due(doing, leaving)?;
+            let (at, reason) = self.next_deadline(activity)?;
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
             if timer.is_elapsed() || at < timer.deadline() {
                 timer.as_mut().reset(at);
             }
             if timer.as_mut().poll(cx).is_pending() {
-                self.set_for = Some(doing);
+                self.armed_for = Some(activity);
                 return None;
             }
             if Instant::now() >= at {
@@ -171,33 +167,33 @@ impl Deadlines {
         }
     }
 
-    /// The earliest deadline of the clocks that run.
-    fn due(&self, doing: Doing, leaving: bool) -> Option<(Instant, CloseReason)> {
+    /// The earliest deadline that applies.
+    fn next_deadline(&self, activity: DriverActivity) -> Option<(Instant, CloseReason)> {
         let Timeouts { first_message, frame, idle, write, lifetime, .. } = *self.timeouts;
-        let mut due: Option<(Instant, CloseReason)> = None;
-        let mut clock = |since: Instant, limit: Duration, reason| {
-            if !limit.is_zero()
-                && let Some(at) = since.checked_add(limit)
-                && due.is_none_or(|(earliest, _)| at < earliest)
+        let mut next: Option<(Instant, CloseReason)> = None;
+        let mut add = |since: Instant, timeout: Duration, reason| {
+            if !timeout.is_zero()
+                && let Some(at) = since.checked_add(timeout)
+                && next.is_none_or(|(earliest, _)| at < earliest)
             {
-                due = Some((at, reason));
+                next = Some((at, reason));
             }
         };
-        if let Some(blocked) = self.blocked {
-            clock(blocked, write, CloseReason::WriteStalled);
+        if let Some(since) = self.write_blocked {
+            add(since, write, CloseReason::WriteStalled);
         }
-        if !leaving {
-            clock(self.opened, lifetime, CloseReason::Lifetime);
+        if !self.ignores_lifetime {
+            add(self.opened, lifetime, CloseReason::Lifetime);
         }
-        if doing == Doing::Reading {
-            if self.silent {
-                clock(self.opened, first_message, CloseReason::FirstMessage);
+        if activity == DriverActivity::Reading {
+            if self.awaits_first_message {
+                add(self.opened, first_message, CloseReason::FirstMessage);
             }
-            if let Some(partial) = self.partial {
-                clock(partial, frame, CloseReason::FrameTimeout);
+            if let Some(since) = self.message_started {
+                add(since, frame, CloseReason::FrameTimeout);
             }
-            clock(self.active, idle, CloseReason::Idle);
+            add(self.last_activity, idle, CloseReason::Idle);
         }
-        due
+        next
     }
 }

@@ -1,6 +1,6 @@
-//! How many messages of a connection came, and how long they took: from the read that brought one until its answer was written.
+//! Measures the latency of messages: from the read that received a message until its reply is written.
 //!
-//! The time is looked at once for all messages that came with one read, and by itself for one that took its time.
+//! The clock is read once per read, and once more for each message whose handler was not ready at once.
 
 use tokio::time::Instant;
 
@@ -11,58 +11,55 @@ use crate::metrics::Outcome;
 
 #[derive(Debug, Default)]
 pub(crate) struct LatencyTracker {
-    /// How many messages came.
+    /// Messages received.
     pub(crate) messages: u64,
-    /// How many of them are done with.
-    timed: u64,
-    /// When the first of the others was read.
-    begun: Option<Instant>,
-    /// The call for the last one was not ready at once.
+    /// Messages whose latency is recorded, or that failed.
+    recorded: u64,
+    /// When the first message that is not recorded was read.
+    started: Option<Instant>,
+    /// The handler of the last message was not ready at once.
     slow: bool,
 }
 
 impl LatencyTracker {
-    /// Bytes came.
-    pub(crate) fn read(&mut self) {
-        if self.messages == self.timed {
-            self.begun = Some(Instant::now());
+    /// Input was read.
+    pub(crate) fn input_read(&mut self) {
+        if self.messages == self.recorded {
+            self.started = Some(Instant::now());
         }
     }
 
-    /// Something that the last message is waiting for was not ready at once.
-    pub(crate) fn waits(&mut self) {
+    /// The handler of the last message is not ready.
+    pub(crate) fn mark_slow(&mut self) {
         self.slow = true;
     }
 
-    /// Whether the last message took its time, and is to be told by itself.
+    /// Whether the last message was slow and must be recorded separately.
     #[inline]
-    pub(crate) fn was_slow(&mut self) -> bool {
+    pub(crate) fn take_slow(&mut self) -> bool {
         self.slow && std::mem::take(&mut self.slow)
     }
 
-    /// The call for the last message has failed.
+    /// Counts the last message as failed. Failed messages have no latency.
     #[cold]
-    pub(crate) fn failed(&mut self, connection: &Connection, error: BoxError) -> CloseOutcome {
-        let end = CloseOutcome::from_service(error);
-        self.timed += 1; // time is told of those that were handled
-        connection.listener_context().metrics.failed(Outcome::of(end.reason));
-        end
+    pub(crate) fn message_failed(&mut self, connection: &Connection, error: BoxError) -> CloseOutcome {
+        let outcome = CloseOutcome::from_service(error);
+        self.recorded += 1;
+        connection.listener_info().metrics.failed(Outcome::of(outcome.reason));
+        outcome
     }
 
-    /// What was read so far is answered, or about to be; `more` if something was read ahead.
+    /// Records the messages received so far. `read_ahead`: there is undecoded input, whose latency starts at `now`.
     #[inline]
-    pub(crate) fn told(&mut self, connection: &Connection, now: Instant, more: bool) {
-        if self.messages == self.timed {
+    pub(crate) fn record(&mut self, connection: &Connection, now: Instant, read_ahead: bool) {
+        if self.messages == self.recorded {
             return;
         }
-        if let Some(begun) = self.begun {
-            connection
-                .listener_context()
-                .metrics
-                .latency
-                .record(self.messages - self.timed, now.saturating_duration_since(begun));
+        if let Some(started) = self.started {
+            let latency = &connection.listener_info().metrics.latency;
+            latency.record(self.messages - self.recorded, now.saturating_duration_since(started));
         }
-        self.timed = self.messages;
-        self.begun = more.then_some(now); // what was read ahead waits from now on
+        self.recorded = self.messages;
+        self.started = read_ahead.then_some(now);
     }
 }

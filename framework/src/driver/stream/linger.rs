@@ -1,7 +1,7 @@
-//! Closing so that the last reply arrives.
+//! Lingering close, so that the last reply reaches the peer.
 //!
-//! A system that closes a socket with unread input resets the connection, and the reset may overtake and destroy what was
-//! written last. So our side ends first, and what still comes is read and dropped for a moment, bounded in time and bytes.
+//! Closing a socket with unread input resets the connection, and the reset can discard data that the peer has not read
+//! yet (RFC 1122, section 4.2.2.13). The driver therefore shuts down its output first, then reads and drops input.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,64 +11,66 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::connection::Connection;
-use crate::driver::stream::buffer_pool::{self, CHUNK};
+use crate::driver::stream::buffer_pool::{self, BufferSize};
 use crate::reason::CloseReason;
 use crate::transport::BoxIo;
 
-/// What was written longer ago has been read, or never will be; and nobody is waited for longer than that.
-pub(crate) const LINGER: Duration = Duration::from_secs(1);
-/// The same on a drain, where nobody should wait long for a peer that does not close.
-const LINGER_DRAIN: Duration = Duration::from_millis(100);
-/// How much is still read.
-const LINGER_BYTES: usize = 1024 * 1024;
+/// Maximum time a closed connection lingers, and the maximum age of a write that makes it linger.
+pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Maximum time a connection lingers that a drain closes.
+const DRAIN_LINGER_TIMEOUT: Duration = Duration::from_millis(100);
+/// Maximum bytes read and dropped while a connection lingers.
+const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
-/// Whether a connection that ends so still gets what was queued for it.
-pub(crate) fn is_polite(reason: CloseReason) -> bool {
+/// What decides whether a connection lingers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LingerState {
+    /// Something was written within [`LINGER_TIMEOUT`].
+    pub(crate) recently_written: bool,
+    /// The peer has ended its output.
+    pub(crate) input_ended: bool,
+}
+
+/// Whether queued output is written, and the connection lingers, after a close for this reason.
+pub(crate) fn is_graceful(reason: CloseReason) -> bool {
     use CloseReason::{DrainDeadline, IoError, Killed, OutboxFull, WriteStalled};
     !matches!(reason, IoError | Killed | DrainDeadline | OutboxFull | WriteStalled)
 }
 
-/// Says that this side has ended, and gives the peer a moment to read what was written within [`LINGER`] (`wrote`), unless
-/// it has ended its own side before (`ended`). An order to close at once ends it.
-pub(crate) async fn lingering_close(
-    io: &mut BoxIo,
-    connection: &Connection,
-    reason: CloseReason,
-    wrote: bool,
-    ended: bool,
-) {
-    if !is_polite(reason) {
+/// Shuts down the output, and lets the peer read what was written last. A signal to close at once ends the wait.
+pub(crate) async fn lingering_close(io: &mut BoxIo, connection: &Connection, reason: CloseReason, state: LingerState) {
+    if !is_graceful(reason) {
         return;
     }
-    let moment = match reason {
-        _ if !wrote || ended => Duration::ZERO,
+    let timeout = match reason {
+        _ if !state.recently_written || state.input_ended => Duration::ZERO,
         CloseReason::PeerClosed => Duration::ZERO,
-        CloseReason::Drain => LINGER_DRAIN,
-        _ => LINGER,
+        CloseReason::Drain => DRAIN_LINGER_TIMEOUT,
+        _ => LINGER_TIMEOUT,
     };
-    let cut = poll_fn(|cx| match connection.order(cx.waker()).immediate_close_reason() {
+    let aborted = poll_fn(|cx| match connection.poll_signal(cx.waker()).immediate_close_reason() {
         Some(_) => Poll::Ready(()),
         None => Poll::Pending,
     });
-    futures_util::future::select(pin!(linger(io, moment)), pin!(cut)).await;
+    futures_util::future::select(pin!(linger(io, timeout)), pin!(aborted)).await;
 }
 
-async fn linger(io: &mut BoxIo, moment: Duration) {
-    let _ = tokio::time::timeout(LINGER, io.shutdown()).await;
-    if moment.is_zero() {
+async fn linger(io: &mut BoxIo, timeout: Duration) {
+    let _ = tokio::time::timeout(LINGER_TIMEOUT, io.shutdown()).await;
+    if timeout.is_zero() {
         return;
     }
-    let mut scratch = buffer_pool::take(CHUNK);
-    let rest = async {
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            scratch.clear();
-            match io.read_buf(&mut scratch).await {
+    let mut buffer = buffer_pool::take(BufferSize::Large);
+    let discard_input = async {
+        let mut remaining = MAX_LINGER_BYTES;
+        while remaining > 0 {
+            buffer.clear();
+            match io.read_buf(&mut buffer).await {
                 Ok(0) | Err(_) => break,
-                Ok(bytes) => left = left.saturating_sub(bytes),
+                Ok(bytes) => remaining = remaining.saturating_sub(bytes),
             }
         }
     };
-    let _ = tokio::time::timeout(moment, rest).await;
-    buffer_pool::give(scratch, CHUNK);
+    let _ = tokio::time::timeout(timeout, discard_input).await;
+    buffer_pool::give(buffer, BufferSize::Large);
 }

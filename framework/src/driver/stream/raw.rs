@@ -1,4 +1,4 @@
-//! Looks after connections whose bytes belong to a `StreamHandler`: orders and the idle deadline, nothing else.
+//! The driver of connections of a `StreamHandler`: control signals and the idle timeout. The handler does all I/O.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
 use crate::driver::close_outcome::{CloseOutcome, reason_of};
-use crate::driver::stream::linger::{LINGER, lingering_close};
+use crate::driver::stream::linger::{LINGER_TIMEOUT, LingerState, lingering_close};
 use crate::error::{BoxError, find_cause};
 use crate::handler::{ByteStream, StreamHandler};
 use crate::reason::CloseReason;
 use crate::settings::{Timeouts, deadline_after};
 use crate::transport::Incoming;
 
-/// Serves connections by a `StreamHandler`: one call a connection.
+/// Serves connections with a `StreamHandler`, one call per connection.
 pub(crate) struct RawDriver<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) timeouts: Timeouts,
@@ -38,15 +38,15 @@ impl<H: StreamHandler> Service<Incoming> for RawDriver<H> {
         Box::pin(async move {
             let Incoming { connection, io } = incoming;
             let (stream, activity, io) = ByteStream::new(io, connection.clone());
-            let end = {
+            let outcome = {
                 let mut work = pin!(handler.serve(connection.clone(), stream));
                 let mut timer = pin!(sleep_until(deadline_after(activity.last(&connection), idle)));
                 poll_fn(|cx| {
-                    if let Some(reason) = connection.order(cx.waker()).immediate_close_reason() {
+                    if let Some(reason) = connection.poll_signal(cx.waker()).immediate_close_reason() {
                         return Poll::Ready(CloseOutcome::plain(reason));
                     }
                     if let Poll::Ready(result) = work.as_mut().poll(cx) {
-                        return Poll::Ready(ended(result, activity.input_ended()));
+                        return Poll::Ready(outcome_of(result, activity.input_ended()));
                     }
                     while !idle.is_zero() && timer.as_mut().poll(cx).is_ready() {
                         let deadline = deadline_after(activity.last(&connection), idle);
@@ -59,27 +59,30 @@ impl<H: StreamHandler> Service<Incoming> for RawDriver<H> {
                 })
                 .await
             };
-            connection.finish(end.reason);
-            // The stream has come back, unless the handler gave it away.
+            connection.finish(outcome.reason);
+            // `None`: the handler has moved the stream elsewhere.
             if let Some(mut io) = io.take() {
-                let wrote = activity.last(&connection).elapsed() < LINGER;
-                lingering_close(&mut io, &connection, end.reason, wrote, activity.input_ended()).await;
+                let state = LingerState {
+                    recently_written: activity.last(&connection).elapsed() < LINGER_TIMEOUT,
+                    input_ended: activity.input_ended(),
+                };
+                lingering_close(&mut io, &connection, outcome.reason, state).await;
             }
-            end.error.map_or(Ok(()), Err)
+            outcome.error.map_or(Ok(()), Err)
         })
     }
 }
 
-fn ended(result: Result<(), BoxError>, by_peer: bool) -> CloseOutcome {
+fn outcome_of(result: Result<(), BoxError>, input_ended: bool) -> CloseOutcome {
     match result {
-        Ok(()) if by_peer => CloseOutcome::plain(CloseReason::PeerClosed),
+        Ok(()) if input_ended => CloseOutcome::plain(CloseReason::PeerClosed),
         Ok(()) => CloseOutcome::plain(CloseReason::HandlerClosed),
         Err(error) => {
-            let gone = find_cause::<io::Error>(&*error).is_some_and(|error| {
+            let disconnected = find_cause::<io::Error>(&*error).is_some_and(|error| {
                 use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
                 matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
             });
-            let reason = if gone { CloseReason::IoError } else { reason_of(&*error) };
+            let reason = if disconnected { CloseReason::IoError } else { reason_of(&*error) };
             CloseOutcome { reason, error: Some(error) }
         }
     }

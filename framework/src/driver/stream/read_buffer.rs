@@ -1,78 +1,78 @@
-//! What was read of a connection and is not decoded yet: in a buffer of the thread, or one of its own where a message is large.
+//! The undecoded input of a connection: in a pooled buffer, or in a dedicated one for a large message.
 
 use bytes::BytesMut;
 
-use crate::driver::stream::buffer_pool::{self, CHUNK, SMALL_CHUNK};
+use crate::driver::stream::buffer_pool::{self, BufferSize, LARGE_BUFFER, SMALL_BUFFER};
 
-/// A partial message below this size does not keep a whole chunk.
-const SMALL: usize = CHUNK / 4;
-/// Headers and terminators that a message may have beyond its limit, whatever its codec thinks of limits.
-pub(crate) const OVERHEAD: usize = 1024;
+/// Minimum bytes of a read that keeps its large buffer; a smaller read is copied.
+const SMALL_READ: usize = LARGE_BUFFER / 4;
+/// Bytes of header and terminator that a codec may buffer above `limits.frame`.
+pub(crate) const FRAME_OVERHEAD: usize = 1024;
 
 #[derive(Default)]
 pub(crate) struct ReadBuffer {
-    /// Read, not yet decoded. Unallocated while it is empty and nothing comes.
+    /// Unallocated while it is empty and the connection is idle.
     pub(crate) bytes: BytesMut,
-    /// The size of the thread's buffer that they lie in; zero for one of their own.
-    chunk: usize,
-    /// The last read filled a small buffer: the next one gets a large one.
-    pub(crate) hungry: bool,
+    /// The size of the pooled buffer that `bytes` uses; `None` for a dedicated one.
+    pooled: Option<BufferSize>,
+    /// The last read filled a small buffer: the next one uses a large buffer.
+    pub(crate) wants_large: bool,
 }
 
 impl ReadBuffer {
-    /// The size of the buffer that the next read gets.
-    pub(crate) fn room(&self) -> usize {
-        if self.hungry { CHUNK } else { SMALL_CHUNK }
+    /// The buffer size of the next read.
+    pub(crate) fn next_size(&self) -> BufferSize {
+        if self.wants_large { BufferSize::Large } else { BufferSize::Small }
     }
 
-    /// An empty buffer of that size: the one that the messages before were read into, if nobody holds a part of it any more.
-    pub(crate) fn buffer(&mut self, room: usize) -> BytesMut {
-        if self.bytes.is_empty() && self.chunk > 0 {
+    /// An empty buffer for the next read. Reuses the previous one if no message refers to it any more.
+    pub(crate) fn take(&mut self, size: BufferSize) -> BytesMut {
+        if self.bytes.is_empty()
+            && let Some(pooled) = self.pooled.take()
+        {
             let mut last = std::mem::take(&mut self.bytes);
-            let chunk = std::mem::take(&mut self.chunk);
-            if chunk == room && last.try_reclaim(room) {
+            if pooled == size && last.try_reclaim(size.bytes()) {
                 return last;
             }
-            buffer_pool::give(last, chunk);
+            buffer_pool::give(last, pooled);
         }
-        buffer_pool::take(room)
+        buffer_pool::take(size)
     }
 
-    /// Takes in what was read into such a buffer. `limit` is that of a message.
-    pub(crate) fn take_in(&mut self, read: BytesMut, room: usize, limit: usize) {
+    /// Adds the result of a read into a buffer of [`take`](Self::take). `limit` is the maximum size of a message.
+    pub(crate) fn append(&mut self, read: BytesMut, size: BufferSize, limit: usize) {
         let count = read.len();
-        if self.bytes.is_empty() && (!self.hungry || count >= SMALL) {
-            (self.bytes, self.chunk) = (read, room);
+        if self.bytes.is_empty() && (!self.wants_large || count >= SMALL_READ) {
+            (self.bytes, self.pooled) = (read, Some(size));
         } else {
-            self.make_room_for(count, limit);
+            self.reserve(count, limit);
             self.bytes.extend_from_slice(&read);
-            buffer_pool::give(read, room);
+            buffer_pool::give(read, size);
         }
-        self.hungry = count >= room || (self.hungry && count >= SMALL_CHUNK);
+        self.wants_large = count >= size.bytes() || (self.wants_large && count >= SMALL_BUFFER);
     }
 
-    /// Doubles the buffer when it is full, but not beyond what the largest message can need: a codec that decodes as it should
-    /// never leaves more in it than that and one read.
-    fn make_room_for(&mut self, count: usize, limit: usize) {
+    /// Doubles a full buffer, up to the size of the largest message plus one read. A codec never leaves more undecoded.
+    fn reserve(&mut self, count: usize, limit: usize) {
         let needed = self.bytes.len() + count;
         if needed > self.bytes.capacity() {
-            let most = limit.saturating_add(OVERHEAD + CHUNK);
-            let mut larger = BytesMut::with_capacity((2 * self.bytes.len()).min(most).max(needed));
+            let max = limit.saturating_add(FRAME_OVERHEAD + LARGE_BUFFER);
+            let mut larger = BytesMut::with_capacity((2 * self.bytes.len()).min(max).max(needed));
             larger.extend_from_slice(&self.bytes);
             self.replace(larger);
         }
     }
 
-    /// A small rest does not hold a whole chunk. What holds no rest is read into again, or given back.
-    pub(crate) fn tidy(&mut self) {
-        let rest = self.bytes.len();
-        if rest > 0 && rest < self.chunk / 4 {
-            let rest = BytesMut::from(&self.bytes[..]);
-            self.replace(rest);
+    /// Copies a small partial message out of its pooled buffer, so that the buffer can be reused.
+    pub(crate) fn compact(&mut self) {
+        let len = self.bytes.len();
+        if len > 0 && self.pooled.is_some_and(|size| len < size.bytes() / 4) {
+            let copy = BytesMut::from(&self.bytes[..]);
+            self.replace(copy);
         }
     }
 
-    /// Gives back what holds nothing.
+    /// Returns an empty buffer to the pool.
     pub(crate) fn release(&mut self) {
         if self.bytes.is_empty() {
             self.replace(BytesMut::new());
@@ -80,10 +80,9 @@ impl ReadBuffer {
     }
 
     fn replace(&mut self, bytes: BytesMut) {
-        let before = std::mem::replace(&mut self.bytes, bytes);
-        if self.chunk > 0 {
-            buffer_pool::give(before, self.chunk);
-            self.chunk = 0;
+        let previous = std::mem::replace(&mut self.bytes, bytes);
+        if let Some(size) = self.pooled.take() {
+            buffer_pool::give(previous, size);
         }
     }
 }

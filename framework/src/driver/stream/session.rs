@@ -1,4 +1,4 @@
-//! The driver of a framed connection: greet, then read, handle and write until it ends.
+//! The driver of framed connections: opens the session, then reads, handles and replies until it closes.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -12,7 +12,7 @@ use tower::Service;
 
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::{HandlerCalls, direct, has_layers, layered};
-use crate::driver::stream::framed_connection::FramedConnection;
+use crate::driver::stream::framed_connection::{FramedConnection, QueuedOutput};
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
@@ -22,22 +22,21 @@ use crate::reason::CloseReason;
 use crate::settings::{Limits, Timeouts};
 use crate::transport::Incoming;
 
-/// How long `Handler::close` may take.
-const CLOSE_HOOK: Duration = Duration::from_secs(1);
+/// Maximum time that `Handler::close` may take.
+const CLOSE_HOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Drives framed connections: one call a connection.
+/// Serves framed connections, one call per connection.
 pub(crate) struct StreamDriver<H, F, L> {
     pub(crate) handler: Arc<H>,
     pub(crate) framing: Arc<F>,
     pub(crate) stack: Arc<MessageStack>,
-    /// The layers inside of the stack, outermost first; each connection gets services of its own from them.
+    /// The layers inside the stack, outermost first. Each connection has its own services.
     pub(crate) layer: L,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Arc<Timeouts>,
 }
 
-/// A connection from its first byte to its last.
-type Driving = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+type SessionFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
 impl<H, F, L> Service<Incoming> for StreamDriver<H, F, L>
 where
@@ -47,7 +46,7 @@ where
 {
     type Response = ();
     type Error = BoxError;
-    type Future = Driving;
+    type Future = SessionFuture;
 
     fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -61,10 +60,10 @@ where
         let (handler, stack) = (self.handler.clone(), self.stack.clone());
         if has_layers::<L>() {
             let calls = layered(handler, context, &stack, &self.layer);
-            StreamSession { framed, calls }.run()
+            StreamSession { framed, calls }.drive()
         } else {
             let calls = direct(handler, context, stack);
-            StreamSession { framed, calls }.run()
+            StreamSession { framed, calls }.drive()
         }
     }
 }
@@ -79,71 +78,72 @@ where
     F: Framing,
     C: HandlerCalls<F::In, F::Out>,
 {
-    /// Not an `async fn`, whose future would have room for `self` twice.
-    fn run(mut self) -> Driving {
+    /// Not an `async fn`: its future would store `self` twice.
+    fn drive(mut self) -> SessionFuture {
         Box::pin(async move {
-            // The handler, its streams, the codec: wherever it panics, the connection still ends in good order.
-            let (end, discard) = match AssertUnwindSafe(self.hold()).catch_unwind().await {
-                Ok(Ok(then)) => (CloseOutcome::plain(CloseReason::HandlerClosed), then == Then::Close),
-                Ok(Err(end)) => (end, false),
-                Err(payload) => (CloseOutcome::from_service(Panicked::new(&*payload).into()), false),
+            // A panic in the handler, its streams or the codec closes only this connection.
+            let (outcome, queued) = match AssertUnwindSafe(self.run()).catch_unwind().await {
+                Ok(Ok(Then::Close)) => (CloseOutcome::plain(CloseReason::HandlerClosed), QueuedOutput::Discard),
+                Ok(Ok(_)) => (CloseOutcome::plain(CloseReason::HandlerClosed), QueuedOutput::Write),
+                Ok(Err(outcome)) => (outcome, QueuedOutput::Write),
+                Err(payload) => (CloseOutcome::from_service(Panicked::new(&*payload).into()), QueuedOutput::Write),
             };
-            // In a box of its own, so that a connection does not carry its end about while it is open.
-            Box::pin(self.wind_up(end, discard)).await
+            // Boxed: an open connection does not reserve memory for its close.
+            Box::pin(self.close(outcome, queued)).await
         })
     }
 
-    /// Talks until the handler closes (`Ok`) or something else ends it.
-    async fn hold(&mut self) -> Result<Then, CloseOutcome> {
-        // What happens once, or seldom, is in a box: an open connection does not carry the room for it about.
-        let mut then = Box::pin(self.greet()).await?;
+    /// Handles messages until the handler closes the connection (`Ok`) or something else ends it.
+    async fn run(&mut self) -> Result<Then, CloseOutcome> {
+        // Rare steps are boxed: an idle connection does not reserve memory for them.
+        let mut then = Box::pin(self.open()).await?;
         while then == Then::Continue {
-            let Some(message) = self.framed.next_message()? else {
-                self.framed.fill().await?;
+            let Some(message) = self.framed.io.next_message()? else {
+                self.framed.read_more().await?;
                 continue;
             };
             let reply = {
                 let call = pin!(self.calls.message(message));
-                self.framed.during(call).await?
+                self.framed.drive_while(call).await?
             };
             let reply = match reply {
                 Ok(reply) => reply,
-                Err(error) => return Err(self.framed.failed(error)),
+                Err(error) => return Err(self.framed.io.message_failed(error)),
             };
-            self.framed.handled();
-            if let Some(slow) = self.queue(reply)?.map(|reply| Box::pin(self.deliver(reply))) {
-                then = slow.await?;
+            self.framed.io.message_handled();
+            if let Some(reply) = self.encode_simple(reply)? {
+                then = Box::pin(self.send(reply)).await?;
             }
-            self.framed.make_room().await?;
-            if self.framed.has_had_its_turn() {
-                self.framed.give_way().await?;
+            self.framed.wait_for_write_capacity().await?;
+            if self.framed.io.should_yield() {
+                self.framed.yield_now().await?;
             }
         }
         Ok(then)
     }
 
-    async fn greet(&mut self) -> Result<Then, CloseOutcome> {
-        let greeting = self.framed.during(self.calls.open()).await?.map_err(CloseOutcome::from_service)?;
-        self.deliver(greeting).await
+    async fn open(&mut self) -> Result<Then, CloseOutcome> {
+        let reply = self.framed.drive_while(self.calls.open()).await?.map_err(CloseOutcome::from_service)?;
+        self.send(reply).await
     }
 
-    /// Queues a reply of one frame at most that nothing must leave before, and that ends nothing, as most are. Any other is
-    /// handed back.
+    /// Encodes a reply with at most one frame that continues the session and follows no pushed frames: the common case.
+    /// Returns any other reply.
     #[inline]
-    fn queue(&mut self, reply: Reply<F::Out>) -> Result<Option<Reply<F::Out>>, CloseOutcome> {
+    fn encode_simple(&mut self, reply: Reply<F::Out>) -> Result<Option<Reply<F::Out>>, CloseOutcome> {
         let Reply { frames, then } = reply;
         match frames {
             Frames::None if then == Then::Continue => Ok(None),
-            Frames::One(frame) if then == Then::Continue && self.framed.nothing_pushed() => {
-                self.framed.encode(frame)?;
+            Frames::One(frame) if then == Then::Continue && self.framed.io.writer.queued_pushes() == 0 => {
+                self.framed.io.encode(frame)?;
                 Ok(None)
             }
             frames => Ok(Some(Reply { frames, then })),
         }
     }
 
-    /// Queues the frames of a reply, after what was pushed before it.
-    async fn deliver(&mut self, reply: Reply<F::Out>) -> Result<Then, CloseOutcome> {
+    /// Encodes the frames of a reply after the frames pushed before it.
+    async fn send(&mut self, reply: Reply<F::Out>) -> Result<Then, CloseOutcome> {
         let framed = &mut self.framed;
         if reply.then == Then::Close {
             return Ok(Then::Close);
@@ -151,46 +151,47 @@ where
         framed.encode_pushed().await?;
         match reply.frames {
             Frames::None => {}
-            Frames::One(frame) => framed.encode(frame)?,
+            Frames::One(frame) => framed.io.encode(frame)?,
             Frames::Many(frames) => {
                 for frame in frames {
-                    framed.encode(frame)?;
-                    framed.make_room().await?;
+                    framed.io.encode(frame)?;
+                    framed.wait_for_write_capacity().await?;
                 }
             }
             Frames::Stream(mut frames) => {
-                while let Some(frame) = framed.during(frames.next()).await? {
-                    framed.encode(frame.map_err(CloseOutcome::from_service)?)?;
-                    framed.make_room().await?;
+                while let Some(frame) = framed.drive_while(frames.next()).await? {
+                    framed.io.encode(frame.map_err(CloseOutcome::from_service)?)?;
+                    framed.wait_for_write_capacity().await?;
                 }
             }
         }
-        framed.make_room().await?;
+        framed.wait_for_write_capacity().await?;
         Ok(reply.then)
     }
 
-    /// Ends in good order: the handler is told, what is queued is written where that still makes sense, the peer hears goodbye.
-    async fn wind_up(&mut self, mut end: CloseOutcome, discard: bool) -> Result<(), BoxError> {
-        // From here on nothing can be pushed, so what is written at the end is bounded.
-        self.framed.close_outbox();
-        let connection = self.framed.connection().clone();
-        let told = AssertUnwindSafe(self.calls.close(end.reason)).catch_unwind();
+    /// Calls the handler's `close`, writes the queued output and closes the transport.
+    async fn close(&mut self, mut outcome: CloseOutcome, queued: QueuedOutput) -> Result<(), BoxError> {
+        // Rejects further pushes, so that the remaining output is bounded.
+        self.framed.io.writer.close_outbox();
+        let connection = self.framed.io.connection.clone();
+        let close_hook = AssertUnwindSafe(self.calls.close(outcome.reason)).catch_unwind();
         let framed = &mut self.framed;
-        let closed = async {
-            if let Some(failed) = framed.settle(end.reason, discard).await {
-                end = failed;
+        let close_transport = async {
+            if let Some(failed) = framed.flush_remaining(outcome.reason, queued).await {
+                outcome = failed;
             }
-            connection.finish(end.reason);
-            framed.lingering_close(end.reason).await;
+            connection.finish(outcome.reason);
+            framed.io.lingering_close(outcome.reason).await;
         };
-        let closed = AssertUnwindSafe(closed).catch_unwind();
-        // Side by side: the last reply does not wait for the handler's lingering_close, nor the other way round.
-        let (told, _) = futures_util::join!(tokio::time::timeout(CLOSE_HOOK, told), closed);
-        if let Ok(Err(payload)) = told {
-            end.error.get_or_insert_with(|| Panicked::new(&*payload).into());
+        let close_transport = AssertUnwindSafe(close_transport).catch_unwind();
+        // Concurrently: neither waits for the other.
+        let close_hook = tokio::time::timeout(CLOSE_HOOK_TIMEOUT, close_hook);
+        let (close_hook, _) = futures_util::join!(close_hook, close_transport);
+        if let Ok(Err(payload)) = close_hook {
+            outcome.error.get_or_insert_with(|| Panicked::new(&*payload).into());
         }
-        connection.finish(end.reason);
-        end.error.map_or(Ok(()), Err)
+        connection.finish(outcome.reason);
+        outcome.error.map_or(Ok(()), Err)
     }
 }
 

@@ -39,6 +39,7 @@ debug_as_display!(HeaderError);
 
 /// Bytes of a peer for a log: escaped and truncated.
 pub(super) fn escape(bytes: &[u8]) -> String {
+    /// Bytes of an invalid PROXY header that an error message shows.
     const SHOWN: usize = 64;
     let more = if bytes.len() > SHOWN { "…" } else { "" };
     format!("\"{}\"{more}", bytes[..bytes.len().min(SHOWN)].escape_ascii())

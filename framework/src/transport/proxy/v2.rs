@@ -16,6 +16,7 @@ use crate::transport::proxy::header::{HeaderError, LONGEST_UNIQUE_ID, LONGEST_V2
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The signature, version and command, family, and the length of the rest.
 pub(super) const FIXED: usize = 16;
+/// Bytes of the path of a Unix socket in a header of version 2.
 pub(super) const UNIX_PATH: usize = 108;
 
 pub(super) const CRC32C: u8 = 0x03;

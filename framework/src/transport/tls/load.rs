@@ -42,7 +42,7 @@ pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
         fits_host(host, &key, identity)?;
         hosts.insert(host.to_ascii_lowercase(), key);
     }
-    let resolver = Certificates { default: certified(&settings.identity, &[], &provider)?, hosts };
+    let resolver = Certificates { default: certified(&settings.identity(), &[], &provider)?, hosts };
     let mut config = builder.with_cert_resolver(Arc::new(resolver));
     for protocol in &settings.alpn {
         if !(1..=255).contains(&protocol.len()) {

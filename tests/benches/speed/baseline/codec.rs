@@ -1,4 +1,4 @@
-//! The baseline `codec`: tokio-util's framings used well, that is fed, and flushed once for whatever one read has brought.
+//! The baseline `codec`: tokio-util codecs with one flush per read.
 
 use std::io;
 use std::net::TcpListener as Listener;
@@ -42,7 +42,7 @@ where
         if framed.feed(answer(message)).await.is_err() {
             return;
         }
-        // More of the same read is answered before anything is written; nothing is read to find out.
+        // All messages of a read are answered before the flush.
         if framed.read_buffer().is_empty() && framed.flush().await.is_err() {
             return;
         }

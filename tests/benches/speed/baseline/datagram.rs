@@ -1,4 +1,4 @@
-//! The baselines of datagrams: one socket, and all that has come is answered before waiting again.
+//! The datagram baselines: one socket; all received datagrams are answered before the next wait.
 
 use std::io;
 use std::net::UdpSocket;
@@ -7,7 +7,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use super::epoll::wait;
 
-/// `tokio`, by a loop of tries.
+/// The baseline `tokio`.
 pub(crate) fn tokio(socket: UdpSocket, size: usize) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -27,7 +27,7 @@ pub(crate) fn tokio(socket: UdpSocket, size: usize) -> io::Result<()> {
     })
 }
 
-/// `epoll`, as bare C would.
+/// The baseline `epoll`, like a minimal C program.
 pub(crate) fn epoll(socket: &UdpSocket, size: usize) -> io::Result<()> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
@@ -35,7 +35,7 @@ pub(crate) fn epoll(socket: &UdpSocket, size: usize) -> io::Result<()> {
     loop {
         wait(&epoll, &mut [EpollEvent::empty()])?;
         while let Ok((read, from)) = socket.recv_from(&mut buffer) {
-            let _ = socket.send_to(&buffer[..read], from); // a peer that has left is nobody's trouble
+            let _ = socket.send_to(&buffer[..read], from); // The peer may have closed its socket.
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The baseline `epoll`: a level-triggered loop over one shared read buffer, as bare C would be written.
+//! The baseline `epoll`: a level-triggered event loop with a shared read buffer, like a minimal C program.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,13 +8,13 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use super::protocol::Protocol;
 
-/// Listeners are told from connections by this bit.
+/// This bit in the event data marks a listener.
 const LISTENER: u64 = 1 << 32;
 
-/// What remains of a connection between two events; the vectors own nothing unless a message or a write was cut.
+/// State of a connection between two events. The vectors are empty unless a message or a write is incomplete.
 struct Connection {
     stream: TcpStream,
-    begun: Vec<u8>,
+    partial: Vec<u8>,
     unsent: Vec<u8>,
 }
 
@@ -39,21 +39,21 @@ pub(crate) fn serve<P: Protocol>(listeners: &[TcpListener], size: usize) -> io::
                 if !P::WELCOME.is_empty() {
                     stream.write_all(P::WELCOME)?;
                 }
-                let place = free.pop().unwrap_or_else(|| {
+                let slot = free.pop().unwrap_or_else(|| {
                     connections.push(None);
                     connections.len() - 1
                 });
-                epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, place as u64))?;
-                connections[place] = Some(Connection { stream, begun: Vec::new(), unsent: Vec::new() });
+                epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, slot as u64))?;
+                connections[slot] = Some(Connection { stream, partial: Vec::new(), unsent: Vec::new() });
                 continue;
             }
-            let place = data as usize;
-            let Some(connection) = &mut connections[place] else { continue };
+            let slot = data as usize;
+            let Some(connection) = &mut connections[slot] else { continue };
             let before = connection.unsent.is_empty();
-            let open = if before { connection.read::<P>(&mut buffer, &mut out) } else { connection.go_on_writing() };
+            let open = if before { connection.read::<P>(&mut buffer, &mut out) } else { connection.write_unsent() };
             if !open.unwrap_or(false) {
-                connections[place] = None; // the descriptor closes, and epoll forgets it
-                free.push(place);
+                connections[slot] = None; // Closing the descriptor removes it from epoll.
+                free.push(slot);
                 continue;
             }
             let after = connection.unsent.is_empty();
@@ -65,7 +65,7 @@ pub(crate) fn serve<P: Protocol>(listeners: &[TcpListener], size: usize) -> io::
     }
 }
 
-/// Waits for events; none if somebody who traces the process has interrupted it.
+/// Waits for events. Returns none after EINTR, for example when strace attaches.
 pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent]) -> io::Result<usize> {
     match epoll.wait(events, EpollTimeout::NONE) {
         Err(Errno::EINTR) => Ok(0),
@@ -74,33 +74,33 @@ pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent]) -> io::Result<usize
 }
 
 impl Connection {
-    /// One read, and one write for all that it brought; whether the connection goes on.
+    /// Reads once and writes all replies at once. Returns whether the connection stays open.
     fn read<P: Protocol>(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<bool> {
-        let held = self.begun.len();
-        buffer[..held].copy_from_slice(&self.begun);
-        self.begun.clear();
+        let held = self.partial.len();
+        buffer[..held].copy_from_slice(&self.partial);
+        self.partial.clear();
         let read = self.stream.read(&mut buffer[held..])?;
         if read == 0 {
             return Ok(false);
         }
         let input = &buffer[..held + read];
-        let answer = if P::ECHO {
+        let reply = if P::ECHO {
             input
         } else {
             out.clear();
             let used = P::answer(input, out);
-            self.begun.extend_from_slice(&input[used..]);
+            self.partial.extend_from_slice(&input[used..]);
             &out[..]
         };
-        if answer.is_empty() {
+        if reply.is_empty() {
             return Ok(true);
         }
-        let written = write(&mut self.stream, answer)?;
-        self.unsent.extend_from_slice(&answer[written..]);
+        let written = write(&mut self.stream, reply)?;
+        self.unsent.extend_from_slice(&reply[written..]);
         Ok(true)
     }
 
-    fn go_on_writing(&mut self) -> io::Result<bool> {
+    fn write_unsent(&mut self) -> io::Result<bool> {
         let written = write(&mut self.stream, &self.unsent)?;
         self.unsent.drain(..written);
         Ok(true)
@@ -110,6 +110,6 @@ impl Connection {
 fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     match stream.write(bytes) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        done => done,
+        result => result,
     }
 }

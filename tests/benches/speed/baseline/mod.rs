@@ -1,7 +1,7 @@
-//! The baselines: the same servers written by hand, each as a child process of this very program.
+//! The baselines: hand-written servers without a framework, which run as child processes of this program.
 //!
-//! What a framework costs is what it takes beyond these. A baseline listens on a port that the system chooses, says
-//! `listening ADDRESS…` as its first line, and serves until it is killed.
+//! The difference to a baseline is the cost of a framework. A baseline listens on a port chosen by the kernel, prints
+//! `listening ADDRESS…` as its first line, and runs until it is killed.
 
 mod codec;
 mod datagram;
@@ -16,25 +16,25 @@ use std::path::PathBuf;
 use clap::Args;
 use protocol::{Hello, Length, Lines, Raw};
 
-/// What a baseline is to serve.
+/// Arguments of a baseline.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
-    /// Which baseline: tokio, epoll or codec
+    /// Baseline: tokio, epoll or codec
     pub(crate) name: String,
-    /// What it speaks: raw, lines, length, hello, udp or tls
+    /// Protocol: raw, lines, length, hello, udp or tls
     pub(crate) protocol: String,
-    /// Bytes of a read buffer
+    /// Size of the read buffer in bytes
     #[arg(long, default_value_t = 16 * 1024)]
     pub(crate) buffer: usize,
-    /// How many listeners
+    /// Number of listeners
     #[arg(long, default_value_t = 1)]
     pub(crate) listeners: usize,
-    /// Where cert.pem and key.pem are, for tls
+    /// Directory of cert.pem and key.pem, for tls
     #[arg(long, default_value = ".")]
     pub(crate) certificate: PathBuf,
 }
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 pub(crate) fn serve(serve: &Serve) -> io::Result<()> {
     let buffer = serve.buffer;
     match (&*serve.name, &*serve.protocol) {
@@ -51,16 +51,16 @@ pub(crate) fn serve(serve: &Serve) -> io::Result<()> {
         ("epoll", "hello") => epoll::serve::<Hello>(&listen(serve)?, buffer),
         ("codec", "lines") => codec::lines(listen(serve)?),
         ("codec", "length") => codec::length(listen(serve)?),
-        (name, protocol) => Err(io::Error::other(format!("{name} does not speak {protocol}"))),
+        (name, protocol) => Err(io::Error::other(format!("{name} does not support {protocol}"))),
     }
 }
 
-/// Listens, and says where.
+/// Listens and prints the addresses.
 fn listen(serve: &Serve) -> io::Result<Vec<TcpListener>> {
     let listeners = (0..serve.listeners).map(|_| {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-        socket.listen(1024)?; // as many as the server under test
+        socket.listen(1024)?; // The same backlog as the server under test.
         socket.set_nonblocking(true)?;
         Ok(TcpListener::from(socket))
     });
@@ -70,7 +70,7 @@ fn listen(serve: &Serve) -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-/// The same for datagrams.
+/// Binds a UDP socket and prints its address.
 fn bind() -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.set_nonblocking(true)?;

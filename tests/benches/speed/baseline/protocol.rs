@@ -1,19 +1,19 @@
-//! What the baselines speak: answers to all whole messages of a buffer, in the fewest lines.
+//! The protocols of the baselines: minimal functions that answer all complete messages of a buffer.
 
 use memchr::memchr_iter;
 
 /// A protocol, as a function of bytes.
 pub(crate) trait Protocol: 'static {
-    /// What is read goes back as it is.
+    /// Whether the input is sent back unchanged.
     const ECHO: bool = false;
-    /// What is said first.
+    /// Sent to a new connection.
     const WELCOME: &'static [u8] = b"";
 
-    /// Answers every whole message of the input; tells how many bytes those were.
+    /// Answers every complete message of the input. Returns the length of these messages in bytes.
     fn answer(input: &[u8], out: &mut Vec<u8>) -> usize;
 }
 
-/// Whatever comes is echoed.
+/// Echoes all bytes.
 pub(crate) struct Raw;
 
 impl Protocol for Raw {
@@ -25,7 +25,7 @@ impl Protocol for Raw {
     }
 }
 
-/// Lines are echoed, without a CR at their end.
+/// Echoes lines, without a CR at their end.
 pub(crate) struct Lines;
 
 impl Protocol for Lines {
@@ -41,7 +41,7 @@ impl Protocol for Lines {
     }
 }
 
-/// Messages behind four bytes of length are echoed.
+/// Echoes messages with a 4-byte length prefix.
 pub(crate) struct Length;
 
 impl Protocol for Length {
@@ -57,7 +57,7 @@ impl Protocol for Length {
     }
 }
 
-/// Each read is a name that is greeted.
+/// Sends a greeting for each read.
 pub(crate) struct Hello;
 
 impl Protocol for Hello {

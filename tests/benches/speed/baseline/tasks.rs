@@ -1,4 +1,4 @@
-//! The baseline `tokio`: one task and one buffer a connection, one write for whatever one read has brought.
+//! The baseline `tokio`: one task and one buffer per connection, one write per read.
 
 use std::io;
 use std::net::TcpListener as Listener;
@@ -25,7 +25,7 @@ pub(crate) fn serve<P: Protocol>(listeners: Vec<Listener>, buffer: usize) -> io:
     })
 }
 
-/// Echo behind TLS.
+/// Echo over TLS.
 pub(crate) fn serve_tls(listeners: Vec<Listener>, buffer: usize, certificate: &Path) -> io::Result<()> {
     let chain = CertificateDer::from_pem_file(certificate.join("cert.pem")).map_err(io::Error::other)?;
     let key = PrivateKeyDer::from_pem_file(certificate.join("key.pem")).map_err(io::Error::other)?;
@@ -44,7 +44,7 @@ pub(crate) fn serve_tls(listeners: Vec<Listener>, buffer: usize, certificate: &P
     })
 }
 
-/// One accept loop for each listener, all on one thread.
+/// Runs one accept loop per listener, all on one thread.
 pub(crate) fn run<F>(listeners: Vec<Listener>, accept: impl Fn(TcpListener) -> F) -> io::Result<()>
 where
     F: Future<Output = io::Result<()>> + Send + 'static,
@@ -59,32 +59,32 @@ where
     })
 }
 
-/// Serves one connection; its errors are its own.
+/// Serves one connection.
 pub(crate) async fn connection<P: Protocol>(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     size: usize,
 ) -> io::Result<()> {
     let mut buffer = vec![0; size];
     let mut out = Vec::new();
-    let mut held = 0;
+    let mut buffered = 0;
     if !P::WELCOME.is_empty() {
         stream.write_all(P::WELCOME).await?;
     }
     loop {
-        let read = stream.read(&mut buffer[held..]).await?;
+        let read = stream.read(&mut buffer[buffered..]).await?;
         if read == 0 {
-            return Ok(()); // the end, or a message that is larger than the buffer
+            return Ok(()); // End of input, or a message that is larger than the buffer.
         }
         if P::ECHO {
             stream.write_all(&buffer[..read]).await?;
         } else {
-            let filled = held + read;
+            let filled = buffered + read;
             let used = P::answer(&buffer[..filled], &mut out);
             stream.write_all(&out).await?;
             out.clear();
             buffer.copy_within(used..filled, 0);
-            held = filled - used;
+            buffered = filled - used;
         }
-        stream.flush().await?; // nothing for TCP; TLS may hold records
+        stream.flush().await?; // Only TLS buffers data.
     }
 }

@@ -1,98 +1,98 @@
-//! Those that come and go: connect, hear the greeting, ask once, hear the answer, close.
+//! Connection churn: connect, receive the welcome, send one message, receive the reply, close.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
-use super::{Link, PATIENCE, Seen, Target, Traffic, expect, histogram, record};
+use super::{ClientStream, LoadResult, TIMEOUT_MS, Target, Traffic, expect, histogram, record};
 
-/// So many at the same time.
-const VISITORS: usize = 64;
+/// Number of simultaneous connections.
+const CONCURRENCY: usize = 64;
 
-struct Visitor {
-    link: Link,
+struct ChurnConnection {
+    client: ClientStream,
     number: usize,
-    asked: bool,
+    sent: bool,
     received: usize,
     since: Instant,
 }
 
-/// Visits for so long, and then until all have left.
-pub(crate) fn run(target: &Target, traffic: &mut Traffic, time: Duration) -> io::Result<Seen> {
+/// Opens connections for the given time and then waits until all are closed.
+pub(crate) fn run(target: &Target, traffic: &mut Traffic, time: Duration) -> io::Result<LoadResult> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let mut latency = histogram();
     let mut buffer = vec![0; 64 * 1024];
-    let mut events = vec![EpollEvent::empty(); VISITORS];
-    let begun = Instant::now();
-    let end = begun + time;
-    let mut visitors = Vec::with_capacity(VISITORS);
-    for place in 0..VISITORS {
-        visitors.push(Some(Visitor::come(target, traffic, &epoll, place, place)?));
+    let mut events = vec![EpollEvent::empty(); CONCURRENCY];
+    let started = Instant::now();
+    let end = started + time;
+    let mut connections = Vec::with_capacity(CONCURRENCY);
+    for slot in 0..CONCURRENCY {
+        connections.push(Some(ChurnConnection::open(target, traffic, &epoll, slot, slot)?));
     }
-    let (mut busy, mut number) = (VISITORS, VISITORS);
+    let (mut busy, mut number) = (CONCURRENCY, CONCURRENCY);
     while busy > 0 {
-        let ready = epoll.wait(&mut events, PATIENCE)?;
+        let ready = epoll.wait(&mut events, TIMEOUT_MS)?;
         if ready == 0 {
-            return Err(io::Error::other(format!("{busy} connections wait for an answer that does not come")));
+            return Err(io::Error::other(format!("timeout: {busy} connections wait for a reply")));
         }
         for event in &events[..ready] {
-            let place = event.data() as usize;
-            let Some(visitor) = &mut visitors[place] else { continue };
-            if !visitor.hear(traffic, &mut buffer)? {
+            let slot = event.data() as usize;
+            let Some(connection) = &mut connections[slot] else { continue };
+            if !connection.receive(traffic, &mut buffer)? {
                 continue;
             }
-            if let Some(visitor) = visitors[place].take() {
-                visitor.link.close()?;
-                record(&mut latency, visitor.since.elapsed());
+            if let Some(connection) = connections[slot].take() {
+                connection.client.close()?;
+                record(&mut latency, connection.since.elapsed());
             }
             if Instant::now() < end {
-                visitors[place] = Some(Visitor::come(target, traffic, &epoll, place, number)?);
+                connections[slot] = Some(ChurnConnection::open(target, traffic, &epoll, slot, number)?);
                 number += 1;
             } else {
                 busy -= 1;
             }
         }
     }
-    Ok(Seen { messages: number as u64, time: begun.elapsed(), latency, lost: 0 })
+    Ok(LoadResult { messages: number as u64, time: started.elapsed(), latency, lost: 0 })
 }
 
-impl Visitor {
-    fn come(target: &Target, traffic: &mut Traffic, epoll: &Epoll, place: usize, number: usize) -> io::Result<Self> {
+impl ChurnConnection {
+    fn open(target: &Target, traffic: &mut Traffic, epoll: &Epoll, slot: usize, number: usize) -> io::Result<Self> {
         let since = Instant::now();
-        let link = target.begin(number)?;
-        epoll.add(&link, EpollEvent::new(EpollFlags::EPOLLIN, place as u64))?;
-        let mut visitor = Self { link, number, asked: false, received: 0, since };
+        let client = target.open_from_source(number)?;
+        epoll.add(&client, EpollEvent::new(EpollFlags::EPOLLIN, slot as u64))?;
+        let mut connection = Self { client, number, sent: false, received: 0, since };
         if traffic.welcome.is_empty() {
-            visitor.ask(traffic)?;
+            connection.send(traffic)?;
         }
-        Ok(visitor)
+        Ok(connection)
     }
 
-    fn ask(&mut self, traffic: &mut Traffic) -> io::Result<()> {
-        self.asked = true;
+    fn send(&mut self, traffic: &mut Traffic) -> io::Result<()> {
+        self.sent = true;
         let request = traffic.request(self.number, 0);
-        if self.link.write(request)? < request.len() {
-            return Err(io::Error::other("a new connection takes no message"));
+        if self.client.write(request)? < request.len() {
+            return Err(io::Error::other("a new connection accepts no message"));
         }
         Ok(())
     }
 
-    /// One read; whether this visit is over.
-    fn hear(&mut self, traffic: &mut Traffic, buffer: &mut [u8]) -> io::Result<bool> {
-        let read = self.link.read(buffer)?;
+    /// Reads once. Returns whether the reply is complete.
+    fn receive(&mut self, traffic: &mut Traffic, buffer: &mut [u8]) -> io::Result<bool> {
+        let read = self.client.read(buffer)?;
         let (from, to) = (self.received, self.received + read);
         self.received = to;
         let welcome = traffic.welcome;
         if from < welcome.len() {
             expect(&buffer[..read], welcome.get(from..to).unwrap_or_default())?;
             if to == welcome.len() {
-                self.ask(traffic)?;
+                self.send(traffic)?;
             }
             return Ok(false);
         }
-        let answer = traffic.answer(self.number, 0);
-        expect(&buffer[..read], answer.get(from - welcome.len()..to - welcome.len()).unwrap_or_default())?;
-        Ok(self.asked && to == welcome.len() + answer.len())
+        let reply = traffic.answer(self.number, 0);
+        expect(&buffer[..read], reply.get(from - welcome.len()..to - welcome.len()).unwrap_or_default())?;
+        Ok(self.sent && to == welcome.len() + reply.len())
     }
 }

@@ -1,13 +1,13 @@
-//! The closed loop: each connection sends a batch, awaits all its answers, and sends the next.
+//! The closed loop: each connection sends a batch, waits for all replies, and sends the next batch.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
-use super::{Link, PATIENCE, Seen, Target, Traffic, connect, expect, histogram, record};
+use super::{ClientStream, LoadResult, TIMEOUT_MS, Target, Traffic, connect, expect, histogram, record};
 
-/// Open connections, none of which is owed an answer.
+/// Open connections without outstanding replies.
 #[derive(Debug)]
 pub(crate) struct Closed {
     epoll: Epoll,
@@ -19,7 +19,7 @@ pub(crate) struct Closed {
 
 #[derive(Debug)]
 struct Connection {
-    link: Link,
+    client: ClientStream,
     batch: u32,
     sent: usize,
     received: usize,
@@ -30,27 +30,27 @@ struct Connection {
 impl Closed {
     pub(crate) fn connect(target: &Target, count: usize, traffic: Traffic) -> io::Result<Self> {
         let mut buffer = vec![0; 256 * 1024];
-        let (epoll, links) = connect(target, count, &traffic, &mut buffer)?;
+        let (epoll, clients) = connect(target, count, &traffic, &mut buffer)?;
         let since = Instant::now();
-        let fresh = |link| Connection { link, batch: 0, sent: 0, received: 0, since, blocked: false };
-        let connections = links.into_iter().map(fresh).collect();
+        let new = |client| Connection { client, batch: 0, sent: 0, received: 0, since, blocked: false };
+        let connections = clients.into_iter().map(new).collect();
         Ok(Self { epoll, events: vec![EpollEvent::empty(); 1024], connections, traffic, buffer })
     }
 
-    /// Asks for so long, at least once, and then until all has been answered.
-    pub(crate) fn run(&mut self, time: Duration) -> io::Result<Seen> {
+    /// Sends batches for the given time, at least one, and waits for all replies.
+    pub(crate) fn run(&mut self, time: Duration) -> io::Result<LoadResult> {
         let Self { epoll, events, connections, traffic, buffer } = self;
         let mut latency = histogram();
-        let begun = Instant::now();
-        let end = begun + time;
+        let started = Instant::now();
+        let end = started + time;
         for (nth, connection) in connections.iter_mut().enumerate() {
             connection.next(nth, traffic, epoll, Instant::now())?;
         }
         let (mut busy, mut batches) = (connections.len(), 0);
         while busy > 0 {
-            let ready = epoll.wait(events, PATIENCE)?;
+            let ready = epoll.wait(events, TIMEOUT_MS)?;
             if ready == 0 {
-                return Err(io::Error::other(format!("{busy} connections wait for an answer that does not come")));
+                return Err(io::Error::other(format!("timeout: {busy} connections wait for a reply")));
             }
             for event in &events[..ready] {
                 let nth = event.data() as usize;
@@ -71,12 +71,12 @@ impl Closed {
                 }
             }
         }
-        Ok(Seen { messages: batches * traffic.depth() as u64, time: begun.elapsed(), latency, lost: 0 })
+        Ok(LoadResult { messages: batches * traffic.depth() as u64, time: started.elapsed(), latency, lost: 0 })
     }
 }
 
 impl Connection {
-    /// Begins the next batch.
+    /// Starts the next batch.
     fn next(&mut self, nth: usize, traffic: &mut Traffic, epoll: &Epoll, now: Instant) -> io::Result<()> {
         self.batch = self.batch.wrapping_add(1);
         (self.sent, self.received, self.since) = (0, 0, now);
@@ -85,19 +85,19 @@ impl Connection {
 
     fn send(&mut self, nth: usize, traffic: &mut Traffic, epoll: &Epoll) -> io::Result<()> {
         let request = traffic.request(nth, self.batch);
-        self.sent += self.link.write(&request[self.sent..])?;
-        let blocked = self.sent < request.len() || self.link.holds();
+        self.sent += self.client.write(&request[self.sent..])?;
+        let blocked = self.sent < request.len() || self.client.has_unsent();
         if blocked != self.blocked {
             self.blocked = blocked;
             let interest = if blocked { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
-            epoll.modify(&self.link, &mut EpollEvent::new(interest, nth as u64))?;
+            epoll.modify(&self.client, &mut EpollEvent::new(interest, nth as u64))?;
         }
         Ok(())
     }
 
-    /// One read; whether the batch is answered now.
+    /// Reads once. Returns whether all replies of the batch are received.
     fn receive(&mut self, nth: usize, traffic: &mut Traffic, buffer: &mut [u8]) -> io::Result<bool> {
-        let read = self.link.read(buffer)?;
+        let read = self.client.read(buffer)?;
         let answer = traffic.answer(nth, self.batch);
         let to = self.received + read;
         expect(&buffer[..read], answer.get(self.received..to).unwrap_or_default())?;

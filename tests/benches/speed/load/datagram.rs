@@ -1,7 +1,7 @@
-//! The closed loop of datagrams: each socket sends a batch and awaits all its answers.
+//! The closed loop with datagrams: each socket sends a batch and waits for all replies.
 //!
-//! Never more datagrams are under way than the server's receive buffer holds, so that none is lost for want of room; sockets
-//! take turns. What is lost all the same is counted, and the socket goes on after a moment.
+//! The number of datagrams in flight is limited to the capacity of the server's receive buffer, so that the kernel
+//! drops none; the sockets alternate. Lost datagrams are counted after a timeout, and the socket continues.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
-use super::{Seen, Traffic, expect, histogram, record};
+use super::{LoadResult, Traffic, expect, histogram, record};
 
-/// Datagrams under way, of all sockets.
-const WINDOW: usize = 128;
-/// After so many milliseconds without an answer, none will come.
-const LOST: u16 = 200;
+/// Limit of the datagrams in flight, over all sockets.
+const MAX_IN_FLIGHT: usize = 128;
+/// A datagram counts as lost if no reply arrives in this time.
+const LOSS_TIMEOUT_MS: u16 = 200;
 
 #[derive(Debug)]
 pub(crate) struct Datagrams {
@@ -47,21 +47,21 @@ impl Datagrams {
         Ok(Self { epoll, sockets, traffic })
     }
 
-    /// Asks for so long, and then until all has been answered or given up.
-    pub(crate) fn run(&mut self, time: Duration) -> io::Result<Seen> {
+    /// Sends batches for the given time, and waits until every datagram is answered or lost.
+    pub(crate) fn run(&mut self, time: Duration) -> io::Result<LoadResult> {
         let Self { epoll, sockets, traffic } = self;
         let depth = traffic.depth();
-        let most = (WINDOW / depth).max(1);
+        let max_busy = (MAX_IN_FLIGHT / depth).max(1);
         let mut events = vec![EpollEvent::empty(); sockets.len()];
         let mut latency = histogram();
-        let begun = Instant::now();
-        let end = begun + time;
-        let mut turns: VecDeque<usize> = (0..sockets.len()).collect();
+        let started = Instant::now();
+        let end = started + time;
+        let mut queue: VecDeque<usize> = (0..sockets.len()).collect();
         let (mut busy, mut messages, mut lost) = (0, 0, 0);
         loop {
-            while busy < most
+            while busy < max_busy
                 && Instant::now() < end
-                && let Some(nth) = turns.pop_front()
+                && let Some(nth) = queue.pop_front()
             {
                 sockets[nth].send(nth, traffic)?;
                 busy += 1;
@@ -69,7 +69,7 @@ impl Datagrams {
             if busy == 0 {
                 break;
             }
-            let ready = epoll.wait(&mut events, LOST)?;
+            let ready = epoll.wait(&mut events, LOSS_TIMEOUT_MS)?;
             for event in &events[..ready] {
                 let nth = event.data() as usize;
                 let before = sockets[nth].received;
@@ -77,7 +77,7 @@ impl Datagrams {
                 messages += (sockets[nth].received - before) as u64;
                 if done {
                     record(&mut latency, sockets[nth].since.elapsed());
-                    turns.push_back(nth);
+                    queue.push_back(nth);
                     busy -= 1;
                 }
             }
@@ -85,22 +85,22 @@ impl Datagrams {
                 for (nth, socket) in sockets.iter_mut().enumerate().filter(|(_, socket)| socket.busy) {
                     lost += (depth - socket.received) as u64;
                     socket.busy = false;
-                    turns.push_back(nth);
+                    queue.push_back(nth);
                 }
                 busy = 0;
                 if messages == 0 {
-                    return Err(io::Error::other("no datagram is answered"));
+                    return Err(io::Error::other("no replies to datagrams"));
                 }
             }
         }
-        Ok(Seen { messages, time: begun.elapsed(), latency, lost })
+        Ok(LoadResult { messages, time: started.elapsed(), latency, lost })
     }
 }
 
 impl Socket {
     fn send(&mut self, nth: usize, traffic: &mut Traffic) -> io::Result<()> {
         if self.received < traffic.depth() && self.batch > 0 {
-            // It was given up: what has come since is an answer to that.
+            // The previous batch timed out: discards its late replies.
             while self.socket.recv(&mut [0]).is_ok() {}
         }
         self.batch = self.batch.wrapping_add(1);
@@ -111,7 +111,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Reads until the batch is answered, or there is no more; whether it is answered.
+    /// Reads until the batch is answered or no datagram is available. Returns whether the batch is answered.
     fn receive(&mut self, nth: usize, traffic: &mut Traffic) -> io::Result<bool> {
         let mut buffer = [0; 2048];
         while self.busy {
@@ -119,15 +119,15 @@ impl Socket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 read => read?,
             };
-            let wanted = traffic.answers(nth, self.batch).nth(self.received).unwrap_or_default();
-            expect(&buffer[..read], wanted)?;
+            let expected = traffic.answers(nth, self.batch).nth(self.received).unwrap_or_default();
+            expect(&buffer[..read], expected)?;
             self.received += 1;
             self.busy = self.received < traffic.depth();
             if !self.busy {
                 return Ok(true);
             }
         }
-        let _ = self.socket.recv(&mut buffer); // an answer to what was given up
+        let _ = self.socket.recv(&mut buffer); // A late reply to a batch that timed out.
         Ok(false)
     }
 }

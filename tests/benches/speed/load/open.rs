@@ -1,14 +1,14 @@
-//! The open loop: messages are sent when their time has come, whether or not the server has answered those before.
+//! The open loop: messages are sent on schedule, whether or not earlier ones are answered.
 //!
-//! A latency counts from the moment at which the message was to be sent, so that a server that stalls is charged for all who
-//! would have come meanwhile. The load never sleeps, which gives it the precision of the clock.
+//! A latency starts at the scheduled time of the message. This avoids coordinated omission: a stall of the server
+//! delays all messages scheduled meanwhile. The load generator polls without sleeping, for precise timing.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 
-use super::{Link, PATIENCE, Seen, Target, Traffic, connect, expect, histogram, record};
+use super::{ClientStream, LoadResult, TIMEOUT_MS, Target, Traffic, connect, expect, histogram, record};
 
 #[derive(Debug)]
 pub(crate) struct Open {
@@ -18,41 +18,41 @@ pub(crate) struct Open {
     buffer: Vec<u8>,
 }
 
-/// Numbers of messages, and bytes of the message that is under way.
+/// Counts of messages, and the position within the current request and reply.
 #[derive(Debug)]
 struct Connection {
-    link: Link,
+    client: ClientStream,
     due: u32,
     sent: u32,
-    of_request: usize,
+    request_position: usize,
     received: u32,
-    of_answer: usize,
+    reply_position: usize,
 }
 
 impl Open {
     pub(crate) fn connect(target: &Target, count: usize, traffic: Traffic) -> io::Result<Self> {
         let mut buffer = vec![0; 256 * 1024];
-        let (epoll, links) = connect(target, count, &traffic, &mut buffer)?;
-        let fresh = |link| Connection { link, due: 0, sent: 0, of_request: 0, received: 0, of_answer: 0 };
-        let connections = links.into_iter().map(fresh).collect();
+        let (epoll, clients) = connect(target, count, &traffic, &mut buffer)?;
+        let new = |client| Connection { client, due: 0, sent: 0, request_position: 0, received: 0, reply_position: 0 };
+        let connections = clients.into_iter().map(new).collect();
         Ok(Self { epoll, connections, traffic, buffer })
     }
 
-    /// Sends so many messages a second for so long, and waits for all answers.
-    pub(crate) fn run(&mut self, time: Duration, rate: f64) -> io::Result<Seen> {
+    /// Sends messages at the given rate for the given time, and waits for all replies.
+    pub(crate) fn run(&mut self, time: Duration, rate: f64) -> io::Result<LoadResult> {
         let Self { epoll, connections, traffic, buffer } = self;
         let mut events = vec![EpollEvent::empty(); connections.len()];
         let mut latency = histogram();
         for connection in connections.iter_mut() {
             (connection.due, connection.sent, connection.received) = (0, 0, 0);
         }
-        let begun = Instant::now();
-        let moment = |nth: u64| begun + Duration::from_secs_f64(nth as f64 / rate);
+        let started = Instant::now();
+        let scheduled = |nth: u64| started + Duration::from_secs_f64(nth as f64 / rate);
         let all = (time.as_secs_f64() * rate) as u64;
         let many = connections.len() as u64;
-        let (mut next, mut answered, mut heard) = (0, 0, begun);
+        let (mut next, mut answered, mut last_reply) = (0, 0, started);
         while answered < all {
-            while next < all && moment(next) <= Instant::now() {
+            while next < all && scheduled(next) <= Instant::now() {
                 let nth = (next % many) as usize;
                 connections[nth].due += 1;
                 connections[nth].send(nth, traffic)?;
@@ -61,9 +61,9 @@ impl Open {
             let ready = epoll.wait(&mut events, EpollTimeout::ZERO)?;
             let now = Instant::now();
             if ready > 0 {
-                heard = now;
-            } else if now - heard > Duration::from_millis(PATIENCE.into()) {
-                return Err(io::Error::other(format!("{} answers do not come", all - answered)));
+                last_reply = now;
+            } else if now - last_reply > Duration::from_millis(TIMEOUT_MS.into()) {
+                return Err(io::Error::other(format!("timeout: {} replies are missing", all - answered)));
             }
             for event in &events[..ready] {
                 let nth = event.data() as usize;
@@ -71,12 +71,15 @@ impl Open {
                 connections[nth].receive(nth, traffic, buffer)?;
                 for number in first..connections[nth].received {
                     answered += 1;
-                    record(&mut latency, now.saturating_duration_since(moment(u64::from(number) * many + nth as u64)));
+                    record(
+                        &mut latency,
+                        now.saturating_duration_since(scheduled(u64::from(number) * many + nth as u64)),
+                    );
                 }
-                connections[nth].send(nth, traffic)?; // what could not be sent before
+                connections[nth].send(nth, traffic)?; // Continues a partial write.
             }
         }
-        Ok(Seen { messages: answered, time: begun.elapsed(), latency, lost: 0 })
+        Ok(LoadResult { messages: answered, time: started.elapsed(), latency, lost: 0 })
     }
 }
 
@@ -84,31 +87,31 @@ impl Connection {
     fn send(&mut self, nth: usize, traffic: &mut Traffic) -> io::Result<()> {
         while self.sent < self.due {
             let request = traffic.request(nth, self.sent);
-            let rest = &request[self.of_request..];
-            let written = self.link.write(rest)?;
+            let rest = &request[self.request_position..];
+            let written = self.client.write(rest)?;
             if written < rest.len() {
-                self.of_request += written;
+                self.request_position += written;
                 return Ok(());
             }
-            (self.of_request, self.sent) = (0, self.sent + 1);
+            (self.request_position, self.sent) = (0, self.sent + 1);
         }
         Ok(())
     }
 
     fn receive(&mut self, nth: usize, traffic: &mut Traffic, buffer: &mut [u8]) -> io::Result<()> {
-        let read = self.link.read(buffer)?;
-        let mut got = &buffer[..read];
-        while !got.is_empty() && self.received < self.sent {
-            let wanted = &traffic.answer(nth, self.received)[self.of_answer..];
-            let (piece, rest) = got.split_at(got.len().min(wanted.len()));
-            expect(piece, &wanted[..piece.len()])?;
-            got = rest;
-            if piece.len() == wanted.len() {
-                (self.of_answer, self.received) = (0, self.received + 1);
+        let read = self.client.read(buffer)?;
+        let mut received = &buffer[..read];
+        while !received.is_empty() && self.received < self.sent {
+            let expected = &traffic.answer(nth, self.received)[self.reply_position..];
+            let (piece, rest) = received.split_at(received.len().min(expected.len()));
+            expect(piece, &expected[..piece.len()])?;
+            received = rest;
+            if piece.len() == expected.len() {
+                (self.reply_position, self.received) = (0, self.received + 1);
             } else {
-                self.of_answer += piece.len();
+                self.reply_position += piece.len();
             }
         }
-        expect(got, b"")
+        expect(received, b"")
     }
 }

@@ -1,4 +1,4 @@
-//! Who is compared: switchboard binaries, the baselines of this program, and the peers.
+//! The servers to compare: switchboard binaries, the baselines of this program, and other frameworks (peers).
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -10,68 +10,69 @@ use tempfile::TempDir;
 
 use crate::server::{Server, free_addresses};
 
-/// One of the servers that are compared.
+/// A server to compare.
 #[derive(Debug, Clone)]
-pub(crate) struct Contender {
+pub(crate) struct Candidate {
     pub(crate) name: String,
-    pub(crate) sort: Sort,
+    pub(crate) kind: Kind,
 }
 
-/// How a contender is started.
+/// How a candidate is started.
 #[derive(Debug, Clone)]
-pub(crate) enum Sort {
+pub(crate) enum Kind {
     /// A switchboard binary.
-    ListenerSet(PathBuf),
-    /// This very program.
+    Switchboard(PathBuf),
+    /// This program.
     Baseline,
-    /// The program of the peers.
+    /// The program with the other frameworks.
     Peer(PathBuf),
 }
 
-/// What a server is to serve.
+/// The service that a server provides.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     /// raw, lines, length, hello, udp or tls
     pub(crate) protocol: &'static str,
-    /// Bytes of a read buffer, of the baselines.
+    /// Size of the read buffer of the baselines, in bytes.
     pub(crate) buffer: usize,
     pub(crate) listeners: usize,
-    /// How many networks are turned away.
+    /// Number of denied networks.
     pub(crate) deny: usize,
-    /// What is logged.
+    /// Log level.
     pub(crate) level: &'static str,
 }
 
-/// How a server tells that it is ready.
+/// How to detect that a server is ready.
 #[derive(Debug)]
 pub(crate) enum Ready {
-    /// By a first line of `listening ADDRESS…`.
-    Says,
-    /// It accepts connections there.
-    Answers(Vec<SocketAddr>),
-    /// It receives datagrams there.
+    /// It prints `listening ADDRESS…` as its first line.
+    Prints,
+    /// It accepts connections at these addresses.
+    Accepts(Vec<SocketAddr>),
+    /// It has bound this UDP address.
     Bound(SocketAddr),
 }
 
-impl Contender {
-    /// Starts it on that core, and waits until it answers.
+impl Candidate {
+    /// Starts it on a core and waits until it is ready.
     pub(crate) fn start(&self, service: &Service, certificate: &Path, core: usize) -> io::Result<Server> {
         let directory = tempfile::tempdir()?;
-        let mut command = match &self.sort {
-            Sort::ListenerSet(binary) => {
-                // It can say which port it was given, but not at the level at which it is measured: a port may be lost.
+        let mut command = match &self.kind {
+            Kind::Switchboard(binary) => {
+                // The server does not log its port at the measured level, so the port is chosen here. Another process
+                // may take it first; then a second attempt follows.
                 let once = |directory: TempDir| {
                     let addresses = free_addresses(service.listeners);
                     let command = switchboard(binary, service, &addresses, certificate, directory.path())?;
                     let ready = match (service.protocol, &addresses[..]) {
                         ("udp", [address, ..]) => Ready::Bound(*address),
-                        _ => Ready::Answers(addresses),
+                        _ => Ready::Accepts(addresses),
                     };
                     Server::start(command, directory, ready, core)
                 };
                 return once(directory).or_else(|_| once(tempfile::tempdir()?));
             }
-            Sort::Baseline => {
+            Kind::Baseline => {
                 let mut command = Command::new(env::current_exe()?);
                 command.args(["serve", &self.name, service.protocol]);
                 command.args(["--buffer", &service.buffer.to_string()]);
@@ -79,28 +80,28 @@ impl Contender {
                 command.arg("--certificate").arg(certificate);
                 command
             }
-            Sort::Peer(binary) => {
+            Kind::Peer(binary) => {
                 let mut command = Command::new(binary);
                 command.args([&*self.name, service.protocol]);
                 command
             }
         };
         command.env_remove("RUST_LOG");
-        Server::start(command, directory, Ready::Says, core)
+        Server::start(command, directory, Ready::Prints, core)
     }
 
-    /// The peers that can serve this: all that are built speak streams and datagrams without anything around them.
+    /// The peers and their protocols, as listed by their program.
     pub(crate) fn peers(binary: &Path) -> io::Result<Vec<(Self, String)>> {
         let out = Command::new(binary).arg("--list").output()?;
         let list = String::from_utf8_lossy(&out.stdout).into_owned();
         let peers = list.lines().filter_map(|line| line.split_once(' ')).map(|(name, protocol)| {
-            (Self { name: name.to_owned(), sort: Sort::Peer(binary.to_owned()) }, protocol.to_owned())
+            (Self { name: name.to_owned(), kind: Kind::Peer(binary.to_owned()) }, protocol.to_owned())
         });
         Ok(peers.collect())
     }
 }
 
-/// The real binary with its defaults, but for what the service is.
+/// The command line of a switchboard binary: its defaults plus the service.
 fn switchboard(
     binary: &Path,
     service: &Service,

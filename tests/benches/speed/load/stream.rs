@@ -1,4 +1,4 @@
-//! A connection of the load, with or without TLS, that never waits once it is open.
+//! A client connection of the load generator, with or without TLS, non-blocking once it is open.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -9,10 +9,10 @@ use socket2::{Domain, Socket, Type};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
-/// How many addresses those use that come and go: each has its own ports, which rest for a minute after use.
+/// Number of source addresses for churn, because a port stays in TIME_WAIT for a minute after use.
 const SOURCES: usize = 64;
 
-/// Where connections go, and how.
+/// Addresses of the server, and the TLS configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) addresses: Vec<SocketAddr>,
@@ -20,77 +20,77 @@ pub(crate) struct Target {
 }
 
 #[derive(Debug)]
-pub(crate) enum Link {
+pub(crate) enum ClientStream {
     Plain(TcpStream),
     Tls(Box<ClientConnection>, TcpStream),
 }
 
 impl Target {
-    /// A connection that is ready for messages, from the address that the system chooses.
-    pub(crate) fn open(&self, nth: usize) -> io::Result<Link> {
+    /// Opens a connection and completes its handshake.
+    pub(crate) fn open(&self, nth: usize) -> io::Result<ClientStream> {
         let stream = TcpStream::connect(self.address(nth))?;
-        let mut link = self.link(stream)?;
-        if let Link::Tls(tls, stream) = &mut link {
+        let mut client = self.wrap(stream)?;
+        if let ClientStream::Tls(tls, stream) = &mut client {
             while tls.is_handshaking() {
                 tls.complete_io(stream)?;
             }
         }
-        link.stream().set_nonblocking(true)?;
-        Ok(link)
+        client.stream().set_nonblocking(true)?;
+        Ok(client)
     }
 
-    /// A connection whose handshake is still to come, from one of many addresses.
-    pub(crate) fn begin(&self, nth: usize) -> io::Result<Link> {
+    /// Opens a connection from one of many addresses. The handshake is still outstanding.
+    pub(crate) fn open_from_source(&self, nth: usize) -> io::Result<ClientStream> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         let source = Ipv4Addr::new(127, 0, 0, 2 + (nth % SOURCES) as u8);
         socket.bind(&SocketAddr::from((source, 0)).into())?;
-        socket.connect(&self.address(nth).into())?; // at once, on one machine
+        socket.connect(&self.address(nth).into())?; // Does not block on the loopback interface.
         socket.set_nonblocking(true)?;
-        self.link(socket.into())
+        self.wrap(socket.into())
     }
 
     fn address(&self, nth: usize) -> SocketAddr {
         self.addresses[nth % self.addresses.len()]
     }
 
-    fn link(&self, stream: TcpStream) -> io::Result<Link> {
+    fn wrap(&self, stream: TcpStream) -> io::Result<ClientStream> {
         stream.set_nodelay(true)?;
-        let Some(config) = &self.tls else { return Ok(Link::Plain(stream)) };
+        let Some(config) = &self.tls else { return Ok(ClientStream::Plain(stream)) };
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
         let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         tls.set_buffer_limit(None);
-        Ok(Link::Tls(Box::new(tls), stream))
+        Ok(ClientStream::Tls(Box::new(tls), stream))
     }
 }
 
-impl Link {
+impl ClientStream {
     fn stream(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) | Self::Tls(_, stream) => stream,
         }
     }
 
-    /// Sends what can be sent now; tells how much of it need not be given again.
+    /// Writes without blocking. Returns how many bytes were accepted.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => now(stream.write(bytes)),
+            Self::Plain(stream) => or_zero(stream.write(bytes)),
             Self::Tls(tls, stream) => {
-                let taken = tls.writer().write(bytes)?;
-                push(tls, stream)?;
-                Ok(taken)
+                let accepted = tls.writer().write(bytes)?;
+                flush(tls, stream)?;
+                Ok(accepted)
             }
         }
     }
 
-    /// Whether something that was taken has not been sent.
-    pub(crate) fn holds(&self) -> bool {
+    /// Whether accepted bytes are not sent yet.
+    pub(crate) fn has_unsent(&self) -> bool {
         match self {
             Self::Plain(_) => false,
             Self::Tls(tls, _) => tls.wants_write(),
         }
     }
 
-    /// One read of the socket; nothing may come of it but the end, which is an error.
+    /// Reads the socket once. The result may be 0 bytes with TLS; the end of input is an error.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => match stream.read(buffer)? {
@@ -102,37 +102,37 @@ impl Link {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 tls.process_new_packets().map_err(io::Error::other)?;
-                push(tls, stream)?;
-                now(tls.reader().read(buffer))
+                flush(tls, stream)?;
+                or_zero(tls.reader().read(buffer))
             }
         }
     }
 
-    /// Ends it politely.
+    /// Closes the connection, with close_notify for TLS.
     pub(crate) fn close(self) -> io::Result<()> {
         if let Self::Tls(mut tls, mut stream) = self {
             tls.send_close_notify();
-            push(&mut tls, &mut stream)?;
+            flush(&mut tls, &mut stream)?;
         }
         Ok(())
     }
 }
 
-impl AsFd for Link {
+impl AsFd for ClientStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream().as_fd()
     }
 }
 
-fn push(tls: &mut ClientConnection, stream: &mut TcpStream) -> io::Result<()> {
-    while tls.wants_write() && now(tls.write_tls(stream))? > 0 {}
+fn flush(tls: &mut ClientConnection, stream: &mut TcpStream) -> io::Result<()> {
+    while tls.wants_write() && or_zero(tls.write_tls(stream))? > 0 {}
     Ok(())
 }
 
-/// To wait is no error, but nothing.
-fn now(done: io::Result<usize>) -> io::Result<usize> {
-    match done {
+/// Turns WouldBlock into 0 bytes.
+fn or_zero(result: io::Result<usize>) -> io::Result<usize> {
+    match result {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        done => done,
+        result => result,
     }
 }

@@ -1,0 +1,107 @@
+//! Checks TLS, the PROXY protocol, access lists and rates of a listener against its address.
+
+use switchboard::{Endpoint, Kind, TlsIdentity, TlsSettings};
+
+use super::context::Check;
+use crate::config::resolve::has_network;
+use crate::config::sections::ListenerSettings;
+use crate::config::tree::{self, under};
+
+impl Check<'_> {
+    /// A `tls://` address requires the section, and the section requires a `tls://` or `systemd:` address. The files are
+    /// read when the server is built.
+    pub(super) fn tls(&mut self, at: &[String], settings: &ListenerSettings) -> Option<TlsSettings> {
+        let (key, listen) = (under(at, "tls"), under(at, "listen"));
+        let endpoint = settings.listen.as_ref().filter(|_| !self.report.is_invalid(&listen))?;
+        let may = matches!(endpoint, Endpoint::Systemd(_)) && settings.tls.is_some();
+        if !may && !matches!(endpoint, Endpoint::Tls(_)) {
+            if settings.tls.is_some() {
+                let what = format!(
+                    "requires a tls:// or systemd: address, but listen is \"{endpoint}\"; change listen to tls:// or remove this section"
+                );
+                self.report.add(&key, what, self.merged.origin(&key));
+            }
+            return None;
+        }
+        let sni = under(&key, "sni");
+        let hosts = settings.tls.iter().flat_map(|tls| &tls.sni);
+        let hosts = hosts.map(|(host, identity)| (under(&sni, host), identity.clone()));
+        let default = settings.tls.as_ref().map(TlsSettings::identity).unwrap_or_default();
+        for (within, TlsIdentity { certificate, key }) in std::iter::once((key.clone(), default)).chain(hosts) {
+            for (file, example, path) in [("certificate", "cert.pem", certificate), ("key", "key.pem", key)] {
+                let file = under(&within, file);
+                if path.as_os_str().is_empty() && !self.report.is_invalid(&file) {
+                    let what = format!(
+                        "is missing, but \"{endpoint}\" requires it; write the path of a file, like {example:?}"
+                    );
+                    let origin = self.merged.origin(&within).filter(|origin| !origin.is_default());
+                    let origin = origin.or_else(|| self.first_origin([&listen]));
+                    self.report.add(&file, what, origin);
+                }
+            }
+        }
+        settings.tls.clone()
+    }
+
+    /// The PROXY protocol requires connections and, on a network, the networks of the proxies.
+    pub(super) fn proxy(&mut self, at: &[String], settings: &ListenerSettings, endpoint: &Endpoint, kind: Kind) {
+        let Some(proxy) = &settings.proxy else { return };
+        let key = under(at, "proxy");
+        let trusted = under(&key, "trusted");
+        let (key, what) = if kind == Kind::Datagram {
+            let what = format!("requires connections, but \"{endpoint}\" provides datagrams; remove this section");
+            (key, what)
+        } else if matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Tls(_)) {
+            if !proxy.trusted.is_empty() {
+                return;
+            }
+            let is = if tree::get(&self.merged.tree, &trusted).is_some() { "is empty" } else { "is missing" };
+            let what = format!(
+                "{is}, so no proxy could connect to \"{endpoint}\"; write the networks of your proxies, like [\"10.0.0.0/8\"]"
+            );
+            (trusted, what)
+        } else {
+            return;
+        };
+        if !self.report.is_invalid_in(&key) && !self.report.is_invalid(&key) {
+            self.report.add(&key, what, self.merged.origin(&key));
+        }
+    }
+
+    /// Access lists have no effect on peers without a network address.
+    pub(super) fn access(&mut self, at: &[String], settings: &ListenerSettings, endpoint: &Endpoint, kind: Kind) {
+        let proxy = under(at, "proxy");
+        if has_network(endpoint) || settings.proxy.is_some() || self.report.is_invalid_in(&proxy) {
+            return;
+        }
+        let access = &settings.access;
+        for (list, networks) in [("allow", &access.allow), ("deny", &access.deny)] {
+            let key = under(&under(at, "access"), list);
+            if networks.is_empty() || self.report.is_invalid_in(&key) {
+                continue;
+            }
+            let what = format!("lists networks, but the peers of \"{endpoint}\" have no network address");
+            let advice = match kind {
+                Kind::Stream => {
+                    format!("remove this key, or add [{}] if a proxy sends the addresses", tree::dotted(&proxy))
+                }
+                Kind::Datagram => "remove this key".to_owned(),
+            };
+            self.report.add(&key, format!("{what}; {advice}"), self.merged.origin(&key));
+        }
+    }
+
+    /// A burst has no effect without a rate.
+    pub(super) fn burst(&mut self, at: &[String], settings: &ListenerSettings) {
+        let rate = under(at, "rate");
+        let key = under(&rate, "burst");
+        let rates = ["messages_per_source", "connections_per_source"];
+        let mut keys = rates.iter().flat_map(|one| [under(&rate, one), under(&tree::path("rate"), one)]);
+        let has_rate = keys.any(|key| self.report.is_invalid(&key) || self.is_set(&key));
+        if settings.rate.burst > 0 && self.is_set(&key) && !has_rate && !self.report.is_invalid(&key) {
+            let what =
+                "has no effect without a rate; set messages_per_source or connections_per_source, like \"100/s\"";
+            self.report.add(&key, what, self.merged.origin(&key));
+        }
+    }
+}

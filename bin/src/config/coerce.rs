@@ -1,0 +1,66 @@
+//! Converts the text of a variable or flag to the type of its key.
+//!
+//! `007` stays text for a key that accepts text, and is the number 7 for a key that accepts a number. A text that fits no
+//! accepted type stays text; deserialization then reports the error.
+
+use figment::value::{Tag, Value};
+use serde_json::Value as Json;
+
+use super::schemas::Expected;
+use super::tree;
+
+/// Converts a text to what a key accepts.
+pub(crate) fn coerce(expected: &Expected<'_>, text: &str) -> Value {
+    let table = || expected.accepts("object").then(|| read_table(text)).flatten();
+    let list = || {
+        let items = expected.child("0");
+        let split = || text.split(',').map(|item| coerce(&items, item.trim())).collect();
+        expected
+            .accepts("array")
+            .then(|| Value::Array(Tag::Default, if text.trim().is_empty() { Vec::new() } else { split() }))
+    };
+    let number = || {
+        let whole = || text.parse::<i64>().map(Value::from).or_else(|_| text.parse::<u64>().map(Value::from)).ok();
+        let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from);
+        let accepts_float = expected.accepts("number");
+        (accepts_float || expected.accepts("integer"))
+            .then(whole)
+            .flatten()
+            .or_else(|| accepts_float.then(float).flatten())
+    };
+    let boolean = || expected.accepts("boolean").then(|| text.parse::<bool>().ok().map(Value::from)).flatten();
+    if expected.accepts("string") {
+        return table().unwrap_or_else(|| Value::from(text));
+    }
+    table().or_else(number).or_else(boolean).or_else(list).unwrap_or_else(|| Value::from(text))
+}
+
+/// A valid value that replaces an invalid one, so that deserialization finds the next error.
+pub(crate) fn placeholder(expected: &Expected<'_>) -> Value {
+    let example = expected.forms().find_map(|form| {
+        let first = |key| form.get(key).and_then(|list| list.get(0));
+        form.get("default").or_else(|| first("enum")).or_else(|| first("examples"))
+    });
+    match example {
+        Some(example) => tree::from_json(example),
+        None if expected.accepts("string") => Value::from(""),
+        None if expected.accepts("integer") || expected.accepts("number") => {
+            let minimum = expected.forms().find_map(|form| form.get("minimum")?.as_i64());
+            Value::from(minimum.unwrap_or_default())
+        }
+        None if expected.accepts("boolean") => Value::from(false),
+        None if expected.accepts("array") => Value::Array(Tag::Default, Vec::new()),
+        None => tree::table(),
+    }
+}
+
+/// Reads `{ type = "length", width = 2 }` as TOML or JSON.
+pub(crate) fn read_table(text: &str) -> Option<Value> {
+    let text = text.trim();
+    if !text.starts_with('{') {
+        return None;
+    }
+    let json = serde_json::from_str::<Json>(text).ok();
+    let json = json.or_else(|| toml::from_str::<Json>(&format!("it = {text}")).ok()?.get_mut("it").map(Json::take))?;
+    json.is_object().then(|| tree::from_json(&json))
+}

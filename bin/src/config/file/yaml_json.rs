@@ -1,0 +1,176 @@
+//! Reads YAML and JSON with the line of each key.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use figment::value::{Dict, Tag, Value};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use super::contents::{Contents, Lines};
+use crate::config::diagnostic::quoted;
+use crate::config::tree;
+
+/// The content of a YAML file, or the line and an error message.
+pub(super) fn parse_yaml(text: &str) -> Result<Contents, (Option<usize>, String)> {
+    let node = yaml_node(text).map_err(|error| {
+        let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
+        let what = error.without_snippet().to_string();
+        // The caller prefixes the line.
+        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
+        (line, format!("this is not YAML: {what}"))
+    })?;
+    let mut contents = Contents::default();
+    contents.tree = whole(node, &mut contents.lines)?;
+    Ok(contents)
+}
+
+/// The content of a JSON file, or the line and an error message.
+pub(super) fn parse_json(text: &str) -> Result<Contents, (Option<usize>, String)> {
+    let node: Node<false> = serde_json::from_str(text).map_err(|error| {
+        let what = error.to_string();
+        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
+        (Some(error.line()), format!("this is not JSON: {what}"))
+    })?;
+    let mut contents = Contents::default();
+    contents.tree = whole(node, &mut contents.lines)?;
+    // The JSON reader keeps no lines. Nearly every JSON text is YAML, so the YAML reader finds them; otherwise errors name
+    // only the file.
+    if let Ok(node) = yaml_node(text) {
+        let mut lines = Lines::default();
+        if whole(node, &mut lines).is_ok_and(|tree| tree == contents.tree) {
+            contents.lines = lines;
+        }
+    }
+    Ok(contents)
+}
+
+fn yaml_node(text: &str) -> Result<Node<true>, serde_saphyr::Error> {
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options::<Spanned<Node<true>>>(text, options).map(|node| node.value)
+}
+
+/// The tree of a file: a table, or an empty file.
+fn whole<const LINES: bool>(node: Node<LINES>, lines: &mut Lines) -> Result<Dict, (Option<usize>, String)> {
+    match node {
+        Node::Table(entries) => Ok(dict(entries, &[], lines)),
+        Node::Leaf(Value::Empty(..)) => Ok(Dict::new()),
+        Node::Leaf(_) | Node::List(_) => Err((None, "a configuration file must be a table of keys and values".into())),
+    }
+}
+
+fn dict<const LINES: bool>(entries: Vec<(String, u64, Node<LINES>)>, at: &[String], lines: &mut Lines) -> Dict {
+    let entries = entries.into_iter().map(|(key, line, node)| {
+        let path = tree::under(at, &key);
+        lines.note(&path, usize::try_from(line).unwrap_or_default());
+        let value = value(node, &path, lines);
+        (key, value)
+    });
+    entries.collect()
+}
+
+fn value<const LINES: bool>(node: Node<LINES>, path: &[String], lines: &mut Lines) -> Value {
+    match node {
+        Node::Leaf(value) => value,
+        Node::Table(entries) => Value::Dict(Tag::Default, dict(entries, path, lines)),
+        Node::List(items) => {
+            let items = items.into_iter().enumerate().map(|(index, (line, node))| {
+                let path = tree::under(path, &index.to_string());
+                lines.note(&path, usize::try_from(line).unwrap_or_default());
+                value(node, &path, lines)
+            });
+            Value::Array(Tag::Default, items.collect())
+        }
+    }
+}
+
+/// A value of YAML or JSON; with `LINES` each value has its line.
+enum Node<const LINES: bool> {
+    Leaf(Value),
+    List(Vec<(u64, Node<LINES>)>),
+    Table(Vec<(String, u64, Node<LINES>)>),
+}
+
+impl<'de, const LINES: bool> Deserialize<'de> for Node<LINES> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+struct Reader<const LINES: bool>;
+
+impl<'de, const LINES: bool> Visitor<'de> for Reader<LINES> {
+    type Value = Node<LINES>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, is: bool) -> Result<Self::Value, E> {
+        Ok(Node::Leaf(Value::from(is)))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Node::Leaf(Value::from(number)))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        // Both readers must produce the same kind of value.
+        Ok(Node::Leaf(i64::try_from(number).map_or_else(|_| Value::from(number), Value::from)))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
+        match number.is_finite() {
+            true => Ok(Node::Leaf(Value::from(number))),
+            false => Err(E::custom(format!("{number} is not a finite number"))),
+        }
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Node::Leaf(Value::from(text)))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Node::Leaf(Value::Empty(Tag::Default, figment::value::Empty::Unit)))
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
+        self.visit_unit()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        if LINES {
+            while let Some(Spanned { value, referenced, .. }) = seq.next_element::<Spanned<Node<LINES>>>()? {
+                items.push((referenced.line(), value));
+            }
+        } else {
+            while let Some(value) = seq.next_element()? {
+                items.push((0, value));
+            }
+        }
+        Ok(Node::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries: Vec<(String, u64, Node<LINES>)> = Vec::new();
+        loop {
+            let key: Option<(Cow<'_, str>, u64)> = if LINES {
+                map.next_key::<Spanned<String>>()?.map(|key| (key.value.into(), key.referenced.line()))
+            } else {
+                map.next_key::<String>()?.map(|key| (key.into(), 0))
+            };
+            let Some((key, line)) = key else { return Ok(Node::Table(entries)) };
+            // serde_json would silently use the last one.
+            if entries.iter().any(|(known, ..)| *known == key) {
+                return Err(de::Error::custom(format!("duplicate key {}", quoted(&key))));
+            }
+            let value = map.next_value()?;
+            entries.push((key.into_owned(), line, value));
+        }
+    }
+}

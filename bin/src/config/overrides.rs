@@ -1,0 +1,130 @@
+//! Variables of the environment and flags: each sets one key.
+
+use std::ffi::{OsStr, OsString};
+
+use figment::value::Dict;
+
+use super::coerce::coerce;
+use super::diagnostic::Origin;
+use super::report::Report;
+use super::schemas::Schemas;
+use super::section_kind::KINDS;
+use super::source::{Source, full_path};
+use super::tree::{self, Path};
+
+/// The prefix of our variables.
+const PREFIX: &str = "SWITCHBOARD_";
+
+/// A key and its text, from a variable or a flag.
+#[derive(Debug, Clone)]
+pub(crate) struct Override {
+    path: Path,
+    text: String,
+    origin: String,
+    hint: Option<String>,
+}
+
+impl Override {
+    pub(crate) fn flag(name: &str, key: &str, text: &str) -> Self {
+        Self { path: tree::path(key), text: text.to_owned(), origin: format!("flag {name}"), hint: None }
+    }
+
+    /// Stores the type if the key is the type of a section.
+    pub(crate) fn note_type(&self, schemas: &mut Schemas<'_>) {
+        schemas.note_type(&full_path(&self.path), &self.text);
+    }
+
+    pub(crate) fn source(&self, schemas: &Schemas<'_>) -> Source {
+        let path = full_path(&self.path);
+        let mut tree = Dict::new();
+        tree::insert(&mut tree, &path, coerce(&schemas.expected(&path), &self.text));
+        let mut source = Source::plain(tree, self.origin.clone());
+        source.hint.clone_from(&self.hint);
+        if path != self.path {
+            (source.shorts, source.declares) = (vec![self.path.clone()], Vec::new());
+        }
+        source
+    }
+}
+
+/// Our variables. The names in the file decide how a name is spelled: a variable cannot contain `-`.
+pub(crate) fn variables(
+    all: &[(OsString, OsString)],
+    schemas: &Schemas<'_>,
+    file: &Dict,
+    report: &mut Report,
+) -> Vec<Override> {
+    let names = |path: &[String]| match path {
+        [section] if section == "listeners" || KINDS.contains(&section.as_str()) => {
+            tree::get_table(file, path).map(|table| table.keys().cloned().collect()).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let mut found = Vec::new();
+    for (variable, text) in all {
+        let Some(variable) = variable.to_str() else { continue };
+        let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
+        if rest == "CONFIG" || is_kubernetes(rest) {
+            continue;
+        }
+        let path = spell(schemas, &rest.split("__").collect::<Vec<_>>(), names);
+        let origin = format!("environment variable {variable}");
+        let Some(text) = text.to_str() else {
+            report.add(&path, "is not UTF-8 text", Origin::new(origin));
+            continue;
+        };
+        let meant = if schemas.expected(&path).is_value() { None } else { guess(schemas, rest) };
+        let hint = meant.map(|path| format!("{PREFIX}{}", path.join("__").to_ascii_uppercase().replace('-', "_")));
+        found.push(Override { path, text: text.to_owned(), origin, hint });
+    }
+    found.sort_by(|a, b| a.origin.cmp(&b.origin));
+    found
+}
+
+/// The file that the environment names.
+pub(crate) fn named_file(all: &[(OsString, OsString)]) -> Option<&OsStr> {
+    let named = all.iter().find(|(variable, _)| variable.to_str() == Some("SWITCHBOARD_CONFIG"));
+    named.map(|(_, file)| file.as_os_str()).filter(|file| !file.is_empty())
+}
+
+/// Whether Kubernetes sets a variable of this form for a service named switchboard: `SWITCHBOARD_SERVICE_HOST`,
+/// `SWITCHBOARD_SERVICE_PORT_ADMIN`, `SWITCHBOARD_PORT_9999_TCP_ADDR` … None of our keys has such a name.
+fn is_kubernetes(rest: &str) -> bool {
+    let one_of = |word: &str| rest == word || rest.strip_prefix(word).is_some_and(|rest| rest.starts_with('_'));
+    rest == "SERVICE_HOST" || one_of("SERVICE_PORT") || one_of("PORT")
+}
+
+/// The path that the parts of a variable's name mean: `MY_LISTENER` can be `my-listener`.
+fn spell(schemas: &Schemas<'_>, parts: &[&str], names: impl Fn(&[String]) -> Vec<String>) -> Path {
+    let fold = |key: &str| key.to_ascii_lowercase().replace('-', "_");
+    let mut path = Path::new();
+    for part in parts {
+        let lower = part.to_ascii_lowercase();
+        let mut known = schemas.expected(&path).keys();
+        known.extend(names(&path));
+        let is_known = known.contains(&lower);
+        let similar = known.into_iter().find(|known| !is_known && fold(known) == fold(&lower));
+        path.push(similar.unwrap_or(lower));
+    }
+    path
+}
+
+/// A known key for a name with the wrong separators: `["log", "level"]` for `LOG_LEVEL`.
+fn guess(schemas: &Schemas<'_>, name: &str) -> Option<Path> {
+    fn walk(schemas: &Schemas<'_>, at: &mut Path, words: &[&str]) -> bool {
+        if words.is_empty() {
+            return schemas.expected(at).is_value();
+        }
+        (1..=words.len()).any(|count| {
+            at.push(words[..count].join("_").to_ascii_lowercase());
+            let found = !schemas.expected(at).is_empty() && walk(schemas, at, &words[count..]);
+            if !found {
+                at.pop();
+            }
+            found
+        })
+    }
+    let words: Vec<&str> = name.split('_').filter(|word| !word.is_empty()).collect();
+    let mut path = Path::new();
+    (!words.is_empty() && walk(schemas, &mut path, &words)).then_some(path)
+}

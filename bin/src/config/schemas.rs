@@ -1,0 +1,225 @@
+//! Finds the schema of a key: in the schema of the configuration file, or in the options of a handler or layer.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde_json::{Value as Json, json};
+use switchboard::Registry;
+use switchboard::registry::EntryInfo;
+
+use super::section_kind::{KINDS, SectionKind};
+use super::sections::ConfigFile;
+use super::tree::Path;
+
+/// The schema of the file, without the options of handlers and layers.
+pub(crate) fn file_schema() -> &'static Json {
+    static SCHEMA: LazyLock<Json> = LazyLock::new(|| without_null(schemars::schema_for!(ConfigFile).to_value()));
+    &SCHEMA
+}
+
+/// Removes null from a schema: a configuration omits a key instead.
+pub(crate) fn without_null(mut schema: Json) -> Json {
+    if let Some(map) = schema.as_object_mut() {
+        if map.get("default") == Some(&Json::Null) {
+            map.shift_remove("default");
+        }
+        if let Some(Json::Array(types)) = map.get_mut("type") {
+            types.retain(|name| name != "null");
+            if let [only] = &types[..] {
+                map["type"] = only.clone();
+            }
+        }
+        if let Some(Json::Array(forms)) = map.get_mut("anyOf") {
+            forms.retain(|form| *form != json!({ "type": "null" }));
+            if let [Json::Object(only)] = &forms[..] {
+                let only = only.clone();
+                map.shift_remove("anyOf");
+                map.extend(only);
+            }
+        }
+    }
+    match &mut schema {
+        Json::Object(map) => map.values_mut().for_each(|inner| *inner = without_null(inner.take())),
+        Json::Array(items) => items.iter_mut().for_each(|inner| *inner = without_null(inner.take())),
+        _ => {}
+    }
+    schema
+}
+
+/// Whether a change of a key takes effect only after a restart (`x-restart` in the schema).
+pub(crate) fn needs_restart(path: &[String]) -> bool {
+    Expected::at(file_schema(), path).forms().any(|form| form.get("x-restart") == Some(&Json::Bool(true)))
+}
+
+/// The keys that a listener shares with the top level. Sections: defaults for all listeners. Others: short forms for main.
+pub(crate) struct SharedKeys {
+    pub(crate) sections: Vec<String>,
+    pub(crate) short_forms: Vec<String>,
+}
+
+pub(crate) fn shared_keys() -> &'static SharedKeys {
+    static KEYS: LazyLock<SharedKeys> = LazyLock::new(|| {
+        let top = Expected::of(file_schema(), file_schema());
+        let listener = top.child("listeners").child("main").keys();
+        let shared = top.keys().into_iter().filter(|key| listener.contains(key) && !KINDS.contains(&key.as_str()));
+        let (short_forms, sections) = shared.partition(|key| top.child(key).is_value());
+        SharedKeys { sections, short_forms }
+    });
+    &KEYS
+}
+
+/// The schema of every key, including the options of handlers and layers.
+pub(crate) struct Schemas<'r> {
+    registry: &'r Registry,
+    /// The type of each section that sets one: `handlers.greeter` is a `hello`.
+    types: BTreeMap<Path, String>,
+}
+
+impl<'r> Schemas<'r> {
+    pub(crate) fn new(registry: &'r Registry) -> Self {
+        Self { registry, types: BTreeMap::new() }
+    }
+
+    /// Stores the type of a section if `path` is the key of one. A later call wins.
+    pub(crate) fn note_type(&mut self, path: &[String], kind: &str) {
+        if let Some((_, section)) = SectionKind::of(path)
+            && path[section.len()..] == ["type"]
+        {
+            self.types.insert(section.to_vec(), kind.to_owned());
+        }
+    }
+
+    /// The type of a section; by default the name of a handler or layer.
+    pub(crate) fn type_of<'a>(&'a self, section: &'a [String]) -> Option<&'a str> {
+        let default = || section.last().filter(|_| section.len() == 2);
+        self.types.get(section).or_else(default).map(String::as_str)
+    }
+
+    /// The schema of the options of a section if its type is registered.
+    pub(crate) fn options(&self, section: &[String]) -> Option<&'r Json> {
+        let (kind, _) = SectionKind::of(section)?;
+        kind.entry(self.registry, self.type_of(section)?).map(EntryInfo::options)
+    }
+
+    /// What the key at `path` accepts; empty for an unknown key.
+    pub(crate) fn expected(&self, path: &[String]) -> Expected<'_> {
+        let own = || Expected::at(file_schema(), path);
+        let Some((_, section)) = SectionKind::of(path) else { return own() };
+        match (&path[section.len()..], self.options(section)) {
+            // A section accepts its type and the options.
+            ([], Some(options)) => Expected([own().0, Expected::at(options, &[]).0].concat()),
+            ([key, ..], _) if key == "type" => own(),
+            (rest, Some(options)) => Expected::at(options, rest),
+            (_, None) => own(),
+        }
+    }
+}
+
+/// The alternatives that a schema accepts for one key, each with the document that its references point into.
+#[derive(Default)]
+pub(crate) struct Expected<'s>(Vec<(&'s Json, &'s Json)>);
+
+impl<'s> Expected<'s> {
+    pub(crate) fn of(root: &'s Json, schema: &'s Json) -> Self {
+        let mut forms = Vec::new();
+        unfold(root, schema, 0, &mut forms);
+        Self(forms)
+    }
+
+    pub(crate) fn at(root: &'s Json, path: &[String]) -> Self {
+        path.iter().fold(Self::of(root, root), |expected, key| expected.child(key))
+    }
+
+    /// Whether the key is unknown.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the key accepts a table.
+    pub(crate) fn is_table(&self) -> bool {
+        self.accepts("object")
+    }
+
+    /// Whether the key accepts something other than a table.
+    pub(crate) fn is_value(&self) -> bool {
+        ["string", "integer", "number", "boolean", "array"].iter().any(|kind| self.accepts(kind))
+    }
+
+    pub(crate) fn accepts(&self, kind: &str) -> bool {
+        self.forms().any(|form| accepts(form, kind))
+    }
+
+    pub(crate) fn forms(&self) -> impl Iterator<Item = &'s Json> {
+        self.0.iter().map(|(_, form)| *form)
+    }
+
+    /// What a key of this table, or an item of this list, accepts.
+    pub(crate) fn child(&self, key: &str) -> Expected<'s> {
+        let mut forms = Vec::new();
+        let is_index = key.parse::<usize>().is_ok();
+        for (root, form) in &self.0 {
+            let child = form
+                .get("properties")
+                .and_then(|properties| properties.get(key))
+                .or_else(|| {
+                    form.get("additionalProperties").filter(|more| more.is_object() || **more == Json::Bool(true))
+                })
+                .or_else(|| form.get("items").filter(|_| is_index));
+            if let Some(child) = child {
+                unfold(root, child, 0, &mut forms);
+            }
+        }
+        Self(forms)
+    }
+
+    /// The keys of a table in the order of their declaration; empty for a table of names.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let properties = self.forms().filter_map(|form| form.get("properties")?.as_object());
+        properties.flat_map(|properties| properties.keys().cloned()).collect()
+    }
+
+    /// The values that an enumeration accepts; `None` if another value is possible.
+    pub(crate) fn constants(&self) -> Option<Vec<&'s Json>> {
+        let mut found = Vec::new();
+        for form in self.forms() {
+            let listed = form.get("enum").and_then(Json::as_array).into_iter().flatten().chain(form.get("const"));
+            let before = found.len();
+            found.extend(listed);
+            if found.len() == before && form.get("type").is_some() {
+                return None;
+            }
+        }
+        Some(found).filter(|found| !found.is_empty())
+    }
+}
+
+/// Every form that a schema accepts, through references and alternatives.
+fn unfold<'s>(root: &'s Json, schema: &'s Json, depth: usize, forms: &mut Vec<(&'s Json, &'s Json)>) {
+    /// Nesting of references in a schema that is followed: a schema can refer to itself.
+    const DEEPEST: usize = 16;
+    if depth > DEEPEST {
+        return;
+    }
+    forms.push((root, schema));
+    let target = schema.get("$ref").and_then(Json::as_str).and_then(|target| target.strip_prefix('#'));
+    if let Some(target) = target.and_then(|pointer| root.pointer(pointer)) {
+        unfold(root, target, depth + 1, forms);
+    }
+    for alternatives in ["anyOf", "oneOf", "allOf"] {
+        for alternative in schema.get(alternatives).and_then(Json::as_array).into_iter().flatten() {
+            unfold(root, alternative, depth + 1, forms);
+        }
+    }
+}
+
+fn accepts(form: &Json, kind: &str) -> bool {
+    match form.get("type") {
+        Some(Json::String(name)) => name == kind,
+        Some(Json::Array(names)) => names.iter().any(|name| name == kind),
+        // Without a type, the constants have one.
+        _ => {
+            let constants = form.get("enum").and_then(Json::as_array).into_iter().flatten().chain(form.get("const"));
+            kind == "string" && constants.into_iter().any(Json::is_string)
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The configuration file: its sections and their settings, with the help text of each key.
+//!
+//! Every field has a default, so that a source with a part of the keys deserializes too. The settings of a listener are
+//! types of the framework. No untagged enums: they lose the path of an error.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::thread;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use switchboard::settings::units::{deserialize_optional_path, deserialize_text};
+use switchboard::settings::{DrainSettings, Limits, Rates, SocketOptions, Timeouts};
+use switchboard::{Access, Endpoint, ProxySettings, TlsSettings};
+use tracing_subscriber::EnvFilter;
+
+use super::diagnostic::{quoted, suggestion};
+use super::framing::FramingSetting;
+use super::section_settings::SectionSettings;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ConfigFile {
+    /// Short form of listeners.main.listen.
+    pub(crate) listen: Option<Endpoint>,
+    /// Short form of listeners.main.handler.
+    #[schemars(example = &"hello")]
+    pub(crate) handler: Option<String>,
+    /// Short form of listeners.main.framing.
+    pub(crate) framing: Option<FramingSetting>,
+    /// Logging.
+    pub(crate) log: Log,
+    /// Admin endpoint: health, metrics, connections, reload and drain. Absent: disabled.
+    pub(crate) admin: Option<AdminSettings>,
+    /// Graceful shutdown (drain).
+    pub(crate) drain: DrainSettings,
+    /// Threads of the process.
+    pub(crate) runtime: RuntimeSettings,
+    /// Limits of all listeners. A listener can override each key.
+    pub(crate) limits: Limits,
+    /// Timeouts of all listeners. A listener can override each key.
+    pub(crate) timeouts: Timeouts,
+    /// Rate limits of all listeners. A listener can override each key.
+    pub(crate) rate: Rates,
+    /// Access lists of all listeners whose peers have network addresses. A listener can override each key.
+    pub(crate) access: Access,
+    /// Socket options of all listeners. A listener can override each key.
+    pub(crate) socket: SocketOptions,
+    /// Listeners by name.
+    pub(crate) listeners: BTreeMap<String, ListenerSettings>,
+    /// Handlers by name, with their options.
+    pub(crate) handlers: BTreeMap<String, SectionSettings>,
+    /// Layers by name, with their options.
+    pub(crate) layers: BTreeMap<String, SectionSettings>,
+}
+
+/// `[listeners.NAME]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ListenerSettings {
+    /// Address: tcp://host:port, tls://host:port, udp://host:port, unix:/path, unixgram:/path, mem:name, or systemd:name
+    /// for a socket from the service manager.
+    pub(crate) listen: Option<Endpoint>,
+    /// Handler: a [handlers.NAME] section, or the type of a built-in handler.
+    #[schemars(example = &"hello")]
+    pub(crate) handler: Option<String>,
+    /// Message framing: a name, or a table with options.
+    pub(crate) framing: Option<FramingSetting>,
+    /// Additional layers by name, the outermost first.
+    pub(crate) layers: Vec<String>,
+    /// Limits of concurrency and size.
+    pub(crate) limits: Limits,
+    /// Timeouts.
+    pub(crate) timeouts: Timeouts,
+    /// Rate limits per source.
+    pub(crate) rate: Rates,
+    /// Access lists.
+    pub(crate) access: Access,
+    /// PROXY protocol. If the section is present, every connection must begin with a PROXY header.
+    pub(crate) proxy: Option<ProxySettings>,
+    /// TLS, for tls:// and systemd: addresses.
+    pub(crate) tls: Option<TlsSettings>,
+    /// Socket options.
+    pub(crate) socket: SocketOptions,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    /// Level, or a filter such as "info,switchboard=debug". The variable RUST_LOG takes precedence.
+    #[serde(deserialize_with = "deserialize_level")]
+    #[schemars(example = &"info")]
+    pub(crate) level: String,
+    /// Format. auto: text on a terminal, otherwise json.
+    pub(crate) format: Format,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: Format::Auto }
+    }
+}
+
+/// The format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum Format {
+    Auto,
+    Text,
+    Json,
+}
+
+/// `[runtime]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RuntimeSettings {
+    /// Worker threads. Default: the number of cores available to the process. With one worker, a handler that blocks the
+    /// thread stops everything; use tokio's spawn_blocking. A change needs a restart.
+    #[schemars(range(min = 1, max = 1024), extend("x-restart" = true))]
+    pub(crate) workers: usize,
+}
+
+impl Default for RuntimeSettings {
+    fn default() -> Self {
+        Self { workers: thread::available_parallelism().map_or(1, |cores| cores.get().min(1024)) }
+    }
+}
+
+/// `[admin]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AdminSettings {
+    /// Address of the admin endpoint: tcp://host:port, or unix:/path.
+    pub(crate) listen: Option<Endpoint>,
+    /// Bearer token required for every modifying request. Required unless the address is loopback or a Unix socket.
+    #[schemars(with = "Option<String>", example = "a-long-random-text")]
+    pub(crate) token: Option<Token>,
+    /// File that contains the token, instead of `token`.
+    #[serde(deserialize_with = "deserialize_optional_path")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// A bearer token. It is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token(pub(crate) String);
+
+impl FromStr for Token {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "" => Err("a token cannot be empty"),
+            // A token must fit into an HTTP header.
+            text if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Self(text.to_owned())),
+            _ => Err("the value (not shown) is not a token; use ASCII letters, digits and punctuation, without spaces"),
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_text(deserializer, "a token; write it in quotes, without spaces", str::parse)
+    }
+}
+
+const LEVEL: &str =
+    "a level (off, error, warn, info, debug, trace) or a filter; write a filter like \"info,switchboard=debug\"";
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Checks a log level or filter.
+pub(crate) fn check_level(text: &str) -> Result<(), String> {
+    // EnvFilter reads a single unknown word as the name of a module, so "inf" would log everything of a module inf. Here a
+    // single word must be a level.
+    for part in text.split(',') {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim();
+        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+            return Err(format!("{} is not {LEVEL}{}", quoted(text), suggestion(level, LEVELS)));
+        }
+    }
+    EnvFilter::builder().parse(text).map(drop).map_err(|_| format!("{} is not {LEVEL}", quoted(text)))
+}
+
+fn deserialize_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    deserialize_text(deserializer, LEVEL, |text| check_level(text).map(|()| text.to_owned()))
+}
+
+/// Whether a text is a valid name of a listener, handler or layer: `[a-z][a-z0-9_-]*`.
+pub(crate) fn is_name(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
+    text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_words() {
+        assert!(is_name("a-b_1") && !is_name("A") && !is_name("1a") && !is_name("") && !is_name("-a"));
+        assert_eq!(serde_json::to_value(Format::Json).unwrap(), "json");
+    }
+
+    #[test]
+    fn levels_and_filters() {
+        for text in ["info", "OFF", "info,switchboard=debug", "switchboard[peer{x=1}]=trace,warn"] {
+            assert!(check_level(text).is_ok(), "{text}");
+        }
+        assert!(check_level("inf").unwrap_err().contains("did you mean \"info\"?"));
+        for text in ["", "switchboard", "switchboard=loud", "info,,warn"] {
+            check_level(text).unwrap_err();
+        }
+    }
+}

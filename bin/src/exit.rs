@@ -1,0 +1,55 @@
+//! Exit statuses, and output on standard output and standard error.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// The server could not start or not keep running.
+pub(crate) const FAILED: u8 = 1;
+/// Wrong usage of the command line.
+pub(crate) const USAGE: u8 = 2;
+/// Connections were aborted.
+pub(crate) const ABORTED: u8 = 3;
+/// Invalid configuration (EX_CONFIG of sysexits.h).
+pub(crate) const CONFIG: u8 = 78;
+
+/// The reason why a command failed, with its exit status.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    status: u8,
+}
+
+impl Failure {
+    /// A failure while running: one line on standard error.
+    pub(crate) fn new(error: impl Display) -> Self {
+        Self { message: format!("error: {error}\n"), status: FAILED }
+    }
+
+    /// An invalid configuration; the diagnostics are complete lines.
+    pub(crate) fn config(diagnostics: impl Display) -> Self {
+        Self { message: diagnostics.to_string(), status: CONFIG }
+    }
+
+    /// Prints the reason and returns the exit status.
+    pub(crate) fn print(self) -> u8 {
+        print_error(&self.message);
+        self.status
+    }
+}
+
+/// Prints to standard output and returns the exit status. A closed pipe is not an error.
+pub(crate) fn print_stdout(text: impl Display) -> Result<u8, Failure> {
+    let mut out = io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format_args!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(0),
+    }
+}
+
+/// Prints to standard error.
+pub(crate) fn print_error(text: &str) {
+    // One write, because standard error is unbuffered and the log writes there too.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}

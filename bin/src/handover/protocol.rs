@@ -1,0 +1,57 @@
+//! The protocol between the old and the new process of an upgrade.
+//!
+//! They share a stream socket. The old process sends a [`SocketList`] as one line of JSON. The new process replies
+//! [`READY`] when it accepts connections. The old process sends [`COMMIT`] and drains; before that, it can still abort
+//! the upgrade by killing the new process.
+
+use serde::{Deserialize, Serialize};
+use switchboard::Endpoint;
+use switchboard::server::Inherited;
+use switchboard::transport::SharedSocket;
+
+/// The name of the stream, which is the first passed descriptor.
+pub(super) const STREAM: &str = "switchboard-upgrade";
+/// Sent by the new process.
+pub(super) const READY: &str = "ready";
+/// Sent by the old process.
+pub(super) const COMMIT: &str = "commit";
+/// The number of the first passed descriptor, SD_LISTEN_FDS_START of sd_listen_fds(3).
+pub(super) const FIRST_DESCRIPTOR: i32 = 3;
+
+/// Describes the passed sockets, in the order of their descriptors.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct SocketList(pub(super) Vec<PassedSocket>);
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum PassedSocket {
+    /// Passed by the service manager under this name.
+    Systemd(String),
+    Listener(ListenerSocket),
+    Admin(ListenerSocket),
+}
+
+/// The socket of a listener.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ListenerSocket {
+    name: String,
+    endpoint: String,
+    address: String,
+    owns_path: bool,
+}
+
+impl ListenerSocket {
+    pub(super) fn new(inherited: &Inherited) -> Self {
+        let Inherited { listener, endpoint, address, owns_path, .. } = inherited;
+        let (endpoint, address) = (endpoint.to_string(), address.to_string());
+        Self { name: listener.clone(), endpoint, address, owns_path: *owns_path }
+    }
+
+    /// `None` for an address that this version cannot parse. The listener then fails to parse it, too, and reports it.
+    pub(super) fn inherited(self, socket: SharedSocket) -> Option<Inherited> {
+        let (endpoint, address): (Endpoint, Endpoint) = (self.endpoint.parse().ok()?, self.address.parse().ok()?);
+        let mut inherited = Inherited::new(self.name, endpoint, address, socket);
+        inherited.owns_path = self.owns_path;
+        Some(inherited)
+    }
+}

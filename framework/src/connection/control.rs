@@ -1,0 +1,86 @@
+//! Signals that the server sends to the task of one connection.
+
+use std::task::Waker;
+
+use crossbeam_utils::atomic::AtomicCell;
+use parking_lot::Mutex;
+
+use crate::reason::CloseReason;
+
+/// What the driver of a connection must do. A later variant overrides an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum ControlSignal {
+    /// Serve normally.
+    #[default]
+    Continue,
+    /// Abort the handshake: `limits.handshakes` is reached. Ignored when the handshake is complete.
+    AbortHandshake,
+    /// Finish the messages in progress, then close.
+    Drain,
+    /// Close at once: a pusher found the outbox full.
+    OutboxFull,
+    /// Close at once: the drain deadline has passed.
+    DrainDeadline,
+    /// Close at once: the operator closed the connection.
+    Kill,
+}
+
+impl ControlSignal {
+    /// The close reason, if the signal closes the connection at once.
+    pub(crate) fn immediate_close_reason(self) -> Option<CloseReason> {
+        match self {
+            Self::Continue | Self::AbortHandshake | Self::Drain => None,
+            Self::OutboxFull => Some(CloseReason::OutboxFull),
+            Self::DrainDeadline => Some(CloseReason::DrainDeadline),
+            Self::Kill => Some(CloseReason::Killed),
+        }
+    }
+}
+
+/// The strongest signal sent so far, and the task to wake.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    signal: AtomicCell<ControlSignal>,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Control {
+    pub(crate) fn send(&self, signal: ControlSignal) {
+        let _ = self.signal.fetch_update(|current| (current < signal).then_some(signal));
+        self.wake();
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &*self.waker.lock() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The current signal. Replaces the waker that [`send`](Self::send) and [`wake`](Self::wake) use.
+    pub(crate) fn poll(&self, waker: &Waker) -> ControlSignal {
+        self.waker.lock().get_or_insert_with(|| waker.clone()).clone_from(waker);
+        self.signal.load()
+    }
+
+    /// The current signal, without registering a waker.
+    #[inline]
+    pub(crate) fn current(&self) -> ControlSignal {
+        self.signal.load()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stronger_signal_overrides_a_weaker_one() {
+        let control = Control::default();
+        assert_eq!(control.current(), ControlSignal::Continue);
+        control.send(ControlSignal::DrainDeadline);
+        control.send(ControlSignal::Drain);
+        assert_eq!(control.current(), ControlSignal::DrainDeadline);
+        control.send(ControlSignal::Kill);
+        assert_eq!(control.current(), ControlSignal::Kill);
+    }
+}

@@ -1,0 +1,74 @@
+//! Receives datagrams from a socket, and pauses after repeated errors.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Sleep;
+
+use crate::address::Address;
+use crate::driver::datagram::drop_reason::DropReason;
+use crate::driver::datagram::source_filter::reject_source;
+use crate::transport::{DatagramSocket, Route};
+
+/// Minimum size of the receive buffer: more than the largest UDP datagram.
+const MIN_BUFFER: usize = 64 * 1024;
+/// Maximum size of a datagram, whatever `limits.frame` is.
+pub(crate) const MAX_DATAGRAM: usize = 1024 * 1024;
+/// Receive errors in a row before receiving pauses.
+const ERRORS_BEFORE_PAUSE: usize = 64;
+/// Pause after that many receive errors in a row.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+
+pub(crate) struct DatagramReceiver {
+    socket: Arc<dyn DatagramSocket>,
+    local: Address,
+    buffer: BytesMut,
+    /// Maximum size of a datagram.
+    limit: usize,
+    errors_in_a_row: usize,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl DatagramReceiver {
+    pub(crate) fn new(socket: Arc<dyn DatagramSocket>, limit: usize) -> Self {
+        let limit = limit.min(MAX_DATAGRAM);
+        Self { local: socket.local(), socket, buffer: BytesMut::new(), limit, errors_in_a_row: 0, pause: None }
+    }
+
+    /// Whether a received datagram may be handled: by its size and its source.
+    pub(crate) fn check(&self, route: &Route, datagram: &Bytes) -> Result<(), DropReason> {
+        if datagram.len() > self.limit {
+            return Err(DropReason::FrameTooLarge); // and possibly truncated
+        }
+        reject_source(route, &self.local).map_or(Ok(()), Err)
+    }
+
+    /// Receives one datagram.
+    pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Route, Bytes)>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        // One byte more than the limit, so that a truncated datagram is recognized as too large.
+        self.buffer.clear();
+        self.buffer.reserve((self.limit + 1).max(MIN_BUFFER));
+        match ready!(self.socket.poll_receive(cx, &mut self.buffer)) {
+            Ok(route) => {
+                self.errors_in_a_row = 0;
+                // A copy: a small message that waits must not keep a large buffer.
+                Poll::Ready(Ok((route, Bytes::copy_from_slice(&self.buffer))))
+            }
+            Err(error) => {
+                self.errors_in_a_row += 1;
+                if self.errors_in_a_row.is_multiple_of(ERRORS_BEFORE_PAUSE) {
+                    self.pause = Some(Box::pin(tokio::time::sleep(ERROR_PAUSE)));
+                }
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}

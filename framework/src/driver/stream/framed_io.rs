@@ -1,0 +1,176 @@
+//! The transport of one connection with its codec: reads and writes frames, and keeps counters, latency and deadlines.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::driver::close_outcome::CloseOutcome;
+use crate::driver::stream::deadlines::Deadlines;
+use crate::driver::stream::latency::LatencyTracker;
+use crate::driver::stream::linger::{LINGER_TIMEOUT, LingerState, lingering_close};
+use crate::driver::stream::reader::FramedReader;
+use crate::driver::stream::writer::FramedWriter;
+use crate::error::BoxError;
+use crate::framing::Framing;
+use crate::outbox::Outbox;
+use crate::reason::CloseReason;
+use crate::settings::{Limits, Timeouts};
+use crate::transport::{BoxIo, Incoming};
+
+/// Maximum bytes read while a message is handled, to detect that the peer has closed.
+pub(crate) const MAX_READ_AHEAD: usize = 4 * 1024;
+/// Messages handled in a row before the driver yields to other tasks.
+const MESSAGES_PER_TURN: u64 = 32;
+
+pub(crate) struct FramedIo<F: Framing> {
+    transport: BoxIo,
+    codec: F::Codec,
+    pub(crate) connection: Connection,
+    pub(crate) reader: FramedReader,
+    pub(crate) writer: FramedWriter<F::Out>,
+    pub(crate) deadlines: Deadlines,
+    latency: LatencyTracker,
+}
+
+impl<F: Framing> FramedIo<F> {
+    pub(crate) fn new(
+        incoming: Incoming,
+        framing: &F,
+        limits: &Limits,
+        timeouts: Arc<Timeouts>,
+        outbox: Arc<Outbox<F::Out>>,
+    ) -> Self {
+        let Incoming { connection, io } = incoming;
+        Self {
+            transport: io,
+            codec: framing.codec(limits.frame),
+            reader: FramedReader::new(framing.limit(limits.frame)),
+            writer: FramedWriter::new(outbox),
+            deadlines: Deadlines::new(timeouts, connection.opened()),
+            latency: LatencyTracker::default(),
+            connection,
+        }
+    }
+
+    /// The next message that is already read. `None`: more input is needed.
+    #[inline]
+    pub(crate) fn next_message(&mut self) -> Result<Option<F::In>, CloseOutcome> {
+        let message = self.reader.decode(&mut self.codec)?;
+        if message.is_some() {
+            self.latency.messages += 1;
+            self.deadlines.message_received();
+        } else {
+            self.deadlines.message_incomplete(self.reader.undecoded());
+        }
+        Ok(message)
+    }
+
+    /// Whether other tasks must get a turn before the next message.
+    pub(crate) fn should_yield(&self) -> bool {
+        self.latency.messages.is_multiple_of(MESSAGES_PER_TURN)
+    }
+
+    /// The handler of the last message is not ready.
+    pub(crate) fn message_pending(&mut self) {
+        self.latency.mark_slow();
+    }
+
+    /// The last message was handled.
+    #[inline]
+    pub(crate) fn message_handled(&mut self) {
+        if self.latency.take_slow() {
+            self.record_latency(Instant::now());
+        }
+    }
+
+    /// The last message failed.
+    pub(crate) fn message_failed(&mut self, error: BoxError) -> CloseOutcome {
+        self.latency.message_failed(&self.connection, error)
+    }
+
+    pub(crate) fn record_latency(&mut self, now: Instant) {
+        self.latency.record(&self.connection, now, self.reader.has_input());
+    }
+
+    pub(crate) fn publish_messages(&self) {
+        self.connection.counters().set_messages(self.latency.messages);
+    }
+
+    /// Adds a frame to the output.
+    #[inline]
+    pub(crate) fn encode(&mut self, frame: F::Out) -> Result<(), CloseOutcome> {
+        self.writer.encode(&mut self.codec, frame)
+    }
+
+    /// Adds the oldest pushed frame to the output. False if there is none.
+    pub(crate) fn encode_pushed(&mut self) -> Result<bool, CloseOutcome> {
+        self.writer.encode_pushed(&mut self.codec)
+    }
+
+    /// Writes as much output as the transport accepts.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
+        self.writer.poll_write(&mut self.transport, cx, &mut self.deadlines, self.connection.counters())
+    }
+
+    /// Encodes and writes the frames pushed so far.
+    pub(crate) fn write_pushed(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
+        for _ in 0..self.writer.queued_pushes() {
+            if !self.encode_pushed()? || !self.writer.has_capacity() {
+                break;
+            }
+        }
+        if !self.writer.is_empty() {
+            self.poll_write(cx)?;
+            if self.writer.is_empty() && self.writer.queued_pushes() > 0 {
+                cx.waker().wake_by_ref(); // the rest follows after other tasks had a turn
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseOutcome>> {
+        let bytes = ready!(self.reader.poll_read(&mut self.transport, cx))?;
+        if bytes > 0 {
+            self.connection.counters().add_bytes_in(bytes);
+            self.deadlines.bytes_read();
+            self.latency.input_read();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, or twice if the first read fills a small buffer: it must not split a raw message.
+    pub(crate) fn poll_read_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseOutcome>> {
+        let used_large_buffer = self.reader.wants_large_buffer();
+        let read = self.poll_read(cx);
+        if self.reader.wants_large_buffer()
+            && !used_large_buffer
+            && matches!(read, Poll::Ready(Ok(())))
+            && let Poll::Ready(rest) = self.poll_read(cx)
+        {
+            rest?;
+        }
+        read
+    }
+
+    /// Reads a little while a message is handled: if the peer has closed, the call is aborted.
+    pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
+        while self.writer.is_empty() && self.reader.wants_input(MAX_READ_AHEAD) {
+            match self.poll_read(cx) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn lingering_close(&mut self, reason: CloseReason) {
+        let state = LingerState {
+            recently_written: self.deadlines.wrote_within(LINGER_TIMEOUT),
+            input_ended: self.reader.has_ended(),
+        };
+        lingering_close(&mut self.transport, &self.connection, reason, state).await;
+    }
+}

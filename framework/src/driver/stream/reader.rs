@@ -1,0 +1,129 @@
+//! The read half of a framed connection: reads from the transport and decodes messages.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio_util::codec::Decoder;
+use tokio_util::io::poll_read_buf;
+
+use crate::driver::close_outcome::CloseOutcome;
+use crate::driver::stream::buffer_pool;
+use crate::driver::stream::read_buffer::{FRAME_OVERHEAD, ReadBuffer};
+use crate::error::BoxError;
+use crate::reason::CloseReason;
+use crate::transport::BoxIo;
+
+pub(crate) struct FramedReader {
+    buffer: ReadBuffer,
+    /// Maximum size of a message.
+    limit: usize,
+    /// Bytes read since the end of the last message, even if the codec has taken them out of the buffer.
+    undecoded: usize,
+    /// During a drain: undecoded bytes that were received before the drain began.
+    draining_bytes: Option<usize>,
+    /// The peer has ended its output.
+    ended: bool,
+}
+
+impl FramedReader {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { buffer: ReadBuffer::default(), limit, undecoded: 0, draining_bytes: None, ended: false }
+    }
+
+    /// Decodes the next message. `None`: more input is needed, or the drain is complete.
+    #[inline]
+    pub(crate) fn decode<C>(&mut self, codec: &mut C) -> Result<Option<C::Item>, CloseOutcome>
+    where
+        C: Decoder,
+        C::Error: Into<BoxError>,
+    {
+        if self.is_drained() {
+            return Ok(None);
+        }
+        let input = &mut self.buffer.bytes;
+        let decoded = if self.ended { codec.decode_eof(input) } else { codec.decode(input) };
+        match decoded.map_err(|error| CloseOutcome::from_decoder(error.into()))? {
+            Some(message) => {
+                let consumed = self.undecoded.saturating_sub(self.buffer.bytes.len());
+                self.undecoded = self.buffer.bytes.len();
+                self.draining_bytes = self.draining_bytes.map(|bytes| bytes.saturating_sub(consumed));
+                Ok(Some(message))
+            }
+            None if self.ended && self.undecoded > 0 => Err(CloseOutcome::plain(CloseReason::BadFrame)),
+            None if self.ended => Err(CloseOutcome::plain(CloseReason::PeerClosed)),
+            None if self.undecoded > self.limit.saturating_add(FRAME_OVERHEAD) => {
+                Err(CloseOutcome::plain(CloseReason::FrameTooLarge))
+            }
+            None => {
+                self.buffer.compact();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads once. Returns the number of bytes; 0 if the peer has ended its output.
+    pub(crate) fn poll_read(&mut self, io: &mut BoxIo, cx: &mut Context<'_>) -> Poll<Result<usize, CloseOutcome>> {
+        let size = self.buffer.next_size();
+        let mut buffer = self.buffer.take(size);
+        let Poll::Ready(read) = poll_read_buf(Pin::new(io), cx, &mut buffer) else {
+            buffer_pool::give(buffer, size);
+            return Poll::Pending;
+        };
+        let bytes = match read {
+            // TLS reports a close without close_notify. Between messages no data is lost.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && self.undecoded == 0 => 0,
+            read => read.map_err(CloseOutcome::from_io)?,
+        };
+        self.ended |= bytes == 0;
+        self.undecoded += bytes;
+        self.buffer.append(buffer, size, self.limit);
+        Poll::Ready(Ok(bytes))
+    }
+
+    /// Bytes of the current partial message.
+    pub(crate) fn undecoded(&self) -> usize {
+        self.undecoded
+    }
+
+    pub(crate) fn has_input(&self) -> bool {
+        !self.buffer.bytes.is_empty()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(crate) fn set_ended(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether the peer may send more, and less than `max` bytes are buffered.
+    pub(crate) fn wants_input(&self, max: usize) -> bool {
+        !self.ended && self.buffer.bytes.len() < max
+    }
+
+    /// Whether the next read uses a large buffer.
+    pub(crate) fn wants_large_buffer(&self) -> bool {
+        self.buffer.wants_large
+    }
+
+    pub(crate) fn release_buffer(&mut self) {
+        self.buffer.release();
+    }
+
+    /// Only the messages that have begun to arrive are decoded from now on.
+    pub(crate) fn start_drain(&mut self) {
+        self.draining_bytes = Some(self.undecoded);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining_bytes.is_some()
+    }
+
+    /// Whether every message received before the drain is decoded.
+    #[inline]
+    pub(crate) fn is_drained(&self) -> bool {
+        self.draining_bytes == Some(0)
+    }
+}

@@ -1,0 +1,140 @@
+//! The write half of a framed connection: encodes replies and pushed frames, and writes them to the transport.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncWrite;
+use tokio_util::codec::Encoder;
+
+use crate::connection::ConnectionCounters;
+use crate::driver::close_outcome::CloseOutcome;
+use crate::driver::stream::buffer_pool::{self, BufferSize, LARGE_BUFFER};
+use crate::driver::stream::deadlines::Deadlines;
+use crate::error::BoxError;
+use crate::outbox::Outbox;
+use crate::transport::BoxIo;
+
+/// Maximum unwritten output that is copied out of its large buffer while the peer does not read.
+const SMALL_OUTPUT: usize = LARGE_BUFFER / 4;
+
+pub(crate) struct FramedWriter<Out> {
+    outbox: Arc<Outbox<Out>>,
+    /// Encoded output. Unallocated while it is empty.
+    buffer: BytesMut,
+    /// The transport may still buffer written output.
+    unflushed: bool,
+}
+
+impl<Out> FramedWriter<Out> {
+    pub(crate) fn new(outbox: Arc<Outbox<Out>>) -> Self {
+        Self { outbox, buffer: BytesMut::new(), unflushed: false }
+    }
+
+    /// Whether all encoded output is written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// Whether more frames may be encoded before the output is written.
+    #[inline]
+    pub(crate) fn has_capacity(&self) -> bool {
+        self.buffer.len() < LARGE_BUFFER
+    }
+
+    /// Whether all output, pushed frames included, is written and flushed.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.buffer.is_empty() && !self.unflushed && self.queued_pushes() == 0
+    }
+
+    /// The number of pushed frames that are not encoded yet.
+    #[inline]
+    pub(crate) fn queued_pushes(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Rejects further pushes.
+    pub(crate) fn close_outbox(&self) {
+        self.outbox.close();
+    }
+
+    /// Drops all output that is not written.
+    pub(crate) fn discard(&mut self) {
+        self.buffer.clear();
+        while self.outbox.pop().is_some() {}
+    }
+
+    #[inline]
+    pub(crate) fn encode<C>(&mut self, codec: &mut C, frame: Out) -> Result<(), CloseOutcome>
+    where
+        C: Encoder<Out>,
+        C::Error: Into<BoxError>,
+    {
+        if self.buffer.capacity() == 0 {
+            self.buffer = buffer_pool::take(BufferSize::Large);
+        }
+        codec.encode(frame, &mut self.buffer).map_err(|error| CloseOutcome::from_encoder(error.into()))
+    }
+
+    /// Encodes the oldest pushed frame. False if there is none.
+    pub(crate) fn encode_pushed<C>(&mut self, codec: &mut C) -> Result<bool, CloseOutcome>
+    where
+        C: Encoder<Out>,
+        C::Error: Into<BoxError>,
+    {
+        match self.outbox.pop() {
+            Some(frame) => self.encode(codec, frame).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Writes and flushes as much output as the transport accepts.
+    pub(crate) fn poll_write(
+        &mut self,
+        io: &mut BoxIo,
+        cx: &mut Context<'_>,
+        deadlines: &mut Deadlines,
+        counters: &ConnectionCounters,
+    ) -> Result<(), CloseOutcome> {
+        while !self.buffer.is_empty() {
+            match Pin::new(&mut *io).poll_write(cx, &self.buffer) {
+                Poll::Ready(Ok(0)) => return Err(CloseOutcome::from_io(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(bytes)) => {
+                    if bytes == self.buffer.len() {
+                        self.buffer.clear();
+                    } else {
+                        self.buffer.advance(bytes);
+                    }
+                    counters.add_bytes_out(bytes);
+                    self.unflushed = true;
+                    deadlines.bytes_written();
+                }
+                Poll::Ready(Err(error)) => return Err(CloseOutcome::from_io(error)),
+                Poll::Pending => {
+                    deadlines.write_blocked();
+                    if self.buffer.len() < SMALL_OUTPUT && self.buffer.capacity() >= LARGE_BUFFER / 2 {
+                        let rest = BytesMut::from(&self.buffer[..]);
+                        buffer_pool::give(std::mem::replace(&mut self.buffer, rest), BufferSize::Large);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        if self.buffer.capacity() > 0 {
+            buffer_pool::give(std::mem::take(&mut self.buffer), BufferSize::Large);
+        }
+        if self.unflushed {
+            match Pin::new(io).poll_flush(cx) {
+                Poll::Ready(result) => {
+                    result.map_err(CloseOutcome::from_io)?;
+                    self.unflushed = false;
+                    deadlines.flushed();
+                }
+                Poll::Pending => deadlines.write_blocked(),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! A rate: a number of events in a time.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::units::{Interval, InvalidValue, quoted, text_option};
+
+/// A number of events in a time, as text `100/s`, `5/m`, `1000/h` or `20/10m`. Zero: no limit.
+///
+/// ```
+/// use switchboard::settings::Rate;
+///
+/// assert_eq!("100/s".parse::<Rate>()?, Rate::per_second(100));
+/// assert_eq!(Rate::per_minute(5).to_string(), "5/m");
+/// assert!("0/h".parse::<Rate>()?.is_off());
+/// # Ok::<(), switchboard::settings::InvalidValue>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Rate {
+    count: u32,
+    /// Zero only if `count` is zero.
+    per: Duration,
+}
+
+const RATE: &str = "a rate; write it like \"100/s\", \"5/m\" or \"1000/h\"";
+text_option!(Rate, RATE, "100/s");
+
+impl Rate {
+    /// `count` in each `per`. No limit if one of them is zero.
+    pub fn new(count: u32, per: Duration) -> Self {
+        if count == 0 || per.is_zero() { Self::default() } else { Self { count, per } }
+    }
+
+    /// `count` per second; 0 for no limit.
+    pub fn per_second(count: u32) -> Self {
+        Self::new(count, Duration::from_secs(1))
+    }
+
+    /// `count` per minute; 0 for no limit.
+    pub fn per_minute(count: u32) -> Self {
+        Self::new(count, Duration::from_secs(60))
+    }
+
+    /// `count` per hour; 0 for no limit.
+    pub fn per_hour(count: u32) -> Self {
+        Self::new(count, Duration::from_secs(3600))
+    }
+
+    /// The number of events.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The time in which that many events are allowed.
+    pub fn per(&self) -> Duration {
+        self.per
+    }
+
+    /// Whether there is no limit.
+    pub fn is_off(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl FromStr for Rate {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let parse = || {
+            let (count, unit) = text.split_once('/')?;
+            let count = Some(count.trim()).filter(|count| count.bytes().all(|b| b.is_ascii_digit()))?;
+            let per = match unit.trim() {
+                "s" | "sec" | "second" => Duration::from_secs(1),
+                "m" | "min" | "minute" => Duration::from_secs(60),
+                "h" | "hour" => Duration::from_secs(3600),
+                time => *time.parse::<Interval>().ok().filter(|time| !time.is_zero())?,
+            };
+            Some(Self::new(count.parse().ok()?, per))
+        };
+        parse().ok_or_else(|| InvalidValue(format!("{} is not {RATE}", quoted(text))))
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match (self.per.as_secs(), self.per.subsec_nanos()) {
+            (0 | 1, 0) => "s".to_owned(),
+            (60, 0) => "m".to_owned(),
+            (3600, 0) => "h".to_owned(),
+            _ => Interval::from(self.per).to_string().replace(' ', ""),
+        };
+        write!(f, "{}/{unit}", self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates() {
+        let rate = |text: &str| text.parse::<Rate>().map(|rate| (rate.count, rate.per.as_secs()));
+        assert_eq!(rate("100/s"), Ok((100, 1)));
+        assert_eq!(rate("5/m"), Ok((5, 60)));
+        assert_eq!(rate("7/h"), Ok((7, 3600)));
+        assert_eq!(rate("0/h"), Ok((0, 0)));
+        for text in ["100", "100/day", "/s", "-1/s", "1.5/s", "+1/s", "99999999999/s", "5/0s", "5/"] {
+            assert!(text.parse::<Rate>().expect_err(text).to_string().contains("100/s"), "{text}");
+        }
+        assert_eq!(Rate::default().to_string(), "0/s");
+    }
+
+    #[test]
+    fn a_rate_prints_exactly_and_reads_back() {
+        let rates = [Rate::per_second(100), Rate::per_minute(5), Rate::per_hour(7), Rate::default()];
+        let others =
+            [(5, 10_000), (1, 1500), (3, 90_000)].map(|(count, ms)| Rate::new(count, Duration::from_millis(ms)));
+        for rate in rates.into_iter().chain(others) {
+            assert_eq!(rate.to_string().parse(), Ok(rate), "{rate}");
+        }
+        assert_eq!(others.map(|rate| rate.to_string()), ["5/10s", "1/1s500ms", "3/1m30s"]);
+    }
+}

@@ -1,0 +1,334 @@
+//! Option types that are written as text with a unit: sizes, durations, rates and file modes.
+//!
+//! Use them as fields of the options of a handler, layer or framing:
+//!
+//! ```
+//! use switchboard::settings::{Interval, Size};
+//!
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct CacheOptions {
+//!     /// Maximum size of the cache.
+//!     memory: Size,
+//!     /// Lifetime of an entry.
+//!     lifetime: Interval,
+//! }
+//!
+//! let options: CacheOptions = serde_json::from_str(r#"{ "memory": "16MiB", "lifetime": "5m" }"#)?;
+//! assert_eq!((*options.memory, options.lifetime.as_secs()), (16 << 20, 300));
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A text that is not a valid value of an option.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidValue(pub(super) String);
+
+/// A text in quotes for an error message; a long text is cut.
+pub fn quoted(text: &str) -> String {
+    /// Characters of an invalid value that an error message shows.
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Deserializes an option that is written as text. `what` completes the sentence "5 is not …".
+pub fn deserialize_text<'de, D, T, E>(
+    deserializer: D,
+    what: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    E: fmt::Display,
+{
+    struct Text<P>(&'static str, P);
+
+    impl<T, E: fmt::Display, P: FnOnce(&str) -> Result<T, E>> Visitor<'_> for Text<P> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<F: Error>(self, text: &str) -> Result<T, F> {
+            (self.1)(text).map_err(F::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Text(what, parse))
+}
+
+/// Deserializes the path of a file. A text that contains a key or certificate is rejected and not shown.
+pub fn deserialize_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    deserialize_text(deserializer, "a path; write it in quotes, like \"cert.pem\"", |text| {
+        if text.is_empty() {
+            Err("a path cannot be empty; write it like \"cert.pem\"")
+        } else if text.contains("-----BEGIN") || text.contains('\n') {
+            Err("the value (not shown) is not a path; write the path of the file, not its content")
+        } else {
+            Ok(PathBuf::from(text))
+        }
+    })
+}
+
+/// Deserializes the path of a file for a field that may be absent.
+pub fn deserialize_optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    deserialize_path(deserializer).map(Some)
+}
+
+/// Reads and writes a plain field in the text form of the unit `U`.
+pub(super) struct As<U>(PhantomData<U>);
+
+impl<U> As<U> {
+    pub(super) fn serialize<T: Copy, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        U: From<T> + Serialize,
+    {
+        U::from(*value).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error>
+    where
+        U: Deserialize<'de> + Into<T>,
+    {
+        U::deserialize(deserializer).map(Into::into)
+    }
+}
+
+/// Implements the traits of an option for a type that has `FromStr` and `Display`.
+macro_rules! text_option {
+    ($type:ident, $what:expr, $example:literal) => {
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::settings::units::deserialize_text(deserializer, $what, str::parse)
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "examples": [$example] })
+            }
+        }
+    };
+}
+
+pub(super) use text_option;
+
+/// Defines a type that gives a plain value its unit.
+macro_rules! unit {
+    ($(#[$attribute:meta])* $visibility:vis struct $name:ident($inner:ty): $what:expr, $example:literal) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        $visibility struct $name($inner);
+
+        text_option!($name, $what, $example);
+
+        impl From<$inner> for $name {
+            fn from(value: $inner) -> Self {
+                Self(value)
+            }
+        }
+
+        impl From<$name> for $inner {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl Deref for $name {
+            type Target = $inner;
+
+            fn deref(&self) -> &$inner {
+                &self.0
+            }
+        }
+    };
+}
+
+const SIZE: &str = "a size; write it like \"64KiB\"";
+const INTERVAL: &str = "a duration; write it like \"30s\", \"500ms\" or \"1h 30m\"";
+const MODE: &str = "a mode; write it in octal as text, like \"0600\"";
+
+unit! {
+    /// A size of 1 byte to 1 GiB: `64KiB`, `1MB`, `512B`.
+    pub struct Size(usize): SIZE, "64KiB"
+}
+
+unit! {
+    /// A duration of at most a year: `30s`, `500ms`, `1h 30m`.
+    pub struct Interval(Duration): INTERVAL, "30s"
+}
+
+unit! {
+    /// The mode of a file in octal: `0600`.
+    pub struct Mode(u32): MODE, "0600"
+}
+
+unit! {
+    /// The idle time before TCP keepalive probes: zero, or 1 second to 9 hours.
+    pub(super) struct Keepalive(Duration): INTERVAL, "60s"
+}
+
+impl FromStr for Size {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let size: ByteSize = text.parse().map_err(|_| InvalidValue(format!("{} is not {SIZE}", quoted(text))))?;
+        match size.as_u64() {
+            bytes @ 1..=0x4000_0000 => Ok(Self(usize::try_from(bytes).unwrap_or(usize::MAX))),
+            _ => Err(InvalidValue(format!("{} is out of range; 1B to 1GiB are possible", quoted(text)))),
+        }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")];
+        let (unit, name) = units.into_iter().find(|(unit, _)| self.0.is_multiple_of(*unit)).unwrap_or((1, "B"));
+        write!(f, "{}{name}", self.0 / unit)
+    }
+}
+
+impl FromStr for Interval {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        /// The longest duration that can be configured: it is added to instants and must not overflow them.
+        const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        match humantime::parse_duration(text) {
+            Ok(duration) if duration <= LONGEST => Ok(Self(duration)),
+            Ok(_) => Err(InvalidValue(format!("{} is out of range; 0s to 365days are possible", quoted(text)))),
+            Err(_) => Err(InvalidValue(format!("{} is not {INTERVAL}", quoted(text)))),
+        }
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl FromStr for Keepalive {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let Interval(duration) = text.parse()?;
+        // Linux counts in seconds, up to 32767 (tcp(7), TCP_KEEPIDLE). A larger value fails for every connection.
+        match duration.as_secs() {
+            _ if duration.is_zero() => Ok(Self(duration)),
+            1..=32_400 => Ok(Self(duration)),
+            _ => Err(InvalidValue(format!("{} is out of range; 0s (off) or 1s to 9h are possible", quoted(text)))),
+        }
+    }
+}
+
+impl fmt::Display for Keepalive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Interval(self.0).fmt(f)
+    }
+}
+
+impl FromStr for Mode {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        match u32::from_str_radix(text, 8) {
+            Ok(mode @ 0..=0o777) if digits => Ok(Self(mode)),
+            _ => Err(InvalidValue(format!("{} is not {MODE}; \"000\" to \"0777\" are possible", quoted(text)))),
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong<T: FromStr<Err = InvalidValue> + fmt::Debug>(text: &str) -> String {
+        text.parse::<T>().expect_err(text).to_string()
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [("64KiB", 65536), ("1GiB", 1 << 30), ("65000B", 65000), ("1MB", 1_000_000), ("1", 1)] {
+            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+        }
+        assert_eq!(wrong::<Size>("lots"), "\"lots\" is not a size; write it like \"64KiB\"");
+        for text in ["0", "2GiB", "99999999999999GiB"] {
+            assert!(wrong::<Size>(text).contains("1B to 1GiB"), "{text}");
+        }
+        for bytes in [1, 1023, 1024, 65536, 3 << 20, 1 << 30] {
+            assert_eq!(Size(bytes).to_string().parse(), Ok(Size(bytes)));
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in
+            [("0s", 0.0), ("500ms", 0.5), ("5m", 300.0), ("1h 30m", 5400.0), ("365days", 31_536_000.0)]
+        {
+            assert_eq!(text.parse(), Ok(Interval(Duration::from_secs_f64(seconds))), "{text}");
+        }
+        assert!(wrong::<Interval>("30").contains("30s"));
+        assert!(wrong::<Interval>("30 parsecs").contains("is not a duration"));
+        assert!(wrong::<Interval>("400days").contains("0s to 365days"));
+        assert!(wrong::<Keepalive>("500ms").contains("1s to 9h"));
+        assert!(wrong::<Keepalive>("10h").contains("1s to 9h"));
+        for millis in [0, 500, 90_000, 5_400_000] {
+            let interval = Interval(Duration::from_millis(millis));
+            assert_eq!(interval.to_string().parse(), Ok(interval));
+        }
+    }
+
+    #[test]
+    fn modes() {
+        assert_eq!("0660".parse(), Ok(Mode(0o660)));
+        assert_eq!("600".parse::<Mode>().unwrap().to_string(), "0600");
+        for text in ["0800", "1777", "6", "+600", "rw"] {
+            assert!(wrong::<Mode>(text).contains("0600"), "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_and_not_what_is_in_the_file() {
+        let path = |text: &str| deserialize_path(serde_json::Value::from(text)).map_err(|error| error.to_string());
+        assert_eq!(path("cert.pem"), Ok("cert.pem".into()));
+        assert!(path("").unwrap_err().contains("cannot be empty"));
+        assert!(!path("-----BEGIN PRIVATE KEY-----\nhunter2").unwrap_err().contains("hunter2"));
+    }
+}

@@ -1,0 +1,80 @@
+//! The path of one message through the source, as the README lists it, is the call stack inside a handler.
+
+use std::backtrace::Backtrace;
+use std::sync::{Arc, Mutex};
+
+use switchboard::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+
+/// Answers each message, and keeps the call stack of the last one.
+#[derive(Clone, Default)]
+struct CaptureStack(Arc<Mutex<String>>);
+
+impl Handler for CaptureStack {
+    type State = ();
+
+    async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
+        *self.0.lock().unwrap() = Backtrace::force_capture().to_string();
+        Ok(Reply::send(message))
+    }
+}
+
+impl CaptureStack {
+    /// The files of the framework on the stack, outermost first, each once.
+    fn files(&self) -> Vec<String> {
+        let stack = self.0.lock().unwrap();
+        let frames = stack.lines().filter_map(|line| line.trim().strip_prefix("at "));
+        let files = frames.filter_map(|place| {
+            let from = place.find("framework/src/")?;
+            Some(place[from..].split(':').next()?.to_owned())
+        });
+        let mut found: Vec<String> = Vec::new();
+        for file in files.collect::<Vec<_>>().into_iter().rev() {
+            if !found.contains(&file) {
+                found.push(file);
+            }
+        }
+        found
+    }
+}
+
+/// The files of a numbered list in the README, in the section with this title.
+fn listed(title: &str) -> Vec<String> {
+    let readme = std::fs::read_to_string(harness::root().join("README.md")).unwrap();
+    let section = readme.split(&format!("### {title}\n")).nth(1).unwrap_or_else(|| panic!("no section {title}"));
+    let items = section.lines().take_while(|line| !line.starts_with('#')).filter(|line| {
+        line.split_once(". ").is_some_and(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    items.map(|item| item.split('`').nth(1).unwrap().to_owned()).collect()
+}
+
+#[track_caller]
+fn assert_path(title: &str, stack: &[String]) {
+    let listed = listed(title);
+    assert!(stack.len() <= 9, "{stack:#?}");
+    assert_eq!(listed, stack, "the README lists another path than the call stack shows");
+}
+
+#[tokio::test]
+async fn a_line_over_tcp_takes_the_path_that_the_readme_lists() {
+    let handler = CaptureStack::default();
+    let running = Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).start(handler.clone()).await.unwrap();
+    let port = running.address().unwrap().port().unwrap();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    client.write_all(b"hi\n").await.unwrap();
+    client.read_exact(&mut [0; 3]).await.unwrap();
+    assert_path("A line over TCP", &handler.files());
+}
+
+#[tokio::test]
+async fn a_datagram_takes_the_path_that_the_readme_lists() {
+    let handler = CaptureStack::default();
+    let running = Server::bind("udp://127.0.0.1:0").start(handler.clone()).await.unwrap();
+    let port = running.address().unwrap().port().unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.connect(("127.0.0.1", port)).await.unwrap();
+    client.send(b"hi").await.unwrap();
+    client.recv(&mut [0; 2]).await.unwrap();
+    assert_path("A datagram", &handler.files());
+}
