@@ -1,7 +1,8 @@
-//! A macro for enums whose variants are labels of logs and metrics: each variant with its name and text is declared once.
+//! A macro for enums whose variants are labels of logs and metrics: each variant with its name and text is declared
+//! once.
 
-/// Declares an enum with a constant `ALL`, a method `as_str` for the fixed name of a variant, and a method `description` for
-/// its doc text.
+/// Declares an enum with a constant `ALL`, a method `as_str` for the fixed name of a variant, and a method
+/// `description` for its doc text.
 macro_rules! named_enum {
     (
         $(#[$attribute:meta])*

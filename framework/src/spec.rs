@@ -122,8 +122,8 @@ impl ListenerSpec {
         Self { tls: Some(settings), ..self }
     }
 
-    /// Whether a pipeline for one spec can serve under the other too. A reload then keeps the running pipeline, with the
-    /// counts of its layers.
+    /// Whether a pipeline for one spec can serve under the other too. A reload then keeps the running pipeline, with
+    /// the counts of its layers.
     pub(crate) fn same_pipeline(&self, other: &Self) -> bool {
         self.pipeline_settings() == other.pipeline_settings()
     }
@@ -163,12 +163,13 @@ const RATE: usize = 8 * 1024 * 1024;
 impl ListenerSpec {
     /// The maximum memory in bytes that the framework needs for a listener of this kind with these limits.
     ///
-    /// A connection holds one message (`max` of the framing or `limits.frame`, and up to 64 KiB that the same read returned),
-    /// up to 68 KiB that were read ahead, and output that the peer has not read: 64 KiB and one more reply, in a buffer of up
-    /// to twice that size. Waiting datagrams take at most 16 MiB, and each active rate limit has a table of at most 8 MiB.
+    /// A connection holds one message (`max` of the framing or `limits.frame`, and up to 64 KiB that the same read
+    /// returned), up to 68 KiB that were read ahead, and output that the peer has not read: 64 KiB and one more reply,
+    /// in a buffer of up to twice that size. Waiting datagrams take at most 16 MiB, and each active rate limit has a
+    /// table of at most 8 MiB.
     ///
-    /// The estimate assumes that replies are as large as `limits.frame`. It does not contain the state of handlers, pushed
-    /// frames (up to `limits.outbox` per connection) and socket buffers of the kernel.
+    /// The estimate assumes that replies are as large as `limits.frame`. It does not contain the state of handlers,
+    /// pushed frames (up to `limits.outbox` per connection) and socket buffers of the kernel.
     ///
     /// ```
     /// use switchboard::Kind;

@@ -399,7 +399,7 @@ async fn a_transport_that_shares_nothing_says_what_cannot_change() {
     let mut spec = mem(&name);
     spec.proxy = Some(ProxySettings::default());
     let error = keep(&running, spec).await.unwrap_err().to_string();
-    assert!(error.contains("socket options cannot change while it listens"), "{error}");
+    assert!(error.contains("socket options cannot change, because the transport cannot share its socket"), "{error}");
     connect(&name).await.send("on\n").await.expect("on\n").await;
 }
 

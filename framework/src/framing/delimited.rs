@@ -12,7 +12,7 @@ use tokio_util::codec::{Decoder, Encoder};
 use crate::error::debug_as_display;
 use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
 use crate::framing::error::FrameError;
-use crate::framing::size::Size;
+use crate::settings::Size;
 
 /// A message is the bytes before the next delimiter. An outgoing message gets the delimiter too.
 ///

@@ -32,8 +32,8 @@ where
 
 /// A layer with its options. Clones are the same instance and share its counts.
 ///
-/// Two instances are equal if a registry built both by the same name from equal options. An instance that no registry has
-/// built is equal to its clones.
+/// Two instances are equal if a registry built both by the same name from equal options. An instance that no registry
+/// has built is equal to its clones.
 #[derive(Clone)]
 pub struct LayerInstance {
     layer: Arc<dyn NamedLayer>,

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::error::debug_as_display;
 
-/// Options of a handler, framing or layer. Doc comments become the help text, `#[serde(default)]` provides the defaults.
-/// Use `#[serde(deny_unknown_fields)]`, so that a misspelled option is an error.
+/// Options of a handler, framing or layer. Doc comments become the help text, `#[serde(default)]` provides the
+/// defaults. Use `#[serde(deny_unknown_fields)]`, so that a misspelled option is an error.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be used as options: derive `serde::Deserialize` and `schemars::JsonSchema` for it",
     label = "add `#[derive(Deserialize, JsonSchema)]` to this type; use `NoOptions` for no options"

@@ -63,8 +63,8 @@ struct Plan {
 }
 
 impl Server {
-    /// A server on `endpoint`: `"tcp://127.0.0.1:9999"`, `"udp://[::]:53"`, `"unix:/run/app.sock"` … An invalid address is an
-    /// error of [`start`](Self::start).
+    /// A server on `endpoint`: `"tcp://127.0.0.1:9999"`, `"udp://[::]:53"`, `"unix:/run/app.sock"` … An invalid address
+    /// is an error of [`start`](Self::start).
     pub fn bind(endpoint: impl TryInto<Endpoint, Error: Into<EndpointError>>) -> Self {
         let (endpoint, invalid) = match endpoint.try_into() {
             Ok(endpoint) => (endpoint, None),
@@ -87,13 +87,14 @@ impl<F, L> Server<F, L> {
         Server { framing, layer: self.layer, plan: self.plan }
     }
 
-    /// Adds a layer around the handler, called per message. The first added layer is the outermost. All of them are inside the
-    /// [default layers](crate::layer).
+    /// Adds a layer around the handler, called per message. The first added layer is the outermost. All of them are
+    /// inside the [default layers](crate::layer).
     pub fn layer<L2: LayerBounds>(self, layer: L2) -> Server<F, (L, L2)> {
         Server { framing: self.framing, layer: (self.layer, layer), plan: self.plan }
     }
 
-    /// Adds a layer around the driver, called per connection and not for datagrams. The first added layer is the outermost.
+    /// Adds a layer around the driver, called per connection and not for datagrams. The first added layer is the
+    /// outermost.
     pub fn connection_layer<L2>(mut self, layer: L2) -> Self
     where
         L2: Layer<ConnectionService> + Send + Sync + 'static,
@@ -181,8 +182,8 @@ impl<F, L> Server<F, L> {
 
     /// Serves until SIGTERM or SIGINT (Ctrl-C), then drains. A second signal aborts the remaining connections.
     ///
-    /// The exit code is 0 after a complete drain, 1 if the server could not start and 3 if connections were aborted. The error
-    /// is logged; without a `tracing` subscriber it is written to standard error.
+    /// The exit code is 0 after a complete drain, 1 if the server could not start and 3 if connections were aborted.
+    /// The error is logged; without a `tracing` subscriber it is written to standard error.
     pub async fn run<H>(self, handler: H) -> ExitCode
     where
         F: Framing,

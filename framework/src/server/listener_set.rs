@@ -44,7 +44,8 @@ impl ListenerSet {
         self
     }
 
-    /// Adds the sockets of the old process. A listener at the address of such a socket uses it. The other sockets are closed.
+    /// Adds the sockets of the old process. A listener at the address of such a socket uses it. The other sockets are
+    /// closed.
     pub fn inherit(&mut self, sockets: impl IntoIterator<Item = Inherited>) -> &mut Self {
         self.inherited.extend(sockets);
         self
@@ -62,8 +63,8 @@ impl ListenerSet {
         Ok(Running::new(transports, listeners.collect(), drain))
     }
 
-    /// Binds all listeners and closes them again, to check whether [`start`](Self::start) would succeed. Clients that connect
-    /// during the check are disconnected.
+    /// Binds all listeners and closes them again, to check whether [`start`](Self::start) would succeed. Clients that
+    /// connect during the check are disconnected.
     ///
     /// # Errors
     ///

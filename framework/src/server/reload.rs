@@ -1,7 +1,7 @@
 //! Reload: changes the listeners and certificates of a running server.
 //!
-//! The first part can fail: it loads certificates and binds sockets, and an error changes nothing. The second part cannot fail:
-//! it replaces settings and stops removed listeners.
+//! The first part can fail: it loads certificates and binds sockets, and an error changes nothing. The second part
+//! cannot fail: it replaces settings and stops removed listeners.
 
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -17,13 +17,13 @@ use crate::transport::tls::TlsAcceptor;
 impl Running {
     /// Applies a new set of listeners to the running server.
     ///
-    /// A listener with the same name and address never stops accepting; new connections use the new settings and handler, open
-    /// connections keep the old ones. Other listeners of the set are started. Listeners that are not in the set are drained.
-    /// All certificates are loaded again.
+    /// A listener with the same name and address never stops accepting; new connections use the new settings and
+    /// handler, open connections keep the old ones. Other listeners of the set are started. Listeners that are not in
+    /// the set are drained. All certificates are loaded again.
     ///
-    /// A listener keeps the state of its layers if its handler instance, framing, layers and the settings of its connections
-    /// are the same. It keeps its socket if its name, TLS or PROXY settings change, provided that its transport
-    /// [shares](crate::transport::StreamListener::share) sockets. A reload cannot change the transports.
+    /// A listener keeps the state of its layers if its handler instance, framing, layers and the settings of its
+    /// connections are the same. It keeps its socket if its name, TLS or PROXY settings change, provided that its
+    /// transport [shares](crate::transport::StreamListener::share) sockets. A reload cannot change the transports.
     ///
     /// # Errors
     ///
@@ -96,7 +96,8 @@ impl Running {
     }
 
     /// Loads certificates for these listeners and uses them for new handshakes. See
-    /// [`TlsAcceptor::reload`](crate::transport::tls::TlsAcceptor::reload) for the effect on open connections and sessions.
+    /// [`TlsAcceptor::reload`](crate::transport::tls::TlsAcceptor::reload) for the effect on open connections and
+    /// sessions.
     ///
     /// This reads files and can block: call it through `tokio::task::spawn_blocking`.
     ///

@@ -61,8 +61,9 @@ pub(super) fn matches(listener: &ListenerHandle, spec: &ListenerSpec) -> bool {
     listener.spec.name == spec.name && listener.spec.endpoint.same_socket(&spec.endpoint)
 }
 
-/// Whether the accept loop must be replaced: it holds the TLS and PROXY wrappers and the socket options. New TLS settings replace
-/// it too, so that a connection never combines the old certificates with the new handler. `reuse_port` only applies at bind.
+/// Whether the accept loop must be replaced: it holds the TLS and PROXY wrappers and the socket options. New TLS
+/// settings replace it too, so that a connection never combines the old certificates with the new handler. `reuse_port`
+/// only applies at bind.
 fn needs_new_acceptor(listener: &ListenerHandle, new: &ListenerSpec) -> bool {
     let old = &*listener.spec;
     let socket = SocketOptions { reuse_port: new.socket.reuse_port, ..old.socket.clone() };
@@ -84,8 +85,8 @@ pub(super) struct ReloadPlan<'a> {
 }
 
 impl ReloadPlan<'_> {
-    /// Listeners that continue on an existing socket come last, because their options are set on the shared socket. They are
-    /// skipped after an error.
+    /// Listeners that continue on an existing socket come last, because their options are set on the shared socket.
+    /// They are skipped after an error.
     pub(super) async fn prepare(
         &mut self,
         plan: Vec<(ListenerSpec, HandlerInstance)>,
@@ -156,7 +157,8 @@ impl ReloadPlan<'_> {
         })
     }
 
-    /// The running pipeline of the listener with this name, if it has the same handler and settings; else a new pipeline.
+    /// The running pipeline of the listener with this name, if it has the same handler and settings; else a new
+    /// pipeline.
     fn pipeline(&self, spec: &ListenerSpec, handler: &HandlerInstance) -> Pipeline {
         let running = self.listeners.iter().find(|listener| listener.spec.name == spec.name);
         match running.filter(|running| running.pipeline.is_of(handler) && running.spec.same_pipeline(spec)) {
