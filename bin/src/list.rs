@@ -1,4 +1,4 @@
-//! `switchboard list`: what this build has, from the registry's own documentation. Text for people, JSON for programs.
+//! `switchboard list`: the handlers, transports, framings and layers of this build, as text or JSON.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use switchboard::{Kind, Needs, Registry};
 
 use crate::config::{OptionDoc, documented};
 
-/// A line of a table: its cells, and whether it belongs to the line above.
+/// A row of a table: its cells, and whether it is an option of the row above.
 type Row = (Vec<String>, bool);
 
-/// The list for people.
+/// The list as text.
 pub(crate) fn text(registry: &Registry) -> String {
     let mut text = String::new();
     let mut rows = Vec::new();
@@ -42,7 +42,7 @@ pub(crate) fn text(registry: &Registry) -> String {
     text
 }
 
-/// The list for programs. What is there stays there; more may come.
+/// The list as JSON. Scripts rely on its fields.
 pub(crate) fn json(registry: &Registry) -> String {
     let handlers = registry.handlers().map(|handler| {
         json!({
@@ -111,7 +111,7 @@ fn brings(kind: Kind) -> &'static str {
     }
 }
 
-/// Rows in aligned columns; inner rows are aligned among themselves, and stand further in.
+/// Writes rows in aligned columns. Option rows are indented and aligned with each other.
 fn table(text: &mut String, title: &str, rows: &[Row]) {
     let gap = if text.is_empty() { "" } else { "\n" };
     let _ = writeln!(text, "{gap}{title}");

@@ -1,16 +1,16 @@
-//! The boxed error of every seam, and the look inside it.
+//! The boxed error between services, and functions to read it.
 //!
-//! Small errors live beside the code that raises them; between services they travel as one [`BoxError`].
+//! Each error type is defined next to the code that returns it.
 
 use std::error::Error;
 
-/// Any error that crosses a seam.
+/// Any error, between services.
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
-/// What handlers return: any error type fits through `?`.
+/// The result of handlers. `?` converts any error type.
 pub type Result<T, E = BoxError> = std::result::Result<T, E>;
 
-/// The first error of type `E` in the chain of causes of `error`, itself included.
+/// Finds the first error of type `E` in `error` and its sources.
 ///
 /// ```
 /// # use switchboard::error::{BoxError, find_cause};
@@ -29,7 +29,7 @@ pub fn find_cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> O
     None
 }
 
-/// An error and its causes as one sentence, each cause once: `outer: inner: innermost`.
+/// Formats an error and its sources as one sentence, each source once: `outer: inner: innermost`.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

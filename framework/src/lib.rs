@@ -87,9 +87,11 @@
 
 pub mod server;
 
+pub mod registry;
+
 mod pipeline;
 
-pub mod registry;
+mod spec;
 
 mod driver;
 
@@ -116,6 +118,8 @@ pub mod settings;
 pub mod metrics;
 
 mod reason;
+
+mod named_enum;
 
 pub mod address;
 

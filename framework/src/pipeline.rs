@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
 
@@ -11,35 +12,138 @@ use crate::driver::{DatagramDriver, DatagramService, RawDriver, StreamDriver};
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Handler, HandlerLayer, StreamHandler};
-use crate::layer::MessageStack;
-use crate::settings::{Limits, Timeouts};
+use crate::layer::{LayerChain, MessageStack};
+use crate::spec::ListenerSpec;
 use crate::transport::Incoming;
 
-/// The connection seam, erased: one call a connection.
+/// The boxed service of a connection: one call per connection.
 pub(crate) type ConnectionService = BoxCloneSyncService<Incoming, (), BoxError>;
 
-/// What a listener does with what comes: handler, framing and layers in one piece.
+/// A handler with its options, for any number of listeners. Clones are the same instance and share its state.
+///
+/// ```
+/// use switchboard::prelude::*;
+/// use switchboard::registry::HandlerInstance;
+/// use switchboard::server::ListenerSpec;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
+/// let echo = HandlerInstance::new(echo);
+/// let mut listeners = ListenerSet::new(Default::default());
+/// listeners.listen(ListenerSpec::new("one", "mem:instance-one".parse()?), &echo);
+/// listeners.listen(ListenerSpec::new("two", "mem:instance-two".parse()?).framing(Lines::default()), &echo);
+/// let running = listeners.start().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
-pub struct Pipeline {
-    pub(crate) stream: Option<ConnectionService>,
-    pub(crate) datagram: Option<Arc<dyn DatagramService>>,
-}
+pub struct HandlerInstance(Arc<dyn Fn(&ListenerSpec) -> Services + Send + Sync>);
 
-impl Pipeline {
-    pub(crate) fn of_handler<H, F, L>(
-        handler: Arc<H>,
-        framing: Arc<F>,
-        stack: MessageStack,
-        layer: L,
-        limits: Limits,
-        timeouts: Timeouts,
-    ) -> Self
+impl HandlerInstance {
+    /// A handler of bytes, with the framing and layers of each listener.
+    pub fn new<H: Handler<Bytes, Bytes>>(handler: H) -> Self {
+        let handler = Arc::new(handler);
+        Self(Arc::new(move |spec| {
+            let (handler, framing) = (handler.clone(), Arc::new(spec.framing.clone()));
+            // Without layers by name, no service between driver and handler is boxed.
+            if spec.layers.is_empty() {
+                Services::messages(handler, framing, (), spec)
+            } else {
+                Services::messages(handler, framing, LayerChain::new(&spec.layers), spec)
+            }
+        }))
+    }
+
+    /// A handler of typed messages with its framing. The framing and layers of a listener do not apply.
+    pub fn typed<F: Framing, H: Handler<F::In, F::Out>>(handler: H, framing: F) -> Self {
+        Self::layered(handler, framing, ())
+    }
+
+    /// A handler that reads and writes the bytes of a connection. The framing and layers of a listener do not apply.
+    pub fn stream<H: StreamHandler>(handler: H) -> Self {
+        let handler = Arc::new(handler);
+        Self(Arc::new(move |spec| {
+            let driver = RawDriver { handler: handler.clone(), timeouts: spec.timeouts };
+            Services { stream: Some(BoxCloneSyncService::new(driver)), datagram: None }
+        }))
+    }
+
+    /// A handler with its framing and layers.
+    pub(crate) fn layered<H, F, L>(handler: H, framing: F, layer: L) -> Self
     where
         F: Framing,
         H: Handler<F::In, F::Out>,
         L: HandlerLayer<H, F::In, F::Out>,
     {
-        let stack = Arc::new(stack);
+        let (handler, framing) = (Arc::new(handler), Arc::new(framing));
+        Self(Arc::new(move |spec| Services::messages(handler.clone(), framing.clone(), layer.clone(), spec)))
+    }
+
+    /// Puts a layer around each connection.
+    pub(crate) fn around<L>(self, layer: L) -> Self
+    where
+        L: Layer<ConnectionService> + Send + Sync + 'static,
+        L::Service: Service<Incoming, Response = (), Error = BoxError> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Incoming>>::Future: Send + 'static,
+    {
+        Self(Arc::new(move |spec| {
+            let Services { stream, datagram } = (self.0)(spec);
+            Services { stream: stream.map(|service| BoxCloneSyncService::new(layer.layer(service))), datagram }
+        }))
+    }
+
+    /// The pipeline for a listener.
+    pub(crate) fn pipeline(&self, spec: &ListenerSpec) -> Pipeline {
+        Pipeline { handler: self.clone(), services: (self.0)(spec) }
+    }
+}
+
+impl fmt::Debug for HandlerInstance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HandlerInstance")
+    }
+}
+
+/// The services of one listener and the handler behind them.
+#[derive(Clone)]
+pub(crate) struct Pipeline {
+    handler: HandlerInstance,
+    pub(crate) services: Services,
+}
+
+impl Pipeline {
+    /// Whether this handler instance is behind it.
+    pub(crate) fn is_of(&self, handler: &HandlerInstance) -> bool {
+        Arc::ptr_eq(&self.handler.0, &handler.0)
+    }
+
+    /// Whether it serves listeners of this kind; the error is a sentence with the reason.
+    pub(crate) fn fits(&self, kind: Kind) -> Result<(), BoxError> {
+        let serves = match kind {
+            Kind::Stream => self.services.stream.is_some(),
+            Kind::Datagram => self.services.datagram.is_some(),
+        };
+        if serves { Ok(()) } else { Err(misfit(kind)) }
+    }
+}
+
+/// The service of each kind of listener that a handler supports.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) stream: Option<ConnectionService>,
+    pub(crate) datagram: Option<Arc<dyn DatagramService>>,
+}
+
+impl Services {
+    fn messages<H, F, L>(handler: Arc<H>, framing: Arc<F>, layer: L, spec: &ListenerSpec) -> Self
+    where
+        F: Framing,
+        H: Handler<F::In, F::Out>,
+        L: HandlerLayer<H, F::In, F::Out>,
+    {
+        let stack = Arc::new(MessageStack::new(&spec.timeouts, &spec.rates));
+        let limits = spec.limits;
         let datagram = DatagramDriver {
             handler: handler.clone(),
             framing: framing.clone(),
@@ -47,52 +151,18 @@ impl Pipeline {
             layer: layer.clone(),
             limits,
         };
-        let stream = StreamDriver { handler, framing, stack, layer, limits, timeouts: Arc::new(timeouts) };
+        let stream = StreamDriver { handler, framing, stack, layer, limits, timeouts: Arc::new(spec.timeouts) };
         Self {
             stream: H::NEEDS.takes(Kind::Stream).then(|| BoxCloneSyncService::new(stream)),
             datagram: H::NEEDS.takes(Kind::Datagram).then(|| Arc::new(datagram) as Arc<dyn DatagramService>),
         }
     }
-
-    pub(crate) fn of_stream_handler<H: StreamHandler>(handler: Arc<H>, timeouts: Timeouts) -> Self {
-        let driver = RawDriver { handler, timeouts };
-        Self { stream: Some(BoxCloneSyncService::new(driver)), datagram: None }
-    }
-
-    /// Whether it serves what a listener of this kind brings; else a sentence that says why not.
-    pub(crate) fn fits(&self, kind: Kind) -> Result<(), BoxError> {
-        let serves = match kind {
-            Kind::Stream => self.stream.is_some(),
-            Kind::Datagram => self.datagram.is_some(),
-        };
-        if serves { Ok(()) } else { Err(misfit(kind)) }
-    }
-
-    /// Puts a layer around the whole connection.
-    pub(crate) fn around<L>(self, layer: &L) -> Self
-    where
-        L: Layer<ConnectionService>,
-        L::Service: Service<Incoming, Response = (), Error = BoxError> + Clone + Send + Sync + 'static,
-        <L::Service as Service<Incoming>>::Future: Send + 'static,
-    {
-        let stream = self.stream.map(|service| BoxCloneSyncService::new(layer.layer(service)));
-        Self { stream, datagram: self.datagram }
-    }
 }
 
-impl fmt::Debug for Pipeline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipeline")
-            .field("stream", &self.stream.is_some())
-            .field("datagram", &self.datagram.is_some())
-            .finish()
-    }
-}
-
-/// DropReason a handler does not go with a listener of this kind.
+/// The error for a handler that does not support this kind of listener.
 pub(crate) fn misfit(kind: Kind) -> BoxError {
     match kind {
-        Kind::Stream => "it brings connections, and the handler wants datagrams".into(),
-        Kind::Datagram => "it brings datagrams, and the handler wants connections".into(),
+        Kind::Stream => "the address accepts connections, and the handler needs datagrams".into(),
+        Kind::Datagram => "the address receives datagrams, and the handler needs connections".into(),
     }
 }

@@ -1,116 +1,66 @@
-//! DropReason a connection ended: one closed list, used by logs, handlers and metrics alike.
+//! The close reasons of connections. Logs, handlers and metrics use the same list.
 
-use std::fmt;
+use crate::named_enum::named_enum;
 
-/// DropReason a connection was closed. The text form ([`CloseReason::as_str`]) is what logs carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// The peer ended its input and has had its replies.
-    PeerClosed,
-    /// The handler asked for it.
-    HandlerClosed,
-    /// The handler returned an error, or a frame that the framing cannot carry.
-    HandlerError,
-    /// The handler panicked.
-    Panic,
-    /// Nothing was read or written for `timeouts.idle`.
-    Idle,
-    /// No whole message came within `timeouts.first_message`.
-    FirstMessage,
-    /// A handshake of the transport failed or took too long.
-    Handshake,
-    /// One call of the handler took longer than `timeouts.message`.
-    MessageTimeout,
-    /// The peer did not read for `timeouts.write`.
-    WriteStalled,
-    /// The connection reached `timeouts.lifetime`.
-    Lifetime,
-    /// A message was larger than `limits.frame`.
-    FrameTooLarge,
-    /// A message that had begun was not whole within `timeouts.frame`.
-    FrameTimeout,
-    /// Bytes that are no message of this framing.
-    BadFrame,
-    /// A pusher found the outbox full and gave the connection up.
-    OutboxFull,
-    /// Not allowed in.
-    Denied,
-    /// A limit was reached.
-    Limit,
-    /// A rate was exceeded.
-    Rate,
-    /// The server drains, and nothing was under way any more.
-    Drain,
-    /// The server drained, and the deadline passed before the connection had finished.
-    DrainDeadline,
-    /// Closed by the operator.
-    Killed,
-    /// Reading or writing failed, a reset by the peer included.
-    IoError,
+named_enum! {
+    /// The reason why a connection was closed.
+    ///
+    /// ```
+    /// use switchboard::CloseReason;
+    ///
+    /// assert_eq!(CloseReason::Idle.as_str(), "idle");
+    /// assert_eq!(CloseReason::Killed.description(), "An operator closed the connection.");
+    /// ```
+    #[non_exhaustive]
+    pub enum CloseReason {
+        /// The peer ended its input and received all replies.
+        PeerClosed = "peer_closed",
+        /// The handler closed the connection.
+        HandlerClosed = "handler_closed",
+        /// The handler returned an error, or a message that the framing cannot encode.
+        HandlerError = "handler_error",
+        /// The handler panicked.
+        Panic = "panic",
+        /// Nothing was read or written for `timeouts.idle`.
+        Idle = "idle",
+        /// No complete message arrived within `timeouts.first_message`.
+        FirstMessage = "first_message",
+        /// The TLS handshake or PROXY header failed, or did not finish within `timeouts.handshake`.
+        Handshake = "handshake",
+        /// One handler call took longer than `timeouts.message`.
+        MessageTimeout = "message_timeout",
+        /// The peer did not read for `timeouts.write`.
+        WriteStalled = "write_stalled",
+        /// The connection reached `timeouts.lifetime`.
+        Lifetime = "lifetime",
+        /// A message was larger than `limits.frame`.
+        FrameTooLarge = "frame_too_large",
+        /// A message was not complete within `timeouts.frame` after its first byte.
+        FrameTimeout = "frame_timeout",
+        /// The received bytes were not a message of the framing.
+        BadFrame = "bad_frame",
+        /// The outbox was full, and the handler closed the connection instead of waiting.
+        OutboxFull = "outbox_full",
+        /// The access list rejected the client.
+        Denied = "denied",
+        /// A limit on connections rejected the client.
+        Limit = "limit",
+        /// A rate limit was exceeded.
+        Rate = "rate",
+        /// The server drained, and no message or reply was in progress.
+        Drain = "drain",
+        /// The server drained, and the connection did not finish before the deadline.
+        DrainDeadline = "drain_deadline",
+        /// An operator closed the connection.
+        Killed = "killed",
+        /// Reading or writing failed, for example because the peer reset the connection.
+        IoError = "io_error",
+    }
 }
 
 impl CloseReason {
-    /// All of them.
-    pub const ALL: [Self; 21] = [
-        Self::PeerClosed,
-        Self::HandlerClosed,
-        Self::HandlerError,
-        Self::Panic,
-        Self::Idle,
-        Self::FirstMessage,
-        Self::Handshake,
-        Self::MessageTimeout,
-        Self::WriteStalled,
-        Self::Lifetime,
-        Self::FrameTooLarge,
-        Self::FrameTimeout,
-        Self::BadFrame,
-        Self::OutboxFull,
-        Self::Denied,
-        Self::Limit,
-        Self::Rate,
-        Self::Drain,
-        Self::DrainDeadline,
-        Self::Killed,
-        Self::IoError,
-    ];
-
-    /// The name in logs, fixed: `peer_closed`, `handler_closed` …
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PeerClosed => "peer_closed",
-            Self::HandlerClosed => "handler_closed",
-            Self::HandlerError => "handler_error",
-            Self::Panic => "panic",
-            Self::Idle => "idle",
-            Self::FirstMessage => "first_message",
-            Self::Handshake => "handshake",
-            Self::MessageTimeout => "message_timeout",
-            Self::WriteStalled => "write_stalled",
-            Self::Lifetime => "lifetime",
-            Self::FrameTooLarge => "frame_too_large",
-            Self::FrameTimeout => "frame_timeout",
-            Self::BadFrame => "bad_frame",
-            Self::OutboxFull => "outbox_full",
-            Self::Denied => "denied",
-            Self::Limit => "limit",
-            Self::Rate => "rate",
-            Self::Drain => "drain",
-            Self::DrainDeadline => "drain_deadline",
-            Self::Killed => "killed",
-            Self::IoError => "io_error",
-        }
-    }
-
-    /// Whether the connection ended by force, with something possibly left undone.
+    /// Whether the server aborted the connection before its work was finished.
     pub fn is_cut(self) -> bool {
         matches!(self, Self::DrainDeadline | Self::Killed)
-    }
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

@@ -1,4 +1,4 @@
-//! Handlers included in ListenerSet. [`register`] adds them to a registry; `switchboard list` shows them.
+//! Handlers included in Switchboard. [`register`] adds them to a registry; `switchboard list` shows them.
 
 mod echo;
 mod hello;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -9,11 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 
 use harness::{Client, Program, Signal, TEST_TIMEOUT, unique};
-use serde_json::json;
 use switchboard::ProxySettings;
-use switchboard::framing::AnyFraming;
 use switchboard::prelude::*;
-use switchboard::registry::{HandlerInstance, Setup};
+use switchboard::registry::HandlerInstance;
 use switchboard::server::{Changes, ListenerSpec, ReloadError};
 use switchboard::settings::DrainSettings;
 use switchboard::transport::{Transports, memory};
@@ -23,16 +22,25 @@ use crate::support::{Probe, connect, secs};
 use crate::tls::{Authority, tls_connect};
 
 pub(crate) fn made(probe: &Probe) -> HandlerInstance {
-    let mut registry = Registry::new();
-    let probe = probe.clone();
-    registry.handler("probe", move |_: NoOptions| Ok(probe.clone()));
-    registry.handler_entry("probe").unwrap().build(json!({})).unwrap()
+    HandlerInstance::new(probe.clone())
 }
 
-pub(crate) fn lines() -> Setup {
-    let mut setup = Setup::new();
-    setup.framing = AnyFraming::new(Lines::default());
-    setup
+pub(crate) fn lines(spec: ListenerSpec) -> ListenerSpec {
+    spec.framing(Lines::default())
+}
+
+/// A server and the handler of its listener.
+pub(crate) struct Started {
+    running: Running,
+    handler: HandlerInstance,
+}
+
+impl Deref for Started {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
 }
 
 pub(crate) fn listener_set() -> ListenerSet {
@@ -47,28 +55,41 @@ pub(crate) fn mem(name: &str) -> ListenerSpec {
     at("main", &format!("mem:{name}"))
 }
 
-pub(crate) async fn start(spec: ListenerSpec, probe: &Probe) -> Running {
-    let mut listeners = listener_set();
-    listeners.listen(spec, made(probe).pipeline(lines()));
-    listeners.start().await.unwrap()
+pub(crate) async fn start(spec: ListenerSpec, probe: &Probe) -> Started {
+    let (mut listeners, handler) = (listener_set(), made(probe));
+    listeners.listen(lines(spec), &handler);
+    Started { running: listeners.start().await.unwrap(), handler }
 }
 
-/// Reloads with only this listener and a new handler.
+/// Reloads to this one listener.
+async fn reload_to(running: &Running, spec: ListenerSpec, handler: &HandlerInstance) -> Result<Changes, ReloadError> {
+    let mut listeners = listener_set();
+    listeners.listen(lines(spec), handler);
+    running.reload(listeners).await
+}
+
+/// Reloads to this one listener with another handler.
 async fn replace(running: &Running, spec: ListenerSpec, probe: &Probe) -> Result<Changes, ReloadError> {
-    let mut listeners = listener_set();
-    listeners.listen(spec, made(probe).pipeline(lines()));
-    running.reload(listeners).await
+    reload_to(running, spec, &made(probe)).await
 }
 
-/// Reloads with only this listener and its current handler.
-pub(crate) async fn keep(running: &Running, spec: ListenerSpec) -> Result<Changes, ReloadError> {
-    let mut listeners = listener_set();
-    listeners.keep(spec);
-    running.reload(listeners).await
+/// Reloads to this one listener with the handler of the start.
+pub(crate) async fn keep(started: &Started, spec: ListenerSpec) -> Result<Changes, ReloadError> {
+    reload_to(started, spec, &started.handler).await
 }
 
 fn port(running: &Running) -> SocketAddr {
     format!("127.0.0.1:{}", running.address().unwrap().port().unwrap()).parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_frame_limit_of_a_listener_is_that_of_its_connections() {
+    let name = unique("changes");
+    let mut spec = mem(&name);
+    spec.limits.frame = 1 << 20;
+    let _running = start(spec, &Probe::default()).await;
+    let line = format!("{}\n", "x".repeat(100_000));
+    connect(&name).await.send(&line).await.expect(&line).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,8 +131,9 @@ async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     let (stays, goes) = (unique("changes"), unique("changes"));
     let (probe, other) = (Probe::default(), Probe::default());
     let mut both = listener_set();
-    both.listen(mem(&stays), made(&probe).pipeline(lines()));
-    both.listen(at("more", &format!("mem:{goes}")), made(&other).pipeline(lines()));
+    let handler = made(&probe);
+    both.listen(lines(mem(&stays)), &handler);
+    both.listen(lines(at("more", &format!("mem:{goes}"))), &made(&other));
     let running = both.start().await.unwrap();
     let mut there = connect(&stays).await;
     let (idle, mut busy, stuck) = (connect(&goes).await, connect(&goes).await, connect(&goes).await);
@@ -121,8 +143,8 @@ async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     other.called("message", 2).await;
     other.called("open", 3).await;
     let mut one = listener_set();
-    one.keep(mem(&stays));
-    one.drain_spec(drain_deadline(secs(5)));
+    one.listen(lines(mem(&stays)), &handler);
+    one.drain_settings(drain_deadline(secs(5)));
     let changes = running.reload(one).await.unwrap();
     assert_eq!((changes.stopped, changes.started, changes.changed), (vec!["more".to_owned()], vec![], vec![]));
     let mut idle = idle;
@@ -138,8 +160,8 @@ async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
     assert_eq!(running.addresses().len(), 1);
     // The name and the address are free again.
     let mut again = listener_set();
-    again.keep(mem(&stays));
-    again.listen(at("more", &format!("mem:{goes}")), made(&probe).pipeline(lines()));
+    again.listen(lines(mem(&stays)), &handler);
+    again.listen(lines(at("more", &format!("mem:{goes}"))), &made(&probe));
     assert_eq!(running.reload(again).await.unwrap().started, ["more"]);
     connect(&goes).await.send("again\n").await.expect("again\n").await;
 }
@@ -157,16 +179,16 @@ async fn what_is_wrong_is_told_at_once_and_nothing_has_changed() {
     let running = start(mem(&name), &old).await;
     let _other = start(mem(&taken), &old).await;
     let mut wrong = listener_set();
-    wrong.listen(mem(&name), made(&new).pipeline(lines()));
-    wrong.listen(at("free", &format!("mem:{free}")), made(&new).pipeline(lines()));
-    wrong.listen(at("taken", &format!("mem:{taken}")), made(&new).pipeline(lines()));
-    wrong.keep(at("nobody", &format!("mem:{free}-too")));
+    wrong.listen(lines(mem(&name)), &made(&new));
+    wrong.listen(lines(at("free", &format!("mem:{free}"))), &made(&new));
+    wrong.listen(lines(at("taken", &format!("mem:{taken}"))), &made(&new));
+    wrong.listen(lines(at("also", &format!("mem:{taken}"))), &made(&new));
     let error = running.reload(wrong).await.unwrap_err().to_string();
     assert_eq!(
         error,
         format!(
             "listener taken cannot listen on mem:{taken}: address in use; \
-             listener nobody cannot listen on mem:{free}-too: there is nothing that it could keep"
+             listener also cannot listen on mem:{taken}: address in use"
         )
     );
     connect(&name).await.send("old\n").await.expect("old\n").await;
@@ -229,7 +251,8 @@ async fn a_datagram_that_waits_is_answered_by_the_handler_that_has_it() {
     next.ask("count");
     waiting.ask("wait");
     old.called("message", 2).await;
-    replace(&running, spec.clone(), &new).await.unwrap();
+    let next_handler = made(&new);
+    reload_to(&running, spec.clone(), &next_handler).await.unwrap();
     tokio::task::block_in_place(|| {
         assert_eq!(next.answer(), "1");
         // The old handler finishes the current receive batch.
@@ -249,7 +272,7 @@ async fn a_datagram_that_waits_is_answered_by_the_handler_that_has_it() {
     // A change of admission settings keeps the peer state, so the count continues.
     let mut closed = spec;
     closed.access.deny = ["203.0.113.0/24".parse().unwrap()].into_iter().collect();
-    keep(&running, closed).await.unwrap();
+    reload_to(&running, closed, &next_handler).await.unwrap();
     tokio::task::block_in_place(|| {
         next.ask("count");
         assert_eq!(next.answer(), "2");
@@ -333,7 +356,7 @@ async fn a_listener_under_another_name_takes_the_socket_over_and_one_on_more_add
     }
     // No other server can bind the port, although SO_REUSEPORT was set during the reload.
     let mut other = listener_set();
-    other.listen(at("main", &format!("tcp://127.0.0.1:{}", address.port())), made(&probe).pipeline(lines()));
+    other.listen(lines(at("main", &format!("tcp://127.0.0.1:{}", address.port()))), &made(&probe));
     assert!(other.start().await.unwrap_err().to_string().contains("in use"));
     assert_eq!(running.drain().await.cut, 0);
 }
@@ -376,7 +399,7 @@ async fn a_transport_that_shares_nothing_says_what_cannot_change() {
     let mut spec = mem(&name);
     spec.proxy = Some(ProxySettings::default());
     let error = keep(&running, spec).await.unwrap_err().to_string();
-    assert!(error.contains("socket options cannot change while it listens"), "{error}");
+    assert!(error.contains("socket options cannot change, because the transport cannot share its socket"), "{error}");
     connect(&name).await.send("on\n").await.expect("on\n").await;
 }
 
@@ -399,8 +422,8 @@ async fn the_path_of_a_unix_socket_stays_while_anybody_listens_there_and_goes_wi
     // A rejected reload does not change the mode.
     let mut wrong = listener_set();
     spec.socket.mode = 0o666;
-    wrong.keep(spec.clone());
-    wrong.listen(at("more", "unix:/no/such/place"), made(&probe).pipeline(lines()));
+    wrong.listen(lines(spec.clone()), &running.handler);
+    wrong.listen(lines(at("more", "unix:/no/such/place")), &made(&probe));
     running.reload(wrong).await.unwrap_err();
     assert_eq!(mode(), 0o660);
     spec.name = "renamed".into();

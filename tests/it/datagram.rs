@@ -659,7 +659,7 @@ async fn a_handler_that_wants_connections_is_not_served_on_datagrams() {
         }
     }
     let error = udp().start(NeedsStream).await.unwrap_err().to_string();
-    assert!(error.contains("it brings datagrams, and the handler wants connections"), "{error}");
+    assert!(error.contains("the address receives datagrams, and the handler needs connections"), "{error}");
 }
 
 #[tokio::test]

@@ -8,7 +8,6 @@ use futures_util::FutureExt;
 use harness::unique;
 use serde_json::json;
 use switchboard::prelude::*;
-use switchboard::registry::Setup;
 use switchboard::server::ListenerSpec;
 use switchboard::settings::DrainSettings;
 use switchboard::transport::{Transports, memory};
@@ -268,10 +267,10 @@ async fn listeners_go_on_while_the_drain_is_announced_and_the_deadline_begins_af
     let mut listeners = ListenerSet::new(Transports::default());
     let mut drain = DrainSettings::default();
     (drain.announce, drain.deadline) = (secs(5), secs(10));
-    listeners.drain_spec(drain);
+    listeners.drain_settings(drain);
     for name in [&one, &two] {
-        let pipeline = registry.handler_entry("probe").unwrap().build(json!({})).unwrap().pipeline(Setup::new());
-        listeners.listen(ListenerSpec::new(name, format!("mem:{name}").parse().unwrap()), pipeline);
+        let handler = registry.handler_entry("probe").unwrap().build(json!({})).unwrap();
+        listeners.listen(ListenerSpec::new(name, format!("mem:{name}").parse().unwrap()), &handler);
     }
     let running = listeners.start().await.unwrap();
     let begun = Instant::now();

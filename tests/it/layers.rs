@@ -7,10 +7,9 @@ use std::task::{Context as TaskContext, Poll};
 
 use harness::{Client, unique};
 use serde_json::json;
-use switchboard::framing::AnyFraming;
 use switchboard::layer::{CatchPanic, OverRate};
 use switchboard::prelude::*;
-use switchboard::registry::{BoxMessageService, Setup};
+use switchboard::registry::BoxMessageService;
 use switchboard::server::ListenerSpec;
 use switchboard::settings::{Rate, Rates};
 use switchboard::transport::{Transports, memory};
@@ -322,16 +321,15 @@ async fn layers_by_name_stand_in_the_order_in_which_they_are_named() {
         built.fetch_add(1, SeqCst);
         Ok(tower::limit::ConcurrencyLimitLayer::new(5))
     });
-    let mut setup = Setup::new();
-    setup.framing = AnyFraming::new(Lines::default());
+    let name = unique("named");
+    let mut spec = ListenerSpec::new("first", format!("mem:{name}").parse().unwrap()).framing(Lines::default());
     let options = [("two", json!({})), ("stock", json!({})), ("concurrency", json!({"limit": 2})), ("one", json!({}))];
     for (name, options) in options {
-        setup.layers.push(registry.layer_entry(name).unwrap().build(options).unwrap());
+        spec.layers.push(registry.layer_entry(name).unwrap().build(options).unwrap());
     }
-    let pipeline = registry.handler_entry("probe").unwrap().build(json!({})).unwrap().pipeline(setup);
-    let name = unique("named");
+    let handler = registry.handler_entry("probe").unwrap().build(json!({})).unwrap();
     let mut listeners = ListenerSet::new(Transports::default());
-    listeners.listen(ListenerSpec::new("first", format!("mem:{name}").parse().unwrap()), pipeline);
+    listeners.listen(spec, &handler);
     let _running = listeners.start().await.unwrap();
     let begun = Instant::now();
     let mut clients = Vec::new();

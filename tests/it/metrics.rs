@@ -98,14 +98,7 @@ async fn datagrams_are_counted_too() {
     let mut spec = at("main", "udp://127.0.0.1:0");
     spec.limits.frame = 10;
     let mut one = listener_set();
-    one.listen(
-        spec.clone(),
-        made(&probe).pipeline({
-            let mut setup = switchboard::registry::Setup::new();
-            setup.limits = spec.limits;
-            setup
-        }),
-    );
+    one.listen(spec, &made(&probe));
     let running = one.start().await.unwrap();
     for _ in 0..2 {
         timeout(TEST_TIMEOUT, running.heartbeat()).await.unwrap();

@@ -10,7 +10,6 @@ use harness::{Client, Running as Program, Signal, TEST_TIMEOUT, tool, unique};
 use rcgen::date_time_ymd;
 use switchboard::address::Endpoint;
 use switchboard::prelude::*;
-use switchboard::registry::Setup;
 use switchboard::server::ListenerSpec;
 use switchboard::transport::{Transports, memory};
 use switchboard::{TlsIdentity, TlsSettings};
@@ -161,9 +160,8 @@ async fn all_listeners_get_their_new_certificates_or_none() {
     for (listener, name) in ["one", "two", "plain"].into_iter().zip(&names) {
         let mut spec = ListenerSpec::new(listener, Endpoint::Memory(name.clone()));
         spec.tls = (listener != "plain").then(|| good.clone());
-        let pipeline =
-            registry.handler_entry("probe").unwrap().build(serde_json::json!({})).unwrap().pipeline(Setup::new());
-        listeners.listen(spec, pipeline);
+        let handler = registry.handler_entry("probe").unwrap().build(serde_json::json!({})).unwrap();
+        listeners.listen(spec, &handler);
     }
     let running = listeners.start().await.unwrap();
     let first = certificate(&good.identity());

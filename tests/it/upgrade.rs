@@ -32,8 +32,8 @@ async fn the_one_before_serves_who_is_there_until_they_are_silent_and_the_next_o
     let mut next = listener_set();
     // Port 0 keeps its actual port only for the same listener.
     next.inherit(before.sockets());
-    next.listen(at("main", "tcp://127.0.0.1:0"), made(&new).pipeline(lines()));
-    next.listen(at("more", "tcp://127.0.0.1:0"), made(&new).pipeline(lines()));
+    next.listen(lines(at("main", "tcp://127.0.0.1:0")), &made(&new));
+    next.listen(lines(at("more", "tcp://127.0.0.1:0")), &made(&new));
     let next = next.start().await.unwrap();
     let addresses = next.addresses();
     assert_eq!(addresses[0].1, address);

@@ -20,10 +20,9 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use serde_json::json;
 use switchboard::Endpoint;
 use switchboard::prelude::*;
-use switchboard::registry::{HandlerInstance, Setup};
+use switchboard::registry::HandlerInstance;
 use switchboard::server::{Inherited, ListenerSpec};
 use switchboard::transport::Transports;
 use tokio::sync::mpsc;
@@ -64,7 +63,7 @@ impl Admin {
     ) -> Result<(Self, mpsc::Receiver<AdminCommand>)> {
         let (send_command, commands) = mpsc::channel(COMMAND_QUEUE);
         let state = Arc::new(AdminState::new(running, log, send_command));
-        let handler = HttpHandler { router: routes::router(state.clone()) }.instance()?;
+        let handler = HandlerInstance::stream(HttpHandler { router: routes::router(state.clone()) });
         let running = ListenerSet::new(Transports::default()).start().await?;
         let admin = Self { state, handler, running };
         admin.set_config(config);
@@ -74,9 +73,9 @@ impl Admin {
 
     /// Binds the address and closes it again.
     pub(crate) async fn try_bind(endpoint: Endpoint) -> Result<()> {
-        let handler = HttpHandler { router: Router::new() }.instance()?;
+        let handler = HandlerInstance::stream(HttpHandler { router: Router::new() });
         let mut listeners = ListenerSet::new(Transports::default());
-        listeners.listen(ListenerSpec::new(NAME, endpoint), handler.pipeline(Setup::new()));
+        listeners.listen(ListenerSpec::new(NAME, endpoint), &handler);
         Ok(listeners.try_bind().await?)
     }
 
@@ -90,17 +89,11 @@ impl Admin {
         listeners.inherit(inherited);
         let mut drain = switchboard::settings::DrainSettings::default();
         drain.deadline = DRAIN_DEADLINE;
-        listeners.drain_spec(drain);
+        listeners.drain_settings(drain);
         if let Some(admin) = admin {
             let mut spec = ListenerSpec::new(NAME, admin.endpoint.clone());
             (spec.limits.connections, spec.timeouts.idle) = (CONNECTIONS, IDLE_TIMEOUT);
-            if self.running.addresses().is_empty() {
-                let mut setup = Setup::new();
-                (setup.limits, setup.timeouts) = (spec.limits, spec.timeouts);
-                listeners.listen(spec, self.handler.pipeline(setup));
-            } else {
-                listeners.keep(spec);
-            }
+            listeners.listen(spec, &self.handler);
         }
         // Set before the listener accepts, so that the first request needs the new token.
         let previous = self.state.set_settings(admin.cloned());
@@ -129,14 +122,6 @@ impl Admin {
 #[derive(Clone)]
 struct HttpHandler {
     router: Router,
-}
-
-impl HttpHandler {
-    fn instance(self) -> Result<HandlerInstance> {
-        let mut registry = Registry::new();
-        registry.stream_handler(NAME, move |_: NoOptions| Ok(self.clone()));
-        registry.handler_entry(NAME).ok_or("the admin handler is not registered")?.build(json!({}))
-    }
 }
 
 impl StreamHandler for HttpHandler {

@@ -1,4 +1,5 @@
-//! A framing that is chosen at run time: one `match` per message for a built-in framing, one box per connection for others.
+//! A framing that is chosen at run time: one `match` per message for a built-in framing, one box per connection for
+//! others.
 
 use std::any::Any;
 use std::fmt;
@@ -123,8 +124,8 @@ impl Default for AnyFraming {
 }
 
 impl PartialEq for AnyFraming {
-    /// Two built-in framings are equal if they have equal options. Two other framings are equal if a registry built both by
-    /// the same name from equal options.
+    /// Two built-in framings are equal if they have equal options. Two other framings are equal if a registry built
+    /// both by the same name from equal options.
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
             && match (&self.framing, &other.framing) {

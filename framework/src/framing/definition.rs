@@ -20,13 +20,14 @@ pub trait Framing: Send + Sync + 'static {
         + Send
         + 'static;
 
-    /// Creates the codec of a new connection. `limit` is `limits.frame`; a framing with a limit in its options uses that one.
+    /// Creates the codec of a new connection. `limit` is `limits.frame`; a framing with a limit in its options uses
+    /// that one.
     fn codec(&self, limit: usize) -> Self::Codec;
 
     /// The largest message in bytes: `limit`, or the limit in the options of the framing.
     ///
-    /// A connection with much more undecoded input than that closes with reason `frame_too_large`, even if the codec accepts
-    /// the input.
+    /// A connection with much more undecoded input than that closes with reason `frame_too_large`, even if the codec
+    /// accepts the input.
     fn limit(&self, limit: usize) -> usize {
         limit
     }

@@ -9,9 +9,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use tokio_util::codec::{Decoder, Encoder};
 
+use crate::error::debug_as_display;
 use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
 use crate::framing::error::FrameError;
-use crate::framing::size::Size;
+use crate::settings::Size;
 
 /// A message is the bytes before the next delimiter. An outgoing message gets the delimiter too.
 ///
@@ -26,7 +27,7 @@ pub struct Delimited {
 }
 
 /// A delimiter that is empty or too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDelimiter {
     /// The delimiter is empty.
     #[error("a delimiter cannot be empty; write it like \"|\"")]
@@ -35,6 +36,8 @@ pub enum InvalidDelimiter {
     #[error("a delimiter of {0} bytes is too long; 1 to 255 bytes are possible")]
     TooLong(usize),
 }
+
+debug_as_display!(InvalidDelimiter);
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use crate::error::BoxError;
+use crate::error::{BoxError, debug_as_display};
 
 /// An error of a codec. Return it from your own codecs too, so that the connection closes with the right reason.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
     /// A message is larger than the limit: reason `frame_too_large`.
@@ -27,3 +27,5 @@ pub enum FrameError {
     #[error("{0}")]
     Codec(#[source] BoxError),
 }
+
+debug_as_display!(FrameError);

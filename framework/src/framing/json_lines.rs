@@ -10,11 +10,11 @@ use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
 use crate::framing::error::FrameError;
 use crate::framing::lines::{Lines, LinesCodec};
 
-/// A message is a line with one JSON value. Any other line, also an empty one, closes the connection with reason `bad_frame`.
-/// So does a number that ends at the end of input, because its last digits may be missing.
+/// A message is a line with one JSON value. Any other line, also an empty one, closes the connection with reason
+/// `bad_frame`. So does a number that ends at the end of input, because its last digits may be missing.
 ///
-/// The handler gets the bytes of the line, which are valid JSON. A reply must be one JSON value without a line break, or the
-/// connection closes with reason `handler_error`.
+/// The handler gets the bytes of the line, which are valid JSON. A reply must be one JSON value without a line break,
+/// or the connection closes with reason `handler_error`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct JsonLines {

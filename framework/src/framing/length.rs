@@ -7,14 +7,15 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 use tokio_util::codec::{Decoder, Encoder};
 
+use crate::error::debug_as_display;
 use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
 use crate::framing::error::FrameError;
-use crate::framing::size::Size;
+use crate::settings::Size;
 
 /// A message is an unsigned length, then as many bytes.
 ///
-/// The codec compares the announced length with the limit first. It allocates no memory for it: the buffer grows with the
-/// received bytes.
+/// The codec compares the announced length with the limit first. It allocates no memory for it: the buffer grows with
+/// the received bytes.
 ///
 /// ```
 /// use switchboard::framing::{ByteOrder, Framing, Length};
@@ -51,7 +52,7 @@ pub enum ByteOrder {
 }
 
 /// An invalid length field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLength {
     /// The width is not 1, 2, 3, 4 or 8.
     #[error("a length of {0} bytes is not possible; 1, 2, 3, 4 or 8 are")]
@@ -60,6 +61,8 @@ pub enum InvalidLength {
     #[error("an offset of {0} bytes is not possible; 0 to 255 are")]
     Offset(usize),
 }
+
+debug_as_display!(InvalidLength);
 
 /// The width of a length field in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -106,8 +109,8 @@ impl JsonSchema for Width {
 impl Length {
     /// A length field of `width` bytes (1, 2, 3, 4 or 8) after the first `offset` (0 to 255) bytes of the message.
     ///
-    /// The first bytes belong to the message, and the length does not count them: with an offset of 1, `T 0 0 0 2 h i` is
-    /// the message `Thi`.
+    /// The first bytes belong to the message, and the length does not count them: with an offset of 1, `T 0 0 0 2 h i`
+    /// is the message `Thi`.
     pub fn new(width: usize, order: ByteOrder, offset: usize) -> Result<Self, InvalidLength> {
         let width = Width::try_from(width as u64)?;
         let offset = u8::try_from(offset).map_err(|_| InvalidLength::Offset(offset))?;

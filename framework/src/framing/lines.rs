@@ -7,11 +7,12 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
 use crate::framing::error::FrameError;
-use crate::framing::size::Size;
+use crate::settings::Size;
 
 /// A message is a line that ends in LF or CRLF. At end of input, an unterminated last line is a message too.
 ///
-/// Lines are bytes, with no text encoding. An outgoing message gets an LF; the peer reads one that contains LF as several.
+/// Lines are bytes, with no text encoding. An outgoing message gets an LF; the peer reads one that contains LF as
+/// several.
 ///
 /// ```
 /// use switchboard::framing::{Framing, Lines};

@@ -1,7 +1,7 @@
 //! Framings: how bytes become messages.
 //!
-//! A [`Framing`] creates one codec per connection: any type with tokio-util's `Decoder` and `Encoder`. The built-in framings
-//! carry [`Bytes`](bytes::Bytes). [`custom`] takes any codec, with messages of any type.
+//! A [`Framing`] creates one codec per connection: any type with tokio-util's `Decoder` and `Encoder`. The built-in
+//! framings carry [`Bytes`](bytes::Bytes). [`custom`] takes any codec, with messages of any type.
 //!
 //! | name | a message is | replies |
 //! |---|---|---|
@@ -11,9 +11,9 @@
 //! | [`Delimited`] | the bytes before a delimiter that you choose | get the delimiter |
 //! | [`JsonLines`] | a line with one JSON value | must be one JSON value |
 //!
-//! The limit of a message is `max` of the framing ([`Lines::max`] …), or else `limits.frame`. The buffer of a connection
-//! grows with the received bytes, never with an announced length. A datagram is already a message, so the built-in framings
-//! do not change datagrams.
+//! The limit of a message is `max` of the framing ([`Lines::max`] …), or else `limits.frame`. The buffer of a
+//! connection grows with the received bytes, never with an announced length. A datagram is already a message, so the
+//! built-in framings do not change datagrams.
 
 mod any;
 mod boxed;
@@ -25,7 +25,6 @@ mod json_lines;
 mod length;
 mod lines;
 mod raw;
-mod size;
 
 pub use any::{AnyCodec, AnyFraming};
 pub(crate) use any::{BuiltInVisitor, visit_built_in};

@@ -7,12 +7,12 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
 use crate::framing::error::FrameError;
-use crate::framing::size::Size;
+use crate::settings::Size;
 
 /// A message is the result of one read, at most `limits.frame` bytes; nothing is added to a reply.
 ///
-/// TCP keeps no message boundaries: two quick sends can arrive as one message, and one send as two. Use `Raw` for people at a
-/// terminal and for protocols that need no boundaries.
+/// TCP keeps no message boundaries: two quick sends can arrive as one message, and one send as two. Use `Raw` for
+/// people at a terminal and for protocols that need no boundaries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Raw {

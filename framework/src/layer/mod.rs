@@ -9,6 +9,7 @@
 
 mod call;
 mod concurrency;
+mod instance;
 mod panic;
 mod rate;
 mod timeout;
@@ -16,6 +17,8 @@ mod trace;
 
 pub use call::{CallLayer, LayerFuture, LayerService, PollCall};
 pub use concurrency::Concurrency;
+pub(crate) use instance::LayerChain;
+pub use instance::{BoxMessageService, LayerInstance, NamedLayer};
 pub use panic::{CatchPanic, Panicked};
 pub use rate::{OverRate, RatePerSource};
 pub use timeout::{Elapsed, Timeout};

@@ -1,75 +1,13 @@
 //! Handlers by name.
 
-use std::fmt;
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use crate::error::Result;
 use crate::framing::{AnyFraming, Framing};
 use crate::handler::{Handler, Needs, StreamHandler};
-use crate::layer::MessageStack;
-use crate::pipeline::Pipeline;
+use crate::pipeline::HandlerInstance;
 use crate::registry::entry::Entry;
-use crate::registry::layers::{Dynamic, LayerInstance};
 use crate::registry::options::Options;
-use crate::settings::{Limits, Rates, Timeouts};
-
-/// Everything around the handler of one listener.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Setup {
-    /// How bytes are cut, for handlers that bring no framing of their own.
-    pub framing: AnyFraming,
-    /// How much.
-    pub limits: Limits,
-    /// How long.
-    pub timeouts: Timeouts,
-    /// How fast.
-    pub rates: Rates,
-    /// Layers by name, outermost first.
-    pub layers: Vec<LayerInstance>,
-}
-
-impl Setup {
-    /// Raw, with all defaults and no layers; set the fields you want otherwise.
-    pub fn new() -> Self {
-        Self {
-            framing: AnyFraming::default(),
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            rates: Rates::default(),
-            layers: Vec::new(),
-        }
-    }
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// A handler with its options, ready to be served. What it remembers is shared by all its pipelines.
-#[derive(Clone)]
-pub struct HandlerInstance(Arc<dyn Fn(Setup) -> Pipeline + Send + Sync>);
-
-impl HandlerInstance {
-    fn new(pipeline: impl Fn(Setup) -> Pipeline + Send + Sync + 'static) -> Self {
-        Self(Arc::new(pipeline))
-    }
-
-    /// The pipeline around it, for one listener.
-    pub fn pipeline(&self, setup: Setup) -> Pipeline {
-        (self.0)(setup)
-    }
-}
-
-impl fmt::Debug for HandlerInstance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HandlerInstance")
-    }
-}
 
 /// A handler that the configuration can name.
 pub type HandlerEntry = Entry<HandlerInstance, HandlerKind>;
@@ -94,10 +32,7 @@ where
     H: Handler<Bytes, Bytes>,
     B: Fn(O) -> Result<H> + Send + Sync + 'static,
 {
-    Entry::new(name, HandlerKind::new(H::NEEDS, None), move |options: O, _| {
-        let handler = Arc::new(build(options)?);
-        Ok(HandlerInstance::new(move |setup| assemble(handler.clone(), setup)))
-    })
+    Entry::new(name, HandlerKind::new(H::NEEDS, None), move |options: O, _| Ok(HandlerInstance::new(build(options)?)))
 }
 
 pub(super) fn typed_entry<O, H, F, M, B>(name: &str, framing_name: &str, framing: M, build: B) -> HandlerEntry
@@ -109,12 +44,8 @@ where
     B: Fn(O) -> Result<H> + Send + Sync + 'static,
 {
     Entry::new(name, HandlerKind::new(H::NEEDS, Some(framing_name)), move |options: O, _| {
-        let framing = Arc::new(framing(&options));
-        let handler = Arc::new(build(options)?);
-        Ok(HandlerInstance::new(move |Setup { limits, timeouts, rates, .. }| {
-            let stack = MessageStack::new(&timeouts, &rates);
-            Pipeline::of_handler(handler.clone(), framing.clone(), stack, (), limits, timeouts)
-        }))
+        let framing = framing(&options);
+        Ok(HandlerInstance::typed(build(options)?, framing))
     })
 }
 
@@ -124,9 +55,8 @@ where
     H: StreamHandler,
     B: Fn(O) -> Result<H> + Send + Sync + 'static,
 {
-    Entry::new(name, HandlerKind::new(Needs::Stream, Some("its own")), move |options: O, _| {
-        let handler = Arc::new(build(options)?);
-        Ok(HandlerInstance::new(move |setup| Pipeline::of_stream_handler(handler.clone(), setup.timeouts)))
+    Entry::new(name, HandlerKind::new(Needs::Stream, Some("byte stream")), move |options: O, _| {
+        Ok(HandlerInstance::stream(build(options)?))
     })
 }
 
@@ -142,7 +72,7 @@ impl HandlerEntry {
         self.kind.needs
     }
 
-    /// The framing that the handler provides itself; then none can be chosen.
+    /// The name of the framing that the handler provides itself; then none can be chosen.
     pub fn own_framing(&self) -> Option<&str> {
         self.kind.own_framing.as_deref()
     }
@@ -159,17 +89,5 @@ impl HandlerEntry {
             )),
             (None, _) => Ok(()),
         }
-    }
-}
-
-/// The message path of a handler of bytes. Without layers by name it is static from driver to handler; with some, the
-/// services between are boxed, once a connection, and each of those layers costs a box a message.
-fn assemble<H: Handler<Bytes, Bytes>>(handler: Arc<H>, setup: Setup) -> Pipeline {
-    let Setup { framing, limits, timeouts, rates, layers } = setup;
-    let stack = MessageStack::new(&timeouts, &rates);
-    if layers.is_empty() {
-        Pipeline::of_handler(handler, Arc::new(framing), stack, (), limits, timeouts)
-    } else {
-        Pipeline::of_handler(handler, Arc::new(framing), stack, Dynamic::new(layers), limits, timeouts)
     }
 }

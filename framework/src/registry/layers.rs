@@ -1,75 +1,10 @@
 //! Layers by name.
 
-use std::fmt;
-use std::sync::Arc;
-
-use tower::util::BoxService;
-use tower::{Layer, Service};
-
-use crate::error::{BoxError, Result};
-use crate::handler::{Reply, Request};
+use crate::error::Result;
 use crate::layer::{ConcurrencyOptions, LayerOptions, RateOptions, TimeoutOptions, TraceOptions};
+use crate::layer::{LayerInstance, NamedLayer};
 use crate::registry::entry::Entry;
 use crate::registry::options::Options;
-
-/// The boxed message service that a layer by name wraps.
-pub type BoxMessageService = BoxService<Request, Reply, BoxError>;
-
-/// A layer that can wrap a boxed message service.
-pub trait NamedLayer: Send + Sync + 'static {
-    /// Wraps a service.
-    fn wrap(&self, inner: BoxMessageService) -> BoxMessageService;
-}
-
-impl<L> NamedLayer for L
-where
-    L: Layer<BoxMessageService> + Send + Sync + 'static,
-    L::Service: Service<Request, Response = Reply, Error = BoxError> + Send + 'static,
-    <L::Service as Service<Request>>::Future: Send + 'static,
-{
-    fn wrap(&self, inner: BoxMessageService) -> BoxMessageService {
-        BoxService::new(self.layer(inner))
-    }
-}
-
-/// A layer with its options. Clones are the same instance and share its counts.
-#[derive(Clone)]
-pub struct LayerInstance(Arc<dyn NamedLayer>);
-
-impl LayerInstance {
-    /// A layer around messages of bytes.
-    pub fn new(layer: impl NamedLayer) -> Self {
-        Self(Arc::new(layer))
-    }
-}
-
-impl fmt::Debug for LayerInstance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LayerInstance")
-    }
-}
-
-/// Several layers by name as one layer, outermost first.
-#[derive(Debug, Clone)]
-pub(crate) struct Dynamic(Arc<[LayerInstance]>);
-
-impl Dynamic {
-    pub(crate) fn new(layers: Vec<LayerInstance>) -> Self {
-        Self(layers.into())
-    }
-}
-
-impl<S> Layer<S> for Dynamic
-where
-    S: Service<Request, Response = Reply, Error = BoxError> + Send + 'static,
-    S::Future: Send + 'static,
-{
-    type Service = BoxMessageService;
-
-    fn layer(&self, inner: S) -> BoxMessageService {
-        self.0.iter().rev().fold(BoxService::new(inner), |inner, LayerInstance(layer)| layer.wrap(inner))
-    }
-}
 
 /// A layer that the configuration can name.
 pub type LayerEntry = Entry<LayerInstance>;
@@ -80,7 +15,9 @@ where
     L: NamedLayer,
     B: Fn(O) -> Result<L> + Send + Sync + 'static,
 {
-    Entry::new(name, (), move |options, _| Ok(LayerInstance::new(build(options)?)))
+    let own_name = name.to_owned();
+    let build = move |parsed: O, options| Ok(LayerInstance::new(build(parsed)?).with_id(&own_name, options));
+    Entry::new(name, (), build)
 }
 
 /// The entries of the built-in layers.

@@ -1,7 +1,8 @@
-//! Handlers, framings, layers and transports by name, with their documentation: everything that a configuration can choose.
+//! Handlers, framings, layers and transports by name, with their documentation: everything that a configuration can
+//! choose.
 //!
-//! Nothing registers itself. `switchboard list`, the check of a configuration and the error for an unknown name all read
-//! the registry.
+//! Nothing registers itself. `switchboard list`, the check of a configuration and the error for an unknown name all
+//! read the registry.
 //!
 //! ```
 //! use switchboard::prelude::*;
@@ -43,11 +44,12 @@ mod handlers;
 mod layers;
 mod options;
 
-pub use crate::pipeline::Pipeline;
+pub use crate::layer::{BoxMessageService, LayerInstance, NamedLayer};
+pub use crate::pipeline::HandlerInstance;
 pub use entry::{Entry, EntryInfo};
 pub use framings::FramingEntry;
-pub use handlers::{HandlerEntry, HandlerInstance, HandlerKind, Setup};
-pub use layers::{BoxMessageService, LayerEntry, LayerInstance, NamedLayer};
+pub use handlers::{HandlerEntry, HandlerKind};
+pub use layers::LayerEntry;
 pub use options::{NoOptions, OptionError, Options};
 
 use std::collections::BTreeMap;
@@ -88,8 +90,8 @@ impl Registry {
 
     /// Adds a handler of bytes. Any framing can be chosen for it. It replaces a handler of the same name.
     ///
-    /// `build` gets the options from the configuration and may reject them with an error. Use [`NoOptions`] for a handler
-    /// without options.
+    /// `build` gets the options from the configuration and may reject them with an error. Use [`NoOptions`] for a
+    /// handler without options.
     pub fn handler<O, H, B>(&mut self, name: &str, build: B) -> &mut HandlerEntry
     where
         O: Options,

@@ -5,8 +5,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Options of a handler, framing or layer. Doc comments become the help text, `#[serde(default)]` provides the defaults.
-/// Use `#[serde(deny_unknown_fields)]`, so that a misspelled option is an error.
+use crate::error::debug_as_display;
+
+/// Options of a handler, framing or layer. Doc comments become the help text, `#[serde(default)]` provides the
+/// defaults. Use `#[serde(deny_unknown_fields)]`, so that a misspelled option is an error.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be used as options: derive `serde::Deserialize` and `schemars::JsonSchema` for it",
     label = "add `#[derive(Deserialize, JsonSchema)]` to this type; use `NoOptions` for no options"
@@ -22,14 +24,16 @@ impl<T: DeserializeOwned + JsonSchema + 'static> Options for T {}
 pub struct NoOptions {}
 
 /// An invalid option.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {message}", path.join("."))]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{}{message}", path.join("."), if path.is_empty() { "" } else { ": " })]
 pub struct OptionError {
     /// The keys and list indexes that lead to the option, outermost first.
     pub path: Vec<String>,
     /// The reason why it is invalid.
     pub message: String,
 }
+
+debug_as_display!(OptionError);
 
 pub(super) fn read<O: Options>(options: &Value) -> Result<O, OptionError> {
     use serde_path_to_error::Segment;

@@ -8,9 +8,9 @@ use crate::address::Endpoint;
 use crate::connection::Kind;
 use crate::driver::DatagramService;
 use crate::error::BoxError;
-use crate::pipeline::{ConnectionService, Pipeline, misfit};
-use crate::server::spec::ListenerSpec;
+use crate::pipeline::{ConnectionService, Pipeline, Services, misfit};
 use crate::settings::{SocketOptions, TlsSettings};
+use crate::spec::ListenerSpec;
 use crate::transport::tls::TlsAcceptor;
 use crate::transport::{Bind, BoxTransport, Listener, Transports, proxy};
 use crate::transport::{DatagramSocket, SharedSocket, StreamListener};
@@ -18,6 +18,7 @@ use crate::transport::{DatagramSocket, SharedSocket, StreamListener};
 /// A bound listener and its service.
 pub(super) struct BoundListener {
     pub(super) bound_transport: BoundTransport,
+    pub(super) pipeline: Pipeline,
     /// The endpoint that it listens on, with the real port.
     pub(super) endpoint: Endpoint,
     /// Binds the endpoint again if the listener fails.
@@ -107,14 +108,14 @@ pub(super) async fn bind(
         Listener::Stream(_) => Kind::Stream,
         Listener::Datagram(_) => Kind::Datagram,
     };
-    let bound_transport = match (listener, pipeline) {
-        (Listener::Stream(listener), Pipeline { stream: Some(service), .. }) => {
+    let bound_transport = match (listener, pipeline.services.clone()) {
+        (Listener::Stream(listener), Services { stream: Some(service), .. }) => {
             BoundTransport::Stream(listener, service)
         }
-        (Listener::Datagram(socket), Pipeline { datagram: Some(service), .. }) => {
+        (Listener::Datagram(socket), Services { datagram: Some(service), .. }) => {
             BoundTransport::Datagram(socket.into(), service)
         }
         _ => return Err(misfit(kind)),
     };
-    Ok(BoundListener { bound_transport, endpoint, binder, shared })
+    Ok(BoundListener { bound_transport, pipeline, endpoint, binder, shared })
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream;
@@ -13,16 +12,15 @@ use crate::address::{Endpoint, EndpointError};
 use crate::error::{BoxError, Result, chain};
 use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, LayerBounds, StreamHandler};
-use crate::layer::MessageStack;
-use crate::pipeline::{ConnectionService, Pipeline};
+use crate::pipeline::{ConnectionService, HandlerInstance};
 use crate::server::listener_set::ListenerSet;
 use crate::server::running::{Drained, Running};
 use crate::server::signals::serve_until_signal;
-use crate::server::spec::ListenerSpec;
 use crate::settings::Access;
 use crate::settings::ProxySettings;
 use crate::settings::TlsSettings;
 use crate::settings::{DrainSettings, Limits, Rates, SocketOptions, Timeouts};
+use crate::spec::ListenerSpec;
 use crate::transport::Incoming;
 use crate::transport::{Transport, Transports};
 
@@ -54,38 +52,29 @@ pub struct Server<F = Raw, L = ()> {
     plan: Plan,
 }
 
-/// Everything about a server that does not depend on the types of its messages.
+/// The parts of a server that do not depend on the types of its messages.
 struct Plan {
-    endpoint: Result<Endpoint, EndpointError>,
-    name: String,
-    connection_layers: Vec<Box<dyn FnOnce(Pipeline) -> Pipeline + Send>>,
+    spec: ListenerSpec,
+    /// An error of the address; `spec` then has no valid endpoint.
+    invalid: Option<EndpointError>,
+    connection_layers: Vec<Box<dyn FnOnce(HandlerInstance) -> HandlerInstance + Send>>,
     transports: Transports,
-    limits: Limits,
-    timeouts: Timeouts,
-    rates: Rates,
-    access: Access,
-    socket: SocketOptions,
-    proxy: Option<ProxySettings>,
-    tls: Option<TlsSettings>,
     drain: DrainSettings,
 }
 
 impl Server {
-    /// A server that will listen on `endpoint`: `"tcp://127.0.0.1:9999"`, `"udp://[::]:53"`, `"unix:/run/app.sock"` … A text
-    /// that is no address is told when the server starts.
+    /// A server on `endpoint`: `"tcp://127.0.0.1:9999"`, `"udp://[::]:53"`, `"unix:/run/app.sock"` … An invalid address
+    /// is an error of [`start`](Self::start).
     pub fn bind(endpoint: impl TryInto<Endpoint, Error: Into<EndpointError>>) -> Self {
+        let (endpoint, invalid) = match endpoint.try_into() {
+            Ok(endpoint) => (endpoint, None),
+            Err(error) => (Endpoint::Memory(String::new()), Some(error.into())),
+        };
         let plan = Plan {
-            endpoint: endpoint.try_into().map_err(Into::into),
-            name: "main".to_owned(),
+            spec: ListenerSpec::new("main", endpoint),
+            invalid,
             connection_layers: Vec::new(),
             transports: Transports::default(),
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            rates: Rates::default(),
-            access: Access::default(),
-            socket: SocketOptions::default(),
-            proxy: None,
-            tls: None,
             drain: DrainSettings::default(),
         };
         Self { framing: Raw::default(), layer: (), plan }
@@ -93,84 +82,84 @@ impl Server {
 }
 
 impl<F, L> Server<F, L> {
-    /// How bytes are cut into messages; [`Raw`] unless said.
+    /// Sets the framing. The default is [`Raw`].
     pub fn framing<F2: Framing>(self, framing: F2) -> Server<F2, L> {
         Server { framing, layer: self.layer, plan: self.plan }
     }
 
-    /// A layer around the handler: it sees every message. The first that is added is the outermost; all of them are inside
-    /// the [default stack](crate::layer).
+    /// Adds a layer around the handler, called per message. The first added layer is the outermost. All of them are
+    /// inside the [default layers](crate::layer).
     pub fn layer<L2: LayerBounds>(self, layer: L2) -> Server<F, (L, L2)> {
         Server { framing: self.framing, layer: (self.layer, layer), plan: self.plan }
     }
 
-    /// A layer around the driver: it sees every connection, not datagrams. The first that is added is the outermost.
+    /// Adds a layer around the driver, called per connection and not for datagrams. The first added layer is the
+    /// outermost.
     pub fn connection_layer<L2>(mut self, layer: L2) -> Self
     where
-        L2: Layer<ConnectionService> + Send + 'static,
+        L2: Layer<ConnectionService> + Send + Sync + 'static,
         L2::Service: Service<Incoming, Response = (), Error = BoxError> + Clone + Send + Sync + 'static,
         <L2::Service as Service<Incoming>>::Future: Send + 'static,
     {
-        self.plan.connection_layers.push(Box::new(move |pipeline| pipeline.around(&layer)));
+        self.plan.connection_layers.push(Box::new(move |handler| handler.around(layer)));
         self
     }
 
-    /// Adds a transport of your own, for the schemes that it names.
+    /// Adds a transport for its schemes.
     pub fn transport(mut self, transport: impl Transport) -> Self {
         self.plan.transports.add(transport);
         self
     }
 
-    /// The listener's name in logs; `main` unless said.
+    /// Sets the name of the listener in logs and metrics. The default is `main`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.plan.name = name.into();
+        self.plan.spec.name = name.into();
         self
     }
 
-    /// How much at once.
+    /// Sets the limits.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.plan.limits = limits;
+        self.plan.spec.limits = limits;
         self
     }
 
-    /// How long.
+    /// Sets the timeouts.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.plan.timeouts = timeouts;
+        self.plan.spec.timeouts = timeouts;
         self
     }
 
-    /// How fast one source may be.
+    /// Sets the rate limits per source.
     pub fn rates(mut self, rates: Rates) -> Self {
-        self.plan.rates = rates;
+        self.plan.spec.rates = rates;
         self
     }
 
-    /// Who is let in; everybody unless said.
+    /// Sets the networks whose clients are accepted. The default is all.
     pub fn access(mut self, access: Access) -> Self {
-        self.plan.access = access;
+        self.plan.spec.access = access;
         self
     }
 
-    /// A proxy stands in front: its PROXY header (version 1 or 2) is required, and believed from these networks alone.
+    /// Requires a PROXY header (version 1 or 2), which is accepted only from the trusted networks.
     pub fn proxy(mut self, settings: ProxySettings) -> Self {
-        self.plan.proxy = Some(settings);
+        self.plan.spec.proxy = Some(settings);
         self
     }
 
-    /// How the sockets are made.
+    /// Sets the options of the sockets.
     pub fn socket(mut self, socket: SocketOptions) -> Self {
-        self.plan.socket = socket;
+        self.plan.spec.socket = socket;
         self
     }
 
-    /// TLS around the transport, whichever that is: `tls://host:port`, but also a Unix socket. A file that is missing or wrong is
-    /// told when the server starts.
+    /// Requires TLS, on any transport of connections. An invalid file is an error of [`start`](Self::start).
     pub fn tls(mut self, settings: TlsSettings) -> Self {
-        self.plan.tls = Some(settings);
+        self.plan.spec.tls = Some(settings);
         self
     }
 
-    /// How long a drain may take; 30 s unless said.
+    /// Sets the timeout of a drain. The default is 30 s.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
         self.plan.drain.deadline = deadline;
         self
@@ -188,10 +177,7 @@ impl<F, L> Server<F, L> {
         L: HandlerLayer<H, F::In, F::Out>,
     {
         let Self { framing, layer, plan } = self;
-        let stack = MessageStack::new(&plan.timeouts, &plan.rates);
-        let pipeline =
-            Pipeline::of_handler(Arc::new(handler), Arc::new(framing), stack, layer, plan.limits, plan.timeouts);
-        plan.start(pipeline).await
+        plan.start(HandlerInstance::layered(handler, framing, layer)).await
     }
 
     /// Serves until SIGTERM or SIGINT (Ctrl-C), then drains. A second signal aborts the remaining connections.
@@ -256,8 +242,7 @@ impl<F, L> Server<F, L> {
     ///
     /// The settings are invalid, or the endpoint cannot be bound.
     pub async fn start_stream<H: StreamHandler>(self, handler: H) -> Result<Running> {
-        let pipeline = Pipeline::of_stream_handler(Arc::new(handler), self.plan.timeouts);
-        self.plan.start(pipeline).await
+        self.plan.start(HandlerInstance::stream(handler)).await
     }
 
     /// Like [`run`](Self::run), for a handler of the raw byte stream.
@@ -306,22 +291,19 @@ async fn exit_code(started: Result<Running>) -> ExitCode {
 }
 
 impl Plan {
-    async fn start(self, pipeline: Pipeline) -> Result<Running> {
-        let pipeline = self.connection_layers.into_iter().rev().fold(pipeline, |pipeline, around| around(pipeline));
-        let mut spec = ListenerSpec::new(self.name, self.endpoint?);
-        (spec.limits, spec.timeouts, spec.rates) = (self.limits, self.timeouts, self.rates);
-        (spec.access, spec.socket, spec.proxy, spec.tls) = (self.access, self.socket, self.proxy, self.tls);
-        let mut board = ListenerSet::new(self.transports);
-        board.drain_spec(self.drain).listen(spec, pipeline);
-        Ok(board.start().await?)
+    async fn start(self, handler: HandlerInstance) -> Result<Running> {
+        if let Some(error) = self.invalid {
+            return Err(error.into());
+        }
+        let handler = self.connection_layers.into_iter().rev().fold(handler, |handler, around| around(handler));
+        let mut listeners = ListenerSet::new(self.transports);
+        listeners.drain_settings(self.drain).listen(self.spec, &handler);
+        Ok(listeners.start().await?)
     }
 }
 
 impl<F, L> fmt::Debug for Server<F, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
-            .field("endpoint", &self.plan.endpoint)
-            .field("name", &self.plan.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Server").field("spec", &self.plan.spec).finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::debug_as_display;
-use crate::server::spec::StartError;
+use crate::server::start_error::StartError;
 use crate::transport::tls::TlsError;
 
 /// How long a reload may take to resolve names and read files.

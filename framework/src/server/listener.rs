@@ -20,7 +20,7 @@ use crate::server::bind::{BoundListener, BoundTransport};
 use crate::server::listener_state::{Count, ListenerState};
 use crate::server::open_socket::OpenSocket;
 use crate::server::snapshot_sender::{SnapshotSender, SnapshotSettings};
-use crate::server::spec::ListenerSpec;
+use crate::spec::ListenerSpec;
 use crate::transport::SharedSocket;
 use crate::transport::tls::TlsAcceptor;
 
@@ -31,6 +31,7 @@ pub(super) struct ListenerHandle {
     /// The endpoint that it listens on, with the real port.
     pub(super) endpoint: Endpoint,
     pub(super) tls: Option<TlsAcceptor>,
+    pub(super) pipeline: Pipeline,
     listener_context: Arc<ListenerContext>,
     snapshots: SnapshotSender,
     socket: Arc<OpenSocket>,
@@ -63,7 +64,7 @@ impl ListenerHandle {
         state: Arc<ListenerState>,
         previous: Option<&ListenerContext>,
         spec: ListenerSpec,
-        BoundListener { bound_transport, endpoint, binder, shared }: BoundListener,
+        BoundListener { bound_transport, pipeline, endpoint, binder, shared }: BoundListener,
         finish_timeout: Duration,
     ) -> Self {
         let listener_context = state.context(&spec, previous);
@@ -97,11 +98,22 @@ impl ListenerHandle {
                 SnapshotSender::Datagram(snapshots)
             }
         };
-        Self { spec: Arc::new(spec), endpoint, tls, listener_context, snapshots, socket, retired, heartbeat, state }
+        Self {
+            spec: Arc::new(spec),
+            endpoint,
+            tls,
+            pipeline,
+            listener_context,
+            snapshots,
+            socket,
+            retired,
+            heartbeat,
+            state,
+        }
     }
 
-    /// The same listener with other settings for new connections. Without a pipeline, it keeps the current one.
-    pub(super) fn change(&self, spec: ListenerSpec, pipeline: Option<Pipeline>, finish_timeout: Duration) -> Self {
+    /// The same listener with other settings for new connections.
+    pub(super) fn change(&self, spec: ListenerSpec, pipeline: Pipeline, finish_timeout: Duration) -> Self {
         let listener_context = self.state.context(&spec, Some(&self.listener_context));
         if spec.limits.connections_per_source > 0 {
             self.state.table.count_all_sources();
@@ -109,13 +121,8 @@ impl ListenerHandle {
         let handshake_timeout = spec.timeouts.handshake;
         let settings =
             SnapshotSettings { listener_context: listener_context.clone(), handshake_timeout, finish_timeout };
-        self.snapshots.send(settings, pipeline.unwrap_or_else(|| self.pipeline()));
-        Self { spec: Arc::new(spec), listener_context, ..self.clone() }
-    }
-
-    /// The current pipeline.
-    pub(super) fn pipeline(&self) -> Pipeline {
-        self.snapshots.pipeline()
+        self.snapshots.send(settings, pipeline.services.clone());
+        Self { spec: Arc::new(spec), pipeline, listener_context, ..self.clone() }
     }
 
     /// Whether it accepts connections or receives datagrams.

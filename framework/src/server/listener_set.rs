@@ -1,65 +1,61 @@
-//! Several listeners as one server: what shall run, as plain values and pipelines.
+//! Several listeners with their handlers, to start or to reload a server.
 
-use crate::pipeline::Pipeline;
+use crate::pipeline::HandlerInstance;
 use crate::server::bind::{BoundListener, bind};
 use crate::server::inherited::{Inherited, take_inherited};
 use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
-use crate::server::spec::{ListenerSpec, StartError};
+use crate::server::start_error::StartError;
 use crate::settings::DrainSettings;
+use crate::spec::ListenerSpec;
 use crate::transport::Transports;
 
-/// Listeners and what each does with what comes: what shall run. For one listener, [`Server`](crate::Server) is shorter.
+/// Listeners with their handlers. For one listener, [`Server`](crate::Server) is shorter.
 #[derive(Debug)]
+#[must_use = "listeners do nothing until they are started"]
 pub struct ListenerSet {
     pub(super) transports: Transports,
     pub(super) drain: DrainSettings,
-    /// Without a pipeline: what serves it already goes on.
-    pub(super) plan: Vec<(ListenerSpec, Option<Pipeline>)>,
-    /// From the process before this one.
+    pub(super) plan: Vec<(ListenerSpec, HandlerInstance)>,
+    /// Sockets from the old process.
     pub(super) inherited: Vec<Inherited>,
 }
 
 impl ListenerSet {
-    /// No listeners yet, and the transports to bind them with.
+    /// No listeners, and the transports that bind them.
     pub fn new(transports: Transports) -> Self {
         Self { transports, drain: DrainSettings::default(), plan: Vec::new(), inherited: Vec::new() }
     }
 
-    /// The transports, to add to. A [reload](Running::reload) goes on with those of the start.
+    /// The transports. A [reload](Running::reload) keeps the transports of the start.
     pub fn transports(&mut self) -> &mut Transports {
         &mut self.transports
     }
 
-    /// Says how long a drain may take.
-    pub fn drain_spec(&mut self, drain: DrainSettings) -> &mut Self {
+    /// Sets the duration of a drain.
+    pub fn drain_settings(&mut self, drain: DrainSettings) -> &mut Self {
         self.drain = drain;
         self
     }
 
-    /// Adds a listener.
-    pub fn listen(&mut self, spec: ListenerSpec, pipeline: Pipeline) -> &mut Self {
-        self.plan.push((spec, Some(pipeline)));
+    /// Adds a listener with its handler.
+    pub fn listen(&mut self, spec: ListenerSpec, handler: &HandlerInstance) -> &mut Self {
+        self.plan.push((spec, handler.clone()));
         self
     }
 
-    /// Adds a listener that runs already, for a [reload](Running::reload): the handler, framing and layers behind it, and what
-    /// they remember, stay. What the listener itself goes by may be different: who is let in and how many, the certificates, the
-    /// address.
-    pub fn keep(&mut self, spec: ListenerSpec) -> &mut Self {
-        self.plan.push((spec, None));
-        self
-    }
-
-    /// Adds the sockets of the process before this one: a listener at the address of one goes on listening on it. Those that no
-    /// listener wants are closed.
+    /// Adds the sockets of the old process. A listener at the address of such a socket uses it. The other sockets are
+    /// closed.
     pub fn inherit(&mut self, sockets: impl IntoIterator<Item = Inherited>) -> &mut Self {
         self.inherited.extend(sockets);
         self
     }
 
-    /// Binds every listener, or none: then it says which one could not be bound, and why. Must be called inside a tokio
-    /// runtime.
+    /// Binds all listeners and starts serving. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// A listener cannot be bound. The others are closed again.
     pub async fn start(self) -> Result<Running, StartError> {
         let (transports, drain) = (self.transports.clone(), self.drain);
         let bound = self.bind().await?;
@@ -67,8 +63,12 @@ impl ListenerSet {
         Ok(Running::new(transports, listeners.collect(), drain))
     }
 
-    /// Binds every listener and closes them all again: whether a [`start`](Self::start) would do. Clients that connect in that
-    /// moment find the connection closed.
+    /// Binds all listeners and closes them again, to check whether [`start`](Self::start) would succeed. Clients that
+    /// connect during the check are disconnected.
+    ///
+    /// # Errors
+    ///
+    /// A listener cannot be bound.
     pub async fn try_bind(self) -> Result<(), StartError> {
         self.bind().await.map(drop)
     }
@@ -76,13 +76,10 @@ impl ListenerSet {
     async fn bind(self) -> Result<Vec<(ListenerSpec, BoundListener)>, StartError> {
         let Self { transports, plan, mut inherited, .. } = self;
         let mut bound = Vec::new();
-        for (spec, pipeline) in plan {
-            let ready = match pipeline {
-                Some(pipeline) => match take_inherited(&mut inherited, &spec) {
-                    Ok(socket) => bind(&transports, &spec, pipeline, socket).await,
-                    Err(error) => Err(error.into()),
-                },
-                None => Err("there is nothing yet that it could keep".into()),
+        for (spec, handler) in plan {
+            let ready = match take_inherited(&mut inherited, &spec) {
+                Ok(socket) => bind(&transports, &spec, handler.pipeline(&spec), socket).await,
+                Err(error) => Err(error.into()),
             };
             match ready {
                 Ok(ready) => bound.push((spec, ready)),

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use crate::connection::{Admission, ConnectionTable, Handshakes, ListenerContext, ListenerInfo};
 use crate::drain::DrainSwitch;
 use crate::metrics::ListenerMetrics;
-use crate::server::spec::ListenerSpec;
+use crate::spec::ListenerSpec;
 
 #[derive(Default)]
 pub(super) struct ListenerState {

@@ -21,7 +21,7 @@ mod report;
 mod running;
 mod signals;
 mod snapshot_sender;
-mod spec;
+mod start_error;
 
 pub use builder::Server;
 pub use changes::{Changes, ReloadError};
@@ -29,4 +29,6 @@ pub use inherited::Inherited;
 pub use listener_set::ListenerSet;
 pub use report::{ListenerReport, ListenerStatus, Readiness};
 pub use running::{AbortHandle, Drained, Running};
-pub use spec::{ListenerSpec, StartError};
+pub use start_error::StartError;
+
+pub use crate::spec::ListenerSpec;

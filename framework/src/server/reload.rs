@@ -21,8 +21,9 @@ impl Running {
     /// handler, open connections keep the old ones. Other listeners of the set are started. Listeners that are not in
     /// the set are drained. All certificates are loaded again.
     ///
-    /// A listener keeps its socket if its name, TLS or PROXY settings change, provided that its transport
-    /// [shares](crate::transport::StreamListener::share) sockets. A reload cannot change the transports.
+    /// A listener keeps the state of its layers if its handler instance, framing, layers and the settings of its
+    /// connections are the same. It keeps its socket if its name, TLS or PROXY settings change, provided that its
+    /// transport [shares](crate::transport::StreamListener::share) sockets. A reload cannot change the transports.
     ///
     /// # Errors
     ///
@@ -30,35 +31,32 @@ impl Running {
     ///
     /// ```
     /// use switchboard::prelude::*;
-    /// use switchboard::registry::Setup;
+    /// use switchboard::registry::HandlerInstance;
     /// use switchboard::server::ListenerSpec;
     /// use switchboard::transport::Transports;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<()> {
-    /// let mut registry = Registry::new();
-    /// registry.handler("echo", |_: NoOptions| {
-    ///     Ok(handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) }))
-    /// });
-    /// let echo = registry.handler_entry("echo").unwrap().build(serde_json::json!({}))?;
+    /// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
+    /// let echo = HandlerInstance::new(echo);
     ///
-    /// let mut board = ListenerSet::new(Transports::default());
-    /// board.listen(ListenerSpec::new("main", "mem:reload-one".parse()?), echo.pipeline(Setup::new()));
-    /// let running = board.start().await?;
+    /// let mut listeners = ListenerSet::new(Transports::default());
+    /// listeners.listen(ListenerSpec::new("main", "mem:reload-one".parse()?), &echo);
+    /// let running = listeners.start().await?;
     ///
-    /// let mut board = ListenerSet::new(Transports::default());
+    /// let mut listeners = ListenerSet::new(Transports::default());
     /// let mut main = ListenerSpec::new("main", "mem:reload-one".parse()?);
     /// main.limits.connections = 10;
-    /// board.keep(main);
-    /// board.listen(ListenerSpec::new("more", "mem:reload-two".parse()?), echo.pipeline(Setup::new()));
-    /// let changes = running.reload(board).await?;
+    /// listeners.listen(main, &echo);
+    /// listeners.listen(ListenerSpec::new("more", "mem:reload-two".parse()?), &echo);
+    /// let changes = running.reload(listeners).await?;
     /// assert_eq!((changes.started, changes.changed), (vec!["more".to_owned()], vec!["main".to_owned()]));
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn reload(&self, board: ListenerSet) -> Result<Changes, ReloadError> {
+    pub async fn reload(&self, listeners: ListenerSet) -> Result<Changes, ReloadError> {
         let reloading = self.reloading.lock().await;
-        let ListenerSet { drain, plan, inherited, .. } = board;
+        let ListenerSet { drain, plan, inherited, .. } = listeners;
         let (listeners, stopping) = {
             let state = self.state();
             (state.listeners.clone(), state.stopping.clone())

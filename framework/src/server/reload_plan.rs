@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::address::Endpoint;
 use crate::error::BoxError;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{HandlerInstance, Pipeline};
 use crate::server::bind::{BoundListener, bind, load};
 use crate::server::changes::{Changes, ReloadError};
 use crate::server::inherited::{Inherited, take_inherited};
 use crate::server::listener::ListenerHandle;
-use crate::server::spec::{ListenerSpec, StartError};
+use crate::server::start_error::StartError;
 use crate::settings::SocketOptions;
+use crate::spec::ListenerSpec;
 use crate::transport::tls::TlsAcceptor;
 use crate::transport::{SharedSocket, Transports};
 
@@ -19,7 +20,7 @@ pub(super) enum PlannedChange {
     /// Keeps its settings; only certificates change.
     Keep(ListenerHandle, Option<TlsAcceptor>),
     /// Changes settings or the handler.
-    Update(ListenerHandle, ListenerSpec, Option<Pipeline>, Option<TlsAcceptor>),
+    Update(ListenerHandle, ListenerSpec, Pipeline, Option<TlsAcceptor>),
     /// Replaces the accept loop on the same socket.
     Rebind(ListenerHandle, ListenerSpec, BoundListener),
     /// Starts a listener; the last field is an earlier listener of the same name.
@@ -88,16 +89,16 @@ impl ReloadPlan<'_> {
     /// They are skipped after an error.
     pub(super) async fn prepare(
         &mut self,
-        plan: Vec<(ListenerSpec, Option<Pipeline>)>,
+        plan: Vec<(ListenerSpec, HandlerInstance)>,
     ) -> Result<Vec<PlannedChange>, ReloadError> {
         let mut errors = Vec::new();
         let mut steps: Vec<Option<PlannedChange>> = plan.iter().map(|_| None).collect();
         for last in [false, true] {
-            for (place, (spec, pipeline)) in plan.iter().enumerate() {
+            for (place, (spec, handler)) in plan.iter().enumerate() {
                 if self.continues(spec) != last || (last && !errors.is_empty()) || steps[place].is_some() {
                     continue;
                 }
-                match self.prepare_one(spec, pipeline.clone()).await {
+                match self.prepare_one(spec, handler).await {
                     Ok(step) => steps[place] = Some(step),
                     Err(source) => {
                         errors.push(StartError {
@@ -123,23 +124,15 @@ impl ReloadPlan<'_> {
         }
     }
 
-    async fn prepare_one(
-        &mut self,
-        spec: &ListenerSpec,
-        pipeline: Option<Pipeline>,
-    ) -> Result<PlannedChange, BoxError> {
+    async fn prepare_one(&mut self, spec: &ListenerSpec, handler: &HandlerInstance) -> Result<PlannedChange, BoxError> {
+        let pipeline = self.pipeline(spec, handler);
         let Some(listener) = self.listener(spec) else {
             let is_namesake = |listener: &&ListenerHandle| listener.spec.name == spec.name;
-            let kept = || self.listeners.iter().find(is_namesake).map(ListenerHandle::pipeline);
-            let pipeline = pipeline.or_else(kept).ok_or("there is nothing that it could keep")?;
             let previous = self.listeners.iter().chain(&self.leaving).find(is_namesake).cloned();
             return Ok(PlannedChange::Start(spec.clone(), self.start(spec, pipeline).await?, previous));
         };
-        if let Some(pipeline) = &pipeline {
-            pipeline.fits(listener.kind())?;
-        }
+        pipeline.fits(listener.kind())?;
         if needs_new_acceptor(listener, spec) {
-            let pipeline = pipeline.unwrap_or_else(|| listener.pipeline());
             let inherited = listener.share();
             if inherited.is_none() && listener.is_open() {
                 let reason =
@@ -157,10 +150,21 @@ impl ReloadPlan<'_> {
             Some(settings) => Some(load(settings).await?),
             None => None,
         };
-        Ok(match pipeline {
-            None if *listener.spec == *spec => PlannedChange::Keep(listener, loaded),
-            pipeline => PlannedChange::Update(listener, spec.clone(), pipeline, loaded),
+        Ok(if listener.pipeline.is_of(handler) && *listener.spec == *spec {
+            PlannedChange::Keep(listener, loaded)
+        } else {
+            PlannedChange::Update(listener, spec.clone(), pipeline, loaded)
         })
+    }
+
+    /// The running pipeline of the listener with this name, if it has the same handler and settings; else a new
+    /// pipeline.
+    fn pipeline(&self, spec: &ListenerSpec, handler: &HandlerInstance) -> Pipeline {
+        let running = self.listeners.iter().find(|listener| listener.spec.name == spec.name);
+        match running.filter(|running| running.pipeline.is_of(handler) && running.spec.same_pipeline(spec)) {
+            Some(running) => running.pipeline.clone(),
+            None => handler.pipeline(spec),
+        }
     }
 
     /// Binds a new listener. It takes over an inherited socket or the socket of a leaving listener on the same address.

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::connection::{Kind, ListenerContext};
 use crate::driver::{DatagramService, ServiceSnapshot};
-use crate::pipeline::{ConnectionService, Pipeline};
+use crate::pipeline::{ConnectionService, Services};
 
 /// The sender of service snapshots. The loop uses the newest snapshot for new connections and datagrams.
 #[derive(Clone)]
@@ -31,24 +31,16 @@ impl SnapshotSettings {
 }
 
 impl SnapshotSender {
-    /// Publishes a new snapshot. The caller has checked that the pipeline fits the kind of the listener.
-    pub(super) fn send(&self, settings: SnapshotSettings, pipeline: Pipeline) {
-        match (self, pipeline) {
-            (Self::Stream(sender), Pipeline { stream: Some(service), .. }) => {
+    /// Publishes a new snapshot. The caller has checked that the services fit the kind of the listener.
+    pub(super) fn send(&self, settings: SnapshotSettings, services: Services) {
+        match (self, services) {
+            (Self::Stream(sender), Services { stream: Some(service), .. }) => {
                 sender.send_replace(settings.with(service));
             }
-            (Self::Datagram(sender), Pipeline { datagram: Some(service), .. }) => {
+            (Self::Datagram(sender), Services { datagram: Some(service), .. }) => {
                 sender.send_replace(settings.with(service));
             }
             _ => {}
-        }
-    }
-
-    /// The current service.
-    pub(super) fn pipeline(&self) -> Pipeline {
-        match self {
-            Self::Stream(sender) => Pipeline { stream: Some(sender.borrow().service.clone()), datagram: None },
-            Self::Datagram(sender) => Pipeline { stream: None, datagram: Some(sender.borrow().service.clone()) },
         }
     }
 

@@ -15,7 +15,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use switchboard::framing::{AnyFraming, Length, Lines, Raw};
-use switchboard::registry::{Pipeline, Setup};
+use switchboard::registry::HandlerInstance;
 use switchboard::server::ListenerSpec;
 use switchboard::{Kind, ListenerSet, Running};
 use tokio::runtime::{Builder, Runtime};
@@ -88,11 +88,14 @@ impl HotPath {
         let kind = if self.protocol == Protocol::Datagram { Kind::Datagram } else { Kind::Stream };
         registry.transport(Scripted { kind, script: self.script(), shared });
         let mut listeners = ListenerSet::new(registry.transport_table());
-        listeners.listen(ListenerSpec::new("main", "script:".parse().unwrap()), self.pipeline(&registry));
+        let (handler, framing) = self.handler(&registry);
+        let mut spec = ListenerSpec::new("main", "script:".parse().unwrap());
+        spec.framing = framing;
+        listeners.listen(spec, &handler);
         listeners.start().await.unwrap()
     }
 
-    fn pipeline(self, registry: &switchboard::Registry) -> Pipeline {
+    fn handler(self, registry: &switchboard::Registry) -> (HandlerInstance, AnyFraming) {
         let (handler, framing) = match self.protocol {
             Protocol::Raw | Protocol::Datagram => ("echo", AnyFraming::new(Raw::default())),
             Protocol::Lines => ("echo", AnyFraming::new(Lines::default())),
@@ -100,9 +103,7 @@ impl HotPath {
             Protocol::Hello => ("hello", AnyFraming::new(Raw::default())),
             Protocol::Null => (null::NAME, AnyFraming::new(Raw::default())),
         };
-        let mut setup = Setup::new();
-        setup.framing = framing;
-        registry.handler_entry(handler).unwrap().build(serde_json::json!({})).unwrap().pipeline(setup)
+        (registry.handler_entry(handler).unwrap().build(serde_json::json!({})).unwrap(), framing)
     }
 
     fn script(self) -> Script {

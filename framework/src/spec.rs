@@ -1,0 +1,249 @@
+//! The specification of one listener, and the memory that its limits allow.
+
+use bytes::Bytes;
+
+use crate::address::Endpoint;
+use crate::connection::Kind;
+use crate::driver::{FRAME_OVERHEAD, LARGE_BUFFER, MAX_DATAGRAM, MAX_PENDING_BYTES, MAX_READ_AHEAD};
+use crate::framing::{AnyFraming, Framing};
+use crate::layer::LayerInstance;
+use crate::settings::{Access, Limits, ProxySettings, Rates, SocketOptions, Timeouts, TlsSettings};
+
+/// The specification of one listener: everything but its handler.
+///
+/// ```
+/// use switchboard::prelude::*;
+/// use switchboard::server::ListenerSpec;
+/// use switchboard::settings::Timeouts;
+///
+/// let mut timeouts = Timeouts::default();
+/// timeouts.idle = std::time::Duration::from_secs(60);
+/// let spec = ListenerSpec::new("main", "tcp://127.0.0.1:9999".parse()?).framing(Lines::default()).timeouts(timeouts);
+/// assert_eq!(spec.framing.name(), "lines");
+/// # Ok::<(), switchboard::address::EndpointError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerSpec {
+    /// The name in logs and metrics.
+    pub name: String,
+    /// The address to listen on.
+    pub endpoint: Endpoint,
+    /// The framing, for a handler of bytes.
+    pub framing: AnyFraming,
+    /// The layers around a handler of bytes, outermost first. They are inside the default layers.
+    pub layers: Vec<LayerInstance>,
+    /// The limits of the listener, its connections and peers.
+    pub limits: Limits,
+    /// The timeouts of connections and calls.
+    pub timeouts: Timeouts,
+    /// The rate limits per source.
+    pub rates: Rates,
+    /// The networks whose clients are accepted.
+    pub access: Access,
+    /// The options of the sockets.
+    pub socket: SocketOptions,
+    /// If set, each connection must begin with a PROXY header; it comes before TLS.
+    pub proxy: Option<ProxySettings>,
+    /// If set, connections use TLS; required for `tls://`.
+    pub tls: Option<TlsSettings>,
+}
+
+impl ListenerSpec {
+    /// A listener with raw framing and default settings, without layers, PROXY header and TLS.
+    pub fn new(name: impl Into<String>, endpoint: Endpoint) -> Self {
+        Self {
+            name: name.into(),
+            endpoint,
+            framing: AnyFraming::default(),
+            layers: Vec::new(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            rates: Rates::default(),
+            access: Access::default(),
+            socket: SocketOptions::default(),
+            proxy: None,
+            tls: None,
+        }
+    }
+
+    /// Sets the framing.
+    #[must_use]
+    pub fn framing(self, framing: impl Framing<In = Bytes, Out = Bytes>) -> Self {
+        Self { framing: AnyFraming::new(framing), ..self }
+    }
+
+    /// Adds a layer inside those that were added before.
+    #[must_use]
+    pub fn layer(mut self, layer: LayerInstance) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Sets the timeouts.
+    #[must_use]
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
+    }
+
+    /// Sets the rate limits.
+    #[must_use]
+    pub fn rates(self, rates: Rates) -> Self {
+        Self { rates, ..self }
+    }
+
+    /// Sets the networks whose clients are accepted.
+    #[must_use]
+    pub fn access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// Sets the options of the sockets.
+    #[must_use]
+    pub fn socket(self, socket: SocketOptions) -> Self {
+        Self { socket, ..self }
+    }
+
+    /// Requires a PROXY header.
+    #[must_use]
+    pub fn proxy(self, settings: ProxySettings) -> Self {
+        Self { proxy: Some(settings), ..self }
+    }
+
+    /// Requires TLS.
+    #[must_use]
+    pub fn tls(self, settings: TlsSettings) -> Self {
+        Self { tls: Some(settings), ..self }
+    }
+
+    /// Whether a pipeline for one spec can serve under the other too. A reload then keeps the running pipeline, with
+    /// the counts of its layers.
+    pub(crate) fn same_pipeline(&self, other: &Self) -> bool {
+        self.pipeline_settings() == other.pipeline_settings()
+    }
+
+    /// The spec without the settings that only the socket, the handshakes and the admission read.
+    fn pipeline_settings(&self) -> Self {
+        let unused = Self::new("", Endpoint::Memory(String::new()));
+        let mut spec = Self {
+            name: unused.name,
+            endpoint: unused.endpoint,
+            access: unused.access,
+            socket: unused.socket,
+            proxy: unused.proxy,
+            tls: unused.tls,
+            ..self.clone()
+        };
+        spec.limits.connections = unused.limits.connections;
+        spec.limits.connections_per_source = unused.limits.connections_per_source;
+        spec.limits.handshakes = unused.limits.handshakes;
+        spec.timeouts.handshake = unused.timeouts.handshake;
+        spec.rates.connections_per_source = unused.rates.connections_per_source;
+        spec
+    }
+}
+
+/// A connection without its buffers: the task, the handle, the entry in the table.
+const CONNECTION: usize = 12 * 1024;
+/// The state of a datagram peer.
+const SESSION: usize = 4 * 1024;
+/// TLS per connection: keys, and buffered records in both directions.
+const TLS: usize = 144 * 1024;
+/// The PROXY information of a connection.
+const PROXY: usize = 8 * 1024;
+/// The full table of one rate limit.
+const RATE: usize = 8 * 1024 * 1024;
+
+impl ListenerSpec {
+    /// The maximum memory in bytes that the framework needs for a listener of this kind with these limits.
+    ///
+    /// A connection holds one message (`max` of the framing or `limits.frame`, and up to 64 KiB that the same read
+    /// returned), up to 68 KiB that were read ahead, and output that the peer has not read: 64 KiB and one more reply,
+    /// in a buffer of up to twice that size. Waiting datagrams take at most 16 MiB, and each active rate limit has a
+    /// table of at most 8 MiB.
+    ///
+    /// The estimate assumes that replies are as large as `limits.frame`. It does not contain the state of handlers,
+    /// pushed frames (up to `limits.outbox` per connection) and socket buffers of the kernel.
+    ///
+    /// ```
+    /// use switchboard::Kind;
+    /// use switchboard::server::ListenerSpec;
+    /// let mut spec = ListenerSpec::new("main", "tcp://127.0.0.1:9999".parse()?);
+    /// let whole = spec.max_memory(Kind::Stream);
+    /// spec.limits.connections /= 10;
+    /// assert_eq!(spec.max_memory(Kind::Stream), whole / 10);
+    /// # Ok::<(), switchboard::address::EndpointError>(())
+    /// ```
+    pub fn max_memory(&self, kind: Kind) -> u64 {
+        let of_each = |bytes: usize, count: usize| (bytes as u64).saturating_mul(count as u64);
+        let frame = self.framing.limit(self.limits.frame);
+        let rates = [self.rates.messages_per_source, self.rates.connections_per_source];
+        let rates = of_each(RATE, rates.iter().filter(|rate| !rate.is_off()).count());
+        let of_kind = match kind {
+            Kind::Stream => {
+                let input = frame.saturating_add(FRAME_OVERHEAD + LARGE_BUFFER + MAX_READ_AHEAD + LARGE_BUFFER);
+                let output = frame.saturating_add(LARGE_BUFFER).saturating_mul(2);
+                let tls = if self.tls.is_some() { TLS } else { 0 };
+                let proxy = if self.proxy.is_some() { PROXY } else { 0 };
+                of_each(input.saturating_add(output).saturating_add(CONNECTION + tls + proxy), self.limits.connections)
+            }
+            Kind::Datagram => {
+                let waiting = MAX_PENDING_BYTES + MAX_DATAGRAM;
+                let unsent = of_each(frame.min(MAX_DATAGRAM), self.limits.outbox);
+                of_each(SESSION, self.limits.sessions).saturating_add(waiting as u64).saturating_add(unsent)
+            }
+        };
+        of_kind.saturating_add(rates)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::framing::Lines;
+    use crate::layer::Trace;
+    use crate::settings::Rate;
+
+    fn spec() -> ListenerSpec {
+        ListenerSpec::new("main", Endpoint::Memory("main".to_owned())).framing(Lines::default())
+    }
+
+    #[test]
+    fn settings_of_the_admission_and_the_socket_keep_the_pipeline() {
+        let mut other = spec().proxy(ProxySettings::default()).tls(TlsSettings::new("a", "b"));
+        (other.name, other.endpoint) = ("other".to_owned(), Endpoint::Memory("other".to_owned()));
+        (other.limits.connections, other.limits.connections_per_source, other.limits.handshakes) = (1, 2, 3);
+        other.timeouts.handshake = Duration::from_secs(1);
+        other.rates.connections_per_source = Rate::per_second(1);
+        other.socket.backlog = 1;
+        assert_ne!(spec(), other);
+        assert!(spec().same_pipeline(&other));
+    }
+
+    #[test]
+    fn every_other_setting_needs_another_pipeline() {
+        let changes: [fn(&mut ListenerSpec); 8] = [
+            |spec| spec.framing = AnyFraming::default(),
+            |spec| spec.layers.push(LayerInstance::new(Trace::messages())),
+            |spec| spec.limits.frame += 1,
+            |spec| spec.limits.outbox += 1,
+            |spec| spec.limits.sessions += 1,
+            |spec| spec.timeouts.idle += Duration::from_secs(1),
+            |spec| spec.rates.messages_per_source = Rate::per_second(1),
+            |spec| spec.rates.burst += 1,
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            let mut other = spec();
+            change(&mut other);
+            assert!(!spec().same_pipeline(&other), "change {index}");
+        }
+    }
+}
