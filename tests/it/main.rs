@@ -83,6 +83,9 @@ mod tidy;
 /// The message path in the README matches the call stack inside a handler.
 mod message_path;
 
+/// A third party registers a framing, a layer and a transport by name; a setting is one field.
+mod extension;
+
 /// No two files of a crate import each other.
 mod imports;
 
