@@ -50,29 +50,36 @@ pub enum Endpoint {
     },
 }
 
-/// How the part after the scheme is parsed, with the variant that holds it.
-enum Form {
-    HostPort(fn(HostPort) -> Endpoint),
-    Path(fn(PathBuf) -> Endpoint),
-    Name(fn(String) -> Endpoint),
+/// Defines the built-in schemes: the variant, and the function that parses the part after the scheme.
+macro_rules! schemes {
+    ($($scheme:literal: $variant:ident, $parse:ident;)*) => {
+        impl Endpoint {
+            /// The scheme: `tcp`, `udp`, `unix` …
+            pub fn scheme(&self) -> &str {
+                match self {
+                    $(Self::$variant(_) => $scheme,)*
+                    Self::Other { scheme, .. } => scheme,
+                }
+            }
+
+            fn built_in(scheme: &str, rest: &str) -> Option<Result<Self, String>> {
+                Some(match scheme {
+                    $($scheme => $parse(scheme, rest).map(Self::$variant),)*
+                    _ => return None,
+                })
+            }
+        }
+    };
 }
 
-/// The built-in schemes. [`Endpoint::parts`] is the reverse.
-const SCHEMES: [(&str, Form); 7] = [
-    ("tcp", Form::HostPort(Endpoint::Tcp)),
-    ("tls", Form::HostPort(Endpoint::Tls)),
-    ("udp", Form::HostPort(Endpoint::Udp)),
-    ("unix", Form::Path(Endpoint::Unix)),
-    ("unixgram", Form::Path(Endpoint::Unixgram)),
-    ("systemd", Form::Name(Endpoint::Systemd)),
-    ("mem", Form::Name(Endpoint::Memory)),
-];
-
-/// The part of an endpoint after its scheme.
-enum Rest<'a> {
-    HostPort(&'a HostPort),
-    Path(&'a Path),
-    Name(&'a str),
+schemes! {
+    "tcp": Tcp, host_port;
+    "tls": Tls, host_port;
+    "udp": Udp, host_port;
+    "unix": Unix, path;
+    "unixgram": Unixgram, path;
+    "systemd": Systemd, name;
+    "mem": Memory, name;
 }
 
 /// A host (name or address) and a port.
@@ -96,11 +103,6 @@ pub struct EndpointError {
 debug_as_display!(EndpointError);
 
 impl Endpoint {
-    /// The scheme: `tcp`, `udp`, `unix` …
-    pub fn scheme(&self) -> &str {
-        self.parts().0
-    }
-
     /// The same endpoint with another port, for schemes that have a port.
     #[must_use]
     pub fn with_port(&self, port: u16) -> Self {
@@ -144,22 +146,9 @@ impl Endpoint {
     }
 
     fn host_port(&self) -> Option<&HostPort> {
-        match self.parts().1 {
-            Rest::HostPort(address) => Some(address),
-            Rest::Path(_) | Rest::Name(_) => None,
-        }
-    }
-
-    fn parts(&self) -> (&str, Rest<'_>) {
         match self {
-            Self::Tcp(address) => ("tcp", Rest::HostPort(address)),
-            Self::Tls(address) => ("tls", Rest::HostPort(address)),
-            Self::Udp(address) => ("udp", Rest::HostPort(address)),
-            Self::Unix(path) => ("unix", Rest::Path(path)),
-            Self::Unixgram(path) => ("unixgram", Rest::Path(path)),
-            Self::Systemd(name) => ("systemd", Rest::Name(name)),
-            Self::Memory(name) => ("mem", Rest::Name(name)),
-            Self::Other { scheme, rest } => (scheme, Rest::Name(rest)),
+            Self::Tcp(address) | Self::Tls(address) | Self::Udp(address) => Some(address),
+            _ => None,
         }
     }
 }
@@ -176,23 +165,32 @@ fn parse(text: &str) -> Result<Endpoint, String> {
     let Some((scheme, rest)) = text.split_once(':') else {
         return Err("missing scheme; use an address such as tcp://127.0.0.1:9999 or unix:/run/app.sock".into());
     };
-    match SCHEMES.iter().find(|(known, _)| *known == scheme) {
-        Some((_, Form::HostPort(endpoint))) => match rest.strip_prefix("//") {
-            Some(address) => HostPort::parse(address).map(endpoint),
-            None => Err(format!("two slashes and host:port must follow {scheme}:")),
-        },
-        Some((_, Form::Path(_))) if rest.is_empty() => {
-            Err(format!("a path must follow {scheme}: as in {scheme}:/run/app.sock"))
-        }
-        Some((_, Form::Name(_))) if rest.is_empty() => Err(format!("a name must follow {scheme}:")),
-        Some((_, Form::Path(endpoint))) => Ok(endpoint(PathBuf::from(rest))),
-        Some((_, Form::Name(endpoint))) => Ok(endpoint(rest.to_owned())),
+    let custom = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '+' | '-'));
+    match Endpoint::built_in(scheme, rest) {
+        Some(endpoint) => endpoint,
         // `localhost:9999` is a host and a port, not a scheme and a name.
-        None if is_scheme(scheme) && rest.parse::<u16>().is_err() => {
+        None if custom && rest.parse::<u16>().is_err() => {
             Ok(Endpoint::Other { scheme: scheme.to_owned(), rest: rest.to_owned() })
         }
         None => Err(format!("missing scheme; use tcp://{text} or udp://{text}")),
     }
+}
+
+fn host_port(scheme: &str, rest: &str) -> Result<HostPort, String> {
+    HostPort::parse(rest.strip_prefix("//").ok_or_else(|| format!("two slashes and host:port must follow {scheme}:"))?)
+}
+
+fn path(scheme: &str, rest: &str) -> Result<PathBuf, String> {
+    if rest.is_empty() {
+        Err(format!("a path must follow {scheme}: as in {scheme}:/run/app.sock"))
+    } else {
+        Ok(rest.into())
+    }
+}
+
+fn name(scheme: &str, rest: &str) -> Result<String, String> {
+    if rest.is_empty() { Err(format!("a name must follow {scheme}:")) } else { Ok(rest.to_owned()) }
 }
 
 /// Lets a function accept both an [`Endpoint`] and text.
@@ -202,26 +200,19 @@ impl From<Infallible> for EndpointError {
     }
 }
 
-impl TryFrom<&str> for Endpoint {
-    type Error = EndpointError;
+macro_rules! try_from_text {
+    ($($text:ty),*) => {$(
+        impl TryFrom<$text> for Endpoint {
+            type Error = EndpointError;
 
-    fn try_from(text: &str) -> Result<Self, EndpointError> {
-        text.parse()
-    }
+            fn try_from(text: $text) -> Result<Self, EndpointError> {
+                text.parse()
+            }
+        }
+    )*};
 }
 
-impl TryFrom<String> for Endpoint {
-    type Error = EndpointError;
-
-    fn try_from(text: String) -> Result<Self, EndpointError> {
-        text.parse()
-    }
-}
-
-fn is_scheme(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-'))
-}
+try_from_text!(&str, String);
 
 impl HostPort {
     /// A host name or IP address (IPv6 without brackets) and a port.
@@ -254,21 +245,18 @@ impl HostPort {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, rest) = self.parts();
-        match rest {
-            Rest::HostPort(address) => write!(f, "{scheme}://{address}"),
-            Rest::Path(path) => write!(f, "{scheme}:{}", path.display()),
-            Rest::Name(name) => write!(f, "{scheme}:{name}"),
+        let scheme = self.scheme();
+        match self {
+            Self::Tcp(address) | Self::Tls(address) | Self::Udp(address) => write!(f, "{scheme}://{address}"),
+            Self::Unix(path) | Self::Unixgram(path) => write!(f, "{scheme}:{}", path.display()),
+            Self::Systemd(rest) | Self::Memory(rest) | Self::Other { rest, .. } => write!(f, "{scheme}:{rest}"),
         }
     }
 }

@@ -1,9 +1,8 @@
 //! A function as a handler without state.
 
-use std::fmt;
 use std::marker::PhantomData;
 
-use crate::error::Result;
+use crate::error::{Result, debug_as_name};
 use crate::handler::{Context, Handler, Reply};
 
 /// Makes a handler without state and without a greeting from an async function.
@@ -48,8 +47,4 @@ where
     }
 }
 
-impl<F, In, Out> fmt::Debug for HandlerFn<F, In, Out> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HandlerFn")
-    }
-}
+debug_as_name!(HandlerFn<F, In, Out>);

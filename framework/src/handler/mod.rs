@@ -7,7 +7,6 @@ mod context;
 mod function;
 mod reply;
 mod service;
-mod shared;
 mod stream;
 
 pub use context::Context;
@@ -16,6 +15,8 @@ pub use reply::{Frames, IntoFrame, Reply, Then};
 pub(crate) use service::HandlerCell;
 pub use service::{HandlerFuture, HandlerLayer, HandlerService, LayerBounds, MessageService, Request};
 pub use stream::ByteStream;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -73,11 +74,7 @@ use crate::reason::CloseReason;
     note = "the framing decides the message types: with a framing of bytes, write `impl Handler for …`",
     note = "`handler_fn(|cx: Context, message: Bytes| async move {{ … }})` makes a handler of a function"
 )]
-pub trait Handler<In = Bytes, Out = In>: Send + Sync + 'static
-where
-    In: Send + 'static,
-    Out: Send + 'static,
-{
+pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + Sync + 'static {
     /// The kinds of listener that can serve this handler. A server with another kind does not start, and a
     /// configuration that combines them is invalid.
     const NEEDS: Needs = Needs::Either;
@@ -86,10 +83,6 @@ where
     type State: Default + Send + 'static;
 
     /// Called when a connection opens. The default sends nothing.
-    ///
-    /// # Errors
-    ///
-    /// An error closes the connection with reason `handler_error`.
     fn open(&self, cx: &mut Context<Self::State, Out>) -> impl Future<Output = Result<Reply<Out>>> + Send {
         let _ = cx;
         async { Ok(Reply::none()) }
@@ -99,10 +92,6 @@ where
     ///
     /// A `Bytes` message is a slice of the read buffer (4 KiB; 64 KiB if a peer sends much at once). Copy
     /// (`Bytes::copy_from_slice`) data that you keep for long; otherwise a few bytes keep the whole buffer alive.
-    ///
-    /// # Errors
-    ///
-    /// An error closes the connection with reason `handler_error`.
     fn message(
         &self,
         cx: &mut Context<Self::State, Out>,
@@ -170,4 +159,27 @@ pub trait StreamHandler: Send + Sync + 'static {
     ///
     /// An error closes the connection with reason `handler_error`, or `io_error` if the peer disconnected.
     fn serve(&self, connection: Connection, stream: ByteStream) -> impl Future<Output = Result<()>> + Send;
+}
+
+impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Handler<In, Out> for Arc<H> {
+    const NEEDS: Needs = H::NEEDS;
+    type State = H::State;
+
+    fn open(&self, cx: &mut Context<H::State, Out>) -> impl Future<Output = Result<Reply<Out>>> + Send {
+        H::open(self, cx)
+    }
+
+    fn message(&self, cx: &mut Context<H::State, Out>, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send {
+        H::message(self, cx, message)
+    }
+
+    fn close(&self, cx: &mut Context<H::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {
+        H::close(self, cx, reason)
+    }
+}
+
+impl<H: StreamHandler> StreamHandler for Arc<H> {
+    fn serve(&self, connection: Connection, stream: ByteStream) -> impl Future<Output = Result<()>> + Send {
+        H::serve(self, connection, stream)
+    }
 }

@@ -64,20 +64,14 @@ impl<Out> Reply<Out> {
         Self { frames: Frames::None, then: Then::Continue }
     }
 
-    /// Sends one frame.
-    ///
-    /// The frame owns its data. To send a part of a message, use `message.slice(..)`; to send borrowed bytes, copy them
-    /// with `Bytes::copy_from_slice`.
+    /// Sends one frame. It owns its data: use `message.slice(..)` for a part of a message, and
+    /// `Bytes::copy_from_slice` for borrowed bytes.
     pub fn send(frame: impl IntoFrame<Out>) -> Self {
         Self { frames: Frames::One(frame.into_frame()), then: Then::Continue }
     }
 
     /// Sends several frames, in order.
-    pub fn many<I>(frames: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: IntoFrame<Out>,
-    {
+    pub fn many(frames: impl IntoIterator<Item: IntoFrame<Out>>) -> Self {
         Self { frames: Frames::Many(frames.into_iter().map(IntoFrame::into_frame).collect()), then: Then::Continue }
     }
 
@@ -129,18 +123,17 @@ impl<Out> Default for Reply<Out> {
 
 impl<Out> fmt::Debug for Reply<Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let frames = match &self.frames {
-            Frames::None => "0",
-            Frames::One(_) => "1",
-            Frames::Many(_) => "several",
-            Frames::Stream(_) => "stream",
-        };
-        f.debug_struct("Reply").field("frames", &frames).field("then", &self.then).finish()
+        f.debug_struct("Reply").field("frames", &self.frames).field("then", &self.then).finish()
     }
 }
 
 impl<Out> fmt::Debug for Frames<Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Frames")
+        f.write_str(match self {
+            Self::None => "0",
+            Self::One(_) => "1",
+            Self::Many(_) => "several",
+            Self::Stream(_) => "stream",
+        })
     }
 }

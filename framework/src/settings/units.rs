@@ -20,7 +20,6 @@
 //! ```
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -28,7 +27,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serializer};
 
 /// A text that is not a valid value of an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,25 +89,6 @@ pub fn deserialize_optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> 
     deserialize_path(deserializer).map(Some)
 }
 
-/// Reads and writes a plain field in the text form of the unit `U`.
-pub(super) struct As<U>(PhantomData<U>);
-
-impl<U> As<U> {
-    pub(super) fn serialize<T: Copy, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
-    where
-        U: From<T> + Serialize,
-    {
-        U::from(*value).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, T, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error>
-    where
-        U: Deserialize<'de> + Into<T>,
-    {
-        U::deserialize(deserializer).map(Into::into)
-    }
-}
-
 /// Implements the traits of an option for a type that has `FromStr` and `Display`.
 macro_rules! text_option {
     ($type:ident, $what:expr, $example:literal) => {
@@ -142,24 +122,49 @@ macro_rules! text_option {
 
 pub(super) use text_option;
 
-/// Defines a type that gives a plain value its unit.
+/// Defines a type that gives a plain value its unit. An error of `$parse` completes the sentence "TEXT …".
+///
+/// A plain field has the text form of the unit with `#[serde(with = "…")] #[schemars(with = "…")]`.
 macro_rules! unit {
-    ($(#[$attribute:meta])* $visibility:vis struct $name:ident($inner:ty): $what:expr, $example:literal) => {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis struct $name:ident($inner:ty): $what:expr, $example:literal, $parse:expr, $display:expr
+    ) => {
         $(#[$attribute])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         $visibility struct $name($inner);
 
         text_option!($name, $what, $example);
 
-        impl From<$inner> for $name {
-            fn from(value: $inner) -> Self {
-                Self(value)
+        impl $name {
+            /// Deserializes a plain field.
+            $visibility fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$inner, D::Error> {
+                <Self as Deserialize>::deserialize(deserializer).map(|value| value.0)
+            }
+
+            /// Serializes a plain field.
+            $visibility fn serialize<S: Serializer>(value: &$inner, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&Self(*value))
             }
         }
 
-        impl From<$name> for $inner {
-            fn from(value: $name) -> Self {
-                value.0
+        impl FromStr for $name {
+            type Err = InvalidValue;
+
+            fn from_str(text: &str) -> Result<Self, InvalidValue> {
+                $parse(text).map(Self).map_err(|problem| InvalidValue(format!("{} {problem}", quoted(text))))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&$display(self.0))
+            }
+        }
+
+        impl From<$inner> for $name {
+            fn from(value: $inner) -> Self {
+                Self(value)
             }
         }
 
@@ -179,99 +184,65 @@ const MODE: &str = "a mode; write it in octal as text, like \"0600\"";
 
 unit! {
     /// A size of 1 byte to 1 GiB: `64KiB`, `1MB`, `512B`.
-    pub struct Size(usize): SIZE, "64KiB"
+    pub struct Size(usize): SIZE, "64KiB", parse_size, print_size
 }
 
 unit! {
     /// A duration of at most a year: `30s`, `500ms`, `1h 30m`.
-    pub struct Interval(Duration): INTERVAL, "30s"
+    pub struct Interval(Duration): INTERVAL, "30s", parse_interval, print_interval
 }
 
 unit! {
     /// The mode of a file in octal: `0600`.
-    pub struct Mode(u32): MODE, "0600"
+    pub struct Mode(u32): MODE, "0600", parse_mode, |mode| format!("{mode:04o}")
 }
 
 unit! {
     /// The idle time before TCP keepalive probes: zero, or 1 second to 9 hours.
-    pub(super) struct Keepalive(Duration): INTERVAL, "60s"
+    pub(super) struct Keepalive(Duration): INTERVAL, "60s", parse_keepalive, print_interval
 }
 
-impl FromStr for Size {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let size: ByteSize = text.parse().map_err(|_| InvalidValue(format!("{} is not {SIZE}", quoted(text))))?;
-        match size.as_u64() {
-            bytes @ 1..=0x4000_0000 => Ok(Self(usize::try_from(bytes).unwrap_or(usize::MAX))),
-            _ => Err(InvalidValue(format!("{} is out of range; 1B to 1GiB are possible", quoted(text)))),
-        }
+fn parse_size(text: &str) -> Result<usize, String> {
+    match text.parse::<ByteSize>().map_err(|_| format!("is not {SIZE}"))?.as_u64() {
+        bytes @ 1..=0x4000_0000 => Ok(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        _ => Err("is out of range; 1B to 1GiB are possible".into()),
     }
 }
 
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")];
-        let (unit, name) = units.into_iter().find(|(unit, _)| self.0.is_multiple_of(*unit)).unwrap_or((1, "B"));
-        write!(f, "{}{name}", self.0 / unit)
+fn print_size(bytes: usize) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| bytes.is_multiple_of(*unit)).unwrap_or((1, "B"));
+    format!("{}{name}", bytes / unit)
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    /// The longest duration that can be configured: it is added to instants and must not overflow them.
+    const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err("is out of range; 0s to 365days are possible".into()),
+        Err(_) => Err(format!("is not {INTERVAL}")),
     }
 }
 
-impl FromStr for Interval {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        /// The longest duration that can be configured: it is added to instants and must not overflow them.
-        const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-        match humantime::parse_duration(text) {
-            Ok(duration) if duration <= LONGEST => Ok(Self(duration)),
-            Ok(_) => Err(InvalidValue(format!("{} is out of range; 0s to 365days are possible", quoted(text)))),
-            Err(_) => Err(InvalidValue(format!("{} is not {INTERVAL}", quoted(text)))),
-        }
-    }
+fn print_interval(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
 }
 
-impl fmt::Display for Interval {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(f)
+fn parse_keepalive(text: &str) -> Result<Duration, String> {
+    let duration = parse_interval(text)?;
+    // Linux counts in seconds, up to 32767 (tcp(7), TCP_KEEPIDLE). A larger value fails for every connection.
+    if duration.is_zero() || (1..=32_400).contains(&duration.as_secs()) {
+        return Ok(duration);
     }
+    Err("is out of range; 0s (off) or 1s to 9h are possible".into())
 }
 
-impl FromStr for Keepalive {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let Interval(duration) = text.parse()?;
-        // Linux counts in seconds, up to 32767 (tcp(7), TCP_KEEPIDLE). A larger value fails for every connection.
-        match duration.as_secs() {
-            _ if duration.is_zero() => Ok(Self(duration)),
-            1..=32_400 => Ok(Self(duration)),
-            _ => Err(InvalidValue(format!("{} is out of range; 0s (off) or 1s to 9h are possible", quoted(text)))),
-        }
-    }
-}
-
-impl fmt::Display for Keepalive {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Interval(self.0).fmt(f)
-    }
-}
-
-impl FromStr for Mode {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-        match u32::from_str_radix(text, 8) {
-            Ok(mode @ 0..=0o777) if digits => Ok(Self(mode)),
-            _ => Err(InvalidValue(format!("{} is not {MODE}; \"000\" to \"0777\" are possible", quoted(text)))),
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04o}", self.0)
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o777) if digits => Ok(mode),
+        _ => Err(format!("is not {MODE}; \"000\" to \"0777\" are possible")),
     }
 }
 
