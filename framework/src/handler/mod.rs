@@ -1,7 +1,4 @@
 //! The traits that you implement: a [`Handler`] answers messages, a [`StreamHandler`] owns the byte stream.
-//!
-//! One handler object serves all connections (`&self`). Its fields are shared by them; [`State`](Handler::State) is per
-//! connection.
 
 mod context;
 mod function;
@@ -24,7 +21,8 @@ use crate::connection::{Connection, Kind};
 use crate::error::Result;
 use crate::reason::CloseReason;
 
-/// Answers the messages of any number of connections. An `Arc` of a handler is a handler too.
+/// Answers messages. One object serves all connections; its [`State`](Self::State) is per connection. An `Arc` of a
+/// handler is a handler too: keep a clone to share the handler with other code.
 ///
 /// ```
 /// use switchboard::prelude::*;
@@ -98,8 +96,7 @@ pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + 
         message: In,
     ) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
-    /// Called when the connection has ended. Nothing can be sent any more. The default does nothing. Runs at most one
-    /// second.
+    /// Called when the connection has ended: nothing can be sent any more. Runs at most one second.
     fn close(&self, cx: &mut Context<Self::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {
         let _ = (cx, reason);
         async {}
@@ -154,8 +151,6 @@ impl Needs {
 )]
 pub trait StreamHandler: Send + Sync + 'static {
     /// Serves one connection to its end.
-    ///
-    /// # Errors
     ///
     /// An error closes the connection with reason `handler_error`, or `io_error` if the peer disconnected.
     fn serve(&self, connection: Connection, stream: ByteStream) -> impl Future<Output = Result<()>> + Send;

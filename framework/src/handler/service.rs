@@ -190,9 +190,6 @@ impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Service<Reque
 }
 
 /// One call of a handler. Dropping it early stops the handler at its current `.await`; the context is kept.
-///
-/// # Panics
-///
 /// Panics if it is polled after completion.
 pub struct HandlerFuture<H, S, Out>(Option<Result<CallFuture<H, S, Out>, CallInProgress>>);
 

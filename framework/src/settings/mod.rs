@@ -9,7 +9,7 @@ mod rate;
 mod tls;
 pub mod units;
 
-pub use network::{Access, Network, NetworkError, Networks};
+pub use network::{Access, Network, Networks};
 pub use rate::Rate;
 pub use tls::{ProxySettings, TlsIdentity, TlsSettings};
 pub use units::{Interval, InvalidValue, Mode, Size};

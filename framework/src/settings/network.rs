@@ -1,15 +1,13 @@
 //! Networks ([`Network`], [`Networks`]) and access lists ([`Access`]).
 
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::define::settings;
-use super::units::{quoted, text_option};
+use super::units::text_option;
 use crate::address::{Address, Endpoint};
 
 /// A network: `10.0.0.0/8`, `2001:db8::/32`, or one address, `192.0.2.1`.
@@ -21,62 +19,47 @@ use crate::address::{Address, Endpoint};
 /// assert_eq!("::ffff:10.0.0.0/104".parse::<Network>()?, "10.0.0.0/8".parse()?);
 /// let error = "10.0.0.1/8".parse::<Network>().unwrap_err();
 /// assert!(error.to_string().contains("10.0.0.0/8"));
-/// # Ok::<(), switchboard::settings::NetworkError>(())
+/// # Ok::<(), switchboard::settings::InvalidValue>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(IpNet);
 
-text_option!(Network, "a network; write it like \"10.0.0.0/8\"", "10.0.0.0/8");
+text_option!(Network, "a network; write it like \"10.0.0.0/8\"", "10.0.0.0/8", parse, print);
 
 text_option!(Endpoint, "an address; write it like \"tcp://127.0.0.1:9999\"", "tcp://127.0.0.1:9999");
 
-/// The reason why a text is not a [`Network`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} is not a network: {reason}", quoted(text))]
-pub struct NetworkError {
-    text: String,
-    reason: String,
+fn parse(text: &str) -> Result<Network, String> {
+    let wrong = |reason: &str| format!("is not a network: {reason}");
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let address: IpAddr =
+        address.parse().map_err(|_| wrong("write it like \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.1\""))?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let bits = match bits {
+        None => most,
+        Some(bits) if bits.starts_with('+') => u8::MAX,
+        Some(bits) => bits.parse().unwrap_or(u8::MAX),
+    };
+    if bits > most {
+        return Err(wrong(&format!("the prefix length after \"/\" must be 0 to {most}")));
+    }
+    let network = match (address, address.to_canonical()) {
+        (IpAddr::V6(_), IpAddr::V4(mapped)) if bits >= 96 => IpNet::new(mapped.into(), bits - 96),
+        _ => IpNet::new(address, bits),
+    };
+    let network = network.map_err(|error| wrong(&error.to_string()))?;
+    if network.trunc() != network {
+        return Err(wrong(&format!("it has host bits; the network is \"{}\"", network.trunc())));
+    }
+    Ok(Network(network))
 }
 
-impl FromStr for Network {
-    type Err = NetworkError;
-
-    fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let wrong = |reason: String| NetworkError { text: text.to_owned(), reason };
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let address: IpAddr = address
-            .parse()
-            .map_err(|_| wrong("write it like \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.1\"".into()))?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            None => most,
-            Some(bits) if bits.starts_with('+') => u8::MAX,
-            Some(bits) => bits.parse().unwrap_or(u8::MAX),
-        };
-        if bits > most {
-            return Err(wrong(format!("the prefix length after \"/\" must be 0 to {most}")));
-        }
-        let network = match (address, address.to_canonical()) {
-            (IpAddr::V6(_), IpAddr::V4(mapped)) if bits >= 96 => IpNet::new(mapped.into(), bits - 96),
-            _ => IpNet::new(address, bits),
-        };
-        let network = network.map_err(|error| wrong(error.to_string()))?;
-        if network.trunc() != network {
-            return Err(wrong(format!("it has host bits; the network is \"{}\"", network.trunc())));
-        }
-        Ok(Self(network))
-    }
+fn print(Network(network): Network) -> String {
+    if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() }
 }
 
 impl From<IpAddr> for Network {
     fn from(address: IpAddr) -> Self {
         Self(address.to_canonical().into())
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.prefix_len() == self.0.max_prefix_len() { self.0.addr().fmt(f) } else { self.0.fmt(f) }
     }
 }
 
@@ -88,7 +71,7 @@ impl fmt::Display for Network {
 /// assert!(networks.contains("10.1.2.3".parse().unwrap()));
 /// assert!(networks.contains("::ffff:192.0.2.1".parse().unwrap()));
 /// assert!(!networks.contains("192.0.2.2".parse().unwrap()));
-/// # Ok::<(), switchboard::settings::NetworkError>(())
+/// # Ok::<(), switchboard::settings::InvalidValue>(())
 /// ```
 // Sorted, without overlaps.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -22,7 +22,6 @@
 use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -32,7 +31,13 @@ use serde::{Deserialize, Deserializer, Serializer};
 /// A text that is not a valid value of an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidValue(pub(super) String);
+pub struct InvalidValue(String);
+
+impl InvalidValue {
+    pub(super) fn new(text: &str, problem: String) -> Self {
+        Self(format!("{} {problem}", quoted(text)))
+    }
+}
 
 /// A text in quotes for an error message; a long text is cut.
 pub fn quoted(text: &str) -> String {
@@ -89,8 +94,26 @@ pub fn deserialize_optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> 
     deserialize_path(deserializer).map(Some)
 }
 
-/// Implements the traits of an option for a type that has `FromStr` and `Display`.
+/// Implements the traits of an option for a type that has `FromStr` and `Display`, or a function for each: `$parse`
+/// returns the type, or an error that completes the sentence "TEXT …".
 macro_rules! text_option {
+    ($type:ident, $what:expr, $example:literal, $parse:expr, $print:expr) => {
+        impl std::str::FromStr for $type {
+            type Err = $crate::settings::InvalidValue;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                $parse(text).map_err(|problem| $crate::settings::units::InvalidValue::new(text, problem))
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&$print(*self))
+            }
+        }
+
+        text_option!($type, $what, $example);
+    };
     ($type:ident, $what:expr, $example:literal) => {
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -122,19 +145,19 @@ macro_rules! text_option {
 
 pub(super) use text_option;
 
-/// Defines a type that gives a plain value its unit. An error of `$parse` completes the sentence "TEXT …".
+/// Defines a type that gives a plain value its unit.
 ///
 /// A plain field has the text form of the unit with `#[serde(with = "…")] #[schemars(with = "…")]`.
 macro_rules! unit {
     (
         $(#[$attribute:meta])*
-        $visibility:vis struct $name:ident($inner:ty): $what:expr, $example:literal, $parse:expr, $display:expr
+        $visibility:vis struct $name:ident($inner:ty): $what:expr, $example:literal, $parse:expr, $print:expr
     ) => {
         $(#[$attribute])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         $visibility struct $name($inner);
 
-        text_option!($name, $what, $example);
+        text_option!($name, $what, $example, |text| $parse(text).map(Self), |Self(value)| $print(value));
 
         impl $name {
             /// Deserializes a plain field.
@@ -145,20 +168,6 @@ macro_rules! unit {
             /// Serializes a plain field.
             $visibility fn serialize<S: Serializer>(value: &$inner, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(&Self(*value))
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = InvalidValue;
-
-            fn from_str(text: &str) -> Result<Self, InvalidValue> {
-                $parse(text).map(Self).map_err(|problem| InvalidValue(format!("{} {problem}", quoted(text))))
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&$display(self.0))
             }
         }
 
@@ -249,6 +258,7 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::str::FromStr;
 
     fn wrong<T: FromStr<Err = InvalidValue> + fmt::Debug>(text: &str) -> String {
         text.parse::<T>().expect_err(text).to_string()
