@@ -1,24 +1,23 @@
 //! The traits that you implement: a [`Handler`] answers messages, a [`StreamHandler`] owns the byte stream.
 
 mod context;
-mod function;
 mod reply;
 mod service;
 mod stream;
 
 pub use context::Context;
-pub use function::{HandlerFn, handler_fn};
 pub use reply::{Frames, IntoFrame, Reply, Then};
 pub(crate) use service::HandlerCell;
 pub use service::{HandlerFuture, HandlerLayer, HandlerService, LayerBounds, MessageService, Request};
 pub use stream::ByteStream;
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::connection::{Connection, Kind};
-use crate::error::Result;
+use crate::error::{Result, debug_as_name};
 use crate::reason::CloseReason;
 
 /// Answers messages. One object serves all connections; its [`State`](Self::State) is per connection. An `Arc` of a
@@ -62,8 +61,6 @@ use crate::reason::CloseReason;
 /// peer is dropped when the table is full ([`Limits::sessions`](crate::settings::Limits::sessions)). Until its address
 /// is validated, a peer is sent at most three times the bytes it sent; a handler with longer replies must validate the
 /// address first ([`Connection::validate_address`]). [`Connection::kind`] distinguishes streams and datagrams.
-///
-/// # Message types
 ///
 /// Messages have any type that the [framing](crate::framing) produces: `impl Handler<Command, Answer> for Store`.
 #[diagnostic::on_unimplemented(
@@ -178,3 +175,43 @@ impl<H: StreamHandler> StreamHandler for Arc<H> {
         H::serve(self, connection, stream)
     }
 }
+
+/// Makes a handler without state from an async function, which owns its context and can move it into tasks.
+///
+/// ```
+/// use switchboard::prelude::*;
+///
+/// # async fn run() -> Result<()> {
+/// let reverse = handler_fn(|_cx: Context, message: Bytes| async move {
+///     Ok(Reply::send(message.iter().rev().copied().collect::<Vec<u8>>()))
+/// });
+/// Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).serve(reverse).await
+/// # }
+/// ```
+pub fn handler_fn<F, Fut, In, Out>(function: F) -> HandlerFn<F, In, Out>
+where
+    F: Fn(Context<(), Out>, In) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Reply<Out>>> + Send,
+{
+    HandlerFn { function, messages: PhantomData }
+}
+
+/// The handler that [`handler_fn`] returns.
+pub struct HandlerFn<F, In, Out> {
+    function: F,
+    messages: PhantomData<fn(In) -> Out>,
+}
+
+impl<F, Fut, In: Send + 'static, Out: Send + 'static> Handler<In, Out> for HandlerFn<F, In, Out>
+where
+    F: Fn(Context<(), Out>, In) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Reply<Out>>> + Send,
+{
+    type State = ();
+
+    fn message(&self, cx: &mut Context<(), Out>, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send {
+        (self.function)(cx.clone(), message)
+    }
+}
+
+debug_as_name!(HandlerFn<F, In, Out>);

@@ -10,16 +10,7 @@ use crate::error::Result;
 
 /// The reply to a message: the frames to send, and whether the connection stays open.
 ///
-/// | constructor | sends | then |
-/// |---|---|---|
-/// | `Reply::none()` | nothing | the next message |
-/// | `Reply::send(frame)` | one frame | the next message |
-/// | `Reply::many(frames)` | the frames, in order | the next message |
-/// | `Reply::stream(frames)` | each frame when it is ready; reading pauses until the stream ends | the next message |
-/// | `….then_finish()` | the same frames, after everything queued before | closes after everything is written |
-/// | `Reply::close()` | nothing; queued frames are dropped | closes immediately |
-///
-/// Both ways to close have reason `handler_closed`. On a datagram socket, each frame is one datagram to the sender, and
+/// [`finish`](Self::finish) and [`close`](Self::close) have reason `handler_closed`. On a datagram socket, each frame is one datagram to the sender, and
 /// closing drops the state of the peer. Until its address is validated, a peer is sent at most three times the bytes it
 /// sent: see [`Connection::validate_address`](crate::Connection::validate_address).
 ///
@@ -75,8 +66,7 @@ impl<Out> Reply<Out> {
         Self { frames: Frames::Many(frames.into_iter().map(IntoFrame::into_frame).collect()), then: Then::Continue }
     }
 
-    /// Sends each frame when it is ready. A frame waits until the previous one is written, so a slow peer slows the
-    /// stream and does not fill memory.
+    /// Sends each frame when it is ready and the previous one is written. Reading pauses until the stream ends.
     pub fn stream(frames: impl Stream<Item = Result<Out>> + Send + 'static) -> Self {
         Self { frames: Frames::Stream(Box::pin(frames)), then: Then::Continue }
     }

@@ -120,11 +120,12 @@ impl<H, S, Out> HandlerCell<H, S, Out> {
         let state = self.0.take()?;
         Some(CallGuard { state: Some(state), cell: self.clone() })
     }
+}
 
+impl<H, S, Out: Send + 'static> HandlerCell<H, S, Out> {
     pub(crate) async fn open<In: Send + 'static>(self: &Arc<Self>) -> Result<Reply<Out>>
     where
         H: Handler<In, Out, State = S>,
-        Out: Send + 'static,
     {
         let mut guard = self.take().ok_or(CallInProgress)?;
         let CallState { handler, context, .. } = guard.state();
@@ -134,7 +135,6 @@ impl<H, S, Out> HandlerCell<H, S, Out> {
     pub(crate) async fn close<In: Send + 'static>(self: &Arc<Self>, reason: CloseReason)
     where
         H: Handler<In, Out, State = S>,
-        Out: Send + 'static,
     {
         // The state is missing if a layer leaked the future of a call.
         if let Some(mut guard) = self.take() {

@@ -13,9 +13,8 @@ use crate::error::{BoxError, Result};
 use crate::handler::Request;
 use crate::transport::Incoming;
 
-/// A layer that reads the request when a call begins, and then polls the call. All built-in layers are defined this way.
-///
-/// [`LayerService`] turns it into a `tower::Service`, for messages and for connections:
+/// A layer that reads the request when a call begins, and then polls the call. [`LayerService`] turns it into a
+/// `tower::Service`, for messages and for connections:
 ///
 /// ```
 /// use std::pin::Pin;
