@@ -1,4 +1,4 @@
-//! Addresses: where a listener listens ([`Endpoint`]), a peer ([`Address`]), and the key of per-source limits ([`Source`]).
+//! Addresses of listeners ([`Endpoint`]) and peers ([`Address`]), and the key of per-source limits ([`Source`]).
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::error::debug_as_display;
 
-/// Where a listener listens, as written in the configuration: `tcp://127.0.0.1:9999`, `unix:/run/app.sock`, `mem:test` …
+/// The address of a listener, as written in the configuration: `tcp://127.0.0.1:9999`, `unix:/run/app.sock` …
 ///
 /// Parsing is strict. The error names the accepted form:
 ///
@@ -253,8 +253,8 @@ impl fmt::Display for Endpoint {
 pub enum Address {
     /// An IP address and port.
     Inet(SocketAddr),
-    /// The path of a Unix socket. A path that begins with NUL is a name in the abstract namespace of Linux (unix(7)) and
-    /// is printed with an `@`. `None` for an unnamed socket.
+    /// The path of a Unix socket; `None` for an unnamed socket. A path that begins with NUL is a name in the abstract
+    /// namespace of Linux (unix(7)) and is printed with an `@`.
     Unix(Option<Arc<Path>>),
     /// A name from the transport.
     Named(Arc<str>),

@@ -10,9 +10,9 @@ use crate::error::Result;
 
 /// The reply to a message: the frames to send, and whether the connection stays open.
 ///
-/// [`finish`](Self::finish) and [`close`](Self::close) have reason `handler_closed`. On a datagram socket, each frame is one datagram to the sender, and
-/// closing drops the state of the peer. Until its address is validated, a peer is sent at most three times the bytes it
-/// sent: see [`Connection::validate_address`](crate::Connection::validate_address).
+/// [`finish`](Self::finish) and [`close`](Self::close) have reason `handler_closed`. On a datagram socket, each frame is
+/// one datagram to the sender, and closing drops the state of the peer. Until its address is validated, a peer is sent
+/// at most three times the bytes it sent ([`Connection::validate_address`](crate::Connection::validate_address)).
 ///
 /// A layer can read and change the fields.
 #[must_use = "a reply does nothing unless the handler returns it"]

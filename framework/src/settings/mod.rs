@@ -1,4 +1,4 @@
-//! The settings of a listener and of the server: each setting is one field with its type, documentation, bounds and default.
+//! The settings of a listener and of the server, each one field with its type, documentation, bounds and default.
 //!
 //! The configuration file, its schema, the defaults, `switchboard config` and the reference derive from these types.
 //! A setting is plain data: comparable, without I/O. The documentation of a field is also the help text for operators.
@@ -37,7 +37,8 @@ settings! {
         /// Maximum open connections per source, an IPv4 address or an IPv6 /64. 0: no limit per source.
         #[schemars(range(max = 10_000_000))]
         pub connections_per_source: usize = 0,
-        /// Maximum TLS and PROXY handshakes in progress. If the limit is reached, a new handshake closes the oldest one.
+        /// Maximum TLS and PROXY handshakes in progress. If the limit is reached, a new handshake closes the oldest
+        /// one.
         #[schemars(range(min = 1, max = 10_000_000))]
         pub handshakes: usize = 256,
         /// Largest message, without header or terminator. A larger message closes the connection; a larger datagram is
@@ -80,7 +81,8 @@ settings! {
     pub struct Rates {
         /// Maximum rate of messages per source. Above it, a stream is read later and a datagram is dropped. 0/s: off.
         pub messages_per_source: Rate = Rate::default(),
-        /// Maximum rate of new connections per source. Above it, connections are accepted and closed immediately. 0/s: off.
+        /// Maximum rate of new connections per source. Above it, connections are accepted and closed immediately.
+        /// 0/s: off.
         pub connections_per_source: Rate = Rate::default(),
         /// Number of events that may arrive at once before a rate applies. 0: the number allowed in one second.
         #[schemars(range(max = 10_000_000))]

@@ -60,8 +60,8 @@ impl TlsSettings {
 settings! {
     /// The PROXY protocol (versions 1 and 2). With these settings, every connection must begin with a header.
     pub struct ProxySettings {
-        /// Networks of your proxies. Connections from elsewhere are rejected. Not checked for Unix sockets: use the mode
-        /// of the socket there.
+        /// Networks of your proxies. Connections from elsewhere are rejected. Not checked for Unix sockets: use the
+        /// mode of the socket there.
         pub trusted: Networks = Networks::default(),
     }
 }
