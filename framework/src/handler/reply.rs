@@ -10,7 +10,7 @@ use crate::error::Result;
 
 /// The reply to a message: the frames to send, and whether the connection stays open.
 ///
-/// [`finish`](Self::finish) and [`close`](Self::close) have reason `handler_closed`. On a datagram socket, each frame is
+/// [`finish`](Self::finish) and [`close`](Self::close) have reason `handler_closed`. On a datagram socket, a frame is
 /// one datagram to the sender, and closing drops the state of the peer. Until its address is validated, a peer is sent
 /// at most three times the bytes it sent ([`Connection::validate_address`](crate::Connection::validate_address)).
 ///

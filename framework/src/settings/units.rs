@@ -34,7 +34,7 @@ use serde::{Deserialize, Deserializer, Serializer};
 pub struct InvalidValue(String);
 
 impl InvalidValue {
-    pub(super) fn new(text: &str, problem: String) -> Self {
+    pub(super) fn new(text: &str, problem: &str) -> Self {
         Self(format!("{} {problem}", quoted(text)))
     }
 }
@@ -102,7 +102,7 @@ macro_rules! text_option {
             type Err = $crate::settings::InvalidValue;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                $parse(text).map_err(|problem| $crate::settings::units::InvalidValue::new(text, problem))
+                $parse(text).map_err(|problem: String| $crate::settings::units::InvalidValue::new(text, &problem))
             }
         }
 
