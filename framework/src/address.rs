@@ -1,5 +1,4 @@
-//! Addresses: where a listener listens ([`Endpoint`]), a peer ([`Address`]), and the key of per-source limits
-//! ([`Source`]).
+//! Addresses of listeners ([`Endpoint`]) and peers ([`Address`]), and the key of per-source limits ([`Source`]).
 
 use std::convert::Infallible;
 use std::fmt;
@@ -11,16 +10,14 @@ use std::sync::Arc;
 
 use crate::error::debug_as_display;
 
-/// Where a listener listens, as written in the configuration: `tcp://127.0.0.1:9999`, `unix:/run/app.sock`, `mem:test`
-/// …
+/// The address of a listener, as written in the configuration: `tcp://127.0.0.1:9999`, `unix:/run/app.sock` …
 ///
 /// Parsing is strict. The error names the accepted form:
 ///
 /// ```
 /// use switchboard::Endpoint;
 /// let endpoint: Endpoint = "tcp://[::1]:7000".parse()?;
-/// assert_eq!(endpoint.scheme(), "tcp");
-/// assert_eq!(endpoint.to_string(), "tcp://[::1]:7000");
+/// assert_eq!(endpoint.socket_addr(), Some("[::1]:7000".parse().unwrap()));
 /// let error = "127.0.0.1:7000".parse::<Endpoint>().unwrap_err();
 /// assert!(error.to_string().contains("tcp://127.0.0.1:7000"));
 /// # Ok::<(), switchboard::address::EndpointError>(())
@@ -51,29 +48,36 @@ pub enum Endpoint {
     },
 }
 
-/// How the part after the scheme is parsed, with the variant that holds it.
-enum Form {
-    HostPort(fn(HostPort) -> Endpoint),
-    Path(fn(PathBuf) -> Endpoint),
-    Name(fn(String) -> Endpoint),
+/// Defines the built-in schemes: the variant, and the function that parses the part after the scheme.
+macro_rules! schemes {
+    ($($scheme:literal: $variant:ident, $parse:ident;)*) => {
+        impl Endpoint {
+            /// The scheme: `tcp`, `udp`, `unix` …
+            pub fn scheme(&self) -> &str {
+                match self {
+                    $(Self::$variant(_) => $scheme,)*
+                    Self::Other { scheme, .. } => scheme,
+                }
+            }
+
+            fn built_in(scheme: &str, rest: &str) -> Option<Result<Self, String>> {
+                Some(match scheme {
+                    $($scheme => $parse(scheme, rest).map(Self::$variant),)*
+                    _ => return None,
+                })
+            }
+        }
+    };
 }
 
-/// The built-in schemes. [`Endpoint::parts`] is the reverse.
-const SCHEMES: [(&str, Form); 7] = [
-    ("tcp", Form::HostPort(Endpoint::Tcp)),
-    ("tls", Form::HostPort(Endpoint::Tls)),
-    ("udp", Form::HostPort(Endpoint::Udp)),
-    ("unix", Form::Path(Endpoint::Unix)),
-    ("unixgram", Form::Path(Endpoint::Unixgram)),
-    ("systemd", Form::Name(Endpoint::Systemd)),
-    ("mem", Form::Name(Endpoint::Memory)),
-];
-
-/// The part of an endpoint after its scheme.
-enum Rest<'a> {
-    HostPort(&'a HostPort),
-    Path(&'a Path),
-    Name(&'a str),
+schemes! {
+    "tcp": Tcp, host_port;
+    "tls": Tls, host_port;
+    "udp": Udp, host_port;
+    "unix": Unix, path;
+    "unixgram": Unixgram, path;
+    "systemd": Systemd, name;
+    "mem": Memory, name;
 }
 
 /// A host (name or address) and a port.
@@ -97,11 +101,6 @@ pub struct EndpointError {
 debug_as_display!(EndpointError);
 
 impl Endpoint {
-    /// The scheme: `tcp`, `udp`, `unix` …
-    pub fn scheme(&self) -> &str {
-        self.parts().0
-    }
-
     /// The same endpoint with another port, for schemes that have a port.
     #[must_use]
     pub fn with_port(&self, port: u16) -> Self {
@@ -118,19 +117,11 @@ impl Endpoint {
     }
 
     /// The IP address and port; `None` for a host name and for schemes without an IP address.
-    ///
-    /// ```
-    /// use switchboard::Endpoint;
-    /// let endpoint: Endpoint = "udp://[::1]:53".parse()?;
-    /// assert_eq!(endpoint.socket_addr(), Some("[::1]:53".parse().unwrap()));
-    /// # Ok::<(), switchboard::address::EndpointError>(())
-    /// ```
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         let HostPort { host, port } = self.host_port()?;
         Some(SocketAddr::new(host.parse().ok()?, *port))
     }
 
-    /// Whether both endpoints name the same socket. TLS runs on a TCP socket.
     pub(crate) fn same_socket(&self, other: &Self) -> bool {
         self.without_tls() == other.without_tls()
     }
@@ -145,22 +136,9 @@ impl Endpoint {
     }
 
     fn host_port(&self) -> Option<&HostPort> {
-        match self.parts().1 {
-            Rest::HostPort(address) => Some(address),
-            Rest::Path(_) | Rest::Name(_) => None,
-        }
-    }
-
-    fn parts(&self) -> (&str, Rest<'_>) {
         match self {
-            Self::Tcp(address) => ("tcp", Rest::HostPort(address)),
-            Self::Tls(address) => ("tls", Rest::HostPort(address)),
-            Self::Udp(address) => ("udp", Rest::HostPort(address)),
-            Self::Unix(path) => ("unix", Rest::Path(path)),
-            Self::Unixgram(path) => ("unixgram", Rest::Path(path)),
-            Self::Systemd(name) => ("systemd", Rest::Name(name)),
-            Self::Memory(name) => ("mem", Rest::Name(name)),
-            Self::Other { scheme, rest } => (scheme, Rest::Name(rest)),
+            Self::Tcp(address) | Self::Tls(address) | Self::Udp(address) => Some(address),
+            _ => None,
         }
     }
 }
@@ -174,26 +152,31 @@ impl FromStr for Endpoint {
 }
 
 fn parse(text: &str) -> Result<Endpoint, String> {
-    let Some((scheme, rest)) = text.split_once(':') else {
-        return Err("missing scheme; use an address such as tcp://127.0.0.1:9999 or unix:/run/app.sock".into());
-    };
-    match SCHEMES.iter().find(|(known, _)| *known == scheme) {
-        Some((_, Form::HostPort(endpoint))) => match rest.strip_prefix("//") {
-            Some(address) => HostPort::parse(address).map(endpoint),
-            None => Err(format!("two slashes and host:port must follow {scheme}:")),
-        },
-        Some((_, Form::Path(_))) if rest.is_empty() => {
-            Err(format!("a path must follow {scheme}: as in {scheme}:/run/app.sock"))
-        }
-        Some((_, Form::Name(_))) if rest.is_empty() => Err(format!("a name must follow {scheme}:")),
-        Some((_, Form::Path(endpoint))) => Ok(endpoint(PathBuf::from(rest))),
-        Some((_, Form::Name(endpoint))) => Ok(endpoint(rest.to_owned())),
+    let missing = "missing scheme; use an address such as tcp://127.0.0.1:9999 or unix:/run/app.sock";
+    let (scheme, rest) = text.split_once(':').ok_or(missing)?;
+    let custom = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '+' | '-'));
+    match Endpoint::built_in(scheme, rest) {
+        Some(endpoint) => endpoint,
         // `localhost:9999` is a host and a port, not a scheme and a name.
-        None if is_scheme(scheme) && rest.parse::<u16>().is_err() => {
+        None if custom && rest.parse::<u16>().is_err() => {
             Ok(Endpoint::Other { scheme: scheme.to_owned(), rest: rest.to_owned() })
         }
         None => Err(format!("missing scheme; use tcp://{text} or udp://{text}")),
     }
+}
+
+fn host_port(scheme: &str, rest: &str) -> Result<HostPort, String> {
+    HostPort::parse(rest.strip_prefix("//").ok_or_else(|| format!("two slashes and host:port must follow {scheme}:"))?)
+}
+
+fn path(scheme: &str, rest: &str) -> Result<PathBuf, String> {
+    let missing = || format!("a path must follow {scheme}: as in {scheme}:/run/app.sock");
+    if rest.is_empty() { Err(missing()) } else { Ok(rest.into()) }
+}
+
+fn name(scheme: &str, rest: &str) -> Result<String, String> {
+    if rest.is_empty() { Err(format!("a name must follow {scheme}:")) } else { Ok(rest.to_owned()) }
 }
 
 /// Lets a function accept both an [`Endpoint`] and text.
@@ -203,26 +186,19 @@ impl From<Infallible> for EndpointError {
     }
 }
 
-impl TryFrom<&str> for Endpoint {
-    type Error = EndpointError;
+macro_rules! try_from_text {
+    ($($text:ty),*) => {$(
+        impl TryFrom<$text> for Endpoint {
+            type Error = EndpointError;
 
-    fn try_from(text: &str) -> Result<Self, EndpointError> {
-        text.parse()
-    }
+            fn try_from(text: $text) -> Result<Self, EndpointError> {
+                text.parse()
+            }
+        }
+    )*};
 }
 
-impl TryFrom<String> for Endpoint {
-    type Error = EndpointError;
-
-    fn try_from(text: String) -> Result<Self, EndpointError> {
-        text.parse()
-    }
-}
-
-fn is_scheme(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-'))
-}
+try_from_text!(&str, String);
 
 impl HostPort {
     /// A host name or IP address (IPv6 without brackets) and a port.
@@ -231,11 +207,10 @@ impl HostPort {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let Some((host, port)) = text.rsplit_once(':') else {
-            return Err("missing port; use host:port".into());
-        };
-        let port: u16 = if port.bytes().all(|b| b.is_ascii_digit()) { port.parse().ok() } else { None }
-            .ok_or_else(|| format!("{port:?} is not a port; a port is a number from 0 to 65535"))?;
+        let (host, port) = text.rsplit_once(':').ok_or("missing port; use host:port")?;
+        let number = Some(port).filter(|port| !port.starts_with('+')).and_then(|port| port.parse().ok());
+        let number: u16 =
+            number.ok_or_else(|| format!("{port:?} is not a port; a port is a number from 0 to 65535"))?;
         let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
             Some(Some(inner)) if inner.parse::<Ipv6Addr>().is_ok() => inner,
             Some(_) => return Err(format!("{host:?} is not an IPv6 address in brackets")),
@@ -249,27 +224,24 @@ impl HostPort {
         if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') && host.parse::<Ipv4Addr>().is_err() {
             return Err(format!("{host:?} is not an IPv4 address"));
         }
-        Ok(Self::new(host, port))
+        Ok(Self::new(host, number))
     }
 }
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, rest) = self.parts();
-        match rest {
-            Rest::HostPort(address) => write!(f, "{scheme}://{address}"),
-            Rest::Path(path) => write!(f, "{scheme}:{}", path.display()),
-            Rest::Name(name) => write!(f, "{scheme}:{name}"),
+        let scheme = self.scheme();
+        match self {
+            Self::Tcp(address) | Self::Tls(address) | Self::Udp(address) => write!(f, "{scheme}://{address}"),
+            Self::Unix(path) | Self::Unixgram(path) => write!(f, "{scheme}:{}", path.display()),
+            Self::Systemd(rest) | Self::Memory(rest) | Self::Other { rest, .. } => write!(f, "{scheme}:{rest}"),
         }
     }
 }
@@ -280,8 +252,8 @@ impl fmt::Display for Endpoint {
 pub enum Address {
     /// An IP address and port.
     Inet(SocketAddr),
-    /// The path of a Unix socket. A path that begins with NUL is a name in the abstract namespace of Linux (unix(7))
-    /// and is printed with an `@`. `None` for an unnamed socket.
+    /// The path of a Unix socket; `None` for an unnamed socket. A path that begins with NUL is a name in the abstract
+    /// namespace of Linux (unix(7)) and is printed with an `@`.
     Unix(Option<Arc<Path>>),
     /// A name from the transport.
     Named(Arc<str>),
@@ -333,13 +305,6 @@ pub struct Credentials {
     pub gid: u32,
     /// The process id, where the system reports it.
     pub pid: Option<i32>,
-}
-
-impl Credentials {
-    /// The credentials of a process.
-    pub fn new(uid: u32, gid: u32, pid: Option<i32>) -> Self {
-        Self { uid, gid, pid }
-    }
 }
 
 /// The key of per-source limits: an IPv4 address, or the /64 network of an IPv6 address.

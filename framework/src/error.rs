@@ -1,16 +1,15 @@
-//! The boxed error between services, and functions to read it.
-//!
-//! Each error type is defined next to the code that returns it.
+//! The boxed error of handlers, layers and transports, and functions that read its causes.
 
 use std::error::Error;
+use std::iter::successors;
 
-/// Any error, between services.
+/// Any error of a handler, layer, framing or transport.
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
-/// The result of handlers. `?` converts any error type.
+/// The result of a handler: `?` accepts any error type.
 pub type Result<T, E = BoxError> = std::result::Result<T, E>;
 
-/// Finds the first error of type `E` in `error` and its sources.
+/// The first error of type `E` among `error` and its causes.
 ///
 /// ```
 /// # use switchboard::error::{BoxError, find_cause};
@@ -19,27 +18,16 @@ pub type Result<T, E = BoxError> = std::result::Result<T, E>;
 /// assert!(find_cause::<std::fmt::Error>(&*error).is_none());
 /// ```
 pub fn find_cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
+    successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
 }
 
-/// Formats an error and its sources as one sentence, each source once: `outer: inner: innermost`.
+/// An error and its causes as one sentence, each cause once: `outer: inner: innermost`.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
+    for cause in successors(error.source(), |&cause| cause.source()).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
         }
-        next = cause.source();
     }
     text
 }
@@ -55,4 +43,15 @@ macro_rules! debug_as_display {
     )+};
 }
 
-pub(crate) use debug_as_display;
+/// Implements `Debug` of a generic type as its name, without bounds on its parameters.
+macro_rules! debug_as_name {
+    ($name:ident<$($generic:ident),+> $(where $($bounds:tt)+)?) => {
+        impl<$($generic),+> std::fmt::Debug for $name<$($generic),+> $(where $($bounds)+)? {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
+    };
+}
+
+pub(crate) use {debug_as_display, debug_as_name};

@@ -1,29 +1,27 @@
 //! The traits that you implement: a [`Handler`] answers messages, a [`StreamHandler`] owns the byte stream.
-//!
-//! One handler object serves all connections (`&self`). Its fields are shared by them; [`State`](Handler::State) is per
-//! connection.
 
 mod context;
-mod function;
 mod reply;
 mod service;
-mod shared;
 mod stream;
 
 pub use context::Context;
-pub use function::{HandlerFn, handler_fn};
 pub use reply::{Frames, IntoFrame, Reply, Then};
 pub(crate) use service::HandlerCell;
 pub use service::{HandlerFuture, HandlerLayer, HandlerService, LayerBounds, MessageService, Request};
 pub use stream::ByteStream;
 
+use std::marker::PhantomData;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::connection::{Connection, Kind};
-use crate::error::Result;
+use crate::error::{Result, debug_as_name};
 use crate::reason::CloseReason;
 
-/// Answers the messages of any number of connections. An `Arc` of a handler is a handler too.
+/// Answers messages. One object serves all connections; its [`State`](Self::State) is per connection. An `Arc` of a
+/// handler is a handler too: keep a clone to share the handler with other code.
 ///
 /// ```
 /// use switchboard::prelude::*;
@@ -64,8 +62,6 @@ use crate::reason::CloseReason;
 /// is validated, a peer is sent at most three times the bytes it sent; a handler with longer replies must validate the
 /// address first ([`Connection::validate_address`]). [`Connection::kind`] distinguishes streams and datagrams.
 ///
-/// # Message types
-///
 /// Messages have any type that the [framing](crate::framing) produces: `impl Handler<Command, Answer> for Store`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Handler<{In}, {Out}>`; a `StreamHandler` needs `serve_stream` or `start_stream`",
@@ -73,11 +69,7 @@ use crate::reason::CloseReason;
     note = "the framing decides the message types: with a framing of bytes, write `impl Handler for …`",
     note = "`handler_fn(|cx: Context, message: Bytes| async move {{ … }})` makes a handler of a function"
 )]
-pub trait Handler<In = Bytes, Out = In>: Send + Sync + 'static
-where
-    In: Send + 'static,
-    Out: Send + 'static,
-{
+pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + Sync + 'static {
     /// The kinds of listener that can serve this handler. A server with another kind does not start, and a
     /// configuration that combines them is invalid.
     const NEEDS: Needs = Needs::Either;
@@ -86,10 +78,6 @@ where
     type State: Default + Send + 'static;
 
     /// Called when a connection opens. The default sends nothing.
-    ///
-    /// # Errors
-    ///
-    /// An error closes the connection with reason `handler_error`.
     fn open(&self, cx: &mut Context<Self::State, Out>) -> impl Future<Output = Result<Reply<Out>>> + Send {
         let _ = cx;
         async { Ok(Reply::none()) }
@@ -99,18 +87,13 @@ where
     ///
     /// A `Bytes` message is a slice of the read buffer (4 KiB; 64 KiB if a peer sends much at once). Copy
     /// (`Bytes::copy_from_slice`) data that you keep for long; otherwise a few bytes keep the whole buffer alive.
-    ///
-    /// # Errors
-    ///
-    /// An error closes the connection with reason `handler_error`.
     fn message(
         &self,
         cx: &mut Context<Self::State, Out>,
         message: In,
     ) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
-    /// Called when the connection has ended. Nothing can be sent any more. The default does nothing. Runs at most one
-    /// second.
+    /// Called when the connection has ended: nothing can be sent any more. Runs at most one second.
     fn close(&self, cx: &mut Context<Self::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {
         let _ = (cx, reason);
         async {}
@@ -166,8 +149,69 @@ impl Needs {
 pub trait StreamHandler: Send + Sync + 'static {
     /// Serves one connection to its end.
     ///
-    /// # Errors
-    ///
     /// An error closes the connection with reason `handler_error`, or `io_error` if the peer disconnected.
     fn serve(&self, connection: Connection, stream: ByteStream) -> impl Future<Output = Result<()>> + Send;
 }
+
+impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Handler<In, Out> for Arc<H> {
+    const NEEDS: Needs = H::NEEDS;
+    type State = H::State;
+
+    fn open(&self, cx: &mut Context<H::State, Out>) -> impl Future<Output = Result<Reply<Out>>> + Send {
+        H::open(self, cx)
+    }
+
+    fn message(&self, cx: &mut Context<H::State, Out>, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send {
+        H::message(self, cx, message)
+    }
+
+    fn close(&self, cx: &mut Context<H::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {
+        H::close(self, cx, reason)
+    }
+}
+
+impl<H: StreamHandler> StreamHandler for Arc<H> {
+    fn serve(&self, connection: Connection, stream: ByteStream) -> impl Future<Output = Result<()>> + Send {
+        H::serve(self, connection, stream)
+    }
+}
+
+/// Makes a handler without state from an async function, which owns its context and can move it into tasks.
+///
+/// ```
+/// use switchboard::prelude::*;
+///
+/// # async fn run() -> Result<()> {
+/// let reverse = handler_fn(|_cx: Context, message: Bytes| async move {
+///     Ok(Reply::send(message.iter().rev().copied().collect::<Vec<u8>>()))
+/// });
+/// Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).serve(reverse).await
+/// # }
+/// ```
+pub fn handler_fn<F, Fut, In, Out>(function: F) -> HandlerFn<F, In, Out>
+where
+    F: Fn(Context<(), Out>, In) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Reply<Out>>> + Send,
+{
+    HandlerFn { function, messages: PhantomData }
+}
+
+/// The handler that [`handler_fn`] returns.
+pub struct HandlerFn<F, In, Out> {
+    function: F,
+    messages: PhantomData<fn(In) -> Out>,
+}
+
+impl<F, Fut, In: Send + 'static, Out: Send + 'static> Handler<In, Out> for HandlerFn<F, In, Out>
+where
+    F: Fn(Context<(), Out>, In) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Reply<Out>>> + Send,
+{
+    type State = ();
+
+    fn message(&self, cx: &mut Context<(), Out>, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send {
+        (self.function)(cx.clone(), message)
+    }
+}
+
+debug_as_name!(HandlerFn<F, In, Out>);

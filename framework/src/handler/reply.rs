@@ -10,18 +10,9 @@ use crate::error::Result;
 
 /// The reply to a message: the frames to send, and whether the connection stays open.
 ///
-/// | constructor | sends | then |
-/// |---|---|---|
-/// | `Reply::none()` | nothing | the next message |
-/// | `Reply::send(frame)` | one frame | the next message |
-/// | `Reply::many(frames)` | the frames, in order | the next message |
-/// | `Reply::stream(frames)` | each frame when it is ready; reading pauses until the stream ends | the next message |
-/// | `….then_finish()` | the same frames, after everything queued before | closes after everything is written |
-/// | `Reply::close()` | nothing; queued frames are dropped | closes immediately |
-///
-/// Both ways to close have reason `handler_closed`. On a datagram socket, each frame is one datagram to the sender, and
-/// closing drops the state of the peer. Until its address is validated, a peer is sent at most three times the bytes it
-/// sent: see [`Connection::validate_address`](crate::Connection::validate_address).
+/// [`finish`](Self::finish) and [`close`](Self::close) have reason `handler_closed`. On a datagram socket, a frame is
+/// one datagram to the sender, and closing drops the state of the peer. Until its address is validated, a peer is sent
+/// at most three times the bytes it sent ([`Connection::validate_address`](crate::Connection::validate_address)).
 ///
 /// A layer can read and change the fields.
 #[must_use = "a reply does nothing unless the handler returns it"]
@@ -64,25 +55,18 @@ impl<Out> Reply<Out> {
         Self { frames: Frames::None, then: Then::Continue }
     }
 
-    /// Sends one frame.
-    ///
-    /// The frame owns its data. To send a part of a message, use `message.slice(..)`; to send borrowed bytes, copy them
-    /// with `Bytes::copy_from_slice`.
+    /// Sends one frame. It owns its data: use `message.slice(..)` for a part of a message, and
+    /// `Bytes::copy_from_slice` for borrowed bytes.
     pub fn send(frame: impl IntoFrame<Out>) -> Self {
         Self { frames: Frames::One(frame.into_frame()), then: Then::Continue }
     }
 
     /// Sends several frames, in order.
-    pub fn many<I>(frames: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: IntoFrame<Out>,
-    {
+    pub fn many(frames: impl IntoIterator<Item: IntoFrame<Out>>) -> Self {
         Self { frames: Frames::Many(frames.into_iter().map(IntoFrame::into_frame).collect()), then: Then::Continue }
     }
 
-    /// Sends each frame when it is ready. A frame waits until the previous one is written, so a slow peer slows the
-    /// stream and does not fill memory.
+    /// Sends each frame when it is ready and the previous one is written. Reading pauses until the stream ends.
     pub fn stream(frames: impl Stream<Item = Result<Out>> + Send + 'static) -> Self {
         Self { frames: Frames::Stream(Box::pin(frames)), then: Then::Continue }
     }
@@ -129,18 +113,17 @@ impl<Out> Default for Reply<Out> {
 
 impl<Out> fmt::Debug for Reply<Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let frames = match &self.frames {
-            Frames::None => "0",
-            Frames::One(_) => "1",
-            Frames::Many(_) => "several",
-            Frames::Stream(_) => "stream",
-        };
-        f.debug_struct("Reply").field("frames", &frames).field("then", &self.then).finish()
+        f.debug_struct("Reply").field("frames", &self.frames).field("then", &self.then).finish()
     }
 }
 
 impl<Out> fmt::Debug for Frames<Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Frames")
+        f.write_str(match self {
+            Self::None => "0",
+            Self::One(_) => "1",
+            Self::Many(_) => "several",
+            Self::Stream(_) => "stream",
+        })
     }
 }

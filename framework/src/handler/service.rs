@@ -7,7 +7,6 @@
 //!
 //! Without message layers, the driver calls the handler directly and needs none of this.
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use tower::{Layer, Service};
 
 use crate::connection::Connection;
-use crate::error::{BoxError, Result};
+use crate::error::{BoxError, Result, debug_as_name};
 use crate::handler::{Context, Handler, Reply};
 use crate::reason::CloseReason;
 
@@ -72,31 +71,18 @@ pub trait LayerBounds: Clone + Send + Sync + 'static {}
 impl<L: Clone + Send + Sync + 'static> LayerBounds for L {}
 
 /// A layer that can wrap the handler `H`. Implemented for every layer with matching types; never implement it yourself.
-pub trait HandlerLayer<H, In, Out>:
-    Layer<HandlerService<H, In, Out>, Service: MessageService<In, Out>> + Clone + Send + Sync + 'static
-where
-    H: Handler<In, Out>,
-    In: Send + 'static,
-    Out: Send + 'static,
+pub trait HandlerLayer<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static>:
+    Layer<HandlerService<H, In, Out>, Service: MessageService<In, Out>> + LayerBounds
 {
 }
 
-impl<L, H, In, Out> HandlerLayer<H, In, Out> for L
-where
-    L: Layer<HandlerService<H, In, Out>, Service: MessageService<In, Out>> + Clone + Send + Sync + 'static,
-    H: Handler<In, Out>,
-    In: Send + 'static,
-    Out: Send + 'static,
+impl<L, H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> HandlerLayer<H, In, Out> for L where
+    L: Layer<HandlerService<H, In, Out>, Service: MessageService<In, Out>> + LayerBounds
 {
 }
 
 /// A [`Handler`] of one connection as a `tower::Service`.
-pub struct HandlerService<H, In, Out>
-where
-    H: Handler<In, Out>,
-    In: Send + 'static,
-    Out: Send + 'static,
-{
+pub struct HandlerService<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> {
     cell: Arc<HandlerCell<H, H::State, Out>>,
     message: PhantomData<fn(In)>,
 }
@@ -134,23 +120,21 @@ impl<H, S, Out> HandlerCell<H, S, Out> {
         let state = self.0.take()?;
         Some(CallGuard { state: Some(state), cell: self.clone() })
     }
+}
 
-    pub(crate) async fn open<In>(self: &Arc<Self>) -> Result<Reply<Out>>
+impl<H, S, Out: Send + 'static> HandlerCell<H, S, Out> {
+    pub(crate) async fn open<In: Send + 'static>(self: &Arc<Self>) -> Result<Reply<Out>>
     where
         H: Handler<In, Out, State = S>,
-        In: Send + 'static,
-        Out: Send + 'static,
     {
         let mut guard = self.take().ok_or(CallInProgress)?;
         let CallState { handler, context, .. } = guard.state();
         handler.open(context).await
     }
 
-    pub(crate) async fn close<In>(self: &Arc<Self>, reason: CloseReason)
+    pub(crate) async fn close<In: Send + 'static>(self: &Arc<Self>, reason: CloseReason)
     where
         H: Handler<In, Out, State = S>,
-        In: Send + 'static,
-        Out: Send + 'static,
     {
         // The state is missing if a layer leaked the future of a call.
         if let Some(mut guard) = self.take() {
@@ -172,23 +156,13 @@ impl<H, S, Out> Drop for CallGuard<H, S, Out> {
     }
 }
 
-impl<H, In, Out> HandlerService<H, In, Out>
-where
-    H: Handler<In, Out>,
-    In: Send + 'static,
-    Out: Send + 'static,
-{
+impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> HandlerService<H, In, Out> {
     pub(crate) fn new(cell: Arc<HandlerCell<H, H::State, Out>>) -> Self {
         Self { cell, message: PhantomData }
     }
 }
 
-impl<H, In, Out> Service<Request<In>> for HandlerService<H, In, Out>
-where
-    H: Handler<In, Out>,
-    In: Send + 'static,
-    Out: Send + 'static,
-{
+impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Service<Request<In>> for HandlerService<H, In, Out> {
     type Response = Reply<Out>;
     type Error = BoxError;
     type Future = HandlerFuture<H, H::State, Out>;
@@ -198,66 +172,40 @@ where
     }
 
     fn call(&mut self, request: Request<In>) -> Self::Future {
-        let Some(mut guard) = self.cell.take() else { return HandlerFuture(Call::Rejected) };
+        let Some(mut guard) = self.cell.take() else { return HandlerFuture(Some(Err(CallInProgress))) };
         let spare = guard.state().spare.take();
         let call = async move {
             let CallState { handler, context, .. } = guard.state();
             let reply = handler.message(context, request.message).await;
             (reply, guard)
         };
-        HandlerFuture(Call::Running(match spare {
+        HandlerFuture(Some(Ok(match spare {
             Some(mut spare) => {
                 spare.set(call);
                 spare
             }
             None => ReusableBoxFuture::new(call),
-        }))
+        })))
     }
 }
 
 /// One call of a handler. Dropping it early stops the handler at its current `.await`; the context is kept.
-///
-/// # Panics
-///
 /// Panics if it is polled after completion.
-pub struct HandlerFuture<H, S, Out>(Call<H, S, Out>);
-
-enum Call<H, S, Out> {
-    /// The previous call has not ended.
-    Rejected,
-    Running(CallFuture<H, S, Out>),
-    Done,
-}
+pub struct HandlerFuture<H, S, Out>(Option<Result<CallFuture<H, S, Out>, CallInProgress>>);
 
 impl<H, S, Out> Future for HandlerFuture<H, S, Out> {
     type Output = Result<Reply<Out>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let (reply, mut guard) = match &mut self.0 {
-            Call::Running(call) => ready!(call.poll(cx)),
-            Call::Rejected => return Poll::Ready(Err(CallInProgress.into())),
-            Call::Done => panic!("a handler call was polled after completion"),
+        let running = self.0.as_mut().expect("a handler call is not polled after completion");
+        let (reply, mut guard) = match running {
+            Ok(call) => ready!(call.poll(cx)),
+            Err(CallInProgress) => return Poll::Ready(Err(CallInProgress.into())),
         };
-        if let Call::Running(call) = std::mem::replace(&mut self.0, Call::Done) {
-            guard.state().spare = Some(call);
-        }
+        guard.state().spare = self.0.take().and_then(Result::ok);
         Poll::Ready(reply)
     }
 }
 
-impl<H, S, Out> fmt::Debug for HandlerFuture<H, S, Out> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HandlerFuture")
-    }
-}
-
-impl<H, In, Out> fmt::Debug for HandlerService<H, In, Out>
-where
-    H: Handler<In, Out>,
-    In: Send + 'static,
-    Out: Send + 'static,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HandlerService")
-    }
-}
+debug_as_name!(HandlerFuture<H, S, Out>);
+debug_as_name!(HandlerService<H, In, Out> where H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static);

@@ -22,25 +22,16 @@ pub struct ByteStream {
     io: Option<BoxIo>,
     connection: Connection,
     activity: Arc<Activity>,
-    returned: Arc<ReturnedIo>,
-}
-
-/// Receives the connection's I/O object when the handler drops its stream, so that the driver can close it properly.
-#[derive(Default)]
-pub(crate) struct ReturnedIo(Mutex<Option<BoxIo>>);
-
-impl ReturnedIo {
-    pub(crate) fn take(&self) -> Option<BoxIo> {
-        self.0.lock().take()
-    }
 }
 
 /// What the driver reads about a stream while the handler owns it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Activity {
     /// Milliseconds from the opening of the connection to the last byte.
     last: AtomicU64,
     input_ended: AtomicBool,
+    /// Set when the handler drops its stream, so that the driver can close it properly.
+    returned: Mutex<Option<BoxIo>>,
 }
 
 impl Activity {
@@ -53,13 +44,17 @@ impl Activity {
     pub(crate) fn input_ended(&self) -> bool {
         self.input_ended.load(Relaxed)
     }
+
+    /// The I/O object, after the handler has dropped its stream.
+    pub(crate) fn take_io(&self) -> Option<BoxIo> {
+        self.returned.lock().take()
+    }
 }
 
 impl ByteStream {
-    pub(crate) fn new(io: BoxIo, connection: Connection) -> (Self, Arc<Activity>, Arc<ReturnedIo>) {
-        let (activity, returned) = (Arc::<Activity>::default(), Arc::<ReturnedIo>::default());
-        let stream = Self { io: Some(io), connection, activity: activity.clone(), returned: returned.clone() };
-        (stream, activity, returned)
+    pub(crate) fn new(io: BoxIo, connection: Connection) -> (Self, Arc<Activity>) {
+        let activity = Arc::<Activity>::default();
+        (Self { io: Some(io), connection, activity: activity.clone() }, activity)
     }
 
     fn io(&mut self) -> Pin<&mut BoxIo> {
@@ -81,10 +76,9 @@ impl ByteStream {
 
 impl AsyncRead for ByteStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
         let room = buf.remaining();
         ready!(self.io().poll_read(cx, buf))?;
-        let bytes = buf.filled().len() - before;
+        let bytes = room - buf.remaining();
         if bytes > 0 {
             self.connection.counters().add_bytes_in(bytes);
             self.record_activity();
@@ -127,7 +121,7 @@ impl AsyncWrite for ByteStream {
 
 impl Drop for ByteStream {
     fn drop(&mut self) {
-        *self.returned.0.lock() = self.io.take();
+        *self.activity.returned.lock() = self.io.take();
     }
 }
 

@@ -1,16 +1,20 @@
-//! Defines a layer once, for direct calls and as a `tower::Service`.
+//! What a layer is: defined once, for direct calls and as a `tower::Service`.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use tower::Service;
 
+use crate::connection::{Connection, Kind};
 use crate::error::{BoxError, Result};
+use crate::handler::Request;
+use crate::transport::Incoming;
 
-/// A layer that reads the request when a call begins, and then polls the call. All built-in layers are defined this way.
-///
-/// [`LayerService`] turns it into a `tower::Service`, for messages and for connections:
+/// A layer that reads the request when a call begins, and then polls the call. [`LayerService`] turns it into a
+/// `tower::Service`, for messages and for connections:
 ///
 /// ```
 /// use std::pin::Pin;
@@ -84,11 +88,7 @@ pin_project! {
     }
 }
 
-impl<F, T, C> Future for LayerFuture<F, C>
-where
-    F: Future<Output = Result<T>>,
-    C: PollCall,
-{
+impl<F: Future<Output = Result<T>>, T, C: PollCall> Future for LayerFuture<F, C> {
     type Output = Result<T>;
 
     #[inline]
@@ -112,11 +112,7 @@ impl<S, L> LayerService<S, L> {
     }
 }
 
-impl<S, L, R> Service<R> for LayerService<S, L>
-where
-    S: Service<R, Error = BoxError>,
-    L: CallLayer<R>,
-{
+impl<S: Service<R, Error = BoxError>, L: CallLayer<R>, R> Service<R> for LayerService<S, L> {
     type Response = S::Response;
     type Error = BoxError;
     type Future = LayerFuture<S::Future, L::Call>;
@@ -131,17 +127,83 @@ where
     }
 }
 
-/// Makes a `tower::Layer` of each [`CallLayer`]: coherence allows no implementation for all of them at once.
-macro_rules! tower_layers {
-    ($($layer:ty),*) => {$(
-        impl<S> tower::Layer<S> for $layer {
-            type Service = LayerService<S, Self>;
+/// A request with a known connection: a message, or a new connection.
+pub trait Connected {
+    /// The connection of the request.
+    fn connection(&self) -> &Connection;
 
-            fn layer(&self, inner: S) -> Self::Service {
-                LayerService::new(inner, self.clone())
-            }
-        }
-    )*};
+    /// Whether a layer may delay the request.
+    ///
+    /// A message on a stream may wait: the server reads no further message of that connection meanwhile. A datagram or
+    /// a new connection is better rejected.
+    fn may_wait(&self) -> bool {
+        self.connection().kind() == Kind::Stream
+    }
 }
 
-pub(super) use tower_layers;
+impl Connected for Connection {
+    #[inline]
+    fn connection(&self) -> &Connection {
+        self
+    }
+}
+
+impl<In> Connected for Request<In> {
+    fn connection(&self) -> &Connection {
+        self.connection()
+    }
+}
+
+impl Connected for Incoming {
+    fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn may_wait(&self) -> bool {
+        false
+    }
+}
+
+/// The options of a built-in layer that a configuration can name.
+pub(crate) trait LayerOptions: DeserializeOwned + JsonSchema + 'static {
+    const NAME: &str;
+    const SUMMARY: &str;
+    type Layer;
+
+    fn build(self) -> Result<Self::Layer>;
+}
+
+/// Defines the options of a built-in layer, with their defaults, and how they build the layer.
+macro_rules! layer_options {
+    (
+        $(#[$attribute:meta])*
+        $options:ident { $($(#[$field_attribute:meta])* $field:ident: $type:ty = $default:expr,)* }
+        $name:literal => $layer:ty: $summary:literal,
+        $build:expr
+    ) => {
+        $(#[$attribute])*
+        #[derive(serde::Deserialize, schemars::JsonSchema)]
+        #[serde(default, deny_unknown_fields)]
+        pub(crate) struct $options {
+            $($(#[$field_attribute])* $field: $type,)*
+        }
+
+        impl Default for $options {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        impl $crate::layer::call::LayerOptions for $options {
+            const NAME: &str = $name;
+            const SUMMARY: &str = $summary;
+            type Layer = $layer;
+
+            fn build(self) -> Result<$layer> {
+                $build(self)
+            }
+        }
+    };
+}
+
+pub(super) use layer_options;

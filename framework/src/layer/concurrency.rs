@@ -4,13 +4,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::error::{BoxError, Result};
-use crate::layer::{CallLayer, LayerOptions, PollCall};
+use crate::layer::call::{CallLayer, PollCall, layer_options};
 
 /// Limits concurrent calls over everything that one layer (and its clones) wraps. Further calls queue, first in, first
 /// out.
@@ -29,30 +27,16 @@ impl Concurrency {
     }
 }
 
-/// Options of the `concurrency` layer.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct ConcurrencyOptions {
-    /// Maximum concurrent handler calls over all connections of the listener; further calls queue.
-    limit: u32,
-}
-
-impl Default for ConcurrencyOptions {
-    fn default() -> Self {
-        Self { limit: 1024 }
+layer_options! {
+    /// Options of the `concurrency` layer.
+    ConcurrencyOptions {
+        /// Maximum concurrent handler calls over all connections of the listener; further calls queue.
+        limit: u32 = 1024,
     }
-}
-
-impl LayerOptions for ConcurrencyOptions {
-    const NAME: &str = "concurrency";
-    const SUMMARY: &str = "limits concurrent handler calls; further calls queue";
-    type Layer = Concurrency;
-
-    fn build(self) -> Result<Concurrency> {
-        match self.limit {
-            0 => Err("limit: must be at least 1".into()),
-            limit => Ok(Concurrency::new(limit as usize)),
-        }
+    "concurrency" => Concurrency: "limits concurrent handler calls; further calls queue",
+    |options: Self| match options.limit {
+        0 => Err("limit: must be at least 1".into()),
+        limit => Ok(Concurrency::new(limit as usize)),
     }
 }
 

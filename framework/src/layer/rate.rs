@@ -4,13 +4,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use tokio::time::Sleep;
 
 use crate::address::Source;
 use crate::error::Result;
-use crate::layer::{CallLayer, Connected, LayerOptions, PollCall};
+use crate::layer::call::{CallLayer, Connected, PollCall, layer_options};
 use crate::limiter::Limiter;
 use crate::settings::Rate;
 
@@ -40,32 +38,18 @@ impl RatePerSource {
     }
 }
 
-/// Options of the `rate` layer.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RateOptions {
-    /// Message rate of each source (an IPv4 address, or the /64 of an IPv6 address); 0/s for no limit.
-    #[schemars(with = "String")]
-    rate: Rate,
-    /// Largest burst of messages; 0 for as many as one second allows.
-    burst: u32,
-}
-
-impl Default for RateOptions {
-    fn default() -> Self {
-        Self { rate: Rate::per_second(1000), burst: 0 }
+layer_options! {
+    /// Options of the `rate` layer.
+    RateOptions {
+        /// Message rate of each source (an IPv4 address, or the /64 of an IPv6 address); 0/s for no limit.
+        #[schemars(with = "String")]
+        rate: Rate = Rate::per_second(1000),
+        /// Largest burst of messages; 0 for as many as one second allows.
+        burst: u32 = 0,
     }
-}
-
-impl LayerOptions for RateOptions {
-    const NAME: &str = "rate";
-    const SUMMARY: &str =
-        "limits messages per second per source; excess stream messages wait, excess datagrams are dropped";
-    type Layer = RatePerSource;
-
-    fn build(self) -> Result<RatePerSource> {
-        Ok(RatePerSource::new(self.rate, self.burst))
-    }
+    "rate" => RatePerSource:
+        "limits messages per second per source; excess stream messages wait, excess datagrams are dropped",
+    |options: Self| Ok(RatePerSource::new(options.rate, options.burst))
 }
 
 /// A source exceeded its rate limit.

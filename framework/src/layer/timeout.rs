@@ -4,12 +4,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use tokio::time::Sleep;
 
 use crate::error::Result;
-use crate::layer::{CallLayer, LayerOptions, PollCall};
+use crate::layer::call::{CallLayer, PollCall, layer_options};
 
 /// Drops a call that takes too long, with the error [`Elapsed`]: the connection closes with reason `message_timeout`.
 ///
@@ -26,30 +24,16 @@ impl Timeout {
     }
 }
 
-/// Options of the `timeout` layer.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct TimeoutOptions {
-    /// How long one handler call may take; 0s for no timeout.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    time: Duration,
-}
-
-impl Default for TimeoutOptions {
-    fn default() -> Self {
-        Self { time: Duration::from_secs(30) }
+layer_options! {
+    /// Options of the `timeout` layer.
+    TimeoutOptions {
+        /// How long one handler call may take; 0s for no timeout.
+        #[serde(with = "humantime_serde")]
+        #[schemars(with = "String")]
+        time: Duration = Duration::from_secs(30),
     }
-}
-
-impl LayerOptions for TimeoutOptions {
-    const NAME: &str = "timeout";
-    const SUMMARY: &str = "limits how long one handler call may take; on timeout the connection closes";
-    type Layer = Timeout;
-
-    fn build(self) -> Result<Timeout> {
-        Ok(Timeout::new(self.time))
-    }
+    "timeout" => Timeout: "limits how long one handler call may take; on timeout the connection closes",
+    |options: Self| Ok(Timeout::new(options.time))
 }
 
 /// A call took longer than its timeout.

@@ -3,13 +3,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::error::{BoxError, Result, chain};
-use crate::layer::{CallLayer, Connected, LayerOptions, PollCall};
+use crate::layer::call::{CallLayer, Connected, PollCall, layer_options};
 
 /// Logs each call when it ends. While level debug is off, a call costs one comparison.
 #[derive(Debug, Clone, Copy)]
@@ -29,19 +27,11 @@ impl Trace {
     }
 }
 
-/// Options of the `trace` layer.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TraceOptions {}
-
-impl LayerOptions for TraceOptions {
-    const NAME: &str = "trace";
-    const SUMMARY: &str = "logs each handler call at debug level";
-    type Layer = Trace;
-
-    fn build(self) -> Result<Trace> {
-        Ok(Trace::messages())
-    }
+layer_options! {
+    /// Options of the `trace` layer.
+    TraceOptions {}
+    "trace" => Trace: "logs each handler call at debug level",
+    |_: Self| Ok(Trace::messages())
 }
 
 impl<R: Connected> CallLayer<R> for Trace {

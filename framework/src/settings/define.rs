@@ -2,12 +2,12 @@
 
 /// Defines a section of the configuration and its setters.
 ///
-/// The doc comment of a field is the help text of the schema and the reference.
+/// The doc comment of a field is the help text of the schema and the reference. `as "Unit"` names its text form.
 macro_rules! settings {
     (
         $(#[$attribute:meta])*
         pub struct $name:ident {
-            $($(#[$field_attribute:meta])* pub $field:ident: $type:ty = $default:expr,)+
+            $($(#[$field_attribute:meta])* pub $field:ident: $type:ty $(as $unit:tt)? = $default:expr,)+
         }
     ) => {
         $(#[$attribute])*
@@ -15,7 +15,7 @@ macro_rules! settings {
         #[serde(default, deny_unknown_fields)]
         #[non_exhaustive]
         pub struct $name {
-            $($(#[$field_attribute])* pub $field: $type,)+
+            $($(#[$field_attribute])* $(#[serde(with = $unit)] #[schemars(with = $unit)])? pub $field: $type,)+
         }
 
         impl Default for $name {

@@ -1,4 +1,4 @@
-//! The settings of a listener and of the server: each setting is one field with its type, documentation, bounds and default.
+//! The settings of a listener and of the server, each one field with its type, documentation, bounds and default.
 //!
 //! The configuration file, its schema, the defaults, `switchboard config` and the reference derive from these types.
 //! A setting is plain data: comparable, without I/O. The documentation of a field is also the help text for operators.
@@ -29,7 +29,7 @@ pub mod text;
 mod tls;
 mod units;
 
-pub use network::{Access, Network, NetworkError, Networks};
+pub use network::{Access, Network, Networks};
 pub use rate::Rate;
 pub use text::InvalidValue;
 pub use tls::{ProxySettings, TlsIdentity, TlsSettings};
@@ -40,15 +40,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use define::settings;
-use text::As;
 use units::Keepalive;
 
 settings! {
     /// Limits of concurrency and size.
     ///
     /// ```
-    /// use switchboard::settings::Limits;
-    ///
+    /// # use switchboard::settings::Limits;
     /// let limits = Limits::default().connections(500).frame(1 << 20);
     /// assert_eq!((limits.connections, limits.outbox), (500, 256));
     /// ```
@@ -67,9 +65,7 @@ settings! {
         pub handshakes: usize = 256,
         /// Largest message, without header or terminator. A larger message closes the connection; a larger datagram is
         /// dropped.
-        #[serde(with = "As::<Size>")]
-        #[schemars(with = "Size")]
-        pub frame: usize = 64 * 1024,
+        pub frame: usize as "Size" = 64 * 1024,
         /// Maximum messages in the outbox of a connection. If it is full, the sender waits.
         #[schemars(range(min = 1, max = 65_536))]
         pub outbox: usize = 256,
@@ -85,35 +81,21 @@ settings! {
     #[derive(Copy)]
     pub struct Timeouts {
         /// Time for the TLS handshake and the PROXY header together. The default allows for lost packets.
-        #[serde(with = "As::<Interval>")]
-        #[schemars(with = "Interval")]
-        pub handshake: Duration = Duration::from_secs(10),
+        pub handshake: Duration as "Interval" = Duration::from_secs(10),
         /// Time from accept to the first complete message. 0s: off. Off by default, because clients of many protocols can
         /// stay silent; `idle` then applies.
-        #[serde(with = "As::<Interval>")]
-        #[schemars(with = "Interval")]
-        pub first_message: Duration = Duration::ZERO,
+        pub first_message: Duration as "Interval" = Duration::ZERO,
         /// Time from the first byte of a message to its last. 0s: off. A byte every few seconds does not keep a connection
         /// open.
-        #[serde(with = "As::<Interval>")]
-        #[schemars(with = "Interval")]
-        pub frame: Duration = Duration::from_secs(30),
+        pub frame: Duration as "Interval" = Duration::from_secs(30),
         /// Time without reading or writing, while no handler call is in progress. 0s: off.
-        #[serde(with = "As::<Interval>")]
-        #[schemars(with = "Interval")]
-        pub idle: Duration = Duration::from_secs(300),
+        pub idle: Duration as "Interval" = Duration::from_secs(300),
         /// Time for one handler call. 0s: off.
-        #[serde(with = "As::<Interval>")]
-        #[schemars(with = "Interval")]
-        pub message: Duration = Duration::ZERO,
+        pub message: Duration as "Interval" = Duration::ZERO,
         /// Time without progress while the peer does not read. 0s: off.
-        #[serde(with = "As::<Interval>")]
-        #[schemars(with = "Interval")]
-        pub write: Duration = Duration::from_secs(30),
+        pub write: Duration as "Interval" = Duration::from_secs(30),
         /// Maximum age of a connection. It closes at the next message boundary. 0s: off.
-        #[serde(with = "As::<Interval>")]
-        #[schemars(with = "Interval")]
-        pub lifetime: Duration = Duration::ZERO,
+        pub lifetime: Duration as "Interval" = Duration::ZERO,
     }
 }
 
@@ -123,7 +105,8 @@ settings! {
     pub struct Rates {
         /// Maximum rate of messages per source. Above it, a stream is read later and a datagram is dropped. 0/s: off.
         pub messages_per_source: Rate = Rate::default(),
-        /// Maximum rate of new connections per source. Above it, connections are accepted and closed immediately. 0/s: off.
+        /// Maximum rate of new connections per source. Above it, connections are accepted and closed immediately.
+        /// 0/s: off.
         pub connections_per_source: Rate = Rate::default(),
         /// Number of events that may arrive at once before a rate applies. 0: the number allowed in one second.
         #[schemars(range(max = 10_000_000))]
@@ -140,17 +123,13 @@ settings! {
         /// Sends small segments immediately (`TCP_NODELAY`).
         pub nodelay: bool = true,
         /// Idle time before TCP keepalive probes. 0s: off.
-        #[serde(with = "As::<Keepalive>")]
-        #[schemars(with = "Keepalive")]
-        pub keepalive: Duration = Duration::from_secs(60),
+        pub keepalive: Duration as "Keepalive" = Duration::from_secs(60),
         /// Allows several processes to listen on the same port (`SO_REUSEPORT`). Off by default, so that a second server on
         /// the same port is an error. A change needs a restart.
         #[schemars(extend("x-restart" = true))]
         pub reuse_port: bool = false,
         /// Mode of the path of a Unix socket, set before the socket accepts connections.
-        #[serde(with = "As::<Mode>")]
-        #[schemars(with = "Mode")]
-        pub mode: u32 = 0o600,
+        pub mode: u32 as "Mode" = 0o600,
         /// Group of the path of a Unix socket.
         pub group: Option<String> = None,
     }
@@ -161,14 +140,10 @@ settings! {
     #[derive(Copy)]
     pub struct DrainSettings {
         /// How long `/readyz` returns 503 before listeners close.
-        #[serde(with = "As::<Interval>")]
-        #[schemars(with = "Interval")]
-        pub announce: Duration = Duration::ZERO,
+        pub announce: Duration as "Interval" = Duration::ZERO,
         /// Time for connections and handlers to finish, not counting `announce`. Then the remaining connections are
         /// closed.
-        #[serde(with = "As::<Interval>")]
-        #[schemars(with = "Interval")]
-        pub deadline: Duration = Duration::from_secs(30),
+        pub deadline: Duration as "Interval" = Duration::from_secs(30),
     }
 }
 

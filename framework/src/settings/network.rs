@@ -1,16 +1,13 @@
 //! Networks ([`Network`], [`Networks`]) and access lists ([`Access`]).
 
-use std::borrow::Cow;
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::define::settings;
-use super::text::{quoted, text_option};
+use super::text::text_option;
 use crate::address::{Address, Endpoint};
 
 /// A network: `10.0.0.0/8`, `2001:db8::/32`, or one address, `192.0.2.1`.
@@ -22,65 +19,47 @@ use crate::address::{Address, Endpoint};
 /// assert_eq!("::ffff:10.0.0.0/104".parse::<Network>()?, "10.0.0.0/8".parse()?);
 /// let error = "10.0.0.1/8".parse::<Network>().unwrap_err();
 /// assert!(error.to_string().contains("10.0.0.0/8"));
-/// # Ok::<(), switchboard::settings::NetworkError>(())
+/// # Ok::<(), switchboard::settings::InvalidValue>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(IpNet);
 
-text_option!(Network, "a network; write it like \"10.0.0.0/8\"", "10.0.0.0/8");
+text_option!(Network, "a network; write it like \"10.0.0.0/8\"", "10.0.0.0/8", parse, print);
 
 text_option!(Endpoint, "an address; write it like \"tcp://127.0.0.1:9999\"", "tcp://127.0.0.1:9999");
 
-/// The reason why a text is not a [`Network`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} is not a network: {reason}", quoted(text))]
-pub struct NetworkError {
-    text: String,
-    reason: String,
+fn parse(text: &str) -> Result<Network, String> {
+    let wrong = |reason: &str| format!("is not a network: {reason}");
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let address: IpAddr =
+        address.parse().map_err(|_| wrong("write it like \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.1\""))?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let bits = match bits {
+        None => most,
+        Some(bits) if bits.starts_with('+') => u8::MAX,
+        Some(bits) => bits.parse().unwrap_or(u8::MAX),
+    };
+    if bits > most {
+        return Err(wrong(&format!("the prefix length after \"/\" must be 0 to {most}")));
+    }
+    let network = match (address, address.to_canonical()) {
+        (IpAddr::V6(_), IpAddr::V4(mapped)) if bits >= 96 => IpNet::new(mapped.into(), bits - 96),
+        _ => IpNet::new(address, bits),
+    };
+    let network = network.map_err(|error| wrong(&error.to_string()))?;
+    if network.trunc() != network {
+        return Err(wrong(&format!("it has host bits; the network is \"{}\"", network.trunc())));
+    }
+    Ok(Network(network))
 }
 
-impl FromStr for Network {
-    type Err = NetworkError;
-
-    fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let wrong = |reason: String| NetworkError { text: text.to_owned(), reason };
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text, None),
-        };
-        let address: IpAddr = address
-            .parse()
-            .map_err(|_| wrong("write it like \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.1\"".into()))?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            None => most,
-            Some(bits) => Some(bits)
-                .filter(|bits| bits.bytes().all(|b| b.is_ascii_digit()))
-                .and_then(|bits| bits.parse().ok())
-                .filter(|bits| *bits <= most)
-                .ok_or_else(|| wrong(format!("the prefix length after \"/\" must be 0 to {most}")))?,
-        };
-        let network = match (address, address.to_canonical()) {
-            (IpAddr::V6(_), IpAddr::V4(mapped)) if bits >= 96 => IpNet::new(mapped.into(), bits - 96),
-            _ => IpNet::new(address, bits),
-        };
-        let network = network.map_err(|error| wrong(error.to_string()))?;
-        if network.trunc() != network {
-            return Err(wrong(format!("it has host bits; the network is \"{}\"", network.trunc())));
-        }
-        Ok(Self(network))
-    }
+fn print(Network(network): Network) -> String {
+    if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() }
 }
 
 impl From<IpAddr> for Network {
     fn from(address: IpAddr) -> Self {
         Self(address.to_canonical().into())
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.prefix_len() == self.0.max_prefix_len() { self.0.addr().fmt(f) } else { self.0.fmt(f) }
     }
 }
 
@@ -90,78 +69,43 @@ impl fmt::Display for Network {
 /// use switchboard::Networks;
 /// let networks: Networks = ["10.0.0.0/8".parse()?, "192.0.2.1".parse()?].into_iter().collect();
 /// assert!(networks.contains("10.1.2.3".parse().unwrap()));
-/// assert!(networks.contains("::ffff:192.0.2.1".parse().unwrap()));
 /// assert!(!networks.contains("192.0.2.2".parse().unwrap()));
-/// # Ok::<(), switchboard::settings::NetworkError>(())
+/// # Ok::<(), switchboard::settings::InvalidValue>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Networks {
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Vec<Network>")]
+#[schemars(with = "Vec<Network>", inline)]
+pub struct Networks(
     /// Sorted, without overlaps.
-    v4: Vec<Ipv4Net>,
-    v6: Vec<Ipv6Net>,
-}
+    Vec<Network>,
+);
 
 impl Networks {
     /// Whether an address is in one of the networks. An IPv4-mapped IPv6 address is the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        match address.to_canonical() {
-            IpAddr::V4(address) => {
-                let behind = self.v4.partition_point(|network| network.network() <= address);
-                behind > 0 && self.v4[behind - 1].contains(&address)
-            }
-            IpAddr::V6(address) => {
-                let behind = self.v6.partition_point(|network| network.network() <= address);
-                behind > 0 && self.v6[behind - 1].contains(&address)
-            }
-        }
+        let address = address.to_canonical();
+        let behind = self.0.partition_point(|Network(network)| network.network() <= address);
+        behind > 0 && self.0[behind - 1].0.contains(&address)
     }
 
     /// Whether the set has no network.
     pub fn is_empty(&self) -> bool {
-        self.v4.is_empty() && self.v6.is_empty()
+        self.0.is_empty()
     }
 }
 
 impl FromIterator<Network> for Networks {
     fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for Network(network) in networks {
-            match network {
-                IpNet::V4(network) => v4.push(network),
-                IpNet::V6(network) => v6.push(network),
-            }
-        }
-        let (mut v4, mut v6) = (Ipv4Net::aggregate(&v4), Ipv6Net::aggregate(&v6));
-        v4.sort_by_key(Ipv4Net::network);
-        v6.sort_by_key(Ipv6Net::network);
-        Self { v4, v6 }
+        let networks: Vec<IpNet> = networks.into_iter().map(|Network(network)| network).collect();
+        let mut networks: Vec<_> = IpNet::aggregate(&networks).into_iter().map(Network).collect();
+        networks.sort();
+        Self(networks)
     }
 }
 
-impl<'de> Deserialize<'de> for Networks {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Vec::<Network>::deserialize(deserializer).map(|networks| networks.into_iter().collect())
-    }
-}
-
-impl Serialize for Networks {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let v4 = self.v4.iter().copied().map(IpNet::V4);
-        serializer.collect_seq(v4.chain(self.v6.iter().copied().map(IpNet::V6)).map(Network))
-    }
-}
-
-impl JsonSchema for Networks {
-    fn schema_name() -> Cow<'static, str> {
-        "Networks".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Vec::<Network>::json_schema(generator)
+impl From<Vec<Network>> for Networks {
+    fn from(networks: Vec<Network>) -> Self {
+        networks.into_iter().collect()
     }
 }
 
@@ -176,14 +120,10 @@ settings! {
 }
 
 impl Access {
-    /// Whether a peer is allowed. A peer without a network address (Unix socket, memory) is allowed if `allow` is empty.
+    /// Whether a peer is allowed. A peer without an IP address (Unix socket, memory) is allowed if `allow` is empty.
     pub fn allows(&self, peer: &Address) -> bool {
-        match peer {
-            Address::Inet(peer) => {
-                !self.deny.contains(peer.ip()) && (self.allow.is_empty() || self.allow.contains(peer.ip()))
-            }
-            Address::Unix(_) | Address::Named(_) => self.allow.is_empty(),
-        }
+        let listed = |networks: &Networks| peer.ip().is_some_and(|ip| networks.contains(ip));
+        !listed(&self.deny) && (self.allow.is_empty() || listed(&self.allow))
     }
 }
 

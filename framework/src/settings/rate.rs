@@ -1,10 +1,8 @@
 //! A rate: a number of events in a time.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use super::text::{InvalidValue, quoted, text_option};
+use super::text::text_option;
 use super::units::Interval;
 
 /// A number of events in a time, as text `100/s`, `5/m`, `1000/h` or `20/10m`. Zero: no limit.
@@ -25,7 +23,7 @@ pub struct Rate {
 }
 
 const RATE: &str = "a rate; write it like \"100/s\", \"5/m\" or \"1000/h\"";
-text_option!(Rate, RATE, "100/s");
+text_option!(Rate, RATE, "100/s", parse, print);
 
 impl Rate {
     /// `count` in each `per`. No limit if one of them is zero.
@@ -64,34 +62,27 @@ impl Rate {
     }
 }
 
-impl FromStr for Rate {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let parse = || {
-            let (count, unit) = text.split_once('/')?;
-            let count = Some(count.trim()).filter(|count| count.bytes().all(|b| b.is_ascii_digit()))?;
-            let per = match unit.trim() {
-                "s" | "sec" | "second" => Duration::from_secs(1),
-                "m" | "min" | "minute" => Duration::from_secs(60),
-                "h" | "hour" => Duration::from_secs(3600),
-                time => *time.parse::<Interval>().ok().filter(|time| !time.is_zero())?,
-            };
-            Some(Self::new(count.parse().ok()?, per))
+fn parse(text: &str) -> Result<Rate, String> {
+    let rate = || {
+        let (count, unit) = text.split_once('/')?;
+        let count = Some(count.trim()).filter(|count| count.bytes().all(|b| b.is_ascii_digit()))?;
+        let per = match unit.trim() {
+            "s" | "sec" | "second" => Duration::from_secs(1),
+            "m" | "min" | "minute" => Duration::from_secs(60),
+            "h" | "hour" => Duration::from_secs(3600),
+            time => *time.parse::<Interval>().ok().filter(|time| !time.is_zero())?,
         };
-        parse().ok_or_else(|| InvalidValue(format!("{} is not {RATE}", quoted(text))))
-    }
+        Some(Rate::new(count.parse().ok()?, per))
+    };
+    rate().ok_or_else(|| format!("is not {RATE}"))
 }
 
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match (self.per.as_secs(), self.per.subsec_nanos()) {
-            (0 | 1, 0) => "s".to_owned(),
-            (60, 0) => "m".to_owned(),
-            (3600, 0) => "h".to_owned(),
-            _ => Interval::from(self.per).to_string().replace(' ', ""),
-        };
-        write!(f, "{}/{unit}", self.count)
+fn print(Rate { count, per }: Rate) -> String {
+    match (per.as_secs(), per.subsec_nanos()) {
+        (0 | 1, 0) => format!("{count}/s"),
+        (60, 0) => format!("{count}/m"),
+        (3600, 0) => format!("{count}/h"),
+        _ => format!("{count}/{}", Interval::from(per).to_string().replace(' ', "")),
     }
 }
 

@@ -1,16 +1,21 @@
 //! Deserializes options that are written as text.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::path::PathBuf;
 
+use serde::Deserializer;
 use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A text that is not a valid value of an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidValue(pub(super) String);
+pub struct InvalidValue(String);
+
+impl InvalidValue {
+    pub(super) fn new(text: &str, problem: &str) -> Self {
+        Self(format!("{} {problem}", quoted(text)))
+    }
+}
 
 /// A text in quotes for an error message; a long text is cut.
 pub fn quoted(text: &str) -> String {
@@ -67,27 +72,26 @@ pub fn deserialize_optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> 
     deserialize_path(deserializer).map(Some)
 }
 
-/// Reads and writes a plain field in the text form of the unit `U`.
-pub(super) struct As<U>(PhantomData<U>);
-
-impl<U> As<U> {
-    pub(super) fn serialize<T: Copy, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
-    where
-        U: From<T> + Serialize,
-    {
-        U::from(*value).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, T, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error>
-    where
-        U: Deserialize<'de> + Into<T>,
-    {
-        U::deserialize(deserializer).map(Into::into)
-    }
-}
-
-/// Implements the traits of an option for a type that has `FromStr` and `Display`.
+/// Implements the traits of an option for a type that has `FromStr` and `Display`, or a function for each: `$parse`
+/// returns the type, or an error that completes the sentence "TEXT …".
 macro_rules! text_option {
+    ($type:ident, $what:expr, $example:literal, $parse:expr, $print:expr) => {
+        impl std::str::FromStr for $type {
+            type Err = $crate::settings::InvalidValue;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                $parse(text).map_err(|problem: String| $crate::settings::text::InvalidValue::new(text, &problem))
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&$print(*self))
+            }
+        }
+
+        text_option!($type, $what, $example);
+    };
     ($type:ident, $what:expr, $example:literal) => {
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

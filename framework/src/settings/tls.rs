@@ -60,26 +60,25 @@ impl TlsSettings {
 settings! {
     /// The PROXY protocol (versions 1 and 2). With these settings, every connection must begin with a header.
     pub struct ProxySettings {
-        /// Networks of your proxies. Connections from elsewhere are rejected. Not checked for Unix sockets: use the mode
-        /// of the socket there.
+        /// Networks of your proxies. Connections from elsewhere are rejected. Not checked for Unix sockets: use the
+        /// mode of the socket there.
         pub trusted: Networks = Networks::default(),
     }
 }
 
-/// RFC 7301 limits the name of a protocol to 255 bytes.
 fn protocols<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    struct Protocol(String);
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Protocol(#[serde(deserialize_with = "protocol")] String);
 
-    impl<'de> Deserialize<'de> for Protocol {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let what = "the name of a protocol; write it in quotes, like \"irc\"";
-            deserialize_text(deserializer, what, |text| match text.len() {
-                1..=255 => Ok(Self(text.to_owned())),
-                bytes => Err(format!("the name of a protocol has 1 to 255 bytes, not {bytes}")),
-            })
-        }
-    }
+    Vec::<Protocol>::deserialize(deserializer).map(|protocols| protocols.into_iter().map(|name| name.0).collect())
+}
 
-    let protocols = Vec::<Protocol>::deserialize(deserializer)?;
-    Ok(protocols.into_iter().map(|Protocol(name)| name).collect())
+/// RFC 7301 limits the name of a protocol to 255 bytes.
+fn protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let what = "the name of a protocol; write it in quotes, like \"irc\"";
+    deserialize_text(deserializer, what, |text| match text.len() {
+        1..=255 => Ok(text.to_owned()),
+        bytes => Err(format!("the name of a protocol has 1 to 255 bytes, not {bytes}")),
+    })
 }

@@ -78,7 +78,8 @@ impl StreamListener for UnixStreamListener {
         let peer = peer_address(&peer);
         let credentials = stream.peer_cred().ok();
         let mut accepted = Accepted::ready(peer, self.local.clone(), stream);
-        accepted.credentials = credentials.map(|peer| Credentials::new(peer.uid(), peer.gid(), peer.pid()));
+        accepted.credentials =
+            credentials.map(|peer| Credentials { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() });
         Ok(Some(accepted))
     }
 

@@ -37,7 +37,7 @@ impl<H: StreamHandler> Service<Incoming> for RawDriver<H> {
         let (handler, idle) = (self.handler.clone(), self.timeouts.idle);
         Box::pin(async move {
             let Incoming { connection, io } = incoming;
-            let (stream, activity, io) = ByteStream::new(io, connection.clone());
+            let (stream, activity) = ByteStream::new(io, connection.clone());
             let outcome = {
                 let mut work = pin!(handler.serve(connection.clone(), stream));
                 let mut timer = pin!(sleep_until(deadline_after(activity.last(&connection), idle)));
@@ -61,7 +61,7 @@ impl<H: StreamHandler> Service<Incoming> for RawDriver<H> {
             };
             connection.finish(outcome.reason);
             // `None`: the handler has moved the stream elsewhere.
-            if let Some(mut io) = io.take() {
+            if let Some(mut io) = activity.take_io() {
                 let state = LingerState {
                     recently_written: activity.last(&connection).elapsed() < LINGER_TIMEOUT,
                     input_ended: activity.input_ended(),
