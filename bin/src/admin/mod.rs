@@ -1,10 +1,8 @@
 //! The admin endpoint: HTTP on a listener of the framework.
 //!
-//! `routes` declares the routes, `auth` checks requests, `metrics` and `status` format reports, `dashboard` serves the
-//! web page, and `state` holds the shared state. A reload or drain is sent to the control loop as [`AdminCommand`].
+//! A reload or drain is sent to the control loop as [`AdminCommand`].
 
 mod auth;
-mod dashboard;
 mod metrics;
 mod routes;
 mod state;
@@ -12,14 +10,16 @@ mod status;
 
 pub(crate) use state::AdminCommand;
 
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use serde_json::json;
 use switchboard::Endpoint;
 use switchboard::prelude::*;
@@ -31,7 +31,7 @@ use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
 use crate::admin::state::AdminState;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Shape};
 use crate::log::Log;
 
 /// The name of the listener.
@@ -51,7 +51,8 @@ const COMMAND_QUEUE: usize = 16;
 pub(crate) struct Admin {
     state: Arc<AdminState>,
     handler: HandlerInstance,
-    running: Running,
+    /// The listener, if any.
+    pub(crate) running: Running,
 }
 
 impl Admin {
@@ -62,14 +63,15 @@ impl Admin {
         config: &Config,
         inherited: Vec<Inherited>,
     ) -> Result<(Self, mpsc::Receiver<AdminCommand>)> {
-        let (send_command, commands) = mpsc::channel(COMMAND_QUEUE);
-        let state = Arc::new(AdminState::new(running, log, send_command));
+        let (commands, received) = mpsc::channel(COMMAND_QUEUE);
+        let (settings, config_text, started) = (Mutex::default(), Mutex::default(), Instant::now());
+        let state = Arc::new(AdminState { running, log, commands, started, settings, config: config_text });
         let handler = HttpHandler { router: routes::router(state.clone()) }.instance()?;
         let running = ListenerSet::new(Transports::default()).start().await?;
         let admin = Self { state, handler, running };
         admin.set_config(config);
         admin.configure(config.admin.as_ref(), inherited).await?;
-        Ok((admin, commands))
+        Ok((admin, received))
     }
 
     /// Binds the address and closes it again.
@@ -80,12 +82,8 @@ impl Admin {
         Ok(listeners.try_bind().await?)
     }
 
-    /// Applies a new `[admin]` section. After an error the previous one stays in effect.
-    pub(crate) async fn reload(&self, admin: Option<&config::Admin>) -> Result<()> {
-        self.configure(admin, Vec::new()).await
-    }
-
-    async fn configure(&self, admin: Option<&config::Admin>, inherited: Vec<Inherited>) -> Result<()> {
+    /// Applies an `[admin]` section. After an error the previous one stays in effect.
+    pub(crate) async fn configure(&self, admin: Option<&config::Admin>, inherited: Vec<Inherited>) -> Result<()> {
         let mut listeners = ListenerSet::new(Transports::default());
         listeners.inherit(inherited);
         let mut drain = switchboard::settings::DrainSettings::default();
@@ -103,19 +101,14 @@ impl Admin {
             }
         }
         // Set before the listener accepts, so that the first request needs the new token.
-        let previous = self.state.set_settings(admin.cloned());
-        self.running.reload(listeners).await.map(drop).inspect_err(|_| drop(self.state.set_settings(previous)))?;
+        let previous = mem::replace(&mut *self.state.settings.lock(), admin.cloned());
+        self.running.reload(listeners).await.inspect_err(|_| *self.state.settings.lock() = previous)?;
         Ok(())
     }
 
     /// Sets the configuration that `GET /config` returns.
     pub(crate) fn set_config(&self, config: &Config) {
-        self.state.set_config(config);
-    }
-
-    /// The listener of the endpoint, if any.
-    pub(crate) fn running(&self) -> &Running {
-        &self.running
+        *self.state.config.lock() = config.effective.print(Shape::Json);
     }
 
     /// Finishes requests in progress and stops.

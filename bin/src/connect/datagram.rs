@@ -10,7 +10,7 @@ use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::ConnectOptions;
-use crate::connect::io::{ConnectError, Input, Result, print_reply, print_unsent};
+use crate::connect::io::{self as session, Input, Result, print_reply, print_unsent};
 
 /// A connected socket.
 pub(super) enum DatagramSocket {
@@ -42,15 +42,11 @@ pub(super) async fn run(
     out: &mut impl Write,
 ) -> Result<u8> {
     let mut buffer = vec![0; 65_536];
-    let (mut is_open, mut status) = (true, 0);
-    let mut deadline = Instant::now();
+    let (mut is_open, mut status, mut deadline) = (true, 0, Instant::now());
     loop {
         tokio::select! {
             line = input.next(), if is_open => match line? {
-                None => {
-                    is_open = false;
-                    deadline = Instant::now() + options.wait;
-                }
+                None => (is_open, deadline) = (false, Instant::now() + options.wait),
                 Some(line) => {
                     if let Err(error) = send(socket, line, options).await {
                         print_unsent(error);
@@ -61,7 +57,7 @@ pub(super) async fn run(
             received = socket.receive(&mut buffer) => {
                 let count = received.map_err(|error| failed(&error, options))?;
                 let reply = options.framing.datagram_in(Bytes::copy_from_slice(&buffer[..count]));
-                print_reply(out, &reply.map_err(|error| ConnectError(error.to_string()))?)?;
+                print_reply(out, &reply.map_err(|error| error.to_string())?)?;
                 deadline = Instant::now() + options.wait;
             }
             () = sleep_until(deadline), if !is_open => return Ok(status),
@@ -70,15 +66,15 @@ pub(super) async fn run(
 }
 
 async fn send(socket: &DatagramSocket, line: Bytes, options: &ConnectOptions) -> Result<()> {
-    let datagram = options.framing.datagram_out(line).map_err(|error| ConnectError(error.to_string()))?;
+    let datagram = options.framing.datagram_out(line).map_err(|error| error.to_string())?;
     socket.send(&datagram).await.map_err(|error| failed(&error, options))?;
     Ok(())
 }
 
-fn failed(error: &io::Error, options: &ConnectOptions) -> ConnectError {
+fn failed(error: &io::Error, options: &ConnectOptions) -> String {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => ConnectError(format!("nothing is listening on {}", options.address)),
-        _ => ConnectError::io(&options.address, error),
+        io::ErrorKind::ConnectionRefused => format!("nothing is listening on {}", options.address),
+        _ => session::failed(&options.address, error),
     }
 }
 

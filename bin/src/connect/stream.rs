@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::cli::ConnectOptions;
-use crate::connect::io::{ConnectError, Input, Result, print_reply, print_unsent};
+use crate::connect::io::{Input, Result, failed, print_reply, print_unsent};
 
 /// Wait for a greeting before the first message of a pipe.
 const GREETING_TIMEOUT: Duration = Duration::from_millis(250);
@@ -35,17 +35,10 @@ where
     let codec = options.framing.codec(MAX_MESSAGE);
     let mut status = 0;
     let mut receiving = Box::pin(receive(reader, codec, &read_done, out));
-    let sent = {
-        let sending = send(&mut writer, &mut input, reads.clone(), options, &mut status);
-        tokio::pin!(sending);
-        tokio::select! {
-            // The server closed first, or a reply was invalid.
-            received = &mut receiving => Err(received),
-            sent = &mut sending => Ok(sent?),
-        }
-    };
-    if let Err(received) = sent {
-        return received.map(|()| status);
+    tokio::select! {
+        // The server closed first, or a reply was invalid.
+        received = &mut receiving => return received.map(|()| status),
+        sent = send(&mut writer, &mut input, reads.clone(), options, &mut status) => sent?,
     }
     let silence = async { while let Ok(Ok(())) = timeout(options.wait, reads.changed()).await {} };
     tokio::select! {
@@ -64,7 +57,7 @@ async fn send(
 ) -> Result<()> {
     // With raw framing each read of the server is one message. Lines of a pipe would arrive in one read, and the first
     // one before the greeting, so wait for a reply to each.
-    let waits_for_replies = options.framing.name() == "raw" && !input.is_terminal();
+    let waits_for_replies = options.framing.name() == "raw" && matches!(input, Input::Piped(..));
     let (mut codec, mut buffer) = (options.framing.codec(MAX_MESSAGE), BytesMut::new());
     if waits_for_replies {
         let _ = timeout(GREETING_TIMEOUT, reads.changed()).await;
@@ -95,7 +88,7 @@ async fn send(
 fn ignore_closed(error: &io::Error) -> Result<()> {
     match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => Ok(()),
-        _ => Err(ConnectError::io("cannot send", error)),
+        _ => Err(failed("cannot send", error)),
     }
 }
 
@@ -107,7 +100,7 @@ async fn receive(
     out: &mut impl Write,
 ) -> Result<()> {
     let mut buffer = BytesMut::new();
-    let invalid = |error| ConnectError(format!("a reply is invalid for this framing: {error}"));
+    let invalid = |error| format!("a reply is invalid for this framing: {error}");
     loop {
         // With raw framing each read is one reply, so the buffer needs space for it.
         buffer.reserve(READ_SIZE);
@@ -115,7 +108,7 @@ async fn receive(
             Ok(count) => count,
             // The server closed before it had read all messages.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
-            Err(error) => return Err(ConnectError::io("cannot receive", &error)),
+            Err(error) => return Err(failed("cannot receive", &error)),
         };
         while !buffer.is_empty() {
             let decoded = if count == 0 { codec.decode_eof(&mut buffer) } else { codec.decode(&mut buffer) };
@@ -219,6 +212,6 @@ mod tests {
             Vec::new()
         })
         .await;
-        assert!(status.unwrap_err().to_string().starts_with("a reply is invalid for this framing"));
+        assert!(status.unwrap_err().starts_with("a reply is invalid for this framing"));
     }
 }

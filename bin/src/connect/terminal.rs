@@ -55,15 +55,13 @@ impl Terminal {
         // Bracketed paste would deliver several pasted lines as one, and needs to be reset at the end.
         let config = config.auto_add_history(true).bracketed_paste(false).build();
         let mut editor = DefaultEditor::with_config(config).ok()?;
-        let printer = Printer {
-            printer: Box::new(editor.create_external_printer().ok()?),
-            use_color: use_color(),
-            buffer: Vec::new(),
-        };
+        let is_disabled = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let use_color = !is_disabled && env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let printer = Box::new(editor.create_external_printer().ok()?);
+        let printer = Printer { printer, use_color, buffer: Vec::new() };
         let (send, lines) = mpsc::channel(QUEUED_LINES);
-        let history = history_file();
         thread::spawn(move || {
-            read_lines(&mut editor, history.as_ref(), &send);
+            read_lines(&mut editor, &send);
             shows_prompt.store(false, Relaxed);
         });
         Some(Self { lines, printer, saved })
@@ -71,8 +69,9 @@ impl Terminal {
 }
 
 /// Reads until Ctrl-C, Ctrl-D or the end of the session.
-fn read_lines(editor: &mut DefaultEditor, history: Option<&PathBuf>, lines: &mpsc::Sender<String>) {
-    if let Some(path) = history {
+fn read_lines(editor: &mut DefaultEditor, lines: &mpsc::Sender<String>) {
+    let history = history_file();
+    if let Some(path) = &history {
         let _ = editor.load_history(path); // the file may not exist yet
     }
     loop {
@@ -81,7 +80,7 @@ fn read_lines(editor: &mut DefaultEditor, history: Option<&PathBuf>, lines: &mps
             Err(ReadlineError::Signal(_)) => continue, // the window was resized
             Err(_) => return,
         };
-        if let Some(path) = history {
+        if let Some(path) = &history {
             let _ = editor.append_history(path); // the history is optional
         }
         if lines.blocking_send(line).is_err() {
@@ -97,11 +96,6 @@ fn history_file() -> Option<PathBuf> {
     let directory = state.join("switchboard");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).ok()?;
     Some(directory.join("connect_history"))
-}
-
-fn use_color() -> bool {
-    let is_disabled = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !is_disabled && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Prints replies above the prompt.
@@ -126,9 +120,7 @@ impl Write for Printer {
 /// A reply as it is printed: in green, with escaped control characters.
 fn render(reply: &[u8], use_color: bool) -> String {
     let text = String::from_utf8_lossy(reply);
-    let mut rendered = String::with_capacity(text.len() + 16);
-    let (begin, end) = if use_color { ("\x1b[32m", "\x1b[0m") } else { ("", "") };
-    rendered.push_str(begin);
+    let mut rendered = String::with_capacity(text.len());
     for c in text.strip_suffix('\n').unwrap_or(&text).chars() {
         match c {
             '\n' | '\t' => rendered.push(c),
@@ -136,9 +128,7 @@ fn render(reply: &[u8], use_color: bool) -> String {
             c => rendered.push(c),
         }
     }
-    rendered.push_str(end);
-    rendered.push('\n');
-    rendered
+    if use_color { format!("\x1b[32m{rendered}\x1b[0m\n") } else { rendered + "\n" }
 }
 
 #[cfg(test)]

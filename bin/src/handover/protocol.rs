@@ -4,8 +4,9 @@
 //! [`READY`] when it accepts connections. The old process sends [`COMMIT`] and drains; before that, it can still abort
 //! the upgrade by killing the new process.
 
+use std::os::fd::OwnedFd;
+
 use serde::{Deserialize, Serialize};
-use switchboard::Endpoint;
 use switchboard::server::Inherited;
 use switchboard::transport::SharedSocket;
 
@@ -48,9 +49,9 @@ impl ListenerSocket {
     }
 
     /// `None` for an address that this version cannot parse. The listener then fails to parse it, too, and reports it.
-    pub(super) fn inherited(self, socket: SharedSocket) -> Option<Inherited> {
-        let (endpoint, address): (Endpoint, Endpoint) = (self.endpoint.parse().ok()?, self.address.parse().ok()?);
-        let mut inherited = Inherited::new(self.name, endpoint, address, socket);
+    pub(super) fn inherited(self, fd: OwnedFd) -> Option<Inherited> {
+        let (endpoint, address) = (self.endpoint.parse().ok()?, self.address.parse().ok()?);
+        let mut inherited = Inherited::new(self.name, endpoint, address, SharedSocket::new(fd));
         inherited.owns_path = self.owns_path;
         Some(inherited)
     }
