@@ -121,7 +121,6 @@ pub(crate) struct Options {
     log_format: Option<String>,
 }
 
-/// The options of the client.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectOptions {
     /// Address of the server: tcp://127.0.0.1:9999, udp://127.0.0.1:9999, unix:/run/app.sock or unixgram:/run/app.sock
@@ -138,21 +137,17 @@ pub(crate) struct ConnectOptions {
 impl Cli {
     /// The definition of the command line. Its help lists what the registry contains.
     pub(crate) fn command_with(registry: &Registry) -> clap::Command {
-        let transports = list(registry.transports().map(|transport| transport.scheme));
+        let schemes = list(registry.transports().map(|transport| transport.scheme));
         let handlers = list(registry.handlers().map(|handler| handler.name()));
         let framings = list(registry.framings().map(|framing| framing.name()));
         let help = [
-            (
-                "listen",
-                format!("Address, such as tcp://127.0.0.1:9999 or unix:/run/app.sock; transports: {transports}"),
-            ),
+            ("listen", format!("Address, such as tcp://127.0.0.1:9999 or unix:/run/app.sock; schemes: {schemes}")),
             ("handler", format!("Handler: {handlers}, or the NAME of a [handlers.NAME] section")),
             ("framing", format!("Message framing: {framings}, or a table such as {{ type = \"length\", width = 2 }}")),
         ];
         set_help(Self::command(), &help)
     }
 
-    /// Parses a command line; the first argument is the name of the program.
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> Result<Command, clap::Error> {
         let cli = Self::from_arg_matches(&Self::command_with(registry).try_get_matches_from(args)?)?;
         Ok(cli.command.unwrap_or(Command::Serve(cli.options)))
@@ -174,7 +169,6 @@ fn set_help(command: clap::Command, help: &[(&str, String); 3]) -> clap::Command
 }
 
 impl Options {
-    /// The configuration sources: these flags and the environment.
     pub(crate) fn inputs(self, environment: impl Iterator<Item = (OsString, OsString)>) -> Inputs {
         let named = [
             ("--listen", "listen", self.listen),

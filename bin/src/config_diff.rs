@@ -1,4 +1,4 @@
-//! `switchboard config diff`: the changes that a reload would make to the configuration that the admin endpoint returns.
+//! `switchboard config diff`: the changes that a reload of the running server would make. Secrets are not compared.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -73,7 +73,6 @@ fn differences<'v>(before: &'v Json, after: &'v Json, at: &mut Path, found: &mut
     }
 }
 
-/// The configuration of the running server.
 fn running(config: &Config) -> Result<Json, String> {
     let Some(admin) = &config.admin else {
         let error = "cannot ask the running server, because [admin] is not configured";

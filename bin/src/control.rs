@@ -37,11 +37,8 @@ impl Signals {
             Poll::Pending => interrupt.poll_recv(cx),
             stop => stop,
         });
-        Ok(Self {
-            stop: stop.boxed(),
-            hangup: signal(SignalKind::hangup())?,
-            user2: signal(SignalKind::user_defined2())?,
-        })
+        let (hangup, user2) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined2())?);
+        Ok(Self { stop: stop.boxed(), hangup, user2 })
     }
 }
 
@@ -105,6 +102,9 @@ impl LiveServer<'_> {
     async fn reload(&self, reload: &mut Reload<'_>) -> Result<Changes, Vec<String>> {
         self.service_manager.reloading();
         let reloaded = reload.reload(self.running, self.admin).await;
+        if let Err(errors) = &reloaded {
+            tracing::warn!(target: "switchboard", errors = errors.len(), error = errors.join("; "), "reload rejected");
+        }
         self.service_manager.ready();
         reloaded
     }

@@ -78,10 +78,7 @@ pub fn run(registry: Registry) -> ExitCode {
 /// let status = switchboard_server::run_from(registry, ["example", "check", "--handler", "echo"]);
 /// assert_eq!(status, std::process::ExitCode::SUCCESS);
 /// ```
-pub fn run_from<A>(registry: Registry, args: impl IntoIterator<Item = A>) -> ExitCode
-where
-    A: Into<OsString>,
-{
+pub fn run_from<A: Into<OsString>>(registry: Registry, args: impl IntoIterator<Item = A>) -> ExitCode {
     let status = match Cli::read(args.into_iter().map(Into::into), &registry) {
         Ok(command) => execute(command, &Arc::new(registry)).unwrap_or_else(Failure::print),
         Err(error) => {
@@ -128,36 +125,30 @@ fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure>
     if !diagnostics.is_empty() {
         return Err(Failure::config(diagnostics));
     }
-    let verdict = match &config.file {
-        Some(file) => format!("{}: configuration OK", file.display()),
-        None => "no configuration file found; defaults OK".to_owned(),
+    let mut verdict = match &config.file {
+        Some(file) => format!("{}: configuration OK\n", file.display()),
+        None => "no configuration file found; defaults OK\n".to_owned(),
     };
-    let verdict = format!("{verdict}\n{}\n", memory(&config));
-    if !bind {
-        return print_stdout(verdict);
-    }
-    serve::try_bind(config, registry)?;
-    print_stdout(verdict + "all addresses can be bound\n")
-}
-
-/// The memory limit of the listeners, as one sentence.
-fn memory(config: &Config) -> String {
-    let (total, listeners) = assemble::max_memory(config);
+    let (total, listeners) = assemble::max_memory(&config);
     let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
     let listeners: Vec<_> = listeners.into_iter().map(|(name, bytes)| format!("{name} {}", size(bytes))).collect();
-    format!("memory: at most {} ({}), plus whatever your handlers allocate", size(total), listeners.join(", "))
+    let (total, listeners) = (size(total), listeners.join(", "));
+    verdict += &format!("memory: at most {total} ({listeners}), plus whatever your handlers allocate\n");
+    if bind {
+        serve::try_bind(config, registry)?;
+        verdict += "all addresses can be bound\n";
+    }
+    print_stdout(verdict)
 }
 
 fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Failure> {
     config::load(inputs, registry).map_err(|invalid| Failure::config(assemble::all_faults(*invalid, registry, None)))
 }
 
-/// Compiles the Rust examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-/// Compiles the examples of the handler guide.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/handlers.md")]
 struct HandlerGuide;

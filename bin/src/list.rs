@@ -8,7 +8,6 @@ use switchboard::{Kind, Needs, Registry};
 
 use crate::config::{OptionDoc, documented};
 
-/// The list for people.
 pub(crate) fn text(registry: &Registry) -> String {
     let handlers = registry.handlers().map(|entry| (entry.info(), Some(needs(entry.needs()))));
     let transports = registry.transports().map(|known| {

@@ -28,11 +28,9 @@ const QUEUED_LINES: usize = 8192;
 /// Timeout of the final flush. Dropping the guard of the queue waits one second.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// The log of this process.
 pub(crate) struct Log {
     guard: Mutex<Option<WorkerGuard>>,
     queue: NonBlocking,
-    /// Lines that could not be written.
     unwritten: Arc<AtomicUsize>,
     /// The level or filter as it was configured.
     level: Mutex<String>,
@@ -60,7 +58,6 @@ impl Log {
         Self { guard, queue, unwritten, level, filter, format }
     }
 
-    /// The current level or filter.
     pub(crate) fn level(&self) -> String {
         self.level.lock().clone()
     }
@@ -75,13 +72,11 @@ impl Log {
         Ok(())
     }
 
-    /// Applies a new configuration.
     pub(crate) fn apply(&self, log: &config::Log) {
         let _ = self.set_level(&log.level); // validated before
         let _ = self.format.reload(stderr_layer(log.format, self.queue.clone()));
     }
 
-    /// Logs the number of dropped lines at this interval.
     pub(crate) async fn report_dropped(&self, interval: Duration) -> Infallible {
         let errors = self.queue.error_counter();
         let count = || errors.dropped_lines().saturating_add(self.unwritten.load(Relaxed));
@@ -136,7 +131,6 @@ fn layer(format: Format, is_terminal: bool, color: bool, queue: NonBlocking) -> 
     }
 }
 
-/// Writes lines to standard error, and counts those that cannot be written.
 struct StderrWriter {
     out: Option<File>,
     unwritten: Arc<AtomicUsize>,

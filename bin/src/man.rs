@@ -55,7 +55,6 @@ fn commands(parent: &Command, main: &Command, prefix: &str, page: &mut Vec<u8>) 
     Ok(())
 }
 
-/// The completion script for a shell.
 pub(crate) fn completions(shell: Shell, mut command: Command) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "switchboard", &mut script);

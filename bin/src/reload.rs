@@ -15,22 +15,13 @@ pub(crate) struct Reload<'s> {
     pub(crate) inputs: &'s Inputs,
     pub(crate) registry: &'s Arc<Registry>,
     pub(crate) log: &'s Arc<Log>,
-    /// The configuration at the start.
     pub(crate) initial: Arc<Config>,
     pub(crate) current: Arc<Assembled>,
 }
 
 impl Reload<'_> {
-    /// Reloads the configuration and logs the result. An error contains every reason why the reload was rejected.
+    /// Reloads the configuration. An error contains every reason why the reload was rejected.
     pub(crate) async fn reload(&mut self, running: &Running, admin: &Admin) -> Result<Changes, Vec<String>> {
-        let reloaded = self.apply(running, admin).await;
-        if let Err(errors) = &reloaded {
-            tracing::warn!(target: "switchboard", errors = errors.len(), error = errors.join("; "), "reload rejected");
-        }
-        reloaded
-    }
-
-    async fn apply(&mut self, running: &Running, admin: &Admin) -> Result<Changes, Vec<String>> {
         let (current, mut inputs, registry) = (self.current.clone(), self.inputs.clone(), self.registry.clone());
         // Reads files and creates handlers, which may block.
         let assembling = tokio::task::spawn_blocking(move || {

@@ -30,10 +30,8 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
         .map_err(|error| Failure::new(format_args!("cannot locate the executable of this process: {error}")))?;
     let log = Arc::new(Log::start(&config.log));
     let runtime = runtime(config.workers)?;
-    let signals = {
-        let _guard = runtime.enter();
-        Signals::new().map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?
-    };
+    let signals = runtime.block_on(async { Signals::new() });
+    let signals = signals.map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?;
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
     assemble::raise_open_files(&config);
@@ -63,12 +61,12 @@ pub(crate) fn try_bind(config: Config, registry: &Registry) -> Result<(), Failur
     let runtime = runtime(1)?;
     assemble::raise_open_files(&config);
     let bound = runtime.block_on(async {
-        let admin = config.admin.as_ref().map(|admin| admin.endpoint.clone());
+        let admin = config.admin.clone();
         let (mut listeners, _) = assemble::assemble(config, registry, None).map_err(Failure::config)?;
         listeners.transports().add(systemd);
         listeners.try_bind().await.map_err(Failure::new)?;
         match admin {
-            Some(endpoint) => Admin::try_bind(endpoint).await.map_err(Failure::new),
+            Some(admin) => Admin::try_bind(admin.endpoint).await.map_err(Failure::new),
             None => Ok(()),
         }
     });
@@ -113,10 +111,10 @@ async fn run(
 
 /// Logs the sockets of the service manager, with a warning for each socket that no listener uses.
 fn log_passed_sockets(systemd: &Systemd, config: &Config) {
-    let is_named = |endpoint: &Endpoint, name: &str| matches!(endpoint, Endpoint::Systemd(named) if named == name);
     for (name, socket) in systemd.sockets() {
         let address = socket.address().map_or_else(|error| error.to_string(), |address| address.to_string());
-        if config.listeners.values().any(|listener| is_named(&listener.spec.endpoint, name)) {
+        let mut endpoints = config.listeners.values().map(|listener| &listener.spec.endpoint);
+        if endpoints.any(|endpoint| matches!(endpoint, Endpoint::Systemd(used) if used == name)) {
             tracing::info!(target: "switchboard", name, address, "socket passed");
         } else {
             tracing::warn!(target: "switchboard", name, address, "unused socket: no listener has this name");

@@ -43,7 +43,6 @@ impl ServiceManager {
         self.notify(&iter::once(NotifyState::Reloading).chain(now).collect::<Vec<_>>());
     }
 
-    /// The server drains.
     pub(crate) fn stopping(&self) {
         self.notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
     }

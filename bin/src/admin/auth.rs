@@ -32,7 +32,6 @@ pub(super) async fn check_request(State(state): SharedState, request: Request, n
     }
 }
 
-/// Checks the origin and the token of a request to a protected route.
 pub(super) async fn authenticate(State(state): SharedState, request: Request, next: Next) -> Response {
     let Some(admin) = state.settings.lock().clone() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     match check_origin(request.headers()).and_then(|()| check_token(&admin, request.headers())) {
@@ -67,13 +66,11 @@ fn check_origin(headers: &HeaderMap) -> Result<(), Rejected> {
 
 fn check_token(admin: &config::Admin, headers: &HeaderMap) -> Result<(), Rejected> {
     let Some(token) = &admin.token else { return Ok(()) };
-    match header(headers, AUTHORIZATION).and_then(|value| value.split_once(' ')) {
-        Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => {
-            let is_equal = bool::from(token.0.as_bytes().ct_eq(given.trim().as_bytes()));
-            if is_equal { Ok(()) } else { Err(Rejected::WrongToken) }
-        }
-        _ => Err(Rejected::MissingToken),
-    }
+    let credentials = header(headers, AUTHORIZATION).and_then(|value| value.split_once(' '));
+    let bearer = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let (_, given) = bearer.ok_or(Rejected::MissingToken)?;
+    let is_equal = bool::from(token.0.as_bytes().ct_eq(given.trim().as_bytes()));
+    if is_equal { Ok(()) } else { Err(Rejected::WrongToken) }
 }
 
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

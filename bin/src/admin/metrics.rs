@@ -12,14 +12,11 @@ use switchboard::{CloseReason, Phase, Running};
 use crate::admin::metrics::Samples::{Histogram, Labelled, Reasons, Single};
 use crate::admin::state::SharedState;
 
-/// The samples of a metric for one listener.
 enum Samples {
     Single(fn(&ListenerReport) -> u64),
-    /// One sample per close reason.
     Reasons(fn(&ListenerReport) -> &[(CloseReason, u64)]),
     /// One sample per value of this label.
     Labelled(&'static str, fn(&ListenerReport) -> Vec<(&'static str, u64)>),
-    /// In seconds.
     Histogram(fn(&ListenerReport) -> &Latency),
 }
 
@@ -48,7 +45,6 @@ fn accept_errors(report: &ListenerReport) -> Vec<(&'static str, u64)> {
     report.accept_errors.clone()
 }
 
-/// `GET /metrics`
 pub(super) async fn metrics(State(state): SharedState) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text(&state.running))
 }

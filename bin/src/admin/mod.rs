@@ -47,11 +47,9 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 /// Commands that wait for the control loop.
 const COMMAND_QUEUE: usize = 16;
 
-/// The admin endpoint, with a listener if `[admin]` is configured.
 pub(crate) struct Admin {
     state: Arc<AdminState>,
     handler: HandlerInstance,
-    /// The listener, if any.
     pub(crate) running: Running,
 }
 
@@ -66,7 +64,7 @@ impl Admin {
         let (commands, received) = mpsc::channel(COMMAND_QUEUE);
         let (settings, config_text, started) = (Mutex::default(), Mutex::default(), Instant::now());
         let state = Arc::new(AdminState { running, log, commands, started, settings, config: config_text });
-        let handler = HttpHandler { router: routes::router(state.clone()) }.instance()?;
+        let handler = http_handler(routes::router(state.clone()))?;
         let running = ListenerSet::new(Transports::default()).start().await?;
         let admin = Self { state, handler, running };
         admin.set_config(config);
@@ -74,11 +72,10 @@ impl Admin {
         Ok((admin, received))
     }
 
-    /// Binds the address and closes it again.
     pub(crate) async fn try_bind(endpoint: Endpoint) -> Result<()> {
-        let handler = HttpHandler { router: Router::new() }.instance()?;
         let mut listeners = ListenerSet::new(Transports::default());
-        listeners.listen(ListenerSpec::new(NAME, endpoint), handler.pipeline(Setup::new()));
+        let pipeline = http_handler(Router::new())?.pipeline(Setup::new());
+        listeners.listen(ListenerSpec::new(NAME, endpoint), pipeline);
         Ok(listeners.try_bind().await?)
     }
 
@@ -118,23 +115,17 @@ impl Admin {
     }
 }
 
-/// Serves HTTP/1.1 on the stream of a connection.
-#[derive(Clone)]
-struct HttpHandler {
-    router: Router,
+fn http_handler(router: Router) -> Result<HandlerInstance> {
+    let mut registry = Registry::new();
+    let entry = registry.stream_handler(NAME, move |_: NoOptions| Ok(HttpHandler(router.clone())));
+    entry.build(json!({}))
 }
 
-impl HttpHandler {
-    fn instance(self) -> Result<HandlerInstance> {
-        let mut registry = Registry::new();
-        registry.stream_handler(NAME, move |_: NoOptions| Ok(self.clone()));
-        registry.handler_entry(NAME).ok_or("the admin handler is not registered")?.build(json!({}))
-    }
-}
+struct HttpHandler(Router);
 
 impl StreamHandler for HttpHandler {
     async fn serve(&self, connection: Connection, stream: ByteStream) -> Result<()> {
-        let service = TowerToHyperService::new(self.router.clone());
+        let service = TowerToHyperService::new(self.0.clone());
         let http = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)

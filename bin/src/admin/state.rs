@@ -12,12 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config;
 use crate::log::Log;
 
-/// A request that the control loop carries out.
 #[derive(Debug)]
 pub(crate) enum AdminCommand {
     /// Reload the configuration; the result lists the changed listeners, or all errors.
     Reload(oneshot::Sender<Result<Changes, Vec<String>>>),
-    /// Drain and stop.
     Drain,
 }
 

@@ -9,7 +9,6 @@ use switchboard::{CloseReason, Connection, Phase};
 
 use crate::admin::state::SharedState;
 
-/// `GET /status`
 pub(super) async fn status(State(state): SharedState) -> Json<Value> {
     let phase = match state.running.phase() {
         Phase::Cutting => "cutting",
@@ -25,7 +24,6 @@ pub(super) async fn status(State(state): SharedState) -> Json<Value> {
     }))
 }
 
-/// `GET /connections`
 pub(super) async fn connections(State(state): SharedState) -> Json<Value> {
     let mut connections = state.running.connections();
     connections.sort_by_key(Connection::id);
@@ -35,7 +33,7 @@ pub(super) async fn connections(State(state): SharedState) -> Json<Value> {
 fn listener(report: &ListenerReport) -> Value {
     let latency = &report.latency;
     let within = LATENCY_BOUNDS.iter().zip(latency.within);
-    let within = within.map(|(bound, count)| json!({ "le": bound.as_secs_f64(), "count": count }));
+    let within: Value = within.map(|(bound, count)| json!({ "le": bound.as_secs_f64(), "count": count })).collect();
     json!({
         "name": report.name,
         "address": report.endpoint.to_string(),
@@ -46,9 +44,7 @@ fn listener(report: &ListenerReport) -> Value {
         "closed": counts(&report.closed, CloseReason::as_str),
         "rejected": counts(&report.rejected, CloseReason::as_str),
         "messages": counts(&report.messages, Outcome::as_str),
-        "message_seconds": {
-            "count": latency.count, "sum": latency.sum.as_secs_f64(), "within": within.collect::<Value>(),
-        },
+        "message_seconds": { "count": latency.count, "sum": latency.sum.as_secs_f64(), "within": within },
         "bytes_in": report.bytes_in,
         "bytes_out": report.bytes_out,
         "accept_errors": counts(&report.accept_errors, |class| class),

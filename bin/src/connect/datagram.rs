@@ -1,7 +1,6 @@
 //! A session over datagrams.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use bytes::Bytes;
 use switchboard::framing::Framing;
@@ -12,7 +11,6 @@ use tokio::time::{Instant, sleep_until};
 use crate::cli::ConnectOptions;
 use crate::connect::io::{self as session, Input, Result, print_reply, print_unsent};
 
-/// A connected socket.
 pub(super) enum DatagramSocket {
     Udp(UdpSocket),
     Unix(UnixDatagram),
@@ -75,23 +73,5 @@ fn failed(error: &io::Error, options: &ConnectOptions) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => format!("nothing is listening on {}", options.address),
         _ => session::failed(&options.address, error),
-    }
-}
-
-/// The local path of a Unix datagram socket, which the server needs to reply. Removed on drop.
-pub(super) struct TemporaryPath(pub(super) PathBuf);
-
-impl TemporaryPath {
-    pub(super) fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("switchboard-connect-{}.sock", std::process::id()));
-        // An earlier process with the same ID may have left it behind.
-        let _ = std::fs::remove_file(&path);
-        Self(path)
-    }
-}
-
-impl Drop for TemporaryPath {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
     }
 }

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::sync::mpsc;
 
-/// The error is printed.
 pub(super) type Result<T> = std::result::Result<T, String>;
 
 /// An I/O error without the error number of the operating system.
@@ -16,19 +15,13 @@ pub(super) fn failed(context: impl Display, error: &io::Error) -> String {
     format!("{context}: {}", error.split(" (os error").next().unwrap_or_default())
 }
 
-/// The lines to send.
 pub(super) enum Input<R> {
     /// From a pipe or file, and the part of the current line that was read before a cancelled call.
     Piped(BufReader<R>, Vec<u8>),
-    /// From the line editor of a terminal.
     Terminal(mpsc::Receiver<String>),
 }
 
 impl<R: AsyncRead + Unpin> Input<R> {
-    pub(super) fn piped(reader: R) -> Self {
-        Self::Piped(BufReader::new(reader), Vec::new())
-    }
-
     /// The next line without its line feed; `None` at the end. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         match self {
@@ -55,7 +48,6 @@ pub(super) fn print_reply(out: &mut impl Write, reply: &[u8]) -> Result<()> {
     written.map_err(|error| failed("cannot write to standard output", &error))
 }
 
-/// The session continues.
 pub(super) fn print_unsent(error: impl Display) {
     crate::exit::print_error(&format!("error: line not sent: {error}\n"));
 }

@@ -9,11 +9,11 @@ use std::io::{Error, Write, stdout};
 use std::net::SocketAddr;
 
 use switchboard::Endpoint;
-use tokio::io::{AsyncRead, Stdin, stdin};
+use tokio::io::{AsyncRead, BufReader, Stdin, stdin};
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream, lookup_host};
 
 use crate::cli::ConnectOptions;
-use crate::connect::datagram::{DatagramSocket, TemporaryPath};
+use crate::connect::datagram::DatagramSocket;
 use crate::connect::io::{Input, Result, failed};
 use crate::connect::terminal::Terminal;
 
@@ -23,10 +23,8 @@ pub(crate) fn connect(options: &ConnectOptions) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed("cannot start the runtime", &error))?;
     let status = match Terminal::open() {
-        Some(Terminal { lines, mut printer, saved: _saved }) => {
-            runtime.block_on(run(options, Input::<Stdin>::Terminal(lines), &mut printer))
-        }
-        None => runtime.block_on(run(options, Input::piped(stdin()), &mut stdout())),
+        Some((lines, mut terminal)) => runtime.block_on(run(options, Input::<Stdin>::Terminal(lines), &mut terminal)),
+        None => runtime.block_on(run(options, Input::Piped(BufReader::new(stdin()), Vec::new()), &mut stdout())),
     };
     // Does not wait for a blocking read of standard input.
     runtime.shutdown_background();
@@ -41,11 +39,11 @@ async fn run(options: &ConnectOptions, input: Input<impl AsyncRead + Unpin>, out
             let stream = TcpStream::connect((at.host.as_str(), at.port)).await.map_err(not_connected)?;
             // Sends each line at once instead of waiting for the next one (Nagle's algorithm).
             let _ = stream.set_nodelay(true);
-            return stream::run(stream.into_split(), input, options, out).await;
+            return stream::run(stream, input, options, out).await;
         }
         Endpoint::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(not_connected)?;
-            return stream::run(stream.into_split(), input, options, out).await;
+            return stream::run(stream, input, options, out).await;
         }
         Endpoint::Udp(at) => {
             let peer = lookup_host((at.host.as_str(), at.port)).await.map_err(not_connected)?.next();
@@ -56,8 +54,9 @@ async fn run(options: &ConnectOptions, input: Input<impl AsyncRead + Unpin>, out
             return datagram::run(&DatagramSocket::Udp(socket), input, options, out).await;
         }
         Endpoint::Unixgram(path) => {
-            let local = TemporaryPath::new();
-            let socket = UnixDatagram::bind(&local.0).map_err(|error| failed(local.0.display(), &error))?;
+            // The server needs a path to reply to. It is removed at the end.
+            let socket = tempfile::Builder::new().prefix("switchboard-connect-").make(|path| UnixDatagram::bind(path));
+            let (socket, _path) = socket.map_err(|error| failed("cannot create a socket", &error))?.into_parts();
             socket.connect(path).map_err(not_connected)?;
             return datagram::run(&DatagramSocket::Unix(socket), input, options, out).await;
         }

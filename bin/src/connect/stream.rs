@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use switchboard::framing::{AnyCodec, Framing};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder};
@@ -20,17 +20,13 @@ const READ_SIZE: usize = 64 * 1024;
 /// Maximum size of a message. Buffers grow with the data.
 const MAX_MESSAGE: usize = 1 << 30;
 
-/// Runs until the input has ended and the server has closed or was silent for `--wait`.
-pub(super) async fn run<R, W>(
-    (reader, mut writer): (R, W),
+pub(super) async fn run(
+    stream: impl AsyncRead + AsyncWrite,
     mut input: Input<impl AsyncRead + Unpin>,
     options: &ConnectOptions,
     out: &mut impl Write,
-) -> Result<u8>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
+) -> Result<u8> {
+    let (reader, mut writer) = split(stream);
     let (read_done, mut reads) = watch::channel(());
     let codec = options.framing.codec(MAX_MESSAGE);
     let mut status = 0;
@@ -126,7 +122,7 @@ async fn receive(
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{DuplexStream, duplex, split};
+    use tokio::io::{BufReader, DuplexStream, duplex};
 
     use super::*;
 
@@ -147,8 +143,8 @@ mod tests {
         let (near, far) = duplex(4096);
         let server = tokio::spawn(server(far));
         let mut out = Vec::new();
-        let input = Input::piped(lines.as_bytes());
-        let status = run(split(near), input, &options(framing), &mut out).await;
+        let input = Input::Piped(BufReader::new(lines.as_bytes()), Vec::new());
+        let status = run(near, input, &options(framing), &mut out).await;
         let reads = server.await.unwrap();
         (status, format!("{}|{}", reads.join(","), String::from_utf8_lossy(&out)))
     }

@@ -19,13 +19,9 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The sockets that were open when this process started.
 #[derive(Default)]
 pub(crate) struct InheritedSockets {
-    /// Sockets of the service manager, by name.
     pub(crate) systemd: Systemd,
-    /// Listeners of the old process.
     pub(crate) listeners: Vec<Inherited>,
-    /// Admin endpoint of the old process.
     pub(crate) admin: Vec<Inherited>,
-    /// The old process, in an upgrade.
     pub(crate) old_process: Option<OldProcess>,
 }
 
@@ -52,7 +48,7 @@ impl InheritedSockets {
 
     fn from_old(stream: OwnedFd, sockets: Vec<(String, OwnedFd)>) -> Result<Self, String> {
         let mut old_process = OldProcess(BufReader::new(UnixStream::from(stream)));
-        let SocketList(passed) = old_process
+        let passed: SocketList = old_process
             .receive()
             .and_then(|line| Ok(serde_json::from_str(&line)?))
             .map_err(|error| format!("cannot read the list of sockets from the old process: {error}"))?;
@@ -68,7 +64,6 @@ impl InheritedSockets {
     }
 }
 
-/// Takes a socket of any supported type.
 fn take_socket(passed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
     let types = [AF_INET, AF_UNIX].into_iter().flat_map(|family| [SOCK_STREAM, SOCK_DGRAM].map(|kind| (family, kind)));
     types.into_iter().find_map(|(family, kind)| passed.take_custom(index, family, kind, "socket").ok().flatten())

@@ -69,9 +69,9 @@ pub(crate) async fn start_new_process(
     listeners: Vec<Inherited>,
     admin: Vec<Inherited>,
 ) -> Result<NewProcess, String> {
-    let (mut list, mut sockets) = (SocketList::default(), Vec::new());
+    let (mut list, mut sockets) = (SocketList::new(), Vec::new());
     let mut add = |passed: PassedSocket, socket: OwnedFd| {
-        list.0.push(passed);
+        list.push(passed);
         sockets.push(socket);
     };
     for (name, socket) in systemd.sockets() {
@@ -110,7 +110,14 @@ fn spawn(executable: &Executable, sockets: Vec<OwnedFd>) -> io::Result<(Child, U
 
 impl NewProcess {
     async fn wait_until_ready(&mut self, list: &SocketList) -> Result<(), String> {
-        let reply = timeout(READY_TIMEOUT, self.send_socket_list(list)).await;
+        // The reply is empty if the new process closes the stream.
+        let exchange = async {
+            self.stream.get_mut().write_all((serde_json::to_string(list)? + "\n").as_bytes()).await?;
+            let mut reply = String::new();
+            self.stream.read_line(&mut reply).await?;
+            io::Result::Ok(reply)
+        };
+        let reply = timeout(READY_TIMEOUT, exchange).await;
         let reply = reply.map_err(|_| format!("it was not ready within {} seconds", READY_TIMEOUT.as_secs()))?;
         match reply.as_deref().map(str::trim_end) {
             Ok(READY) => Ok(()),
@@ -123,16 +130,6 @@ impl NewProcess {
             },
             Ok(other) => Err(format!("it is not a compatible switchboard binary: it replied {other:?}")),
         }
-    }
-
-    /// Sends the list and returns the reply, empty if the new process closed the stream.
-    async fn send_socket_list(&mut self, list: &SocketList) -> io::Result<String> {
-        let mut line = serde_json::to_vec(list)?;
-        line.push(b'\n');
-        self.stream.get_mut().write_all(&line).await?;
-        let mut reply = String::new();
-        self.stream.read_line(&mut reply).await?;
-        Ok(reply)
     }
 
     /// Hands the sockets over. From now on the new process runs independently.

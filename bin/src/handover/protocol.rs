@@ -20,8 +20,7 @@ pub(super) const COMMIT: &str = "commit";
 pub(super) const FIRST_DESCRIPTOR: i32 = 3;
 
 /// Describes the passed sockets, in the order of their descriptors.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct SocketList(pub(super) Vec<PassedSocket>);
+pub(super) type SocketList = Vec<PassedSocket>;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -32,7 +31,6 @@ pub(super) enum PassedSocket {
     Admin(ListenerSocket),
 }
 
-/// The socket of a listener.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ListenerSocket {
     name: String,
