@@ -236,6 +236,20 @@ mod tests {
     }
 
     #[test]
+    fn the_help_lists_the_names_of_the_registry() {
+        let mut registry = crate::registry();
+        let build = |_: switchboard::registry::NoOptions| Ok(switchboard::framing::Raw::default());
+        registry.framing("netstring", build);
+        for line in ["switchboard", "switchboard check", "switchboard config diff"] {
+            let args = format!("{line} --help");
+            let help = Cli::read(args.split(' ').map(OsString::from), &registry).unwrap_err().to_string();
+            for part in ["udp", "echo, hello", "netstring"] {
+                assert!(help.contains(part), "{part} is not in\n{help}");
+            }
+        }
+    }
+
+    #[test]
     fn wrong_usage_is_told() {
         for line in [
             "switchboard --nonsense",
