@@ -1,15 +1,15 @@
-//! The command line: commands and flags. A flag sets a configuration key as text; `config` parses it.
+//! The command line, with the names of the registry in its help. Flags set configuration keys; `config` parses them.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use switchboard::Endpoint;
 use switchboard::framing::AnyFraming;
+use switchboard::{Endpoint, Registry};
 
-use crate::config::{self, Inputs, Shape};
+use crate::config::{self, Inputs};
 
 /// Default locations of the configuration file.
 const DEFAULT_FILES: [&str; 2] = ["switchboard.toml", "/etc/switchboard/switchboard.toml"];
@@ -98,29 +98,16 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
-impl OutputFormat {
-    pub(crate) fn shape(self, with_origins: bool) -> Shape {
-        match self {
-            Self::Json => Shape::Json,
-            Self::Toml if with_origins => Shape::Origins,
-            Self::Toml => Shape::Toml,
-        }
-    }
-}
-
-/// Flags that locate the configuration or set its keys.
+/// Flags that locate the configuration or set its keys. [`Cli::command_with`] adds the help of some.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Configuration file (.toml, .json or .yaml)
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Address to listen on, such as tcp://127.0.0.1:9999, udp://0.0.0.0:9999 or unix:/run/app.sock
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Handler: a [handlers.NAME] section or a handler of this build
     #[arg(long, value_name = "NAME")]
     handler: Option<String>,
-    /// Message framing: raw, lines, length, delimited or json-lines
     #[arg(long, value_name = "NAME")]
     framing: Option<String>,
     /// Set any key by its path, such as listeners.main.limits.frame=1MiB; can be repeated
@@ -134,13 +121,12 @@ pub(crate) struct Options {
     log_format: Option<String>,
 }
 
-/// The options of the client.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectOptions {
     /// Address of the server: tcp://127.0.0.1:9999, udp://127.0.0.1:9999, unix:/run/app.sock or unixgram:/run/app.sock
     #[arg(value_name = "ADDRESS")]
     pub(crate) address: Endpoint,
-    /// Message framing: raw, lines, length, json-lines, or a table such as '{ type = "length", width = 2 }'
+    /// Message framing: raw, lines, length, delimited, json-lines, or a table such as '{ type = "length", width = 2 }'
     #[arg(long, value_name = "NAME", default_value = "raw", value_parser = config::read_framing)]
     pub(crate) framing: AnyFraming,
     /// After end of input, exit once the server has been silent for this long
@@ -149,18 +135,40 @@ pub(crate) struct ConnectOptions {
 }
 
 impl Cli {
-    /// Parses a command line; the first argument is the name of the program.
-    pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(args)
+    /// The definition of the command line. Its help lists what the registry contains.
+    pub(crate) fn command_with(registry: &Registry) -> clap::Command {
+        let schemes = list(registry.transports().map(|transport| transport.scheme));
+        let handlers = list(registry.handlers().map(|handler| handler.name()));
+        let framings = list(registry.framings().map(|framing| framing.name()));
+        let help = [
+            ("listen", format!("Address, such as tcp://127.0.0.1:9999 or unix:/run/app.sock; schemes: {schemes}")),
+            ("handler", format!("Handler: {handlers}, or the NAME of a [handlers.NAME] section")),
+            ("framing", format!("Message framing: {framings}, or a table such as {{ type = \"length\", width = 2 }}")),
+        ];
+        set_help(Self::command(), &help)
     }
 
-    pub(crate) fn command(self) -> Command {
-        self.command.unwrap_or(Command::Serve(self.options))
+    pub(crate) fn read(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> Result<Command, clap::Error> {
+        let cli = Self::from_arg_matches(&Self::command_with(registry).try_get_matches_from(args)?)?;
+        Ok(cli.command.unwrap_or(Command::Serve(cli.options)))
     }
 }
 
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// Sets the help of these options, in every command that accepts [`Options`].
+fn set_help(command: clap::Command, help: &[(&str, String); 3]) -> clap::Command {
+    let accepts_options = command.get_arguments().any(|arg| arg.get_id() == "handler");
+    let command = command.mut_args(|arg| match help.iter().find(|(id, _)| accepts_options && arg.get_id() == *id) {
+        Some((_, help)) => arg.help(help),
+        None => arg,
+    });
+    command.mut_subcommands(|subcommand| set_help(subcommand, help))
+}
+
 impl Options {
-    /// The configuration sources: these flags and the environment.
     pub(crate) fn inputs(self, environment: impl Iterator<Item = (OsString, OsString)>) -> Inputs {
         let named = [
             ("--listen", "listen", self.listen),
@@ -193,7 +201,7 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Command, clap::Error> {
-        Cli::read(line.split(' ').map(OsString::from)).map(Cli::command)
+        Cli::read(line.split(' ').map(OsString::from), &crate::registry())
     }
 
     #[test]
@@ -225,6 +233,20 @@ mod tests {
                 "--set e|e|",
             ]
         );
+    }
+
+    #[test]
+    fn the_help_lists_the_names_of_the_registry() {
+        let mut registry = crate::registry();
+        let build = |_: switchboard::registry::NoOptions| Ok(switchboard::framing::Raw::default());
+        registry.framing("netstring", build);
+        for line in ["switchboard", "switchboard check", "switchboard config diff"] {
+            let args = format!("{line} --help");
+            let help = Cli::read(args.split(' ').map(OsString::from), &registry).unwrap_err().to_string();
+            for part in ["udp", "echo, hello", "netstring"] {
+                assert!(help.contains(part), "{part} is not in\n{help}");
+            }
+        }
     }
 
     #[test]
@@ -265,7 +287,7 @@ mod tests {
         let Ok(Command::Connect(options)) = read("switchboard connect tcp://localhost:9999") else { panic!() };
         assert_eq!((options.framing, options.wait), (AnyFraming::default(), Duration::from_secs(1)));
         let line = ["switchboard", "connect", "unix:/a", "--framing", "{ type = \"delimited\", delimiter = \"|\" }"];
-        let Ok(Command::Connect(options)) = Cli::read(line.map(OsString::from)).map(Cli::command) else { panic!() };
+        let Ok(Command::Connect(options)) = Cli::read(line.map(OsString::from), &crate::registry()) else { panic!() };
         assert_eq!(options.framing.name(), "delimited");
     }
 }

@@ -1,6 +1,4 @@
 //! Checks a configuration inside a test, as `switchboard check` does.
-//!
-//! It uses only its inputs: not the environment of the process and no default file.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -13,9 +11,9 @@ use crate::config::{self, Inputs, Shape};
 
 /// Checks a configuration without running it: for a test of the configuration files that you deploy.
 ///
-/// The sources are a [`file`](Self::file) or a [`text`](Self::text), then [`variable`](Self::variable)s, then values that
-/// flags would [`set`](Self::set). The environment of the process is ignored. No listener is bound. Certificates and keys
-/// are read, and each handler and layer is built once, so that it can reject its options.
+/// The sources are a [`file`](Self::file) or a [`text`](Self::text), then [`variable`](Self::variable)s, then keys that
+/// are [`set`](Self::set). The environment of the process is ignored. No listener is bound. Certificates and keys are
+/// read, and each handler and layer is built once, because it can reject its options.
 ///
 /// ```
 /// let registry = switchboard_server::registry(); // with your own handlers, as your binary has it
@@ -40,7 +38,7 @@ impl<'a> ConfigCheck<'a> {
         Self { registry, inputs: Inputs::default() }
     }
 
-    /// Sets the configuration file, as `--config` does. [`check`](Self::check) reads it in the format of its extension.
+    /// Sets the configuration file, as `--config` does.
     #[must_use]
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         (self.inputs.file, self.inputs.text) = (Some(path.into()), None);
@@ -74,26 +72,23 @@ impl<'a> ConfigCheck<'a> {
             Ok(config) => (config.effective.print(Shape::Toml), assemble::refusals(&config, self.registry, None)),
             Err(refused) => (String::new(), assemble::all_faults(*refused, self.registry, None)),
         };
-        if diagnostics.is_empty() { Ok(effective) } else { Err(InvalidConfig(diagnostics.to_string())) }
+        if diagnostics.is_empty() {
+            Ok(effective)
+        } else {
+            Err(InvalidConfig(diagnostics.to_string().trim_end().into()))
+        }
     }
 }
 
 /// All errors of a configuration, one per line, as `switchboard check` prints them.
 ///
 /// `Debug` prints the same text, so that a failed test is readable.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct InvalidConfig(String);
-
-impl fmt::Display for InvalidConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.trim_end())
-    }
-}
 
 impl fmt::Debug for InvalidConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
-
-impl std::error::Error for InvalidConfig {}

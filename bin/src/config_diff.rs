@@ -1,6 +1,4 @@
-//! `switchboard config diff`: the changes that a reload would make. Secrets are not compared.
-//!
-//! The running configuration is read from the admin endpoint.
+//! `switchboard config diff`: the changes that a reload of the running server would make. Secrets are not compared.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -32,72 +30,64 @@ pub(crate) fn between(
     inputs: &Inputs,
     registry: &Registry,
 ) -> Result<String, String> {
+    let json = |config: &Config| serde_json::from_str::<Json>(&config.effective.print(Shape::Json));
     let before = match against {
         Some(file) => {
             let inputs = Inputs { file: Some(file), ..inputs.clone() };
-            let other = config::load(&inputs, registry).map_err(|refused| refused.to_string())?;
-            serde_json::from_str(&other.effective.print(Shape::Json)).map_err(|error| error.to_string())?
+            let other = config::load(&inputs, registry).map_err(|invalid| invalid.to_string())?;
+            json(&other).map_err(|error| error.to_string())?
         }
         None => running(config)?,
     };
-    let after: Json = serde_json::from_str(&config.effective.print(Shape::Json)).map_err(|error| error.to_string())?;
-    Ok(text(&before, &after, config))
-}
-
-fn text(before: &Json, after: &Json, config: &Config) -> String {
+    let after = json(config).map_err(|error| error.to_string())?;
+    let value = |value: Option<&Json>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
     let mut text = String::new();
-    for (key, before, after) in config::differences(before, after) {
-        let value = |value: Option<&Json>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    for (key, before, after) in config::differences(&before, &after) {
         let when = if config::needs_restart(&key) { ", after a restart" } else { "" };
         let origin = config.effective.origin(&key);
         let origin = if after.is_some() { format!(" ({origin})") } else { String::new() };
         let _ = writeln!(text, "{}: {} -> {}{when}{origin}", config::dotted(&key), value(before), value(after));
     }
-    if text.is_empty() { "no changes\n".to_owned() } else { text }
+    Ok(if text.is_empty() { "no changes\n".to_owned() } else { text })
 }
 
-/// The configuration of the running server.
 fn running(config: &Config) -> Result<Json, String> {
-    let admin = config.admin.as_ref();
-    let admin = admin.ok_or(
-        "cannot ask the running server, because [admin] is not configured; compare with a file: --against FILE",
-    )?;
-    let endpoint = &admin.endpoint;
-    let failed = |error: String| format!("cannot ask the server at {endpoint} (admin.listen): {error}");
-    let runtime = assemble::runtime(1).map_err(|error| failed(error.to_string()))?;
-    let reply = runtime.block_on(async { timeout(REPLY_TIMEOUT, ask(admin)).await });
-    runtime.shutdown_background();
-    match reply {
-        Ok(reply) => reply.map_err(|error| failed(error.to_string())),
-        Err(_) => Err(failed(format!("no reply within {} seconds", REPLY_TIMEOUT.as_secs()))),
-    }
+    let Some(admin) = &config.admin else {
+        let error = "cannot ask the running server, because [admin] is not configured";
+        return Err(format!("{error}; compare with a file: --against FILE"));
+    };
+    let ask = || -> Result<Json, BoxError> {
+        let runtime = assemble::runtime(1)?;
+        let reply = runtime.block_on(async { timeout(REPLY_TIMEOUT, ask(admin)).await });
+        runtime.shutdown_background();
+        reply.map_err(|_| format!("no reply within {} seconds", REPLY_TIMEOUT.as_secs()))?
+    };
+    ask().map_err(|error| format!("cannot ask the server at {} (admin.listen): {error}", admin.endpoint))
 }
 
 async fn ask(admin: &Admin) -> Result<Json, BoxError> {
     match &admin.endpoint {
-        Endpoint::Tcp(at) => get(TcpStream::connect((reachable(&at.host), at.port)).await?, admin).await,
+        Endpoint::Tcp(at) => {
+            // A wildcard address is not an address to connect to.
+            let host = match &*at.host {
+                "0.0.0.0" => "127.0.0.1",
+                "::" => "::1",
+                host => host,
+            };
+            get(TcpStream::connect((host, at.port)).await?, admin).await
+        }
         Endpoint::Unix(path) => get(UnixStream::connect(path).await?, admin).await,
         _ => Err("the address is neither TCP nor a Unix socket".into()),
-    }
-}
-
-/// A wildcard address is not an address to connect to.
-fn reachable(host: &str) -> &str {
-    match host {
-        "0.0.0.0" => "127.0.0.1",
-        "::" => "::1",
-        host => host,
     }
 }
 
 async fn get(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, admin: &Admin) -> Result<Json, BoxError> {
     let (mut client, connection) = handshake(TokioIo::new(io)).await?;
     tokio::spawn(connection);
-    let request = Request::get("/config").header(HOST, "localhost");
-    let request = match &admin.token {
-        Some(token) => request.header(AUTHORIZATION, format!("Bearer {}", token.0)),
-        None => request,
-    };
+    let mut request = Request::get("/config").header(HOST, "localhost");
+    if let Some(token) = &admin.token {
+        request = request.header(AUTHORIZATION, format!("Bearer {}", token.0));
+    }
     let reply = client.send_request(request.body(Body::empty())?).await?;
     let status = reply.status();
     let body = to_bytes(Body::new(reply.into_body()), LARGEST).await?;

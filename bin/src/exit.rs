@@ -12,7 +12,6 @@ pub(crate) const ABORTED: u8 = 3;
 /// Invalid configuration (EX_CONFIG of sysexits.h).
 pub(crate) const CONFIG: u8 = 78;
 
-/// The reason why a command failed, with its exit status.
 #[derive(Debug)]
 pub(crate) struct Failure {
     message: String,
@@ -30,7 +29,6 @@ impl Failure {
         Self { message: diagnostics.to_string(), status: CONFIG }
     }
 
-    /// Prints the reason and returns the exit status.
     pub(crate) fn print(self) -> u8 {
         print_error(&self.message);
         self.status
@@ -48,7 +46,6 @@ pub(crate) fn print_stdout(text: impl Display) -> Result<u8, Failure> {
     }
 }
 
-/// Prints to standard error.
 pub(crate) fn print_error(text: &str) {
     // One write, because standard error is unbuffered and the log writes there too.
     let _ = io::stderr().lock().write_all(text.as_bytes());

@@ -26,12 +26,6 @@
 //! This binary offers `shout` in addition to `hello` and `echo`. Select it in the configuration file, in the
 //! environment or with `--handler shout`. Commands, configuration, logs and metrics are the same in every such binary.
 //! The framework is re-exported as [`switchboard`].
-//!
-//! Modules: `config` reads and checks the configuration. `assemble` creates the listeners from it. `serve` starts the
-//! server, `control` handles signals and admin commands while it runs, and `reload` applies a new configuration.
-//! `handover` passes the sockets to a new process. `admin` is the HTTP endpoint for operators. `log`, `signals` and
-//! `service_manager` connect the process to the system. `connect` is the client. `cli`, `man` and `list` describe the
-//! program. `exit` holds the exit statuses.
 
 mod admin;
 mod assemble;
@@ -49,7 +43,6 @@ mod man;
 mod reload;
 mod serve;
 mod service_manager;
-mod signals;
 
 pub use config_check::{ConfigCheck, InvalidConfig};
 pub use switchboard;
@@ -60,8 +53,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use bytesize::ByteSize;
-use cli::{Cli, Command, ConfigCommand};
-use config::{Config, Inputs};
+use cli::{Cli, Command, ConfigCommand, OutputFormat};
+use config::{Config, Inputs, Shape};
 use exit::{Failure, print_stdout};
 
 /// A registry with the built-in transports, framings, layers and handlers (`hello` and `echo`).
@@ -85,19 +78,16 @@ pub fn run(registry: Registry) -> ExitCode {
 /// let status = switchboard_server::run_from(registry, ["example", "check", "--handler", "echo"]);
 /// assert_eq!(status, std::process::ExitCode::SUCCESS);
 /// ```
-pub fn run_from<A>(registry: Registry, args: impl IntoIterator<Item = A>) -> ExitCode
-where
-    A: Into<OsString>,
-{
-    let cli = match Cli::read(args.into_iter().map(Into::into)) {
-        Ok(cli) => cli,
+pub fn run_from<A: Into<OsString>>(registry: Registry, args: impl IntoIterator<Item = A>) -> ExitCode {
+    let status = match Cli::read(args.into_iter().map(Into::into), &registry) {
+        Ok(command) => execute(command, &Arc::new(registry)).unwrap_or_else(Failure::print),
         Err(error) => {
             // clap reports --help and --version as errors, too. A closed pipe is not an error.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
+            if error.use_stderr() { exit::USAGE } else { 0 }
         }
     };
-    ExitCode::from(execute(cli.command(), &Arc::new(registry)).unwrap_or_else(Failure::print))
+    ExitCode::from(status)
 }
 
 fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
@@ -114,13 +104,17 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
             print_stdout(config_diff::between(&config, against, &inputs, registry).map_err(Failure::new)?)
         }
         Command::Config { options, origin, format, .. } => {
-            let config = load(&options.inputs(environment), registry)?;
-            print_stdout(config.effective.print(format.shape(origin)))
+            let shape = match format {
+                OutputFormat::Json => Shape::Json,
+                OutputFormat::Toml if origin => Shape::Origins,
+                OutputFormat::Toml => Shape::Toml,
+            };
+            print_stdout(load(&options.inputs(environment), registry)?.effective.print(shape))
         }
         Command::List { json } => print_stdout(if json { list::json(registry) } else { list::text(registry) }),
         Command::Schema => print_stdout(config::schema(registry)),
-        Command::Completions { shell } => print_stdout(man::completions(shell)),
-        Command::Man => print_stdout(man::man_page().map_err(Failure::new)?),
+        Command::Completions { shell } => print_stdout(man::completions(shell, Cli::command_with(registry))),
+        Command::Man => print_stdout(man::man_page(Cli::command_with(registry)).map_err(Failure::new)?),
         Command::Connect(options) => connect::connect(&options).map_err(Failure::new),
     }
 }
@@ -131,36 +125,30 @@ fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure>
     if !diagnostics.is_empty() {
         return Err(Failure::config(diagnostics));
     }
-    let verdict = match &config.file {
-        Some(file) => format!("{}: configuration OK", file.display()),
-        None => "no configuration file found; defaults OK".to_owned(),
+    let mut verdict = match &config.file {
+        Some(file) => format!("{}: configuration OK\n", file.display()),
+        None => "no configuration file found; defaults OK\n".to_owned(),
     };
-    let verdict = format!("{verdict}\n{}\n", memory(&config));
-    if !bind {
-        return print_stdout(verdict);
-    }
-    serve::try_bind(config, registry)?;
-    print_stdout(verdict + "all addresses can be bound\n")
-}
-
-/// The memory limit of the listeners, as one sentence.
-fn memory(config: &Config) -> String {
-    let (total, listeners) = assemble::max_memory(config);
+    let (total, listeners) = assemble::max_memory(&config);
     let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
     let listeners: Vec<_> = listeners.into_iter().map(|(name, bytes)| format!("{name} {}", size(bytes))).collect();
-    format!("memory: at most {} ({}), plus whatever your handlers allocate", size(total), listeners.join(", "))
+    let (total, listeners) = (size(total), listeners.join(", "));
+    verdict += &format!("memory: at most {total} ({listeners}), plus whatever your handlers allocate\n");
+    if bind {
+        serve::try_bind(config, registry)?;
+        verdict += "all addresses can be bound\n";
+    }
+    print_stdout(verdict)
 }
 
 fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Failure> {
     config::load(inputs, registry).map_err(|invalid| Failure::config(assemble::all_faults(*invalid, registry, None)))
 }
 
-/// Compiles the Rust examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-/// Compiles the examples of the handler guide.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/handlers.md")]
 struct HandlerGuide;

@@ -8,61 +8,39 @@ use switchboard::{Kind, Needs, Registry};
 
 use crate::config::{OptionDoc, documented};
 
-/// A row of a table: its cells, and whether it is an option of the row above.
-type Row = (Vec<String>, bool);
-
-/// The list as text.
 pub(crate) fn text(registry: &Registry) -> String {
+    let handlers = registry.handlers().map(|entry| (entry.info(), Some(needs(entry.needs()))));
+    let transports = registry.transports().map(|known| {
+        let cells = [known.scheme, kind(known.kind), known.summary];
+        Row { cells: cells.map(str::to_owned).into(), is_option: false }
+    });
     let mut text = String::new();
-    let mut rows = Vec::new();
-    for handler in registry.handlers() {
-        rows.push((
-            vec![handler.name().to_owned(), served_on(handler.needs()).to_owned(), handler.summary().to_owned()],
-            false,
-        ));
-        rows.extend(options(&documented(handler.options())));
-    }
-    table(&mut text, "Handlers", &rows);
-    let transports = registry
-        .transports()
-        .map(|known| (vec![known.scheme.to_owned(), brings(known.kind).to_owned(), known.summary.to_owned()], false));
+    table(&mut text, "Handlers", &rows(handlers));
     table(&mut text, "Transports", &transports.collect::<Vec<_>>());
-    let mut rows = Vec::new();
-    for framing in registry.framings() {
-        rows.push((vec![framing.name().to_owned(), framing.summary().to_owned()], false));
-        rows.extend(options(&documented(framing.options())));
-    }
-    table(&mut text, "Framings", &rows);
-    let mut rows = Vec::new();
-    for layer in registry.layers() {
-        rows.push((vec![layer.name().to_owned(), layer.summary().to_owned()], false));
-        rows.extend(options(&documented(layer.options())));
-    }
-    table(&mut text, "Layers", &rows);
+    table(&mut text, "Framings", &rows(registry.framings().map(|entry| (entry.info(), None))));
+    table(&mut text, "Layers", &rows(registry.layers().map(|entry| (entry.info(), None))));
     text
 }
 
-/// The list as JSON. Scripts rely on its fields.
+/// The list as JSON. Later versions may add keys, but remove none.
 pub(crate) fn json(registry: &Registry) -> String {
     let handlers = registry.handlers().map(|handler| {
         json!({
             "name": handler.name(),
             "summary": handler.summary(),
-            "needs": served_on(handler.needs()),
+            "needs": needs(handler.needs()),
             "framing": handler.own_framing(),
             "options": json_options(handler.options()),
         })
     });
     let transports = registry
         .transports()
-        .map(|known| json!({ "name": known.scheme, "summary": known.summary, "brings": brings(known.kind) }));
-    let framings = registry.framings().map(|framing| described(framing.info()));
-    let layers = registry.layers().map(|layer| described(layer.info()));
+        .map(|known| json!({ "name": known.scheme, "summary": known.summary, "brings": kind(known.kind) }));
     let list = json!({
         "handlers": handlers.collect::<Json>(),
         "transports": transports.collect::<Json>(),
-        "framings": framings.collect::<Json>(),
-        "layers": layers.collect::<Json>(),
+        "framings": registry.framings().map(|framing| described(framing.info())).collect::<Json>(),
+        "layers": registry.layers().map(|layer| described(layer.info())).collect::<Json>(),
     });
     format!("{list:#}\n")
 }
@@ -72,57 +50,57 @@ fn described(entry: &EntryInfo) -> Json {
 }
 
 fn json_options(schema: &Json) -> Json {
-    let options = documented(schema).into_iter().map(|option| {
-        json!({
-            "name": option.name,
-            "type": option.kind,
-            "default": option.default,
-            "required": option.required,
-            "description": option.help,
-        })
+    let options = documented(schema).into_iter().map(|OptionDoc { name, kind, default, required, help }| {
+        json!({ "name": name, "type": kind, "default": default, "required": required, "description": help })
     });
     options.collect()
 }
 
-fn options(options: &[OptionDoc]) -> Vec<Row> {
-    let rows = options.iter().map(|option| {
-        let default = match &option.default {
-            Some(default) => format!("= {default}"),
-            None if option.required => "required".into(),
-            None => String::new(),
-        };
-        (vec![option.name.clone(), option.kind.clone(), default, option.help.clone()], true)
-    });
-    rows.collect()
-}
-
-fn served_on(needs: Needs) -> &'static str {
+fn needs(needs: Needs) -> &'static str {
     match needs {
-        Needs::Stream => "connections",
-        Needs::Datagram => "datagrams",
+        Needs::Stream => kind(Kind::Stream),
+        Needs::Datagram => kind(Kind::Datagram),
         _ => "either",
     }
 }
 
-fn brings(kind: Kind) -> &'static str {
+fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Stream => "connections",
         Kind::Datagram => "datagrams",
     }
 }
 
-/// Writes rows in aligned columns. Option rows are indented and aligned with each other.
+/// A row of a table. The rows of options follow the row of their entry.
+struct Row {
+    cells: Vec<String>,
+    is_option: bool,
+}
+
+fn rows<'a>(entries: impl Iterator<Item = (&'a EntryInfo, Option<&'a str>)>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (entry, needs) in entries {
+        let cells = [Some(entry.name()), needs, Some(entry.summary())].into_iter().flatten();
+        rows.push(Row { cells: cells.map(str::to_owned).collect(), is_option: false });
+        for OptionDoc { name, kind, default, required, help } in documented(entry.options()) {
+            let required = if required { "required" } else { "" };
+            let default = default.map_or_else(|| required.to_owned(), |default| format!("= {default}"));
+            rows.push(Row { cells: vec![name, kind, default, help], is_option: true });
+        }
+    }
+    rows
+}
+
+/// Entries and options are indented and aligned separately.
 fn table(text: &mut String, title: &str, rows: &[Row]) {
     let gap = if text.is_empty() { "" } else { "\n" };
     let _ = writeln!(text, "{gap}{title}");
-    for (cells, inner) in rows {
-        let width = |column: usize| {
-            let alike = rows.iter().filter(|(other, other_inner)| other_inner == inner && other.len() == cells.len());
-            alike.map(|(other, _)| other[column].chars().count()).max().unwrap_or_default()
-        };
-        let mut line = String::from(if *inner { "      " } else { "  " });
+    for Row { cells, is_option } in rows {
+        let mut line = String::from(if *is_option { "      " } else { "  " });
         for (column, cell) in cells.iter().enumerate() {
-            let _ = write!(line, "{cell:<width$}", width = width(column) + 2);
+            let alike = rows.iter().filter(|row| row.is_option == *is_option);
+            let width = alike.map(|row| row.cells[column].chars().count()).max().unwrap_or_default();
+            let _ = write!(line, "{cell:<width$}", width = width + 2);
         }
         let _ = writeln!(text, "{}", line.trim_end());
     }

@@ -4,6 +4,7 @@
 //! closed, lines are dropped and counted, and the count is logged later.
 
 use std::convert::Infallible;
+use std::env;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -15,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
@@ -27,57 +28,36 @@ const QUEUED_LINES: usize = 8192;
 /// Timeout of the final flush. Dropping the guard of the queue waits one second.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// The log of this process.
 pub(crate) struct Log {
     guard: Mutex<Option<WorkerGuard>>,
-    dropped: DroppedLines,
     queue: NonBlocking,
+    unwritten: Arc<AtomicUsize>,
     /// The level or filter as it was configured.
     level: Mutex<String>,
-    filter: reload::Handle<EnvFilter, Layered<FormatLayer, Registry>>,
+    filter: reload::Handle<EnvFilter, Layered<reload::Layer<BoxLayer, Registry>, Registry>>,
     format: reload::Handle<BoxLayer, Registry>,
 }
 
 type BoxLayer = Box<dyn Layer<Registry> + Send + Sync>;
-type FormatLayer = reload::Layer<BoxLayer, Registry>;
-
-/// Counts lines that were dropped from the queue or could not be written.
-#[derive(Debug, Clone)]
-struct DroppedLines {
-    queue: ErrorCounter,
-    writer: Arc<AtomicUsize>,
-}
-
-impl DroppedLines {
-    fn count(&self) -> usize {
-        self.queue.dropped_lines().saturating_add(self.writer.load(Relaxed))
-    }
-}
 
 impl Log {
     /// Installs the global subscriber and a panic hook that logs panics.
     pub(crate) fn start(log: &config::Log) -> Self {
         let unwritten = Arc::new(AtomicUsize::new(0));
-        let writer = BufWriter::new(StderrWriter { out: stderr(), unwritten: unwritten.clone() });
+        // A duplicate of standard error bypasses the lock of std, because the log thread may block while it writes.
+        let stderr = io::stderr().as_fd().try_clone_to_owned().ok().map(File::from);
+        let writer = BufWriter::new(StderrWriter { out: stderr, unwritten: unwritten.clone() });
         let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("log");
         let (queue, guard) = queue.finish(writer);
-        let dropped = DroppedLines { queue: queue.error_counter(), writer: unwritten };
-        let (format, format_handle) = reload::Layer::new(stderr_layer(log.format, queue.clone()));
-        let (filter, filter_handle) = reload::Layer::new(filter(&log.level));
+        let (format_layer, format) = reload::Layer::new(stderr_layer(log.format, queue.clone()));
+        let (filter_layer, filter) = reload::Layer::new(filter(&log.level));
         // Fails only if a subscriber is installed already, which then stays in use.
-        let _ = tracing_subscriber::registry().with(format).with(filter).try_init();
+        let _ = tracing_subscriber::registry().with(format_layer).with(filter_layer).try_init();
         panic::set_hook(Box::new(log_panic));
-        Self {
-            guard: Mutex::new(Some(guard)),
-            dropped,
-            queue,
-            level: Mutex::new(log.level.clone()),
-            filter: filter_handle,
-            format: format_handle,
-        }
+        let (guard, level) = (Mutex::new(Some(guard)), Mutex::new(log.level.clone()));
+        Self { guard, queue, unwritten, level, filter, format }
     }
 
-    /// The current level or filter.
     pub(crate) fn level(&self) -> String {
         self.level.lock().clone()
     }
@@ -85,35 +65,31 @@ impl Log {
     /// Changes the level or filter until the next restart or a reload.
     pub(crate) fn set_level(&self, level: &str) -> Result<(), String> {
         config::check_level(level)?;
-        self.set_filter(level);
-        Ok(())
-    }
-
-    fn set_filter(&self, level: &str) {
         let mut current = self.level.lock();
         level.clone_into(&mut current);
         // Fails only after the subscriber was dropped.
         let _ = self.filter.reload(filter(level));
+        Ok(())
     }
 
-    /// Applies a new configuration.
     pub(crate) fn apply(&self, log: &config::Log) {
-        self.set_filter(&log.level);
+        let _ = self.set_level(&log.level); // validated before
         let _ = self.format.reload(stderr_layer(log.format, self.queue.clone()));
     }
 
-    /// Logs the number of dropped lines at this interval.
     pub(crate) async fn report_dropped(&self, interval: Duration) -> Infallible {
+        let errors = self.queue.error_counter();
+        let count = || errors.dropped_lines().saturating_add(self.unwritten.load(Relaxed));
         let mut reported = 0;
         loop {
             tokio::time::sleep(interval).await;
-            let dropped = self.dropped.count();
+            let dropped = count();
             if dropped == reported {
                 continue;
             }
             tracing::warn!(target: "switchboard", count = dropped - reported, "log lines dropped");
             // If this line was dropped too, report the count again.
-            if self.dropped.count() == dropped {
+            if count() == dropped {
                 reported = dropped;
             }
         }
@@ -142,17 +118,12 @@ fn filter(level: &str) -> EnvFilter {
 
 fn stderr_layer(format: Format, queue: NonBlocking) -> BoxLayer {
     let is_terminal = io::stderr().is_terminal();
-    let color = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let color = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     layer(format, is_terminal, color, queue)
 }
 
 fn layer(format: Format, is_terminal: bool, color: bool, queue: NonBlocking) -> BoxLayer {
-    let is_json = match format {
-        Format::Auto => !is_terminal,
-        Format::Text => false,
-        Format::Json => true,
-    };
-    if is_json {
+    if format == Format::Json || (format == Format::Auto && !is_terminal) {
         let layer = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
         layer.with_writer(queue).boxed()
     } else {
@@ -160,12 +131,6 @@ fn layer(format: Format, is_terminal: bool, color: bool, queue: NonBlocking) -> 
     }
 }
 
-/// A duplicate of standard error. It bypasses the lock of std, because the log thread may block while it writes.
-fn stderr() -> Option<File> {
-    io::stderr().as_fd().try_clone_to_owned().ok().map(File::from)
-}
-
-/// Writes lines to standard error, and counts those that cannot be written.
 struct StderrWriter {
     out: Option<File>,
     unwritten: Arc<AtomicUsize>,
@@ -173,9 +138,7 @@ struct StderrWriter {
 
 impl Write for StderrWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written =
-            self.out.as_mut().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |out| out.write_all(bytes));
-        if written.is_err() {
+        if self.out.as_mut().is_none_or(|out| out.write_all(bytes).is_err()) {
             self.unwritten.fetch_add(bytes.iter().filter(|byte| **byte == b'\n').count(), Relaxed);
         }
         // After an error, BufWriter would keep the lines, and its buffer would grow without limit.

@@ -10,14 +10,14 @@ use switchboard::{BoxError, Endpoint, ListenerSet, Registry};
 use tokio::runtime::Runtime;
 
 use crate::admin::Admin;
-use crate::assemble::{self, Assembled};
+use crate::assemble;
 use crate::config::{Config, Inputs};
-use crate::control::LiveServer;
+use crate::control::{LiveServer, Signals};
 use crate::exit::Failure;
-use crate::handover::{Executable, InheritedSockets, OldProcess};
+use crate::handover::{Executable, InheritedSockets};
 use crate::log::Log;
-use crate::reload::{Reload, ServerEnv};
-use crate::signals::Signals;
+use crate::reload::Reload;
+use crate::service_manager::ServiceManager;
 
 /// Interval of reports about dropped log lines.
 const DROPPED_LINES_INTERVAL: Duration = Duration::from_secs(1);
@@ -30,19 +30,18 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
         .map_err(|error| Failure::new(format_args!("cannot locate the executable of this process: {error}")))?;
     let log = Arc::new(Log::start(&config.log));
     let runtime = runtime(config.workers)?;
-    let signals = {
-        let _guard = runtime.enter();
-        Signals::new().map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?
-    };
+    let signals = runtime.block_on(async { Signals::new() });
+    let signals = signals.map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?;
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
     assemble::raise_open_files(&config);
-    let env = ServerEnv { inputs, registry, log: &log, executable: &executable };
     let result = runtime.block_on(async {
         let (listeners, assembled) = assemble::assemble(config, registry, None).map_err(Failure::config)?;
+        let (initial, current) = (assembled.config.clone(), Arc::new(assembled));
+        let reload = Reload { inputs, registry, log: &log, initial, current };
         tokio::select! {
             never = log.report_dropped(DROPPED_LINES_INTERVAL) => match never {},
-            result = run(listeners, signals, assembled, env, sockets) => result,
+            result = run(listeners, signals, reload, &executable, sockets) => result,
         }
     });
     // Does not wait for blocking tasks, such as a name lookup.
@@ -62,12 +61,12 @@ pub(crate) fn try_bind(config: Config, registry: &Registry) -> Result<(), Failur
     let runtime = runtime(1)?;
     assemble::raise_open_files(&config);
     let bound = runtime.block_on(async {
-        let admin = config.admin.as_ref().map(|admin| admin.endpoint.clone());
+        let admin = config.admin.clone();
         let (mut listeners, _) = assemble::assemble(config, registry, None).map_err(Failure::config)?;
         listeners.transports().add(systemd);
         listeners.try_bind().await.map_err(Failure::new)?;
         match admin {
-            Some(endpoint) => Admin::try_bind(endpoint).await.map_err(Failure::new),
+            Some(admin) => Admin::try_bind(admin.endpoint).await.map_err(Failure::new),
             None => Ok(()),
         }
     });
@@ -79,17 +78,17 @@ pub(crate) fn try_bind(config: Config, registry: &Registry) -> Result<(), Failur
 async fn run(
     mut listeners: ListenerSet,
     mut signals: Signals,
-    assembled: Assembled,
-    env: ServerEnv<'_>,
+    reload: Reload<'_>,
+    executable: &Executable,
     sockets: InheritedSockets,
 ) -> Result<u8, Failure> {
     let InheritedSockets { systemd, listeners: inherited, admin: inherited_admin, old_process } = sockets;
-    log_passed_sockets(&systemd, &assembled.config);
+    log_passed_sockets(&systemd, &reload.initial);
     listeners.transports().add(systemd.clone());
     listeners.inherit(inherited);
     let start = async {
         let running = Arc::new(listeners.start().await?);
-        let admin = Admin::start(running.clone(), env.log.clone(), &assembled.config, inherited_admin);
+        let admin = Admin::start(running.clone(), reload.log.clone(), &reload.initial, inherited_admin);
         let (admin, commands) = admin.await?;
         Ok::<_, BoxError>((running, admin, commands))
     };
@@ -98,27 +97,24 @@ async fn run(
         _ = signals.stop.next() => return Ok(0),
     };
     if let Some(old_process) = old_process {
-        complete_handover(old_process).await?;
+        let completed = tokio::task::spawn_blocking(|| old_process.complete_handover()).await;
+        completed.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(|error| {
+            Failure::new(format_args!("the old process exited before the handover was complete: {error}"))
+        })?;
         running.take_socket_paths();
-        admin.running().take_socket_paths();
+        admin.running.take_socket_paths();
     }
-    let server = LiveServer::new(&running, &admin, systemd, env.executable);
-    Ok(server.run(signals, commands, Reload::new(assembled, env)).await)
-}
-
-async fn complete_handover(old_process: OldProcess) -> Result<(), Failure> {
-    let completed = tokio::task::spawn_blocking(|| old_process.complete_handover()).await;
-    completed
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
-        .map_err(|error| Failure::new(format_args!("the old process exited before the handover was complete: {error}")))
+    let service_manager = ServiceManager::from_env();
+    let server = LiveServer { running: &running, admin: &admin, systemd, executable, service_manager };
+    Ok(server.run(signals, commands, reload).await)
 }
 
 /// Logs the sockets of the service manager, with a warning for each socket that no listener uses.
 fn log_passed_sockets(systemd: &Systemd, config: &Config) {
-    let is_named = |endpoint: &Endpoint, name: &str| matches!(endpoint, Endpoint::Systemd(named) if named == name);
     for (name, socket) in systemd.sockets() {
         let address = socket.address().map_or_else(|error| error.to_string(), |address| address.to_string());
-        if config.listeners.values().any(|listener| is_named(&listener.spec.endpoint, name)) {
+        let mut endpoints = config.listeners.values().map(|listener| &listener.spec.endpoint);
+        if endpoints.any(|endpoint| matches!(endpoint, Endpoint::Systemd(used) if used == name)) {
             tracing::info!(target: "switchboard", name, address, "socket passed");
         } else {
             tracing::warn!(target: "switchboard", name, address, "unused socket: no listener has this name");

@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 use std::env;
+use std::iter;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use switchboard::Running;
 use tokio::time::timeout;
+use tracing::error;
 
 /// Interval of status notifications.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
@@ -30,33 +32,26 @@ impl ServiceManager {
         Self { watchdog_timeout: timeout, has_handed_over: AtomicBool::new(false) }
     }
 
-    /// Reports that the server accepts connections, after a start or a reload.
+    /// The server accepts connections, after a start or a reload.
     pub(crate) fn ready(&self) {
         self.notify(&[NotifyState::Ready]);
     }
 
-    /// Reports the start of a reload; [`ready`](Self::ready) reports its end.
+    /// A reload starts; [`ready`](Self::ready) reports its end.
     pub(crate) fn reloading(&self) {
-        match NotifyState::monotonic_usec_now() {
-            Ok(now) => self.notify(&[NotifyState::Reloading, now]),
-            Err(_) => self.notify(&[NotifyState::Reloading]),
-        }
+        let now = NotifyState::monotonic_usec_now();
+        self.notify(&iter::once(NotifyState::Reloading).chain(now).collect::<Vec<_>>());
+    }
+
+    pub(crate) fn stopping(&self) {
+        self.notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
     }
 
     /// Sets the main process of the service. A new process then sends its own notifications.
     pub(crate) fn set_main_process(&self, pid: u32) {
-        notify(&[NotifyState::MainPid(pid)]);
+        self.has_handed_over.store(false, Relaxed);
+        self.notify(&[NotifyState::MainPid(pid)]);
         self.has_handed_over.store(pid != std::process::id(), Relaxed);
-    }
-
-    /// Whether a new process is the main process.
-    pub(crate) fn has_handed_over(&self) -> bool {
-        self.has_handed_over.load(Relaxed)
-    }
-
-    /// Reports that the server drains.
-    pub(crate) fn stopping(&self) {
-        self.notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
     }
 
     /// Sends status and watchdog notifications. A watchdog notification requires a heartbeat of every listener.
@@ -78,12 +73,7 @@ impl ServiceManager {
         loop {
             match timeout(interval, running.heartbeat()).await {
                 Ok(()) => self.notify(&[NotifyState::Watchdog]),
-                Err(_) => {
-                    tracing::error!(
-                        target: "switchboard",
-                        "listener not responding; watchdog notification withheld"
-                    );
-                }
+                Err(_) => error!(target: "switchboard", "listener not responding; watchdog notification withheld"),
             }
             tokio::time::sleep(interval).await;
         }
@@ -97,16 +87,13 @@ impl ServiceManager {
         }
     }
 
+    /// A failed notification does not stop the server.
     fn notify(&self, states: &[NotifyState<'_>]) {
-        if !self.has_handed_over() {
-            notify(states);
+        if self.has_handed_over.load(Relaxed) {
+            return;
         }
-    }
-}
-
-/// A failed notification does not stop the server.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(false, states) {
-        tracing::warn!(target: "switchboard", %error, "cannot notify systemd");
+        if let Err(error) = sd_notify::notify(false, states) {
+            tracing::warn!(target: "switchboard", %error, "cannot notify systemd");
+        }
     }
 }

@@ -307,6 +307,13 @@ pub struct Credentials {
     pub pid: Option<i32>,
 }
 
+impl Credentials {
+    /// The credentials of a process.
+    pub fn new(uid: u32, gid: u32, pid: Option<i32>) -> Self {
+        Self { uid, gid, pid }
+    }
+}
+
 /// The key of per-source limits: an IPv4 address, or the /64 network of an IPv6 address.
 ///
 /// An IPv4-mapped IPv6 address counts as its IPv4 address.

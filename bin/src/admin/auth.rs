@@ -1,7 +1,6 @@
 //! Checks requests: the token of protected routes, and protection against DNS rebinding and cross-site requests.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -12,30 +11,29 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 use switchboard::Endpoint;
 
-use crate::admin::state::AdminState;
+use crate::admin::state::SharedState;
 use crate::config;
 
 /// Maximum size of a request body.
 const MAX_BODY: usize = 4 * 1024;
 
 /// Reads the body and checks the `Host` header of every request.
-pub(super) async fn check_request(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
+pub(super) async fn check_request(State(state): SharedState, request: Request, next: Next) -> Response {
     // Closing a connection with unread data resets it, and the client may lose the reply.
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
         return (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is limited to {MAX_BODY} bytes\n")).into_response();
     };
     // A connection can outlive the endpoint for a moment.
-    let Some(admin) = state.settings() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let Some(admin) = state.settings.lock().clone() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     match check_host(&admin, &head.headers) {
         Ok(()) => next.run(Request::from_parts(head, Body::from(body))).await,
         Err(rejected) => rejected.into_response(),
     }
 }
 
-/// Checks the origin and the token of a request to a protected route.
-pub(super) async fn authenticate(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
-    let Some(admin) = state.settings() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+pub(super) async fn authenticate(State(state): SharedState, request: Request, next: Next) -> Response {
+    let Some(admin) = state.settings.lock().clone() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     match check_origin(request.headers()).and_then(|()| check_token(&admin, request.headers())) {
         Ok(()) => next.run(request).await,
         Err(rejected) => rejected.into_response(),
@@ -68,13 +66,11 @@ fn check_origin(headers: &HeaderMap) -> Result<(), Rejected> {
 
 fn check_token(admin: &config::Admin, headers: &HeaderMap) -> Result<(), Rejected> {
     let Some(token) = &admin.token else { return Ok(()) };
-    match header(headers, AUTHORIZATION).and_then(|value| value.split_once(' ')) {
-        Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => {
-            let is_equal = bool::from(token.0.as_bytes().ct_eq(given.trim().as_bytes()));
-            if is_equal { Ok(()) } else { Err(Rejected::WrongToken) }
-        }
-        _ => Err(Rejected::MissingToken),
-    }
+    let credentials = header(headers, AUTHORIZATION).and_then(|value| value.split_once(' '));
+    let bearer = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let (_, given) = bearer.ok_or(Rejected::MissingToken)?;
+    let is_equal = bool::from(token.0.as_bytes().ct_eq(given.trim().as_bytes()));
+    if is_equal { Ok(()) } else { Err(Rejected::WrongToken) }
 }
 
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

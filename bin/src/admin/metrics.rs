@@ -2,129 +2,90 @@
 
 use std::fmt::{Display, Write as _};
 
-use switchboard::Phase;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use switchboard::metrics::{LATENCY_BOUNDS, Latency};
 use switchboard::server::ListenerReport;
+use switchboard::{CloseReason, Phase, Running};
 
-pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+use crate::admin::metrics::Samples::{Histogram, Labelled, Reasons, Single};
+use crate::admin::state::SharedState;
 
-struct Metric {
-    /// Without the prefix `switchboard_`.
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
-    samples: Samples,
-}
-
-/// The labels of a metric, and where its values come from. All but `Server` have the label `listener`.
 enum Samples {
-    /// One sample with these labels, from the phase and whether a drain is announced.
-    Server(&'static [(&'static str, &'static str)], fn(Phase, bool) -> u64),
-    /// One sample per listener.
-    Listener(fn(&ListenerReport) -> u64),
-    /// One sample per listener and value of this label.
+    Single(fn(&ListenerReport) -> u64),
+    Reasons(fn(&ListenerReport) -> &[(CloseReason, u64)]),
+    /// One sample per value of this label.
     Labelled(&'static str, fn(&ListenerReport) -> Vec<(&'static str, u64)>),
-    /// One histogram of seconds per listener.
     Histogram(fn(&ListenerReport) -> &Latency),
 }
 
-/// Every metric, in the order of the output.
-const METRICS: [Metric; 12] = [
-    gauge(
-        "build_info",
-        "Version of the program, as a label. Always 1.",
-        Samples::Server(&[("version", env!("CARGO_PKG_VERSION"))], |_, _| 1),
-    ),
-    gauge(
-        "drain_phase",
-        "Shutdown phase: 0 running, 1 draining, 2 closing remaining connections.",
-        Samples::Server(&[], drain_phase),
-    ),
-    gauge("connections_open", "Open connections.", Samples::Listener(|report| report.open as u64)),
-    gauge("sessions_open", "Datagram peers with a session.", Samples::Listener(|report| report.sessions as u64)),
-    counter("connections_accepted_total", "Accepted connections.", Samples::Listener(|report| report.accepted)),
-    counter(
-        "connections_closed_total",
-        "Closed connections, by reason.",
-        Samples::Labelled("reason", |report| names(&report.closed, |reason| reason.as_str())),
-    ),
-    counter(
-        "connections_rejected_total",
-        "Rejected connections, by reason.",
-        Samples::Labelled("reason", |report| names(&report.rejected, |reason| reason.as_str())),
-    ),
-    counter(
-        "messages_total",
-        "Messages, by outcome.",
-        Samples::Labelled("outcome", |report| names(&report.messages, |outcome| outcome.as_str())),
-    ),
-    Metric {
-        name: "message_seconds",
-        kind: "histogram",
-        help: "Time from the read that received a message until its reply was written.",
-        samples: Samples::Histogram(|report| &report.latency),
-    },
-    counter(
-        "received_bytes_total",
-        "Bytes received, including framing but not TLS overhead.",
-        Samples::Listener(|report| report.bytes_in),
-    ),
-    counter(
-        "sent_bytes_total",
-        "Bytes sent, including framing but not TLS overhead.",
-        Samples::Listener(|report| report.bytes_out),
-    ),
-    counter(
-        "accept_errors_total",
-        "Accept errors, by class.",
-        Samples::Labelled("class", |report| report.accept_errors.clone()),
-    ),
+/// The metrics of a listener: name, type, help, samples.
+const METRICS: [(&str, &str, &str, Samples); 10] = [
+    ("connections_open", "gauge", "Open connections.", Single(|report| report.open as u64)),
+    ("sessions_open", "gauge", "Datagram peers with a session.", Single(|report| report.sessions as u64)),
+    ("connections_accepted_total", "counter", "Accepted connections.", Single(|report| report.accepted)),
+    ("connections_closed_total", "counter", "Closed connections, by reason.", Reasons(|report| &report.closed)),
+    ("connections_rejected_total", "counter", "Rejected connections, by reason.", Reasons(|report| &report.rejected)),
+    ("messages_total", "counter", "Messages, by outcome.", Labelled("outcome", outcomes)),
+    ("message_seconds", "histogram", MESSAGE_SECONDS, Histogram(|report| &report.latency)),
+    ("received_bytes_total", "counter", RECEIVED_BYTES, Single(|report| report.bytes_in)),
+    ("sent_bytes_total", "counter", SENT_BYTES, Single(|report| report.bytes_out)),
+    ("accept_errors_total", "counter", "Accept errors, by class.", Labelled("class", accept_errors)),
 ];
+const MESSAGE_SECONDS: &str = "Time from the read that received a message until its reply was written.";
+const RECEIVED_BYTES: &str = "Bytes received, including framing but not TLS overhead.";
+const SENT_BYTES: &str = "Bytes sent, including framing but not TLS overhead.";
 
-const fn gauge(name: &'static str, help: &'static str, samples: Samples) -> Metric {
-    Metric { name, kind: "gauge", help, samples }
+fn outcomes(report: &ListenerReport) -> Vec<(&'static str, u64)> {
+    report.messages.iter().map(|(outcome, count)| (outcome.as_str(), *count)).collect()
 }
 
-const fn counter(name: &'static str, help: &'static str, samples: Samples) -> Metric {
-    Metric { name, kind: "counter", help, samples }
+fn accept_errors(report: &ListenerReport) -> Vec<(&'static str, u64)> {
+    report.accept_errors.clone()
 }
 
-fn names<T: Copy>(counts: &[(T, u64)], name: fn(T) -> &'static str) -> Vec<(&'static str, u64)> {
-    counts.iter().map(|(label, count)| (name(*label), *count)).collect()
+pub(super) async fn metrics(State(state): SharedState) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text(&state.running))
 }
 
-fn drain_phase(phase: Phase, is_stopping: bool) -> u64 {
-    match phase {
+fn text(running: &Running) -> String {
+    let mut out = String::new();
+    header(&mut out, "build_info", "gauge", "Version of the program, as a label. Always 1.");
+    sample(&mut out, "build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    header(&mut out, "drain_phase", "gauge", "Shutdown phase: 0 running, 1 draining, 2 closing remaining connections.");
+    let phase = match running.phase() {
         Phase::Cutting => 2,
         Phase::Draining { .. } => 1,
-        _ => u64::from(is_stopping),
-    }
-}
-
-/// All metrics as text.
-pub(super) fn text(reports: &[ListenerReport], phase: Phase, is_stopping: bool) -> String {
-    let mut out = String::new();
-    for Metric { name, kind, help, samples } in METRICS {
-        let _ = writeln!(out, "# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} {kind}");
-        if let Samples::Server(labels, value) = samples {
-            sample(&mut out, name, labels, value(phase, is_stopping));
-            continue;
-        }
-        for report in reports {
+        _ => u8::from(running.is_stopping()),
+    };
+    sample(&mut out, "drain_phase", &[], phase);
+    let reports = running.report();
+    for (name, kind, help, samples) in METRICS {
+        header(&mut out, name, kind, help);
+        for report in &reports {
             let listener = ("listener", &*report.name);
             match samples {
-                Samples::Server(..) => {}
-                Samples::Listener(value) => sample(&mut out, name, &[listener], value(report)),
-                Samples::Labelled(label, counts) => {
+                Single(value) => sample(&mut out, name, &[listener], value(report)),
+                Reasons(counts) => {
+                    for (reason, count) in counts(report) {
+                        sample(&mut out, name, &[listener, ("reason", reason.as_str())], count);
+                    }
+                }
+                Labelled(label, counts) => {
                     for (value, count) in counts(report) {
                         sample(&mut out, name, &[listener, (label, value)], count);
                     }
                 }
-                Samples::Histogram(latency) => histogram(&mut out, name, listener, latency(report)),
+                Histogram(latency) => histogram(&mut out, name, listener, latency(report)),
             }
         }
     }
     out
+}
+
+fn header(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(out, "# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} {kind}");
 }
 
 /// Label values contain no characters that need escaping.

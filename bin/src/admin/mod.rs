@@ -1,10 +1,8 @@
 //! The admin endpoint: HTTP on a listener of the framework.
 //!
-//! `routes` declares the routes, `auth` checks requests, `metrics` and `status` format reports, `dashboard` serves the
-//! web page, and `state` holds the shared state. A reload or drain is sent to the control loop as [`AdminCommand`].
+//! A reload or drain is sent to the control loop as [`AdminCommand`].
 
 mod auth;
-mod dashboard;
 mod metrics;
 mod routes;
 mod state;
@@ -12,14 +10,16 @@ mod status;
 
 pub(crate) use state::AdminCommand;
 
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use switchboard::Endpoint;
 use switchboard::prelude::*;
 use switchboard::registry::HandlerInstance;
@@ -30,7 +30,7 @@ use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
 use crate::admin::state::AdminState;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Shape};
 use crate::log::Log;
 
 /// The name of the listener.
@@ -46,11 +46,10 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 /// Commands that wait for the control loop.
 const COMMAND_QUEUE: usize = 16;
 
-/// The admin endpoint, with a listener if `[admin]` is configured.
 pub(crate) struct Admin {
     state: Arc<AdminState>,
     handler: HandlerInstance,
-    running: Running,
+    pub(crate) running: Running,
 }
 
 impl Admin {
@@ -61,30 +60,26 @@ impl Admin {
         config: &Config,
         inherited: Vec<Inherited>,
     ) -> Result<(Self, mpsc::Receiver<AdminCommand>)> {
-        let (send_command, commands) = mpsc::channel(COMMAND_QUEUE);
-        let state = Arc::new(AdminState::new(running, log, send_command));
-        let handler = HandlerInstance::stream(HttpHandler { router: routes::router(state.clone()) });
+        let (commands, received) = mpsc::channel(COMMAND_QUEUE);
+        let (settings, config_text, started) = (Mutex::default(), Mutex::default(), Instant::now());
+        let state = Arc::new(AdminState { running, log, commands, started, settings, config: config_text });
+        let handler = HandlerInstance::stream(HttpHandler(routes::router(state.clone())));
         let running = ListenerSet::new(Transports::default()).start().await?;
         let admin = Self { state, handler, running };
         admin.set_config(config);
         admin.configure(config.admin.as_ref(), inherited).await?;
-        Ok((admin, commands))
+        Ok((admin, received))
     }
 
-    /// Binds the address and closes it again.
     pub(crate) async fn try_bind(endpoint: Endpoint) -> Result<()> {
-        let handler = HandlerInstance::stream(HttpHandler { router: Router::new() });
+        let handler = HandlerInstance::stream(HttpHandler(Router::new()));
         let mut listeners = ListenerSet::new(Transports::default());
         listeners.listen(ListenerSpec::new(NAME, endpoint), &handler);
         Ok(listeners.try_bind().await?)
     }
 
-    /// Applies a new `[admin]` section. After an error the previous one stays in effect.
-    pub(crate) async fn reload(&self, admin: Option<&config::Admin>) -> Result<()> {
-        self.configure(admin, Vec::new()).await
-    }
-
-    async fn configure(&self, admin: Option<&config::Admin>, inherited: Vec<Inherited>) -> Result<()> {
+    /// Applies an `[admin]` section. After an error the previous one stays in effect.
+    pub(crate) async fn configure(&self, admin: Option<&config::Admin>, inherited: Vec<Inherited>) -> Result<()> {
         let mut listeners = ListenerSet::new(Transports::default());
         listeners.inherit(inherited);
         let mut drain = switchboard::settings::DrainSettings::default();
@@ -96,19 +91,14 @@ impl Admin {
             listeners.listen(spec, &self.handler);
         }
         // Set before the listener accepts, so that the first request needs the new token.
-        let previous = self.state.set_settings(admin.cloned());
-        self.running.reload(listeners).await.map(drop).inspect_err(|_| drop(self.state.set_settings(previous)))?;
+        let previous = mem::replace(&mut *self.state.settings.lock(), admin.cloned());
+        self.running.reload(listeners).await.inspect_err(|_| *self.state.settings.lock() = previous)?;
         Ok(())
     }
 
     /// Sets the configuration that `GET /config` returns.
     pub(crate) fn set_config(&self, config: &Config) {
-        self.state.set_config(config);
-    }
-
-    /// The listener of the endpoint, if any.
-    pub(crate) fn running(&self) -> &Running {
-        &self.running
+        *self.state.config.lock() = config.effective.print(Shape::Json);
     }
 
     /// Finishes requests in progress and stops.
@@ -118,15 +108,11 @@ impl Admin {
     }
 }
 
-/// Serves HTTP/1.1 on the stream of a connection.
-#[derive(Clone)]
-struct HttpHandler {
-    router: Router,
-}
+struct HttpHandler(Router);
 
 impl StreamHandler for HttpHandler {
     async fn serve(&self, connection: Connection, stream: ByteStream) -> Result<()> {
-        let service = TowerToHyperService::new(self.router.clone());
+        let service = TowerToHyperService::new(self.0.clone());
         let http = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)

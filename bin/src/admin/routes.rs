@@ -1,20 +1,27 @@
-//! The routes of the admin endpoint, declared once in [`ROUTES`].
+//! The routes of the admin endpoint, declared once in [`ROUTES`], and the dashboard.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use switchboard::server::Readiness;
+use switchboard::server::{Changes, Readiness};
 use tokio::sync::oneshot;
 
-use crate::admin::state::{AdminCommand, AdminState};
-use crate::admin::{auth, dashboard, metrics, status};
+use crate::admin::state::{AdminCommand, AdminState, SharedState};
+use crate::admin::{auth, metrics, status};
+
+/// The dashboard, built from `bin/page`. It loads nothing from other hosts.
+const DASHBOARD: &str = include_str!("../../page/dist/index.html");
+/// Allows only the script and the style of the dashboard.
+const DASHBOARD_POLICY: &str = include_str!("../../page/dist/policy");
 
 struct Route {
     method: Method,
@@ -29,12 +36,12 @@ type Handler = fn(MethodFilter) -> MethodRouter<Arc<AdminState>>;
 
 /// Every route. The router, the check of the token and the reply to unknown paths use this table.
 const ROUTES: [Route; 12] = [
-    public("/", "dashboard", |method| on(method, dashboard::dashboard)),
+    public("/", "dashboard", |method| on(method, dashboard)),
     public("/livez", "200 while the process runs", |method| on(method, livez)),
     public("/readyz", "200 if every listener accepts connections, else 503", |method| on(method, readyz)),
-    public("/metrics", "metrics in the Prometheus text format", |method| on(method, metrics_text)),
-    public("/status", "state and counters of each listener, as JSON", |method| on(method, server_status)),
-    public("/connections", "open connections, as JSON", |method| on(method, connections)),
+    public("/metrics", "metrics in the Prometheus text format", |method| on(method, metrics::metrics)),
+    public("/status", "state and counters of each listener, as JSON", |method| on(method, status::status)),
+    public("/connections", "open connections, as JSON", |method| on(method, status::connections)),
     public("/log-level", "log level or filter", |method| on(method, log_level)),
     protected(Method::GET, "/config", "effective configuration without secrets, as JSON", |method| on(method, config)),
     protected(Method::DELETE, "/connections/{id}", "close a connection", |method| on(method, close_connection)),
@@ -63,11 +70,20 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
     router.fallback(not_found).layer(from_fn_with_state(state.clone(), auth::check_request)).with_state(state)
 }
 
-type SharedState = State<Arc<AdminState>>;
-
 async fn not_found(uri: Uri) -> (StatusCode, String) {
     let routes = ROUTES.map(|route| format!("{} {} - {}\n", route.method, route.path, route.help));
     (StatusCode::NOT_FOUND, format!("{} not found; available routes:\n{}", uri.path(), routes.concat()))
+}
+
+async fn dashboard() -> impl IntoResponse {
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, DASHBOARD_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    (headers, DASHBOARD)
 }
 
 async fn livez() -> &'static str {
@@ -79,20 +95,6 @@ async fn readyz(State(state): SharedState) -> (StatusCode, String) {
         Readiness::Ready => (StatusCode::OK, "ready\n".to_owned()),
         Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
     }
-}
-
-async fn metrics_text(State(state): SharedState) -> Response {
-    let running = &state.running;
-    let text = metrics::text(&running.report(), running.phase(), running.is_stopping());
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
-}
-
-async fn server_status(State(state): SharedState) -> Json<Value> {
-    Json(status::status(&state.running, state.started))
-}
-
-async fn connections(State(state): SharedState) -> Json<Value> {
-    Json(status::connections(&state.running))
 }
 
 async fn close_connection(State(state): SharedState, Path(id): Path<String>) -> (StatusCode, String) {
@@ -113,8 +115,8 @@ async fn set_log_level(State(state): SharedState, level: String) -> (StatusCode,
     }
 }
 
-async fn config(State(state): SharedState) -> Response {
-    ([(CONTENT_TYPE, "application/json")], state.config()).into_response()
+async fn config(State(state): SharedState) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], state.config.lock().clone())
 }
 
 async fn drain(State(state): SharedState) -> (StatusCode, &'static str) {
@@ -134,8 +136,7 @@ async fn reload(State(state): SharedState) -> (StatusCode, Json<Value>) {
         return (StatusCode::SERVICE_UNAVAILABLE, errors(&["busy; try again".to_owned()]));
     }
     match reloaded.await {
-        Ok(Ok(changes)) => {
-            let (started, changed, stopped) = (changes.started, changes.changed, changes.stopped);
+        Ok(Ok(Changes { started, changed, stopped, .. })) => {
             let body = json!({ "reloaded": true, "started": started, "changed": changed, "stopped": stopped });
             (StatusCode::OK, Json(body))
         }

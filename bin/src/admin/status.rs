@@ -1,43 +1,39 @@
-//! The state of the server as JSON.
+//! The state of the server and its connections as JSON.
 
-use std::time::Instant;
-
+use axum::Json;
+use axum::extract::State;
 use serde_json::{Map, Value, json};
-use switchboard::metrics::LATENCY_BOUNDS;
+use switchboard::metrics::{LATENCY_BOUNDS, Outcome};
 use switchboard::server::ListenerReport;
-use switchboard::{Connection, Phase, Running};
+use switchboard::{CloseReason, Connection, Phase};
 
-/// The body of `GET /status`.
-pub(super) fn status(running: &Running, started: Instant) -> Value {
-    json!({
+use crate::admin::state::SharedState;
+
+pub(super) async fn status(State(state): SharedState) -> Json<Value> {
+    let phase = match state.running.phase() {
+        Phase::Cutting => "cutting",
+        Phase::Running if !state.running.is_stopping() => "running",
+        _ => "draining",
+    };
+    Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
-        "uptime_seconds": started.elapsed().as_secs_f64(),
-        "phase": phase(running),
-        "listeners": running.report().iter().map(listener).collect::<Vec<_>>(),
-    })
+        "uptime_seconds": state.started.elapsed().as_secs_f64(),
+        "phase": phase,
+        "listeners": state.running.report().iter().map(listener).collect::<Value>(),
+    }))
 }
 
-fn phase(running: &Running) -> &'static str {
-    match running.phase() {
-        Phase::Cutting => "cutting",
-        Phase::Draining { .. } => "draining",
-        _ if running.is_stopping() => "draining",
-        _ => "running",
-    }
-}
-
-/// The body of `GET /connections`.
-pub(super) fn connections(running: &Running) -> Value {
-    let mut connections = running.connections();
+pub(super) async fn connections(State(state): SharedState) -> Json<Value> {
+    let mut connections = state.running.connections();
     connections.sort_by_key(Connection::id);
-    json!({ "connections": connections.iter().map(connection).collect::<Vec<_>>() })
+    Json(json!({ "connections": connections.iter().map(connection).collect::<Value>() }))
 }
 
 fn listener(report: &ListenerReport) -> Value {
     let latency = &report.latency;
-    let bounds = LATENCY_BOUNDS.iter().map(|bound| bound.as_secs_f64());
-    let within: Vec<_> = bounds.zip(latency.within).map(|(le, count)| json!({ "le": le, "count": count })).collect();
+    let within = LATENCY_BOUNDS.iter().zip(latency.within);
+    let within: Value = within.map(|(bound, count)| json!({ "le": bound.as_secs_f64(), "count": count })).collect();
     json!({
         "name": report.name,
         "address": report.endpoint.to_string(),
@@ -45,18 +41,18 @@ fn listener(report: &ListenerReport) -> Value {
         "open": report.open,
         "sessions": report.sessions,
         "accepted": report.accepted,
-        "closed": counts(report.closed.iter().map(|(reason, count)| (reason.as_str(), *count))),
-        "rejected": counts(report.rejected.iter().map(|(reason, count)| (reason.as_str(), *count))),
-        "messages": counts(report.messages.iter().map(|(outcome, count)| (outcome.as_str(), *count))),
+        "closed": counts(&report.closed, CloseReason::as_str),
+        "rejected": counts(&report.rejected, CloseReason::as_str),
+        "messages": counts(&report.messages, Outcome::as_str),
         "message_seconds": { "count": latency.count, "sum": latency.sum.as_secs_f64(), "within": within },
         "bytes_in": report.bytes_in,
         "bytes_out": report.bytes_out,
-        "accept_errors": counts(report.accept_errors.iter().copied()),
+        "accept_errors": counts(&report.accept_errors, |class| class),
     })
 }
 
-fn counts(counts: impl Iterator<Item = (&'static str, u64)>) -> Map<String, Value> {
-    counts.map(|(name, count)| (name.to_owned(), count.into())).collect()
+fn counts<T: Copy>(counts: &[(T, u64)], name: fn(T) -> &'static str) -> Map<String, Value> {
+    counts.iter().map(|(label, count)| (name(*label).to_owned(), (*count).into())).collect()
 }
 
 fn connection(connection: &Connection) -> Value {

@@ -1,7 +1,6 @@
 //! A session over datagrams.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use bytes::Bytes;
 use switchboard::framing::Framing;
@@ -10,9 +9,8 @@ use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::ConnectOptions;
-use crate::connect::io::{ConnectError, Input, Result, print_reply, print_unsent};
+use crate::connect::io::{self as session, Input, Result, print_reply, print_unsent};
 
-/// A connected socket.
 pub(super) enum DatagramSocket {
     Udp(UdpSocket),
     Unix(UnixDatagram),
@@ -42,15 +40,11 @@ pub(super) async fn run(
     out: &mut impl Write,
 ) -> Result<u8> {
     let mut buffer = vec![0; 65_536];
-    let (mut is_open, mut status) = (true, 0);
-    let mut deadline = Instant::now();
+    let (mut is_open, mut status, mut deadline) = (true, 0, Instant::now());
     loop {
         tokio::select! {
             line = input.next(), if is_open => match line? {
-                None => {
-                    is_open = false;
-                    deadline = Instant::now() + options.wait;
-                }
+                None => (is_open, deadline) = (false, Instant::now() + options.wait),
                 Some(line) => {
                     if let Err(error) = send(socket, line, options).await {
                         print_unsent(error);
@@ -61,7 +55,7 @@ pub(super) async fn run(
             received = socket.receive(&mut buffer) => {
                 let count = received.map_err(|error| failed(&error, options))?;
                 let reply = options.framing.datagram_in(Bytes::copy_from_slice(&buffer[..count]));
-                print_reply(out, &reply.map_err(|error| ConnectError(error.to_string()))?)?;
+                print_reply(out, &reply.map_err(|error| error.to_string())?)?;
                 deadline = Instant::now() + options.wait;
             }
             () = sleep_until(deadline), if !is_open => return Ok(status),
@@ -70,32 +64,14 @@ pub(super) async fn run(
 }
 
 async fn send(socket: &DatagramSocket, line: Bytes, options: &ConnectOptions) -> Result<()> {
-    let datagram = options.framing.datagram_out(line).map_err(|error| ConnectError(error.to_string()))?;
+    let datagram = options.framing.datagram_out(line).map_err(|error| error.to_string())?;
     socket.send(&datagram).await.map_err(|error| failed(&error, options))?;
     Ok(())
 }
 
-fn failed(error: &io::Error, options: &ConnectOptions) -> ConnectError {
+fn failed(error: &io::Error, options: &ConnectOptions) -> String {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => ConnectError(format!("nothing is listening on {}", options.address)),
-        _ => ConnectError::io(&options.address, error),
-    }
-}
-
-/// The local path of a Unix datagram socket, which the server needs to reply. Removed on drop.
-pub(super) struct TemporaryPath(pub(super) PathBuf);
-
-impl TemporaryPath {
-    pub(super) fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("switchboard-connect-{}.sock", std::process::id()));
-        // An earlier process with the same ID may have left it behind.
-        let _ = std::fs::remove_file(&path);
-        Self(path)
-    }
-}
-
-impl Drop for TemporaryPath {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        io::ErrorKind::ConnectionRefused => format!("nothing is listening on {}", options.address),
+        _ => session::failed(&options.address, error),
     }
 }

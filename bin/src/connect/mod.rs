@@ -1,6 +1,4 @@
 //! `switchboard connect`: a client that sends each line of standard input as a message and prints the replies.
-//!
-//! It prints replies byte by byte; on a terminal it escapes control characters.
 
 mod datagram;
 mod io;
@@ -11,26 +9,22 @@ use std::io::{Error, Write, stdout};
 use std::net::SocketAddr;
 
 use switchboard::Endpoint;
-use tokio::io::{AsyncRead, Stdin, stdin};
+use tokio::io::{AsyncRead, BufReader, Stdin, stdin};
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream, lookup_host};
 
 use crate::cli::ConnectOptions;
-use crate::connect::datagram::{DatagramSocket, TemporaryPath};
-use crate::connect::io::{ConnectError, Input, Result};
+use crate::connect::datagram::DatagramSocket;
+use crate::connect::io::{Input, Result, failed};
 use crate::connect::terminal::Terminal;
 
 /// Runs until the input has ended and the server has closed or was silent for `--wait`. The exit status is 1 if a line
 /// could not be sent.
 pub(crate) fn connect(options: &ConnectOptions) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| ConnectError::io("cannot start the runtime", &error))?;
+    let runtime = runtime.map_err(|error| failed("cannot start the runtime", &error))?;
     let status = match Terminal::open() {
-        Some(Terminal { lines, mut printer, saved }) => {
-            let status = runtime.block_on(run(options, Input::<Stdin>::Terminal(lines), &mut printer));
-            drop(saved);
-            status
-        }
-        None => runtime.block_on(run(options, Input::piped(stdin()), &mut stdout())),
+        Some((lines, mut terminal)) => runtime.block_on(run(options, Input::<Stdin>::Terminal(lines), &mut terminal)),
+        None => runtime.block_on(run(options, Input::Piped(BufReader::new(stdin()), Vec::new()), &mut stdout())),
     };
     // Does not wait for a blocking read of standard input.
     runtime.shutdown_background();
@@ -39,40 +33,39 @@ pub(crate) fn connect(options: &ConnectOptions) -> Result<u8> {
 
 async fn run(options: &ConnectOptions, input: Input<impl AsyncRead + Unpin>, out: &mut impl Write) -> Result<u8> {
     let address = &options.address;
-    let failed = |error: Error| ConnectError::io(format_args!("cannot connect to {address}"), &error);
-    let unsupported = |reason: String| Err(ConnectError(format!("cannot connect to {address}: {reason}")));
-    match address {
+    let not_connected = |error: Error| failed(format_args!("cannot connect to {address}"), &error);
+    let reason = match address {
         Endpoint::Tcp(at) => {
-            let stream = TcpStream::connect((at.host.as_str(), at.port)).await.map_err(failed)?;
+            let stream = TcpStream::connect((at.host.as_str(), at.port)).await.map_err(not_connected)?;
             // Sends each line at once instead of waiting for the next one (Nagle's algorithm).
             let _ = stream.set_nodelay(true);
-            stream::run(stream.into_split(), input, options, out).await
+            return stream::run(stream, input, options, out).await;
         }
         Endpoint::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(failed)?;
-            stream::run(stream.into_split(), input, options, out).await
+            let stream = UnixStream::connect(path).await.map_err(not_connected)?;
+            return stream::run(stream, input, options, out).await;
         }
         Endpoint::Udp(at) => {
-            let peer = lookup_host((at.host.as_str(), at.port)).await.map_err(failed)?.next();
-            let peer = peer.ok_or_else(|| failed(Error::other("the host has no address")))?;
+            let peer = lookup_host((at.host.as_str(), at.port)).await.map_err(not_connected)?.next();
+            let peer = peer.ok_or_else(|| not_connected(Error::other("the host has no address")))?;
             let local: SocketAddr = if peer.is_ipv4() { ([0; 4], 0).into() } else { ([0; 16], 0).into() };
-            let socket = UdpSocket::bind(local).await.map_err(failed)?;
-            socket.connect(peer).await.map_err(failed)?;
-            datagram::run(&DatagramSocket::Udp(socket), input, options, out).await
+            let socket = UdpSocket::bind(local).await.map_err(not_connected)?;
+            socket.connect(peer).await.map_err(not_connected)?;
+            return datagram::run(&DatagramSocket::Udp(socket), input, options, out).await;
         }
         Endpoint::Unixgram(path) => {
-            let local = TemporaryPath::new();
-            let socket = UnixDatagram::bind(&local.0).map_err(|error| ConnectError::io(local.0.display(), &error))?;
-            socket.connect(path).map_err(failed)?;
-            datagram::run(&DatagramSocket::Unix(socket), input, options, out).await
+            // The server needs a path to reply to. It is removed at the end.
+            let socket = tempfile::Builder::new().prefix("switchboard-connect-").make(|path| UnixDatagram::bind(path));
+            let (socket, _path) = socket.map_err(|error| failed("cannot create a socket", &error))?.into_parts();
+            socket.connect(path).map_err(not_connected)?;
+            return datagram::run(&DatagramSocket::Unix(socket), input, options, out).await;
         }
-        Endpoint::Tls(at) => unsupported(format!("TLS is not supported; use openssl s_client -connect {at}")),
-        Endpoint::Systemd(name) => unsupported(format!(
-            "{name:?} is only known to its server; use the address of the socket (systemctl status shows it)"
-        )),
-        Endpoint::Memory(_) => {
-            unsupported("mem:// works only inside one process; use tcp, udp, unix or unixgram".to_owned())
+        Endpoint::Tls(at) => format!("TLS is not supported; use openssl s_client -connect {at}"),
+        Endpoint::Systemd(name) => {
+            format!("{name:?} is only known to its server; use the address of the socket (systemctl status shows it)")
         }
-        other => unsupported(format!("unsupported transport {:?}; use tcp, udp, unix or unixgram", other.scheme())),
-    }
+        Endpoint::Memory(_) => "mem:// works only inside one process; use tcp, udp, unix or unixgram".to_owned(),
+        other => format!("unsupported transport {:?}; use tcp, udp, unix or unixgram", other.scheme()),
+    };
+    Err(format!("cannot connect to {address}: {reason}"))
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use switchboard::framing::{AnyCodec, Framing};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::cli::ConnectOptions;
-use crate::connect::io::{ConnectError, Input, Result, print_reply, print_unsent};
+use crate::connect::io::{Input, Result, failed, print_reply, print_unsent};
 
 /// Wait for a greeting before the first message of a pipe.
 const GREETING_TIMEOUT: Duration = Duration::from_millis(250);
@@ -20,32 +20,21 @@ const READ_SIZE: usize = 64 * 1024;
 /// Maximum size of a message. Buffers grow with the data.
 const MAX_MESSAGE: usize = 1 << 30;
 
-/// Runs until the input has ended and the server has closed or was silent for `--wait`.
-pub(super) async fn run<R, W>(
-    (reader, mut writer): (R, W),
+pub(super) async fn run(
+    stream: impl AsyncRead + AsyncWrite,
     mut input: Input<impl AsyncRead + Unpin>,
     options: &ConnectOptions,
     out: &mut impl Write,
-) -> Result<u8>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
+) -> Result<u8> {
+    let (reader, mut writer) = split(stream);
     let (read_done, mut reads) = watch::channel(());
     let codec = options.framing.codec(MAX_MESSAGE);
     let mut status = 0;
     let mut receiving = Box::pin(receive(reader, codec, &read_done, out));
-    let sent = {
-        let sending = send(&mut writer, &mut input, reads.clone(), options, &mut status);
-        tokio::pin!(sending);
-        tokio::select! {
-            // The server closed first, or a reply was invalid.
-            received = &mut receiving => Err(received),
-            sent = &mut sending => Ok(sent?),
-        }
-    };
-    if let Err(received) = sent {
-        return received.map(|()| status);
+    tokio::select! {
+        // The server closed first, or a reply was invalid.
+        received = &mut receiving => return received.map(|()| status),
+        sent = send(&mut writer, &mut input, reads.clone(), options, &mut status) => sent?,
     }
     let silence = async { while let Ok(Ok(())) = timeout(options.wait, reads.changed()).await {} };
     tokio::select! {
@@ -64,7 +53,7 @@ async fn send(
 ) -> Result<()> {
     // With raw framing each read of the server is one message. Lines of a pipe would arrive in one read, and the first
     // one before the greeting, so wait for a reply to each.
-    let waits_for_replies = options.framing.name() == "raw" && !input.is_terminal();
+    let waits_for_replies = options.framing.name() == "raw" && matches!(input, Input::Piped(..));
     let (mut codec, mut buffer) = (options.framing.codec(MAX_MESSAGE), BytesMut::new());
     if waits_for_replies {
         let _ = timeout(GREETING_TIMEOUT, reads.changed()).await;
@@ -95,7 +84,7 @@ async fn send(
 fn ignore_closed(error: &io::Error) -> Result<()> {
     match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => Ok(()),
-        _ => Err(ConnectError::io("cannot send", error)),
+        _ => Err(failed("cannot send", error)),
     }
 }
 
@@ -107,7 +96,7 @@ async fn receive(
     out: &mut impl Write,
 ) -> Result<()> {
     let mut buffer = BytesMut::new();
-    let invalid = |error| ConnectError(format!("a reply is invalid for this framing: {error}"));
+    let invalid = |error| format!("a reply is invalid for this framing: {error}");
     loop {
         // With raw framing each read is one reply, so the buffer needs space for it.
         buffer.reserve(READ_SIZE);
@@ -115,7 +104,7 @@ async fn receive(
             Ok(count) => count,
             // The server closed before it had read all messages.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
-            Err(error) => return Err(ConnectError::io("cannot receive", &error)),
+            Err(error) => return Err(failed("cannot receive", &error)),
         };
         while !buffer.is_empty() {
             let decoded = if count == 0 { codec.decode_eof(&mut buffer) } else { codec.decode(&mut buffer) };
@@ -133,7 +122,7 @@ async fn receive(
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{DuplexStream, duplex, split};
+    use tokio::io::{BufReader, DuplexStream, duplex};
 
     use super::*;
 
@@ -154,8 +143,8 @@ mod tests {
         let (near, far) = duplex(4096);
         let server = tokio::spawn(server(far));
         let mut out = Vec::new();
-        let input = Input::piped(lines.as_bytes());
-        let status = run(split(near), input, &options(framing), &mut out).await;
+        let input = Input::Piped(BufReader::new(lines.as_bytes()), Vec::new());
+        let status = run(near, input, &options(framing), &mut out).await;
         let reads = server.await.unwrap();
         (status, format!("{}|{}", reads.join(","), String::from_utf8_lossy(&out)))
     }
@@ -219,6 +208,6 @@ mod tests {
             Vec::new()
         })
         .await;
-        assert!(status.unwrap_err().to_string().starts_with("a reply is invalid for this framing"));
+        assert!(status.unwrap_err().starts_with("a reply is invalid for this framing"));
     }
 }

@@ -20,13 +20,42 @@ const HISTORY_LINES: usize = 1000;
 /// Typed lines that wait to be sent.
 const QUEUED_LINES: usize = 16;
 
-/// Restores the terminal modes on drop, even while the editor reads a line.
-pub(super) struct SavedModes {
+/// A terminal on standard input and output, with a line editor in a thread. Prints replies above the prompt.
+pub(super) struct Terminal {
+    printer: Box<dyn ExternalPrinter + Send>,
+    use_color: bool,
+    buffer: Vec<u8>,
     modes: Termios,
     shows_prompt: Arc<AtomicBool>,
 }
 
-impl Drop for SavedModes {
+impl Terminal {
+    /// Starts the line editor, unless input or output is redirected. The receiver returns the lines.
+    pub(super) fn open() -> Option<(mpsc::Receiver<String>, Self)> {
+        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+            return None;
+        }
+        let modes = tcgetattr(io::stdin()).ok()?;
+        // Bracketed paste would deliver several pasted lines as one, and needs to be reset at the end.
+        let config = Config::builder().max_history_size(HISTORY_LINES).ok()?;
+        let config = config.auto_add_history(true).bracketed_paste(false).build();
+        let mut editor = DefaultEditor::with_config(config).ok()?;
+        let printer = Box::new(editor.create_external_printer().ok()?);
+        let is_disabled = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let use_color = !is_disabled && env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let shows_prompt = Arc::new(AtomicBool::new(true));
+        let terminal = Self { printer, use_color, buffer: Vec::new(), modes, shows_prompt: shows_prompt.clone() };
+        let (send, lines) = mpsc::channel(QUEUED_LINES);
+        thread::spawn(move || {
+            read_lines(&mut editor, &send);
+            shows_prompt.store(false, Relaxed);
+        });
+        Some((lines, terminal))
+    }
+}
+
+/// Restores the terminal modes, even while the editor reads a line.
+impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.modes); // the terminal may be closed
         if self.shows_prompt.load(Relaxed) {
@@ -35,55 +64,29 @@ impl Drop for SavedModes {
     }
 }
 
-/// A terminal on standard input and output.
-pub(super) struct Terminal {
-    /// Lines from the editor, which runs in a thread.
-    pub(super) lines: mpsc::Receiver<String>,
-    pub(super) printer: Printer,
-    pub(super) saved: SavedModes,
-}
+impl Write for Terminal {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
 
-impl Terminal {
-    /// Starts the line editor, unless input or output is redirected.
-    pub(super) fn open() -> Option<Self> {
-        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-            return None;
-        }
-        let shows_prompt = Arc::new(AtomicBool::new(true));
-        let saved = SavedModes { modes: tcgetattr(io::stdin()).ok()?, shows_prompt: shows_prompt.clone() };
-        let config = Config::builder().max_history_size(HISTORY_LINES).ok()?;
-        // Bracketed paste would deliver several pasted lines as one, and needs to be reset at the end.
-        let config = config.auto_add_history(true).bracketed_paste(false).build();
-        let mut editor = DefaultEditor::with_config(config).ok()?;
-        let printer = Printer {
-            printer: Box::new(editor.create_external_printer().ok()?),
-            use_color: use_color(),
-            buffer: Vec::new(),
-        };
-        let (send, lines) = mpsc::channel(QUEUED_LINES);
-        let history = history_file();
-        thread::spawn(move || {
-            read_lines(&mut editor, history.as_ref(), &send);
-            shows_prompt.store(false, Relaxed);
-        });
-        Some(Self { lines, printer, saved })
+    fn flush(&mut self) -> io::Result<()> {
+        let text = render(&std::mem::take(&mut self.buffer), self.use_color);
+        self.printer.print(text).map_err(io::Error::other)
     }
 }
 
 /// Reads until Ctrl-C, Ctrl-D or the end of the session.
-fn read_lines(editor: &mut DefaultEditor, history: Option<&PathBuf>, lines: &mpsc::Sender<String>) {
-    if let Some(path) = history {
-        let _ = editor.load_history(path); // the file may not exist yet
-    }
+fn read_lines(editor: &mut DefaultEditor, lines: &mpsc::Sender<String>) {
+    let history = history_file();
+    let _ = history.as_ref().map(|path| editor.load_history(path)); // the file may not exist yet
     loop {
         let line = match editor.readline("> ") {
             Ok(line) => line,
             Err(ReadlineError::Signal(_)) => continue, // the window was resized
             Err(_) => return,
         };
-        if let Some(path) = history {
-            let _ = editor.append_history(path); // the history is optional
-        }
+        let _ = history.as_ref().map(|path| editor.append_history(path)); // the history is optional
         if lines.blocking_send(line).is_err() {
             return;
         }
@@ -99,36 +102,10 @@ fn history_file() -> Option<PathBuf> {
     Some(directory.join("connect_history"))
 }
 
-fn use_color() -> bool {
-    let is_disabled = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !is_disabled && env::var_os("TERM").is_none_or(|term| term != "dumb")
-}
-
-/// Prints replies above the prompt.
-pub(super) struct Printer {
-    printer: Box<dyn ExternalPrinter + Send>,
-    use_color: bool,
-    buffer: Vec<u8>,
-}
-
-impl Write for Printer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let text = render(&std::mem::take(&mut self.buffer), self.use_color);
-        self.printer.print(text).map_err(io::Error::other)
-    }
-}
-
 /// A reply as it is printed: in green, with escaped control characters.
 fn render(reply: &[u8], use_color: bool) -> String {
     let text = String::from_utf8_lossy(reply);
-    let mut rendered = String::with_capacity(text.len() + 16);
-    let (begin, end) = if use_color { ("\x1b[32m", "\x1b[0m") } else { ("", "") };
-    rendered.push_str(begin);
+    let mut rendered = String::with_capacity(text.len());
     for c in text.strip_suffix('\n').unwrap_or(&text).chars() {
         match c {
             '\n' | '\t' => rendered.push(c),
@@ -136,9 +113,7 @@ fn render(reply: &[u8], use_color: bool) -> String {
             c => rendered.push(c),
         }
     }
-    rendered.push_str(end);
-    rendered.push('\n');
-    rendered
+    if use_color { format!("\x1b[32m{rendered}\x1b[0m\n") } else { rendered + "\n" }
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::time::Duration;
 use listenfd::ListenFd;
 use nix::libc::{AF_INET, AF_UNIX, SOCK_DGRAM, SOCK_STREAM};
 use switchboard::server::Inherited;
-use switchboard::transport::SharedSocket;
 use switchboard::transport::Systemd;
 
 use crate::handover::protocol::{COMMIT, FIRST_DESCRIPTOR, PassedSocket, READY, STREAM, SocketList};
@@ -20,13 +19,9 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The sockets that were open when this process started.
 #[derive(Default)]
 pub(crate) struct InheritedSockets {
-    /// Sockets of the service manager, by name.
     pub(crate) systemd: Systemd,
-    /// Listeners of the old process.
     pub(crate) listeners: Vec<Inherited>,
-    /// Admin endpoint of the old process.
     pub(crate) admin: Vec<Inherited>,
-    /// The old process, in an upgrade.
     pub(crate) old_process: Option<OldProcess>,
 }
 
@@ -39,41 +34,36 @@ impl InheritedSockets {
         let mut sockets = Vec::new();
         for index in 0..passed.len() {
             let name = names.split(':').nth(index).filter(|name| !name.is_empty()).unwrap_or("unknown");
-            match take_socket(&mut passed, index) {
-                Some(fd) => sockets.push((name.to_owned(), fd)),
-                None => {
-                    let fd = FIRST_DESCRIPTOR as usize + index;
-                    return Err(format!("descriptor {fd}, passed as {name:?} (LISTEN_FDS), is not a listening socket"));
-                }
-            }
+            let Some(socket) = take_socket(&mut passed, index) else {
+                let fd = FIRST_DESCRIPTOR as usize + index;
+                return Err(format!("descriptor {fd}, passed as {name:?} (LISTEN_FDS), is not a listening socket"));
+            };
+            sockets.push((name.to_owned(), socket));
         }
-        if sockets.first().is_some_and(|(name, _)| name == STREAM) {
-            let mut sockets = sockets.into_iter().map(|(_, fd)| fd);
-            return sockets.next().map_or_else(|| Ok(Self::default()), |stream| Self::from_old(stream, sockets));
+        match sockets.first() {
+            Some((name, _)) if name == STREAM => Self::from_old(sockets.remove(0).1, sockets),
+            _ => Ok(Self { systemd: Systemd::new(sockets), ..Self::default() }),
         }
-        Ok(Self { systemd: Systemd::new(sockets), ..Self::default() })
     }
 
-    fn from_old(stream: OwnedFd, sockets: impl Iterator<Item = OwnedFd>) -> Result<Self, String> {
+    fn from_old(stream: OwnedFd, sockets: Vec<(String, OwnedFd)>) -> Result<Self, String> {
         let mut old_process = OldProcess(BufReader::new(UnixStream::from(stream)));
-        let SocketList(passed) = old_process
-            .receive_socket_list()
+        let passed: SocketList = old_process
+            .receive()
+            .and_then(|line| Ok(serde_json::from_str(&line)?))
             .map_err(|error| format!("cannot read the list of sockets from the old process: {error}"))?;
         let (mut inherited, mut systemd) = (Self::default(), Vec::new());
-        for (socket, fd) in passed.into_iter().zip(sockets) {
+        for (socket, (_, fd)) in passed.into_iter().zip(sockets) {
             match socket {
                 PassedSocket::Systemd(name) => systemd.push((name, fd)),
-                PassedSocket::Listener(listener) => {
-                    inherited.listeners.extend(listener.inherited(SharedSocket::new(fd)));
-                }
-                PassedSocket::Admin(listener) => inherited.admin.extend(listener.inherited(SharedSocket::new(fd))),
+                PassedSocket::Listener(socket) => inherited.listeners.extend(socket.inherited(fd)),
+                PassedSocket::Admin(socket) => inherited.admin.extend(socket.inherited(fd)),
             }
         }
         Ok(Self { systemd: Systemd::new(systemd), old_process: Some(old_process), ..inherited })
     }
 }
 
-/// Takes a socket of any supported type.
 fn take_socket(passed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
     let types = [AF_INET, AF_UNIX].into_iter().flat_map(|family| [SOCK_STREAM, SOCK_DGRAM].map(|kind| (family, kind)));
     types.into_iter().find_map(|(family, kind)| passed.take_custom(index, family, kind, "socket").ok().flatten())
@@ -83,12 +73,8 @@ fn take_socket(passed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
 pub(crate) struct OldProcess(BufReader<UnixStream>);
 
 impl OldProcess {
-    fn receive_socket_list(&mut self) -> io::Result<SocketList> {
-        self.0.get_ref().set_read_timeout(Some(MESSAGE_TIMEOUT))?;
-        Ok(serde_json::from_str(&self.receive()?)?)
-    }
-
     fn receive(&mut self) -> io::Result<String> {
+        self.0.get_ref().set_read_timeout(Some(MESSAGE_TIMEOUT))?;
         let mut line = String::new();
         self.0.read_line(&mut line)?;
         Ok(line)

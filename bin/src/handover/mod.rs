@@ -6,5 +6,5 @@ mod inherited;
 mod new_process;
 mod protocol;
 
-pub(crate) use inherited::{InheritedSockets, OldProcess};
+pub(crate) use inherited::InheritedSockets;
 pub(crate) use new_process::{Executable, start_new_process};

@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -43,15 +42,14 @@ impl Executable {
             let directories = env::var_os("PATH").unwrap_or_default();
             env::split_paths(&directories).map(|directory| directory.join(&name)).find(is_file)
         };
-        let path = found.map_or_else(env::current_exe, Ok)?;
-        Ok(Self { path, args: args.collect() })
+        Ok(Self { path: found.map_or_else(env::current_exe, Ok)?, args: args.collect() })
     }
 }
 
 /// A new process before the handover is committed. Dropping it kills the process.
 pub(crate) struct NewProcess {
     child: Child,
-    pid: u32,
+    pub(crate) pid: u32,
     stream: BufReader<UnixStream>,
     is_committed: bool,
 }
@@ -71,9 +69,9 @@ pub(crate) async fn start_new_process(
     listeners: Vec<Inherited>,
     admin: Vec<Inherited>,
 ) -> Result<NewProcess, String> {
-    let (mut list, mut sockets) = (SocketList::default(), Vec::new());
+    let (mut list, mut sockets) = (SocketList::new(), Vec::new());
     let mut add = |passed: PassedSocket, socket: OwnedFd| {
-        list.0.push(passed);
+        list.push(passed);
         sockets.push(socket);
     };
     for (name, socket) in systemd.sockets() {
@@ -90,10 +88,9 @@ pub(crate) async fn start_new_process(
     let (child, stream) = spawn(executable, sockets).map_err(|error| format!("cannot start {path}: {error}"))?;
     let pid = child.id().ok_or("the new process exited immediately")?;
     let mut new_process = NewProcess { child, pid, stream: BufReader::new(stream), is_committed: false };
-    match new_process.wait_until_ready(&list).await {
-        Ok(()) => Ok(new_process),
-        Err(error) => Err(format!("{path}: {error}; see its output on standard error")),
-    }
+    let ready = new_process.wait_until_ready(&list).await;
+    ready.map_err(|error| format!("{path}: {error}; see its output on standard error"))?;
+    Ok(new_process)
 }
 
 fn spawn(executable: &Executable, sockets: Vec<OwnedFd>) -> io::Result<(Child, UnixStream)> {
@@ -113,30 +110,26 @@ fn spawn(executable: &Executable, sockets: Vec<OwnedFd>) -> io::Result<(Child, U
 
 impl NewProcess {
     async fn wait_until_ready(&mut self, list: &SocketList) -> Result<(), String> {
-        let reply = timeout(READY_TIMEOUT, self.send_socket_list(list)).await;
+        // The reply is empty if the new process closes the stream.
+        let exchange = async {
+            self.stream.get_mut().write_all((serde_json::to_string(list)? + "\n").as_bytes()).await?;
+            let mut reply = String::new();
+            self.stream.read_line(&mut reply).await?;
+            io::Result::Ok(reply)
+        };
+        let reply = timeout(READY_TIMEOUT, exchange).await;
         let reply = reply.map_err(|_| format!("it was not ready within {} seconds", READY_TIMEOUT.as_secs()))?;
         match reply.as_deref().map(str::trim_end) {
             Ok(READY) => Ok(()),
             Ok("") | Err(_) => match timeout(EXIT_TIMEOUT, self.child.wait()).await {
-                Ok(Ok(status)) => Err(format!("it ended with {}", describe(status))),
+                Ok(Ok(status)) => {
+                    let code = status.code().map(|code| format!("exit status {code}"));
+                    Err(format!("it ended with {}", code.unwrap_or_else(|| status.to_string())))
+                }
                 _ => Err("it is not a compatible switchboard binary".to_owned()),
             },
             Ok(other) => Err(format!("it is not a compatible switchboard binary: it replied {other:?}")),
         }
-    }
-
-    /// Sends the list and returns the reply, empty if the new process closed the stream.
-    async fn send_socket_list(&mut self, list: &SocketList) -> io::Result<String> {
-        let mut line = serde_json::to_vec(list)?;
-        line.push(b'\n');
-        self.stream.get_mut().write_all(&line).await?;
-        let mut reply = String::new();
-        self.stream.read_line(&mut reply).await?;
-        Ok(reply)
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
     }
 
     /// Hands the sockets over. From now on the new process runs independently.
@@ -145,10 +138,6 @@ impl NewProcess {
         self.is_committed = true;
         Ok(())
     }
-}
-
-fn describe(status: ExitStatus) -> String {
-    status.code().map_or_else(|| status.to_string(), |code| format!("exit status {code}"))
 }
 
 #[cfg(test)]

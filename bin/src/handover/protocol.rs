@@ -4,8 +4,9 @@
 //! [`READY`] when it accepts connections. The old process sends [`COMMIT`] and drains; before that, it can still abort
 //! the upgrade by killing the new process.
 
+use std::os::fd::OwnedFd;
+
 use serde::{Deserialize, Serialize};
-use switchboard::Endpoint;
 use switchboard::server::Inherited;
 use switchboard::transport::SharedSocket;
 
@@ -19,8 +20,7 @@ pub(super) const COMMIT: &str = "commit";
 pub(super) const FIRST_DESCRIPTOR: i32 = 3;
 
 /// Describes the passed sockets, in the order of their descriptors.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct SocketList(pub(super) Vec<PassedSocket>);
+pub(super) type SocketList = Vec<PassedSocket>;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -31,7 +31,6 @@ pub(super) enum PassedSocket {
     Admin(ListenerSocket),
 }
 
-/// The socket of a listener.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ListenerSocket {
     name: String,
@@ -48,9 +47,9 @@ impl ListenerSocket {
     }
 
     /// `None` for an address that this version cannot parse. The listener then fails to parse it, too, and reports it.
-    pub(super) fn inherited(self, socket: SharedSocket) -> Option<Inherited> {
-        let (endpoint, address): (Endpoint, Endpoint) = (self.endpoint.parse().ok()?, self.address.parse().ok()?);
-        let mut inherited = Inherited::new(self.name, endpoint, address, socket);
+    pub(super) fn inherited(self, fd: OwnedFd) -> Option<Inherited> {
+        let (endpoint, address) = (self.endpoint.parse().ok()?, self.address.parse().ok()?);
+        let mut inherited = Inherited::new(self.name, endpoint, address, SharedSocket::new(fd));
         inherited.owns_path = self.owns_path;
         Some(inherited)
     }
