@@ -1,6 +1,5 @@
 //! The phases of a graceful shutdown, and the signal that announces them.
 
-use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -39,20 +38,21 @@ impl DrainSwitch {
     /// Enters a later phase. An earlier one has no effect.
     pub(crate) fn advance(&self, to: Phase) {
         self.0.send_if_modified(|phase| {
-            let forward = matches!(
-                (*phase, to),
-                (Phase::Running, Phase::Draining { .. } | Phase::Cutting) | (Phase::Draining { .. }, Phase::Cutting)
-            );
-            if forward {
+            let is_later = match phase {
+                Phase::Running => to != Phase::Running,
+                Phase::Draining { .. } => to == Phase::Cutting,
+                Phase::Cutting => false,
+            };
+            if is_later {
                 *phase = to;
             }
-            forward
+            is_later
         });
     }
 }
 
 /// Reports the phase of a server or listener.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct DrainSignal(watch::Receiver<Phase>);
 
 impl DrainSignal {
@@ -89,11 +89,5 @@ impl DrainSignal {
         if self.0.wait_for(wanted).await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-}
-
-impl fmt::Debug for DrainSignal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DrainSignal").field(&self.phase()).finish()
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Each connection counts its own messages and bytes; they are added here when it closes.
 
-use std::cell::Cell;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
+
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::reason::CloseReason;
 
@@ -32,7 +32,8 @@ const BUCKETS: usize = LATENCY_BOUNDS.len() + 1;
 const SHARDS: usize = 8;
 
 /// The outcome of a message: the values of the metric label `outcome`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
     /// The message was handled.
@@ -49,17 +50,11 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 5] = [Self::Ok, Self::Error, Self::Panic, Self::Timeout, Self::Dropped];
+    pub const ALL: [Self; Self::VARIANTS.len()] = *Self::VARIANTS.as_array().unwrap();
 
     /// The label value.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Error => "error",
-            Self::Panic => "panic",
-            Self::Timeout => "timeout",
-            Self::Dropped => "dropped",
-        }
+        self.into()
     }
 
     /// The outcome of a call that failed with this close reason.
@@ -74,7 +69,8 @@ impl Outcome {
 }
 
 /// The class of an accept error: the values of the metric label `class`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum AcceptErrorClass {
     /// No client was waiting: accept again.
     Again,
@@ -89,18 +85,10 @@ pub(crate) enum AcceptErrorClass {
 }
 
 impl AcceptErrorClass {
-    /// All classes.
-    pub(crate) const ALL: [Self; 5] = [Self::Again, Self::Connection, Self::Exhausted, Self::Listener, Self::Other];
+    pub(crate) const ALL: [Self; Self::VARIANTS.len()] = *Self::VARIANTS.as_array().unwrap();
 
-    /// The label value.
     pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Again => "again",
-            Self::Connection => "connection",
-            Self::Exhausted => "exhausted",
-            Self::Listener => "listener",
-            Self::Other => "other",
-        }
+        self.into()
     }
 }
 
@@ -148,11 +136,11 @@ impl Latency {
 }
 
 /// The latency histogram of a listener.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct LatencyHistogram([HistogramShard; SHARDS]);
 
 /// The part of the histogram that some of the threads write, on its own cache lines.
-#[derive(Default)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 struct HistogramShard {
     buckets: CounterArray<BUCKETS>,
@@ -184,24 +172,13 @@ impl LatencyHistogram {
     }
 }
 
-impl fmt::Debug for LatencyHistogram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LatencyHistogram").field(&self.read()).finish()
-    }
-}
-
 /// The shard of this thread.
 fn shard_index() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static INDEX: Cell<usize> = const { Cell::new(usize::MAX) };
+        static INDEX: usize = NEXT.fetch_add(1, Relaxed) % SHARDS;
     }
-    INDEX.with(|index| {
-        if index.get() == usize::MAX {
-            index.set(NEXT.fetch_add(1, Relaxed) % SHARDS);
-        }
-        index.get()
-    })
+    INDEX.with(|index| *index)
 }
 
 /// The metrics of one listener. Messages and bytes of open stream connections are not included.
@@ -222,7 +199,6 @@ pub(crate) struct ListenerMetrics {
 }
 
 impl ListenerMetrics {
-    /// Counts a failed message.
     pub(crate) fn failed(&self, outcome: Outcome) {
         self.failed.add(outcome as usize, 1);
     }

@@ -7,7 +7,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
 
 use crate::connection::Kind;
-use crate::driver::{DatagramDriver, DatagramService, RawDriver, StreamDriver};
+use crate::driver::{DatagramService, HandlerDriver, RawDriver};
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Handler, HandlerLayer, StreamHandler};
@@ -40,17 +40,10 @@ impl Pipeline {
         L: HandlerLayer<H, F::In, F::Out>,
     {
         let stack = Arc::new(stack);
-        let datagram = DatagramDriver {
-            handler: handler.clone(),
-            framing: framing.clone(),
-            stack: stack.clone(),
-            layer: layer.clone(),
-            limits,
-        };
-        let stream = StreamDriver { handler, framing, stack, layer, limits, timeouts: Arc::new(timeouts) };
+        let driver = Arc::new(HandlerDriver { handler, framing, stack, layer, limits, timeouts: Arc::new(timeouts) });
         Self {
-            stream: H::NEEDS.takes(Kind::Stream).then(|| BoxCloneSyncService::new(stream)),
-            datagram: H::NEEDS.takes(Kind::Datagram).then(|| Arc::new(datagram) as Arc<dyn DatagramService>),
+            stream: H::NEEDS.takes(Kind::Stream).then(|| BoxCloneSyncService::new(driver.clone())),
+            datagram: H::NEEDS.takes(Kind::Datagram).then(|| driver as Arc<dyn DatagramService>),
         }
     }
 

@@ -25,8 +25,7 @@ pub(crate) struct Admission {
 }
 
 /// One log throttle per close reason.
-#[derive(Debug)]
-struct Throttles(Mutex<[LogThrottle; CloseReason::ALL.len()]>);
+type Throttles = Mutex<[LogThrottle; CloseReason::ALL.len()]>;
 
 /// Which address of a connection is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +59,8 @@ impl Rejection {
 impl Admission {
     pub(crate) fn new(limits: &Limits, rates: &Rates, access: Access, proxy: Option<ProxySettings>) -> Self {
         let limiter = Limiter::new(rates.connections_per_source, rates.burst).map(Arc::new);
-        Self { access, proxy, limits: *limits, rates: *rates, limiter, throttles: Arc::default() }
+        let throttles = Arc::new(Mutex::new(array::from_fn(|_| LogThrottle::default())));
+        Self { access, proxy, limits: *limits, rates: *rates, limiter, throttles }
     }
 
     /// These rules with the log throttles of `previous` and, if the rate is unchanged, its rate counts.
@@ -93,11 +93,6 @@ impl Admission {
         result
     }
 
-    /// Applies the rules for datagrams to the sender of one. Called per datagram: the caller counts the drop.
-    pub(crate) fn check_datagram(&self, peer: &Address) -> Result<(), Rejection> {
-        self.check_access(peer)
-    }
-
     fn apply(&self, table: &ConnectionTable, connection: &Connection, known: AddressKnown) -> Result<(), Rejection> {
         match (known, &self.proxy) {
             (AddressKnown::Socket, Some(proxy)) if !is_trusted(proxy, connection.socket_peer()) => {
@@ -112,18 +107,6 @@ impl Admission {
         if known == AddressKnown::Socket {
             self.check_capacity(table, connection)?;
         }
-        self.check_source(table, connection)
-    }
-
-    fn check_access(&self, peer: &Address) -> Result<(), Rejection> {
-        if self.access.allows(peer) { Ok(()) } else { Err(Rejection::ACCESS) }
-    }
-
-    fn check_capacity(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {
-        if table.insert(connection, self.limits.connections) { Ok(()) } else { Err(Rejection::CONNECTIONS) }
-    }
-
-    fn check_source(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {
         let Some(source) = connection.source() else { return Ok(()) };
         let per_source = self.limits.connections_per_source;
         if per_source > 0 && !table.count_source(connection, source, per_source) {
@@ -135,19 +118,21 @@ impl Admission {
         }
     }
 
+    pub(crate) fn check_access(&self, peer: &Address) -> Result<(), Rejection> {
+        if self.access.allows(peer) { Ok(()) } else { Err(Rejection::ACCESS) }
+    }
+
+    fn check_capacity(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {
+        if table.insert(connection, self.limits.connections) { Ok(()) } else { Err(Rejection::CONNECTIONS) }
+    }
+
     fn record(&self, connection: &Connection, Rejection { reason, rule }: Rejection) {
         connection.listener_info().metrics.rejected.add(reason as usize, 1);
-        let count = self.throttles.0.lock()[reason as usize].count();
+        let count = self.throttles.lock()[reason as usize].count();
         if let Some(count) = count {
             let (listener, peer, reason) = (connection.listener(), connection.peer(), reason.as_str());
-            tracing::warn!(listener, %peer, reason, rule, count, "connection rejected");
+            tracing::warn!(target: "switchboard::connection", listener, %peer, reason, rule, count, "connection rejected");
         }
-    }
-}
-
-impl Default for Throttles {
-    fn default() -> Self {
-        Self(Mutex::new(array::from_fn(|_| LogThrottle::default())))
     }
 }
 

@@ -62,7 +62,6 @@ impl Control {
         self.signal.load()
     }
 
-    /// The current signal, without registering a waker.
     #[inline]
     pub(crate) fn current(&self) -> ControlSignal {
         self.signal.load()

@@ -1,8 +1,29 @@
-//! What the handshakes of a connection yield: the TLS session and the PROXY header.
+//! Facts about a connection: its kind, its listener, its TLS session and its PROXY header.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::address::Address;
+use crate::drain::DrainSignal;
+use crate::metrics::ListenerMetrics;
+
+/// Whether a listener serves byte streams or datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A connection: an ordered byte stream that a framing splits into messages.
+    Stream,
+    /// A peer of a datagram socket: each datagram is a message.
+    Datagram,
+}
+
+/// What a connection knows about its listener.
+#[derive(Debug)]
+pub(crate) struct ListenerInfo {
+    pub(crate) name: Arc<str>,
+    pub(crate) drain: DrainSignal,
+    pub(crate) metrics: Arc<ListenerMetrics>,
+}
 
 /// The TLS session of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,18 +51,6 @@ pub struct ClientCertificate {
     pub names: Vec<String>,
     /// The certificate (DER).
     pub certificate: Bytes,
-}
-
-impl TlsInfo {
-    pub(crate) fn new(version: &'static str) -> Self {
-        Self { version, server_name: None, alpn: None, resumed: false, client: None }
-    }
-}
-
-impl ClientCertificate {
-    pub(crate) fn new(subject: String, names: Vec<String>, certificate: Bytes) -> Self {
-        Self { subject, names, certificate }
-    }
 }
 
 /// The PROXY header of a connection.

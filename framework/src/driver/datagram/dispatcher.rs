@@ -9,19 +9,21 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::connection::{Connection, ListenerContext};
 use crate::driver::datagram::batch_counters::BatchCounters;
 use crate::driver::datagram::drop_reason::DropReason;
-use crate::driver::datagram::jobs::{FrameStream, Job, JobQueue, JobResult, Started, handle_message, next_frame};
+use crate::driver::datagram::jobs::{FrameStream, Job, JobQueue, JobResult, Started};
 use crate::driver::datagram::peers::{Peer, PeerTable};
 use crate::driver::datagram::receiver::DatagramReceiver;
 use crate::driver::datagram::send_queue::SendQueue;
-use crate::driver::datagram::service::{DatagramDispatcher, LoopState};
+use crate::driver::datagram::{DatagramDispatcher, LoopState};
 use crate::driver::handler_calls::HandlerCalls;
 use crate::framing::Framing;
 use crate::handler::{Frames, Reply, Then};
+use crate::layer::Panicked;
 use crate::outbox::PushedFrame;
 use crate::reason::CloseReason;
 use crate::settings::Limits;
@@ -31,7 +33,6 @@ use crate::transport::{DatagramSocket, Route};
 const BATCH: usize = 64;
 
 pub(crate) struct Dispatcher<F: Framing, C, N> {
-    listener_context: Arc<ListenerContext>,
     framing: Arc<F>,
     receiver: DatagramReceiver,
     send_queue: SendQueue,
@@ -49,7 +50,7 @@ impl<F, C, N> Dispatcher<F, C, N>
 where
     F: Framing,
     C: HandlerCalls<F::In, F::Out>,
-    N: Fn(&Route, &ListenerContext) -> (Connection, C),
+    N: Fn(&Route, &ListenerContext) -> (Connection, C) + 'static,
 {
     pub(crate) fn new(
         socket: Arc<dyn DatagramSocket>,
@@ -61,12 +62,11 @@ where
     ) -> Self {
         Self {
             receiver: DatagramReceiver::new(socket.clone(), framing.limit(limits.frame)),
-            send_queue: SendQueue::new(socket, listener_context.clone(), limits.outbox),
+            send_queue: SendQueue::new(socket, listener_context, limits.outbox),
             peers: PeerTable::new(limits.sessions),
             jobs: JobQueue::new(),
             counters: BatchCounters::default(),
             input_drained: false,
-            listener_context,
             framing,
             new_peer,
             pushed,
@@ -81,7 +81,6 @@ where
         resumed
     }
 
-    /// Sends a pushed frame, if there is one.
     fn send_pushed(&mut self, cx: &mut TaskContext<'_>) -> bool {
         let Poll::Ready(Some(PushedFrame { connection, route, frame })) = self.pushed.poll_recv(cx) else {
             return false;
@@ -90,7 +89,6 @@ where
         true
     }
 
-    /// Receives and handles a datagram, if there is one.
     fn receive(&mut self, cx: &mut TaskContext<'_>) -> bool {
         match self.receiver.poll_receive(cx) {
             Poll::Pending => return false,
@@ -107,16 +105,17 @@ where
     fn handle_datagram(&mut self, route: &Route, datagram: Bytes, cx: &mut TaskContext<'_>) -> Result<(), DropReason> {
         let bytes = datagram.len();
         self.receiver.check(route, &datagram)?;
-        self.listener_context.admission.check_datagram(&route.peer).map_err(|_| DropReason::Denied)?;
+        self.send_queue.listener_context.admission.check_access(&route.peer).map_err(|_| DropReason::Denied)?;
         let decoded = catch_unwind(AssertUnwindSafe(|| self.framing.datagram_in(datagram)));
         let Ok(Ok(message)) = decoded else { return Err(DropReason::BadFrame) };
         // A state or layer that panics on creation costs only this datagram.
-        let new_peer = || catch_unwind(AssertUnwindSafe(|| (self.new_peer)(route, &self.listener_context))).ok();
+        let new_peer =
+            || catch_unwind(AssertUnwindSafe(|| (self.new_peer)(route, &self.send_queue.listener_context))).ok();
         let new_peer = || new_peer().map(|(connection, calls)| (connection, Box::new(calls)));
         let (key, peer) = self.peers.get_or_insert(route, new_peer).ok_or(DropReason::Sessions)?;
         peer.connection.amplification_limit().credit(&route.peer, bytes);
-        peer.connection.counters().add_message();
-        peer.connection.counters().add_bytes_in(bytes);
+        peer.connection.counters().messages.add(1);
+        peer.connection.counters().bytes_in.add(bytes);
         self.counters.received(bytes);
         match peer.calls.take() {
             Some(calls) => {
@@ -130,21 +129,35 @@ where
     }
 
     /// Calls the handler with a message. Returns the result if it is ready at once.
-    fn start_message(&mut self, job: Job<C>, message: F::In, cx: &mut TaskContext<'_>) -> Option<JobResult<C, F::Out>> {
+    fn start_message(
+        &mut self,
+        mut job: Job<C>,
+        message: F::In,
+        cx: &mut TaskContext<'_>,
+    ) -> Option<JobResult<C, F::Out>> {
         let (peer, bytes) = (job.peer, job.bytes);
-        self.start(handle_message(job, message), peer, bytes, cx)
+        let step = async move {
+            let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
+            JobResult::Reply { job, result: result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) }
+        };
+        self.start(step, peer, bytes, cx)
     }
 
     /// Awaits the next frame of a reply. Returns the result if it is ready at once.
     fn start_frame(
         &mut self,
         job: Job<C>,
-        frames: FrameStream<F::Out>,
+        mut frames: FrameStream<F::Out>,
         then: Then,
         cx: &mut TaskContext<'_>,
     ) -> Option<JobResult<C, F::Out>> {
         let (peer, bytes) = (job.peer, job.bytes);
-        self.start(next_frame(job, frames, then), peer, bytes, cx)
+        let step = async move {
+            let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
+            let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
+            JobResult::Frame { job, frames, next, then }
+        };
+        self.start(step, peer, bytes, cx)
     }
 
     /// Starts a step of a job. If too many jobs are pending, it is dropped and its peer is removed.
@@ -235,7 +248,7 @@ where
     fn message_done(&mut self, peer: usize, is_handled: bool) {
         match self.peers.get(peer).running_since.take() {
             _ if !is_handled => {}
-            Some(since) => self.listener_context.info.metrics.latency.record(1, since.elapsed()),
+            Some(since) => self.send_queue.listener_context.info.metrics.latency.record(1, since.elapsed()),
             None => self.counters.handled(),
         }
     }
@@ -257,7 +270,7 @@ impl<F, C, N> DatagramDispatcher for Dispatcher<F, C, N>
 where
     F: Framing,
     C: HandlerCalls<F::In, F::Out>,
-    N: Fn(&Route, &ListenerContext) -> (Connection, C) + Send,
+    N: Fn(&Route, &ListenerContext) -> (Connection, C) + Send + 'static,
 {
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: LoopState) -> bool {
         self.jobs.start_batch();
@@ -275,9 +288,9 @@ where
             has_more |= is_full;
         }
         self.send_queue.flush(cx);
-        let metrics = &self.listener_context.info.metrics;
-        self.counters.publish(metrics);
         self.send_queue.publish_sent_bytes();
+        let metrics = &self.send_queue.listener_context.info.metrics;
+        self.counters.publish(metrics);
         if state == LoopState::Serving {
             metrics.sessions.store(self.peers.len(), Relaxed);
         }
@@ -292,7 +305,6 @@ where
     }
 
     fn set_context(&mut self, listener_context: Arc<ListenerContext>) {
-        self.send_queue.set_context(listener_context.clone());
-        self.listener_context = listener_context;
+        self.send_queue.listener_context = listener_context;
     }
 }

@@ -1,18 +1,15 @@
 //! The messages of one datagram socket that are being handled or wait to be handled: bounded in number and bytes.
 
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::driver::handler_calls::HandlerCalls;
 use crate::error::Result;
 use crate::handler::{Reply, Then};
-use crate::layer::Panicked;
 
 /// Maximum job polls per batch.
 const POLLS_PER_BATCH: usize = 1024;
@@ -161,39 +158,5 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
     pub(crate) fn forget<In>(&mut self, queue: &VecDeque<QueuedMessage<In>>) {
         self.queued -= queue.len();
         self.pending_bytes -= queue.iter().map(|(_, bytes)| bytes).sum::<usize>();
-    }
-}
-
-/// Calls the handler with a message.
-pub(crate) fn handle_message<C, In, Out>(
-    mut job: Job<C>,
-    message: In,
-) -> impl Future<Output = JobResult<C, Out>> + Send + 'static
-where
-    C: HandlerCalls<In, Out>,
-    In: Send + 'static,
-    Out: Send + 'static,
-{
-    async move {
-        let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
-        let result = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()));
-        JobResult::Reply { job, result }
-    }
-}
-
-/// Awaits the next frame of a reply.
-pub(crate) fn next_frame<C, Out>(
-    job: Job<C>,
-    mut frames: FrameStream<Out>,
-    then: Then,
-) -> impl Future<Output = JobResult<C, Out>> + Send + 'static
-where
-    C: Send + 'static,
-    Out: Send + 'static,
-{
-    async move {
-        let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
-        let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
-        JobResult::Frame { job, frames, next, then }
     }
 }

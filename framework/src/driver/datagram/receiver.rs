@@ -10,8 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Sleep;
 
 use crate::address::Address;
-use crate::driver::datagram::drop_reason::DropReason;
-use crate::driver::datagram::source_filter::reject_source;
+use crate::driver::datagram::drop_reason::{DropReason, reject_source};
 use crate::transport::{DatagramSocket, Route};
 
 /// Minimum size of the receive buffer: more than the largest UDP datagram.

@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::datagram::service::{DatagramDispatcher, DatagramService, LoopState};
-use crate::driver::snapshot::ServiceSnapshot;
+use crate::driver::ServiceSnapshot;
+use crate::driver::datagram::{DatagramDispatcher, DatagramService, LoopState};
 use crate::layer::Panicked;
 use crate::settings::deadline_after;
 use crate::transport::DatagramSocket;

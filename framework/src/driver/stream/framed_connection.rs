@@ -100,7 +100,7 @@ impl<F: Framing> FramedConnection<F> {
 
     /// Adds the frames pushed so far to the output, before any frame that is encoded later.
     pub(crate) async fn encode_pushed(&mut self) -> Result<(), CloseOutcome> {
-        for _ in 0..self.io.writer.queued_pushes() {
+        for _ in 0..self.io.writer.outbox.len() {
             if !self.io.encode_pushed()? {
                 break;
             }
@@ -134,7 +134,7 @@ impl<F: Framing> FramedConnection<F> {
             // That the peer has closed meanwhile does not change the reason.
             failed = self.write_all().await.err().filter(|failed| {
                 if failed.reason == CloseReason::IoError {
-                    self.io.reader.set_ended();
+                    self.io.reader.ended = true;
                 }
                 failed.reason.is_cut() || failed.reason == CloseReason::WriteStalled
             });
@@ -155,7 +155,7 @@ impl<F: Framing> FramedConnection<F> {
     /// The connection closes when the messages in progress are handled. The first reason is kept.
     fn start_closing(&mut self, reason: CloseReason) {
         self.closing.get_or_insert(reason);
-        self.io.deadlines.ignore_lifetime();
+        self.io.deadlines.ignores_lifetime = true;
     }
 
     fn poll_read_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseOutcome>> {
@@ -173,7 +173,7 @@ impl<F: Framing> FramedConnection<F> {
             }
         }
         if !io.writer.is_empty() {
-            io.reader.release_buffer();
+            io.reader.buffer.release();
             return Poll::Pending; // no reading while the peer does not read
         }
         io.poll_read_message(cx)
@@ -207,7 +207,7 @@ impl<F: Framing> FramedConnection<F> {
         self.io.publish_messages();
         let expired = self.io.deadlines.poll_expired(cx, activity);
         if activity == DriverActivity::Reading {
-            self.io.record_latency(self.io.deadlines.last_activity());
+            self.io.record_latency(self.io.deadlines.last_activity);
         }
         match expired {
             None => Ok(()),

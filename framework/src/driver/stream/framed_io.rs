@@ -9,7 +9,7 @@ use crate::connection::Connection;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::stream::deadlines::Deadlines;
 use crate::driver::stream::latency::LatencyTracker;
-use crate::driver::stream::linger::{LINGER_TIMEOUT, LingerState, lingering_close};
+use crate::driver::stream::linger::lingering_close;
 use crate::driver::stream::reader::FramedReader;
 use crate::driver::stream::writer::FramedWriter;
 use crate::error::BoxError;
@@ -62,7 +62,7 @@ impl<F: Framing> FramedIo<F> {
             self.latency.messages += 1;
             self.deadlines.message_received();
         } else {
-            self.deadlines.message_incomplete(self.reader.undecoded());
+            self.deadlines.message_incomplete(self.reader.undecoded);
         }
         Ok(message)
     }
@@ -91,11 +91,11 @@ impl<F: Framing> FramedIo<F> {
     }
 
     pub(crate) fn record_latency(&mut self, now: Instant) {
-        self.latency.record(&self.connection, now, self.reader.has_input());
+        self.latency.record(&self.connection, now, !self.reader.buffer.bytes.is_empty());
     }
 
     pub(crate) fn publish_messages(&self) {
-        self.connection.counters().set_messages(self.latency.messages);
+        self.connection.counters().messages.set(self.latency.messages);
     }
 
     /// Adds a frame to the output.
@@ -116,14 +116,14 @@ impl<F: Framing> FramedIo<F> {
 
     /// Encodes and writes the frames pushed so far.
     pub(crate) fn write_pushed(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
-        for _ in 0..self.writer.queued_pushes() {
+        for _ in 0..self.writer.outbox.len() {
             if !self.encode_pushed()? || !self.writer.has_capacity() {
                 break;
             }
         }
         if !self.writer.is_empty() {
             self.poll_write(cx)?;
-            if self.writer.is_empty() && self.writer.queued_pushes() > 0 {
+            if self.writer.is_empty() && self.writer.outbox.len() > 0 {
                 cx.waker().wake_by_ref(); // the rest follows after other tasks had a turn
             }
         }
@@ -134,7 +134,7 @@ impl<F: Framing> FramedIo<F> {
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseOutcome>> {
         let bytes = ready!(self.reader.poll_read(&mut self.transport, cx))?;
         if bytes > 0 {
-            self.connection.counters().add_bytes_in(bytes);
+            self.connection.counters().bytes_in.add(bytes);
             self.deadlines.bytes_read();
             self.latency.input_read();
         }
@@ -143,9 +143,9 @@ impl<F: Framing> FramedIo<F> {
 
     /// Reads once, or twice if the first read fills a small buffer: it must not split a raw message.
     pub(crate) fn poll_read_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseOutcome>> {
-        let used_large_buffer = self.reader.wants_large_buffer();
+        let used_large_buffer = self.reader.buffer.wants_large;
         let read = self.poll_read(cx);
-        if self.reader.wants_large_buffer()
+        if self.reader.buffer.wants_large
             && !used_large_buffer
             && matches!(read, Poll::Ready(Ok(())))
             && let Poll::Ready(rest) = self.poll_read(cx)
@@ -167,10 +167,7 @@ impl<F: Framing> FramedIo<F> {
     }
 
     pub(crate) async fn lingering_close(&mut self, reason: CloseReason) {
-        let state = LingerState {
-            recently_written: self.deadlines.wrote_within(LINGER_TIMEOUT),
-            input_ended: self.reader.has_ended(),
-        };
-        lingering_close(&mut self.transport, &self.connection, reason, state).await;
+        let last_write = self.deadlines.last_write().filter(|_| !self.reader.ended);
+        lingering_close(&mut self.transport, &self.connection, reason, last_write).await;
     }
 }

@@ -16,4 +16,3 @@ pub(crate) use buffer_pool::LARGE_BUFFER;
 pub(crate) use framed_io::MAX_READ_AHEAD;
 pub(crate) use raw::RawDriver;
 pub(crate) use read_buffer::FRAME_OVERHEAD;
-pub(crate) use session::StreamDriver;

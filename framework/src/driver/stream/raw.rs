@@ -1,6 +1,5 @@
 //! The driver of connections of a `StreamHandler`: control signals and the idle timeout. The handler does all I/O.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -11,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
 use crate::driver::close_outcome::{CloseOutcome, reason_of};
-use crate::driver::stream::linger::{LINGER_TIMEOUT, LingerState, lingering_close};
+use crate::driver::stream::linger::lingering_close;
 use crate::error::{BoxError, find_cause};
 use crate::handler::{ByteStream, StreamHandler};
 use crate::reason::CloseReason;
@@ -62,11 +61,8 @@ impl<H: StreamHandler> Service<Incoming> for RawDriver<H> {
             connection.finish(outcome.reason);
             // `None`: the handler has moved the stream elsewhere.
             if let Some(mut io) = io.take() {
-                let state = LingerState {
-                    recently_written: activity.last(&connection).elapsed() < LINGER_TIMEOUT,
-                    input_ended: activity.input_ended(),
-                };
-                lingering_close(&mut io, &connection, outcome.reason, state).await;
+                let last_write = (!activity.input_ended()).then(|| activity.last(&connection));
+                lingering_close(&mut io, &connection, outcome.reason, last_write).await;
             }
             outcome.error.map_or(Ok(()), Err)
         })
@@ -91,11 +87,5 @@ fn outcome_of(result: Result<(), BoxError>, input_ended: bool) -> CloseOutcome {
 impl<H> Clone for RawDriver<H> {
     fn clone(&self) -> Self {
         Self { handler: self.handler.clone(), timeouts: self.timeouts }
-    }
-}
-
-impl<H> fmt::Debug for RawDriver<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RawDriver")
     }
 }

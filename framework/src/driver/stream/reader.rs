@@ -15,15 +15,15 @@ use crate::reason::CloseReason;
 use crate::transport::BoxIo;
 
 pub(crate) struct FramedReader {
-    buffer: ReadBuffer,
+    pub(crate) buffer: ReadBuffer,
     /// Maximum size of a message.
     limit: usize,
     /// Bytes read since the end of the last message, even if the codec has taken them out of the buffer.
-    undecoded: usize,
+    pub(crate) undecoded: usize,
     /// During a drain: undecoded bytes that were received before the drain began.
     draining_bytes: Option<usize>,
     /// The peer has ended its output.
-    ended: bool,
+    pub(crate) ended: bool,
 }
 
 impl FramedReader {
@@ -81,35 +81,9 @@ impl FramedReader {
         Poll::Ready(Ok(bytes))
     }
 
-    /// Bytes of the current partial message.
-    pub(crate) fn undecoded(&self) -> usize {
-        self.undecoded
-    }
-
-    pub(crate) fn has_input(&self) -> bool {
-        !self.buffer.bytes.is_empty()
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.ended
-    }
-
-    pub(crate) fn set_ended(&mut self) {
-        self.ended = true;
-    }
-
     /// Whether the peer may send more, and less than `max` bytes are buffered.
     pub(crate) fn wants_input(&self, max: usize) -> bool {
         !self.ended && self.buffer.bytes.len() < max
-    }
-
-    /// Whether the next read uses a large buffer.
-    pub(crate) fn wants_large_buffer(&self) -> bool {
-        self.buffer.wants_large
-    }
-
-    pub(crate) fn release_buffer(&mut self) {
-        self.buffer.release();
     }
 
     /// Only the messages that have begun to arrive are decoded from now on.

@@ -1,6 +1,5 @@
 //! The driver of framed connections: opens the session, then reads, handles and replies until it closes.
 
-use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,35 +9,24 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use tower::Service;
 
+use crate::driver::HandlerDriver;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::{HandlerCalls, direct, has_layers, layered};
 use crate::driver::stream::framed_connection::{FramedConnection, QueuedOutput};
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
-use crate::layer::{MessageStack, Panicked};
+use crate::layer::Panicked;
 use crate::outbox::{Outbox, Pusher};
 use crate::reason::CloseReason;
-use crate::settings::{Limits, Timeouts};
 use crate::transport::Incoming;
 
 /// Maximum time that `Handler::close` may take.
 const CLOSE_HOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves framed connections, one call per connection.
-pub(crate) struct StreamDriver<H, F, L> {
-    pub(crate) handler: Arc<H>,
-    pub(crate) framing: Arc<F>,
-    pub(crate) stack: Arc<MessageStack>,
-    /// The layers inside the stack, outermost first. Each connection has its own services.
-    pub(crate) layer: L,
-    pub(crate) limits: Limits,
-    pub(crate) timeouts: Arc<Timeouts>,
-}
-
 type SessionFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
-impl<H, F, L> Service<Incoming> for StreamDriver<H, F, L>
+impl<H, F, L> Service<Incoming> for Arc<HandlerDriver<H, F, L>>
 where
     F: Framing,
     H: Handler<F::In, F::Out>,
@@ -134,7 +122,7 @@ where
         let Reply { frames, then } = reply;
         match frames {
             Frames::None if then == Then::Continue => Ok(None),
-            Frames::One(frame) if then == Then::Continue && self.framed.io.writer.queued_pushes() == 0 => {
+            Frames::One(frame) if then == Then::Continue && self.framed.io.writer.outbox.len() == 0 => {
                 self.framed.io.encode(frame)?;
                 Ok(None)
             }
@@ -172,7 +160,7 @@ where
     /// Calls the handler's `close`, writes the queued output and closes the transport.
     async fn close(&mut self, mut outcome: CloseOutcome, queued: QueuedOutput) -> Result<(), BoxError> {
         // Rejects further pushes, so that the remaining output is bounded.
-        self.framed.io.writer.close_outbox();
+        self.framed.io.writer.outbox.close();
         let connection = self.framed.io.connection.clone();
         let close_hook = AssertUnwindSafe(self.calls.close(outcome.reason)).catch_unwind();
         let framed = &mut self.framed;
@@ -192,27 +180,5 @@ where
         }
         connection.finish(outcome.reason);
         outcome.error.map_or(Ok(()), Err)
-    }
-}
-
-impl<H, F, L> Clone for StreamDriver<H, F, L>
-where
-    L: Clone,
-{
-    fn clone(&self) -> Self {
-        Self {
-            handler: self.handler.clone(),
-            framing: self.framing.clone(),
-            stack: self.stack.clone(),
-            layer: self.layer.clone(),
-            limits: self.limits,
-            timeouts: self.timeouts.clone(),
-        }
-    }
-}
-
-impl<H, F, L> fmt::Debug for StreamDriver<H, F, L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StreamDriver")
     }
 }

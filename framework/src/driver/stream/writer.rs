@@ -21,7 +21,7 @@ use crate::transport::BoxIo;
 const SMALL_OUTPUT: usize = LARGE_BUFFER / 4;
 
 pub(crate) struct FramedWriter<Out> {
-    outbox: Arc<Outbox<Out>>,
+    pub(crate) outbox: Arc<Outbox<Out>>,
     /// Encoded output. Unallocated while it is empty.
     buffer: BytesMut,
     /// The transport may still buffer written output.
@@ -46,18 +46,7 @@ impl<Out> FramedWriter<Out> {
 
     /// Whether all output, pushed frames included, is written and flushed.
     pub(crate) fn is_finished(&self) -> bool {
-        self.buffer.is_empty() && !self.unflushed && self.queued_pushes() == 0
-    }
-
-    /// The number of pushed frames that are not encoded yet.
-    #[inline]
-    pub(crate) fn queued_pushes(&self) -> usize {
-        self.outbox.len()
-    }
-
-    /// Rejects further pushes.
-    pub(crate) fn close_outbox(&self) {
-        self.outbox.close();
+        self.buffer.is_empty() && !self.unflushed && self.outbox.len() == 0
     }
 
     /// Drops all output that is not written.
@@ -107,7 +96,7 @@ impl<Out> FramedWriter<Out> {
                     } else {
                         self.buffer.advance(bytes);
                     }
-                    counters.add_bytes_out(bytes);
+                    counters.bytes_out.add(bytes);
                     self.unflushed = true;
                     deadlines.bytes_written();
                 }
@@ -130,7 +119,7 @@ impl<Out> FramedWriter<Out> {
                 Poll::Ready(result) => {
                     result.map_err(CloseOutcome::from_io)?;
                     self.unflushed = false;
-                    deadlines.flushed();
+                    deadlines.write_blocked = None;
                 }
                 Poll::Pending => deadlines.write_blocked(),
             }
