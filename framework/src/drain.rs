@@ -20,7 +20,6 @@ pub enum Phase {
     Cutting,
 }
 
-/// Sets the phase. Clones control the same signal.
 #[derive(Debug, Clone)]
 pub(crate) struct DrainSwitch(Arc<watch::Sender<Phase>>);
 
@@ -79,7 +78,6 @@ impl DrainSignal {
         self.wait_for(|phase| *phase != Phase::Running).await;
     }
 
-    /// Waits until the drain deadline has passed.
     pub(crate) async fn cutting(&mut self) {
         self.wait_for(|phase| *phase == Phase::Cutting).await;
     }

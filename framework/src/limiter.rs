@@ -26,7 +26,6 @@ const CHECKS_PER_CLEANUP: u32 = 8_192;
 
 type Governor = RateLimiter<Source, DashMapStateStore<Source>, TokioClock, NoOpMiddleware<Nanos>>;
 
-/// The rate limit of one listener or layer.
 pub(crate) struct Limiter {
     governor: Governor,
     clock: TokioClock,

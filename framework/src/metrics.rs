@@ -57,7 +57,6 @@ impl Outcome {
         self.into()
     }
 
-    /// The outcome of a call that failed with this close reason.
     pub(crate) fn of(reason: CloseReason) -> Self {
         match reason {
             CloseReason::Panic => Self::Panic,
@@ -92,7 +91,6 @@ impl AcceptErrorClass {
     }
 }
 
-/// One counter per value of an enum.
 #[derive(Debug)]
 pub(crate) struct CounterArray<const N: usize>([AtomicU64; N]);
 
@@ -135,7 +133,6 @@ impl Latency {
     }
 }
 
-/// The latency histogram of a listener.
 #[derive(Debug, Default)]
 pub(crate) struct LatencyHistogram([HistogramShard; SHARDS]);
 
@@ -148,7 +145,6 @@ struct HistogramShard {
 }
 
 impl LatencyHistogram {
-    /// Records `count` messages with a latency of `each`.
     pub(crate) fn record(&self, count: u64, each: Duration) {
         let each = each.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(each.subsec_nanos()));
         let shard = &self.0[shard_index()];
@@ -172,7 +168,6 @@ impl LatencyHistogram {
     }
 }
 
-/// The shard of this thread.
 fn shard_index() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -194,7 +189,6 @@ pub(crate) struct ListenerMetrics {
     pub(crate) messages: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
-    /// Datagram peers in the table.
     pub(crate) sessions: AtomicUsize,
 }
 

@@ -51,7 +51,6 @@ enum Target<Out> {
     Datagram(Arc<(Route, mpsc::Sender<PushedFrame<Out>>)>),
 }
 
-/// A frame pushed to a datagram peer.
 pub(crate) struct PushedFrame<Out> {
     pub(crate) connection: Connection,
     pub(crate) route: Route,

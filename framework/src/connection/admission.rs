@@ -13,7 +13,6 @@ use crate::log_throttle::LogThrottle;
 use crate::reason::CloseReason;
 use crate::settings::{Access, Limits, ProxySettings, Rates};
 
-/// The admission rules of one listener.
 #[derive(Debug)]
 pub(crate) struct Admission {
     access: Access,
@@ -24,10 +23,8 @@ pub(crate) struct Admission {
     throttles: Arc<Throttles>,
 }
 
-/// One log throttle per close reason.
 type Throttles = Mutex<[LogThrottle; CloseReason::ALL.len()]>;
 
-/// Which address of a connection is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AddressKnown {
     /// The socket address. Behind a proxy, that is the address of the proxy.
@@ -36,7 +33,6 @@ pub(crate) enum AddressKnown {
     Effective,
 }
 
-/// Why a client was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("rejected by {rule}")]
 pub(crate) struct Rejection {

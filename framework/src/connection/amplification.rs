@@ -26,7 +26,6 @@ impl AmplificationLimit {
         self.validated.load(Relaxed)
     }
 
-    /// Credits a received datagram.
     pub(crate) fn credit(&self, peer: &Address, payload: usize) {
         let received = header_bytes(peer).unwrap_or(0).saturating_add(payload as u64);
         self.remaining.set(self.remaining.get().saturating_add(received.saturating_mul(FACTOR)));

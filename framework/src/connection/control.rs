@@ -10,7 +10,6 @@ use crate::reason::CloseReason;
 /// What the driver of a connection must do. A later variant overrides an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum ControlSignal {
-    /// Serve normally.
     #[default]
     Continue,
     /// Abort the handshake: `limits.handshakes` is reached. Ignored when the handshake is complete.
@@ -37,7 +36,6 @@ impl ControlSignal {
     }
 }
 
-/// The strongest signal sent so far, and the task to wake.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     signal: AtomicCell<ControlSignal>,

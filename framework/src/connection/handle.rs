@@ -29,7 +29,6 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     id: u64,
     listener: Arc<ListenerInfo>,
-    /// The other side of the socket: behind a proxy, the proxy.
     socket_peer: Address,
     socket_local: Address,
     kind: Kind,
@@ -43,7 +42,6 @@ struct Inner {
     proxy: OnceLock<Box<ProxyInfo>>,
     /// Boxed: most connections do not use TLS.
     tls: OnceLock<Box<TlsInfo>>,
-    /// The source that the connection table counts it for.
     counted_source: OnceLock<Source>,
     tasks: Mutex<Option<JoinSet<()>>>,
 }

@@ -24,7 +24,6 @@ pub(crate) struct ListenerContext {
 #[derive(Debug, Default)]
 pub(crate) struct Handshakes(Mutex<BTreeMap<u64, Connection>>);
 
-/// A handshake in progress; it ends on drop.
 pub(crate) struct HandshakeGuard(Arc<Handshakes>, u64);
 
 impl Handshakes {

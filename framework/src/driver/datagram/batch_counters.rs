@@ -8,7 +8,6 @@ use crate::metrics::ListenerMetrics;
 
 #[derive(Debug, Default)]
 pub(crate) struct BatchCounters {
-    /// When the first datagram was received.
     started: Option<Instant>,
     received: u64,
     bytes: u64,

@@ -32,12 +32,14 @@ use crate::transport::{DatagramSocket, Route};
 /// Maximum datagrams received, frames pushed and jobs resumed per batch, before other tasks get a turn.
 const BATCH: usize = 64;
 
+/// The result of a job, if it is ready at once.
+type Step<C, Out> = Option<JobResult<C, Out>>;
+
 pub(crate) struct Dispatcher<F: Framing, C, N> {
     framing: Arc<F>,
     receiver: DatagramReceiver,
     send_queue: SendQueue,
     peers: PeerTable<C, F::In>,
-    /// Creates the connection and the handler calls of a new peer.
     new_peer: N,
     jobs: JobQueue<C, F::Out>,
     pushed: mpsc::Receiver<PushedFrame<F::Out>>,
@@ -73,7 +75,6 @@ where
         }
     }
 
-    /// Handles the result of a running job, if one is ready.
     fn resume_job(&mut self, cx: &mut TaskContext<'_>) -> bool {
         let result = self.jobs.poll_next(cx);
         let resumed = result.is_some();
@@ -128,13 +129,7 @@ where
         }
     }
 
-    /// Calls the handler with a message. Returns the result if it is ready at once.
-    fn start_message(
-        &mut self,
-        mut job: Job<C>,
-        message: F::In,
-        cx: &mut TaskContext<'_>,
-    ) -> Option<JobResult<C, F::Out>> {
+    fn start_message(&mut self, mut job: Job<C>, message: F::In, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
         let (peer, bytes) = (job.peer, job.bytes);
         let step = async move {
             let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
@@ -143,14 +138,13 @@ where
         self.start(step, peer, bytes, cx)
     }
 
-    /// Awaits the next frame of a reply. Returns the result if it is ready at once.
     fn start_frame(
         &mut self,
         job: Job<C>,
         mut frames: FrameStream<F::Out>,
         then: Then,
         cx: &mut TaskContext<'_>,
-    ) -> Option<JobResult<C, F::Out>> {
+    ) -> Step<C, F::Out> {
         let (peer, bytes) = (job.peer, job.bytes);
         let step = async move {
             let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
@@ -167,7 +161,7 @@ where
         peer: usize,
         bytes: usize,
         cx: &mut TaskContext<'_>,
-    ) -> Option<JobResult<C, F::Out>> {
+    ) -> Step<C, F::Out> {
         match self.jobs.start(step, bytes, cx) {
             Started::Ready(result) => return Some(result),
             Started::Running => self.peers.get(peer).running_since = Some(self.counters.started()),
@@ -179,20 +173,14 @@ where
         None
     }
 
-    /// Handles the results of jobs as long as the next one is ready at once.
-    fn run(&mut self, mut result: Option<JobResult<C, F::Out>>, cx: &mut TaskContext<'_>) {
+    fn run(&mut self, mut result: Step<C, F::Out>, cx: &mut TaskContext<'_>) {
         while let Some(ready) = result {
             result = self.handle_result(ready, cx);
         }
     }
 
-    /// Sends the frames of a result and starts the next step.
-    fn handle_result(
-        &mut self,
-        result: JobResult<C, F::Out>,
-        cx: &mut TaskContext<'_>,
-    ) -> Option<JobResult<C, F::Out>> {
-        match result {
+    fn handle_result(&mut self, result: JobResult<C, F::Out>, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
+        let (job, then, is_handled) = match result {
             JobResult::Reply { job, result } => {
                 self.jobs.step_done(&job);
                 let is_handled = result.is_ok();
@@ -207,8 +195,7 @@ where
                     Frames::Many(frames) => frames.into_iter().for_each(|frame| self.send_to(job.peer, frame)),
                     Frames::Stream(frames) => return self.start_frame(job, frames, then, cx),
                 }
-                self.message_done(job.peer, is_handled);
-                self.next_message(job, then, cx)
+                (job, then, is_handled)
             }
             JobResult::Frame { job, frames, next, then } => {
                 self.jobs.step_done(&job);
@@ -219,17 +206,18 @@ where
                     }
                     Some(Err(error)) => {
                         self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
-                        self.message_done(job.peer, false);
+                        (job, then, false)
                     }
-                    None => self.message_done(job.peer, true),
+                    None => (job, then, true),
                 }
-                self.next_message(job, then, cx)
             }
-        }
+        };
+        self.message_done(job.peer, is_handled);
+        self.next_message(job, then, cx)
     }
 
     /// Starts the next queued message of a peer. Without one, the peer is idle.
-    fn next_message(&mut self, job: Job<C>, then: Then, cx: &mut TaskContext<'_>) -> Option<JobResult<C, F::Out>> {
+    fn next_message(&mut self, job: Job<C>, then: Then, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
         if then != Then::Continue {
             self.remove_peer(job.peer, CloseReason::HandlerClosed);
             return None;
@@ -244,7 +232,6 @@ where
         }
     }
 
-    /// Records the latency of a message that was handled.
     fn message_done(&mut self, peer: usize, is_handled: bool) {
         match self.peers.get(peer).running_since.take() {
             _ if !is_handled => {}
@@ -258,7 +245,6 @@ where
         self.send_queue.send_frame(&*self.framing, route, connection, frame);
     }
 
-    /// Removes a peer and its queued messages.
     fn remove_peer(&mut self, peer: usize, reason: CloseReason) -> Route {
         let peer = self.peers.remove(peer, reason);
         self.jobs.forget(&peer.queue);

@@ -22,29 +22,32 @@ const MAX_QUEUED: usize = 4096;
 /// Maximum bytes of running and waiting messages.
 pub(crate) const MAX_PENDING_BYTES: usize = 16 * 1024 * 1024;
 
-/// A message with its size.
 pub(crate) type QueuedMessage<In> = (In, usize);
 pub(crate) type FrameStream<Out> = Pin<Box<dyn Stream<Item = Result<Out>> + Send>>;
 type JobFuture<C, Out> = ReusableBoxFuture<'static, JobResult<C, Out>>;
 
 /// A message that is being handled. It holds the handler calls of its peer.
 pub(crate) struct Job<C> {
-    /// The key of the peer in the peer table.
     pub(crate) peer: usize,
     pub(crate) calls: Box<C>,
     /// The size of the message, which counts against [`MAX_PENDING_BYTES`].
     pub(crate) bytes: usize,
 }
 
-/// The result of polling a job to its next step.
 pub(crate) enum JobResult<C, Out> {
-    /// The handler has returned.
-    Reply { job: Job<C>, result: Result<Reply<Out>> },
+    Reply {
+        job: Job<C>,
+        result: Result<Reply<Out>>,
+    },
     /// The stream of a reply has yielded a frame, or has ended.
-    Frame { job: Job<C>, frames: FrameStream<Out>, next: Option<Result<Out>>, then: Then },
+    Frame {
+        job: Job<C>,
+        frames: FrameStream<Out>,
+        next: Option<Result<Out>>,
+        then: Then,
+    },
 }
 
-/// What became of a new step of a job.
 pub(crate) enum Started<C, Out> {
     Ready(JobResult<C, Out>),
     /// The step is not ready; [`JobQueue::poll_next`] returns its result.
@@ -58,11 +61,9 @@ pub(crate) struct JobQueue<C, Out> {
     running: FuturesUnordered<JobFuture<C, Out>>,
     /// Messages that wait behind a running job of the same peer.
     queued: usize,
-    /// Bytes of running and waiting messages.
     pending_bytes: usize,
     /// The allocation of the last job, for the next one.
     spare: Option<JobFuture<C, Out>>,
-    /// Remaining job polls of this batch.
     remaining_polls: usize,
 }
 
@@ -79,12 +80,10 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
         !self.running.is_empty()
     }
 
-    /// The number of messages that are received and not answered.
     pub(crate) fn pending(&self) -> usize {
         self.running.len() + self.queued
     }
 
-    /// The result of a running job that is ready.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Option<JobResult<C, Out>> {
         // An empty set would register the waker first.
         if self.running.is_empty() {
@@ -146,7 +145,6 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
         has_room
     }
 
-    /// The next queued message of a peer.
     pub(crate) fn dequeue<In>(&mut self, queue: &mut VecDeque<QueuedMessage<In>>) -> Option<QueuedMessage<In>> {
         let (message, bytes) = queue.pop_front()?;
         self.queued -= 1;
@@ -154,7 +152,6 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
         Some((message, bytes))
     }
 
-    /// The queue of a peer is dropped.
     pub(crate) fn forget<In>(&mut self, queue: &VecDeque<QueuedMessage<In>>) {
         self.queued -= queue.len();
         self.pending_bytes -= queue.iter().map(|(_, bytes)| bytes).sum::<usize>();

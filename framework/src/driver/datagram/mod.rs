@@ -20,17 +20,14 @@ pub(crate) use jobs::MAX_PENDING_BYTES;
 pub(crate) use receiver::MAX_DATAGRAM;
 pub(crate) use socket_loop::DatagramLoop;
 
-/// Creates the dispatcher of a datagram socket.
 pub(crate) trait DatagramService: Send + Sync {
     fn open(&self, socket: Arc<dyn DatagramSocket>, context: Arc<ListenerContext>) -> Box<dyn DatagramDispatcher>;
 }
 
-/// Serves the datagrams of one socket.
 pub(crate) trait DatagramDispatcher: Send {
     /// Does a bounded amount of work. True if nothing is pending and no more datagrams are received.
     fn poll(&mut self, cx: &mut Context<'_>, state: LoopState) -> bool;
 
-    /// The number of messages that are received and not answered.
     fn pending(&self) -> usize;
 
     /// Applies new settings of the listener. The peers are kept.

@@ -31,13 +31,11 @@ use crate::transport::Route;
 /// Maximum peers examined to find one to evict.
 const CANDIDATES: usize = 16;
 
-/// A peer of a datagram socket.
 pub(crate) struct Peer<C, In> {
     pub(crate) route: Route,
     pub(crate) connection: Connection,
     /// The handler calls; `None` while a message is handled.
     pub(crate) calls: Option<Box<C>>,
-    /// Messages that wait for the one that is handled.
     pub(crate) queue: VecDeque<QueuedMessage<In>>,
     /// When the running message was received, if its handler was not ready at once.
     pub(crate) running_since: Option<Instant>,
@@ -52,7 +50,6 @@ pub(crate) struct PeerTable<C, In> {
     established: List,
     validated: List,
     limit: usize,
-    /// Maximum established and validated peers.
     max_protected: usize,
 }
 
@@ -138,7 +135,6 @@ impl<C, In> PeerTable<C, In> {
         self.entries.len()
     }
 
-    /// The peer of a key that is in the table.
     pub(crate) fn get(&mut self, key: usize) -> &mut Peer<C, In> {
         &mut self.entries[key].peer
     }
@@ -190,7 +186,6 @@ impl<C, In> PeerTable<C, In> {
         }
     }
 
-    /// Makes a peer the most recently seen of a segment.
     fn move_to(&mut self, key: usize, segment: Segment) {
         if self.list(segment).newest != Some(key) {
             self.unlink(key);

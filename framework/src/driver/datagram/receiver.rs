@@ -26,7 +26,6 @@ pub(crate) struct DatagramReceiver {
     socket: Arc<dyn DatagramSocket>,
     local: Address,
     buffer: BytesMut,
-    /// Maximum size of a datagram.
     limit: usize,
     errors_in_a_row: usize,
     pause: Option<Pin<Box<Sleep>>>,
@@ -46,7 +45,6 @@ impl DatagramReceiver {
         reject_source(route, &self.local).map_or(Ok(()), Err)
     }
 
-    /// Receives one datagram.
     pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Route, Bytes)>> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));

@@ -46,7 +46,6 @@ impl SendQueue {
         }
     }
 
-    /// Adds the bytes sent since the last call to the metrics.
     pub(crate) fn publish_sent_bytes(&mut self) {
         match std::mem::take(&mut self.sent_bytes) {
             0 => {}
@@ -79,7 +78,6 @@ impl SendQueue {
         }
     }
 
-    /// Sends a datagram. Queues it if the socket buffer is full, and drops it if the queue is full too.
     fn send(&mut self, route: &Route, datagram: Bytes) {
         if self.unsent.is_empty() {
             match self.socket.try_send(&datagram, route) {
@@ -111,7 +109,6 @@ impl SendQueue {
         }
     }
 
-    /// Counts and logs a dropped datagram or reply.
     pub(crate) fn drop_one(&mut self, route: &Route, reason: DropReason) {
         let info = &self.listener_context.info;
         info.metrics.failed(Outcome::Dropped);

@@ -33,7 +33,6 @@ const MAX_RESTART_PAUSE: Duration = Duration::from_secs(1);
 type SnapshotReceiver = watch::Receiver<ServiceSnapshot<Arc<dyn DatagramService>>>;
 type HeartbeatReceiver = mpsc::Receiver<oneshot::Sender<()>>;
 
-/// Serves one datagram socket.
 pub(crate) struct DatagramLoop {
     socket: Arc<dyn DatagramSocket>,
     snapshots: SnapshotReceiver,
@@ -49,7 +48,6 @@ pub(crate) struct DatagramLoop {
     aborted: Arc<AtomicUsize>,
 }
 
-/// Events other than I/O.
 enum LoopEvent {
     SnapshotChanged,
     /// Another task serves the socket now.

@@ -39,7 +39,6 @@ pub(crate) struct Deadlines {
     armed_for: Option<DriverActivity>,
 }
 
-/// What the driver does. It decides which deadlines apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DriverActivity {
     /// The driver waits for input: every deadline applies.
@@ -86,7 +85,6 @@ impl Deadlines {
         self.message_started = None;
     }
 
-    /// No complete message is buffered.
     pub(crate) fn message_incomplete(&mut self, buffered: usize) {
         if buffered == 0 {
             self.message_started = None;
@@ -116,7 +114,6 @@ impl Deadlines {
         self.last_write
     }
 
-    /// Reads the clock, if there were events since the last call.
     fn update(&mut self) {
         if take(&mut self.transferred) {
             self.last_activity = Instant::now();
@@ -149,7 +146,6 @@ impl Deadlines {
         }
     }
 
-    /// The earliest deadline that applies.
     fn next_deadline(&self, activity: DriverActivity) -> Option<(Instant, CloseReason)> {
         let Timeouts { first_message, frame, idle, write, lifetime, .. } = *self.timeouts;
         let mut next: Option<(Instant, CloseReason)> = None;

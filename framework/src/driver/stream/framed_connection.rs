@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::connection::ControlSignal;
 use crate::driver::close_outcome::CloseOutcome;
-use crate::driver::stream::buffer_pool::LARGE_BUFFER;
+use crate::driver::stream::buffer::LARGE_BUFFER;
 use crate::driver::stream::deadlines::DriverActivity;
 use crate::driver::stream::framed_io::FramedIo;
 use crate::driver::stream::linger::is_graceful;
@@ -32,18 +32,10 @@ pub(crate) struct FramedConnection<F: Framing> {
     waited: bool,
 }
 
-/// Whether pushed frames are added to the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PushedFrames {
     Encode,
     Keep,
-}
-
-/// What happens to the output that is queued when a connection closes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum QueuedOutput {
-    Write,
-    Discard,
 }
 
 impl<F: Framing> FramedConnection<F> {
@@ -58,7 +50,6 @@ impl<F: Framing> FramedConnection<F> {
         Self { io, waker: None, closing: None, waited: false }
     }
 
-    /// Writes the queued output and waits for input.
     pub(crate) async fn read_more(&mut self) -> Result<(), CloseOutcome> {
         if std::mem::take(&mut self.waited) {
             self.io.deadlines.reading_resumed();
@@ -74,7 +65,7 @@ impl<F: Framing> FramedConnection<F> {
                 return Poll::Ready(Ok(output));
             }
             self.waited = true;
-            self.io.message_pending();
+            self.io.latency.slow = true;
             self.poll_background(cx, DriverActivity::Working, PushedFrames::Encode)?;
             self.io.read_ahead(cx)?;
             Poll::Pending
@@ -109,7 +100,6 @@ impl<F: Framing> FramedConnection<F> {
         Ok(())
     }
 
-    /// Waits until the output is below its limit.
     pub(crate) async fn wait_for_write_capacity(&mut self) -> Result<(), CloseOutcome> {
         if self.io.writer.has_capacity() {
             return Ok(());
@@ -122,15 +112,12 @@ impl<F: Framing> FramedConnection<F> {
         .await
     }
 
-    /// Writes or drops the queued output after the session ended for `reason`. Returns an outcome if the peer stopped
+    /// Writes the queued output after the session ended for `reason`. Returns an outcome if the peer stopped
     /// reading or the connection was aborted meanwhile.
-    pub(crate) async fn flush_remaining(&mut self, reason: CloseReason, queued: QueuedOutput) -> Option<CloseOutcome> {
+    pub(crate) async fn flush_remaining(&mut self, reason: CloseReason) -> Option<CloseOutcome> {
         self.start_closing(reason);
         let mut failed = None;
         if is_graceful(reason) {
-            if queued == QueuedOutput::Discard {
-                self.io.writer.discard();
-            }
             // That the peer has closed meanwhile does not change the reason.
             failed = self.write_all().await.err().filter(|failed| {
                 if failed.reason == CloseReason::IoError {

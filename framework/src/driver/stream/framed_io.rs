@@ -31,7 +31,7 @@ pub(crate) struct FramedIo<F: Framing> {
     pub(crate) reader: FramedReader,
     pub(crate) writer: FramedWriter<F::Out>,
     pub(crate) deadlines: Deadlines,
-    latency: LatencyTracker,
+    pub(crate) latency: LatencyTracker,
 }
 
 impl<F: Framing> FramedIo<F> {
@@ -54,7 +54,6 @@ impl<F: Framing> FramedIo<F> {
         }
     }
 
-    /// The next message that is already read. `None`: more input is needed.
     #[inline]
     pub(crate) fn next_message(&mut self) -> Result<Option<F::In>, CloseOutcome> {
         let message = self.reader.decode(&mut self.codec)?;
@@ -67,25 +66,17 @@ impl<F: Framing> FramedIo<F> {
         Ok(message)
     }
 
-    /// Whether other tasks must get a turn before the next message.
     pub(crate) fn should_yield(&self) -> bool {
         self.latency.messages.is_multiple_of(MESSAGES_PER_TURN)
     }
 
-    /// The handler of the last message is not ready.
-    pub(crate) fn message_pending(&mut self) {
-        self.latency.mark_slow();
-    }
-
-    /// The last message was handled.
     #[inline]
     pub(crate) fn message_handled(&mut self) {
-        if self.latency.take_slow() {
+        if self.latency.slow && std::mem::take(&mut self.latency.slow) {
             self.record_latency(Instant::now());
         }
     }
 
-    /// The last message failed.
     pub(crate) fn message_failed(&mut self, error: BoxError) -> CloseOutcome {
         self.latency.message_failed(&self.connection, error)
     }
@@ -98,7 +89,6 @@ impl<F: Framing> FramedIo<F> {
         self.connection.counters().messages.set(self.latency.messages);
     }
 
-    /// Adds a frame to the output.
     #[inline]
     pub(crate) fn encode(&mut self, frame: F::Out) -> Result<(), CloseOutcome> {
         self.writer.encode(&mut self.codec, frame)
@@ -109,12 +99,10 @@ impl<F: Framing> FramedIo<F> {
         self.writer.encode_pushed(&mut self.codec)
     }
 
-    /// Writes as much output as the transport accepts.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
         self.writer.poll_write(&mut self.transport, cx, &mut self.deadlines, self.connection.counters())
     }
 
-    /// Encodes and writes the frames pushed so far.
     pub(crate) fn write_pushed(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
         for _ in 0..self.writer.outbox.len() {
             if !self.encode_pushed()? || !self.writer.has_capacity() {
@@ -130,7 +118,6 @@ impl<F: Framing> FramedIo<F> {
         Ok(())
     }
 
-    /// Reads once.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseOutcome>> {
         let bytes = ready!(self.reader.poll_read(&mut self.transport, cx))?;
         if bytes > 0 {

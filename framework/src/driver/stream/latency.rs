@@ -11,33 +11,20 @@ use crate::metrics::Outcome;
 
 #[derive(Debug, Default)]
 pub(crate) struct LatencyTracker {
-    /// Messages received.
     pub(crate) messages: u64,
     /// Messages whose latency is recorded, or that failed.
     recorded: u64,
     /// When the first message that is not recorded was read.
     started: Option<Instant>,
     /// The handler of the last message was not ready at once.
-    slow: bool,
+    pub(crate) slow: bool,
 }
 
 impl LatencyTracker {
-    /// Input was read.
     pub(crate) fn input_read(&mut self) {
         if self.messages == self.recorded {
             self.started = Some(Instant::now());
         }
-    }
-
-    /// The handler of the last message is not ready.
-    pub(crate) fn mark_slow(&mut self) {
-        self.slow = true;
-    }
-
-    /// Whether the last message was slow and must be recorded separately.
-    #[inline]
-    pub(crate) fn take_slow(&mut self) -> bool {
-        self.slow && std::mem::take(&mut self.slow)
     }
 
     /// Counts the last message as failed. Failed messages have no latency.

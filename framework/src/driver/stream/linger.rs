@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
-use crate::driver::stream::buffer_pool::{self, BufferSize};
+use crate::driver::stream::buffer::{self, BufferSize};
 use crate::reason::CloseReason;
 use crate::transport::BoxIo;
 
@@ -58,7 +58,7 @@ async fn linger(io: &mut BoxIo, timeout: Duration) {
     if timeout.is_zero() {
         return;
     }
-    let mut buffer = buffer_pool::take(BufferSize::Large);
+    let mut buffer = buffer::take(BufferSize::Large);
     let discard_input = async {
         let mut remaining = MAX_LINGER_BYTES;
         while remaining > 0 {
@@ -70,5 +70,5 @@ async fn linger(io: &mut BoxIo, timeout: Duration) {
         }
     };
     let _ = tokio::time::timeout(timeout, discard_input).await;
-    buffer_pool::give(buffer, BufferSize::Large);
+    buffer::give(buffer, BufferSize::Large);
 }

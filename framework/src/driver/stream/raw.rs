@@ -17,7 +17,6 @@ use crate::reason::CloseReason;
 use crate::settings::{Timeouts, deadline_after};
 use crate::transport::Incoming;
 
-/// Serves connections with a `StreamHandler`, one call per connection.
 pub(crate) struct RawDriver<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) timeouts: Timeouts,

@@ -8,21 +8,18 @@ use tokio_util::codec::Decoder;
 use tokio_util::io::poll_read_buf;
 
 use crate::driver::close_outcome::CloseOutcome;
-use crate::driver::stream::buffer_pool;
-use crate::driver::stream::read_buffer::{FRAME_OVERHEAD, ReadBuffer};
+use crate::driver::stream::buffer::{self, FRAME_OVERHEAD, ReadBuffer};
 use crate::error::BoxError;
 use crate::reason::CloseReason;
 use crate::transport::BoxIo;
 
 pub(crate) struct FramedReader {
     pub(crate) buffer: ReadBuffer,
-    /// Maximum size of a message.
     limit: usize,
     /// Bytes read since the end of the last message, even if the codec has taken them out of the buffer.
     pub(crate) undecoded: usize,
     /// During a drain: undecoded bytes that were received before the drain began.
     draining_bytes: Option<usize>,
-    /// The peer has ended its output.
     pub(crate) ended: bool,
 }
 
@@ -67,7 +64,7 @@ impl FramedReader {
         let size = self.buffer.next_size();
         let mut buffer = self.buffer.take(size);
         let Poll::Ready(read) = poll_read_buf(Pin::new(io), cx, &mut buffer) else {
-            buffer_pool::give(buffer, size);
+            buffer::give(buffer, size);
             return Poll::Pending;
         };
         let bytes = match read {

@@ -12,7 +12,7 @@ use tower::Service;
 use crate::driver::HandlerDriver;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::{HandlerCalls, direct, has_layers, layered};
-use crate::driver::stream::framed_connection::{FramedConnection, QueuedOutput};
+use crate::driver::stream::framed_connection::FramedConnection;
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
@@ -70,14 +70,19 @@ where
     fn drive(mut self) -> SessionFuture {
         Box::pin(async move {
             // A panic in the handler, its streams or the codec closes only this connection.
-            let (outcome, queued) = match AssertUnwindSafe(self.run()).catch_unwind().await {
-                Ok(Ok(Then::Close)) => (CloseOutcome::plain(CloseReason::HandlerClosed), QueuedOutput::Discard),
-                Ok(Ok(_)) => (CloseOutcome::plain(CloseReason::HandlerClosed), QueuedOutput::Write),
-                Ok(Err(outcome)) => (outcome, QueuedOutput::Write),
-                Err(payload) => (CloseOutcome::from_service(Panicked::new(&*payload).into()), QueuedOutput::Write),
+            let ended = AssertUnwindSafe(self.run()).catch_unwind().await;
+            // Rejects further pushes, so that the remaining output is bounded.
+            self.framed.io.writer.outbox.close();
+            if matches!(ended, Ok(Ok(Then::Close))) {
+                self.framed.io.writer.discard();
+            }
+            let outcome = match ended {
+                Ok(Ok(_)) => CloseOutcome::plain(CloseReason::HandlerClosed),
+                Ok(Err(outcome)) => outcome,
+                Err(payload) => CloseOutcome::from_service(Panicked::new(&*payload).into()),
             };
             // Boxed: an open connection does not reserve memory for its close.
-            Box::pin(self.close(outcome, queued)).await
+            Box::pin(self.close(outcome)).await
         })
     }
 
@@ -158,14 +163,12 @@ where
     }
 
     /// Calls the handler's `close`, writes the queued output and closes the transport.
-    async fn close(&mut self, mut outcome: CloseOutcome, queued: QueuedOutput) -> Result<(), BoxError> {
-        // Rejects further pushes, so that the remaining output is bounded.
-        self.framed.io.writer.outbox.close();
+    async fn close(&mut self, mut outcome: CloseOutcome) -> Result<(), BoxError> {
         let connection = self.framed.io.connection.clone();
         let close_hook = AssertUnwindSafe(self.calls.close(outcome.reason)).catch_unwind();
         let framed = &mut self.framed;
         let close_transport = async {
-            if let Some(failed) = framed.flush_remaining(outcome.reason, queued).await {
+            if let Some(failed) = framed.flush_remaining(outcome.reason).await {
                 outcome = failed;
             }
             connection.finish(outcome.reason);

@@ -11,7 +11,7 @@ use tokio_util::codec::Encoder;
 
 use crate::connection::ConnectionCounters;
 use crate::driver::close_outcome::CloseOutcome;
-use crate::driver::stream::buffer_pool::{self, BufferSize, LARGE_BUFFER};
+use crate::driver::stream::buffer::{self, BufferSize, LARGE_BUFFER};
 use crate::driver::stream::deadlines::Deadlines;
 use crate::error::BoxError;
 use crate::outbox::Outbox;
@@ -33,7 +33,6 @@ impl<Out> FramedWriter<Out> {
         Self { outbox, buffer: BytesMut::new(), unflushed: false }
     }
 
-    /// Whether all encoded output is written.
     pub(crate) fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }
@@ -44,12 +43,10 @@ impl<Out> FramedWriter<Out> {
         self.buffer.len() < LARGE_BUFFER
     }
 
-    /// Whether all output, pushed frames included, is written and flushed.
     pub(crate) fn is_finished(&self) -> bool {
         self.buffer.is_empty() && !self.unflushed && self.outbox.len() == 0
     }
 
-    /// Drops all output that is not written.
     pub(crate) fn discard(&mut self) {
         self.buffer.clear();
         while self.outbox.pop().is_some() {}
@@ -62,7 +59,7 @@ impl<Out> FramedWriter<Out> {
         C::Error: Into<BoxError>,
     {
         if self.buffer.capacity() == 0 {
-            self.buffer = buffer_pool::take(BufferSize::Large);
+            self.buffer = buffer::take(BufferSize::Large);
         }
         codec.encode(frame, &mut self.buffer).map_err(|error| CloseOutcome::from_encoder(error.into()))
     }
@@ -79,7 +76,6 @@ impl<Out> FramedWriter<Out> {
         }
     }
 
-    /// Writes and flushes as much output as the transport accepts.
     pub(crate) fn poll_write(
         &mut self,
         io: &mut BoxIo,
@@ -105,14 +101,14 @@ impl<Out> FramedWriter<Out> {
                     deadlines.write_blocked();
                     if self.buffer.len() < SMALL_OUTPUT && self.buffer.capacity() >= LARGE_BUFFER / 2 {
                         let rest = BytesMut::from(&self.buffer[..]);
-                        buffer_pool::give(std::mem::replace(&mut self.buffer, rest), BufferSize::Large);
+                        buffer::give(std::mem::replace(&mut self.buffer, rest), BufferSize::Large);
                     }
                     return Ok(());
                 }
             }
         }
         if self.buffer.capacity() > 0 {
-            buffer_pool::give(std::mem::take(&mut self.buffer), BufferSize::Large);
+            buffer::give(std::mem::take(&mut self.buffer), BufferSize::Large);
         }
         if self.unflushed {
             match Pin::new(io).poll_flush(cx) {
