@@ -48,7 +48,7 @@ impl Pipeline {
     }
 
     pub(crate) fn of_stream_handler<H: StreamHandler>(handler: Arc<H>, timeouts: Timeouts) -> Self {
-        let driver = RawDriver { handler, timeouts };
+        let driver = Arc::new(RawDriver { handler, timeouts });
         Self { stream: Some(BoxCloneSyncService::new(driver)), datagram: None }
     }
 

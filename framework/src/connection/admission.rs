@@ -17,7 +17,7 @@ use crate::settings::{Access, Limits, ProxySettings, Rates};
 pub(crate) struct Admission {
     access: Access,
     proxy: Option<ProxySettings>,
-    limits: Limits,
+    pub(crate) limits: Limits,
     rates: Rates,
     limiter: Option<Arc<Limiter>>,
     throttles: Arc<Throttles>,
@@ -65,11 +65,6 @@ impl Admission {
             == (previous.rates.connections_per_source, previous.rates.burst);
         let limiter = if same_rate { previous.limiter.clone() } else { self.limiter };
         Self { limiter, throttles: previous.throttles.clone(), ..self }
-    }
-
-    /// `limits.handshakes`.
-    pub(crate) fn max_handshakes(&self) -> usize {
-        self.limits.handshakes
     }
 
     /// Applies the rules to a connection, as far as its address is `known`. With [`AddressKnown::Socket`], an accepted

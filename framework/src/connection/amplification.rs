@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::address::Address;
-use crate::connection::counters::Counter;
+use crate::connection::info::Counter;
 
 /// Bytes that may be sent to an unvalidated datagram peer per byte received from it.
 const FACTOR: u64 = 3;

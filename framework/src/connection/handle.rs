@@ -12,8 +12,7 @@ use tokio::time::Instant;
 use crate::address::{Address, Credentials, Source};
 use crate::connection::amplification::AmplificationLimit;
 use crate::connection::control::{Control, ControlSignal};
-use crate::connection::counters::ConnectionCounters;
-use crate::connection::info::{Kind, ListenerInfo, ProxyInfo, TlsInfo};
+use crate::connection::info::{ConnectionCounters, Kind, ListenerInfo, ProxyInfo, TlsInfo};
 use crate::drain::DrainSignal;
 use crate::reason::CloseReason;
 

@@ -1,6 +1,7 @@
-//! Facts about a connection: its kind, its listener, its TLS session and its PROXY header.
+//! Facts about a connection: its kind, its listener, its counters, its TLS session and its PROXY header.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 
@@ -23,6 +24,34 @@ pub(crate) struct ListenerInfo {
     pub(crate) name: Arc<str>,
     pub(crate) drain: DrainSignal,
     pub(crate) metrics: Arc<ListenerMetrics>,
+}
+
+/// A count that only the driver of the connection changes, so no atomic read-modify-write is needed.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionCounters {
+    pub(crate) messages: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+}
+
+impl Counter {
+    #[inline]
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, count: u64) {
+        self.0.store(count, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, count: usize) {
+        self.set(self.get() + count as u64);
+    }
 }
 
 /// The TLS session of a connection.

@@ -3,7 +3,6 @@
 mod admission;
 mod amplification;
 mod control;
-mod counters;
 mod handle;
 mod info;
 mod listener_context;
@@ -11,9 +10,8 @@ mod table;
 
 pub(crate) use admission::{AddressKnown, Admission, Rejection};
 pub(crate) use control::ControlSignal;
-pub(crate) use counters::ConnectionCounters;
 pub use handle::{Connection, TASKS_PER_CONNECTION, TooManyTasks};
-pub(crate) use info::ListenerInfo;
 pub use info::{ClientCertificate, Kind, ProxyInfo, TlsInfo};
+pub(crate) use info::{ConnectionCounters, ListenerInfo};
 pub(crate) use listener_context::{Handshakes, ListenerContext};
 pub(crate) use table::{ConnectionGuard, ConnectionTable};

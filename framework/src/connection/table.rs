@@ -96,17 +96,10 @@ impl ConnectionTable {
         self.entries.lock().open.len()
     }
 
-    pub(crate) fn accepted(&self) -> usize {
-        self.entries.lock().accepted
-    }
-
-    pub(crate) fn closed(&self) -> usize {
+    /// The numbers of connections accepted, closed and aborted so far.
+    pub(crate) fn totals(&self) -> (usize, usize, usize) {
         let entries = self.entries.lock();
-        entries.accepted - entries.open.len()
-    }
-
-    pub(crate) fn aborted(&self) -> usize {
-        self.entries.lock().aborted
+        (entries.accepted, entries.accepted - entries.open.len(), entries.aborted)
     }
 
     /// Signals every open connection, and every one that is accepted later.

@@ -53,10 +53,6 @@ impl CloseOutcome {
         Self { reason, error: Some(error) }
     }
 
-    pub(crate) fn from_encoder(error: BoxError) -> Self {
-        Self { reason: CloseReason::HandlerError, error: Some(error) }
-    }
-
     pub(crate) fn from_io(error: io::Error) -> Self {
         Self { reason: CloseReason::IoError, error: Some(error.into()) }
     }

@@ -111,7 +111,7 @@ async fn establish(
     listener_context: Arc<ListenerContext>,
 ) -> Result<BoxIo, Failure> {
     let limit = if timeout.is_zero() { Duration::MAX } else { timeout };
-    let _handshake = listener_context.handshakes.begin(&connection, listener_context.admission.max_handshakes());
+    let _handshake = listener_context.handshakes.begin(&connection, listener_context.admission.limits.handshakes);
     // No message can have arrived before the handshake is complete, so a drain does not wait for it.
     let signal = std::future::poll_fn(|cx| match connection.poll_signal(cx.waker()) {
         ControlSignal::Continue => Poll::Pending,

@@ -236,7 +236,7 @@ where
         match self.peers.get(peer).running_since.take() {
             _ if !is_handled => {}
             Some(since) => self.send_queue.listener_context.info.metrics.latency.record(1, since.elapsed()),
-            None => self.counters.handled(),
+            None => self.counters.handled += 1,
         }
     }
 
@@ -283,7 +283,7 @@ where
         if has_more {
             cx.waker().wake_by_ref();
         }
-        state != LoopState::Serving && !has_more && !self.jobs.has_running() && self.send_queue.is_empty()
+        state != LoopState::Serving && !has_more && self.jobs.running.is_empty() && self.send_queue.is_empty()
     }
 
     fn pending(&self) -> usize {

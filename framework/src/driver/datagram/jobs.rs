@@ -58,7 +58,7 @@ pub(crate) enum Started<C, Out> {
 
 pub(crate) struct JobQueue<C, Out> {
     /// Jobs that were not ready at once.
-    running: FuturesUnordered<JobFuture<C, Out>>,
+    pub(crate) running: FuturesUnordered<JobFuture<C, Out>>,
     /// Messages that wait behind a running job of the same peer.
     queued: usize,
     pending_bytes: usize,
@@ -74,10 +74,6 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
 
     pub(crate) fn start_batch(&mut self) {
         self.remaining_polls = POLLS_PER_BATCH;
-    }
-
-    pub(crate) fn has_running(&self) -> bool {
-        !self.running.is_empty()
     }
 
     pub(crate) fn pending(&self) -> usize {

@@ -1,8 +1,7 @@
 //! The peers of a datagram socket, in a bounded table: a segmented LRU that spoofed sources cannot flush.
 //!
-//! - Probation: one datagram received.
-//! - Established: more than one datagram received.
-//! - Validated: the handler has validated the address ([`Connection::validate_address`]).
+//! A peer is on probation after one datagram, established after more, and validated when the handler has validated its
+//! address ([`Connection::validate_address`]).
 //!
 //! Established and validated peers together occupy at most three quarters of the table. Above that, the least recently
 //! seen established peer returns to probation; if there is no established peer, the least recently seen validated one
@@ -13,8 +12,8 @@
 //! Sources that send one datagram each evict only peers on probation. Sources that send two each also evict established
 //! peers that stay silent until three quarters of the table are filled. They do not evict validated peers.
 //!
-//! The lists are handwritten: a job refers to its peer by a stable slab key, and a datagram costs one hash of its route.
-//! Linked hash maps would hash the route again for every move between segments and for every reference from a job.
+//! The lists are handwritten: linked hash maps would hash the route again for every move between segments and for every
+//! reference from a job. Here a job refers to its peer by a stable slab key.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};

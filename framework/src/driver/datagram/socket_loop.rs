@@ -107,10 +107,13 @@ impl DatagramLoop {
                     if self.state == LoopState::Serving {
                         self.state = LoopState::DrainingInput;
                     }
-                    self.watch_drain_deadline();
+                    let mut drain = self.snapshot.listener_context.info.drain.clone();
+                    self.events.push(async move { drain.cutting().await }.map(|()| LoopEvent::DrainDeadline).boxed());
                 }
                 LoopEvent::FinishDeadline if self.finish_deadline.is_none_or(|deadline| Instant::now() < deadline) => {
-                    self.abort_overdue();
+                    while self.finishing.front().is_some_and(|(deadline, _)| *deadline <= Instant::now()) {
+                        self.abort_oldest();
+                    }
                 }
                 LoopEvent::DrainDeadline | LoopEvent::FinishDeadline | LoopEvent::Finished => break,
                 LoopEvent::Panicked(panicked) => {
@@ -164,13 +167,6 @@ impl DatagramLoop {
         self.snapshot = snapshot;
     }
 
-    fn abort_overdue(&mut self) {
-        let now = Instant::now();
-        while self.finishing.front().is_some_and(|(deadline, _)| *deadline <= now) {
-            self.abort_oldest();
-        }
-    }
-
     fn abort_oldest(&mut self) {
         if let Some((_, dispatcher)) = self.finishing.pop_front() {
             self.aborted.fetch_add(dispatcher.pending(), SeqCst);
@@ -196,11 +192,6 @@ impl DatagramLoop {
             LoopEvent::Heartbeat(heartbeat)
         };
         self.events.push(answered.boxed());
-    }
-
-    fn watch_drain_deadline(&self) {
-        let mut drain = self.snapshot.listener_context.info.drain.clone();
-        self.events.push(async move { drain.cutting().await }.map(|()| LoopEvent::DrainDeadline).boxed());
     }
 
     fn start_finish_timeout(&self, timeout: Duration) -> Instant {

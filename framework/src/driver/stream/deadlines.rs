@@ -36,7 +36,7 @@ pub(crate) struct Deadlines {
     pub(crate) ignores_lifetime: bool,
     timer: Option<Pin<Box<Sleep>>>,
     /// The activity that the timer was armed for. `None`: it must be armed again.
-    armed_for: Option<DriverActivity>,
+    pub(crate) armed_for: Option<DriverActivity>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,11 +102,6 @@ impl Deadlines {
         if self.message_started.is_some() {
             self.message_started = Some(self.last_activity);
         }
-    }
-
-    /// A different task polls the connection: the timer must wake that task.
-    pub(crate) fn waker_changed(&mut self) {
-        self.armed_for = None;
     }
 
     pub(crate) fn last_write(&mut self) -> Option<Instant> {

@@ -149,10 +149,10 @@ impl<F: Framing> FramedConnection<F> {
         self.poll_background(cx, DriverActivity::Reading, PushedFrames::Encode)?;
         let io = &mut self.io;
         if let Some(reason) = self.closing {
-            if !io.reader.is_draining() {
+            if io.reader.draining_bytes.is_none() {
                 // Input that the system has already received counts as a message in progress.
                 while io.reader.wants_input(LARGE_BUFFER) && io.poll_read(cx)?.is_ready() {}
-                io.reader.start_drain();
+                io.reader.draining_bytes = Some(io.reader.undecoded);
                 return Poll::Ready(Ok(()));
             }
             if io.reader.is_drained() {
@@ -178,7 +178,7 @@ impl<F: Framing> FramedConnection<F> {
             self.io.connection.current_signal()
         } else {
             self.waker = Some(cx.waker().clone());
-            self.io.deadlines.waker_changed();
+            self.io.deadlines.armed_for = None;
             self.io.connection.poll_signal(cx.waker())
         };
         if let Some(reason) = signal.immediate_close_reason() {

@@ -12,7 +12,6 @@ use crate::driver::stream::latency::LatencyTracker;
 use crate::driver::stream::linger::lingering_close;
 use crate::driver::stream::reader::FramedReader;
 use crate::driver::stream::writer::FramedWriter;
-use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::outbox::Outbox;
 use crate::reason::CloseReason;
@@ -75,10 +74,6 @@ impl<F: Framing> FramedIo<F> {
         if self.latency.slow && std::mem::take(&mut self.latency.slow) {
             self.record_latency(Instant::now());
         }
-    }
-
-    pub(crate) fn message_failed(&mut self, error: BoxError) -> CloseOutcome {
-        self.latency.message_failed(&self.connection, error)
     }
 
     pub(crate) fn record_latency(&mut self, now: Instant) {

@@ -22,7 +22,7 @@ pub(crate) struct RawDriver<H> {
     pub(crate) timeouts: Timeouts,
 }
 
-impl<H: StreamHandler> Service<Incoming> for RawDriver<H> {
+impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
     type Response = ();
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
@@ -80,11 +80,5 @@ fn outcome_of(result: Result<(), BoxError>, input_ended: bool) -> CloseOutcome {
             let reason = if disconnected { CloseReason::IoError } else { reason_of(&*error) };
             CloseOutcome { reason, error: Some(error) }
         }
-    }
-}
-
-impl<H> Clone for RawDriver<H> {
-    fn clone(&self) -> Self {
-        Self { handler: self.handler.clone(), timeouts: self.timeouts }
     }
 }

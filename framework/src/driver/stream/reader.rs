@@ -19,7 +19,7 @@ pub(crate) struct FramedReader {
     /// Bytes read since the end of the last message, even if the codec has taken them out of the buffer.
     pub(crate) undecoded: usize,
     /// During a drain: undecoded bytes that were received before the drain began.
-    draining_bytes: Option<usize>,
+    pub(crate) draining_bytes: Option<usize>,
     pub(crate) ended: bool,
 }
 
@@ -81,15 +81,6 @@ impl FramedReader {
     /// Whether the peer may send more, and less than `max` bytes are buffered.
     pub(crate) fn wants_input(&self, max: usize) -> bool {
         !self.ended && self.buffer.bytes.len() < max
-    }
-
-    /// Only the messages that have begun to arrive are decoded from now on.
-    pub(crate) fn start_drain(&mut self) {
-        self.draining_bytes = Some(self.undecoded);
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining_bytes.is_some()
     }
 
     /// Whether every message received before the drain is decoded.

@@ -99,11 +99,9 @@ where
                 let call = pin!(self.calls.message(message));
                 self.framed.drive_while(call).await?
             };
-            let reply = match reply {
-                Ok(reply) => reply,
-                Err(error) => return Err(self.framed.io.message_failed(error)),
-            };
-            self.framed.io.message_handled();
+            let io = &mut self.framed.io;
+            let reply = reply.map_err(|error| io.latency.message_failed(&io.connection, error))?;
+            io.message_handled();
             if let Some(reply) = self.encode_simple(reply)? {
                 then = Box::pin(self.send(reply)).await?;
             }

@@ -15,6 +15,7 @@ use crate::driver::stream::buffer::{self, BufferSize, LARGE_BUFFER};
 use crate::driver::stream::deadlines::Deadlines;
 use crate::error::BoxError;
 use crate::outbox::Outbox;
+use crate::reason::CloseReason;
 use crate::transport::BoxIo;
 
 /// Maximum unwritten output that is copied out of its large buffer while the peer does not read.
@@ -61,7 +62,9 @@ impl<Out> FramedWriter<Out> {
         if self.buffer.capacity() == 0 {
             self.buffer = buffer::take(BufferSize::Large);
         }
-        codec.encode(frame, &mut self.buffer).map_err(|error| CloseOutcome::from_encoder(error.into()))
+        codec
+            .encode(frame, &mut self.buffer)
+            .map_err(|error| CloseOutcome { reason: CloseReason::HandlerError, error: Some(error.into()) })
     }
 
     /// Encodes the oldest pushed frame. False if there is none.
