@@ -76,10 +76,15 @@ impl Admission {
         known: AddressKnown,
     ) -> Result<(), Rejection> {
         let result = self.apply(table, connection, known);
-        if let Err(rejection) = result {
-            connection.finish(rejection.reason);
+        if let Err(Rejection { reason, rule }) = result {
+            connection.finish(reason);
             table.remove_rejected(connection);
-            self.record(connection, rejection);
+            connection.listener_info().metrics.rejected.add(reason as usize, 1);
+            let count = self.throttles.lock()[reason as usize].count();
+            if let Some(count) = count {
+                let (listener, peer, reason) = (connection.listener(), connection.peer(), reason.as_str());
+                tracing::warn!(target: "switchboard::connection", listener, %peer, reason, rule, count, "connection rejected");
+            }
         }
         result
     }
@@ -115,15 +120,6 @@ impl Admission {
 
     fn check_capacity(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {
         if table.insert(connection, self.limits.connections) { Ok(()) } else { Err(Rejection::CONNECTIONS) }
-    }
-
-    fn record(&self, connection: &Connection, Rejection { reason, rule }: Rejection) {
-        connection.listener_info().metrics.rejected.add(reason as usize, 1);
-        let count = self.throttles.lock()[reason as usize].count();
-        if let Some(count) = count {
-            let (listener, peer, reason) = (connection.listener(), connection.peer(), reason.as_str());
-            tracing::warn!(target: "switchboard::connection", listener, %peer, reason, rule, count, "connection rejected");
-        }
     }
 }
 

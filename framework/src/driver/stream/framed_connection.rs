@@ -4,7 +4,6 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::task::coop;
@@ -17,10 +16,7 @@ use crate::driver::stream::deadlines::DriverActivity;
 use crate::driver::stream::framed_io::FramedIo;
 use crate::driver::stream::linger::is_graceful;
 use crate::framing::Framing;
-use crate::outbox::Outbox;
 use crate::reason::CloseReason;
-use crate::settings::{Limits, Timeouts};
-use crate::transport::Incoming;
 
 pub(crate) struct FramedConnection<F: Framing> {
     pub(crate) io: FramedIo<F>,
@@ -39,14 +35,7 @@ enum PushedFrames {
 }
 
 impl<F: Framing> FramedConnection<F> {
-    pub(crate) fn new(
-        incoming: Incoming,
-        framing: &F,
-        limits: &Limits,
-        timeouts: Arc<Timeouts>,
-        outbox: Arc<Outbox<F::Out>>,
-    ) -> Self {
-        let io = FramedIo::new(incoming, framing, limits, timeouts, outbox);
+    pub(crate) fn new(io: FramedIo<F>) -> Self {
         Self { io, waker: None, closing: None, waited: false }
     }
 

@@ -4,7 +4,6 @@ pub(crate) mod buffer;
 pub(crate) mod deadlines;
 pub(crate) mod framed_connection;
 pub(crate) mod framed_io;
-pub(crate) mod latency;
 pub(crate) mod linger;
 pub(crate) mod raw;
 pub(crate) mod reader;

@@ -13,6 +13,7 @@ use crate::driver::HandlerDriver;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::{HandlerCalls, direct, has_layers, layered};
 use crate::driver::stream::framed_connection::FramedConnection;
+use crate::driver::stream::framed_io::FramedIo;
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
@@ -44,7 +45,8 @@ where
         let outbox = Arc::new(Outbox::new(self.limits.outbox));
         let pusher = Pusher::to_stream(incoming.connection.clone(), outbox.clone());
         let context = Context::new(H::State::default(), pusher);
-        let framed = FramedConnection::<F>::new(incoming, &self.framing, &self.limits, self.timeouts.clone(), outbox);
+        let io = FramedIo::new(incoming, &*self.framing, &self.limits, self.timeouts.clone(), outbox);
+        let framed = FramedConnection::new(io);
         let (handler, stack) = (self.handler.clone(), self.stack.clone());
         if has_layers::<L>() {
             let calls = layered(handler, context, &stack, &self.layer);
