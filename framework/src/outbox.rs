@@ -189,7 +189,6 @@ impl<Out> Outbox<Out> {
         Some(frame)
     }
 
-    /// Rejects further frames, also those of pushers that wait.
     pub(crate) fn close(&self) {
         self.permits.close();
     }

@@ -83,7 +83,10 @@ impl Admission {
             let count = self.throttles.lock()[reason as usize].count();
             if let Some(count) = count {
                 let (listener, peer, reason) = (connection.listener(), connection.peer(), reason.as_str());
-                tracing::warn!(target: "switchboard::connection", listener, %peer, reason, rule, count, "connection rejected");
+                tracing::warn!(
+                    target: "switchboard::connection",
+                    listener, %peer, reason, rule, count, "connection rejected"
+                );
             }
         }
         result

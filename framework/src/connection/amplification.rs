@@ -17,7 +17,6 @@ pub(crate) struct AmplificationLimit {
 }
 
 impl AmplificationLimit {
-    /// Removes the limit: the peer has proven that it receives at its address.
     pub(crate) fn validate(&self) {
         self.validated.store(true, Relaxed);
     }

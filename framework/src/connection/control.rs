@@ -25,7 +25,6 @@ pub(crate) enum ControlSignal {
 }
 
 impl ControlSignal {
-    /// The close reason, if the signal closes the connection at once.
     pub(crate) fn immediate_close_reason(self) -> Option<CloseReason> {
         match self {
             Self::Continue | Self::AbortHandshake | Self::Drain => None,

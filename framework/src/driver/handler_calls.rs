@@ -17,7 +17,6 @@ use crate::reason::CloseReason;
 pub(crate) trait HandlerCalls<In, Out>: Send + 'static {
     fn open(&mut self) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
-    /// Calls `Handler::message`, inside all layers.
     fn message(&mut self, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
     fn close(&mut self, reason: CloseReason) -> impl Future<Output = ()> + Send;

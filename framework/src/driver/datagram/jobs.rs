@@ -35,31 +35,20 @@ pub(crate) struct Job<C> {
 }
 
 pub(crate) enum JobResult<C, Out> {
-    Reply {
-        job: Job<C>,
-        result: Result<Reply<Out>>,
-    },
-    /// The stream of a reply has yielded a frame, or has ended.
-    Frame {
-        job: Job<C>,
-        frames: FrameStream<Out>,
-        next: Option<Result<Out>>,
-        then: Then,
-    },
+    Reply { job: Job<C>, result: Result<Reply<Out>> },
+    Frame { job: Job<C>, frames: FrameStream<Out>, next: Option<Result<Out>>, then: Then },
 }
 
 pub(crate) enum Started<C, Out> {
     Ready(JobResult<C, Out>),
     /// The step is not ready; [`JobQueue::poll_next`] returns its result.
     Running,
-    /// Too many messages are pending: the job was dropped.
+    /// Too many messages are pending.
     Dropped,
 }
 
 pub(crate) struct JobQueue<C, Out> {
-    /// Jobs that were not ready at once.
     pub(crate) running: FuturesUnordered<JobFuture<C, Out>>,
-    /// Messages that wait behind a running job of the same peer.
     queued: usize,
     pending_bytes: usize,
     /// The allocation of the last job, for the next one.

@@ -52,7 +52,6 @@ pub(crate) struct PeerTable<C, In> {
     max_protected: usize,
 }
 
-/// A peer and its links in the list of its segment.
 struct Entry<C, In> {
     peer: Peer<C, In>,
     segment: Segment,
@@ -68,7 +67,6 @@ enum Segment {
     Validated,
 }
 
-/// The peers of one segment, most recently seen first.
 #[derive(Clone, Copy, Default)]
 struct List {
     newest: Option<usize>,

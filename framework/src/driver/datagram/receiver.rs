@@ -37,7 +37,6 @@ impl DatagramReceiver {
         Self { local: socket.local(), socket, buffer: BytesMut::new(), limit, errors_in_a_row: 0, pause: None }
     }
 
-    /// Whether a received datagram may be handled: by its size and its source.
     pub(crate) fn check(&self, route: &Route, datagram: &Bytes) -> Result<(), DropReason> {
         if datagram.len() > self.limit {
             return Err(DropReason::FrameTooLarge); // and possibly truncated

@@ -57,7 +57,6 @@ impl SendQueue {
         self.unsent.is_empty()
     }
 
-    /// Encodes and sends a frame, within the amplification limit of the peer.
     pub(crate) fn send_frame<F: Framing>(
         &mut self,
         framing: &F,

@@ -44,13 +44,11 @@ pub(crate) struct DatagramLoop {
     /// Replaced dispatchers with pending messages, oldest first, and when each is aborted.
     finishing: VecDeque<(Instant, Box<dyn DatagramDispatcher>)>,
     events: FuturesUnordered<Pin<Box<dyn Future<Output = LoopEvent> + Send>>>,
-    /// Messages that were received and aborted.
     aborted: Arc<AtomicUsize>,
 }
 
 enum LoopEvent {
     SnapshotChanged,
-    /// Another task serves the socket now.
     Replaced,
     Draining,
     DrainDeadline,
@@ -58,7 +56,6 @@ enum LoopEvent {
     Panicked(Panicked),
     /// The loop has answered a heartbeat.
     Heartbeat(HeartbeatReceiver),
-    /// Every message is answered.
     Finished,
 }
 

@@ -48,7 +48,6 @@ impl BufferSize {
     }
 }
 
-/// Takes an empty buffer from the pool, or allocates one.
 pub(crate) fn take(size: BufferSize) -> BytesMut {
     size.free_list().with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(size.bytes()))
 }

@@ -20,7 +20,6 @@ use crate::reason::CloseReason;
 
 pub(crate) struct FramedConnection<F: Framing> {
     pub(crate) io: FramedIo<F>,
-    /// The task that the connection and the timer wake.
     waker: Option<Waker>,
     /// Why the connection closes when the messages in progress are handled.
     closing: Option<CloseReason>,

@@ -29,8 +29,8 @@ pub(crate) fn is_graceful(reason: CloseReason) -> bool {
     !matches!(reason, IoError | Killed | DrainDeadline | OutboxFull | WriteStalled)
 }
 
-/// Shuts down the output, and lets the peer read what was written last. `last_write` is `None` if the peer has ended its
-/// output: it then needs no time. A signal to close at once ends the wait.
+/// Shuts down the output, and lets the peer read what was written last. `last_write` is `None` if the peer has ended
+/// its output. A signal to close at once ends the wait.
 pub(crate) async fn lingering_close(
     io: &mut BoxIo,
     connection: &Connection,
