@@ -26,8 +26,6 @@ const BOUNDS_NANOS: [u64; 19] = [
     1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000, 50_000_000, 100_000_000, 250_000_000, 500_000_000,
     1_000_000_000, 2_500_000_000, 5_000_000_000, 10_000_000_000,
 ];
-/// Buckets of the latency histogram: one per bound, and one for longer latencies.
-const BUCKETS: usize = LATENCY_BOUNDS.len() + 1;
 /// Shards of the latency histogram, so that threads do not contend.
 const SHARDS: usize = 8;
 
@@ -140,7 +138,8 @@ pub(crate) struct LatencyHistogram([HistogramShard; SHARDS]);
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct HistogramShard {
-    buckets: CounterArray<BUCKETS>,
+    /// One bucket per bound, and one for longer latencies.
+    buckets: CounterArray<{ LATENCY_BOUNDS.len() + 1 }>,
     nanos: AtomicU64,
 }
 

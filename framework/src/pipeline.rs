@@ -43,7 +43,7 @@ impl Pipeline {
         let driver = Arc::new(HandlerDriver { handler, framing, stack, layer, limits, timeouts: Arc::new(timeouts) });
         Self {
             stream: H::NEEDS.takes(Kind::Stream).then(|| BoxCloneSyncService::new(driver.clone())),
-            datagram: H::NEEDS.takes(Kind::Datagram).then(|| driver as Arc<dyn DatagramService>),
+            datagram: H::NEEDS.takes(Kind::Datagram).then_some(driver as Arc<dyn DatagramService>),
         }
     }
 
