@@ -1,6 +1,5 @@
 //! The phases of a graceful shutdown, and the signal that announces them.
 
-use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -21,7 +20,6 @@ pub enum Phase {
     Cutting,
 }
 
-/// Sets the phase. Clones control the same signal.
 #[derive(Debug, Clone)]
 pub(crate) struct DrainSwitch(Arc<watch::Sender<Phase>>);
 
@@ -39,20 +37,21 @@ impl DrainSwitch {
     /// Enters a later phase. An earlier one has no effect.
     pub(crate) fn advance(&self, to: Phase) {
         self.0.send_if_modified(|phase| {
-            let forward = matches!(
-                (*phase, to),
-                (Phase::Running, Phase::Draining { .. } | Phase::Cutting) | (Phase::Draining { .. }, Phase::Cutting)
-            );
-            if forward {
+            let is_later = match phase {
+                Phase::Running => to != Phase::Running,
+                Phase::Draining { .. } => to == Phase::Cutting,
+                Phase::Cutting => false,
+            };
+            if is_later {
                 *phase = to;
             }
-            forward
+            is_later
         });
     }
 }
 
 /// Reports the phase of a server or listener.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct DrainSignal(watch::Receiver<Phase>);
 
 impl DrainSignal {
@@ -79,7 +78,6 @@ impl DrainSignal {
         self.wait_for(|phase| *phase != Phase::Running).await;
     }
 
-    /// Waits until the drain deadline has passed.
     pub(crate) async fn cutting(&mut self) {
         self.wait_for(|phase| *phase == Phase::Cutting).await;
     }
@@ -89,11 +87,5 @@ impl DrainSignal {
         if self.0.wait_for(wanted).await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-}
-
-impl fmt::Debug for DrainSignal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DrainSignal").field(&self.phase()).finish()
     }
 }

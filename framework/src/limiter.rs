@@ -1,6 +1,5 @@
 //! Rate limits per source, in a bounded table.
 
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
@@ -26,7 +25,7 @@ const CHECKS_PER_CLEANUP: u32 = 8_192;
 
 type Governor = RateLimiter<Source, DashMapStateStore<Source>, TokioClock, NoOpMiddleware<Nanos>>;
 
-/// The rate limit of one listener or layer.
+#[derive(Debug)]
 pub(crate) struct Limiter {
     governor: Governor,
     clock: TokioClock,
@@ -87,12 +86,6 @@ impl Limiter {
     fn group(&self, source: Source) -> Source {
         let group = self.hasher.hash_one(source) as u32 % GROUPS;
         Source::V4(Ipv4Addr::from(group)) // no client has an address in 0.0.0.0/16
-    }
-}
-
-impl fmt::Debug for Limiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limiter").field("sources", &self.governor.len()).finish_non_exhaustive()
     }
 }
 

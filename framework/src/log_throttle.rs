@@ -7,7 +7,6 @@ use tokio::time::Instant;
 /// Minimum time between two log lines of one kind.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The log throttle of one kind of event.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle {
     last_line: Option<Instant>,

@@ -2,10 +2,10 @@
 //!
 //! Each connection counts its own messages and bytes; they are added here when it closes.
 
-use std::cell::Cell;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
+
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::reason::CloseReason;
 
@@ -26,13 +26,12 @@ const BOUNDS_NANOS: [u64; 19] = [
     1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000, 50_000_000, 100_000_000, 250_000_000, 500_000_000,
     1_000_000_000, 2_500_000_000, 5_000_000_000, 10_000_000_000,
 ];
-/// Buckets of the latency histogram: one per bound, and one for longer latencies.
-const BUCKETS: usize = LATENCY_BOUNDS.len() + 1;
 /// Shards of the latency histogram, so that threads do not contend.
 const SHARDS: usize = 8;
 
 /// The outcome of a message: the values of the metric label `outcome`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
     /// The message was handled.
@@ -49,20 +48,13 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 5] = [Self::Ok, Self::Error, Self::Panic, Self::Timeout, Self::Dropped];
+    pub const ALL: [Self; Self::VARIANTS.len()] = *Self::VARIANTS.as_array().unwrap();
 
     /// The label value.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Error => "error",
-            Self::Panic => "panic",
-            Self::Timeout => "timeout",
-            Self::Dropped => "dropped",
-        }
+        self.into()
     }
 
-    /// The outcome of a call that failed with this close reason.
     pub(crate) fn of(reason: CloseReason) -> Self {
         match reason {
             CloseReason::Panic => Self::Panic,
@@ -74,7 +66,8 @@ impl Outcome {
 }
 
 /// The class of an accept error: the values of the metric label `class`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum AcceptErrorClass {
     /// No client was waiting: accept again.
     Again,
@@ -89,22 +82,13 @@ pub(crate) enum AcceptErrorClass {
 }
 
 impl AcceptErrorClass {
-    /// All classes.
-    pub(crate) const ALL: [Self; 5] = [Self::Again, Self::Connection, Self::Exhausted, Self::Listener, Self::Other];
+    pub(crate) const ALL: [Self; Self::VARIANTS.len()] = *Self::VARIANTS.as_array().unwrap();
 
-    /// The label value.
     pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Again => "again",
-            Self::Connection => "connection",
-            Self::Exhausted => "exhausted",
-            Self::Listener => "listener",
-            Self::Other => "other",
-        }
+        self.into()
     }
 }
 
-/// One counter per value of an enum.
 #[derive(Debug)]
 pub(crate) struct CounterArray<const N: usize>([AtomicU64; N]);
 
@@ -147,20 +131,19 @@ impl Latency {
     }
 }
 
-/// The latency histogram of a listener.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct LatencyHistogram([HistogramShard; SHARDS]);
 
 /// The part of the histogram that some of the threads write, on its own cache lines.
-#[derive(Default)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 struct HistogramShard {
-    buckets: CounterArray<BUCKETS>,
+    /// One bucket per bound, and one for longer latencies.
+    buckets: CounterArray<{ LATENCY_BOUNDS.len() + 1 }>,
     nanos: AtomicU64,
 }
 
 impl LatencyHistogram {
-    /// Records `count` messages with a latency of `each`.
     pub(crate) fn record(&self, count: u64, each: Duration) {
         let each = each.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(each.subsec_nanos()));
         let shard = &self.0[shard_index()];
@@ -184,24 +167,12 @@ impl LatencyHistogram {
     }
 }
 
-impl fmt::Debug for LatencyHistogram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LatencyHistogram").field(&self.read()).finish()
-    }
-}
-
-/// The shard of this thread.
 fn shard_index() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static INDEX: Cell<usize> = const { Cell::new(usize::MAX) };
+        static INDEX: usize = NEXT.fetch_add(1, Relaxed) % SHARDS;
     }
-    INDEX.with(|index| {
-        if index.get() == usize::MAX {
-            index.set(NEXT.fetch_add(1, Relaxed) % SHARDS);
-        }
-        index.get()
-    })
+    INDEX.with(|index| *index)
 }
 
 /// The metrics of one listener. Messages and bytes of open stream connections are not included.
@@ -217,12 +188,10 @@ pub(crate) struct ListenerMetrics {
     pub(crate) messages: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
-    /// Datagram peers in the table.
     pub(crate) sessions: AtomicUsize,
 }
 
 impl ListenerMetrics {
-    /// Counts a failed message.
     pub(crate) fn failed(&self, outcome: Outcome) {
         self.failed.add(outcome as usize, 1);
     }

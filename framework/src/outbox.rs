@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, TryAcquireError, mpsc};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::connection::{Connection, ControlSignal};
 use crate::transport::Route;
@@ -47,15 +48,9 @@ pub struct Pusher<Out = Bytes> {
 
 enum Target<Out> {
     Stream(Arc<Outbox<Out>>),
-    Datagram(Arc<DatagramTarget<Out>>),
+    Datagram(Arc<(Route, mpsc::Sender<PushedFrame<Out>>)>),
 }
 
-struct DatagramTarget<Out> {
-    route: Route,
-    queue: mpsc::Sender<PushedFrame<Out>>,
-}
-
-/// A frame pushed to a datagram peer.
 pub(crate) struct PushedFrame<Out> {
     pub(crate) connection: Connection,
     pub(crate) route: Route,
@@ -79,12 +74,8 @@ impl<Out> Pusher<Out> {
         Self { connection, target: Target::Stream(outbox) }
     }
 
-    pub(crate) fn to_datagram_peer(
-        connection: Connection,
-        route: Route,
-        queue: mpsc::Sender<PushedFrame<Out>>,
-    ) -> Self {
-        Self { connection, target: Target::Datagram(Arc::new(DatagramTarget { route, queue })) }
+    pub(crate) fn to_peer(connection: Connection, route: Route, queue: mpsc::Sender<PushedFrame<Out>>) -> Self {
+        Self { connection, target: Target::Datagram(Arc::new((route, queue))) }
     }
 
     /// The connection that frames are pushed to.
@@ -98,15 +89,14 @@ impl<Out> Pusher<Out> {
     pub async fn push(&self, frame: impl Into<Out>) -> Result<(), PushError> {
         match &self.target {
             Target::Stream(outbox) => {
-                let permit = outbox.permits.acquire().await.map_err(|_| PushError::Closed)?;
-                permit.forget();
+                outbox.permits.acquire().await.map_err(|_| PushError::Closed)?.forget();
                 outbox.push(frame.into(), &self.connection);
                 Ok(())
             }
             Target::Datagram(_) if self.connection.close_reason().is_some() => Err(PushError::Closed),
             Target::Datagram(target) => {
-                let pushed = self.pushed_frame(&target.route, frame);
-                target.queue.send(pushed).await.map_err(|_| PushError::Closed)
+                let (route, queue) = &**target;
+                queue.send(self.pushed_frame(route, frame)).await.map_err(|_| PushError::Closed)
             }
         }
     }
@@ -125,9 +115,10 @@ impl<Out> Pusher<Out> {
             }
             Target::Datagram(_) if self.connection.close_reason().is_some() => Err(PushError::Closed),
             Target::Datagram(target) => {
-                target.queue.try_send(self.pushed_frame(&target.route, frame)).map_err(|error| match error {
-                    mpsc::error::TrySendError::Full(_) => PushError::Full,
-                    mpsc::error::TrySendError::Closed(_) => PushError::Closed,
+                let (route, queue) = &**target;
+                queue.try_send(self.pushed_frame(route, frame)).map_err(|error| match error {
+                    TrySendError::Full(_) => PushError::Full,
+                    TrySendError::Closed(_) => PushError::Closed,
                 })
             }
         }
@@ -188,7 +179,6 @@ impl<Out> Outbox<Out> {
         self.len.load(SeqCst)
     }
 
-    /// Removes the oldest frame.
     pub(crate) fn pop(&self) -> Option<Out> {
         if self.len() == 0 {
             return None;
@@ -199,7 +189,6 @@ impl<Out> Outbox<Out> {
         Some(frame)
     }
 
-    /// Rejects further frames, also those of pushers that wait.
     pub(crate) fn close(&self) {
         self.permits.close();
     }

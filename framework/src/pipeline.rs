@@ -8,7 +8,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
 
 use crate::connection::Kind;
-use crate::driver::{DatagramDriver, DatagramService, RawDriver, StreamDriver};
+use crate::driver::{DatagramService, HandlerDriver, RawDriver};
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Handler, HandlerLayer, StreamHandler};
@@ -64,7 +64,7 @@ impl HandlerInstance {
     pub fn stream<H: StreamHandler>(handler: H) -> Self {
         let handler = Arc::new(handler);
         Self(Arc::new(move |spec| {
-            let driver = RawDriver { handler: handler.clone(), timeouts: spec.timeouts };
+            let driver = Arc::new(RawDriver { handler: handler.clone(), timeouts: spec.timeouts });
             Services { stream: Some(BoxCloneSyncService::new(driver)), datagram: None }
         }))
     }
@@ -143,18 +143,11 @@ impl Services {
         L: HandlerLayer<H, F::In, F::Out>,
     {
         let stack = Arc::new(MessageStack::new(&spec.timeouts, &spec.rates));
-        let limits = spec.limits;
-        let datagram = DatagramDriver {
-            handler: handler.clone(),
-            framing: framing.clone(),
-            stack: stack.clone(),
-            layer: layer.clone(),
-            limits,
-        };
-        let stream = StreamDriver { handler, framing, stack, layer, limits, timeouts: Arc::new(spec.timeouts) };
+        let (limits, timeouts) = (spec.limits, Arc::new(spec.timeouts));
+        let driver = Arc::new(HandlerDriver { handler, framing, stack, layer, limits, timeouts });
         Self {
-            stream: H::NEEDS.takes(Kind::Stream).then(|| BoxCloneSyncService::new(stream)),
-            datagram: H::NEEDS.takes(Kind::Datagram).then(|| Arc::new(datagram) as Arc<dyn DatagramService>),
+            stream: H::NEEDS.takes(Kind::Stream).then(|| BoxCloneSyncService::new(driver.clone())),
+            datagram: H::NEEDS.takes(Kind::Datagram).then_some(driver as Arc<dyn DatagramService>),
         }
     }
 }

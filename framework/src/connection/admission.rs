@@ -13,22 +13,18 @@ use crate::log_throttle::LogThrottle;
 use crate::reason::CloseReason;
 use crate::settings::{Access, Limits, ProxySettings, Rates};
 
-/// The admission rules of one listener.
 #[derive(Debug)]
 pub(crate) struct Admission {
     access: Access,
     proxy: Option<ProxySettings>,
-    limits: Limits,
+    pub(crate) limits: Limits,
     rates: Rates,
     limiter: Option<Arc<Limiter>>,
     throttles: Arc<Throttles>,
 }
 
-/// One log throttle per close reason.
-#[derive(Debug)]
-struct Throttles(Mutex<[LogThrottle; CloseReason::ALL.len()]>);
+type Throttles = Mutex<[LogThrottle; CloseReason::ALL.len()]>;
 
-/// Which address of a connection is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AddressKnown {
     /// The socket address. Behind a proxy, that is the address of the proxy.
@@ -37,7 +33,6 @@ pub(crate) enum AddressKnown {
     Effective,
 }
 
-/// Why a client was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("rejected by {rule}")]
 pub(crate) struct Rejection {
@@ -60,7 +55,8 @@ impl Rejection {
 impl Admission {
     pub(crate) fn new(limits: &Limits, rates: &Rates, access: Access, proxy: Option<ProxySettings>) -> Self {
         let limiter = Limiter::new(rates.connections_per_source, rates.burst).map(Arc::new);
-        Self { access, proxy, limits: *limits, rates: *rates, limiter, throttles: Arc::default() }
+        let throttles = Arc::new(Mutex::new(array::from_fn(|_| LogThrottle::default())));
+        Self { access, proxy, limits: *limits, rates: *rates, limiter, throttles }
     }
 
     /// These rules with the log throttles of `previous` and, if the rate is unchanged, its rate counts.
@@ -69,11 +65,6 @@ impl Admission {
             == (previous.rates.connections_per_source, previous.rates.burst);
         let limiter = if same_rate { previous.limiter.clone() } else { self.limiter };
         Self { limiter, throttles: previous.throttles.clone(), ..self }
-    }
-
-    /// `limits.handshakes`.
-    pub(crate) fn max_handshakes(&self) -> usize {
-        self.limits.handshakes
     }
 
     /// Applies the rules to a connection, as far as its address is `known`. With [`AddressKnown::Socket`], an accepted
@@ -85,17 +76,20 @@ impl Admission {
         known: AddressKnown,
     ) -> Result<(), Rejection> {
         let result = self.apply(table, connection, known);
-        if let Err(rejection) = result {
-            connection.finish(rejection.reason);
+        if let Err(Rejection { reason, rule }) = result {
+            connection.finish(reason);
             table.remove_rejected(connection);
-            self.record(connection, rejection);
+            connection.listener_info().metrics.rejected.add(reason as usize, 1);
+            let count = self.throttles.lock()[reason as usize].count();
+            if let Some(count) = count {
+                let (listener, peer, reason) = (connection.listener(), connection.peer(), reason.as_str());
+                tracing::warn!(
+                    target: "switchboard::connection",
+                    listener, %peer, reason, rule, count, "connection rejected"
+                );
+            }
         }
         result
-    }
-
-    /// Applies the rules for datagrams to the sender of one. Called per datagram: the caller counts the drop.
-    pub(crate) fn check_datagram(&self, peer: &Address) -> Result<(), Rejection> {
-        self.check_access(peer)
     }
 
     fn apply(&self, table: &ConnectionTable, connection: &Connection, known: AddressKnown) -> Result<(), Rejection> {
@@ -112,18 +106,6 @@ impl Admission {
         if known == AddressKnown::Socket {
             self.check_capacity(table, connection)?;
         }
-        self.check_source(table, connection)
-    }
-
-    fn check_access(&self, peer: &Address) -> Result<(), Rejection> {
-        if self.access.allows(peer) { Ok(()) } else { Err(Rejection::ACCESS) }
-    }
-
-    fn check_capacity(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {
-        if table.insert(connection, self.limits.connections) { Ok(()) } else { Err(Rejection::CONNECTIONS) }
-    }
-
-    fn check_source(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {
         let Some(source) = connection.source() else { return Ok(()) };
         let per_source = self.limits.connections_per_source;
         if per_source > 0 && !table.count_source(connection, source, per_source) {
@@ -135,19 +117,12 @@ impl Admission {
         }
     }
 
-    fn record(&self, connection: &Connection, Rejection { reason, rule }: Rejection) {
-        connection.listener_info().metrics.rejected.add(reason as usize, 1);
-        let count = self.throttles.0.lock()[reason as usize].count();
-        if let Some(count) = count {
-            let (listener, peer, reason) = (connection.listener(), connection.peer(), reason.as_str());
-            tracing::warn!(listener, %peer, reason, rule, count, "connection rejected");
-        }
+    pub(crate) fn check_access(&self, peer: &Address) -> Result<(), Rejection> {
+        if self.access.allows(peer) { Ok(()) } else { Err(Rejection::ACCESS) }
     }
-}
 
-impl Default for Throttles {
-    fn default() -> Self {
-        Self(Mutex::new(array::from_fn(|_| LogThrottle::default())))
+    fn check_capacity(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {
+        if table.insert(connection, self.limits.connections) { Ok(()) } else { Err(Rejection::CONNECTIONS) }
     }
 }
 

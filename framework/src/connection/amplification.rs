@@ -1,9 +1,10 @@
 //! Limits the bytes sent to a datagram peer whose address is not validated, against amplification attacks (RFC 9000,
 //! section 8).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::address::Address;
+use crate::connection::info::Counter;
 
 /// Bytes that may be sent to an unvalidated datagram peer per byte received from it.
 const FACTOR: u64 = 3;
@@ -12,11 +13,10 @@ const FACTOR: u64 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct AmplificationLimit {
     validated: AtomicBool,
-    remaining: AtomicU64,
+    remaining: Counter,
 }
 
 impl AmplificationLimit {
-    /// Removes the limit: the peer has proven that it receives at its address.
     pub(crate) fn validate(&self) {
         self.validated.store(true, Relaxed);
     }
@@ -25,11 +25,9 @@ impl AmplificationLimit {
         self.validated.load(Relaxed)
     }
 
-    /// Credits a received datagram.
     pub(crate) fn credit(&self, peer: &Address, payload: usize) {
         let received = header_bytes(peer).unwrap_or(0).saturating_add(payload as u64);
-        let remaining = self.remaining.load(Relaxed);
-        self.remaining.store(remaining.saturating_add(received.saturating_mul(FACTOR)), Relaxed);
+        self.remaining.set(self.remaining.get().saturating_add(received.saturating_mul(FACTOR)));
     }
 
     /// Debits a datagram to send. False if it exceeds the limit and must be dropped.
@@ -38,11 +36,8 @@ impl AmplificationLimit {
         if self.is_validated() {
             return true;
         }
-        let remaining = self.remaining.load(Relaxed).checked_sub(headers.saturating_add(payload as u64));
-        if let Some(remaining) = remaining {
-            self.remaining.store(remaining, Relaxed);
-        }
-        remaining.is_some()
+        let remaining = self.remaining.get().checked_sub(headers.saturating_add(payload as u64));
+        remaining.inspect(|remaining| self.remaining.set(*remaining)).is_some()
     }
 }
 

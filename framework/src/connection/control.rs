@@ -10,7 +10,6 @@ use crate::reason::CloseReason;
 /// What the driver of a connection must do. A later variant overrides an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum ControlSignal {
-    /// Serve normally.
     #[default]
     Continue,
     /// Abort the handshake: `limits.handshakes` is reached. Ignored when the handshake is complete.
@@ -26,7 +25,6 @@ pub(crate) enum ControlSignal {
 }
 
 impl ControlSignal {
-    /// The close reason, if the signal closes the connection at once.
     pub(crate) fn immediate_close_reason(self) -> Option<CloseReason> {
         match self {
             Self::Continue | Self::AbortHandshake | Self::Drain => None,
@@ -37,7 +35,6 @@ impl ControlSignal {
     }
 }
 
-/// The strongest signal sent so far, and the task to wake.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     signal: AtomicCell<ControlSignal>,
@@ -62,7 +59,6 @@ impl Control {
         self.signal.load()
     }
 
-    /// The current signal, without registering a waker.
     #[inline]
     pub(crate) fn current(&self) -> ControlSignal {
         self.signal.load()

@@ -12,10 +12,7 @@ use tokio::time::Instant;
 use crate::address::{Address, Credentials, Source};
 use crate::connection::amplification::AmplificationLimit;
 use crate::connection::control::{Control, ControlSignal};
-use crate::connection::counters::ConnectionCounters;
-use crate::connection::info::{ProxyInfo, TlsInfo};
-use crate::connection::kind::Kind;
-use crate::connection::listener_info::ListenerInfo;
+use crate::connection::info::{ConnectionCounters, Kind, ListenerInfo, ProxyInfo, TlsInfo};
 use crate::drain::DrainSignal;
 use crate::reason::CloseReason;
 
@@ -31,7 +28,6 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     id: u64,
     listener: Arc<ListenerInfo>,
-    /// The other side of the socket: behind a proxy, the proxy.
     socket_peer: Address,
     socket_local: Address,
     kind: Kind,
@@ -45,7 +41,6 @@ struct Inner {
     proxy: OnceLock<Box<ProxyInfo>>,
     /// Boxed: most connections do not use TLS.
     tls: OnceLock<Box<TlsInfo>>,
-    /// The source that the connection table counts it for.
     counted_source: OnceLock<Source>,
     tasks: Mutex<Option<JoinSet<()>>>,
 }
@@ -140,17 +135,17 @@ impl Connection {
 
     /// Messages received so far.
     pub fn messages(&self) -> u64 {
-        self.0.counters.messages()
+        self.0.counters.messages.get()
     }
 
     /// Bytes received so far, framing included.
     pub fn bytes_in(&self) -> u64 {
-        self.0.counters.bytes_in()
+        self.0.counters.bytes_in.get()
     }
 
     /// Bytes sent so far, framing included.
     pub fn bytes_out(&self) -> u64 {
-        self.0.counters.bytes_out()
+        self.0.counters.bytes_out.get()
     }
 
     /// The drain signal of the listener.
@@ -262,7 +257,6 @@ impl Connection {
         &self.0.counters
     }
 
-    /// Sends a signal to the driver. A weaker signal than the current one has no effect.
     pub(crate) fn signal(&self, signal: ControlSignal) {
         self.0.control.send(signal);
     }
@@ -271,7 +265,6 @@ impl Connection {
         self.0.control.wake();
     }
 
-    /// The current signal. The task of `waker`, and no other, is woken when it changes.
     pub(crate) fn poll_signal(&self, waker: &Waker) -> ControlSignal {
         self.0.control.poll(waker)
     }

@@ -1,8 +1,58 @@
-//! What the handshakes of a connection yield: the TLS session and the PROXY header.
+//! Facts about a connection: its kind, its listener, its counters, its TLS session and its PROXY header.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 
 use crate::address::Address;
+use crate::drain::DrainSignal;
+use crate::metrics::ListenerMetrics;
+
+/// Whether a listener serves byte streams or datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A connection: an ordered byte stream that a framing splits into messages.
+    Stream,
+    /// A peer of a datagram socket: each datagram is a message.
+    Datagram,
+}
+
+/// What a connection knows about its listener.
+#[derive(Debug)]
+pub(crate) struct ListenerInfo {
+    pub(crate) name: Arc<str>,
+    pub(crate) drain: DrainSignal,
+    pub(crate) metrics: Arc<ListenerMetrics>,
+}
+
+/// A count that only the driver of the connection changes, so no atomic read-modify-write is needed.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionCounters {
+    pub(crate) messages: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+}
+
+impl Counter {
+    #[inline]
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, count: u64) {
+        self.0.store(count, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, count: usize) {
+        self.set(self.get() + count as u64);
+    }
+}
 
 /// The TLS session of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

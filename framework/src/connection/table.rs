@@ -33,15 +33,6 @@ struct Entries {
     signal: ControlSignal,
 }
 
-/// Why a connection leaves the table.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Removal {
-    /// It has closed: it counts in the metrics of its listener.
-    Closed,
-    /// It was rejected: it counts as if it had never been accepted.
-    Rejected,
-}
-
 /// Removes a connection from the table on drop, unless admission has removed it already.
 #[derive(Debug)]
 pub(crate) struct ConnectionGuard {
@@ -64,7 +55,6 @@ impl ConnectionTable {
         true
     }
 
-    /// The guard of an inserted connection.
     pub(crate) fn guard(self: &Arc<Self>, connection: &Connection) -> ConnectionGuard {
         ConnectionGuard { connection: connection.clone(), table: self.clone() }
     }
@@ -102,25 +92,14 @@ impl ConnectionTable {
         self.entries.lock().open.get(&id).cloned()
     }
 
-    /// The number of open connections.
     pub(crate) fn len(&self) -> usize {
         self.entries.lock().open.len()
     }
 
-    /// The number of connections accepted so far.
-    pub(crate) fn accepted(&self) -> usize {
-        self.entries.lock().accepted
-    }
-
-    /// The number of connections closed so far.
-    pub(crate) fn closed(&self) -> usize {
+    /// The numbers of connections accepted, closed and aborted so far.
+    pub(crate) fn totals(&self) -> (usize, usize, usize) {
         let entries = self.entries.lock();
-        entries.accepted - entries.open.len()
-    }
-
-    /// The number of connections aborted so far.
-    pub(crate) fn aborted(&self) -> usize {
-        self.entries.lock().aborted
+        (entries.accepted, entries.accepted - entries.open.len(), entries.aborted)
     }
 
     /// Signals every open connection, and every one that is accepted later.
@@ -147,12 +126,12 @@ impl ConnectionTable {
         }
     }
 
-    /// Removes a rejected connection, if it is in the table.
+    /// Removes a rejected connection, if it is in the table: it counts as if it had never been accepted.
     pub(crate) fn remove_rejected(&self, connection: &Connection) {
-        self.remove(connection, Removal::Rejected);
+        self.remove(connection, |entries| entries.accepted -= 1);
     }
 
-    fn remove(&self, connection: &Connection, removal: Removal) {
+    fn remove(&self, connection: &Connection, count: impl FnOnce(&mut Entries)) {
         let mut entries = self.entries.lock();
         if entries.open.remove(&connection.id()).is_none() {
             return;
@@ -165,19 +144,7 @@ impl ConnectionTable {
                 open.remove();
             }
         }
-        match removal {
-            Removal::Rejected => entries.accepted -= 1,
-            Removal::Closed => {
-                let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed);
-                entries.aborted += usize::from(reason.is_cut());
-                // Under the lock: a report that adds open and closed connections counts each of them once.
-                let metrics = &connection.listener_info().metrics;
-                metrics.closed.add(reason as usize, 1);
-                metrics.messages.fetch_add(connection.messages(), Relaxed);
-                metrics.bytes_in.fetch_add(connection.bytes_in(), Relaxed);
-                metrics.bytes_out.fetch_add(connection.bytes_out(), Relaxed);
-            }
-        }
+        count(&mut entries); // under the lock: a report that adds open and closed connections counts each once
         let is_empty = entries.open.is_empty();
         drop(entries);
         self.closed.notify_one();
@@ -189,6 +156,15 @@ impl ConnectionTable {
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.table.remove(&self.connection, Removal::Closed);
+        let connection = &self.connection;
+        self.table.remove(connection, |entries| {
+            let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed);
+            entries.aborted += usize::from(reason.is_cut());
+            let metrics = &connection.listener_info().metrics;
+            metrics.closed.add(reason as usize, 1);
+            metrics.messages.fetch_add(connection.messages(), Relaxed);
+            metrics.bytes_in.fetch_add(connection.bytes_in(), Relaxed);
+            metrics.bytes_out.fetch_add(connection.bytes_out(), Relaxed);
+        });
     }
 }

@@ -38,12 +38,10 @@ impl CloseOutcome {
         Self { reason, error: None }
     }
 
-    /// The handler or a layer failed.
     pub(crate) fn from_service(error: BoxError) -> Self {
         Self { reason: reason_of(&*error), error: Some(error) }
     }
 
-    /// The input is not a valid message.
     pub(crate) fn from_decoder(error: BoxError) -> Self {
         let too_large = matches!(find_cause::<FrameError>(&*error), Some(FrameError::TooLarge { .. }))
             || matches!(find_cause::<LinesCodecError>(&*error), Some(LinesCodecError::MaxLineLengthExceeded))
@@ -55,12 +53,6 @@ impl CloseOutcome {
         Self { reason, error: Some(error) }
     }
 
-    /// The framing cannot encode a frame of the handler.
-    pub(crate) fn from_encoder(error: BoxError) -> Self {
-        Self { reason: CloseReason::HandlerError, error: Some(error) }
-    }
-
-    /// Reading or writing failed.
     pub(crate) fn from_io(error: io::Error) -> Self {
         Self { reason: CloseReason::IoError, error: Some(error.into()) }
     }

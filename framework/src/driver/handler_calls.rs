@@ -15,13 +15,10 @@ use crate::reason::CloseReason;
 
 /// Calls the handler of one connection, one call at a time.
 pub(crate) trait HandlerCalls<In, Out>: Send + 'static {
-    /// Calls `Handler::open`, under the message timeout.
     fn open(&mut self) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
-    /// Calls `Handler::message`, inside all layers.
     fn message(&mut self, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
-    /// Calls `Handler::close`.
     fn close(&mut self, reason: CloseReason) -> impl Future<Output = ()> + Send;
 }
 
@@ -31,16 +28,11 @@ pub(crate) fn has_layers<L: 'static>() -> bool {
 }
 
 /// Calls inside the default layers only. A call borrows its data and needs no allocation and no reference count.
-pub(crate) fn direct<H, In, Out>(
+pub(crate) fn direct<In: Send + 'static, Out: Send + 'static, H: Handler<In, Out>>(
     handler: Arc<H>,
     context: Context<H::State, Out>,
     stack: Arc<MessageStack>,
-) -> impl HandlerCalls<In, Out>
-where
-    H: Handler<In, Out>,
-    In: Send + 'static,
-    Out: Send + 'static,
-{
+) -> impl HandlerCalls<In, Out> {
     Direct { connection: context.connection().clone(), handler, context, stack }
 }
 
@@ -70,12 +62,7 @@ struct Direct<H, S, Out> {
     connection: Connection,
 }
 
-impl<H, In, Out> HandlerCalls<In, Out> for Direct<H, H::State, Out>
-where
-    H: Handler<In, Out>,
-    In: Send + 'static,
-    Out: Send + 'static,
-{
+impl<In: Send + 'static, Out: Send + 'static, H: Handler<In, Out>> HandlerCalls<In, Out> for Direct<H, H::State, Out> {
     async fn open(&mut self) -> Result<Reply<Out>> {
         self.stack.timeout().wrap(&self.connection, self.handler.open(&mut self.context)).await
     }

@@ -68,7 +68,7 @@ impl ByteStream {
 
     fn count_written(&self, result: &io::Result<usize>) {
         if let Ok(bytes) = result {
-            self.connection.counters().add_bytes_out(*bytes);
+            self.connection.counters().bytes_out.add(*bytes);
             self.record_activity();
         }
     }
@@ -80,7 +80,7 @@ impl AsyncRead for ByteStream {
         ready!(self.io().poll_read(cx, buf))?;
         let bytes = room - buf.remaining();
         if bytes > 0 {
-            self.connection.counters().add_bytes_in(bytes);
+            self.connection.counters().bytes_in.add(bytes);
             self.record_activity();
         } else if room > 0 {
             self.activity.input_ended.store(true, Relaxed);

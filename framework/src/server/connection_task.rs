@@ -104,7 +104,7 @@ async fn establish(
     listener_context: Arc<ListenerContext>,
 ) -> Result<BoxIo, Failure> {
     let limit = if timeout.is_zero() { Duration::MAX } else { timeout };
-    let _handshake = listener_context.handshakes.begin(&connection, listener_context.admission.max_handshakes());
+    let _handshake = listener_context.handshakes.begin(&connection, listener_context.admission.limits.handshakes);
     // No message can have arrived before the handshake is complete, so a drain does not wait for it.
     let signal = std::future::poll_fn(|cx| match connection.poll_signal(cx.waker()) {
         ControlSignal::Continue => Poll::Pending,
@@ -134,7 +134,7 @@ fn log_opened(connection: &Connection) {
     let proxy = connection.proxy().map(|_| tracing::field::display(connection.socket_peer()));
     let client = connection.tls().and_then(|info| info.client.as_ref()).map(|client| &*client.subject);
     let uid = connection.credentials().map(|credentials| credentials.uid);
-    tracing::info!(listener, %peer, proxy, client, uid, "connection opened");
+    tracing::info!(target: "switchboard::connection", listener, %peer, proxy, client, uid, "connection opened");
 }
 
 fn log_closed(connection: &Connection, error: Option<&str>) {
@@ -142,5 +142,8 @@ fn log_closed(connection: &Connection, error: Option<&str>) {
     let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed).as_str();
     let (messages, bytes_in, bytes_out) = (connection.messages(), connection.bytes_in(), connection.bytes_out());
     let seconds = connection.opened().elapsed().as_secs_f64();
-    tracing::info!(listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed");
+    tracing::info!(
+        target: "switchboard::connection",
+        listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed"
+    );
 }

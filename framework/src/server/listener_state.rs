@@ -52,7 +52,8 @@ impl ListenerState {
     pub(super) fn count(&self) -> Count {
         let Self { table, datagrams_cut, .. } = self;
         let datagrams = datagrams_cut.load(SeqCst);
-        Count { entered: table.accepted(), gone: table.closed(), cut: table.aborted(), datagrams }
+        let (entered, gone, cut) = table.totals();
+        Count { entered, gone, cut, datagrams }
     }
 
     /// The context of new connections. Rates continue from the previous context.

@@ -8,12 +8,11 @@ use crate::metrics::ListenerMetrics;
 
 #[derive(Debug, Default)]
 pub(crate) struct BatchCounters {
-    /// When the first datagram was received.
     started: Option<Instant>,
     received: u64,
     bytes: u64,
     /// Messages whose handler was ready at once.
-    handled: u64,
+    pub(crate) handled: u64,
 }
 
 impl BatchCounters {
@@ -21,10 +20,6 @@ impl BatchCounters {
         self.received += 1;
         self.bytes += bytes as u64;
         self.started.get_or_insert_with(Instant::now);
-    }
-
-    pub(crate) fn handled(&mut self) {
-        self.handled += 1;
     }
 
     /// When the first datagram of the batch was received; now, if there was none.

@@ -9,19 +9,21 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::connection::{Connection, ListenerContext};
 use crate::driver::datagram::batch_counters::BatchCounters;
 use crate::driver::datagram::drop_reason::DropReason;
-use crate::driver::datagram::jobs::{FrameStream, Job, JobQueue, JobResult, Started, handle_message, next_frame};
+use crate::driver::datagram::jobs::{FrameStream, Job, JobQueue, JobResult, Started};
 use crate::driver::datagram::peers::{Peer, PeerTable};
 use crate::driver::datagram::receiver::DatagramReceiver;
 use crate::driver::datagram::send_queue::SendQueue;
-use crate::driver::datagram::service::{DatagramDispatcher, LoopState};
+use crate::driver::datagram::{DatagramDispatcher, LoopState};
 use crate::driver::handler_calls::HandlerCalls;
 use crate::framing::Framing;
 use crate::handler::{Frames, Reply, Then};
+use crate::layer::Panicked;
 use crate::outbox::PushedFrame;
 use crate::reason::CloseReason;
 use crate::settings::Limits;
@@ -30,13 +32,14 @@ use crate::transport::{DatagramSocket, Route};
 /// Maximum datagrams received, frames pushed and jobs resumed per batch, before other tasks get a turn.
 const BATCH: usize = 64;
 
+/// The result of a job, if it is ready at once.
+type Step<C, Out> = Option<JobResult<C, Out>>;
+
 pub(crate) struct Dispatcher<F: Framing, C, N> {
-    listener_context: Arc<ListenerContext>,
     framing: Arc<F>,
     receiver: DatagramReceiver,
     send_queue: SendQueue,
     peers: PeerTable<C, F::In>,
-    /// Creates the connection and the handler calls of a new peer.
     new_peer: N,
     jobs: JobQueue<C, F::Out>,
     pushed: mpsc::Receiver<PushedFrame<F::Out>>,
@@ -49,7 +52,7 @@ impl<F, C, N> Dispatcher<F, C, N>
 where
     F: Framing,
     C: HandlerCalls<F::In, F::Out>,
-    N: Fn(&Route, &ListenerContext) -> (Connection, C),
+    N: Fn(&Route, &ListenerContext) -> (Connection, C) + 'static,
 {
     pub(crate) fn new(
         socket: Arc<dyn DatagramSocket>,
@@ -61,19 +64,17 @@ where
     ) -> Self {
         Self {
             receiver: DatagramReceiver::new(socket.clone(), framing.limit(limits.frame)),
-            send_queue: SendQueue::new(socket, listener_context.clone(), limits.outbox),
+            send_queue: SendQueue::new(socket, listener_context, limits.outbox),
             peers: PeerTable::new(limits.sessions),
             jobs: JobQueue::new(),
             counters: BatchCounters::default(),
             input_drained: false,
-            listener_context,
             framing,
             new_peer,
             pushed,
         }
     }
 
-    /// Handles the result of a running job, if one is ready.
     fn resume_job(&mut self, cx: &mut TaskContext<'_>) -> bool {
         let result = self.jobs.poll_next(cx);
         let resumed = result.is_some();
@@ -81,7 +82,6 @@ where
         resumed
     }
 
-    /// Sends a pushed frame, if there is one.
     fn send_pushed(&mut self, cx: &mut TaskContext<'_>) -> bool {
         let Poll::Ready(Some(PushedFrame { connection, route, frame })) = self.pushed.poll_recv(cx) else {
             return false;
@@ -90,7 +90,6 @@ where
         true
     }
 
-    /// Receives and handles a datagram, if there is one.
     fn receive(&mut self, cx: &mut TaskContext<'_>) -> bool {
         match self.receiver.poll_receive(cx) {
             Poll::Pending => return false,
@@ -107,16 +106,17 @@ where
     fn handle_datagram(&mut self, route: &Route, datagram: Bytes, cx: &mut TaskContext<'_>) -> Result<(), DropReason> {
         let bytes = datagram.len();
         self.receiver.check(route, &datagram)?;
-        self.listener_context.admission.check_datagram(&route.peer).map_err(|_| DropReason::Denied)?;
+        self.send_queue.listener_context.admission.check_access(&route.peer).map_err(|_| DropReason::Denied)?;
         let decoded = catch_unwind(AssertUnwindSafe(|| self.framing.datagram_in(datagram)));
         let Ok(Ok(message)) = decoded else { return Err(DropReason::BadFrame) };
         // A state or layer that panics on creation costs only this datagram.
-        let new_peer = || catch_unwind(AssertUnwindSafe(|| (self.new_peer)(route, &self.listener_context))).ok();
+        let new_peer =
+            || catch_unwind(AssertUnwindSafe(|| (self.new_peer)(route, &self.send_queue.listener_context))).ok();
         let new_peer = || new_peer().map(|(connection, calls)| (connection, Box::new(calls)));
         let (key, peer) = self.peers.get_or_insert(route, new_peer).ok_or(DropReason::Sessions)?;
         peer.connection.amplification_limit().credit(&route.peer, bytes);
-        peer.connection.counters().add_message();
-        peer.connection.counters().add_bytes_in(bytes);
+        peer.connection.counters().messages.add(1);
+        peer.connection.counters().bytes_in.add(bytes);
         self.counters.received(bytes);
         match peer.calls.take() {
             Some(calls) => {
@@ -129,22 +129,29 @@ where
         }
     }
 
-    /// Calls the handler with a message. Returns the result if it is ready at once.
-    fn start_message(&mut self, job: Job<C>, message: F::In, cx: &mut TaskContext<'_>) -> Option<JobResult<C, F::Out>> {
+    fn start_message(&mut self, mut job: Job<C>, message: F::In, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
         let (peer, bytes) = (job.peer, job.bytes);
-        self.start(handle_message(job, message), peer, bytes, cx)
+        let step = async move {
+            let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
+            JobResult::Reply { job, result: result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) }
+        };
+        self.start(step, peer, bytes, cx)
     }
 
-    /// Awaits the next frame of a reply. Returns the result if it is ready at once.
     fn start_frame(
         &mut self,
         job: Job<C>,
-        frames: FrameStream<F::Out>,
+        mut frames: FrameStream<F::Out>,
         then: Then,
         cx: &mut TaskContext<'_>,
-    ) -> Option<JobResult<C, F::Out>> {
+    ) -> Step<C, F::Out> {
         let (peer, bytes) = (job.peer, job.bytes);
-        self.start(next_frame(job, frames, then), peer, bytes, cx)
+        let step = async move {
+            let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
+            let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
+            JobResult::Frame { job, frames, next, then }
+        };
+        self.start(step, peer, bytes, cx)
     }
 
     /// Starts a step of a job. If too many jobs are pending, it is dropped and its peer is removed.
@@ -154,7 +161,7 @@ where
         peer: usize,
         bytes: usize,
         cx: &mut TaskContext<'_>,
-    ) -> Option<JobResult<C, F::Out>> {
+    ) -> Step<C, F::Out> {
         match self.jobs.start(step, bytes, cx) {
             Started::Ready(result) => return Some(result),
             Started::Running => self.peers.get(peer).running_since = Some(self.counters.started()),
@@ -166,20 +173,14 @@ where
         None
     }
 
-    /// Handles the results of jobs as long as the next one is ready at once.
-    fn run(&mut self, mut result: Option<JobResult<C, F::Out>>, cx: &mut TaskContext<'_>) {
+    fn run(&mut self, mut result: Step<C, F::Out>, cx: &mut TaskContext<'_>) {
         while let Some(ready) = result {
             result = self.handle_result(ready, cx);
         }
     }
 
-    /// Sends the frames of a result and starts the next step.
-    fn handle_result(
-        &mut self,
-        result: JobResult<C, F::Out>,
-        cx: &mut TaskContext<'_>,
-    ) -> Option<JobResult<C, F::Out>> {
-        match result {
+    fn handle_result(&mut self, result: JobResult<C, F::Out>, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
+        let (job, then, is_handled) = match result {
             JobResult::Reply { job, result } => {
                 self.jobs.step_done(&job);
                 let is_handled = result.is_ok();
@@ -194,8 +195,7 @@ where
                     Frames::Many(frames) => frames.into_iter().for_each(|frame| self.send_to(job.peer, frame)),
                     Frames::Stream(frames) => return self.start_frame(job, frames, then, cx),
                 }
-                self.message_done(job.peer, is_handled);
-                self.next_message(job, then, cx)
+                (job, then, is_handled)
             }
             JobResult::Frame { job, frames, next, then } => {
                 self.jobs.step_done(&job);
@@ -206,17 +206,18 @@ where
                     }
                     Some(Err(error)) => {
                         self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
-                        self.message_done(job.peer, false);
+                        (job, then, false)
                     }
-                    None => self.message_done(job.peer, true),
+                    None => (job, then, true),
                 }
-                self.next_message(job, then, cx)
             }
-        }
+        };
+        self.message_done(job.peer, is_handled);
+        self.next_message(job, then, cx)
     }
 
     /// Starts the next queued message of a peer. Without one, the peer is idle.
-    fn next_message(&mut self, job: Job<C>, then: Then, cx: &mut TaskContext<'_>) -> Option<JobResult<C, F::Out>> {
+    fn next_message(&mut self, job: Job<C>, then: Then, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
         if then != Then::Continue {
             self.remove_peer(job.peer, CloseReason::HandlerClosed);
             return None;
@@ -231,12 +232,11 @@ where
         }
     }
 
-    /// Records the latency of a message that was handled.
     fn message_done(&mut self, peer: usize, is_handled: bool) {
         match self.peers.get(peer).running_since.take() {
             _ if !is_handled => {}
-            Some(since) => self.listener_context.info.metrics.latency.record(1, since.elapsed()),
-            None => self.counters.handled(),
+            Some(since) => self.send_queue.listener_context.info.metrics.latency.record(1, since.elapsed()),
+            None => self.counters.handled += 1,
         }
     }
 
@@ -245,7 +245,6 @@ where
         self.send_queue.send_frame(&*self.framing, route, connection, frame);
     }
 
-    /// Removes a peer and its queued messages.
     fn remove_peer(&mut self, peer: usize, reason: CloseReason) -> Route {
         let peer = self.peers.remove(peer, reason);
         self.jobs.forget(&peer.queue);
@@ -257,7 +256,7 @@ impl<F, C, N> DatagramDispatcher for Dispatcher<F, C, N>
 where
     F: Framing,
     C: HandlerCalls<F::In, F::Out>,
-    N: Fn(&Route, &ListenerContext) -> (Connection, C) + Send,
+    N: Fn(&Route, &ListenerContext) -> (Connection, C) + Send + 'static,
 {
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: LoopState) -> bool {
         self.jobs.start_batch();
@@ -275,16 +274,16 @@ where
             has_more |= is_full;
         }
         self.send_queue.flush(cx);
-        let metrics = &self.listener_context.info.metrics;
-        self.counters.publish(metrics);
         self.send_queue.publish_sent_bytes();
+        let metrics = &self.send_queue.listener_context.info.metrics;
+        self.counters.publish(metrics);
         if state == LoopState::Serving {
             metrics.sessions.store(self.peers.len(), Relaxed);
         }
         if has_more {
             cx.waker().wake_by_ref();
         }
-        state != LoopState::Serving && !has_more && !self.jobs.has_running() && self.send_queue.is_empty()
+        state != LoopState::Serving && !has_more && self.jobs.running.is_empty() && self.send_queue.is_empty()
     }
 
     fn pending(&self) -> usize {
@@ -292,7 +291,6 @@ where
     }
 
     fn set_context(&mut self, listener_context: Arc<ListenerContext>) {
-        self.send_queue.set_context(listener_context.clone());
-        self.listener_context = listener_context;
+        self.send_queue.listener_context = listener_context;
     }
 }

@@ -1,6 +1,5 @@
-//! The datagram driver of a handler: creates the dispatcher of a socket, and the connection and calls of each peer.
+//! Creates the dispatcher of a socket, and the connection and the handler calls of each peer.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,27 +7,16 @@ use tokio::sync::mpsc;
 
 use crate::address::Address;
 use crate::connection::{Connection, Kind, ListenerContext};
+use crate::driver::HandlerDriver;
 use crate::driver::datagram::dispatcher::Dispatcher;
-use crate::driver::datagram::service::{DatagramDispatcher, DatagramService};
+use crate::driver::datagram::{DatagramDispatcher, DatagramService};
 use crate::driver::handler_calls::{direct, has_layers, layered};
 use crate::framing::Framing;
 use crate::handler::{Context, Handler, HandlerLayer};
-use crate::layer::MessageStack;
 use crate::outbox::Pusher;
-use crate::settings::Limits;
 use crate::transport::{DatagramSocket, Route};
 
-/// Serves datagrams with a handler.
-pub(crate) struct DatagramDriver<H, F, L> {
-    pub(crate) handler: Arc<H>,
-    pub(crate) framing: Arc<F>,
-    pub(crate) stack: Arc<MessageStack>,
-    /// The layers inside the stack, outermost first. Each peer has its own services.
-    pub(crate) layer: L,
-    pub(crate) limits: Limits,
-}
-
-impl<H, F, L> DatagramService for DatagramDriver<H, F, L>
+impl<H, F, L> DatagramService for HandlerDriver<H, F, L>
 where
     F: Framing,
     H: Handler<F::In, F::Out>,
@@ -47,7 +35,7 @@ where
                 (local, _) => local.clone(),
             };
             let connection = Connection::new(listener.info.clone(), Kind::Datagram, route.peer.clone(), local, None);
-            let pusher = Pusher::to_datagram_peer(connection.clone(), route.clone(), pushes.clone());
+            let pusher = Pusher::to_peer(connection.clone(), route.clone(), pushes.clone());
             (connection, Context::new(H::State::default(), pusher))
         };
         let (handler, stack, layer) = (self.handler.clone(), self.stack.clone(), self.layer.clone());
@@ -64,11 +52,5 @@ where
             };
             Box::new(Dispatcher::new(socket, self.framing.clone(), self.limits, listener_context, new_peer, pushed))
         }
-    }
-}
-
-impl<H, F, L> fmt::Debug for DatagramDriver<H, F, L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DatagramDriver")
     }
 }

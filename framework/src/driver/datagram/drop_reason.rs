@@ -1,7 +1,15 @@
-//! Why a datagram or a reply is dropped. Each reason has its own log throttle, so none hides another.
+//! Why a datagram or a reply is dropped, and the filter for sources that must not be answered.
 
-/// The values of the log field `reason` of `datagram dropped`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use std::net::IpAddr;
+
+use strum::{IntoStaticStr, VariantArray};
+
+use crate::address::Address;
+use crate::transport::Route;
+
+/// The values of the log field `reason` of `datagram dropped`. Each has its own log throttle, so none hides another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum DropReason {
     /// The datagram is larger than `limits.frame`.
     FrameTooLarge,
@@ -27,36 +35,25 @@ pub(crate) enum DropReason {
     AmplificationLimit,
 }
 
-impl DropReason {
-    pub(crate) const ALL: [Self; 11] = [
-        Self::FrameTooLarge,
-        Self::SourcePort,
-        Self::SourceAddress,
-        Self::OwnAddress,
-        Self::Denied,
-        Self::BadFrame,
-        Self::Sessions,
-        Self::Waiting,
-        Self::Rate,
-        Self::OutboxFull,
-        Self::AmplificationLimit,
-    ];
+/// Ports of services that answer any datagram: echo, daytime, qotd, chargen, time, dns, tftp, ntp.
+const ANSWERING_PORTS: [u16; 8] = [7, 13, 17, 19, 37, 53, 69, 123];
 
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::FrameTooLarge => "frame_too_large",
-            Self::SourcePort => "source_port",
-            Self::SourceAddress => "source_address",
-            Self::OwnAddress => "own_address",
-            Self::Denied => "denied",
-            Self::BadFrame => "bad_frame",
-            Self::Sessions => "sessions",
-            Self::Waiting => "waiting",
-            Self::Rate => "rate",
-            Self::OutboxFull => "outbox_full",
-            Self::AmplificationLimit => "amplification_limit",
-        }
+/// Why a datagram must not be answered: its source is forged, or would answer the reply in an endless loop.
+pub(crate) fn reject_source(route: &Route, local: &Address) -> Option<DropReason> {
+    let Address::Inet(peer) = &route.peer else { return None };
+    let ip = peer.ip().to_canonical();
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    if peer.port() == 0 || ANSWERING_PORTS.contains(&peer.port()) {
+        return Some(DropReason::SourcePort);
     }
+    if ip.is_unspecified() || ip.is_multicast() || is_broadcast {
+        return Some(DropReason::SourceAddress);
+    }
+    let Address::Inet(local) = local else { return None };
+    // A wildcard socket receives on every loopback address.
+    let local_ip = route.local_ip.unwrap_or(local.ip()).to_canonical();
+    let is_own_ip = ip == local_ip || (local.ip().is_unspecified() && ip.is_loopback());
+    (local.port() == peer.port() && is_own_ip).then_some(DropReason::OwnAddress)
 }
 
 #[cfg(test)]
@@ -65,6 +62,28 @@ mod tests {
 
     #[test]
     fn every_reason_is_listed_at_its_index() {
-        assert!(DropReason::ALL.iter().enumerate().all(|(index, reason)| *reason as usize == index));
+        assert!(DropReason::VARIANTS.iter().enumerate().all(|(index, reason)| *reason as usize == index));
+    }
+
+    #[test]
+    fn sources_that_must_not_be_answered() {
+        let local = Address::Inet("127.0.0.1:9999".parse().unwrap());
+        let reason = |peer: &str, local_ip: Option<&str>| {
+            let route = Route {
+                peer: Address::Inet(peer.parse().unwrap()),
+                local_ip: local_ip.map(|local_ip| local_ip.parse().unwrap()),
+            };
+            reject_source(&route, &local)
+        };
+        assert_eq!(reason("127.0.0.1:4000", None), None);
+        assert_eq!(reason("192.0.2.1:9999", None), None);
+        for port in [0, 7, 13, 17, 19, 37, 53, 69, 123] {
+            assert_eq!(reason(&format!("192.0.2.1:{port}"), None), Some(DropReason::SourcePort), "{port}");
+        }
+        for ip in ["0.0.0.0", "255.255.255.255", "224.0.0.1", "[ff02::1]", "[::]", "[::ffff:0.0.0.0]"] {
+            assert_eq!(reason(&format!("{ip}:4000"), None), Some(DropReason::SourceAddress), "{ip}");
+        }
+        assert_eq!(reason("127.0.0.1:9999", None), Some(DropReason::OwnAddress));
+        assert_eq!(reason("127.0.0.2:9999", Some("127.0.0.2")), Some(DropReason::OwnAddress));
     }
 }

@@ -1,18 +1,15 @@
 //! The messages of one datagram socket that are being handled or wait to be handled: bounded in number and bytes.
 
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::driver::handler_calls::HandlerCalls;
 use crate::error::Result;
 use crate::handler::{Reply, Then};
-use crate::layer::Panicked;
 
 /// Maximum job polls per batch.
 const POLLS_PER_BATCH: usize = 1024;
@@ -25,47 +22,37 @@ const MAX_QUEUED: usize = 4096;
 /// Maximum bytes of running and waiting messages.
 pub(crate) const MAX_PENDING_BYTES: usize = 16 * 1024 * 1024;
 
-/// A message with its size.
 pub(crate) type QueuedMessage<In> = (In, usize);
 pub(crate) type FrameStream<Out> = Pin<Box<dyn Stream<Item = Result<Out>> + Send>>;
 type JobFuture<C, Out> = ReusableBoxFuture<'static, JobResult<C, Out>>;
 
 /// A message that is being handled. It holds the handler calls of its peer.
 pub(crate) struct Job<C> {
-    /// The key of the peer in the peer table.
     pub(crate) peer: usize,
     pub(crate) calls: Box<C>,
     /// The size of the message, which counts against [`MAX_PENDING_BYTES`].
     pub(crate) bytes: usize,
 }
 
-/// The result of polling a job to its next step.
 pub(crate) enum JobResult<C, Out> {
-    /// The handler has returned.
     Reply { job: Job<C>, result: Result<Reply<Out>> },
-    /// The stream of a reply has yielded a frame, or has ended.
     Frame { job: Job<C>, frames: FrameStream<Out>, next: Option<Result<Out>>, then: Then },
 }
 
-/// What became of a new step of a job.
 pub(crate) enum Started<C, Out> {
     Ready(JobResult<C, Out>),
     /// The step is not ready; [`JobQueue::poll_next`] returns its result.
     Running,
-    /// Too many messages are pending: the job was dropped.
+    /// Too many messages are pending.
     Dropped,
 }
 
 pub(crate) struct JobQueue<C, Out> {
-    /// Jobs that were not ready at once.
-    running: FuturesUnordered<JobFuture<C, Out>>,
-    /// Messages that wait behind a running job of the same peer.
+    pub(crate) running: FuturesUnordered<JobFuture<C, Out>>,
     queued: usize,
-    /// Bytes of running and waiting messages.
     pending_bytes: usize,
     /// The allocation of the last job, for the next one.
     spare: Option<JobFuture<C, Out>>,
-    /// Remaining job polls of this batch.
     remaining_polls: usize,
 }
 
@@ -78,16 +65,10 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
         self.remaining_polls = POLLS_PER_BATCH;
     }
 
-    pub(crate) fn has_running(&self) -> bool {
-        !self.running.is_empty()
-    }
-
-    /// The number of messages that are received and not answered.
     pub(crate) fn pending(&self) -> usize {
         self.running.len() + self.queued
     }
 
-    /// The result of a running job that is ready.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Option<JobResult<C, Out>> {
         // An empty set would register the waker first.
         if self.running.is_empty() {
@@ -149,7 +130,6 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
         has_room
     }
 
-    /// The next queued message of a peer.
     pub(crate) fn dequeue<In>(&mut self, queue: &mut VecDeque<QueuedMessage<In>>) -> Option<QueuedMessage<In>> {
         let (message, bytes) = queue.pop_front()?;
         self.queued -= 1;
@@ -157,46 +137,8 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
         Some((message, bytes))
     }
 
-    /// The queue of a peer is dropped.
     pub(crate) fn forget<In>(&mut self, queue: &VecDeque<QueuedMessage<In>>) {
         self.queued -= queue.len();
         self.pending_bytes -= queue.iter().map(|(_, bytes)| bytes).sum::<usize>();
-    }
-}
-
-/// Calls the handler with a message.
-pub(crate) fn handle_message<C, In, Out>(
-    job: Job<C>,
-    message: In,
-) -> impl Future<Output = JobResult<C, Out>> + Send + 'static
-where
-    C: HandlerCalls<In, Out>,
-    In: Send + 'static,
-    Out: Send + 'static,
-{
-    // Not an `async fn`: its future would store the arguments twice.
-    let mut job = job;
-    async move {
-        let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
-        let result = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()));
-        JobResult::Reply { job, result }
-    }
-}
-
-/// Awaits the next frame of a reply.
-pub(crate) fn next_frame<C, Out>(
-    job: Job<C>,
-    frames: FrameStream<Out>,
-    then: Then,
-) -> impl Future<Output = JobResult<C, Out>> + Send + 'static
-where
-    C: Send + 'static,
-    Out: Send + 'static,
-{
-    let mut frames = frames;
-    async move {
-        let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
-        let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
-        JobResult::Frame { job, frames, next, then }
     }
 }

@@ -1,4 +1,10 @@
-//! The datagram driver: one task per socket.
+//! The datagram driver: one task per socket. The generic types of a handler are erased once per socket.
+
+use std::sync::Arc;
+use std::task::Context;
+
+use crate::connection::ListenerContext;
+use crate::transport::DatagramSocket;
 
 pub(crate) mod batch_counters;
 pub(crate) mod dispatcher;
@@ -8,12 +14,32 @@ pub(crate) mod jobs;
 pub(crate) mod peers;
 pub(crate) mod receiver;
 pub(crate) mod send_queue;
-pub(crate) mod service;
 pub(crate) mod socket_loop;
-pub(crate) mod source_filter;
 
-pub(crate) use driver::DatagramDriver;
 pub(crate) use jobs::MAX_PENDING_BYTES;
 pub(crate) use receiver::MAX_DATAGRAM;
-pub(crate) use service::DatagramService;
 pub(crate) use socket_loop::DatagramLoop;
+
+pub(crate) trait DatagramService: Send + Sync {
+    fn open(&self, socket: Arc<dyn DatagramSocket>, context: Arc<ListenerContext>) -> Box<dyn DatagramDispatcher>;
+}
+
+pub(crate) trait DatagramDispatcher: Send {
+    /// Does a bounded amount of work. True if nothing is pending and no more datagrams are received.
+    fn poll(&mut self, cx: &mut Context<'_>, state: LoopState) -> bool;
+
+    fn pending(&self) -> usize;
+
+    /// Applies new settings of the listener. The peers are kept.
+    fn set_context(&mut self, listener_context: Arc<ListenerContext>);
+}
+
+/// How far a socket task is on the way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoopState {
+    Serving,
+    /// Receives what the system has already queued, and finishes pending messages.
+    DrainingInput,
+    /// Receives nothing, and finishes pending messages.
+    Finishing,
+}

@@ -1,8 +1,7 @@
 //! The peers of a datagram socket, in a bounded table: a segmented LRU that spoofed sources cannot flush.
 //!
-//! - Probation: one datagram received.
-//! - Established: more than one datagram received.
-//! - Validated: the handler has validated the address ([`Connection::validate_address`]).
+//! A peer is on probation after one datagram, established after more, and validated when the handler has validated its
+//! address ([`Connection::validate_address`]).
 //!
 //! Established and validated peers together occupy at most three quarters of the table. Above that, the least recently
 //! seen established peer returns to probation; if there is no established peer, the least recently seen validated one
@@ -13,8 +12,8 @@
 //! Sources that send one datagram each evict only peers on probation. Sources that send two each also evict established
 //! peers that stay silent until three quarters of the table are filled. They do not evict validated peers.
 //!
-//! The lists are handwritten: a job refers to its peer by a stable slab key, and a datagram costs one hash of its route.
-//! Linked hash maps would hash the route again for every move between segments and for every reference from a job.
+//! The lists are handwritten: linked hash maps would hash the route again for every move between segments and for every
+//! reference from a job. Here a job refers to its peer by a stable slab key.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -31,13 +30,11 @@ use crate::transport::Route;
 /// Maximum peers examined to find one to evict.
 const CANDIDATES: usize = 16;
 
-/// A peer of a datagram socket.
 pub(crate) struct Peer<C, In> {
     pub(crate) route: Route,
     pub(crate) connection: Connection,
     /// The handler calls; `None` while a message is handled.
     pub(crate) calls: Option<Box<C>>,
-    /// Messages that wait for the one that is handled.
     pub(crate) queue: VecDeque<QueuedMessage<In>>,
     /// When the running message was received, if its handler was not ready at once.
     pub(crate) running_since: Option<Instant>,
@@ -52,11 +49,9 @@ pub(crate) struct PeerTable<C, In> {
     established: List,
     validated: List,
     limit: usize,
-    /// Maximum established and validated peers.
     max_protected: usize,
 }
 
-/// A peer and its links in the list of its segment.
 struct Entry<C, In> {
     peer: Peer<C, In>,
     segment: Segment,
@@ -72,7 +67,6 @@ enum Segment {
     Validated,
 }
 
-/// The peers of one segment, most recently seen first.
 #[derive(Clone, Copy, Default)]
 struct List {
     newest: Option<usize>,
@@ -138,7 +132,6 @@ impl<C, In> PeerTable<C, In> {
         self.entries.len()
     }
 
-    /// The peer of a key that is in the table.
     pub(crate) fn get(&mut self, key: usize) -> &mut Peer<C, In> {
         &mut self.entries[key].peer
     }
@@ -190,7 +183,6 @@ impl<C, In> PeerTable<C, In> {
         }
     }
 
-    /// Makes a peer the most recently seen of a segment.
     fn move_to(&mut self, key: usize, segment: Segment) {
         if self.list(segment).newest != Some(key) {
             self.unlink(key);

@@ -10,8 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Sleep;
 
 use crate::address::Address;
-use crate::driver::datagram::drop_reason::DropReason;
-use crate::driver::datagram::source_filter::reject_source;
+use crate::driver::datagram::drop_reason::{DropReason, reject_source};
 use crate::transport::{DatagramSocket, Route};
 
 /// Minimum size of the receive buffer: more than the largest UDP datagram.
@@ -27,7 +26,6 @@ pub(crate) struct DatagramReceiver {
     socket: Arc<dyn DatagramSocket>,
     local: Address,
     buffer: BytesMut,
-    /// Maximum size of a datagram.
     limit: usize,
     errors_in_a_row: usize,
     pause: Option<Pin<Box<Sleep>>>,
@@ -39,7 +37,6 @@ impl DatagramReceiver {
         Self { local: socket.local(), socket, buffer: BytesMut::new(), limit, errors_in_a_row: 0, pause: None }
     }
 
-    /// Whether a received datagram may be handled: by its size and its source.
     pub(crate) fn check(&self, route: &Route, datagram: &Bytes) -> Result<(), DropReason> {
         if datagram.len() > self.limit {
             return Err(DropReason::FrameTooLarge); // and possibly truncated
@@ -47,7 +44,6 @@ impl DatagramReceiver {
         reject_source(route, &self.local).map_or(Ok(()), Err)
     }
 
-    /// Receives one datagram.
     pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Route, Bytes)>> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Context;
 
 use bytes::Bytes;
+use strum::VariantArray;
 
 use crate::connection::{Connection, ListenerContext};
 use crate::driver::close_outcome::reason_of;
@@ -22,11 +23,11 @@ use crate::transport::{DatagramSocket, Route};
 
 pub(crate) struct SendQueue {
     socket: Arc<dyn DatagramSocket>,
-    listener_context: Arc<ListenerContext>,
+    pub(crate) listener_context: Arc<ListenerContext>,
     /// Datagrams that wait for room in the socket buffer, at most `limit`.
     unsent: VecDeque<(Route, Bytes)>,
     limit: usize,
-    drop_throttles: [LogThrottle; DropReason::ALL.len()],
+    drop_throttles: [LogThrottle; DropReason::VARIANTS.len()],
     failure_throttle: LogThrottle,
     /// Bytes sent since [`publish_sent_bytes`](Self::publish_sent_bytes).
     sent_bytes: u64,
@@ -45,12 +46,6 @@ impl SendQueue {
         }
     }
 
-    /// Applies new settings of the listener.
-    pub(crate) fn set_context(&mut self, listener_context: Arc<ListenerContext>) {
-        self.listener_context = listener_context;
-    }
-
-    /// Adds the bytes sent since the last call to the metrics.
     pub(crate) fn publish_sent_bytes(&mut self) {
         match std::mem::take(&mut self.sent_bytes) {
             0 => {}
@@ -62,7 +57,6 @@ impl SendQueue {
         self.unsent.is_empty()
     }
 
-    /// Encodes and sends a frame, within the amplification limit of the peer.
     pub(crate) fn send_frame<F: Framing>(
         &mut self,
         framing: &F,
@@ -75,7 +69,7 @@ impl SendQueue {
                 if !connection.amplification_limit().try_debit(&route.peer, datagram.len()) {
                     return self.drop_one(route, DropReason::AmplificationLimit);
                 }
-                connection.counters().add_bytes_out(datagram.len());
+                connection.counters().bytes_out.add(datagram.len());
                 self.send(route, datagram);
             }
             Ok(Err(error)) => self.message_failed(route, &error),
@@ -83,7 +77,6 @@ impl SendQueue {
         }
     }
 
-    /// Sends a datagram. Queues it if the socket buffer is full, and drops it if the queue is full too.
     fn send(&mut self, route: &Route, datagram: Bytes) {
         if self.unsent.is_empty() {
             match self.socket.try_send(&datagram, route) {
@@ -115,13 +108,12 @@ impl SendQueue {
         }
     }
 
-    /// Counts and logs a dropped datagram or reply.
     pub(crate) fn drop_one(&mut self, route: &Route, reason: DropReason) {
         let info = &self.listener_context.info;
         info.metrics.failed(Outcome::Dropped);
         if let Some(count) = self.drop_throttles[reason as usize].count() {
-            let (listener, peer, reason) = (&*info.name, &route.peer, reason.as_str());
-            tracing::warn!(listener, %peer, reason, count, "datagram dropped");
+            let (listener, peer, reason) = (&*info.name, &route.peer, <&str>::from(reason));
+            tracing::warn!(target: "switchboard::connection", listener, %peer, reason, count, "datagram dropped");
         }
     }
 
@@ -134,7 +126,7 @@ impl SendQueue {
         info.metrics.failed(Outcome::of(reason_of(&**error)));
         if let Some(count) = self.failure_throttle.count() {
             let (listener, peer, error) = (&*info.name, &route.peer, chain(&**error));
-            tracing::warn!(listener, %peer, error, count, "datagram failed");
+            tracing::warn!(target: "switchboard::connection", listener, %peer, error, count, "datagram failed");
         }
     }
 
@@ -142,7 +134,7 @@ impl SendQueue {
     pub(crate) fn receive_failed(&mut self, error: &io::Error) {
         if let Some(count) = self.failure_throttle.count() {
             let listener = &*self.listener_context.info.name;
-            tracing::warn!(listener, %error, count, "receive failed");
+            tracing::warn!(target: "switchboard::connection", listener, %error, count, "receive failed");
         }
     }
 }

@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::datagram::service::{DatagramDispatcher, DatagramService, LoopState};
-use crate::driver::snapshot::ServiceSnapshot;
+use crate::driver::ServiceSnapshot;
+use crate::driver::datagram::{DatagramDispatcher, DatagramService, LoopState};
 use crate::layer::Panicked;
 use crate::settings::deadline_after;
 use crate::transport::DatagramSocket;
@@ -33,7 +33,6 @@ const MAX_RESTART_PAUSE: Duration = Duration::from_secs(1);
 type SnapshotReceiver = watch::Receiver<ServiceSnapshot<Arc<dyn DatagramService>>>;
 type HeartbeatReceiver = mpsc::Receiver<oneshot::Sender<()>>;
 
-/// Serves one datagram socket.
 pub(crate) struct DatagramLoop {
     socket: Arc<dyn DatagramSocket>,
     snapshots: SnapshotReceiver,
@@ -45,14 +44,11 @@ pub(crate) struct DatagramLoop {
     /// Replaced dispatchers with pending messages, oldest first, and when each is aborted.
     finishing: VecDeque<(Instant, Box<dyn DatagramDispatcher>)>,
     events: FuturesUnordered<Pin<Box<dyn Future<Output = LoopEvent> + Send>>>,
-    /// Messages that were received and aborted.
     aborted: Arc<AtomicUsize>,
 }
 
-/// Events other than I/O.
 enum LoopEvent {
     SnapshotChanged,
-    /// Another task serves the socket now.
     Replaced,
     Draining,
     DrainDeadline,
@@ -60,7 +56,6 @@ enum LoopEvent {
     Panicked(Panicked),
     /// The loop has answered a heartbeat.
     Heartbeat(HeartbeatReceiver),
-    /// Every message is answered.
     Finished,
 }
 
@@ -109,10 +104,13 @@ impl DatagramLoop {
                     if self.state == LoopState::Serving {
                         self.state = LoopState::DrainingInput;
                     }
-                    self.watch_drain_deadline();
+                    let mut drain = self.snapshot.listener_context.info.drain.clone();
+                    self.events.push(async move { drain.cutting().await }.map(|()| LoopEvent::DrainDeadline).boxed());
                 }
                 LoopEvent::FinishDeadline if self.finish_deadline.is_none_or(|deadline| Instant::now() < deadline) => {
-                    self.abort_overdue();
+                    while self.finishing.front().is_some_and(|(deadline, _)| *deadline <= Instant::now()) {
+                        self.abort_oldest();
+                    }
                 }
                 LoopEvent::DrainDeadline | LoopEvent::FinishDeadline | LoopEvent::Finished => break,
                 LoopEvent::Panicked(panicked) => {
@@ -166,13 +164,6 @@ impl DatagramLoop {
         self.snapshot = snapshot;
     }
 
-    fn abort_overdue(&mut self) {
-        let now = Instant::now();
-        while self.finishing.front().is_some_and(|(deadline, _)| *deadline <= now) {
-            self.abort_oldest();
-        }
-    }
-
     fn abort_oldest(&mut self) {
         if let Some((_, dispatcher)) = self.finishing.pop_front() {
             self.aborted.fetch_add(dispatcher.pending(), SeqCst);
@@ -198,11 +189,6 @@ impl DatagramLoop {
             LoopEvent::Heartbeat(heartbeat)
         };
         self.events.push(answered.boxed());
-    }
-
-    fn watch_drain_deadline(&self) {
-        let mut drain = self.snapshot.listener_context.info.drain.clone();
-        self.events.push(async move { drain.cutting().await }.map(|()| LoopEvent::DrainDeadline).boxed());
     }
 
     fn start_finish_timeout(&self, timeout: Duration) -> Instant {

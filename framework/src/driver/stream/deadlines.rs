@@ -3,6 +3,7 @@
 //! Events only set flags; the clock is read once per wake-up. The timer is armed for the earliest deadline and checked
 //! again when it fires, so a busy connection re-arms it once per idle timeout, not once per message.
 
+use std::mem::take;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
@@ -18,31 +19,26 @@ pub(crate) struct Deadlines {
     timeouts: Arc<Timeouts>,
     opened: Instant,
     /// The last read or write, as of the last [`update`](Self::update).
-    last_activity: Instant,
+    pub(crate) last_activity: Instant,
     /// The last write, as of the last [`update`](Self::update).
     last_write: Option<Instant>,
-    /// Events since the last [`update`](Self::update).
-    events: Events,
+    /// Something was read or written since the last [`update`](Self::update).
+    transferred: bool,
+    /// Something was written since the last [`update`](Self::update).
+    wrote: bool,
     /// When the first byte of the current partial message was read.
     message_started: Option<Instant>,
     /// Since when writing is blocked.
-    write_blocked: Option<Instant>,
+    pub(crate) write_blocked: Option<Instant>,
     /// No complete message was received yet.
     awaits_first_message: bool,
     /// The connection is already closing: its lifetime does not matter.
-    ignores_lifetime: bool,
+    pub(crate) ignores_lifetime: bool,
     timer: Option<Pin<Box<Sleep>>>,
     /// The activity that the timer was armed for. `None`: it must be armed again.
-    armed_for: Option<DriverActivity>,
+    pub(crate) armed_for: Option<DriverActivity>,
 }
 
-#[derive(Debug, Default)]
-struct Events {
-    transferred: bool,
-    wrote: bool,
-}
-
-/// What the driver does. It decides which deadlines apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DriverActivity {
     /// The driver waits for input: every deadline applies.
@@ -58,7 +54,8 @@ impl Deadlines {
             opened,
             last_activity: Instant::now(),
             last_write: None,
-            events: Events::default(),
+            transferred: false,
+            wrote: false,
             message_started: None,
             write_blocked: None,
             awaits_first_message: true,
@@ -68,22 +65,12 @@ impl Deadlines {
         }
     }
 
-    /// The last read or write, as of the last check.
-    pub(crate) fn last_activity(&self) -> Instant {
-        self.last_activity
-    }
-
     pub(crate) fn bytes_read(&mut self) {
-        self.events.transferred = true;
+        self.transferred = true;
     }
 
     pub(crate) fn bytes_written(&mut self) {
-        self.events = Events { transferred: true, wrote: true };
-        self.write_blocked = None;
-    }
-
-    pub(crate) fn flushed(&mut self) {
-        self.write_blocked = None;
+        (self.transferred, self.wrote, self.write_blocked) = (true, true, None);
     }
 
     pub(crate) fn write_blocked(&mut self) {
@@ -98,7 +85,6 @@ impl Deadlines {
         self.message_started = None;
     }
 
-    /// No complete message is buffered.
     pub(crate) fn message_incomplete(&mut self, buffered: usize) {
         if buffered == 0 {
             self.message_started = None;
@@ -111,35 +97,23 @@ impl Deadlines {
 
     /// Reading resumes after the driver was busy: the deadlines for input start again.
     pub(crate) fn reading_resumed(&mut self) {
-        self.events.transferred = true;
+        self.transferred = true;
         self.update();
         if self.message_started.is_some() {
             self.message_started = Some(self.last_activity);
         }
     }
 
-    pub(crate) fn ignore_lifetime(&mut self) {
-        self.ignores_lifetime = true;
-    }
-
-    /// A different task polls the connection: the timer must wake that task.
-    pub(crate) fn waker_changed(&mut self) {
-        self.armed_for = None;
-    }
-
-    /// Whether something was written within `time`.
-    pub(crate) fn wrote_within(&mut self, time: Duration) -> bool {
+    pub(crate) fn last_write(&mut self) -> Option<Instant> {
         self.update();
-        self.last_write.is_some_and(|last| last.elapsed() < time)
+        self.last_write
     }
 
-    /// Reads the clock, if there were events since the last call.
     fn update(&mut self) {
-        let Events { transferred, wrote } = std::mem::take(&mut self.events);
-        if transferred {
+        if take(&mut self.transferred) {
             self.last_activity = Instant::now();
         }
-        if wrote {
+        if take(&mut self.wrote) {
             self.last_write = Some(self.last_activity);
         }
     }
@@ -167,7 +141,6 @@ impl Deadlines {
         }
     }
 
-    /// The earliest deadline that applies.
     fn next_deadline(&self, activity: DriverActivity) -> Option<(Instant, CloseReason)> {
         let Timeouts { first_message, frame, idle, write, lifetime, .. } = *self.timeouts;
         let mut next: Option<(Instant, CloseReason)> = None;

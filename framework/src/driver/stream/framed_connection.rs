@@ -4,7 +4,6 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::task::coop;
@@ -12,19 +11,15 @@ use tokio::time::Instant;
 
 use crate::connection::ControlSignal;
 use crate::driver::close_outcome::CloseOutcome;
-use crate::driver::stream::buffer_pool::LARGE_BUFFER;
+use crate::driver::stream::buffer::LARGE_BUFFER;
 use crate::driver::stream::deadlines::DriverActivity;
 use crate::driver::stream::framed_io::FramedIo;
 use crate::driver::stream::linger::is_graceful;
 use crate::framing::Framing;
-use crate::outbox::Outbox;
 use crate::reason::CloseReason;
-use crate::settings::{Limits, Timeouts};
-use crate::transport::Incoming;
 
 pub(crate) struct FramedConnection<F: Framing> {
     pub(crate) io: FramedIo<F>,
-    /// The task that the connection and the timer wake.
     waker: Option<Waker>,
     /// Why the connection closes when the messages in progress are handled.
     closing: Option<CloseReason>,
@@ -32,33 +27,17 @@ pub(crate) struct FramedConnection<F: Framing> {
     waited: bool,
 }
 
-/// Whether pushed frames are added to the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PushedFrames {
     Encode,
     Keep,
 }
 
-/// What happens to the output that is queued when a connection closes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum QueuedOutput {
-    Write,
-    Discard,
-}
-
 impl<F: Framing> FramedConnection<F> {
-    pub(crate) fn new(
-        incoming: Incoming,
-        framing: &F,
-        limits: &Limits,
-        timeouts: Arc<Timeouts>,
-        outbox: Arc<Outbox<F::Out>>,
-    ) -> Self {
-        let io = FramedIo::new(incoming, framing, limits, timeouts, outbox);
+    pub(crate) fn new(io: FramedIo<F>) -> Self {
         Self { io, waker: None, closing: None, waited: false }
     }
 
-    /// Writes the queued output and waits for input.
     pub(crate) async fn read_more(&mut self) -> Result<(), CloseOutcome> {
         if std::mem::take(&mut self.waited) {
             self.io.deadlines.reading_resumed();
@@ -74,7 +53,7 @@ impl<F: Framing> FramedConnection<F> {
                 return Poll::Ready(Ok(output));
             }
             self.waited = true;
-            self.io.message_pending();
+            self.io.latency.slow = true;
             self.poll_background(cx, DriverActivity::Working, PushedFrames::Encode)?;
             self.io.read_ahead(cx)?;
             Poll::Pending
@@ -100,7 +79,7 @@ impl<F: Framing> FramedConnection<F> {
 
     /// Adds the frames pushed so far to the output, before any frame that is encoded later.
     pub(crate) async fn encode_pushed(&mut self) -> Result<(), CloseOutcome> {
-        for _ in 0..self.io.writer.queued_pushes() {
+        for _ in 0..self.io.writer.outbox.len() {
             if !self.io.encode_pushed()? {
                 break;
             }
@@ -109,7 +88,6 @@ impl<F: Framing> FramedConnection<F> {
         Ok(())
     }
 
-    /// Waits until the output is below its limit.
     pub(crate) async fn wait_for_write_capacity(&mut self) -> Result<(), CloseOutcome> {
         if self.io.writer.has_capacity() {
             return Ok(());
@@ -122,19 +100,16 @@ impl<F: Framing> FramedConnection<F> {
         .await
     }
 
-    /// Writes or drops the queued output after the session ended for `reason`. Returns an outcome if the peer stopped
+    /// Writes the queued output after the session ended for `reason`. Returns an outcome if the peer stopped
     /// reading or the connection was aborted meanwhile.
-    pub(crate) async fn flush_remaining(&mut self, reason: CloseReason, queued: QueuedOutput) -> Option<CloseOutcome> {
+    pub(crate) async fn flush_remaining(&mut self, reason: CloseReason) -> Option<CloseOutcome> {
         self.start_closing(reason);
         let mut failed = None;
         if is_graceful(reason) {
-            if queued == QueuedOutput::Discard {
-                self.io.writer.discard();
-            }
             // That the peer has closed meanwhile does not change the reason.
             failed = self.write_all().await.err().filter(|failed| {
                 if failed.reason == CloseReason::IoError {
-                    self.io.reader.set_ended();
+                    self.io.reader.ended = true;
                 }
                 failed.reason.is_cut() || failed.reason == CloseReason::WriteStalled
             });
@@ -155,17 +130,17 @@ impl<F: Framing> FramedConnection<F> {
     /// The connection closes when the messages in progress are handled. The first reason is kept.
     fn start_closing(&mut self, reason: CloseReason) {
         self.closing.get_or_insert(reason);
-        self.io.deadlines.ignore_lifetime();
+        self.io.deadlines.ignores_lifetime = true;
     }
 
     fn poll_read_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseOutcome>> {
         self.poll_background(cx, DriverActivity::Reading, PushedFrames::Encode)?;
         let io = &mut self.io;
         if let Some(reason) = self.closing {
-            if !io.reader.is_draining() {
+            if io.reader.draining_bytes.is_none() {
                 // Input that the system has already received counts as a message in progress.
                 while io.reader.wants_input(LARGE_BUFFER) && io.poll_read(cx)?.is_ready() {}
-                io.reader.start_drain();
+                io.reader.draining_bytes = Some(io.reader.undecoded);
                 return Poll::Ready(Ok(()));
             }
             if io.reader.is_drained() {
@@ -173,7 +148,7 @@ impl<F: Framing> FramedConnection<F> {
             }
         }
         if !io.writer.is_empty() {
-            io.reader.release_buffer();
+            io.reader.buffer.release();
             return Poll::Pending; // no reading while the peer does not read
         }
         io.poll_read_message(cx)
@@ -191,7 +166,7 @@ impl<F: Framing> FramedConnection<F> {
             self.io.connection.current_signal()
         } else {
             self.waker = Some(cx.waker().clone());
-            self.io.deadlines.waker_changed();
+            self.io.deadlines.armed_for = None;
             self.io.connection.poll_signal(cx.waker())
         };
         if let Some(reason) = signal.immediate_close_reason() {
@@ -207,7 +182,7 @@ impl<F: Framing> FramedConnection<F> {
         self.io.publish_messages();
         let expired = self.io.deadlines.poll_expired(cx, activity);
         if activity == DriverActivity::Reading {
-            self.io.record_latency(self.io.deadlines.last_activity());
+            self.io.record_latency(self.io.deadlines.last_activity);
         }
         match expired {
             None => Ok(()),

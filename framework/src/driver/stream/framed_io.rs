@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use crate::connection::Connection;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::stream::deadlines::Deadlines;
-use crate::driver::stream::latency::LatencyTracker;
-use crate::driver::stream::linger::{LINGER_TIMEOUT, LingerState, lingering_close};
+use crate::driver::stream::linger::lingering_close;
 use crate::driver::stream::reader::FramedReader;
 use crate::driver::stream::writer::FramedWriter;
 use crate::error::BoxError;
 use crate::framing::Framing;
+use crate::metrics::Outcome;
 use crate::outbox::Outbox;
 use crate::reason::CloseReason;
 use crate::settings::{Limits, Timeouts};
@@ -31,7 +31,7 @@ pub(crate) struct FramedIo<F: Framing> {
     pub(crate) reader: FramedReader,
     pub(crate) writer: FramedWriter<F::Out>,
     pub(crate) deadlines: Deadlines,
-    latency: LatencyTracker,
+    pub(crate) latency: LatencyTracker,
 }
 
 impl<F: Framing> FramedIo<F> {
@@ -54,7 +54,6 @@ impl<F: Framing> FramedIo<F> {
         }
     }
 
-    /// The next message that is already read. `None`: more input is needed.
     #[inline]
     pub(crate) fn next_message(&mut self) -> Result<Option<F::In>, CloseOutcome> {
         let message = self.reader.decode(&mut self.codec)?;
@@ -62,43 +61,30 @@ impl<F: Framing> FramedIo<F> {
             self.latency.messages += 1;
             self.deadlines.message_received();
         } else {
-            self.deadlines.message_incomplete(self.reader.undecoded());
+            self.deadlines.message_incomplete(self.reader.undecoded);
         }
         Ok(message)
     }
 
-    /// Whether other tasks must get a turn before the next message.
     pub(crate) fn should_yield(&self) -> bool {
         self.latency.messages.is_multiple_of(MESSAGES_PER_TURN)
     }
 
-    /// The handler of the last message is not ready.
-    pub(crate) fn message_pending(&mut self) {
-        self.latency.mark_slow();
-    }
-
-    /// The last message was handled.
     #[inline]
     pub(crate) fn message_handled(&mut self) {
-        if self.latency.take_slow() {
+        if self.latency.slow && std::mem::take(&mut self.latency.slow) {
             self.record_latency(Instant::now());
         }
     }
 
-    /// The last message failed.
-    pub(crate) fn message_failed(&mut self, error: BoxError) -> CloseOutcome {
-        self.latency.message_failed(&self.connection, error)
-    }
-
     pub(crate) fn record_latency(&mut self, now: Instant) {
-        self.latency.record(&self.connection, now, self.reader.has_input());
+        self.latency.record(&self.connection, now, !self.reader.buffer.bytes.is_empty());
     }
 
     pub(crate) fn publish_messages(&self) {
-        self.connection.counters().set_messages(self.latency.messages);
+        self.connection.counters().messages.set(self.latency.messages);
     }
 
-    /// Adds a frame to the output.
     #[inline]
     pub(crate) fn encode(&mut self, frame: F::Out) -> Result<(), CloseOutcome> {
         self.writer.encode(&mut self.codec, frame)
@@ -109,32 +95,29 @@ impl<F: Framing> FramedIo<F> {
         self.writer.encode_pushed(&mut self.codec)
     }
 
-    /// Writes as much output as the transport accepts.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
         self.writer.poll_write(&mut self.transport, cx, &mut self.deadlines, self.connection.counters())
     }
 
-    /// Encodes and writes the frames pushed so far.
     pub(crate) fn write_pushed(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
-        for _ in 0..self.writer.queued_pushes() {
+        for _ in 0..self.writer.outbox.len() {
             if !self.encode_pushed()? || !self.writer.has_capacity() {
                 break;
             }
         }
         if !self.writer.is_empty() {
             self.poll_write(cx)?;
-            if self.writer.is_empty() && self.writer.queued_pushes() > 0 {
+            if self.writer.is_empty() && self.writer.outbox.len() > 0 {
                 cx.waker().wake_by_ref(); // the rest follows after other tasks had a turn
             }
         }
         Ok(())
     }
 
-    /// Reads once.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseOutcome>> {
         let bytes = ready!(self.reader.poll_read(&mut self.transport, cx))?;
         if bytes > 0 {
-            self.connection.counters().add_bytes_in(bytes);
+            self.connection.counters().bytes_in.add(bytes);
             self.deadlines.bytes_read();
             self.latency.input_read();
         }
@@ -143,9 +126,9 @@ impl<F: Framing> FramedIo<F> {
 
     /// Reads once, or twice if the first read fills a small buffer: it must not split a raw message.
     pub(crate) fn poll_read_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseOutcome>> {
-        let used_large_buffer = self.reader.wants_large_buffer();
+        let used_large_buffer = self.reader.buffer.wants_large;
         let read = self.poll_read(cx);
-        if self.reader.wants_large_buffer()
+        if self.reader.buffer.wants_large
             && !used_large_buffer
             && matches!(read, Poll::Ready(Ok(())))
             && let Poll::Ready(rest) = self.poll_read(cx)
@@ -167,10 +150,51 @@ impl<F: Framing> FramedIo<F> {
     }
 
     pub(crate) async fn lingering_close(&mut self, reason: CloseReason) {
-        let state = LingerState {
-            recently_written: self.deadlines.wrote_within(LINGER_TIMEOUT),
-            input_ended: self.reader.has_ended(),
-        };
-        lingering_close(&mut self.transport, &self.connection, reason, state).await;
+        let last_write = self.deadlines.last_write().filter(|_| !self.reader.ended);
+        lingering_close(&mut self.transport, &self.connection, reason, last_write).await;
+    }
+}
+
+/// Measures the latency of messages, from the read that received a message until its reply is written. The clock is
+/// read once per read, and once more for each message whose handler was not ready at once.
+#[derive(Debug, Default)]
+pub(crate) struct LatencyTracker {
+    pub(crate) messages: u64,
+    /// Messages whose latency is recorded, or that failed.
+    recorded: u64,
+    /// When the first message that is not recorded was read.
+    started: Option<Instant>,
+    /// The handler of the last message was not ready at once.
+    pub(crate) slow: bool,
+}
+
+impl LatencyTracker {
+    pub(crate) fn input_read(&mut self) {
+        if self.messages == self.recorded {
+            self.started = Some(Instant::now());
+        }
+    }
+
+    /// Counts the last message as failed. Failed messages have no latency.
+    #[cold]
+    pub(crate) fn message_failed(&mut self, connection: &Connection, error: BoxError) -> CloseOutcome {
+        let outcome = CloseOutcome::from_service(error);
+        self.recorded += 1;
+        connection.listener_info().metrics.failed(Outcome::of(outcome.reason));
+        outcome
+    }
+
+    /// Records the messages received so far. `read_ahead`: there is undecoded input, whose latency starts at `now`.
+    #[inline]
+    pub(crate) fn record(&mut self, connection: &Connection, now: Instant, read_ahead: bool) {
+        if self.messages == self.recorded {
+            return;
+        }
+        if let Some(started) = self.started {
+            let latency = &connection.listener_info().metrics.latency;
+            latency.record(self.messages - self.recorded, now.saturating_duration_since(started));
+        }
+        self.recorded = self.messages;
+        self.started = read_ahead.then_some(now);
     }
 }

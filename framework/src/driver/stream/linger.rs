@@ -9,27 +9,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use crate::connection::Connection;
-use crate::driver::stream::buffer_pool::{self, BufferSize};
+use crate::driver::stream::buffer::{self, BufferSize};
 use crate::reason::CloseReason;
 use crate::transport::BoxIo;
 
 /// Maximum time a closed connection lingers, and the maximum age of a write that makes it linger.
-pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum time a connection lingers that a drain closes.
 const DRAIN_LINGER_TIMEOUT: Duration = Duration::from_millis(100);
 /// Maximum bytes read and dropped while a connection lingers.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
-
-/// What decides whether a connection lingers.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LingerState {
-    /// Something was written within [`LINGER_TIMEOUT`].
-    pub(crate) recently_written: bool,
-    /// The peer has ended its output.
-    pub(crate) input_ended: bool,
-}
 
 /// Whether queued output is written, and the connection lingers, after a close for this reason.
 pub(crate) fn is_graceful(reason: CloseReason) -> bool {
@@ -37,13 +29,19 @@ pub(crate) fn is_graceful(reason: CloseReason) -> bool {
     !matches!(reason, IoError | Killed | DrainDeadline | OutboxFull | WriteStalled)
 }
 
-/// Shuts down the output, and lets the peer read what was written last. A signal to close at once ends the wait.
-pub(crate) async fn lingering_close(io: &mut BoxIo, connection: &Connection, reason: CloseReason, state: LingerState) {
+/// Shuts down the output, and lets the peer read what was written last. `last_write` is `None` if the peer has ended
+/// its output. A signal to close at once ends the wait.
+pub(crate) async fn lingering_close(
+    io: &mut BoxIo,
+    connection: &Connection,
+    reason: CloseReason,
+    last_write: Option<Instant>,
+) {
     if !is_graceful(reason) {
         return;
     }
     let timeout = match reason {
-        _ if !state.recently_written || state.input_ended => Duration::ZERO,
+        _ if last_write.is_none_or(|last| last.elapsed() >= LINGER_TIMEOUT) => Duration::ZERO,
         CloseReason::PeerClosed => Duration::ZERO,
         CloseReason::Drain => DRAIN_LINGER_TIMEOUT,
         _ => LINGER_TIMEOUT,
@@ -60,7 +58,7 @@ async fn linger(io: &mut BoxIo, timeout: Duration) {
     if timeout.is_zero() {
         return;
     }
-    let mut buffer = buffer_pool::take(BufferSize::Large);
+    let mut buffer = buffer::take(BufferSize::Large);
     let discard_input = async {
         let mut remaining = MAX_LINGER_BYTES;
         while remaining > 0 {
@@ -72,5 +70,5 @@ async fn linger(io: &mut BoxIo, timeout: Duration) {
         }
     };
     let _ = tokio::time::timeout(timeout, discard_input).await;
-    buffer_pool::give(buffer, BufferSize::Large);
+    buffer::give(buffer, BufferSize::Large);
 }

@@ -1,6 +1,5 @@
 //! The driver of connections of a `StreamHandler`: control signals and the idle timeout. The handler does all I/O.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -11,20 +10,19 @@ use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
 use crate::driver::close_outcome::{CloseOutcome, reason_of};
-use crate::driver::stream::linger::{LINGER_TIMEOUT, LingerState, lingering_close};
+use crate::driver::stream::linger::lingering_close;
 use crate::error::{BoxError, find_cause};
 use crate::handler::{ByteStream, StreamHandler};
 use crate::reason::CloseReason;
 use crate::settings::{Timeouts, deadline_after};
 use crate::transport::Incoming;
 
-/// Serves connections with a `StreamHandler`, one call per connection.
 pub(crate) struct RawDriver<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) timeouts: Timeouts,
 }
 
-impl<H: StreamHandler> Service<Incoming> for RawDriver<H> {
+impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
     type Response = ();
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
@@ -62,11 +60,8 @@ impl<H: StreamHandler> Service<Incoming> for RawDriver<H> {
             connection.finish(outcome.reason);
             // `None`: the handler has moved the stream elsewhere.
             if let Some(mut io) = activity.take_io() {
-                let state = LingerState {
-                    recently_written: activity.last(&connection).elapsed() < LINGER_TIMEOUT,
-                    input_ended: activity.input_ended(),
-                };
-                lingering_close(&mut io, &connection, outcome.reason, state).await;
+                let last_write = (!activity.input_ended()).then(|| activity.last(&connection));
+                lingering_close(&mut io, &connection, outcome.reason, last_write).await;
             }
             outcome.error.map_or(Ok(()), Err)
         })
@@ -85,17 +80,5 @@ fn outcome_of(result: Result<(), BoxError>, input_ended: bool) -> CloseOutcome {
             let reason = if disconnected { CloseReason::IoError } else { reason_of(&*error) };
             CloseOutcome { reason, error: Some(error) }
         }
-    }
-}
-
-impl<H> Clone for RawDriver<H> {
-    fn clone(&self) -> Self {
-        Self { handler: self.handler.clone(), timeouts: self.timeouts }
-    }
-}
-
-impl<H> fmt::Debug for RawDriver<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RawDriver")
     }
 }

@@ -8,22 +8,19 @@ use tokio_util::codec::Decoder;
 use tokio_util::io::poll_read_buf;
 
 use crate::driver::close_outcome::CloseOutcome;
-use crate::driver::stream::buffer_pool;
-use crate::driver::stream::read_buffer::{FRAME_OVERHEAD, ReadBuffer};
+use crate::driver::stream::buffer::{self, FRAME_OVERHEAD, ReadBuffer};
 use crate::error::BoxError;
 use crate::reason::CloseReason;
 use crate::transport::BoxIo;
 
 pub(crate) struct FramedReader {
-    buffer: ReadBuffer,
-    /// Maximum size of a message.
+    pub(crate) buffer: ReadBuffer,
     limit: usize,
     /// Bytes read since the end of the last message, even if the codec has taken them out of the buffer.
-    undecoded: usize,
+    pub(crate) undecoded: usize,
     /// During a drain: undecoded bytes that were received before the drain began.
-    draining_bytes: Option<usize>,
-    /// The peer has ended its output.
-    ended: bool,
+    pub(crate) draining_bytes: Option<usize>,
+    pub(crate) ended: bool,
 }
 
 impl FramedReader {
@@ -67,7 +64,7 @@ impl FramedReader {
         let size = self.buffer.next_size();
         let mut buffer = self.buffer.take(size);
         let Poll::Ready(read) = poll_read_buf(Pin::new(io), cx, &mut buffer) else {
-            buffer_pool::give(buffer, size);
+            buffer::give(buffer, size);
             return Poll::Pending;
         };
         let bytes = match read {
@@ -81,44 +78,9 @@ impl FramedReader {
         Poll::Ready(Ok(bytes))
     }
 
-    /// Bytes of the current partial message.
-    pub(crate) fn undecoded(&self) -> usize {
-        self.undecoded
-    }
-
-    pub(crate) fn has_input(&self) -> bool {
-        !self.buffer.bytes.is_empty()
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.ended
-    }
-
-    pub(crate) fn set_ended(&mut self) {
-        self.ended = true;
-    }
-
     /// Whether the peer may send more, and less than `max` bytes are buffered.
     pub(crate) fn wants_input(&self, max: usize) -> bool {
         !self.ended && self.buffer.bytes.len() < max
-    }
-
-    /// Whether the next read uses a large buffer.
-    pub(crate) fn wants_large_buffer(&self) -> bool {
-        self.buffer.wants_large
-    }
-
-    pub(crate) fn release_buffer(&mut self) {
-        self.buffer.release();
-    }
-
-    /// Only the messages that have begun to arrive are decoded from now on.
-    pub(crate) fn start_drain(&mut self) {
-        self.draining_bytes = Some(self.undecoded);
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining_bytes.is_some()
     }
 
     /// Whether every message received before the drain is decoded.

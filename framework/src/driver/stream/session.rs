@@ -1,6 +1,5 @@
 //! The driver of framed connections: opens the session, then reads, handles and replies until it closes.
 
-use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,35 +9,25 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use tower::Service;
 
+use crate::driver::HandlerDriver;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::{HandlerCalls, direct, has_layers, layered};
-use crate::driver::stream::framed_connection::{FramedConnection, QueuedOutput};
+use crate::driver::stream::framed_connection::FramedConnection;
+use crate::driver::stream::framed_io::FramedIo;
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
-use crate::layer::{MessageStack, Panicked};
+use crate::layer::Panicked;
 use crate::outbox::{Outbox, Pusher};
 use crate::reason::CloseReason;
-use crate::settings::{Limits, Timeouts};
 use crate::transport::Incoming;
 
 /// Maximum time that `Handler::close` may take.
 const CLOSE_HOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves framed connections, one call per connection.
-pub(crate) struct StreamDriver<H, F, L> {
-    pub(crate) handler: Arc<H>,
-    pub(crate) framing: Arc<F>,
-    pub(crate) stack: Arc<MessageStack>,
-    /// The layers inside the stack, outermost first. Each connection has its own services.
-    pub(crate) layer: L,
-    pub(crate) limits: Limits,
-    pub(crate) timeouts: Arc<Timeouts>,
-}
-
 type SessionFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
-impl<H, F, L> Service<Incoming> for StreamDriver<H, F, L>
+impl<H, F, L> Service<Incoming> for Arc<HandlerDriver<H, F, L>>
 where
     F: Framing,
     H: Handler<F::In, F::Out>,
@@ -56,7 +45,8 @@ where
         let outbox = Arc::new(Outbox::new(self.limits.outbox));
         let pusher = Pusher::to_stream(incoming.connection.clone(), outbox.clone());
         let context = Context::new(H::State::default(), pusher);
-        let framed = FramedConnection::<F>::new(incoming, &self.framing, &self.limits, self.timeouts.clone(), outbox);
+        let io = FramedIo::new(incoming, &*self.framing, &self.limits, self.timeouts.clone(), outbox);
+        let framed = FramedConnection::new(io);
         let (handler, stack) = (self.handler.clone(), self.stack.clone());
         if has_layers::<L>() {
             let calls = layered(handler, context, &stack, &self.layer);
@@ -82,14 +72,19 @@ where
     fn drive(mut self) -> SessionFuture {
         Box::pin(async move {
             // A panic in the handler, its streams or the codec closes only this connection.
-            let (outcome, queued) = match AssertUnwindSafe(self.run()).catch_unwind().await {
-                Ok(Ok(Then::Close)) => (CloseOutcome::plain(CloseReason::HandlerClosed), QueuedOutput::Discard),
-                Ok(Ok(_)) => (CloseOutcome::plain(CloseReason::HandlerClosed), QueuedOutput::Write),
-                Ok(Err(outcome)) => (outcome, QueuedOutput::Write),
-                Err(payload) => (CloseOutcome::from_service(Panicked::new(&*payload).into()), QueuedOutput::Write),
+            let ended = AssertUnwindSafe(self.run()).catch_unwind().await;
+            // Rejects further pushes, so that the remaining output is bounded.
+            self.framed.io.writer.outbox.close();
+            if matches!(ended, Ok(Ok(Then::Close))) {
+                self.framed.io.writer.discard();
+            }
+            let outcome = match ended {
+                Ok(Ok(_)) => CloseOutcome::plain(CloseReason::HandlerClosed),
+                Ok(Err(outcome)) => outcome,
+                Err(payload) => CloseOutcome::from_service(Panicked::new(&*payload).into()),
             };
             // Boxed: an open connection does not reserve memory for its close.
-            Box::pin(self.close(outcome, queued)).await
+            Box::pin(self.close(outcome)).await
         })
     }
 
@@ -106,11 +101,9 @@ where
                 let call = pin!(self.calls.message(message));
                 self.framed.drive_while(call).await?
             };
-            let reply = match reply {
-                Ok(reply) => reply,
-                Err(error) => return Err(self.framed.io.message_failed(error)),
-            };
-            self.framed.io.message_handled();
+            let io = &mut self.framed.io;
+            let reply = reply.map_err(|error| io.latency.message_failed(&io.connection, error))?;
+            io.message_handled();
             if let Some(reply) = self.encode_simple(reply)? {
                 then = Box::pin(self.send(reply)).await?;
             }
@@ -134,7 +127,7 @@ where
         let Reply { frames, then } = reply;
         match frames {
             Frames::None if then == Then::Continue => Ok(None),
-            Frames::One(frame) if then == Then::Continue && self.framed.io.writer.queued_pushes() == 0 => {
+            Frames::One(frame) if then == Then::Continue && self.framed.io.writer.outbox.len() == 0 => {
                 self.framed.io.encode(frame)?;
                 Ok(None)
             }
@@ -170,14 +163,12 @@ where
     }
 
     /// Calls the handler's `close`, writes the queued output and closes the transport.
-    async fn close(&mut self, mut outcome: CloseOutcome, queued: QueuedOutput) -> Result<(), BoxError> {
-        // Rejects further pushes, so that the remaining output is bounded.
-        self.framed.io.writer.close_outbox();
+    async fn close(&mut self, mut outcome: CloseOutcome) -> Result<(), BoxError> {
         let connection = self.framed.io.connection.clone();
         let close_hook = AssertUnwindSafe(self.calls.close(outcome.reason)).catch_unwind();
         let framed = &mut self.framed;
         let close_transport = async {
-            if let Some(failed) = framed.flush_remaining(outcome.reason, queued).await {
+            if let Some(failed) = framed.flush_remaining(outcome.reason).await {
                 outcome = failed;
             }
             connection.finish(outcome.reason);
@@ -192,27 +183,5 @@ where
         }
         connection.finish(outcome.reason);
         outcome.error.map_or(Ok(()), Err)
-    }
-}
-
-impl<H, F, L> Clone for StreamDriver<H, F, L>
-where
-    L: Clone,
-{
-    fn clone(&self) -> Self {
-        Self {
-            handler: self.handler.clone(),
-            framing: self.framing.clone(),
-            stack: self.stack.clone(),
-            layer: self.layer.clone(),
-            limits: self.limits,
-            timeouts: self.timeouts.clone(),
-        }
-    }
-}
-
-impl<H, F, L> fmt::Debug for StreamDriver<H, F, L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StreamDriver")
     }
 }

@@ -11,17 +11,18 @@ use tokio_util::codec::Encoder;
 
 use crate::connection::ConnectionCounters;
 use crate::driver::close_outcome::CloseOutcome;
-use crate::driver::stream::buffer_pool::{self, BufferSize, LARGE_BUFFER};
+use crate::driver::stream::buffer::{self, BufferSize, LARGE_BUFFER};
 use crate::driver::stream::deadlines::Deadlines;
 use crate::error::BoxError;
 use crate::outbox::Outbox;
+use crate::reason::CloseReason;
 use crate::transport::BoxIo;
 
 /// Maximum unwritten output that is copied out of its large buffer while the peer does not read.
 const SMALL_OUTPUT: usize = LARGE_BUFFER / 4;
 
 pub(crate) struct FramedWriter<Out> {
-    outbox: Arc<Outbox<Out>>,
+    pub(crate) outbox: Arc<Outbox<Out>>,
     /// Encoded output. Unallocated while it is empty.
     buffer: BytesMut,
     /// The transport may still buffer written output.
@@ -33,7 +34,6 @@ impl<Out> FramedWriter<Out> {
         Self { outbox, buffer: BytesMut::new(), unflushed: false }
     }
 
-    /// Whether all encoded output is written.
     pub(crate) fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }
@@ -44,23 +44,10 @@ impl<Out> FramedWriter<Out> {
         self.buffer.len() < LARGE_BUFFER
     }
 
-    /// Whether all output, pushed frames included, is written and flushed.
     pub(crate) fn is_finished(&self) -> bool {
-        self.buffer.is_empty() && !self.unflushed && self.queued_pushes() == 0
+        self.buffer.is_empty() && !self.unflushed && self.outbox.len() == 0
     }
 
-    /// The number of pushed frames that are not encoded yet.
-    #[inline]
-    pub(crate) fn queued_pushes(&self) -> usize {
-        self.outbox.len()
-    }
-
-    /// Rejects further pushes.
-    pub(crate) fn close_outbox(&self) {
-        self.outbox.close();
-    }
-
-    /// Drops all output that is not written.
     pub(crate) fn discard(&mut self) {
         self.buffer.clear();
         while self.outbox.pop().is_some() {}
@@ -73,9 +60,11 @@ impl<Out> FramedWriter<Out> {
         C::Error: Into<BoxError>,
     {
         if self.buffer.capacity() == 0 {
-            self.buffer = buffer_pool::take(BufferSize::Large);
+            self.buffer = buffer::take(BufferSize::Large);
         }
-        codec.encode(frame, &mut self.buffer).map_err(|error| CloseOutcome::from_encoder(error.into()))
+        codec
+            .encode(frame, &mut self.buffer)
+            .map_err(|error| CloseOutcome { reason: CloseReason::HandlerError, error: Some(error.into()) })
     }
 
     /// Encodes the oldest pushed frame. False if there is none.
@@ -90,7 +79,6 @@ impl<Out> FramedWriter<Out> {
         }
     }
 
-    /// Writes and flushes as much output as the transport accepts.
     pub(crate) fn poll_write(
         &mut self,
         io: &mut BoxIo,
@@ -107,7 +95,7 @@ impl<Out> FramedWriter<Out> {
                     } else {
                         self.buffer.advance(bytes);
                     }
-                    counters.add_bytes_out(bytes);
+                    counters.bytes_out.add(bytes);
                     self.unflushed = true;
                     deadlines.bytes_written();
                 }
@@ -116,21 +104,21 @@ impl<Out> FramedWriter<Out> {
                     deadlines.write_blocked();
                     if self.buffer.len() < SMALL_OUTPUT && self.buffer.capacity() >= LARGE_BUFFER / 2 {
                         let rest = BytesMut::from(&self.buffer[..]);
-                        buffer_pool::give(std::mem::replace(&mut self.buffer, rest), BufferSize::Large);
+                        buffer::give(std::mem::replace(&mut self.buffer, rest), BufferSize::Large);
                     }
                     return Ok(());
                 }
             }
         }
         if self.buffer.capacity() > 0 {
-            buffer_pool::give(std::mem::take(&mut self.buffer), BufferSize::Large);
+            buffer::give(std::mem::take(&mut self.buffer), BufferSize::Large);
         }
         if self.unflushed {
             match Pin::new(io).poll_flush(cx) {
                 Poll::Ready(result) => {
                     result.map_err(CloseOutcome::from_io)?;
                     self.unflushed = false;
-                    deadlines.flushed();
+                    deadlines.write_blocked = None;
                 }
                 Poll::Pending => deadlines.write_blocked(),
             }

@@ -10,15 +10,16 @@ use crate::connection::{ClientCertificate, TlsInfo};
 
 /// The result of a completed handshake.
 pub(super) fn of(connection: &ServerConnection) -> TlsInfo {
-    let mut info = TlsInfo::new(match connection.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
-        _ => "TLS 1.2", // the only other enabled version
-    });
-    info.server_name = connection.server_name().map(str::to_owned);
-    info.alpn = connection.alpn_protocol().map(Bytes::copy_from_slice);
-    info.resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-    info.client = connection.peer_certificates().and_then(<[_]>::first).map(|leaf| client(leaf));
-    info
+    TlsInfo {
+        version: match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            _ => "TLS 1.2", // the only other enabled version
+        },
+        server_name: connection.server_name().map(str::to_owned),
+        alpn: connection.alpn_protocol().map(Bytes::copy_from_slice),
+        resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        client: connection.peer_certificates().and_then(<[_]>::first).map(|leaf| client(leaf)),
+    }
 }
 
 /// The identity in a verified certificate. Fields that cannot be parsed are empty.
@@ -27,7 +28,7 @@ fn client(certificate: &[u8]) -> ClientCertificate {
         Ok((_, parsed)) => (parsed.subject().to_string(), names(&parsed)),
         Err(_) => Default::default(),
     };
-    ClientCertificate::new(subject, names, Bytes::copy_from_slice(certificate))
+    ClientCertificate { subject, names, certificate: Bytes::copy_from_slice(certificate) }
 }
 
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {

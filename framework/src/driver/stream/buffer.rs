@@ -1,14 +1,70 @@
-//! The undecoded input of a connection: in a pooled buffer, or in a dedicated one for a large message.
+//! Read and write buffers, from a pool per thread: an idle connection holds no buffer.
+//!
+//! A message is a slice of the buffer that it was read into, and keeps the whole buffer alive. Connections with little
+//! traffic therefore read into small buffers.
+
+use std::cell::RefCell;
+use std::thread::LocalKey;
 
 use bytes::BytesMut;
 
-use crate::driver::stream::buffer_pool::{self, BufferSize, LARGE_BUFFER, SMALL_BUFFER};
-
+/// Size of a large buffer: the maximum bytes per read, and the output size at which a connection writes.
+pub(crate) const LARGE_BUFFER: usize = 64 * 1024;
+/// Size of a small buffer: the maximum bytes per read while a connection receives little.
+const SMALL_BUFFER: usize = 4 * 1024;
 /// Minimum bytes of a read that keeps its large buffer; a smaller read is copied.
 const SMALL_READ: usize = LARGE_BUFFER / 4;
 /// Bytes of header and terminator that a codec may buffer above `limits.frame`.
 pub(crate) const FRAME_OVERHEAD: usize = 1024;
+/// Maximum free buffers of each size per thread.
+const MAX_FREE: usize = 8;
 
+type FreeList = RefCell<Vec<BytesMut>>;
+
+thread_local! {
+    static LARGE: FreeList = const { RefCell::new(Vec::new()) };
+    static SMALL: FreeList = const { RefCell::new(Vec::new()) };
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BufferSize {
+    Small,
+    Large,
+}
+
+impl BufferSize {
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::Small => SMALL_BUFFER,
+            Self::Large => LARGE_BUFFER,
+        }
+    }
+
+    fn free_list(self) -> &'static LocalKey<FreeList> {
+        match self {
+            Self::Small => &SMALL,
+            Self::Large => &LARGE,
+        }
+    }
+}
+
+pub(crate) fn take(size: BufferSize) -> BytesMut {
+    size.free_list().with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(size.bytes()))
+}
+
+/// Returns a buffer to the pool. Frees it if it has grown, if a message still refers to it, or if the pool is full.
+pub(crate) fn give(mut buffer: BytesMut, size: BufferSize) {
+    buffer.clear();
+    if buffer.try_reclaim(size.bytes()) && buffer.capacity() <= 2 * size.bytes() {
+        size.free_list().with_borrow_mut(|free| {
+            if free.len() < MAX_FREE {
+                free.push(buffer);
+            }
+        });
+    }
+}
+
+/// The undecoded input of a connection: in a pooled buffer, or in a dedicated one for a large message.
 #[derive(Default)]
 pub(crate) struct ReadBuffer {
     /// Unallocated while it is empty and the connection is idle.
@@ -20,7 +76,6 @@ pub(crate) struct ReadBuffer {
 }
 
 impl ReadBuffer {
-    /// The buffer size of the next read.
     pub(crate) fn next_size(&self) -> BufferSize {
         if self.wants_large { BufferSize::Large } else { BufferSize::Small }
     }
@@ -34,9 +89,9 @@ impl ReadBuffer {
             if pooled == size && last.try_reclaim(size.bytes()) {
                 return last;
             }
-            buffer_pool::give(last, pooled);
+            give(last, pooled);
         }
-        buffer_pool::take(size)
+        take(size)
     }
 
     /// Adds the result of a read into a buffer of [`take`](Self::take). `limit` is the maximum size of a message.
@@ -47,7 +102,7 @@ impl ReadBuffer {
         } else {
             self.reserve(count, limit);
             self.bytes.extend_from_slice(&read);
-            buffer_pool::give(read, size);
+            give(read, size);
         }
         self.wants_large = count >= size.bytes() || (self.wants_large && count >= SMALL_BUFFER);
     }
@@ -72,7 +127,6 @@ impl ReadBuffer {
         }
     }
 
-    /// Returns an empty buffer to the pool.
     pub(crate) fn release(&mut self) {
         if self.bytes.is_empty() {
             self.replace(BytesMut::new());
@@ -82,7 +136,7 @@ impl ReadBuffer {
     fn replace(&mut self, bytes: BytesMut) {
         let previous = std::mem::replace(&mut self.bytes, bytes);
         if let Some(size) = self.pooled.take() {
-            buffer_pool::give(previous, size);
+            give(previous, size);
         }
     }
 }
