@@ -431,7 +431,7 @@ fn hangups_under_load_good_and_faulty_lose_nobody_and_leave_nothing_behind() {
     };
     write("hello", "");
     let server = Program::switchboard()
-        .args(["serve", "--log-level", "info,switchboard::server::serve=warn"])
+        .args(["serve", "--log-level", "info,switchboard::connection=warn"])
         .current_dir(place.path())
         .start();
     let address: SocketAddr = server.socket("main").parse().unwrap();

@@ -187,7 +187,7 @@ fn run_clients(address: String, stop: Arc<AtomicBool>, served: Arc<AtomicUsize>,
 
 #[test]
 fn twenty_upgrades_under_load_refuse_nobody_and_lose_no_reply() {
-    let config = "[log]\nlevel = 'info,switchboard::server::serve=warn,switchboard::connection=warn'\n\
+    let config = "[log]\nlevel = 'info,switchboard::connection=warn'\n\
                   [listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n";
     let mut server = Installed::start(config);
     let address = server.log().socket("main");

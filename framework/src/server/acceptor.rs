@@ -30,6 +30,8 @@ use crate::server::open_socket::OpenSocket;
 use crate::settings::SocketOptions;
 use crate::transport::{Accepted, Listener, StreamListener};
 
+/// The tracing target of all events of listeners. Log filters of operators depend on it.
+const TARGET: &str = "switchboard::listener";
 /// The pause after resources are exhausted; doubles up to the maximum.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(100);
@@ -49,7 +51,7 @@ pub(super) async fn run(mut acceptor: Acceptor, mut listener: Box<dyn StreamList
         let ended = AssertUnwindSafe(acceptor.accept_from(&mut *listener)).catch_unwind().await;
         let ended = ended.unwrap_or_else(|payload| {
             let error = Panicked::new(&*payload).to_string();
-            tracing::error!(listener = &*acceptor.name(), error, "listener failed; retrying");
+            tracing::error!(target: TARGET, listener = &*acceptor.name(), error, "listener failed; retrying");
             Ended::Failed
         });
         acceptor.socket.set_closed();
@@ -128,15 +130,16 @@ impl Acceptor {
             let bound = AssertUnwindSafe(binder.bind(&self.endpoint, &self.options, None)).catch_unwind().await;
             match bound.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) {
                 Ok(Listener::Stream(bound)) => {
-                    tracing::warn!(listener, %address, "listener restored");
+                    tracing::warn!(target: TARGET, listener, %address, "listener restored");
                     return bound;
                 }
                 Ok(Listener::Datagram(_)) => {
-                    tracing::error!(listener, "socket type changed from stream to datagram; cannot re-bind");
+                    let error = "socket type changed from stream to datagram; cannot re-bind";
+                    tracing::error!(target: TARGET, listener, "{error}");
                 }
                 Err(error) => {
                     let error = chain(&*error);
-                    tracing::error!(listener, %address, error, "cannot re-bind listener; retrying");
+                    tracing::error!(target: TARGET, listener, %address, error, "cannot re-bind listener; retrying");
                 }
             }
             tokio::time::sleep(pause).await;
@@ -225,7 +228,7 @@ impl Acceptor {
             && let Some(count) = self.failures.count()
         {
             let (listener, class) = (&*self.name(), class.as_str());
-            tracing::warn!(listener, %error, class, count, "accept failed");
+            tracing::warn!(target: TARGET, listener, %error, class, count, "accept failed");
         }
         class
     }

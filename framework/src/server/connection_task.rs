@@ -17,6 +17,9 @@ use crate::pipeline::ConnectionService;
 use crate::reason::CloseReason;
 use crate::transport::{BoxIo, HandshakeContext, Incoming, Stage};
 
+/// The tracing target of all events of connections. Log filters of operators depend on it.
+const TARGET: &str = "switchboard::connection";
+
 /// Serves a connection in a new task.
 pub(super) fn spawn(
     service: ConnectionService,
@@ -134,7 +137,7 @@ fn log_opened(connection: &Connection) {
     let proxy = connection.proxy().map(|_| tracing::field::display(connection.socket_peer()));
     let client = connection.tls().and_then(|info| info.client.as_ref()).map(|client| &*client.subject);
     let uid = connection.credentials().map(|credentials| credentials.uid);
-    tracing::info!(listener, %peer, proxy, client, uid, "connection opened");
+    tracing::info!(target: TARGET, listener, %peer, proxy, client, uid, "connection opened");
 }
 
 fn log_closed(connection: &Connection, error: Option<&str>) {
@@ -142,5 +145,7 @@ fn log_closed(connection: &Connection, error: Option<&str>) {
     let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed).as_str();
     let (messages, bytes_in, bytes_out) = (connection.messages(), connection.bytes_in(), connection.bytes_out());
     let seconds = connection.opened().elapsed().as_secs_f64();
-    tracing::info!(listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed");
+    tracing::info!(
+        target: TARGET, listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed"
+    );
 }

@@ -67,7 +67,7 @@ impl ListenerHandle {
         finish_timeout: Duration,
     ) -> Self {
         let listener_context = state.context(&spec, previous);
-        tracing::info!(listener = spec.name, address = %endpoint, "listening");
+        tracing::info!(target: "switchboard::listener", listener = spec.name, address = %endpoint, "listening");
         let (socket, retired) = (Arc::new(OpenSocket::default()), CancellationToken::new());
         let (heartbeat, heartbeats) = mpsc::channel(1);
         let tls = binder.tls.clone();

@@ -141,7 +141,7 @@ impl Running {
         self.draining.send_replace(true);
         drop(self.reloading.lock().await);
         let DrainSettings { announce, deadline } = self.state().drain;
-        tracing::info!(open = self.open(), "draining");
+        tracing::info!(target: "switchboard", open = self.open(), "draining");
         let handed_over = self.handed_over.get().copied();
         if handed_over.is_none() {
             tokio::select! {
@@ -151,7 +151,7 @@ impl Running {
         }
         let deadline = handed_over.unwrap_or_else(|| deadline_after(Instant::now(), deadline));
         let drained = drain(&self.all_listeners(), deadline, self.abort_handle.aborted()).await;
-        tracing::info!(open = drained.open, cut = drained.cut, "drained");
+        tracing::info!(target: "switchboard", open = drained.open, cut = drained.cut, "drained");
         drained
     }
 
@@ -162,7 +162,8 @@ impl Running {
         tokio::spawn(async move {
             let deadline = deadline_after(Instant::now(), deadline);
             let Drained { open, cut } = drain(std::slice::from_ref(&listener), deadline, abort_handle.aborted()).await;
-            tracing::info!(listener = listener.spec.name, address = %listener.endpoint, open, cut, "listener removed");
+            let (name, address) = (&listener.spec.name, &listener.endpoint);
+            tracing::info!(target: "switchboard::listener", listener = name, %address, open, cut, "listener removed");
             if let Some(state) = state.upgrade() {
                 state.lock().stopping.retain(|stopping| !stopping.is(&listener));
             }
