@@ -10,11 +10,8 @@ use socket2::{Domain, Type};
 
 use crate::address::Endpoint;
 use crate::connection::Kind;
-use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
-use crate::transport::listener::Listener;
-use crate::transport::scheme::SchemeInfo;
-use crate::transport::shared_socket::SharedSocket;
-use crate::transport::socket::adopt;
+use crate::transport::listener::{Bind, Listener, SchemeInfo, Transport, unsupported_endpoint};
+use crate::transport::socket::{SharedSocket, adopt};
 use crate::transport::tcp;
 #[cfg(feature = "udp")]
 use crate::transport::udp;

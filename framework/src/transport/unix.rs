@@ -6,7 +6,6 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::path::Path;
@@ -23,11 +22,8 @@ use crate::address::{Address, Credentials, Endpoint};
 use crate::connection::Kind;
 use crate::settings::SocketOptions;
 use crate::transport::accepted::Accepted;
-use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
-use crate::transport::listener::{Listener, StreamListener};
-use crate::transport::scheme::SchemeInfo;
-use crate::transport::shared_socket::{SharedSocket, SocketPath};
-use crate::transport::socket::{BoundSocket, adopt};
+use crate::transport::listener::{Bind, Listener, SchemeInfo, StreamListener, Transport, unsupported_endpoint};
+use crate::transport::socket::{BoundSocket, SharedSocket, SocketPath, adopt};
 
 /// `unix:/path`. Uses the socket options `backlog`, `mode` and `group`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,10 +37,7 @@ impl Transport for Unix {
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
         let Endpoint::Unix(path) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
-        let (socket, socket_path) = match inherited {
-            Some(inherited) => adopt_path(inherited, path, &options)?,
-            None => bind_path(path, Type::STREAM, &options)?,
-        };
+        let (socket, socket_path) = bind_or_adopt(path, Type::STREAM, &options, inherited)?;
         let local = Some(Arc::from(path.as_path()));
         listen(socket, socket_path, endpoint, local, &options)
     }
@@ -87,7 +80,7 @@ impl StreamListener for UnixStreamListener {
     }
 
     fn share(&self) -> Option<SharedSocket> {
-        share(&self.listener, self.socket_path.as_ref())
+        Some(SharedSocket::of(&self.listener)?.with_path(self.socket_path.clone()))
     }
 }
 
@@ -100,45 +93,36 @@ pub(super) fn peer_address(peer: &SocketAddr) -> Address {
     }))
 }
 
-/// Another handle to a socket and its path.
-pub(super) fn share(socket: impl AsFd, path: Option<&Arc<SocketPath>>) -> Option<SharedSocket> {
-    let shared = SharedSocket::of(socket)?;
-    Some(match path {
-        Some(path) => shared.with_path(path.clone()),
-        None => shared,
-    })
-}
-
-/// Binds a non-blocking socket to `path` and sets its mode and group.
-pub(super) fn bind_path(path: &Path, kind: Type, options: &SocketOptions) -> io::Result<BoundSocket> {
-    let address = SockAddr::unix(path)?;
+/// Binds a non-blocking socket to `path`, or takes over one. Sets the mode and group of a path that this process owns.
+pub(super) fn bind_or_adopt(
+    path: &Path,
+    kind: Type,
+    options: &SocketOptions,
+    inherited: Option<SharedSocket>,
+) -> io::Result<BoundSocket> {
     let group = options.group.as_deref().map(group_id).transpose()?;
-    remove_stale(path, &address, kind)?;
-    let socket = Socket::new(Domain::UNIX, kind, None)?;
-    socket.set_nonblocking(true)?;
-    // Linux creates the path with the mode of the socket (unix(7)). Only the owner may connect until the group is set.
-    fchmod(&socket, Mode::from_bits_truncate(options.mode & 0o700))?;
-    socket.bind(&address)?;
-    let socket_path = SocketPath::at(path)?;
-    set_permissions(path, group, options.mode)?;
-    Ok((socket, Some(Arc::new(socket_path))))
-}
-
-/// Takes over a socket bound to `path`. Updates mode and group if this process owns the path.
-pub(super) fn adopt_path(inherited: SharedSocket, path: &Path, options: &SocketOptions) -> io::Result<BoundSocket> {
-    let (socket, socket_path) = adopt(inherited)?;
+    let (socket, socket_path) = match inherited {
+        Some(inherited) => adopt(inherited)?,
+        None => bind_path(path, kind, options.mode)?,
+    };
     if socket_path.as_ref().is_some_and(|path| path.is_owned()) {
-        let group = options.group.as_deref().map(group_id).transpose()?;
-        set_permissions(path, group, options.mode)?;
+        if let Some(group) = group {
+            chown(path, None, Some(group))?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(options.mode))?;
     }
     Ok((socket, socket_path))
 }
 
-fn set_permissions(path: &Path, group: Option<u32>, mode: u32) -> io::Result<()> {
-    if let Some(group) = group {
-        chown(path, None, Some(group))?;
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+fn bind_path(path: &Path, kind: Type, mode: u32) -> io::Result<BoundSocket> {
+    let address = SockAddr::unix(path)?;
+    remove_stale(path, &address, kind)?;
+    let socket = Socket::new(Domain::UNIX, kind, None)?;
+    socket.set_nonblocking(true)?;
+    // Linux creates the path with the mode of the socket (unix(7)). Only the owner may connect until the group is set.
+    fchmod(&socket, Mode::from_bits_truncate(mode & 0o700))?;
+    socket.bind(&address)?;
+    Ok((socket, Some(Arc::new(SocketPath::at(path)?))))
 }
 
 /// Removes a stale socket. Fails if a server listens on the path, or if the file is not a socket.

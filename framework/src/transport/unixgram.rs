@@ -12,11 +12,9 @@ use tokio::net::UnixDatagram;
 
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
-use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
-use crate::transport::listener::{DatagramSocket, Listener, Route};
-use crate::transport::scheme::SchemeInfo;
-use crate::transport::shared_socket::{SharedSocket, SocketPath};
-use crate::transport::unix::{adopt_path, bind_path, peer_address, share};
+use crate::transport::listener::{Bind, DatagramSocket, Listener, Route, SchemeInfo, Transport, unsupported_endpoint};
+use crate::transport::socket::{SharedSocket, SocketPath};
+use crate::transport::unix::{bind_or_adopt, peer_address};
 
 /// `unixgram:/path`. Uses the socket options `mode` and `group`. A client that has not bound its socket can send, but
 /// receives no reply.
@@ -35,10 +33,7 @@ impl Transport for Unixgram {
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
         let Endpoint::Unixgram(path) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
-        let (socket, socket_path) = match inherited {
-            Some(inherited) => adopt_path(inherited, path, &options)?,
-            None => bind_path(path, Type::DGRAM, &options)?,
-        };
+        let (socket, socket_path) = bind_or_adopt(path, Type::DGRAM, &options, inherited)?;
         let local = Some(Arc::from(path.as_path()));
         listen(socket, socket_path, endpoint, local)
     }
@@ -101,6 +96,6 @@ impl DatagramSocket for UnixDatagramSocket {
     }
 
     fn share(&self) -> Option<SharedSocket> {
-        share(&self.socket, self.socket_path.as_ref())
+        Some(SharedSocket::of(&self.socket)?.with_path(self.socket_path.clone()))
     }
 }

@@ -16,7 +16,7 @@ use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::settings::{TlsIdentity, TlsSettings};
-use crate::transport::tls::error::TlsError;
+use crate::transport::tls::TlsError;
 
 /// The rustls configuration of these settings.
 pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
