@@ -103,10 +103,6 @@ pub(super) async fn bind(
     let binder = Binder::new(transports, spec).await?;
     let listener = binder.bind(&spec.endpoint, &spec.socket, inherited).await?;
     let (endpoint, shared) = (listener.endpoint(), listener.share());
-    let kind = match listener {
-        Listener::Stream(_) => Kind::Stream,
-        Listener::Datagram(_) => Kind::Datagram,
-    };
     let bound_transport = match (listener, pipeline) {
         (Listener::Stream(listener), Pipeline { stream: Some(service), .. }) => {
             BoundTransport::Stream(listener, service)
@@ -114,7 +110,8 @@ pub(super) async fn bind(
         (Listener::Datagram(socket), Pipeline { datagram: Some(service), .. }) => {
             BoundTransport::Datagram(socket.into(), service)
         }
-        _ => return Err(misfit(kind)),
+        (Listener::Stream(_), _) => return Err(misfit(Kind::Stream)),
+        (Listener::Datagram(_), _) => return Err(misfit(Kind::Datagram)),
     };
     Ok(BoundListener { bound_transport, endpoint, binder, shared })
 }
