@@ -16,8 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Endpoint;
-use crate::connection::{AddressKnown, Connection, ConnectionTable, Kind};
-use crate::drain::DrainSignal;
+use crate::connection::{AddressKnown, Connection, Kind, ListenerContext};
 use crate::driver::ServiceSnapshot;
 use crate::error::chain;
 use crate::layer::Panicked;
@@ -48,18 +47,19 @@ pub(super) async fn run(mut acceptor: Acceptor, mut listener: Box<dyn StreamList
     let mut bound_at = Instant::now();
     let mut is_rebound = false;
     loop {
-        let ended = AssertUnwindSafe(acceptor.accept_from(&mut *listener)).catch_unwind().await;
-        let ended = ended.unwrap_or_else(|payload| {
+        let has_failed = AssertUnwindSafe(acceptor.accept_from(&mut *listener)).catch_unwind().await;
+        let info = acceptor.context().info.clone();
+        let has_failed = has_failed.unwrap_or_else(|payload| {
             let error = Panicked::new(&*payload).to_string();
-            tracing::error!(target: TARGET, listener = &*acceptor.name(), error, "listener failed; retrying");
-            Ended::Failed
+            tracing::error!(target: TARGET, listener = &*info.name, error, "listener failed; retrying");
+            true
         });
         acceptor.socket.set_closed();
-        if ended != Ended::Failed {
+        if !has_failed {
             return;
         }
         drop(listener);
-        let (mut drain, retired) = (acceptor.drain(), acceptor.retired.clone());
+        let (mut drain, retired) = (info.drain.clone(), acceptor.retired.clone());
         // The first attempt is immediate. A listener that fails repeatedly is bound again with a growing pause.
         let fails_again = is_rebound && bound_at.elapsed() < MAX_REBIND_PAUSE;
         pause = if fails_again { (pause * 2).min(MAX_REBIND_PAUSE) } else { MIN_REBIND_PAUSE };
@@ -74,59 +74,30 @@ pub(super) async fn run(mut acceptor: Acceptor, mut listener: Box<dyn StreamList
     }
 }
 
-/// How an accept loop ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    /// The listener drains, or another accept loop has taken over the socket.
-    Closing,
-    /// The transport has no more clients.
-    NoMore,
-    /// The listener has failed.
-    Failed,
-}
-
 /// Accepts the clients of one listener with its current settings.
 pub(super) struct Acceptor {
-    snapshot: watch::Receiver<ServiceSnapshot<ConnectionService>>,
+    pub(super) snapshot: watch::Receiver<ServiceSnapshot<ConnectionService>>,
     /// The endpoint that it listens on, with the real port.
-    endpoint: Endpoint,
-    options: SocketOptions,
+    pub(super) endpoint: Endpoint,
+    pub(super) options: SocketOptions,
     /// Cancelled when another accept loop takes over the socket.
-    retired: CancellationToken,
-    socket: Arc<OpenSocket>,
-    heartbeats: mpsc::Receiver<oneshot::Sender<()>>,
-    failures: LogThrottle,
+    pub(super) retired: CancellationToken,
+    pub(super) socket: Arc<OpenSocket>,
+    pub(super) heartbeats: mpsc::Receiver<oneshot::Sender<()>>,
+    pub(super) failures: LogThrottle,
 }
 
 impl Acceptor {
-    pub(super) fn new(
-        snapshot: watch::Receiver<ServiceSnapshot<ConnectionService>>,
-        endpoint: Endpoint,
-        options: SocketOptions,
-        retired: CancellationToken,
-        socket: Arc<OpenSocket>,
-        heartbeats: mpsc::Receiver<oneshot::Sender<()>>,
-    ) -> Self {
-        Self { snapshot, endpoint, options, retired, socket, heartbeats, failures: LogThrottle::default() }
-    }
-
-    fn name(&self) -> Arc<str> {
-        self.snapshot.borrow().listener_context.info.name.clone()
-    }
-
-    fn drain(&self) -> DrainSignal {
-        self.snapshot.borrow().listener_context.info.drain.clone()
-    }
-
-    fn table(&self) -> Arc<ConnectionTable> {
-        self.snapshot.borrow().listener_context.table.clone()
+    fn context(&self) -> Arc<ListenerContext> {
+        self.snapshot.borrow().listener_context.clone()
     }
 
     async fn rebind(&self, binder: &Binder, wait: Duration) -> Box<dyn StreamListener> {
         tokio::time::sleep(wait).await;
         let mut pause = MIN_REBIND_PAUSE;
         loop {
-            let (listener, address) = (&*self.name(), &self.endpoint);
+            let (context, address) = (self.context(), &self.endpoint);
+            let listener = &*context.info.name;
             let bound = AssertUnwindSafe(binder.bind(&self.endpoint, &self.options, None)).catch_unwind().await;
             match bound.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) {
                 Ok(Listener::Stream(bound)) => {
@@ -148,8 +119,11 @@ impl Acceptor {
     }
 
     /// Accepts until the loop has to close, the transport has no more clients, or the listener fails.
-    async fn accept_from(&mut self, listener: &mut dyn StreamListener) -> Ended {
-        let (mut drain, table, retired) = (self.drain(), self.table(), self.retired.clone());
+    /// Returns whether the listener has failed.
+    async fn accept_from(&mut self, listener: &mut dyn StreamListener) -> bool {
+        let (context, retired) = (self.context(), self.retired.clone());
+        let (mut drain, table) = (context.info.drain.clone(), context.table.clone());
+        drop(context); // a reload replaces it
         let mut retired = pin!(retired.cancelled());
         let mut pause = MIN_PAUSE;
         let mut failures_in_a_row = 0;
@@ -157,12 +131,12 @@ impl Acceptor {
             let accepted = tokio::select! {
                 // A retired loop leaves the backlog to the loop that has taken over, even during a drain.
                 biased;
-                () = &mut retired => return Ended::Closing,
+                () = &mut retired => return false,
                 () = drain.draining() => {
                     if drain.deadline().is_some() {
                         self.accept_backlog(listener).await;
                     }
-                    return Ended::Closing;
+                    return false;
                 }
                 Some(answer) = self.heartbeats.recv() => {
                     let _ = answer.send(()); // the caller may have stopped waiting
@@ -176,20 +150,20 @@ impl Acceptor {
                     self.admit(accepted);
                     continue;
                 }
-                Ok(None) => return Ended::NoMore,
+                Ok(None) => return false,
                 Err(error) => error,
             };
             failures_in_a_row += 1;
             match self.record(&error) {
                 Class::Again | Class::Connection if failures_in_a_row < MAX_FAILURES_IN_A_ROW => {}
-                Class::Listener => return Ended::Failed,
+                Class::Listener => return true,
                 Class::Again | Class::Connection | Class::Exhausted | Class::Other => {
                     // A connection that closes frees its descriptor, so the pause ends then.
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = table.connection_closed() => {}
                         () = drain.draining() => {}
-                        () = &mut retired => return Ended::Closing,
+                        () = &mut retired => return false,
                     }
                     pause = (pause * 2).min(MAX_PAUSE);
                 }
@@ -227,8 +201,8 @@ impl Acceptor {
         if class != Class::Again
             && let Some(count) = self.failures.count()
         {
-            let (listener, class) = (&*self.name(), class.as_str());
-            tracing::warn!(target: TARGET, listener, %error, class, count, "accept failed");
+            let (context, class) = (self.context(), class.as_str());
+            tracing::warn!(target: TARGET, listener = &*context.info.name, %error, class, count, "accept failed");
         }
         class
     }

@@ -13,6 +13,7 @@ use crate::address::Endpoint;
 use crate::connection::{ConnectionTable, ControlSignal, Kind, ListenerContext};
 use crate::drain::Phase;
 use crate::driver::{DatagramLoop, DatagramService, ServiceSnapshot};
+use crate::log_throttle::LogThrottle;
 use crate::metrics::ListenerMetrics;
 use crate::pipeline::{ConnectionService, Pipeline};
 use crate::server::acceptor::{Acceptor, run};
@@ -90,8 +91,15 @@ impl ListenerHandle {
         let snapshots = match bound_transport {
             BoundTransport::Stream(listener, service) => {
                 let (snapshots, snapshot) = watch::channel(snapshot(service, &listener_context, &spec, finish_timeout));
-                let (options, retired) = (spec.socket.clone(), retired.clone());
-                let acceptor = Acceptor::new(snapshot, endpoint.clone(), options, retired, socket.clone(), heartbeats);
+                let acceptor = Acceptor {
+                    snapshot,
+                    endpoint: endpoint.clone(),
+                    options: spec.socket.clone(),
+                    retired: retired.clone(),
+                    socket: socket.clone(),
+                    heartbeats,
+                    failures: LogThrottle::default(),
+                };
                 state.accept_loops.spawn(run(acceptor, listener, binder));
                 SnapshotSender::Stream(snapshots)
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::address::Endpoint;
 use crate::connection::ControlSignal;
@@ -56,17 +57,12 @@ pub struct Drained {
 
 /// Aborts a drain. Clones do the same.
 #[derive(Debug, Clone)]
-pub struct AbortHandle(Arc<watch::Sender<bool>>);
+pub struct AbortHandle(CancellationToken);
 
 impl AbortHandle {
     /// Aborts all open connections, now or when the drain begins.
     pub fn abort(&self) {
-        self.0.send_replace(true);
-    }
-
-    async fn aborted(&self) {
-        // Never fails, because `self` holds a sender.
-        let _ = self.0.subscribe().wait_for(|aborted| *aborted).await;
+        self.0.cancel();
     }
 }
 
@@ -77,7 +73,7 @@ impl Running {
             transports,
             reloading: tokio::sync::Mutex::default(),
             draining: watch::Sender::new(false),
-            abort_handle: AbortHandle(Arc::new(watch::Sender::new(false))),
+            abort_handle: AbortHandle(CancellationToken::new()),
             handed_over: OnceLock::new(),
         }
     }
@@ -146,11 +142,11 @@ impl Running {
         if handed_over.is_none() {
             tokio::select! {
                 () = tokio::time::sleep(announce) => {}
-                () = self.abort_handle.aborted() => {}
+                () = self.abort_handle.0.cancelled() => {}
             }
         }
         let deadline = handed_over.unwrap_or_else(|| deadline_after(Instant::now(), deadline));
-        let drained = drain(&self.all_listeners(), deadline, self.abort_handle.aborted()).await;
+        let drained = drain(&self.all_listeners(), deadline, self.abort_handle.0.cancelled()).await;
         tracing::info!(target: "switchboard", open = drained.open, cut = drained.cut, "drained");
         drained
     }
@@ -161,7 +157,8 @@ impl Running {
         let abort_handle = self.abort_handle();
         tokio::spawn(async move {
             let deadline = deadline_after(Instant::now(), deadline);
-            let Drained { open, cut } = drain(std::slice::from_ref(&listener), deadline, abort_handle.aborted()).await;
+            let Drained { open, cut } =
+                drain(std::slice::from_ref(&listener), deadline, abort_handle.0.cancelled()).await;
             let (name, address) = (&listener.spec.name, &listener.endpoint);
             tracing::info!(target: "switchboard::listener", listener = name, %address, open, cut, "listener removed");
             if let Some(state) = state.upgrade() {
