@@ -77,7 +77,6 @@ pub(super) async fn run(mut acceptor: Acceptor, mut listener: Box<dyn StreamList
 /// Accepts the clients of one listener with its current settings.
 pub(super) struct Acceptor {
     pub(super) snapshot: watch::Receiver<ServiceSnapshot<ConnectionService>>,
-    /// The endpoint that it listens on, with the real port.
     pub(super) endpoint: Endpoint,
     pub(super) options: SocketOptions,
     /// Cancelled when another accept loop takes over the socket.

@@ -22,11 +22,9 @@ pub(super) struct BoundListener {
     pub(super) endpoint: Endpoint,
     /// Binds the endpoint again if the listener fails.
     pub(super) binder: Binder,
-    /// Another handle to its socket.
     pub(super) shared: Option<SharedSocket>,
 }
 
-/// A bound transport with the service of its kind.
 pub(super) enum BoundTransport {
     Stream(Box<dyn StreamListener>, ConnectionService),
     Datagram(Arc<dyn DatagramSocket>, Arc<dyn DatagramService>),
@@ -64,7 +62,16 @@ impl Binder {
         let endpoint = if self.tls.is_some() { endpoint.without_tls() } else { endpoint.clone() };
         let request = Bind { inherited, ..Bind::new(endpoint, options.clone()) };
         match self.transport.clone().oneshot(request).await? {
-            Listener::Stream(listener) => Ok(Listener::Stream(self.wrap(listener)?)),
+            // The PROXY header comes before all other bytes, so TLS wraps it.
+            Listener::Stream(mut listener) => {
+                if self.requires_proxy_header {
+                    listener = proxy::require_header(listener)?;
+                }
+                Ok(Listener::Stream(match &self.tls {
+                    Some(acceptor) => acceptor.wrap(listener),
+                    None => listener,
+                }))
+            }
             Listener::Datagram(_) if self.requires_proxy_header => {
                 Err("the transport receives datagrams, but a PROXY header needs connections".into())
             }
@@ -73,17 +80,6 @@ impl Binder {
             }
             listener => Ok(listener),
         }
-    }
-
-    /// The PROXY header comes before all other bytes, so TLS wraps it.
-    fn wrap(&self, mut listener: Box<dyn StreamListener>) -> Result<Box<dyn StreamListener>, BoxError> {
-        if self.requires_proxy_header {
-            listener = proxy::require_header(listener)?;
-        }
-        Ok(match &self.tls {
-            Some(acceptor) => acceptor.wrap(listener),
-            None => listener,
-        })
     }
 }
 

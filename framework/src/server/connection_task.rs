@@ -87,16 +87,6 @@ impl Failure {
             }
         }
     }
-
-    fn of_signal(signal: ControlSignal) -> Self {
-        match signal {
-            ControlSignal::AbortHandshake => {
-                let error = "limits.handshakes is reached: the oldest handshake is aborted";
-                Self::Handshake(CloseReason::Limit, Some(error.to_owned()))
-            }
-            signal => Self::Handshake(signal.immediate_close_reason().unwrap_or(CloseReason::Drain), None),
-        }
-    }
 }
 
 /// Runs the handshake, until it ends, its timeout passes or the connection is signalled to close.
@@ -128,7 +118,12 @@ async fn establish(
                 Err(Failure::Handshake(CloseReason::Handshake, Some(error)))
             }
         },
-        signal = signal => Err(Failure::of_signal(signal)),
+        signal = signal => Err(if signal == ControlSignal::AbortHandshake {
+            let error = "limits.handshakes is reached: the oldest handshake is aborted";
+            Failure::Handshake(CloseReason::Limit, Some(error.to_owned()))
+        } else {
+            Failure::Handshake(signal.immediate_close_reason().unwrap_or(CloseReason::Drain), None)
+        }),
     }
 }
 

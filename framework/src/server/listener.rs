@@ -27,7 +27,6 @@ use crate::transport::tls::TlsAcceptor;
 #[derive(Clone)]
 pub(super) struct ListenerHandle {
     pub(super) spec: Arc<ListenerSpec>,
-    /// The endpoint that it listens on, with the real port.
     pub(super) endpoint: Endpoint,
     pub(super) tls: Option<TlsAcceptor>,
     listener_context: Arc<ListenerContext>,
@@ -147,7 +146,6 @@ impl ListenerHandle {
         }
     }
 
-    /// Whether it accepts connections or receives datagrams.
     pub(super) fn kind(&self) -> Kind {
         match self.snapshots {
             SnapshotSender::Stream(_) => Kind::Stream,
@@ -182,7 +180,6 @@ impl ListenerHandle {
         self.socket.share()
     }
 
-    /// The IP address and port that it listens on.
     pub(super) fn socket_addr(&self) -> Option<SocketAddr> {
         self.socket.socket_addr().or_else(|| self.endpoint.socket_addr())
     }

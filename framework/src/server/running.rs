@@ -80,13 +80,13 @@ impl Running {
 
     /// The name of each listener and the endpoint that it listens on, with the real port.
     pub fn addresses(&self) -> Vec<(String, Endpoint)> {
-        let state = self.state.lock();
+        let state = self.state();
         state.listeners.iter().map(|listener| (listener.spec.name.clone(), listener.endpoint.clone())).collect()
     }
 
     /// The endpoint of the first listener, with the real port.
     pub fn address(&self) -> Option<Endpoint> {
-        self.state.lock().listeners.first().map(|listener| listener.endpoint.clone())
+        self.state().listeners.first().map(|listener| listener.endpoint.clone())
     }
 
     /// The IP address and port of the first listener. `None` if its transport has no IP address.
@@ -104,7 +104,7 @@ impl Running {
     /// # }
     /// ```
     pub fn socket_addr(&self) -> Option<SocketAddr> {
-        self.state.lock().listeners.first()?.socket_addr()
+        self.state().listeners.first()?.socket_addr()
     }
 
     /// The number of open connections.
@@ -172,7 +172,7 @@ impl Running {
     }
 
     pub(super) fn all_listeners(&self) -> Vec<ListenerHandle> {
-        let state = self.state.lock();
+        let state = self.state();
         state.listeners.iter().chain(&state.stopping).cloned().collect()
     }
 }

@@ -21,8 +21,6 @@ pub mod tls;
 mod udp;
 #[cfg(feature = "unix")]
 mod unix;
-#[cfg(feature = "unix")]
-mod unixgram;
 
 pub(crate) use accepted::Stage;
 pub use accepted::{Accepted, BoxIo, HandshakeContext, Incoming, Io};
@@ -34,6 +32,4 @@ pub use tcp::Tcp;
 #[cfg(feature = "udp")]
 pub use udp::Udp;
 #[cfg(feature = "unix")]
-pub use unix::Unix;
-#[cfg(feature = "unix")]
-pub use unixgram::Unixgram;
+pub use unix::{Unix, Unixgram};

@@ -1,10 +1,10 @@
 //! The table of transports by scheme; each is a `tower::Service`.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::future::BoxFuture;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
@@ -16,9 +16,7 @@ use crate::transport::tcp::Tcp;
 #[cfg(feature = "udp")]
 use crate::transport::udp::Udp;
 #[cfg(feature = "unix")]
-use crate::transport::unix::Unix;
-#[cfg(feature = "unix")]
-use crate::transport::unixgram::Unixgram;
+use crate::transport::unix::{Unix, Unixgram};
 
 /// Transports by scheme. The default contains the built-in transports.
 #[derive(Clone)]
@@ -79,7 +77,7 @@ impl<T: Transport> TransportService<T> {
 impl<T: Transport + ?Sized> Service<Bind> for TransportService<T> {
     type Response = Listener;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Listener, BoxError>> + Send>>;
+    type Future = BoxFuture<'static, Result<Listener, BoxError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))

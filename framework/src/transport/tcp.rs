@@ -46,7 +46,6 @@ impl Transport for Tcp {
     }
 }
 
-/// Listens on a bound socket.
 pub(super) fn listen(socket: Socket, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
     // Accepted connections inherit these options from the listener (tcp(7)).
     socket.set_tcp_nodelay(options.nodelay)?;

@@ -45,7 +45,6 @@ impl Transport for Udp {
     }
 }
 
-/// Receives on a bound socket.
 pub(super) fn listen(socket: Socket, endpoint: &Endpoint) -> io::Result<Listener> {
     let socket = UdpSocket::from_std(socket.into())?;
     let local = socket.local_addr()?;

@@ -92,7 +92,6 @@ impl fmt::Debug for TlsAcceptor {
     }
 }
 
-/// The result of a completed handshake.
 fn tls_info(connection: &ServerConnection) -> TlsInfo {
     let mut info = TlsInfo::new(match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",

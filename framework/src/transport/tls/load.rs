@@ -128,10 +128,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 
 fn roots(path: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
+    let unusable = |error| format!("a certificate in {} cannot be used: {error}", path.display());
     for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("a certificate in {} cannot be used: {error}", path.display()))?;
+        roots.add(certificate).map_err(unusable)?;
     }
     Ok(roots)
 }

@@ -1,8 +1,8 @@
 //! TLS, server side.
 //!
-//! [`TlsAcceptor`] holds certificates and keys, which a reload can replace. [`TlsAcceptor::wrap`] adds a TLS
-//! handshake to a listener. The handshake runs in the task of the connection and under the handshake timeout. `tls://` is TLS over
-//! TCP; any other transport of connections keeps its endpoint.
+//! [`TlsAcceptor`] holds certificates and keys, which a reload can replace. [`TlsAcceptor::wrap`] adds a TLS handshake
+//! to a listener. The handshake runs in the task of the connection and under the handshake timeout. `tls://` is TLS
+//! over TCP; any other transport of connections keeps its endpoint.
 
 #[cfg(feature = "tls")]
 mod acceptor;
