@@ -15,7 +15,6 @@ use crate::transport::tls::TlsAcceptor;
 use crate::transport::{Bind, BoxTransport, Listener, Transports, proxy};
 use crate::transport::{DatagramSocket, SharedSocket, StreamListener};
 
-/// A bound listener and its service.
 pub(super) struct BoundListener {
     pub(super) bound_transport: BoundTransport,
     /// The endpoint that it listens on, with the real port.

@@ -20,7 +20,6 @@ use crate::transport::{BoxIo, HandshakeContext, Incoming, Stage};
 /// The tracing target of all events of connections. Log filters of operators depend on it.
 const TARGET: &str = "switchboard::connection";
 
-/// Serves a connection in a new task.
 pub(super) fn spawn(
     service: ConnectionService,
     stage: Stage,

@@ -140,10 +140,7 @@ impl Running {
     /// Aborts the connection with this [id](Connection::id). Returns whether it was open.
     pub fn kill(&self, id: u64) -> bool {
         let found = self.all_listeners().iter().find_map(|listener| listener.table().get(id));
-        found.is_some_and(|connection| {
-            connection.signal(ControlSignal::Kill);
-            true
-        })
+        found.map(|connection| connection.signal(ControlSignal::Kill)).is_some()
     }
 
     /// The phase of a drain. It is still `Running` during the announcement; see [`is_stopping`](Self::is_stopping).
