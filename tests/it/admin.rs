@@ -145,8 +145,8 @@ fn a_connection_is_killed_by_its_number_and_nobody_else() {
 
 #[test]
 fn the_level_of_the_log_changes_while_it_runs() {
-    let server = AdminServer::start(&["--log-level", "warn,switchboard::server::listener=info"]);
-    assert_eq!(server.get("/log-level").body, "warn,switchboard::server::listener=info\n");
+    let server = AdminServer::start(&["--log-level", "warn,switchboard::listener=info"]);
+    assert_eq!(server.get("/log-level").body, "warn,switchboard::listener=info\n");
     let refused = server.send("PUT", "/log-level", "loud");
     assert_eq!(refused.status, 422);
     assert!(refused.body.contains("\"loud\" is not a level"), "{}", refused.body);

@@ -9,27 +9,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use nix::errno::Errno;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Endpoint;
-use crate::connection::{AddressKnown, Connection, ConnectionTable, Kind};
-use crate::drain::DrainSignal;
+use crate::connection::{AddressKnown, Connection, Kind, ListenerContext};
 use crate::driver::ServiceSnapshot;
 use crate::error::chain;
 use crate::layer::Panicked;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::AcceptErrorClass as Class;
 use crate::pipeline::ConnectionService;
-use crate::server::accept_error::classify;
 use crate::server::bind::Binder;
 use crate::server::connection_task;
-use crate::server::open_socket::OpenSocket;
+use crate::server::listener_state::OpenSocket;
 use crate::settings::SocketOptions;
 use crate::transport::{Accepted, Listener, StreamListener};
 
+/// The tracing target of all events of listeners. Log filters of operators depend on it.
+const TARGET: &str = "switchboard::listener";
 /// The pause after resources are exhausted; doubles up to the maximum.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(100);
@@ -46,18 +47,19 @@ pub(super) async fn run(mut acceptor: Acceptor, mut listener: Box<dyn StreamList
     let mut bound_at = Instant::now();
     let mut is_rebound = false;
     loop {
-        let ended = AssertUnwindSafe(acceptor.accept_from(&mut *listener)).catch_unwind().await;
-        let ended = ended.unwrap_or_else(|payload| {
+        let has_failed = AssertUnwindSafe(acceptor.accept_from(&mut *listener)).catch_unwind().await;
+        let info = acceptor.context().info.clone();
+        let has_failed = has_failed.unwrap_or_else(|payload| {
             let error = Panicked::new(&*payload).to_string();
-            tracing::error!(listener = &*acceptor.name(), error, "listener failed; retrying");
-            Ended::Failed
+            tracing::error!(target: TARGET, listener = &*info.name, error, "listener failed; retrying");
+            true
         });
         acceptor.socket.set_closed();
-        if ended != Ended::Failed {
+        if !has_failed {
             return;
         }
         drop(listener);
-        let (mut drain, retired) = (acceptor.drain(), acceptor.retired.clone());
+        let (mut drain, retired) = (info.drain.clone(), acceptor.retired.clone());
         // The first attempt is immediate. A listener that fails repeatedly is bound again with a growing pause.
         let fails_again = is_rebound && bound_at.elapsed() < MAX_REBIND_PAUSE;
         pause = if fails_again { (pause * 2).min(MAX_REBIND_PAUSE) } else { MIN_REBIND_PAUSE };
@@ -72,71 +74,42 @@ pub(super) async fn run(mut acceptor: Acceptor, mut listener: Box<dyn StreamList
     }
 }
 
-/// How an accept loop ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    /// The listener drains, or another accept loop has taken over the socket.
-    Closing,
-    /// The transport has no more clients.
-    NoMore,
-    /// The listener has failed.
-    Failed,
-}
-
 /// Accepts the clients of one listener with its current settings.
 pub(super) struct Acceptor {
-    snapshot: watch::Receiver<ServiceSnapshot<ConnectionService>>,
-    /// The endpoint that it listens on, with the real port.
-    endpoint: Endpoint,
-    options: SocketOptions,
+    pub(super) snapshot: watch::Receiver<ServiceSnapshot<ConnectionService>>,
+    pub(super) endpoint: Endpoint,
+    pub(super) options: SocketOptions,
     /// Cancelled when another accept loop takes over the socket.
-    retired: CancellationToken,
-    socket: Arc<OpenSocket>,
-    heartbeats: mpsc::Receiver<oneshot::Sender<()>>,
-    failures: LogThrottle,
+    pub(super) retired: CancellationToken,
+    pub(super) socket: Arc<OpenSocket>,
+    pub(super) heartbeats: mpsc::Receiver<oneshot::Sender<()>>,
+    pub(super) failures: LogThrottle,
 }
 
 impl Acceptor {
-    pub(super) fn new(
-        snapshot: watch::Receiver<ServiceSnapshot<ConnectionService>>,
-        endpoint: Endpoint,
-        options: SocketOptions,
-        retired: CancellationToken,
-        socket: Arc<OpenSocket>,
-        heartbeats: mpsc::Receiver<oneshot::Sender<()>>,
-    ) -> Self {
-        Self { snapshot, endpoint, options, retired, socket, heartbeats, failures: LogThrottle::default() }
-    }
-
-    fn name(&self) -> Arc<str> {
-        self.snapshot.borrow().listener_context.info.name.clone()
-    }
-
-    fn drain(&self) -> DrainSignal {
-        self.snapshot.borrow().listener_context.info.drain.clone()
-    }
-
-    fn table(&self) -> Arc<ConnectionTable> {
-        self.snapshot.borrow().listener_context.table.clone()
+    fn context(&self) -> Arc<ListenerContext> {
+        self.snapshot.borrow().listener_context.clone()
     }
 
     async fn rebind(&self, binder: &Binder, wait: Duration) -> Box<dyn StreamListener> {
         tokio::time::sleep(wait).await;
         let mut pause = MIN_REBIND_PAUSE;
         loop {
-            let (listener, address) = (&*self.name(), &self.endpoint);
+            let (context, address) = (self.context(), &self.endpoint);
+            let listener = &*context.info.name;
             let bound = AssertUnwindSafe(binder.bind(&self.endpoint, &self.options, None)).catch_unwind().await;
             match bound.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) {
                 Ok(Listener::Stream(bound)) => {
-                    tracing::warn!(listener, %address, "listener restored");
+                    tracing::warn!(target: TARGET, listener, %address, "listener restored");
                     return bound;
                 }
                 Ok(Listener::Datagram(_)) => {
-                    tracing::error!(listener, "socket type changed from stream to datagram; cannot re-bind");
+                    let error = "socket type changed from stream to datagram; cannot re-bind";
+                    tracing::error!(target: TARGET, listener, "{error}");
                 }
                 Err(error) => {
                     let error = chain(&*error);
-                    tracing::error!(listener, %address, error, "cannot re-bind listener; retrying");
+                    tracing::error!(target: TARGET, listener, %address, error, "cannot re-bind listener; retrying");
                 }
             }
             tokio::time::sleep(pause).await;
@@ -145,8 +118,11 @@ impl Acceptor {
     }
 
     /// Accepts until the loop has to close, the transport has no more clients, or the listener fails.
-    async fn accept_from(&mut self, listener: &mut dyn StreamListener) -> Ended {
-        let (mut drain, table, retired) = (self.drain(), self.table(), self.retired.clone());
+    /// Returns whether the listener has failed.
+    async fn accept_from(&mut self, listener: &mut dyn StreamListener) -> bool {
+        let (context, retired) = (self.context(), self.retired.clone());
+        let (mut drain, table) = (context.info.drain.clone(), context.table.clone());
+        drop(context); // a reload replaces it
         let mut retired = pin!(retired.cancelled());
         let mut pause = MIN_PAUSE;
         let mut failures_in_a_row = 0;
@@ -154,12 +130,12 @@ impl Acceptor {
             let accepted = tokio::select! {
                 // A retired loop leaves the backlog to the loop that has taken over, even during a drain.
                 biased;
-                () = &mut retired => return Ended::Closing,
+                () = &mut retired => return false,
                 () = drain.draining() => {
                     if drain.deadline().is_some() {
                         self.accept_backlog(listener).await;
                     }
-                    return Ended::Closing;
+                    return false;
                 }
                 Some(answer) = self.heartbeats.recv() => {
                     let _ = answer.send(()); // the caller may have stopped waiting
@@ -173,20 +149,20 @@ impl Acceptor {
                     self.admit(accepted);
                     continue;
                 }
-                Ok(None) => return Ended::NoMore,
+                Ok(None) => return false,
                 Err(error) => error,
             };
             failures_in_a_row += 1;
             match self.record(&error) {
                 Class::Again | Class::Connection if failures_in_a_row < MAX_FAILURES_IN_A_ROW => {}
-                Class::Listener => return Ended::Failed,
+                Class::Listener => return true,
                 Class::Again | Class::Connection | Class::Exhausted | Class::Other => {
                     // A connection that closes frees its descriptor, so the pause ends then.
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = table.connection_closed() => {}
                         () = drain.draining() => {}
-                        () = &mut retired => return Ended::Closing,
+                        () = &mut retired => return false,
                     }
                     pause = (pause * 2).min(MAX_PAUSE);
                 }
@@ -224,9 +200,73 @@ impl Acceptor {
         if class != Class::Again
             && let Some(count) = self.failures.count()
         {
-            let (listener, class) = (&*self.name(), class.as_str());
-            tracing::warn!(listener, %error, class, count, "accept failed");
+            let (context, class) = (self.context(), class.as_str());
+            tracing::warn!(target: TARGET, listener = &*context.info.name, %error, class, count, "accept failed");
         }
         class
+    }
+}
+
+/// Classifies an accept error. Linux also reports pending network errors of the new connection here; accept(2)
+/// recommends to retry.
+fn classify(error: &io::Error) -> Class {
+    use Errno as E;
+    if let Some(code) = error.raw_os_error() {
+        return match E::from_raw(code) {
+            E::EINTR | E::EAGAIN => Class::Again,
+            E::ECONNABORTED | E::ECONNRESET | E::EPROTO | E::EPERM | E::ETIMEDOUT => Class::Connection,
+            E::ENETDOWN | E::ENETUNREACH | E::EHOSTDOWN | E::EHOSTUNREACH | E::ENONET => Class::Connection,
+            E::ENOPROTOOPT | E::EOPNOTSUPP => Class::Connection,
+            E::EMFILE | E::ENFILE | E::ENOBUFS | E::ENOMEM => Class::Exhausted,
+            E::EBADF | E::ENOTSOCK | E::EINVAL | E::EFAULT => Class::Listener,
+            _ => Class::Other,
+        };
+    }
+    match error.kind() {
+        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => Class::Again,
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::TimedOut => {
+            Class::Connection
+        }
+        io::ErrorKind::OutOfMemory => Class::Exhausted,
+        _ => Class::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_accept_are_sorted() {
+        let table = [
+            (Class::Again, &[Errno::EINTR, Errno::EAGAIN][..]),
+            (
+                Class::Connection,
+                &[
+                    Errno::ECONNABORTED,
+                    Errno::ECONNRESET,
+                    Errno::EPROTO,
+                    Errno::EPERM,
+                    Errno::ETIMEDOUT,
+                    Errno::ENETDOWN,
+                    Errno::ENETUNREACH,
+                    Errno::EHOSTDOWN,
+                    Errno::EHOSTUNREACH,
+                    Errno::ENONET,
+                    Errno::ENOPROTOOPT,
+                    Errno::EOPNOTSUPP,
+                ],
+            ),
+            (Class::Exhausted, &[Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM]),
+            (Class::Listener, &[Errno::EBADF, Errno::ENOTSOCK, Errno::EINVAL, Errno::EFAULT]),
+            (Class::Other, &[Errno::EIO, Errno::ELOOP]),
+        ];
+        for (class, errors) in table {
+            for error in errors {
+                assert_eq!(classify(&io::Error::from(*error)), class, "{error}");
+            }
+        }
+        assert_eq!(classify(&io::Error::from(io::ErrorKind::ConnectionReset)), Class::Connection);
+        assert_eq!(classify(&io::Error::other("a transport's own")), Class::Other);
     }
 }

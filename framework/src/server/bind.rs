@@ -15,7 +15,6 @@ use crate::transport::tls::TlsAcceptor;
 use crate::transport::{Bind, BoxTransport, Listener, Transports, proxy};
 use crate::transport::{DatagramSocket, SharedSocket, StreamListener};
 
-/// A bound listener and its service.
 pub(super) struct BoundListener {
     pub(super) bound_transport: BoundTransport,
     pub(super) pipeline: Pipeline,
@@ -23,11 +22,9 @@ pub(super) struct BoundListener {
     pub(super) endpoint: Endpoint,
     /// Binds the endpoint again if the listener fails.
     pub(super) binder: Binder,
-    /// Another handle to its socket.
     pub(super) shared: Option<SharedSocket>,
 }
 
-/// A bound transport with the service of its kind.
 pub(super) enum BoundTransport {
     Stream(Box<dyn StreamListener>, ConnectionService),
     Datagram(Arc<dyn DatagramSocket>, Arc<dyn DatagramService>),
@@ -65,7 +62,16 @@ impl Binder {
         let endpoint = if self.tls.is_some() { endpoint.without_tls() } else { endpoint.clone() };
         let request = Bind { inherited, ..Bind::new(endpoint, options.clone()) };
         match self.transport.clone().oneshot(request).await? {
-            Listener::Stream(listener) => Ok(Listener::Stream(self.wrap(listener)?)),
+            // The PROXY header comes before all other bytes, so TLS wraps it.
+            Listener::Stream(mut listener) => {
+                if self.requires_proxy_header {
+                    listener = proxy::require_header(listener)?;
+                }
+                Ok(Listener::Stream(match &self.tls {
+                    Some(acceptor) => acceptor.wrap(listener),
+                    None => listener,
+                }))
+            }
             Listener::Datagram(_) if self.requires_proxy_header => {
                 Err("the transport receives datagrams, but a PROXY header needs connections".into())
             }
@@ -74,17 +80,6 @@ impl Binder {
             }
             listener => Ok(listener),
         }
-    }
-
-    /// The PROXY header comes before all other bytes, so TLS wraps it.
-    fn wrap(&self, mut listener: Box<dyn StreamListener>) -> Result<Box<dyn StreamListener>, BoxError> {
-        if self.requires_proxy_header {
-            listener = proxy::require_header(listener)?;
-        }
-        Ok(match &self.tls {
-            Some(acceptor) => acceptor.wrap(listener),
-            None => listener,
-        })
     }
 }
 
@@ -104,10 +99,6 @@ pub(super) async fn bind(
     let binder = Binder::new(transports, spec).await?;
     let listener = binder.bind(&spec.endpoint, &spec.socket, inherited).await?;
     let (endpoint, shared) = (listener.endpoint(), listener.share());
-    let kind = match listener {
-        Listener::Stream(_) => Kind::Stream,
-        Listener::Datagram(_) => Kind::Datagram,
-    };
     let bound_transport = match (listener, pipeline.services.clone()) {
         (Listener::Stream(listener), Services { stream: Some(service), .. }) => {
             BoundTransport::Stream(listener, service)
@@ -115,7 +106,8 @@ pub(super) async fn bind(
         (Listener::Datagram(socket), Services { datagram: Some(service), .. }) => {
             BoundTransport::Datagram(socket.into(), service)
         }
-        _ => return Err(misfit(kind)),
+        (Listener::Stream(_), _) => return Err(misfit(Kind::Stream)),
+        (Listener::Datagram(_), _) => return Err(misfit(Kind::Datagram)),
     };
     Ok(BoundListener { bound_transport, pipeline, endpoint, binder, shared })
 }

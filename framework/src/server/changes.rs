@@ -23,7 +23,7 @@ pub enum ReloadError {
     #[error("listener {0}: {1}")]
     Tls(String, #[source] TlsError),
     /// These listeners cannot be started or changed.
-    #[error("{}", sentences(.0))]
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Start(Vec<StartError>),
     /// Resolving names or reading files took too long.
     #[error("not ready within {PREPARE_TIMEOUT:?}")]
@@ -34,10 +34,6 @@ pub enum ReloadError {
 }
 
 debug_as_display!(ReloadError);
-
-fn sentences(errors: &[StartError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
 
 /// The names of the listeners that a reload has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

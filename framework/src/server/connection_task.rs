@@ -17,7 +17,9 @@ use crate::pipeline::ConnectionService;
 use crate::reason::CloseReason;
 use crate::transport::{BoxIo, HandshakeContext, Incoming, Stage};
 
-/// Serves a connection in a new task.
+/// The tracing target of all events of connections. Log filters of operators depend on it.
+const TARGET: &str = "switchboard::connection";
+
 pub(super) fn spawn(
     service: ConnectionService,
     stage: Stage,
@@ -84,16 +86,6 @@ impl Failure {
             }
         }
     }
-
-    fn of_signal(signal: ControlSignal) -> Self {
-        match signal {
-            ControlSignal::AbortHandshake => {
-                let error = "limits.handshakes is reached: the oldest handshake is aborted";
-                Self::Handshake(CloseReason::Limit, Some(error.to_owned()))
-            }
-            signal => Self::Handshake(signal.immediate_close_reason().unwrap_or(CloseReason::Drain), None),
-        }
-    }
 }
 
 /// Runs the handshake, until it ends, its timeout passes or the connection is signalled to close.
@@ -125,7 +117,12 @@ async fn establish(
                 Err(Failure::Handshake(CloseReason::Handshake, Some(error)))
             }
         },
-        signal = signal => Err(Failure::of_signal(signal)),
+        signal = signal => Err(if signal == ControlSignal::AbortHandshake {
+            let error = "limits.handshakes is reached: the oldest handshake is aborted";
+            Failure::Handshake(CloseReason::Limit, Some(error.to_owned()))
+        } else {
+            Failure::Handshake(signal.immediate_close_reason().unwrap_or(CloseReason::Drain), None)
+        }),
     }
 }
 
@@ -134,7 +131,7 @@ fn log_opened(connection: &Connection) {
     let proxy = connection.proxy().map(|_| tracing::field::display(connection.socket_peer()));
     let client = connection.tls().and_then(|info| info.client.as_ref()).map(|client| &*client.subject);
     let uid = connection.credentials().map(|credentials| credentials.uid);
-    tracing::info!(target: "switchboard::connection", listener, %peer, proxy, client, uid, "connection opened");
+    tracing::info!(target: TARGET, listener, %peer, proxy, client, uid, "connection opened");
 }
 
 fn log_closed(connection: &Connection, error: Option<&str>) {
@@ -143,7 +140,6 @@ fn log_closed(connection: &Connection, error: Option<&str>) {
     let (messages, bytes_in, bytes_out) = (connection.messages(), connection.bytes_in(), connection.bytes_out());
     let seconds = connection.opened().elapsed().as_secs_f64();
     tracing::info!(
-        target: "switchboard::connection",
-        listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed"
+        target: TARGET, listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed"
     );
 }

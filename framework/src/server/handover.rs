@@ -43,7 +43,6 @@ impl Running {
         self.set_paths_kept(false);
     }
 
-    /// Whether the paths of Unix sockets stay when this process stops.
     fn set_paths_kept(&self, keep: bool) {
         let sockets = self.all_listeners();
         sockets.iter().filter_map(ListenerHandle::share).for_each(|socket| socket.keep_path(keep));
@@ -64,39 +63,31 @@ impl Running {
         let (now, deadline) = (Instant::now(), self.state().drain.deadline);
         let _ = self.handed_over.set(deadline_after(now, deadline)); // the first call counts
         let until = deadline_after(now, deadline / 3 * 2);
-        let mut tracker = IdleTracker { idle_timeout: IDLE_TIMEOUT.min(deadline / 3), last_seen: HashMap::new() };
-        while !tracker.close_idle(&self.connections()) && Instant::now() < until {
+        let (idle_timeout, mut last_seen) = (IDLE_TIMEOUT.min(deadline / 3), HashMap::new());
+        while !close_idle(&self.connections(), idle_timeout, &mut last_seen) && Instant::now() < until {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-/// The last known activity of each connection and its time.
-struct IdleTracker {
-    idle_timeout: Duration,
-    last_seen: HashMap<u64, (Activity, Instant)>,
-}
+/// The messages, bytes in and bytes out of a connection, and since when they are unchanged.
+type Activity = ((u64, u64, u64), Instant);
 
-type Activity = (u64, u64, u64);
-
-impl IdleTracker {
-    /// Signals idle connections to close. Returns whether all connections were idle.
-    fn close_idle(&mut self, open: &[Connection]) -> bool {
-        let now = Instant::now();
-        let mut seen = HashMap::with_capacity(open.len());
-        let mut all_idle = true;
-        for connection in open {
-            let activity = (connection.messages(), connection.bytes_in(), connection.bytes_out());
-            let unchanged = self.last_seen.get(&connection.id()).filter(|(before, _)| *before == activity);
-            let since = unchanged.map_or(now, |(_, since)| *since);
-            if now.duration_since(since) >= self.idle_timeout {
-                connection.signal(ControlSignal::Drain);
-            } else {
-                all_idle = false;
-            }
-            seen.insert(connection.id(), (activity, since));
+/// Signals idle connections to close. Returns whether all connections were idle.
+fn close_idle(open: &[Connection], idle_timeout: Duration, last_seen: &mut HashMap<u64, Activity>) -> bool {
+    let now = Instant::now();
+    let mut all_idle = true;
+    let seen = open.iter().map(|connection| {
+        let activity = (connection.messages(), connection.bytes_in(), connection.bytes_out());
+        let unchanged = last_seen.get(&connection.id()).filter(|(before, _)| *before == activity);
+        let since = unchanged.map_or(now, |(_, since)| *since);
+        if now.duration_since(since) >= idle_timeout {
+            connection.signal(ControlSignal::Drain);
+        } else {
+            all_idle = false;
         }
-        self.last_seen = seen;
-        all_idle
-    }
+        (connection.id(), (activity, since))
+    });
+    *last_seen = seen.collect();
+    all_idle
 }

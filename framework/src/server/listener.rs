@@ -12,14 +12,13 @@ use tokio_util::sync::CancellationToken;
 use crate::address::Endpoint;
 use crate::connection::{ConnectionTable, ControlSignal, Kind, ListenerContext};
 use crate::drain::Phase;
-use crate::driver::DatagramLoop;
+use crate::driver::{DatagramLoop, DatagramService, ServiceSnapshot};
+use crate::log_throttle::LogThrottle;
 use crate::metrics::ListenerMetrics;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{ConnectionService, Pipeline, Services};
 use crate::server::acceptor::{Acceptor, run};
 use crate::server::bind::{BoundListener, BoundTransport};
-use crate::server::listener_state::{Count, ListenerState};
-use crate::server::open_socket::OpenSocket;
-use crate::server::snapshot_sender::{SnapshotSender, SnapshotSettings};
+use crate::server::listener_state::{Count, ListenerState, OpenSocket};
 use crate::spec::ListenerSpec;
 use crate::transport::SharedSocket;
 use crate::transport::tls::TlsAcceptor;
@@ -28,7 +27,6 @@ use crate::transport::tls::TlsAcceptor;
 #[derive(Clone)]
 pub(super) struct ListenerHandle {
     pub(super) spec: Arc<ListenerSpec>,
-    /// The endpoint that it listens on, with the real port.
     pub(super) endpoint: Endpoint,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) pipeline: Pipeline,
@@ -39,6 +37,23 @@ pub(super) struct ListenerHandle {
     retired: CancellationToken,
     heartbeat: mpsc::Sender<oneshot::Sender<()>>,
     state: Arc<ListenerState>,
+}
+
+/// The sender of service snapshots. The loop uses the newest snapshot for new connections and datagrams.
+#[derive(Clone)]
+enum SnapshotSender {
+    Stream(watch::Sender<ServiceSnapshot<ConnectionService>>),
+    Datagram(watch::Sender<ServiceSnapshot<Arc<dyn DatagramService>>>),
+}
+
+fn snapshot<S>(
+    service: S,
+    listener_context: &Arc<ListenerContext>,
+    spec: &ListenerSpec,
+    finish_timeout: Duration,
+) -> ServiceSnapshot<S> {
+    let (listener_context, handshake_timeout) = (listener_context.clone(), spec.timeouts.handshake);
+    ServiceSnapshot { listener_context, service, handshake_timeout, finish_timeout }
 }
 
 impl ListenerHandle {
@@ -68,26 +83,28 @@ impl ListenerHandle {
         finish_timeout: Duration,
     ) -> Self {
         let listener_context = state.context(&spec, previous);
-        tracing::info!(listener = spec.name, address = %endpoint, "listening");
+        tracing::info!(target: "switchboard::listener", listener = spec.name, address = %endpoint, "listening");
         let (socket, retired) = (Arc::new(OpenSocket::default()), CancellationToken::new());
         let (heartbeat, heartbeats) = mpsc::channel(1);
         let tls = binder.tls.clone();
         socket.set_open(shared);
-        let settings = SnapshotSettings {
-            listener_context: listener_context.clone(),
-            handshake_timeout: spec.timeouts.handshake,
-            finish_timeout,
-        };
         let snapshots = match bound_transport {
             BoundTransport::Stream(listener, service) => {
-                let (snapshots, snapshot) = watch::channel(settings.with(service));
-                let (options, retired) = (spec.socket.clone(), retired.clone());
-                let acceptor = Acceptor::new(snapshot, endpoint.clone(), options, retired, socket.clone(), heartbeats);
+                let (snapshots, snapshot) = watch::channel(snapshot(service, &listener_context, &spec, finish_timeout));
+                let acceptor = Acceptor {
+                    snapshot,
+                    endpoint: endpoint.clone(),
+                    options: spec.socket.clone(),
+                    retired: retired.clone(),
+                    socket: socket.clone(),
+                    heartbeats,
+                    failures: LogThrottle::default(),
+                };
                 state.accept_loops.spawn(run(acceptor, listener, binder));
                 SnapshotSender::Stream(snapshots)
             }
             BoundTransport::Datagram(datagrams, service) => {
-                let (snapshots, snapshot) = watch::channel(settings.with(service));
+                let (snapshots, snapshot) = watch::channel(snapshot(service, &listener_context, &spec, finish_timeout));
                 let datagrams_cut = state.datagrams_cut.clone();
                 let datagram_loop = DatagramLoop::new(datagrams, snapshot, retired.clone(), datagrams_cut, heartbeats);
                 let socket = socket.clone();
@@ -118,16 +135,23 @@ impl ListenerHandle {
         if spec.limits.connections_per_source > 0 {
             self.state.table.count_all_sources();
         }
-        let handshake_timeout = spec.timeouts.handshake;
-        let settings =
-            SnapshotSettings { listener_context: listener_context.clone(), handshake_timeout, finish_timeout };
-        self.snapshots.send(settings, pipeline.services.clone());
+        match (&self.snapshots, pipeline.services.clone()) {
+            (SnapshotSender::Stream(sender), Services { stream: Some(service), .. }) => {
+                sender.send_replace(snapshot(service, &listener_context, &spec, finish_timeout));
+            }
+            (SnapshotSender::Datagram(sender), Services { datagram: Some(service), .. }) => {
+                sender.send_replace(snapshot(service, &listener_context, &spec, finish_timeout));
+            }
+            _ => {} // the caller has checked that the pipeline fits the kind of the listener
+        }
         Self { spec: Arc::new(spec), pipeline, listener_context, ..self.clone() }
     }
 
-    /// Whether it accepts connections or receives datagrams.
     pub(super) fn kind(&self) -> Kind {
-        self.snapshots.kind()
+        match self.snapshots {
+            SnapshotSender::Stream(_) => Kind::Stream,
+            SnapshotSender::Datagram(_) => Kind::Datagram,
+        }
     }
 
     /// Stops accepting. Clients in the backlog are left to another listener on the same socket.
@@ -149,17 +173,14 @@ impl ListenerHandle {
         std::future::pending().await // the loop ended during the call
     }
 
-    /// Whether its loops have ended.
     pub(super) fn is_over(&self) -> bool {
         self.state.accept_loops.is_empty() && self.state.datagram_loops.is_empty()
     }
 
-    /// Another handle to its socket while it is open.
     pub(super) fn share(&self) -> Option<SharedSocket> {
         self.socket.share()
     }
 
-    /// The IP address and port that it listens on.
     pub(super) fn socket_addr(&self) -> Option<SocketAddr> {
         self.socket.socket_addr().or_else(|| self.endpoint.socket_addr())
     }
@@ -172,7 +193,6 @@ impl ListenerHandle {
         &self.state.metrics
     }
 
-    /// The number of open connections.
     pub(super) fn open(&self) -> usize {
         self.state.table.len()
     }
@@ -186,7 +206,6 @@ impl ListenerHandle {
         Arc::ptr_eq(&self.state, &other.state)
     }
 
-    /// The phase of its drain.
     pub(super) fn phase(&self) -> Phase {
         self.listener_context.info.drain.phase()
     }

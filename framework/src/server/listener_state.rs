@@ -1,14 +1,17 @@
-//! The state of a listener that a reload keeps: open connections, counters and running tasks.
+//! The state of a listener: connections, counters and tasks that a reload keeps, and whether its socket is open.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::{Admission, ConnectionTable, Handshakes, ListenerContext, ListenerInfo};
 use crate::drain::DrainSwitch;
 use crate::metrics::ListenerMetrics;
 use crate::spec::ListenerSpec;
+use crate::transport::SharedSocket;
 
 #[derive(Default)]
 pub(super) struct ListenerState {
@@ -72,5 +75,32 @@ impl ListenerState {
             table: self.table.clone(),
             handshakes: self.handshakes.clone(),
         })
+    }
+}
+
+/// Whether a listener is open, with a handle to its socket if the transport can share it.
+#[derive(Default)]
+pub(super) struct OpenSocket(Mutex<(bool, Option<SharedSocket>)>);
+
+impl OpenSocket {
+    pub(super) fn set_open(&self, socket: Option<SharedSocket>) {
+        *self.0.lock() = (true, socket);
+    }
+
+    /// Drops this handle to the socket.
+    pub(super) fn set_closed(&self) {
+        *self.0.lock() = (false, None);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.0.lock().0
+    }
+
+    pub(super) fn share(&self) -> Option<SharedSocket> {
+        self.0.lock().1.as_ref()?.try_clone()
+    }
+
+    pub(super) fn socket_addr(&self) -> Option<SocketAddr> {
+        self.0.lock().1.as_ref()?.socket_addr()
     }
 }

@@ -3,7 +3,6 @@
 //! [`Server`] builds a server with one listener and one handler, [`ListenerSet`] a server with several. Both start a
 //! [`Running`] server.
 
-mod accept_error;
 mod acceptor;
 mod bind;
 mod builder;
@@ -14,13 +13,11 @@ mod inherited;
 mod listener;
 mod listener_set;
 mod listener_state;
-mod open_socket;
 mod reload;
 mod reload_plan;
 mod report;
 mod running;
 mod signals;
-mod snapshot_sender;
 mod start_error;
 
 pub use builder::Server;

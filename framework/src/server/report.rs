@@ -120,7 +120,9 @@ impl Running {
                 Some(report) => {
                     report.open += listener.open();
                     report.accepted += listener.count().entered as u64;
-                    listener.table().with_open(|open| add_open(report, open));
+                    let (bytes_in, bytes_out) = listener.table().with_open(bytes);
+                    report.bytes_in += bytes_in;
+                    report.bytes_out += bytes_out;
                 }
                 None => drop(reports.insert(listener.spec.name.clone(), report(&listener, is_draining))),
             }
@@ -138,15 +140,21 @@ impl Running {
     /// Aborts the connection with this [id](Connection::id). Returns whether it was open.
     pub fn kill(&self, id: u64) -> bool {
         let found = self.all_listeners().iter().find_map(|listener| listener.table().get(id));
-        found.is_some_and(|connection| {
-            connection.signal(ControlSignal::Kill);
-            true
-        })
+        found.map(|connection| connection.signal(ControlSignal::Kill)).is_some()
     }
 
     /// The phase of a drain. It is still `Running` during the announcement; see [`is_stopping`](Self::is_stopping).
     pub fn phase(&self) -> Phase {
-        self.state().listeners.iter().map(ListenerHandle::phase).max_by_key(progress).unwrap_or(Phase::Running)
+        self.state()
+            .listeners
+            .iter()
+            .map(ListenerHandle::phase)
+            .max_by_key(|phase| match phase {
+                Phase::Running => 0,
+                Phase::Draining { .. } => 1,
+                Phase::Cutting => 2,
+            })
+            .unwrap_or(Phase::Running)
     }
 
     /// Whether a drain has begun or is announced.
@@ -156,19 +164,6 @@ impl Running {
 
     /// Waits until the loop of every listener has completed one more iteration, for a watchdog. Use a timeout: a
     /// listener that is bound again, or whose thread is blocked, does not answer.
-    ///
-    /// ```
-    /// use switchboard::prelude::*;
-    /// use std::time::Duration;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<()> {
-    /// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
-    /// let running = Server::bind("mem:heartbeat").start(echo).await?;
-    /// assert!(tokio::time::timeout(Duration::from_secs(5), running.heartbeat()).await.is_ok());
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn heartbeat(&self) {
         let listeners = self.state().listeners.clone();
         join_all(listeners.iter().map(ListenerHandle::heartbeat)).await;
@@ -179,21 +174,11 @@ impl Running {
         if self.is_stopping() {
             return Readiness::NotReady("draining".to_owned());
         }
-        let down: Vec<String> = self
-            .report()
-            .into_iter()
-            .filter(|report| matches!(report.state, ListenerStatus::Down | ListenerStatus::Ended))
-            .map(|report| format!("listener {} is {}", report.name, report.state.as_str()))
-            .collect();
+        let mut reports = self.report();
+        reports.retain(|report| matches!(report.state, ListenerStatus::Down | ListenerStatus::Ended));
+        let sentence = |report: &ListenerReport| format!("listener {} is {}", report.name, report.state.as_str());
+        let down: Vec<_> = reports.iter().map(sentence).collect();
         if down.is_empty() { Readiness::Ready } else { Readiness::NotReady(down.join(", ")) }
-    }
-}
-
-fn progress(phase: &Phase) -> u8 {
-    match phase {
-        Phase::Running => 0,
-        Phase::Draining { .. } => 1,
-        Phase::Cutting => 2,
     }
 }
 
@@ -203,46 +188,41 @@ fn report(listener: &ListenerHandle, is_draining: bool) -> ListenerReport {
     let mut failed = metrics.failed.counts();
     failed[Outcome::Ok as usize] = latency.count;
     let rejected = metrics.rejected.counts();
-    let mut report = ListenerReport {
+    // Under the lock of the table, so that a connection that closes now is counted once.
+    let (closed, bytes_in, bytes_out) = listener.table().with_open(|open| {
+        let (bytes_in, bytes_out) = bytes(open);
+        let closed = named(CloseReason::ALL, metrics.closed.counts());
+        (closed, metrics.bytes_in.load(Relaxed) + bytes_in, metrics.bytes_out.load(Relaxed) + bytes_out)
+    });
+    ListenerReport {
         name: listener.spec.name.clone(),
         endpoint: listener.endpoint.clone(),
         kind: listener.kind(),
         state: match listener.phase() {
+            Phase::Running if is_draining => ListenerStatus::Draining,
             Phase::Running if listener.is_open() => ListenerStatus::Listening,
             Phase::Running if listener.is_over() => ListenerStatus::Ended,
             Phase::Running => ListenerStatus::Down,
             _ => ListenerStatus::Draining,
         },
-        open: 0,
+        open: listener.open(),
         sessions: metrics.sessions.load(Relaxed),
-        accepted: 0,
-        closed: Vec::new(),
+        accepted: listener.count().entered as u64,
+        closed,
         rejected: Rejection::REASONS.map(|reason| (reason, rejected[reason as usize])).into(),
         messages: named(Outcome::ALL, failed),
         latency,
-        bytes_in: 0,
-        bytes_out: 0,
+        bytes_in,
+        bytes_out,
         accept_errors: named(AcceptErrorClass::ALL.map(AcceptErrorClass::as_str), metrics.accept_errors.counts()),
-    };
-    if is_draining {
-        report.state = ListenerStatus::Draining;
     }
-    // Under the lock of the table, so that a connection that closes now is counted once.
-    listener.table().with_open(|open| {
-        report.closed = named(CloseReason::ALL, metrics.closed.counts());
-        report.bytes_in = metrics.bytes_in.load(Relaxed);
-        report.bytes_out = metrics.bytes_out.load(Relaxed);
-        add_open(&mut report, open);
-    });
-    (report.open, report.accepted) = (listener.open(), listener.count().entered as u64);
-    report
 }
 
-fn add_open(report: &mut ListenerReport, open: &mut dyn Iterator<Item = &Connection>) {
-    for connection in open {
-        report.bytes_in += connection.bytes_in();
-        report.bytes_out += connection.bytes_out();
-    }
+/// The bytes that open connections have received and sent.
+fn bytes(open: &mut dyn Iterator<Item = &Connection>) -> (u64, u64) {
+    open.fold((0, 0), |(bytes_in, bytes_out), connection| {
+        (bytes_in + connection.bytes_in(), bytes_out + connection.bytes_out())
+    })
 }
 
 fn named<T: Copy, const N: usize>(names: [T; N], counts: [u64; N]) -> Vec<(T, u64)> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::address::Endpoint;
 use crate::connection::ControlSignal;
@@ -56,17 +57,12 @@ pub struct Drained {
 
 /// Aborts a drain. Clones do the same.
 #[derive(Debug, Clone)]
-pub struct AbortHandle(Arc<watch::Sender<bool>>);
+pub struct AbortHandle(CancellationToken);
 
 impl AbortHandle {
     /// Aborts all open connections, now or when the drain begins.
     pub fn abort(&self) {
-        self.0.send_replace(true);
-    }
-
-    async fn aborted(&self) {
-        // Never fails, because `self` holds a sender.
-        let _ = self.0.subscribe().wait_for(|aborted| *aborted).await;
+        self.0.cancel();
     }
 }
 
@@ -77,20 +73,20 @@ impl Running {
             transports,
             reloading: tokio::sync::Mutex::default(),
             draining: watch::Sender::new(false),
-            abort_handle: AbortHandle(Arc::new(watch::Sender::new(false))),
+            abort_handle: AbortHandle(CancellationToken::new()),
             handed_over: OnceLock::new(),
         }
     }
 
     /// The name of each listener and the endpoint that it listens on, with the real port.
     pub fn addresses(&self) -> Vec<(String, Endpoint)> {
-        let state = self.state.lock();
+        let state = self.state();
         state.listeners.iter().map(|listener| (listener.spec.name.clone(), listener.endpoint.clone())).collect()
     }
 
     /// The endpoint of the first listener, with the real port.
     pub fn address(&self) -> Option<Endpoint> {
-        self.state.lock().listeners.first().map(|listener| listener.endpoint.clone())
+        self.state().listeners.first().map(|listener| listener.endpoint.clone())
     }
 
     /// The IP address and port of the first listener. `None` if its transport has no IP address.
@@ -108,7 +104,7 @@ impl Running {
     /// # }
     /// ```
     pub fn socket_addr(&self) -> Option<SocketAddr> {
-        self.state.lock().listeners.first()?.socket_addr()
+        self.state().listeners.first()?.socket_addr()
     }
 
     /// The number of open connections.
@@ -141,17 +137,17 @@ impl Running {
         self.draining.send_replace(true);
         drop(self.reloading.lock().await);
         let DrainSettings { announce, deadline } = self.state().drain;
-        tracing::info!(open = self.open(), "draining");
+        tracing::info!(target: "switchboard", open = self.open(), "draining");
         let handed_over = self.handed_over.get().copied();
         if handed_over.is_none() {
             tokio::select! {
                 () = tokio::time::sleep(announce) => {}
-                () = self.abort_handle.aborted() => {}
+                () = self.abort_handle.0.cancelled() => {}
             }
         }
         let deadline = handed_over.unwrap_or_else(|| deadline_after(Instant::now(), deadline));
-        let drained = drain(&self.all_listeners(), deadline, self.abort_handle.aborted()).await;
-        tracing::info!(open = drained.open, cut = drained.cut, "drained");
+        let drained = drain(&self.all_listeners(), deadline, self.abort_handle.0.cancelled()).await;
+        tracing::info!(target: "switchboard", open = drained.open, cut = drained.cut, "drained");
         drained
     }
 
@@ -161,8 +157,10 @@ impl Running {
         let abort_handle = self.abort_handle();
         tokio::spawn(async move {
             let deadline = deadline_after(Instant::now(), deadline);
-            let Drained { open, cut } = drain(std::slice::from_ref(&listener), deadline, abort_handle.aborted()).await;
-            tracing::info!(listener = listener.spec.name, address = %listener.endpoint, open, cut, "listener removed");
+            let Drained { open, cut } =
+                drain(std::slice::from_ref(&listener), deadline, abort_handle.0.cancelled()).await;
+            let (name, address) = (&listener.spec.name, &listener.endpoint);
+            tracing::info!(target: "switchboard::listener", listener = name, %address, open, cut, "listener removed");
             if let Some(state) = state.upgrade() {
                 state.lock().stopping.retain(|stopping| !stopping.is(&listener));
             }
@@ -174,7 +172,7 @@ impl Running {
     }
 
     pub(super) fn all_listeners(&self) -> Vec<ListenerHandle> {
-        let state = self.state.lock();
+        let state = self.state();
         state.listeners.iter().chain(&state.stopping).cloned().collect()
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::{Address, Credentials};
@@ -33,14 +33,12 @@ pub struct Accepted {
     pub(crate) stage: Stage,
 }
 
-/// The state of an accepted client.
 pub(crate) enum Stage {
     Ready(BoxIo),
     Handshake(Handshake),
 }
 
 impl Stage {
-    /// Runs the handshake, if there is one.
     pub(crate) async fn establish(self, context: HandshakeContext) -> io::Result<BoxIo> {
         match self {
             Self::Ready(io) => Ok(io),
@@ -49,8 +47,7 @@ impl Stage {
     }
 }
 
-type Handshake = Box<dyn FnOnce(HandshakeContext) -> Establishing + Send>;
-type Establishing = Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send>>;
+type Handshake = Box<dyn FnOnce(HandshakeContext) -> BoxFuture<'static, io::Result<BoxIo>> + Send>;
 
 /// The connection during its handshake. The handshake stores its results here. Clones refer to the same connection.
 #[derive(Clone)]

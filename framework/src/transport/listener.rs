@@ -1,4 +1,4 @@
-//! The traits of bound transports: listeners for connections and sockets for datagrams.
+//! The traits of transports: they bind endpoints, accept connections and receive datagrams.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -10,8 +10,72 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 
 use crate::address::{Address, Endpoint};
+use crate::connection::Kind;
+use crate::settings::SocketOptions;
 use crate::transport::accepted::Accepted;
-use crate::transport::shared_socket::SharedSocket;
+use crate::transport::socket::SharedSocket;
+
+/// Binds endpoints of its schemes. A transport of connections also implements
+/// [`StreamListener`](crate::transport::StreamListener), a transport of datagrams
+/// [`DatagramSocket`](crate::transport::DatagramSocket).
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// The schemes that it serves.
+    fn schemes(&self) -> Vec<SchemeInfo>;
+
+    /// Binds an endpoint and listens.
+    ///
+    /// If its listeners [share](crate::transport::StreamListener::share) their sockets, [`Bind::inherited`] may hold a
+    /// bound socket. The transport then listens on that socket instead of a new one.
+    ///
+    /// # Errors
+    ///
+    /// The endpoint cannot be bound: for example the port is in use, or a directory is missing.
+    async fn bind(&self, bind: Bind) -> io::Result<Listener>;
+}
+
+/// The request to bind an endpoint.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Bind {
+    /// The endpoint to bind.
+    pub endpoint: Endpoint,
+    /// The options of the socket.
+    pub options: SocketOptions,
+    /// A socket that is already bound to the endpoint.
+    pub inherited: Option<SharedSocket>,
+}
+
+impl Bind {
+    /// A request for a new socket.
+    pub fn new(endpoint: Endpoint, options: SocketOptions) -> Self {
+        Self { endpoint, options, inherited: None }
+    }
+}
+
+/// The error of a transport for the endpoint of another scheme.
+pub(crate) fn unsupported_endpoint(endpoint: &Endpoint) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("this transport does not support {endpoint}"))
+}
+
+/// A scheme of addresses, such as `tcp`, that a transport serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SchemeInfo {
+    /// The part of the address before the colon.
+    pub scheme: &'static str,
+    /// The transport in a few words, with the form of its addresses.
+    pub summary: &'static str,
+    /// Whether its listeners accept connections or receive datagrams.
+    pub kind: Kind,
+}
+
+impl SchemeInfo {
+    /// The description of a scheme.
+    pub fn new(scheme: &'static str, summary: &'static str, kind: Kind) -> Self {
+        Self { scheme, summary, kind }
+    }
+}
 
 /// A bound transport.
 #[non_exhaustive]
@@ -63,6 +127,31 @@ pub trait StreamListener: Send {
     /// default, means that the listener has no socket to share.
     fn share(&self) -> Option<SharedSocket> {
         None
+    }
+}
+
+/// A listener whose clients perform a handshake first. It has the socket of the inner listener.
+#[cfg(any(feature = "proxy", feature = "tls"))]
+pub(super) struct HandshakeListener<F> {
+    pub(super) inner: Box<dyn StreamListener>,
+    pub(super) endpoint: Endpoint,
+    /// Adds the handshake to an accepted client.
+    pub(super) add_handshake: F,
+}
+
+#[cfg(any(feature = "proxy", feature = "tls"))]
+#[async_trait]
+impl<F: Fn(Accepted) -> Accepted + Send> StreamListener for HandshakeListener<F> {
+    async fn accept(&mut self) -> io::Result<Option<Accepted>> {
+        Ok(self.inner.accept().await?.map(&self.add_handshake))
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
+    fn share(&self) -> Option<SharedSocket> {
+        self.inner.share()
     }
 }
 

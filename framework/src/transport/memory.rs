@@ -35,9 +35,7 @@ use tokio::sync::mpsc;
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
 use crate::transport::accepted::Accepted;
-use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
-use crate::transport::listener::{Listener, StreamListener};
-use crate::transport::scheme::SchemeInfo;
+use crate::transport::listener::{Bind, Listener, SchemeInfo, StreamListener, Transport, unsupported_endpoint};
 
 /// The size of the buffer in each direction.
 const CAPACITY: usize = 64 * 1024;

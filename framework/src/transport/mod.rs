@@ -5,7 +5,6 @@
 //! [`TransportService`] makes a transport a `tower::Service<Bind, Response = Listener>`.
 
 mod accepted;
-mod bind;
 mod listener;
 pub mod memory;
 #[cfg(feature = "proxy")]
@@ -13,9 +12,6 @@ pub mod proxy;
 #[cfg(not(feature = "proxy"))]
 #[path = "proxy/disabled.rs"]
 pub(crate) mod proxy;
-mod scheme;
-mod service;
-mod shared_socket;
 mod socket;
 mod systemd;
 mod table;
@@ -25,22 +21,15 @@ pub mod tls;
 mod udp;
 #[cfg(feature = "unix")]
 mod unix;
-#[cfg(feature = "unix")]
-mod unixgram;
 
 pub(crate) use accepted::Stage;
 pub use accepted::{Accepted, BoxIo, HandshakeContext, Incoming, Io};
-pub use bind::{Bind, Transport};
-pub use listener::{DatagramSocket, Listener, Route, StreamListener};
-pub use scheme::SchemeInfo;
-pub use service::{BoxTransport, TransportService};
-pub use shared_socket::SharedSocket;
+pub use listener::{Bind, DatagramSocket, Listener, Route, SchemeInfo, StreamListener, Transport};
+pub use socket::SharedSocket;
 pub use systemd::Systemd;
-pub use table::Transports;
+pub use table::{BoxTransport, TransportService, Transports};
 pub use tcp::Tcp;
 #[cfg(feature = "udp")]
 pub use udp::Udp;
 #[cfg(feature = "unix")]
-pub use unix::Unix;
-#[cfg(feature = "unix")]
-pub use unixgram::Unixgram;
+pub use unix::{Unix, Unixgram};

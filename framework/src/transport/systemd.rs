@@ -10,18 +10,13 @@ use socket2::{Domain, Type};
 
 use crate::address::Endpoint;
 use crate::connection::Kind;
-use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
-use crate::transport::listener::Listener;
-use crate::transport::scheme::SchemeInfo;
-use crate::transport::shared_socket::SharedSocket;
-use crate::transport::socket::adopt;
+use crate::transport::listener::{Bind, Listener, SchemeInfo, Transport, unsupported_endpoint};
+use crate::transport::socket::{SharedSocket, adopt};
 use crate::transport::tcp;
 #[cfg(feature = "udp")]
 use crate::transport::udp;
 #[cfg(feature = "unix")]
 use crate::transport::unix;
-#[cfg(feature = "unix")]
-use crate::transport::unixgram;
 
 /// `systemd:NAME`: a socket that the service manager passed under this name. It can be a TCP, UDP, Unix stream or Unix
 /// datagram socket. The socket options apply as for that transport, except `reuse_port`, `mode` and `group`, which the
@@ -46,22 +41,23 @@ impl Systemd {
 
     fn find(&self, name: &str) -> io::Result<SharedSocket> {
         let mut found = self.0.iter().filter(|(known, _)| known == name).map(|(_, socket)| socket);
-        let not_found = |message: String| Err(io::Error::new(io::ErrorKind::NotFound, message));
         let names: Vec<_> = self.sockets().map(|(name, _)| format!("{name:?}")).collect();
-        match (found.next(), found.next()) {
-            (Some(socket), None) => socket
-                .try_clone()
-                .ok_or_else(|| io::Error::other("cannot duplicate the socket: out of file descriptors")),
-            (Some(_), Some(_)) => not_found(format!(
-                "several sockets with this name were passed; set a different FileDescriptorName= for each; passed: {}",
-                names.join(", ")
-            )),
-            (None, _) if names.is_empty() => not_found(
-                "the service manager passed no sockets (LISTEN_FDS is not set, or LISTEN_PID is another process)"
-                    .into(),
-            ),
-            (None, _) => not_found(format!("no socket with this name was passed; passed: {}", names.join(", "))),
-        }
+        let names = names.join(", ");
+        let message = match (found.next(), found.next()) {
+            (Some(socket), None) => {
+                let out_of_descriptors = "cannot duplicate the socket: out of file descriptors";
+                return socket.try_clone().ok_or_else(|| io::Error::other(out_of_descriptors));
+            }
+            (Some(_), Some(_)) => {
+                let hint = "set a different FileDescriptorName= for each";
+                format!("several sockets with this name were passed; {hint}; passed: {names}")
+            }
+            (None, _) if names.is_empty() => {
+                "the service manager passed no sockets (LISTEN_FDS is not set, or LISTEN_PID is another process)".into()
+            }
+            (None, _) => format!("no socket with this name was passed; passed: {names}"),
+        };
+        Err(io::Error::new(io::ErrorKind::NotFound, message))
     }
 }
 
@@ -78,29 +74,25 @@ impl Transport for Systemd {
             None => self.find(name)?,
         })?;
         let (address, kind) = (socket.local_addr()?, socket.r#type()?);
+        let unsupported = |message: &str| Err(io::Error::new(io::ErrorKind::Unsupported, message));
         match (address.domain(), kind) {
             (_, Type::STREAM) if socket.peer_addr().is_ok() => {
-                Err(unsupported("the socket is a connection, not a listening socket; with systemd, set Accept=no"))
+                unsupported("the socket is a connection, not a listening socket; with systemd, set Accept=no")
             }
             (Domain::IPV4 | Domain::IPV6, Type::STREAM) => tcp::listen(socket, &endpoint, &options),
             #[cfg(feature = "udp")]
             (Domain::IPV4 | Domain::IPV6, Type::DGRAM) => udp::listen(socket, &endpoint),
             #[cfg(feature = "unix")]
             (Domain::UNIX, Type::STREAM) => {
-                let path = address.as_pathname().map(Arc::from);
-                unix::listen(socket, None, endpoint, path, &options)
+                unix::listen(socket, None, endpoint, address.as_pathname().map(Arc::from), &options)
             }
             #[cfg(feature = "unix")]
             (Domain::UNIX, Type::DGRAM) => {
-                unixgram::listen(socket, None, endpoint, address.as_pathname().map(Arc::from))
+                unix::listen_datagram(socket, None, endpoint, address.as_pathname().map(Arc::from))
             }
-            _ => Err(unsupported("the socket is not of a supported kind (TCP, UDP, Unix stream or Unix datagram)")),
+            _ => unsupported("the socket is not of a supported kind (TCP, UDP, Unix stream or Unix datagram)"),
         }
     }
-}
-
-fn unsupported(message: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, message)
 }
 
 impl fmt::Debug for Systemd {

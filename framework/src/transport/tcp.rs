@@ -11,11 +11,8 @@ use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
 use crate::settings::SocketOptions;
 use crate::transport::accepted::Accepted;
-use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
-use crate::transport::listener::{Listener, StreamListener};
-use crate::transport::scheme::SchemeInfo;
-use crate::transport::shared_socket::SharedSocket;
-use crate::transport::socket::{adopt, bind_first};
+use crate::transport::listener::{Bind, Listener, SchemeInfo, StreamListener, Transport, unsupported_endpoint};
+use crate::transport::socket::{SharedSocket, adopt, bind_first};
 
 /// `tcp://host:port`, and the TCP part of `tls://host:port`. Uses all socket options except `mode` and `group`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,7 +46,6 @@ impl Transport for Tcp {
     }
 }
 
-/// Listens on a bound socket.
 pub(super) fn listen(socket: Socket, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
     // Accepted connections inherit these options from the listener (tcp(7)).
     socket.set_tcp_nodelay(options.nodelay)?;

@@ -19,11 +19,8 @@ use tokio::net::UdpSocket;
 
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
-use crate::transport::bind::{Bind, Transport, unsupported_endpoint};
-use crate::transport::listener::{DatagramSocket, Listener, Route};
-use crate::transport::scheme::SchemeInfo;
-use crate::transport::shared_socket::SharedSocket;
-use crate::transport::socket::{adopt, bind_first};
+use crate::transport::listener::{Bind, DatagramSocket, Listener, Route, SchemeInfo, Transport, unsupported_endpoint};
+use crate::transport::socket::{SharedSocket, adopt, bind_first};
 
 /// The size of the largest datagram.
 const MAX_DATAGRAM: usize = 64 * 1024;
@@ -48,76 +45,34 @@ impl Transport for Udp {
     }
 }
 
-/// Receives on a bound socket.
 pub(super) fn listen(socket: Socket, endpoint: &Endpoint) -> io::Result<Listener> {
     let socket = UdpSocket::from_std(socket.into())?;
     let local = socket.local_addr()?;
     let endpoint = endpoint.with_port(local.port());
-    if !local.ip().is_unspecified() {
-        return Ok(Listener::Datagram(Box::new(UnicastSocket { socket, endpoint, local })));
-    }
+    let scratch = local.ip().is_unspecified().then(|| Mutex::new(vec![0; MAX_DATAGRAM]));
     match local {
+        _ if scratch.is_none() => {}
         SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
         SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
     }
-    let scratch = Mutex::new(vec![0; MAX_DATAGRAM]);
-    Ok(Listener::Datagram(Box::new(WildcardSocket { socket, endpoint, local, scratch })))
+    Ok(Listener::Datagram(Box::new(UdpDatagramSocket { socket, endpoint, local, scratch })))
 }
 
-/// A socket bound to one address. The kernel sends replies from that address.
-struct UnicastSocket {
+struct UdpDatagramSocket {
     socket: UdpSocket,
     endpoint: Endpoint,
     local: SocketAddr,
+    /// The receive buffer of a socket bound to the wildcard address. The kernel sends the replies of any other socket
+    /// from the address that it is bound to.
+    scratch: Option<Mutex<Vec<u8>>>,
 }
 
-impl DatagramSocket for UnicastSocket {
-    fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
-        loop {
-            match self.socket.try_recv_buf_from(buffer) {
-                Ok((_, peer)) => return Poll::Ready(Ok(Route::new(Address::Inet(peer), None))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
-        let Address::Inet(peer) = route.peer else { return Err(io::ErrorKind::InvalidInput.into()) };
-        self.socket.try_send_to(payload, peer).map(drop)
-    }
-
-    fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_send_ready(cx)
-    }
-
-    fn endpoint(&self) -> Endpoint {
-        self.endpoint.clone()
-    }
-
-    fn local(&self) -> Address {
-        Address::Inet(self.local)
-    }
-
-    fn share(&self) -> Option<SharedSocket> {
-        SharedSocket::of(&self.socket)
-    }
-}
-
-/// A socket bound to the wildcard address.
-struct WildcardSocket {
-    socket: UdpSocket,
-    endpoint: Endpoint,
-    local: SocketAddr,
-    scratch: Mutex<Vec<u8>>,
-}
-
-impl WildcardSocket {
-    fn receive(&self, buffer: &mut BytesMut) -> io::Result<Route> {
-        let mut scratch = self.scratch.lock();
+impl UdpDatagramSocket {
+    /// Receives a datagram and its destination address.
+    fn receive(&self, scratch: &mut [u8], buffer: &mut BytesMut) -> io::Result<Route> {
         let mut control = nix::cmsg_space!(in_pktinfo, in6_pktinfo);
         let (bytes, route) = {
-            let mut slices = [IoSliceMut::new(&mut scratch)];
+            let mut slices = [IoSliceMut::new(scratch)];
             let fd = self.socket.as_raw_fd();
             let message = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut control), MsgFlags::empty())?;
             let local_ip = message.cmsgs()?.find_map(|control| match control {
@@ -160,10 +115,14 @@ fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|address| SocketAddr::V6((*address).into())))
 }
 
-impl DatagramSocket for WildcardSocket {
+impl DatagramSocket for UdpDatagramSocket {
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
         loop {
-            match self.socket.try_io(Interest::READABLE, || self.receive(buffer)) {
+            let received = match &self.scratch {
+                Some(scratch) => self.socket.try_io(Interest::READABLE, || self.receive(&mut scratch.lock(), buffer)),
+                None => self.socket.try_recv_buf_from(buffer).map(|(_, peer)| Route::new(Address::Inet(peer), None)),
+            };
+            match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
                 result => return Poll::Ready(result),
             }
@@ -172,7 +131,10 @@ impl DatagramSocket for WildcardSocket {
 
     fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
         let Address::Inet(peer) = route.peer else { return Err(io::ErrorKind::InvalidInput.into()) };
-        self.socket.try_io(Interest::WRITABLE, || self.send(payload, peer, route.local_ip))
+        match self.scratch {
+            Some(_) => self.socket.try_io(Interest::WRITABLE, || self.send(payload, peer, route.local_ip)),
+            None => self.socket.try_send_to(payload, peer).map(drop),
+        }
     }
 
     fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

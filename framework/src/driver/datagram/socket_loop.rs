@@ -115,7 +115,7 @@ impl DatagramLoop {
                 LoopEvent::DrainDeadline | LoopEvent::FinishDeadline | LoopEvent::Finished => break,
                 LoopEvent::Panicked(panicked) => {
                     let (listener, error) = (&*self.snapshot.listener_context.info.name, panicked.to_string());
-                    tracing::error!(listener, error, "listener failed; retrying");
+                    tracing::error!(target: "switchboard::listener", listener, error, "listener failed; retrying");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(MAX_RESTART_PAUSE);
                     self.aborted.fetch_add(self.dispatcher.pending(), SeqCst);

@@ -1,53 +1,27 @@
 //! A listener whose clients send a PROXY header first.
 
-use std::fmt;
 use std::io;
 
-use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::address::Endpoint;
 use crate::connection::ProxyInfo;
 use crate::transport::accepted::{Accepted, BoxIo, HandshakeContext};
-use crate::transport::listener::StreamListener;
+use crate::transport::listener::{HandshakeListener, StreamListener};
 use crate::transport::proxy::header::{Progress, escape};
 use crate::transport::proxy::parser::parse;
-use crate::transport::shared_socket::SharedSocket;
 
 /// Requires a PROXY header from each client of another listener. With TLS, the header comes before the TLS handshake.
 ///
 /// A connection is closed if its header is missing or invalid, or if the client that the header names is rejected.
 /// [`Connection::proxy`](crate::Connection::proxy) returns the contents of the header.
-pub struct ProxyListener {
-    inner: Box<dyn StreamListener>,
-}
-
-impl ProxyListener {
-    /// Wraps a listener.
-    pub fn new(inner: Box<dyn StreamListener>) -> Self {
-        Self { inner }
-    }
-}
-
-impl fmt::Debug for ProxyListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ProxyListener").field(&self.endpoint().to_string()).finish()
-    }
-}
-
-#[async_trait]
-impl StreamListener for ProxyListener {
-    async fn accept(&mut self) -> io::Result<Option<Accepted>> {
-        Ok(self.inner.accept().await?.map(|accepted| accepted.then(receive_header)))
-    }
-
-    fn endpoint(&self) -> Endpoint {
-        self.inner.endpoint()
-    }
-
-    fn share(&self) -> Option<SharedSocket> {
-        self.inner.share()
-    }
+///
+/// # Errors
+///
+/// This build does not support the PROXY protocol.
+pub fn require_header(listener: Box<dyn StreamListener>) -> io::Result<Box<dyn StreamListener>> {
+    let endpoint = listener.endpoint();
+    let add_handshake = |accepted: Accepted| accepted.then(receive_header);
+    Ok(Box::new(HandshakeListener { inner: listener, endpoint, add_handshake }))
 }
 
 async fn receive_header(mut io: BoxIo, context: HandshakeContext) -> io::Result<BoxIo> {

@@ -1,6 +1,6 @@
 //! The PROXY protocol (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>), receiver side.
 //!
-//! [`ProxyListener`] wraps a listener and requires a header, version 1 or 2, from each client. The header is read in
+//! [`require_header`] wraps a listener and requires a header, version 1 or 2, from each client. The header is read in
 //! the handshake, so it runs in the task of the connection and under the handshake timeout. Admission checks that the
 //! peer is a trusted proxy before the handshake begins.
 
@@ -10,14 +10,5 @@ mod parser;
 mod v1;
 mod v2;
 
-pub use listener::ProxyListener;
+pub use listener::require_header;
 pub use parser::parse;
-
-use std::io;
-
-use crate::transport::listener::StreamListener;
-
-/// Requires a PROXY header from the clients of a listener.
-pub(crate) fn require_header(listener: Box<dyn StreamListener>) -> io::Result<Box<dyn StreamListener>> {
-    Ok(Box::new(ProxyListener::new(listener)))
-}

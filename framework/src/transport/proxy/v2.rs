@@ -142,10 +142,9 @@ fn verify(value: &[u8], header: &[u8], end: usize) -> Result<(), String> {
     digest.update(&header[..end - expected.len()]);
     digest.update(&[0; 4]);
     digest.update(&header[end..]);
-    match (u32::from_be_bytes(expected), digest.finalize()) {
-        (expected, found) if expected == found => Ok(()),
-        (expected, found) => {
-            Err(format!("has the checksum {expected:#010x}, but the computed checksum is {found:#010x}"))
-        }
+    let (expected, found) = (u32::from_be_bytes(expected), digest.finalize());
+    if expected != found {
+        return Err(format!("has the checksum {expected:#010x}, but the computed checksum is {found:#010x}"));
     }
+    Ok(())
 }

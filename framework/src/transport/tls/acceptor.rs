@@ -1,16 +1,22 @@
-//! The TLS acceptor: certificates and keys that can be replaced while the server runs.
+//! The TLS acceptor: it performs handshakes, with certificates and keys that can be replaced while the server runs.
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::RwLock;
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use crate::address::Endpoint;
+use crate::connection::{ClientCertificate, TlsInfo};
 use crate::settings::TlsSettings;
-use crate::transport::accepted::{BoxIo, HandshakeContext};
-use crate::transport::tls::error::TlsError;
-use crate::transport::tls::{info, load};
+use crate::transport::accepted::{Accepted, BoxIo, HandshakeContext};
+use crate::transport::listener::{HandshakeListener, StreamListener};
+use crate::transport::tls::TlsError;
+use crate::transport::tls::load;
 
 /// Performs TLS handshakes with the loaded certificates.
 ///
@@ -52,11 +58,26 @@ impl TlsAcceptor {
         *self.config.write() = config;
     }
 
+    /// Adds TLS to another listener.
+    pub fn wrap(&self, listener: Box<dyn StreamListener>) -> Box<dyn StreamListener> {
+        let endpoint = match listener.endpoint() {
+            Endpoint::Tcp(host_port) => Endpoint::Tls(host_port),
+            other => other,
+        };
+        let acceptor = self.clone();
+        let add_handshake = move |accepted: Accepted| {
+            let acceptor = acceptor.clone();
+            accepted.then(|io, context| async move { acceptor.accept(io, context).await })
+        };
+        Box::new(HandshakeListener { inner: listener, endpoint, add_handshake })
+    }
+
     /// Performs the handshake on a byte stream and stores its result in the connection.
-    pub(super) async fn accept(&self, io: BoxIo, context: HandshakeContext) -> io::Result<BoxIo> {
+    async fn accept(&self, io: BoxIo, context: HandshakeContext) -> io::Result<BoxIo> {
         let accept = tokio_rustls::TlsAcceptor::from(self.config()).accept(io);
-        let stream = accept.await.map_err(|error| handshake_failed(&error))?;
-        context.set_tls_info(info::of(stream.get_ref().1));
+        let failed = |error: io::Error| io::Error::new(error.kind(), format!("the TLS handshake failed: {error}"));
+        let stream = accept.await.map_err(failed)?;
+        context.set_tls_info(tls_info(stream.get_ref().1));
         Ok(Box::new(stream))
     }
 
@@ -71,6 +92,38 @@ impl fmt::Debug for TlsAcceptor {
     }
 }
 
-fn handshake_failed(error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("the TLS handshake failed: {error}"))
+fn tls_info(connection: &ServerConnection) -> TlsInfo {
+    let mut info = TlsInfo::new(match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        _ => "TLS 1.2", // the only other enabled version
+    });
+    info.server_name = connection.server_name().map(str::to_owned);
+    info.alpn = connection.alpn_protocol().map(Bytes::copy_from_slice);
+    info.resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+    info.client = connection.peer_certificates().and_then(<[_]>::first).map(|end_entity| client(end_entity));
+    info
+}
+
+/// The identity in a verified certificate. Fields that cannot be parsed are empty.
+fn client(certificate: &[u8]) -> ClientCertificate {
+    let (subject, names) = match X509Certificate::from_der(certificate) {
+        Ok((_, parsed)) => (parsed.subject().to_string(), names(&parsed)),
+        Err(_) => Default::default(),
+    };
+    ClientCertificate::new(subject, names, Bytes::copy_from_slice(certificate))
+}
+
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let names = extension.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => Some((*text).to_owned()),
+        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+        _ => None,
+    });
+    names.collect()
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }

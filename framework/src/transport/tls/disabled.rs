@@ -2,7 +2,7 @@
 
 use crate::settings::TlsSettings;
 use crate::transport::listener::StreamListener;
-use crate::transport::tls::error::TlsError;
+use crate::transport::tls::TlsError;
 
 /// TLS needs the cargo feature `tls`.
 #[derive(Debug, Clone)]
@@ -23,7 +23,8 @@ impl TlsAcceptor {
         match *self {}
     }
 
-    pub(crate) fn wrap(&self, _: Box<dyn StreamListener>) -> Box<dyn StreamListener> {
+    /// Adds TLS to another listener.
+    pub fn wrap(&self, _: Box<dyn StreamListener>) -> Box<dyn StreamListener> {
         match *self {}
     }
 }

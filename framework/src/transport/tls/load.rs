@@ -16,7 +16,7 @@ use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::settings::{TlsIdentity, TlsSettings};
-use crate::transport::tls::error::TlsError;
+use crate::transport::tls::TlsError;
 
 /// The rustls configuration of these settings.
 pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
@@ -128,10 +128,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 
 fn roots(path: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
+    let unusable = |error| format!("a certificate in {} cannot be used: {error}", path.display());
     for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("a certificate in {} cannot be used: {error}", path.display()))?;
+        roots.add(certificate).map_err(unusable)?;
     }
     Ok(roots)
 }
@@ -164,8 +163,8 @@ fn fits_host(host: &str, key: &CertifiedKey, identity: &TlsIdentity) -> Result<(
         let message = "is not a host name; use a name such as \"example.com\" or \"*.example.com\"";
         return Err(TlsError::new(&["sni", host], format!("{host:?} {message}")));
     };
-    let leaf = key.end_entity_cert().and_then(ParsedCertificate::try_from);
-    leaf.and_then(|leaf| verify_server_name(&leaf, &name)).map_err(|_| {
+    let certificate = key.end_entity_cert().and_then(ParsedCertificate::try_from);
+    certificate.and_then(|certificate| verify_server_name(&certificate, &name)).map_err(|_| {
         let message = format!("the certificate in {} is not for {host}", identity.certificate.display());
         TlsError::new(&["sni", host, "certificate"], message)
     })

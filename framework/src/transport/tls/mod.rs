@@ -1,7 +1,7 @@
 //! TLS, server side.
 //!
-//! [`TlsAcceptor`] holds certificates and keys, which a reload can replace. [`TlsListener`] wraps a listener and adds a
-//! TLS handshake. The handshake runs in the task of the connection and under the handshake timeout. `tls://` is TLS
+//! [`TlsAcceptor`] holds certificates and keys, which a reload can replace. [`TlsAcceptor::wrap`] adds a TLS handshake
+//! to a listener. The handshake runs in the task of the connection and under the handshake timeout. `tls://` is TLS
 //! over TCP; any other transport of connections keeps its endpoint.
 
 #[cfg(feature = "tls")]
@@ -9,15 +9,30 @@ mod acceptor;
 #[cfg(not(feature = "tls"))]
 #[path = "disabled.rs"]
 mod acceptor;
-mod error;
-#[cfg(feature = "tls")]
-mod info;
-#[cfg(feature = "tls")]
-mod listener;
 #[cfg(feature = "tls")]
 mod load;
 
 pub use acceptor::TlsAcceptor;
-pub use error::TlsError;
-#[cfg(feature = "tls")]
-pub use listener::TlsListener;
+
+use crate::error::debug_as_display;
+
+/// TLS settings that cannot be used. The message names the file.
+#[derive(thiserror::Error)]
+#[error("{message}")]
+pub struct TlsError {
+    setting: Vec<String>,
+    message: String,
+}
+
+debug_as_display!(TlsError);
+
+impl TlsError {
+    pub(super) fn new(setting: &[&str], message: impl Into<String>) -> Self {
+        Self { setting: setting.iter().map(|part| (*part).to_owned()).collect(), message: message.into() }
+    }
+
+    /// The path of the invalid setting: `["key"]`, or `["sni", "example.com", "certificate"]`.
+    pub fn setting(&self) -> &[String] {
+        &self.setting
+    }
+}
