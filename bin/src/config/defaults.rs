@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use switchboard::Registry;
 use switchboard::framing::AnyFraming;
 
+use super::diagnostic::Origin;
 use super::schemas::file_schema;
 use super::source::Source;
 use super::tree;
@@ -26,7 +27,7 @@ pub(crate) fn source<'n>(names: impl Iterator<Item = &'n String>, registry: &Reg
         }
         tree::insert(&mut tree, &["listeners".into(), name.clone()], listener.into());
     }
-    Source::defaults(tree)
+    Source::plain(tree, Origin::DEFAULT)
 }
 
 /// The defaults of a listener that are not shared keys.

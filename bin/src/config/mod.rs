@@ -1,7 +1,7 @@
 //! The configuration: read in layers (defaults < file < environment < flags) and checked as a whole. All errors are reported.
 //!
 //! [`load`] reads the sources ([`mod@file`], [`overrides`]), validates each alone ([`validate`], [`options`]), merges them
-//! ([`merged`], [`resolve`]) and checks the result ([`check`]). It reads one file; environment and flags are arguments. It
+//! ([`Merged`], [`resolve`]) and checks the result ([`check`]). It reads one file; environment and flags are arguments. It
 //! binds no socket.
 
 mod check;
@@ -10,20 +10,14 @@ mod constraints;
 mod defaults;
 mod diagnostic;
 mod file;
-mod framing;
-mod framing_text;
-mod merged;
-mod option_check;
 mod option_docs;
 mod options;
 mod overrides;
 mod print;
-mod report;
 mod resolve;
 mod schema;
 mod schemas;
 mod section_kind;
-mod section_settings;
 mod sections;
 mod source;
 #[cfg(test)]
@@ -41,20 +35,18 @@ use tracing_subscriber::EnvFilter;
 
 pub(crate) use check::{Admin, Config, Section};
 pub(crate) use diagnostic::{Diagnostic, Diagnostics};
-pub(crate) use framing_text::read_framing;
 pub(crate) use option_docs::{OptionDoc, documented};
+pub(crate) use options::read_framing;
 pub(crate) use print::Shape;
 pub(crate) use schema::schema;
 pub(crate) use schemas::needs_restart;
 pub(crate) use sections::{Format, Log, check_level};
 pub(crate) use tree::{differences, dotted};
 
-use diagnostic::Origin;
-use merged::Merged;
+use diagnostic::{Origin, Report};
 use overrides::Override;
-use report::Report;
 use schemas::Schemas;
-use source::Source;
+use source::{Merged, Source};
 
 /// The sources of a configuration.
 #[derive(Debug, Clone, Default)]
@@ -176,7 +168,7 @@ fn note_types(file: &Dict, schemas: &mut Schemas<'_>) {
 /// A file that declares other listeners but not `main` has no `main`. A short form is then an error.
 fn reject_lost_short_forms(sources: &mut [Source], report: &mut Report) {
     let others = match sources.first() {
-        Some(file) if file.is_file() && !file.declares.is_empty() => file.declares.join(", "),
+        Some(file) if file.is_file && !file.declares.is_empty() => file.declares.join(", "),
         _ => return,
     };
     if sources.iter().any(|source| source.declares.iter().any(|name| name == "main")) {

@@ -5,8 +5,7 @@ use std::ffi::{OsStr, OsString};
 use figment::value::Dict;
 
 use super::coerce::coerce;
-use super::diagnostic::Origin;
-use super::report::Report;
+use super::diagnostic::{Origin, Report};
 use super::schemas::Schemas;
 use super::section_kind::KINDS;
 use super::source::{Source, full_path};

@@ -9,8 +9,8 @@ use serde_json::Value as Json;
 use toml_writer::{ToTomlKey, ToTomlValue, TomlStringBuilder};
 
 use super::diagnostic::{Origin, is_secret};
-use super::merged::{Merged, shared};
 use super::schemas::Schemas;
+use super::source::Merged;
 use super::tree::{self, Path, under};
 
 /// The output format.
@@ -57,10 +57,14 @@ impl Effective {
     /// The origin of a value.
     pub(crate) fn origin(&self, path: &[String]) -> Origin {
         let Some(value) = tree::get(&self.whole, path) else { return Origin::default_value() };
-        let own = tree::get(&self.merged.tree, path).is_some();
-        match shared(path).filter(|_| !own) {
-            Some(shared) => self.merged.origin_of(&shared, value),
-            None => self.merged.origin_of(path, value),
+        match path {
+            // The value of a shared key.
+            [listeners, _, shared @ ..]
+                if listeners == "listeners" && shared.len() == 2 && tree::get(&self.merged.tree, path).is_none() =>
+            {
+                self.merged.origin_of(shared, value)
+            }
+            _ => self.merged.origin_of(path, value),
         }
     }
 

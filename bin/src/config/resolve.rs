@@ -8,10 +8,9 @@ use figment::value::{Dict, Tag, Value};
 use serde_json::Value as Json;
 use switchboard::{Endpoint, Registry};
 
-use super::merged::Merged;
 use super::schemas::{Schemas, shared_keys};
 use super::section_kind::{KINDS, SectionKind};
-use super::source::Source;
+use super::source::{Merged, Source};
 use super::tree::{self, names, path, under};
 
 /// The names of the listeners: the declared ones, or `main` if there are none.

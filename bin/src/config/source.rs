@@ -1,13 +1,12 @@
-//! One source of a configuration: the file, a variable or a flag. It becomes one tree that knows its origin.
+//! A source of a configuration (the file, a variable or a flag) and the merged sources. figment keeps the origin of values.
 
 use std::path::Path as FilePath;
 
 use figment::value::{Dict, Map, Value};
-use figment::{Metadata, Profile, Provider};
+use figment::{Figment, Metadata, Profile, Provider};
 
-use super::diagnostic::{Diagnostic, Origin, found};
+use super::diagnostic::{Diagnostic, Origin, Report, found};
 use super::file::{Contents, Lines};
-use super::report::Report;
 use super::schemas::{Schemas, shared_keys};
 use super::tree::{self, Path};
 
@@ -23,19 +22,14 @@ pub(crate) struct Source {
     /// The listeners that the source declares, without short forms.
     pub(crate) declares: Vec<String>,
     name: String,
-    is_file: bool,
+    pub(crate) is_file: bool,
     lines: Lines,
 }
 
 impl Source {
-    /// The defaults.
-    pub(crate) fn defaults(tree: Dict) -> Self {
-        Self::plain(tree, Origin::DEFAULT)
-    }
-
     /// A source whose name is the origin of all its values.
     pub(crate) fn plain(tree: Dict, name: impl Into<String>) -> Self {
-        let (shorts, declares, lines) = (Vec::new(), declared(&tree), Lines::default());
+        let (shorts, declares, lines) = (Vec::new(), tree::names(&tree, &tree::path("listeners")), Lines::default());
         Self { tree, hint: None, shorts, declares, name: name.into(), is_file: false, lines }
     }
 
@@ -52,22 +46,12 @@ impl Source {
         source
     }
 
-    /// Whether the source is the file.
-    pub(crate) fn is_file(&self) -> bool {
-        self.is_file
-    }
-
     /// The origin of the value at `path`.
     pub(crate) fn origin(&self, path: &[String]) -> Origin {
         match self.is_file {
             true => Origin::file(&self.name, self.lines.of(path)),
             false => Origin::new(self.name.clone()),
         }
-    }
-
-    /// The lines of the file.
-    pub(crate) fn lines(&self) -> &Lines {
-        &self.lines
     }
 
     /// An empty section of YAML is an empty table. Any other key without a value is an error.
@@ -79,7 +63,7 @@ impl Source {
                 tree::insert(&mut self.tree, &path, tree::table());
             } else {
                 report.add(&path, "has no value; set a value or remove the key", self.origin(&path));
-                tree::remove(&mut self.tree, &path, tree::table);
+                tree::remove(&mut self.tree, &path, tree::table());
             }
         }
     }
@@ -120,6 +104,43 @@ impl Provider for Source {
     }
 }
 
+/// The merged sources. A later source overrides an earlier one.
+#[derive(Debug)]
+pub(crate) struct Merged {
+    /// The values. Each has the tag of its source.
+    pub(crate) tree: Dict,
+    figment: Figment,
+    lines: Lines,
+}
+
+impl Merged {
+    /// Merges the sources.
+    pub(crate) fn new(sources: &[Source]) -> Self {
+        let figment = sources.iter().fold(Figment::new(), |figment, source| figment.merge(source.clone()));
+        // The providers never fail, and there is one profile.
+        let tree = figment.data().ok().and_then(|mut data| data.remove(&Profile::Default)).unwrap_or_default();
+        let lines = sources.iter().find(|source| source.is_file).map(|source| source.lines.clone()).unwrap_or_default();
+        Self { tree, figment, lines }
+    }
+
+    /// The origin of a value that was merged at `path`.
+    pub(crate) fn origin_of(&self, path: &[String], value: &Value) -> Origin {
+        match self.figment.get_metadata(value.tag()) {
+            None => Origin::default_value(),
+            Some(metadata) => match metadata.source.as_ref().and_then(|source| source.file_path()) {
+                Some(file) => Origin::file(&file.display().to_string(), self.lines.of(path)),
+                None => Origin::new(metadata.name.clone()),
+            },
+        }
+    }
+
+    /// The origin of the value at `path`, or of the nearest enclosing table.
+    pub(crate) fn origin(&self, path: &[String]) -> Option<Origin> {
+        let ends = (1..=path.len()).rev();
+        ends.filter_map(|end| tree::get(&self.tree, &path[..end])).next().map(|value| self.origin_of(path, value))
+    }
+}
+
 /// Reports a key that one layer sets twice to different values, or both as a table and by individual keys.
 pub(crate) fn find_contradictions(layer: &[Source], report: &mut Report) {
     let leaves: Vec<(Path, &Value, Origin)> = layer
@@ -150,15 +171,11 @@ fn twice(path: &[String], a: (&Value, &Origin), b: (&Value, &Origin)) -> Diagnos
 /// Removes the short forms of a source that have no listener.
 pub(crate) fn drop_short_forms(source: &mut Source) {
     for short in std::mem::take(&mut source.shorts) {
-        tree::remove(&mut source.tree, &full_path(&short), tree::table);
+        tree::remove(&mut source.tree, &full_path(&short), tree::table());
     }
     if let Some(Value::Dict(_, listeners)) = source.tree.get_mut("listeners") {
         listeners.retain(|name, _| name != "main");
     }
-}
-
-fn declared(tree: &Dict) -> Vec<String> {
-    tree::get_table(tree, &tree::path("listeners")).into_iter().flat_map(Dict::keys).cloned().collect()
 }
 
 /// The path of a key without short forms.

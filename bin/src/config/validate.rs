@@ -4,14 +4,13 @@
 //! overrides the value. An invalid value is removed, and nothing that depends on it is checked.
 
 use figment::error::Kind;
-use figment::value::{Dict, Tag, Value};
+use figment::value::{Dict, Value};
 use serde::Deserialize;
 use switchboard::{Endpoint, Registry};
 
 use super::coerce::placeholder;
 use super::constraints::{message, violation};
-use super::diagnostic::{quoted, unknown};
-use super::report::Report;
+use super::diagnostic::{Report, quoted, unknown};
 use super::schemas::Schemas;
 use super::section_kind::KINDS;
 use super::sections::{ConfigFile, is_name};
@@ -35,39 +34,36 @@ fn reject_names(source: &mut Source, report: &mut Report) {
                 quoted(&name)
             );
             report.add(&path, what, source.origin(&path));
-            tree::remove(&mut source.tree, &path, tree::table);
+            tree::remove(&mut source.tree, &path, tree::table());
         }
     }
 }
 
 fn reject_keys_and_values(source: &mut Source, schemas: &Schemas<'_>, report: &mut Report) {
     let mut dict = std::mem::take(&mut source.tree);
-    let tell = |dict: &Dict, path: &[String], kind: Kind| {
-        let is_unknown = matches!(kind, Kind::UnknownField(..));
-        let what = message(dict, path, kind, &schemas.expected(path));
-        let what = match &source.hint {
-            // The hint is more precise than the nearest name.
-            Some(hint) if is_unknown => format!("is not a known key; did you mean {hint}?"),
-            Some(hint) => format!("{what}; did you mean {hint}?"),
-            None => what,
-        };
-        report.add(path, what, source.origin(path));
-    };
-    let placeholder = |path: &[String]| placeholder(&schemas.expected(path));
-    tree::every_error(&mut dict, |dict| read(dict).map(drop), tell, placeholder);
-    while let Some((path, what)) = violation(&dict, schemas) {
-        report.add(&path, what, source.origin(&path));
-        if !tree::remove(&mut dict, &path, || placeholder(&path)) {
-            break;
+    let check = |dict: &Dict| match read(dict) {
+        Ok(_) => violation(dict, schemas).map_or(Ok(()), Err),
+        Err((path, kind)) => {
+            let is_unknown = matches!(kind, Kind::UnknownField(..));
+            let what = message(dict, &path, kind, &schemas.expected(&path));
+            let what = match &source.hint {
+                // The hint is more precise than the nearest name.
+                Some(hint) if is_unknown => format!("is not a known key; did you mean {hint}?"),
+                Some(hint) => format!("{what}; did you mean {hint}?"),
+                None => what,
+            };
+            Err((path, what))
         }
+    };
+    for (path, what) in tree::every_error(&mut dict, check, |path| placeholder(&schemas.expected(path))) {
+        report.add(&path, what, source.origin(&path));
     }
     source.tree = dict;
 }
 
 /// Deserializes a tree, or returns the first error.
 pub(crate) fn read(dict: &Dict) -> Result<ConfigFile, (Path, Kind)> {
-    let value = Value::Dict(Tag::Default, dict.clone());
-    ConfigFile::deserialize(&value).map_err(|error| (error.path, error.kind))
+    ConfigFile::deserialize(&Value::from(dict.clone())).map_err(|error| (error.path, error.kind))
 }
 
 /// Reports addresses whose transport is not registered.
@@ -83,6 +79,6 @@ fn reject_transports(source: &mut Source, registry: &Registry, report: &mut Repo
         let known: Vec<_> = registry.transports().map(|known| known.scheme).collect();
         let what = unknown(&format!("{} has an unknown transport", quoted(text)), scheme, known);
         report.add(&path, what, source.origin(&path));
-        tree::remove(&mut source.tree, &path, tree::table);
+        tree::remove(&mut source.tree, &path, tree::table());
     }
 }

@@ -5,18 +5,9 @@ use std::net::IpAddr;
 
 use switchboard::Endpoint;
 
-use super::context::Check;
+use super::config::{Admin, Check};
 use crate::config::sections::{AdminSettings, Token};
 use crate::config::tree::path;
-
-/// The admin endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Admin {
-    /// TCP, or a Unix socket.
-    pub(crate) endpoint: Endpoint,
-    /// Required for every modifying request.
-    pub(crate) token: Option<Token>,
-}
 
 impl Check<'_> {
     /// An endpoint that other machines can reach requires a token.
@@ -34,13 +25,13 @@ impl Check<'_> {
         };
         if !matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)) {
             let what = format!("\"{endpoint}\" cannot be used for [admin]; use tcp://127.0.0.1:9900 or unix:/path");
-            self.report.add(&listen, what, self.merged.origin(&listen));
+            self.reject(&listen, what);
         } else if !is_local(&endpoint) && secret.is_none() && !has_failed {
             let what = format!(
                 "\"{endpoint}\" is reachable from other machines, so set admin.token or admin.token_file; or listen on 127.0.0.1 \
                  or a Unix socket"
             );
-            self.report.add(&listen, what, self.merged.origin(&listen));
+            self.reject(&listen, what);
         }
         Some(Admin { endpoint, token: secret })
     }
@@ -50,7 +41,7 @@ impl Check<'_> {
         match (&settings.token, &settings.token_file) {
             (Some(_), Some(_)) => {
                 let what = "cannot be set together with admin.token; remove one";
-                self.report.add(&key, what, self.merged.origin(&key));
+                self.reject(&key, what);
                 None
             }
             (Some(token), None) => Some(token.clone()),
@@ -60,7 +51,7 @@ impl Check<'_> {
                     Ok(token) => Some(token),
                     Err(error) => {
                         let what = format!("cannot read a token from {}: {error}", file.display());
-                        self.report.add(&key, what, self.merged.origin(&key));
+                        self.reject(&key, what);
                         None
                     }
                 }

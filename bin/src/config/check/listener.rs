@@ -4,8 +4,7 @@ use switchboard::framing::AnyFraming;
 use switchboard::server::ListenerSpec;
 use switchboard::{Endpoint, Kind, Needs};
 
-use super::config::Listener;
-use super::context::Check;
+use super::config::{Check, Listener};
 use crate::config::diagnostic::{known, quoted, unknown};
 use crate::config::section_kind::SectionKind;
 use crate::config::sections::ListenerSettings;
@@ -90,7 +89,7 @@ impl Check<'_> {
             None if self.report.is_invalid(&["handlers".into(), name.clone()]) => None,
             None => {
                 let what = unknown(&format!("{} is not a handler", quoted(name)), name, names().collect::<Vec<_>>());
-                self.report.add(&key, what, self.merged.origin(&key));
+                self.reject(&key, what);
                 None
             }
         }
@@ -132,19 +131,19 @@ impl Check<'_> {
         let names: Vec<_> = SectionKind::Framing.entries(self.registry).iter().map(|entry| entry.name()).collect();
         let Some(name) = &settings.r#type else {
             let key = under(&key, "type");
-            self.report.add(&key, format!("is missing; it is one of {}", names.join(", ")), self.merged.origin(&key));
+            self.reject(&key, format!("is missing; it is one of {}", names.join(", ")));
             return None;
         };
         let Some(entry) = self.registry.framing_entry(name) else {
             let key = if tree::get_text(&self.merged.tree, &key).is_some() { key } else { under(&key, "type") };
             let what = unknown(&format!("{} is not a framing", quoted(name)), name, names);
-            self.report.add(&key, what, self.merged.origin(&key));
+            self.reject(&key, what);
             return None;
         };
         let framing = match entry.build(settings.options.clone().into()) {
             Ok(framing) => framing,
             Err(error) => {
-                self.report.add(&key, error.to_string(), self.merged.origin(&key));
+                self.reject(&key, error.to_string());
                 return None;
             }
         };
@@ -185,7 +184,7 @@ impl Check<'_> {
             if !all.contains(name) && !self.report.is_invalid(&["layers".into(), name.clone()]) {
                 let key = under(&key, &index.to_string());
                 let what = unknown(&format!("{} is not a layer", quoted(name)), name, all.iter().map(String::as_str));
-                self.report.add(&key, what, self.merged.origin(&key));
+                self.reject(&key, what);
             }
         }
         let own = kind_of
@@ -196,7 +195,7 @@ impl Check<'_> {
                 "require messages of bytes, but the handler {} has its own framing; remove this key",
                 entry.name()
             );
-            self.report.add(&key, what, self.merged.origin(&key));
+            self.reject(&key, what);
         }
         names
     }

@@ -3,7 +3,6 @@
 
 mod admin;
 pub(super) mod config;
-mod context;
 mod listener;
 mod network;
 
@@ -14,18 +13,16 @@ use figment::value::Dict;
 use serde_json::Value as Json;
 use switchboard::{Endpoint, Registry};
 
-pub(crate) use admin::Admin;
-pub(crate) use config::{Config, Section};
+pub(crate) use config::{Admin, Config, Section};
 
-use context::Check;
+use config::Check;
 
 use super::constraints::message;
-use super::diagnostic::{quoted, unknown};
-use super::merged::Merged;
+use super::diagnostic::{Report, quoted, unknown};
 use super::print::Effective;
-use super::report::Report;
 use super::schemas::Schemas;
 use super::section_kind::SectionKind;
+use super::source::Merged;
 use super::tree::{self, Path, under};
 use super::validate::read;
 
@@ -85,11 +82,11 @@ impl Check<'_> {
                 found.insert(name.clone(), Section { kind: kind.to_owned(), options, is_sound });
             } else if tree::get(&self.merged.tree, &key).is_some() {
                 let what = unknown(&format!("{} is not {what}", quoted(kind)), kind, known.iter().copied());
-                self.report.add(&key, what, self.merged.origin(&key));
+                self.reject(&key, what);
             } else if !self.report.is_invalid_in(&at) {
                 let what =
                     unknown(&format!("has no type, and {} is not {what}", quoted(kind)), kind, known.iter().copied());
-                self.report.add(&at, what, self.merged.origin(&at));
+                self.reject(&at, what);
             }
         }
         found
@@ -116,7 +113,7 @@ impl Check<'_> {
                 let origin = self.merged.origin(other).filter(|origin| !origin.is_default());
                 let origin = origin.map(|origin| format!(" ({origin})")).unwrap_or_default();
                 let what = format!("\"{listen}\" is already used by {}{origin}", tree::dotted(&other[..2]));
-                self.report.add(&key, what, self.merged.origin(&key));
+                self.reject(&key, what);
             }
             taken.push((place, key));
         }

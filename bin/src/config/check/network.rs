@@ -2,7 +2,7 @@
 
 use switchboard::{Endpoint, Kind, TlsIdentity, TlsSettings};
 
-use super::context::Check;
+use super::config::Check;
 use crate::config::resolve::has_network;
 use crate::config::sections::ListenerSettings;
 use crate::config::tree::{self, under};
@@ -19,7 +19,7 @@ impl Check<'_> {
                 let what = format!(
                     "requires a tls:// or systemd: address, but listen is \"{endpoint}\"; change listen to tls:// or remove this section"
                 );
-                self.report.add(&key, what, self.merged.origin(&key));
+                self.reject(&key, what);
             }
             return None;
         }
@@ -64,7 +64,7 @@ impl Check<'_> {
             return;
         };
         if !self.report.is_invalid_in(&key) && !self.report.is_invalid(&key) {
-            self.report.add(&key, what, self.merged.origin(&key));
+            self.reject(&key, what);
         }
     }
 
@@ -87,7 +87,7 @@ impl Check<'_> {
                 }
                 Kind::Datagram => "remove this key".to_owned(),
             };
-            self.report.add(&key, format!("{what}; {advice}"), self.merged.origin(&key));
+            self.reject(&key, format!("{what}; {advice}"));
         }
     }
 
@@ -101,7 +101,7 @@ impl Check<'_> {
         if settings.rate.burst > 0 && self.is_set(&key) && !has_rate && !self.report.is_invalid(&key) {
             let what =
                 "has no effect without a rate; set messages_per_source or connections_per_source, like \"100/s\"";
-            self.report.add(&key, what, self.merged.origin(&key));
+            self.reject(&key, what);
         }
     }
 }
