@@ -27,11 +27,6 @@ impl Origin {
         Self { text, order: (layer, 0) }
     }
 
-    /// The origin of a value that no source sets.
-    pub(crate) fn default_value() -> Self {
-        Self::new(Self::DEFAULT)
-    }
-
     /// A file, with the line where it is known.
     pub(crate) fn file(name: &str, line: Option<usize>) -> Self {
         match line {
@@ -62,14 +57,14 @@ pub(crate) struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// An error of a key, without an origin.
-    pub(crate) fn new(key: &[String], what: impl Into<String>) -> Self {
-        Self { key: key.to_vec(), what: what.into(), origin: None, order: (0, 0) }
-    }
-
     /// An error without a key, such as an unreadable file.
     pub(crate) fn general(what: impl Into<String>) -> Self {
         Self::new(&[], what)
+    }
+
+    /// An error of a key, without an origin.
+    pub(crate) fn new(key: &[String], what: impl Into<String>) -> Self {
+        Self { key: key.to_vec(), what: what.into(), origin: None, order: (0, 0) }
     }
 
     /// The same error with the origin of the value.
@@ -118,7 +113,6 @@ impl Diagnostics {
         }
     }
 
-    /// Adds all errors.
     pub(crate) fn append(&mut self, others: Self) {
         others.0.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
@@ -130,7 +124,6 @@ impl Diagnostics {
         diagnostics.into_iter().map(ToString::to_string).collect()
     }
 
-    /// Whether there are no errors.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -220,10 +213,7 @@ pub(crate) fn is_secret(key: &[String]) -> bool {
 
 /// `; did you mean "limits"?` if a known name is similar, otherwise nothing.
 pub(crate) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    match nearest(found, known) {
-        Some(name) => format!("; did you mean {name:?}?"),
-        None => String::new(),
-    }
+    nearest(found, known).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
 }
 
 /// `Known here: connections, frame, outbox`; a long list is cut.

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::schemas::Expected;
+use super::schemas::{Expected, listed};
 
 /// One option.
 #[derive(Debug)]
@@ -35,11 +35,7 @@ pub(crate) fn documented(schema: &Json) -> Vec<OptionDoc> {
 
 /// The accepted type in a few words.
 fn describe(expected: &Expected<'_>) -> String {
-    let words = expected.forms().flat_map(|form| {
-        let constants = form.get("enum").and_then(Json::as_array).into_iter().flatten().chain(form.get("const"));
-        constants.filter_map(Json::as_str)
-    });
-    let words: Vec<&str> = words.collect();
+    let words: Vec<&str> = expected.forms().flat_map(listed).filter_map(Json::as_str).collect();
     let kinds = [
         ("string", if words.is_empty() { "text".to_owned() } else { words.join(" | ") }),
         ("integer", "whole number".to_owned()),

@@ -15,10 +15,10 @@ use super::tree::{self, Path};
 const PREFIX: &str = "SWITCHBOARD_";
 
 /// A key and its text, from a variable or a flag.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Override {
-    path: Path,
-    text: String,
+    pub(crate) path: Path,
+    pub(crate) text: String,
     origin: String,
     hint: Option<String>,
 }
@@ -28,19 +28,14 @@ impl Override {
         Self { path: tree::path(key), text: text.to_owned(), origin: format!("flag {name}"), hint: None }
     }
 
-    /// Stores the type if the key is the type of a section.
-    pub(crate) fn note_type(&self, schemas: &mut Schemas<'_>) {
-        schemas.note_type(&full_path(&self.path), &self.text);
-    }
-
-    pub(crate) fn source(&self, schemas: &Schemas<'_>) -> Source {
+    pub(crate) fn source(self, schemas: &Schemas<'_>) -> Source {
         let path = full_path(&self.path);
         let mut tree = Dict::new();
         tree::insert(&mut tree, &path, coerce(&schemas.expected(&path), &self.text));
-        let mut source = Source::plain(tree, self.origin.clone());
-        source.hint.clone_from(&self.hint);
+        let mut source = Source::plain(tree, self.origin);
+        source.hint = self.hint;
         if path != self.path {
-            (source.shorts, source.declares) = (vec![self.path.clone()], Vec::new());
+            (source.shorts, source.declares) = (vec![self.path], Vec::new());
         }
         source
     }
@@ -54,9 +49,7 @@ pub(crate) fn variables(
     report: &mut Report,
 ) -> Vec<Override> {
     let names = |path: &[String]| match path {
-        [section] if section == "listeners" || KINDS.contains(&section.as_str()) => {
-            tree::get_table(file, path).map(|table| table.keys().cloned().collect()).unwrap_or_default()
-        }
+        [section] if section == "listeners" || KINDS.contains(&section.as_str()) => tree::names(file, path),
         _ => Vec::new(),
     };
     let mut found = Vec::new();

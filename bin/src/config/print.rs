@@ -42,10 +42,7 @@ impl Effective {
 
     pub(crate) fn print(&self, shape: Shape) -> String {
         match shape {
-            Shape::Json => {
-                let json = self.json(&[]);
-                format!("{json:#}\n")
-            }
+            Shape::Json => format!("{:#}\n", self.json(&[])),
             Shape::Toml | Shape::Origins => {
                 let mut text = String::new();
                 self.toml(&[], shape == Shape::Origins, &mut text);
@@ -56,7 +53,7 @@ impl Effective {
 
     /// The origin of a value.
     pub(crate) fn origin(&self, path: &[String]) -> Origin {
-        let Some(value) = tree::get(&self.whole, path) else { return Origin::default_value() };
+        let Some(value) = tree::get(&self.whole, path) else { return Origin::new(Origin::DEFAULT) };
         match path {
             // The value of a shared key.
             [listeners, _, shared @ ..]
@@ -76,7 +73,7 @@ impl Effective {
 
     /// The origin of a section, or of the nearest enclosing table.
     pub(crate) fn section_origin(&self, path: &[String]) -> Origin {
-        self.merged.origin(path).unwrap_or_else(Origin::default_value)
+        self.merged.origin(path).unwrap_or_else(|| Origin::new(Origin::DEFAULT))
     }
 
     fn json(&self, at: &[String]) -> Json {

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use figment::value::{Dict, Tag, Value};
-use serde_json::Value as Json;
 use switchboard::{Endpoint, Registry};
 
 use super::schemas::{Schemas, shared_keys};
@@ -15,12 +14,8 @@ use super::tree::{self, names, path, under};
 
 /// The names of the listeners: the declared ones, or `main` if there are none.
 pub(crate) fn listener_names(sources: &[Source]) -> BTreeSet<String> {
-    let mut listeners: BTreeSet<String> =
-        sources.iter().flat_map(|source| names(&source.tree, &path("listeners"))).collect();
-    if listeners.is_empty() {
-        listeners.insert("main".into());
-    }
-    listeners
+    let listeners: BTreeSet<_> = sources.iter().flat_map(|source| names(&source.tree, &path("listeners"))).collect();
+    if listeners.is_empty() { BTreeSet::from(["main".to_owned()]) } else { listeners }
 }
 
 /// The complete tree. Values keep the tag of their source.
@@ -28,9 +23,7 @@ pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registr
     let mut whole = merged.tree.clone();
     let shared = &shared_keys().sections;
     whole.retain(|key, _| key != "listeners" && !KINDS.contains(&key.as_str()) && !shared.contains(key));
-    let (mut handlers, mut layers) = (BTreeSet::new(), BTreeSet::new());
-    handlers.extend(names(&merged.tree, &path("handlers")));
-    layers.extend(names(&merged.tree, &path("layers")));
+    let [mut handlers, mut layers] = KINDS.map(|kind| BTreeSet::from_iter(names(&merged.tree, &path(kind))));
     for name in names(&merged.tree, &path("listeners")) {
         let at = ["listeners".to_owned(), name];
         let mut listener = tree::get_table(&merged.tree, &at).cloned().unwrap_or_default();
@@ -49,7 +42,7 @@ pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registr
         layers.extend(named.filter(|name| registry.layer_entry(name).is_some()).map(str::to_owned));
         tree::insert(&mut whole, &at, Value::Dict(Tag::Default, listener));
     }
-    for (kind, sections) in [("handlers", handlers), ("layers", layers)] {
+    for (kind, sections) in KINDS.into_iter().zip([handlers, layers]) {
         for name in sections {
             let section = section(kind, &name, merged, schemas, registry);
             tree::insert(&mut whole, &[kind.to_owned(), name], Value::Dict(Tag::Default, section));
@@ -79,23 +72,13 @@ fn section(kind: &str, name: &str, merged: &Merged, schemas: &Schemas<'_>, regis
         let default = option.get("default").filter(|default| !default.is_null())?;
         Some((key.clone(), tree::from_json(default)))
     });
-    let plain = Dict::from([("type".to_owned(), Value::from(kind_of))]);
-    let mut section = plain.clone();
-    section.extend(defaults);
-    section.extend(configured.clone());
+    let mut section: Dict = defaults.chain(configured.clone()).collect();
     let entry = SectionKind::of(&at).and_then(|(kind, _)| kind.entry(registry, kind_of));
-    let accepts = |section: &Dict| {
-        let mut options = section.clone();
-        options.remove("type");
-        let options: Json = tree::to_json(&Value::Dict(Tag::Default, options));
-        entry.is_none_or(|entry| entry.check_options(&options).is_ok())
-    };
+    let configured_type = section.remove("type");
     // A schema can contain a default that its type does not accept. Then only the configured options are used.
-    if accepts(&section) {
-        section
-    } else {
-        let mut section = plain;
-        section.extend(configured);
-        section
+    if entry.is_some_and(|entry| entry.check_options(&tree::to_json(&section.clone().into())).is_err()) {
+        section = configured;
     }
+    section.insert("type".to_owned(), configured_type.unwrap_or_else(|| Value::from(kind_of)));
+    section
 }

@@ -182,15 +182,19 @@ impl<'s> Expected<'s> {
     pub(crate) fn constants(&self) -> Option<Vec<&'s Json>> {
         let mut found = Vec::new();
         for form in self.forms() {
-            let listed = form.get("enum").and_then(Json::as_array).into_iter().flatten().chain(form.get("const"));
             let before = found.len();
-            found.extend(listed);
+            found.extend(listed(form));
             if found.len() == before && form.get("type").is_some() {
                 return None;
             }
         }
         Some(found).filter(|found| !found.is_empty())
     }
+}
+
+/// The constants of a form.
+pub(crate) fn listed(form: &Json) -> impl Iterator<Item = &Json> {
+    form.get("enum").and_then(Json::as_array).into_iter().flatten().chain(form.get("const"))
 }
 
 /// Every form that a schema accepts, through references and alternatives.
@@ -217,9 +221,6 @@ fn accepts(form: &Json, kind: &str) -> bool {
         Some(Json::String(name)) => name == kind,
         Some(Json::Array(names)) => names.iter().any(|name| name == kind),
         // Without a type, the constants have one.
-        _ => {
-            let constants = form.get("enum").and_then(Json::as_array).into_iter().flatten().chain(form.get("const"));
-            kind == "string" && constants.into_iter().any(Json::is_string)
-        }
+        _ => kind == "string" && listed(form).any(Json::is_string),
     }
 }

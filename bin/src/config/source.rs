@@ -126,7 +126,7 @@ impl Merged {
     /// The origin of a value that was merged at `path`.
     pub(crate) fn origin_of(&self, path: &[String], value: &Value) -> Origin {
         match self.figment.get_metadata(value.tag()) {
-            None => Origin::default_value(),
+            None => Origin::new(Origin::DEFAULT),
             Some(metadata) => match metadata.source.as_ref().and_then(|source| source.file_path()) {
                 Some(file) => Origin::file(&file.display().to_string(), self.lines.of(path)),
                 None => Origin::new(metadata.name.clone()),
@@ -166,16 +166,6 @@ pub(crate) fn find_contradictions(layer: &[Source], report: &mut Report) {
 fn twice(path: &[String], a: (&Value, &Origin), b: (&Value, &Origin)) -> Diagnostic {
     let show = |(value, origin): (&Value, &Origin)| format!("{} ({origin})", found(path, &tree::to_json(value)));
     Diagnostic::new(path, format!("is set twice, to {} and to {}; remove one", show(a), show(b))).listed_at(b.1)
-}
-
-/// Removes the short forms of a source that have no listener.
-pub(crate) fn drop_short_forms(source: &mut Source) {
-    for short in std::mem::take(&mut source.shorts) {
-        tree::remove(&mut source.tree, &full_path(&short), tree::table());
-    }
-    if let Some(Value::Dict(_, listeners)) = source.tree.get_mut("listeners") {
-        listeners.retain(|name, _| name != "main");
-    }
 }
 
 /// The path of a key without short forms.

@@ -69,16 +69,15 @@ pub(crate) fn read(dict: &Dict) -> Result<ConfigFile, (Path, Kind)> {
 /// Reports addresses whose transport is not registered.
 fn reject_transports(source: &mut Source, registry: &Registry, report: &mut Report) {
     for name in tree::names(&source.tree, &tree::path("listeners")) {
-        let path = vec!["listeners".to_owned(), name, "listen".to_owned()];
+        let path = ["listeners".to_owned(), name, "listen".to_owned()];
         let Some(text) = tree::get_text(&source.tree, &path) else { continue };
         let Ok(endpoint) = text.parse::<Endpoint>() else { continue };
         let scheme = endpoint.scheme();
-        if registry.transport_kind(scheme).is_some() {
-            continue;
+        if registry.transport_kind(scheme).is_none() {
+            let known: Vec<_> = registry.transports().map(|known| known.scheme).collect();
+            let what = unknown(&format!("{} has an unknown transport", quoted(text)), scheme, known);
+            report.add(&path, what, source.origin(&path));
+            tree::remove(&mut source.tree, &path, tree::table());
         }
-        let known: Vec<_> = registry.transports().map(|known| known.scheme).collect();
-        let what = unknown(&format!("{} has an unknown transport", quoted(text)), scheme, known);
-        report.add(&path, what, source.origin(&path));
-        tree::remove(&mut source.tree, &path, tree::table());
     }
 }

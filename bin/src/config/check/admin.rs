@@ -38,26 +38,18 @@ impl Check<'_> {
 
     fn token(&mut self, settings: &AdminSettings) -> Option<Token> {
         let key = path("admin.token_file");
-        match (&settings.token, &settings.token_file) {
-            (Some(_), Some(_)) => {
-                let what = "cannot be set together with admin.token; remove one";
-                self.reject(&key, what);
-                None
-            }
-            (Some(token), None) => Some(token.clone()),
-            (None, Some(file)) => {
-                let read = fs::read_to_string(file).map_err(|error| error.to_string());
-                match read.and_then(|text| text.trim().parse::<Token>().map_err(str::to_owned)) {
-                    Ok(token) => Some(token),
-                    Err(error) => {
-                        let what = format!("cannot read a token from {}: {error}", file.display());
-                        self.reject(&key, what);
-                        None
-                    }
-                }
-            }
-            (None, None) => None,
-        }
+        let read = match (&settings.token, &settings.token_file) {
+            (Some(_), Some(_)) => Err("cannot be set together with admin.token; remove one".to_owned()),
+            (None, Some(file)) => fs::read_to_string(file)
+                .map_err(|error| error.to_string())
+                .and_then(|text| Ok(text.trim().parse().map(Some)?))
+                .map_err(|error| format!("cannot read a token from {}: {error}", file.display())),
+            (token, None) => Ok(token.clone()),
+        };
+        read.unwrap_or_else(|what| {
+            self.reject(&key, what);
+            None
+        })
     }
 }
 

@@ -46,12 +46,8 @@ pub(crate) fn check(
     let mut check = Check { file: &file, merged: &merged, registry, report };
     let handlers = check.sections("handlers", schemas);
     let layers = check.sections("layers", schemas);
-    let mut listeners = BTreeMap::new();
-    for (name, settings) in &file.listeners {
-        if let Some(listener) = check.listener(name, settings) {
-            listeners.insert(name.clone(), listener);
-        }
-    }
+    let listeners = file.listeners.iter();
+    let listeners = listeners.filter_map(|(name, one)| Some((name.clone(), check.listener(name, one)?))).collect();
     check.addresses();
     let admin = check.admin();
     let effective = Effective::new(whole, merged, schemas);
@@ -81,8 +77,7 @@ impl Check<'_> {
                 let is_sound = !self.report.is_invalid(&at);
                 found.insert(name.clone(), Section { kind: kind.to_owned(), options, is_sound });
             } else if tree::get(&self.merged.tree, &key).is_some() {
-                let what = unknown(&format!("{} is not {what}", quoted(kind)), kind, known.iter().copied());
-                self.reject(&key, what);
+                self.reject(&key, unknown(&format!("{} is not {what}", quoted(kind)), kind, known.iter().copied()));
             } else if !self.report.is_invalid_in(&at) {
                 let what =
                     unknown(&format!("has no type, and {} is not {what}", quoted(kind)), kind, known.iter().copied());
@@ -95,20 +90,16 @@ impl Check<'_> {
     /// Two listeners cannot have the same address. Port 0 is a new port for each.
     fn addresses(&mut self) {
         let mut taken: Vec<(Endpoint, Path)> = Vec::new();
-        let of_listener = |name: &String| vec!["listeners".to_owned(), name.clone(), "listen".to_owned()];
-        let listeners = self.file.listeners.iter();
-        let addresses = listeners.map(|(name, listener)| (of_listener(name), &listener.listen));
-        let admin = self.file.admin.iter().map(|admin| (tree::path("admin.listen"), &admin.listen));
-        for (key, listen) in addresses.chain(admin) {
-            let Some(listen) = listen else { continue };
+        // The names of listeners contain no dots.
+        let listeners = self.file.listeners.iter().map(|(name, one)| (format!("listeners.{name}.listen"), &one.listen));
+        let admin = self.file.admin.iter().map(|admin| ("admin.listen".to_owned(), &admin.listen));
+        for (key, listen) in listeners.chain(admin) {
+            let (key, Some(listen)) = (tree::path(&key), listen) else { continue };
             if listen.port() == Some(0) || self.report.is_invalid(&key) {
                 continue;
             }
             // Both use a TCP port.
-            let place = match listen {
-                Endpoint::Tls(at) => Endpoint::Tcp(at.clone()),
-                other => other.clone(),
-            };
+            let place = if let Endpoint::Tls(at) = listen { Endpoint::Tcp(at.clone()) } else { listen.clone() };
             if let Some((_, other)) = taken.iter().find(|(taken, _)| *taken == place) {
                 let origin = self.merged.origin(other).filter(|origin| !origin.is_default());
                 let origin = origin.map(|origin| format!(" ({origin})")).unwrap_or_default();

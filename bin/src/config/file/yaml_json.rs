@@ -1,6 +1,5 @@
 //! Reads YAML and JSON with the line of each key.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use figment::value::{Dict, Tag, Value};
@@ -15,10 +14,7 @@ use crate::config::tree;
 pub(super) fn parse_yaml(text: &str) -> Result<Contents, (Option<usize>, String)> {
     let node = yaml_node(text).map_err(|error| {
         let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
-        let what = error.without_snippet().to_string();
-        // The caller prefixes the line.
-        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
-        (line, format!("this is not YAML: {what}"))
+        (line, format!("this is not YAML: {}", without_line(&error.without_snippet().to_string())))
     })?;
     let mut contents = Contents::default();
     contents.tree = whole(node, &mut contents.lines)?;
@@ -27,11 +23,8 @@ pub(super) fn parse_yaml(text: &str) -> Result<Contents, (Option<usize>, String)
 
 /// The content of a JSON file, or the line and an error message.
 pub(super) fn parse_json(text: &str) -> Result<Contents, (Option<usize>, String)> {
-    let node: Node<false> = serde_json::from_str(text).map_err(|error| {
-        let what = error.to_string();
-        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
-        (Some(error.line()), format!("this is not JSON: {what}"))
-    })?;
+    let node: Node<false> = serde_json::from_str(text)
+        .map_err(|error| (Some(error.line()), format!("this is not JSON: {}", without_line(&error.to_string()))))?;
     let mut contents = Contents::default();
     contents.tree = whole(node, &mut contents.lines)?;
     // The JSON reader keeps no lines. Nearly every JSON text is YAML, so the YAML reader finds them; otherwise errors name
@@ -43,6 +36,11 @@ pub(super) fn parse_json(text: &str) -> Result<Contents, (Option<usize>, String)
         }
     }
     Ok(contents)
+}
+
+/// The error without its position: the caller prefixes the line.
+fn without_line(error: &str) -> &str {
+    error.rsplit_once(" at line ").map_or(error, |(what, _)| what)
 }
 
 fn yaml_node(text: &str) -> Result<Node<true>, serde_saphyr::Error> {
@@ -59,10 +57,10 @@ fn whole<const LINES: bool>(node: Node<LINES>, lines: &mut Lines) -> Result<Dict
     }
 }
 
-fn dict<const LINES: bool>(entries: Vec<(String, u64, Node<LINES>)>, at: &[String], lines: &mut Lines) -> Dict {
+fn dict<const LINES: bool>(entries: Vec<(String, usize, Node<LINES>)>, at: &[String], lines: &mut Lines) -> Dict {
     let entries = entries.into_iter().map(|(key, line, node)| {
         let path = tree::under(at, &key);
-        lines.note(&path, usize::try_from(line).unwrap_or_default());
+        lines.note(&path, line);
         let value = value(node, &path, lines);
         (key, value)
     });
@@ -76,7 +74,7 @@ fn value<const LINES: bool>(node: Node<LINES>, path: &[String], lines: &mut Line
         Node::List(items) => {
             let items = items.into_iter().enumerate().map(|(index, (line, node))| {
                 let path = tree::under(path, &index.to_string());
-                lines.note(&path, usize::try_from(line).unwrap_or_default());
+                lines.note(&path, line);
                 value(node, &path, lines)
             });
             Value::Array(Tag::Default, items.collect())
@@ -87,8 +85,8 @@ fn value<const LINES: bool>(node: Node<LINES>, path: &[String], lines: &mut Line
 /// A value of YAML or JSON; with `LINES` each value has its line.
 enum Node<const LINES: bool> {
     Leaf(Value),
-    List(Vec<(u64, Node<LINES>)>),
-    Table(Vec<(String, u64, Node<LINES>)>),
+    List(Vec<(usize, Node<LINES>)>),
+    Table(Vec<(String, usize, Node<LINES>)>),
 }
 
 impl<'de, const LINES: bool> Deserialize<'de> for Node<LINES> {
@@ -146,7 +144,7 @@ impl<'de, const LINES: bool> Visitor<'de> for Reader<LINES> {
         let mut items = Vec::new();
         if LINES {
             while let Some(Spanned { value, referenced, .. }) = seq.next_element::<Spanned<Node<LINES>>>()? {
-                items.push((referenced.line(), value));
+                items.push((referenced.line() as usize, value));
             }
         } else {
             while let Some(value) = seq.next_element()? {
@@ -157,12 +155,12 @@ impl<'de, const LINES: bool> Visitor<'de> for Reader<LINES> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries: Vec<(String, u64, Node<LINES>)> = Vec::new();
+        let mut entries: Vec<(String, usize, Node<LINES>)> = Vec::new();
         loop {
-            let key: Option<(Cow<'_, str>, u64)> = if LINES {
-                map.next_key::<Spanned<String>>()?.map(|key| (key.value.into(), key.referenced.line()))
+            let key = if LINES {
+                map.next_key::<Spanned<String>>()?.map(|key| (key.value, key.referenced.line() as usize))
             } else {
-                map.next_key::<String>()?.map(|key| (key.into(), 0))
+                map.next_key::<String>()?.map(|key| (key, 0))
             };
             let Some((key, line)) = key else { return Ok(Node::Table(entries)) };
             // serde_json would silently use the last one.
@@ -170,7 +168,7 @@ impl<'de, const LINES: bool> Visitor<'de> for Reader<LINES> {
                 return Err(de::Error::custom(format!("duplicate key {}", quoted(&key))));
             }
             let value = map.next_value()?;
-            entries.push((key.into_owned(), line, value));
+            entries.push((key, line, value));
         }
     }
 }
