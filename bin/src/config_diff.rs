@@ -56,10 +56,8 @@ fn text(before: &Json, after: &Json, config: &Config) -> String {
     if text.is_empty() { "no changes\n".to_owned() } else { text }
 }
 
-/// The configuration of the running server.
 fn running(config: &Config) -> Result<Json, String> {
-    let admin = config.admin.as_ref();
-    let admin = admin.ok_or(
+    let admin = config.admin.as_ref().ok_or(
         "cannot ask the running server, because [admin] is not configured; compare with a file: --against FILE",
     )?;
     let endpoint = &admin.endpoint;
@@ -67,10 +65,8 @@ fn running(config: &Config) -> Result<Json, String> {
     let runtime = assemble::runtime(1).map_err(|error| failed(error.to_string()))?;
     let reply = runtime.block_on(async { timeout(REPLY_TIMEOUT, ask(admin)).await });
     runtime.shutdown_background();
-    match reply {
-        Ok(reply) => reply.map_err(|error| failed(error.to_string())),
-        Err(_) => Err(failed(format!("no reply within {} seconds", REPLY_TIMEOUT.as_secs()))),
-    }
+    let reply = reply.map_err(|_| failed(format!("no reply within {} seconds", REPLY_TIMEOUT.as_secs())))?;
+    reply.map_err(|error| failed(error.to_string()))
 }
 
 async fn ask(admin: &Admin) -> Result<Json, BoxError> {
@@ -93,11 +89,10 @@ fn reachable(host: &str) -> &str {
 async fn get(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, admin: &Admin) -> Result<Json, BoxError> {
     let (mut client, connection) = handshake(TokioIo::new(io)).await?;
     tokio::spawn(connection);
-    let request = Request::get("/config").header(HOST, "localhost");
-    let request = match &admin.token {
-        Some(token) => request.header(AUTHORIZATION, format!("Bearer {}", token.0)),
-        None => request,
-    };
+    let mut request = Request::get("/config").header(HOST, "localhost");
+    if let Some(token) = &admin.token {
+        request = request.header(AUTHORIZATION, format!("Bearer {}", token.0));
+    }
     let reply = client.send_request(request.body(Body::empty())?).await?;
     let status = reply.status();
     let body = to_bytes(Body::new(reply.into_body()), LARGEST).await?;

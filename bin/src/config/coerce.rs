@@ -9,7 +9,6 @@ use serde_json::Value as Json;
 use super::schemas::Expected;
 use super::tree;
 
-/// Converts a text to what a key accepts.
 pub(crate) fn coerce(expected: &Expected<'_>, text: &str) -> Value {
     let accepts = |kind| expected.accepts(kind).then_some(());
     let table = || accepts("object").and_then(|()| read_table(text));

@@ -96,7 +96,6 @@ pub(crate) fn mismatch(path: &[String], value: &Json, expected_type: &str, expec
     format!("{} is not {wanted}{quotes}", found(path, value))
 }
 
-/// The message of an error of figment.
 pub(crate) fn message(dict: &Dict, path: &[String], kind: Kind, expected: &Expected<'_>) -> String {
     let value = tree::get(dict, path).map(tree::to_json).unwrap_or_default();
     match kind {

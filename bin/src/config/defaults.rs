@@ -49,7 +49,6 @@ fn table(mut default: Json) -> Value {
     tree::from_json(&default)
 }
 
-/// The properties of a schema that have a default.
 fn properties(schema: &Json) -> impl Iterator<Item = (String, Json)> {
     let properties = schema["properties"].as_object().into_iter().flatten();
     properties.filter_map(|(key, property)| Some((key.clone(), property.get("default")?.clone())))

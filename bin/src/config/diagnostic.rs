@@ -17,7 +17,6 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// The origin of a default.
     pub(crate) const DEFAULT: &str = "default";
 
     /// A variable or a flag.
@@ -35,7 +34,6 @@ impl Origin {
         }
     }
 
-    /// Whether no source sets the value.
     pub(crate) fn is_default(&self) -> bool {
         self.text == Self::DEFAULT
     }
@@ -47,7 +45,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One error of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Diagnostic {
     key: Path,
@@ -62,7 +59,6 @@ impl Diagnostic {
         Self::new(&[], what)
     }
 
-    /// An error of a key, without an origin.
     pub(crate) fn new(key: &[String], what: impl Into<String>) -> Self {
         Self { key: key.to_vec(), what: what.into(), origin: None, order: (0, 0) }
     }
@@ -106,7 +102,6 @@ fn escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 pub(crate) struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Adds an error once.
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
         if !self.0.contains(&diagnostic) {
             self.0.push(diagnostic);
@@ -155,7 +150,6 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Adds an error of a key.
     pub(crate) fn add(&mut self, key: &[String], what: impl Into<String>, origin: impl Into<Option<Origin>>) {
         self.diagnostic(key, Diagnostic::new(key, what).from(origin.into()));
     }

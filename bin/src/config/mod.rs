@@ -48,7 +48,6 @@ use overrides::Override;
 use schemas::Schemas;
 use source::{Merged, Source};
 
-/// The sources of a configuration.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inputs {
     /// The file that `--config` names.
@@ -57,13 +56,11 @@ pub(crate) struct Inputs {
     pub(crate) text: Option<String>,
     /// Default locations of the file. The first that exists is used.
     pub(crate) search: Vec<PathBuf>,
-    /// The environment.
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// Flags: the name of the flag, the key and the value.
     pub(crate) flags: Vec<(String, String, String)>,
 }
 
-/// An invalid configuration.
 #[derive(Debug)]
 pub(crate) struct InvalidConfigLoad {
     pub(crate) diagnostics: Diagnostics,
@@ -77,7 +74,6 @@ impl fmt::Display for InvalidConfigLoad {
     }
 }
 
-/// Reads, merges and checks all sources. Reports all errors at once.
 pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<InvalidConfigLoad>> {
     let mut report = Report::default();
     let mut schemas = Schemas::new(registry);

@@ -4,19 +4,16 @@ use serde_json::Value as Json;
 
 use super::schemas::{Expected, listed};
 
-/// One option.
 #[derive(Debug)]
 pub(crate) struct OptionDoc {
     pub(crate) name: String,
     /// `text`, `whole number`, `list of text` …
     pub(crate) kind: String,
-    /// The default, if the schema has one.
     pub(crate) default: Option<Json>,
     pub(crate) required: bool,
     pub(crate) help: String,
 }
 
-/// The options that a schema documents.
 pub(crate) fn documented(schema: &Json) -> Vec<OptionDoc> {
     let required = |name: &str| {
         let names = schema.get("required").and_then(Json::as_array).into_iter().flatten();
@@ -33,7 +30,6 @@ pub(crate) fn documented(schema: &Json) -> Vec<OptionDoc> {
     options.collect()
 }
 
-/// The accepted type in a few words.
 fn describe(expected: &Expected<'_>) -> String {
     let words: Vec<&str> = expected.forms().flat_map(listed).filter_map(Json::as_str).collect();
     let kinds = [

@@ -63,7 +63,6 @@ pub(crate) fn validate(
     }
 }
 
-/// The options of a section in a tree.
 fn options(dict: &Dict, at: &[String]) -> Dict {
     let mut options = tree::get_table(dict, at).cloned().unwrap_or_default();
     options.remove("type");

@@ -14,7 +14,6 @@ use super::tree::{self, Path};
 /// The prefix of our variables.
 const PREFIX: &str = "SWITCHBOARD_";
 
-/// A key and its text, from a variable or a flag.
 #[derive(Debug)]
 pub(crate) struct Override {
     pub(crate) path: Path,
@@ -74,7 +73,6 @@ pub(crate) fn variables(
     found
 }
 
-/// The file that the environment names.
 pub(crate) fn named_file(all: &[(OsString, OsString)]) -> Option<&OsStr> {
     let named = all.iter().find(|(variable, _)| variable.to_str() == Some("SWITCHBOARD_CONFIG"));
     named.map(|(_, file)| file.as_os_str()).filter(|file| !file.is_empty())
@@ -110,7 +108,7 @@ fn guess(schemas: &Schemas<'_>, name: &str) -> Option<Path> {
         }
         (1..=words.len()).any(|count| {
             at.push(words[..count].join("_").to_ascii_lowercase());
-            let found = !schemas.expected(at).is_empty() && walk(schemas, at, &words[count..]);
+            let found = schemas.expected(at).forms().next().is_some() && walk(schemas, at, &words[count..]);
             if !found {
                 at.pop();
             }

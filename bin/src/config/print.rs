@@ -13,14 +13,11 @@ use super::schemas::Schemas;
 use super::source::Merged;
 use super::tree::{self, Path, under};
 
-/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// TOML.
     Toml,
     /// TOML with the origin of each value as a comment.
     Origins,
-    /// JSON.
     Json,
 }
 
@@ -51,7 +48,6 @@ impl Effective {
         }
     }
 
-    /// The origin of a value.
     pub(crate) fn origin(&self, path: &[String]) -> Origin {
         let Some(value) = tree::get(&self.whole, path) else { return Origin::new(Origin::DEFAULT) };
         match path {
@@ -123,7 +119,6 @@ impl Effective {
     }
 }
 
-/// The order of the keys of each table, from the schema.
 fn order(dict: &Dict, at: &[String], schemas: &Schemas<'_>, found: &mut BTreeMap<Path, Vec<String>>) {
     found.insert(at.to_vec(), schemas.expected(at).keys());
     for (key, value) in dict {
@@ -133,7 +128,6 @@ fn order(dict: &Dict, at: &[String], schemas: &Schemas<'_>, found: &mut BTreeMap
     }
 }
 
-/// A value on one line.
 fn toml_value(value: &Json) -> String {
     match value {
         Json::Null => "\"\"".into(),

@@ -8,7 +8,6 @@ use super::schemas::{file_schema, without_null};
 use super::section_kind::SectionKind;
 use super::{defaults, tree};
 
-/// The schema as text.
 pub(crate) fn schema(registry: &Registry) -> String {
     let mut schema = file_schema().clone();
     without_implied_defaults(&mut schema);
@@ -18,7 +17,9 @@ pub(crate) fn schema(registry: &Registry) -> String {
         definitions["ListenerSettings"]["properties"][key.as_str()]["default"] = tree::to_json(&default);
     }
     for (table, kind) in [("handlers", SectionKind::Handler), ("layers", SectionKind::Layer)] {
-        schema["properties"][table] = sections(table, kind, registry, &mut definitions, &schema["properties"][table]);
+        let mut sections = sections(table, kind, registry, &mut definitions);
+        sections["description"] = schema["properties"][table]["description"].take();
+        schema["properties"][table] = sections;
     }
     definitions["Framing"] = framing(registry, &mut definitions);
     definitions.shift_remove("SectionSettings");
@@ -40,10 +41,6 @@ fn without_implied_defaults(schema: &mut Json) {
     }
 }
 
-fn definition(schema: &Json) -> Option<String> {
-    schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/").map(str::to_owned)
-}
-
 /// A framing is a name, or a table with a type and its options.
 fn framing(registry: &Registry, definitions: &mut Map<String, Json>) -> Json {
     let entries = SectionKind::Framing.entries(registry);
@@ -61,13 +58,7 @@ fn framing(registry: &Registry, definitions: &mut Map<String, Json>) -> Json {
 }
 
 /// The table of handlers or layers. The type of a section is its `type` or its name.
-fn sections(
-    table: &str,
-    kind: SectionKind,
-    registry: &Registry,
-    definitions: &mut Map<String, Json>,
-    before: &Json,
-) -> Json {
+fn sections(table: &str, kind: SectionKind, registry: &Registry, definitions: &mut Map<String, Json>) -> Json {
     let mut known = Map::new();
     for entry in kind.entries(registry) {
         let (mut options, inner) = moved(entry.options().clone(), &format!("{table}.{}", entry.name()));
@@ -97,7 +88,7 @@ fn sections(
     let properties: Map<_, _> = names.iter().map(|name| ((*name).clone(), section(Some(name)))).collect();
     json!({
         "type": "object",
-        "description": before.get("description").cloned().unwrap_or_default(),
+        "description": null,
         "properties": properties,
         "additionalProperties": section(None),
     })
@@ -106,8 +97,8 @@ fn sections(
 /// A standalone schema, and its definitions under unique names.
 fn moved(mut schema: Json, prefix: &str) -> (Json, Map<String, Json>) {
     fn rename(schema: &mut Json, prefix: &str) {
-        if let Some(name) = definition(schema) {
-            schema["$ref"] = format!("#/$defs/{prefix}.{name}").into();
+        if let Some(Json::String(target)) = schema.get_mut("$ref") {
+            *target = target.replace("#/$defs/", &format!("#/$defs/{prefix}."));
         }
         match schema {
             Json::Object(map) => map.values_mut().for_each(|inner| rename(inner, prefix)),

@@ -95,7 +95,6 @@ impl<'r> Schemas<'r> {
         self.types.get(section).or_else(default).map(String::as_str)
     }
 
-    /// The schema of the options of a section if its type is registered.
     pub(crate) fn options(&self, section: &[String]) -> Option<&'r Json> {
         let (kind, _) = SectionKind::of(section)?;
         kind.entry(self.registry, self.type_of(section)?).map(EntryInfo::options)
@@ -130,16 +129,6 @@ impl<'s> Expected<'s> {
         path.iter().fold(Self::of(root, root), |expected, key| expected.child(key))
     }
 
-    /// Whether the key is unknown.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether the key accepts a table.
-    pub(crate) fn is_table(&self) -> bool {
-        self.accepts("object")
-    }
-
     /// Whether the key accepts something other than a table.
     pub(crate) fn is_value(&self) -> bool {
         ["string", "integer", "number", "boolean", "array"].iter().any(|kind| self.accepts(kind))
@@ -158,14 +147,10 @@ impl<'s> Expected<'s> {
         let mut forms = Vec::new();
         let is_index = key.parse::<usize>().is_ok();
         for (root, form) in &self.0 {
-            let child = form
-                .get("properties")
-                .and_then(|properties| properties.get(key))
-                .or_else(|| {
-                    form.get("additionalProperties").filter(|more| more.is_object() || **more == Json::Bool(true))
-                })
-                .or_else(|| form.get("items").filter(|_| is_index));
-            if let Some(child) = child {
+            let named = form.get("properties").and_then(|properties| properties.get(key));
+            let other = || form.get("additionalProperties").filter(|more| **more != Json::Bool(false));
+            let item = || form.get("items").filter(|_| is_index);
+            if let Some(child) = named.or_else(other).or_else(item) {
                 unfold(root, child, 0, &mut forms);
             }
         }
@@ -192,7 +177,6 @@ impl<'s> Expected<'s> {
     }
 }
 
-/// The constants of a form.
 pub(crate) fn listed(form: &Json) -> impl Iterator<Item = &Json> {
     form.get("enum").and_then(Json::as_array).into_iter().flatten().chain(form.get("const"))
 }

@@ -8,9 +8,7 @@ pub(crate) const KINDS: [&str; 2] = ["handlers", "layers"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SectionKind {
-    /// `handlers.NAME`
     Handler,
-    /// `layers.NAME`
     Layer,
     /// `listeners.NAME.framing`
     Framing,
@@ -27,7 +25,6 @@ impl SectionKind {
         }
     }
 
-    /// The kind in an error message.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Handler => "a handler",
@@ -36,12 +33,10 @@ impl SectionKind {
         }
     }
 
-    /// The registered type with this name.
     pub(crate) fn entry<'r>(self, registry: &'r Registry, name: &str) -> Option<&'r EntryInfo> {
         self.entries(registry).into_iter().find(|entry| entry.name() == name)
     }
 
-    /// All registered types.
     pub(crate) fn entries(self, registry: &Registry) -> Vec<&EntryInfo> {
         match self {
             Self::Handler => registry.handlers().map(|entry| entry.info()).collect(),

@@ -10,10 +10,8 @@ use super::file::{Contents, Lines};
 use super::schemas::{Schemas, shared_keys};
 use super::tree::{self, Path};
 
-/// One source: its tree, without short forms, and the origin of its values.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    /// The values.
     pub(crate) tree: Dict,
     /// For an unknown key: the probable key in the spelling of this source.
     pub(crate) hint: Option<String>,
@@ -46,7 +44,6 @@ impl Source {
         source
     }
 
-    /// The origin of the value at `path`.
     pub(crate) fn origin(&self, path: &[String]) -> Origin {
         match self.is_file {
             true => Origin::file(&self.name, self.lines.of(path)),
@@ -59,7 +56,7 @@ impl Source {
         let empty = |value: &Value| matches!(value, Value::Empty(..));
         let paths: Vec<Path> = tree::leaves(&self.tree).into_iter().filter(|(_, v)| empty(v)).map(|(p, _)| p).collect();
         for path in paths {
-            if schemas.expected(&path).is_table() {
+            if schemas.expected(&path).accepts("object") {
                 tree::insert(&mut self.tree, &path, tree::table());
             } else {
                 report.add(&path, "has no value; set a value or remove the key", self.origin(&path));
@@ -68,7 +65,6 @@ impl Source {
         }
     }
 
-    /// Replaces the short forms by the full keys.
     fn expand_short_forms(&mut self, report: &mut Report) {
         for key in &shared_keys().short_forms {
             let short = tree::path(key);
@@ -114,7 +110,6 @@ pub(crate) struct Merged {
 }
 
 impl Merged {
-    /// Merges the sources.
     pub(crate) fn new(sources: &[Source]) -> Self {
         let figment = sources.iter().fold(Figment::new(), |figment, source| figment.merge(source.clone()));
         // The providers never fail, and there is one profile.

@@ -13,14 +13,12 @@ pub(crate) fn path(dotted: &str) -> Path {
     dotted.split('.').map(str::to_owned).collect()
 }
 
-/// The path of `key` in the table at `table`.
 pub(crate) fn under(table: &[String], key: &str) -> Path {
     let mut path = table.to_vec();
     path.push(key.to_owned());
     path
 }
 
-/// A path in dotted form.
 pub(crate) fn dotted(path: &[String]) -> String {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
     let segments = path.iter().map(|segment| match segment.chars().all(plain) && !segment.is_empty() {
@@ -30,7 +28,6 @@ pub(crate) fn dotted(path: &[String]) -> String {
     segments.collect::<Vec<_>>().join(".")
 }
 
-/// An empty table.
 pub(crate) fn table() -> Value {
     Value::Dict(Tag::Default, Dict::new())
 }
@@ -45,17 +42,14 @@ pub(crate) fn get<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v Value> {
     })
 }
 
-/// The table at `path`.
 pub(crate) fn get_table<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v Dict> {
     get(dict, path).and_then(Value::as_dict)
 }
 
-/// The text at `path`.
 pub(crate) fn get_text<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v str> {
     get(dict, path).and_then(Value::as_str)
 }
 
-/// The keys of the table at `path`.
 pub(crate) fn names(dict: &Dict, path: &[String]) -> Vec<String> {
     get_table(dict, path).into_iter().flat_map(Dict::keys).cloned().collect()
 }
@@ -146,12 +140,10 @@ pub(crate) fn differences<'v>(before: &'v Json, after: &'v Json) -> Vec<Differen
     found
 }
 
-/// The same value without tags.
 pub(crate) fn to_json(value: &Value) -> Json {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// The same value, without a source.
 pub(crate) fn from_json(json: &Json) -> Value {
     Value::serialize(json).unwrap_or_else(|_| table())
 }

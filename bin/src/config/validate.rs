@@ -66,7 +66,6 @@ pub(crate) fn read(dict: &Dict) -> Result<ConfigFile, (Path, Kind)> {
     ConfigFile::deserialize(&Value::from(dict.clone())).map_err(|error| (error.path, error.kind))
 }
 
-/// Reports addresses whose transport is not registered.
 fn reject_transports(source: &mut Source, registry: &Registry, report: &mut Report) {
     for name in tree::names(&source.tree, &tree::path("listeners")) {
         let path = ["listeners".to_owned(), name, "listen".to_owned()];

@@ -53,7 +53,6 @@ impl Check<'_> {
     }
 }
 
-/// Whether only this machine can connect.
 fn is_local(endpoint: &Endpoint) -> bool {
     match endpoint {
         Endpoint::Tcp(at) => {

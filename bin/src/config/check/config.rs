@@ -16,17 +16,12 @@ use crate::config::sections::{ConfigFile, Log, Token};
 use crate::config::source::Merged;
 use crate::config::tree::{self, Path};
 
-/// A valid configuration.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// Logging.
     pub(crate) log: Log,
-    /// The admin endpoint, if it is enabled.
     pub(crate) admin: Option<Admin>,
     pub(crate) drain: DrainSettings,
-    /// Worker threads.
     pub(crate) workers: usize,
-    /// The listeners, by name.
     pub(crate) listeners: BTreeMap<String, Listener>,
     /// The handlers by the names of their sections, used or not.
     pub(crate) handlers: BTreeMap<String, Section>,
@@ -34,16 +29,12 @@ pub(crate) struct Config {
     pub(crate) layers: BTreeMap<String, Section>,
     /// The same values for printing, with origins.
     pub(crate) effective: Effective,
-    /// The configuration file.
     pub(crate) file: Option<PathBuf>,
 }
 
-/// One listener.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    /// Address and settings.
     pub(crate) spec: ListenerSpec,
-    /// The kind of its transport.
     pub(crate) kind: Kind,
     /// The name of the section of its handler.
     pub(crate) handler: String,
@@ -55,15 +46,12 @@ pub(crate) struct Listener {
 /// A section of a handler or layer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Section {
-    /// The registered type.
     pub(crate) kind: String,
     /// The options, which the type accepts.
     pub(crate) options: Json,
-    /// Whether the section has no errors.
     pub(crate) is_sound: bool,
 }
 
-/// The admin endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Admin {
     /// TCP, or a Unix socket.
@@ -81,7 +69,6 @@ pub(super) struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Whether a source sets the key.
     pub(super) fn is_set(&self, key: &[String]) -> bool {
         tree::get(&self.merged.tree, key).is_some_and(|value| !self.merged.origin_of(key, value).is_default())
     }

@@ -10,32 +10,22 @@ use super::contents::{Contents, Lines};
 use crate::config::diagnostic::quoted;
 use crate::config::tree;
 
-/// The content of a YAML file, or the line and an error message.
 pub(super) fn parse_yaml(text: &str) -> Result<Contents, (Option<usize>, String)> {
     let node = yaml_node(text).map_err(|error| {
         let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
         (line, format!("this is not YAML: {}", without_line(&error.without_snippet().to_string())))
     })?;
-    let mut contents = Contents::default();
-    contents.tree = whole(node, &mut contents.lines)?;
-    Ok(contents)
+    contents(node)
 }
 
-/// The content of a JSON file, or the line and an error message.
 pub(super) fn parse_json(text: &str) -> Result<Contents, (Option<usize>, String)> {
     let node: Node<false> = serde_json::from_str(text)
         .map_err(|error| (Some(error.line()), format!("this is not JSON: {}", without_line(&error.to_string()))))?;
-    let mut contents = Contents::default();
-    contents.tree = whole(node, &mut contents.lines)?;
+    let json = contents(node)?;
     // The JSON reader keeps no lines. Nearly every JSON text is YAML, so the YAML reader finds them; otherwise errors name
     // only the file.
-    if let Ok(node) = yaml_node(text) {
-        let mut lines = Lines::default();
-        if whole(node, &mut lines).is_ok_and(|tree| tree == contents.tree) {
-            contents.lines = lines;
-        }
-    }
-    Ok(contents)
+    let yaml = yaml_node(text).ok().and_then(|node| contents(node).ok());
+    Ok(yaml.filter(|yaml| yaml.tree == json.tree).unwrap_or(json))
 }
 
 /// The error without its position: the caller prefixes the line.
@@ -48,36 +38,34 @@ fn yaml_node(text: &str) -> Result<Node<true>, serde_saphyr::Error> {
     serde_saphyr::from_str_with_options::<Spanned<Node<true>>>(text, options).map(|node| node.value)
 }
 
-/// The tree of a file: a table, or an empty file.
-fn whole<const LINES: bool>(node: Node<LINES>, lines: &mut Lines) -> Result<Dict, (Option<usize>, String)> {
-    match node {
-        Node::Table(entries) => Ok(dict(entries, &[], lines)),
-        Node::Leaf(Value::Empty(..)) => Ok(Dict::new()),
-        Node::Leaf(_) | Node::List(_) => Err((None, "a configuration file must be a table of keys and values".into())),
-    }
-}
-
-fn dict<const LINES: bool>(entries: Vec<(String, usize, Node<LINES>)>, at: &[String], lines: &mut Lines) -> Dict {
-    let entries = entries.into_iter().map(|(key, line, node)| {
-        let path = tree::under(at, &key);
-        lines.note(&path, line);
-        let value = value(node, &path, lines);
-        (key, value)
-    });
-    entries.collect()
+fn contents<const LINES: bool>(node: Node<LINES>) -> Result<Contents, (Option<usize>, String)> {
+    let mut contents = Contents::default();
+    contents.tree = match value(node, &[], &mut contents.lines) {
+        Value::Dict(_, tree) => tree,
+        Value::Empty(..) => Dict::new(),
+        _ => return Err((None, "a configuration file must be a table of keys and values".into())),
+    };
+    Ok(contents)
 }
 
 fn value<const LINES: bool>(node: Node<LINES>, path: &[String], lines: &mut Lines) -> Value {
+    let mut inner = |key: &str, line, node| {
+        let path = tree::under(path, key);
+        lines.note(&path, line);
+        value(node, &path, lines)
+    };
     match node {
         Node::Leaf(value) => value,
-        Node::Table(entries) => Value::Dict(Tag::Default, dict(entries, path, lines)),
-        Node::List(items) => {
-            let items = items.into_iter().enumerate().map(|(index, (line, node))| {
-                let path = tree::under(path, &index.to_string());
-                lines.note(&path, line);
-                value(node, &path, lines)
+        Node::Table(entries) => {
+            let entries = entries.into_iter().map(|(key, line, node)| {
+                let value = inner(&key, line, node);
+                (key, value)
             });
-            Value::Array(Tag::Default, items.collect())
+            Value::from(entries.collect::<Dict>())
+        }
+        Node::List(items) => {
+            let items = items.into_iter().enumerate();
+            Value::from(items.map(|(index, (line, node))| inner(&index.to_string(), line, node)).collect::<Vec<_>>())
         }
     }
 }
