@@ -35,7 +35,7 @@ pub(crate) fn between(
     let before = match against {
         Some(file) => {
             let inputs = Inputs { file: Some(file), ..inputs.clone() };
-            let other = config::load(&inputs, registry).map_err(|refused| refused.to_string())?;
+            let other = config::load(&inputs, registry).map_err(|refused| refused.diagnostics.to_string())?;
             serde_json::from_str(&other.effective.print(Shape::Json)).map_err(|error| error.to_string())?
         }
         None => running(config)?,

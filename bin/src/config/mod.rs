@@ -6,18 +6,14 @@
 
 mod check;
 mod coerce;
-mod constraints;
-mod defaults;
 mod diagnostic;
 mod file;
-mod option_docs;
 mod options;
 mod overrides;
 mod print;
 mod resolve;
 mod schema;
 mod schemas;
-mod section_kind;
 mod sections;
 mod source;
 #[cfg(test)]
@@ -26,7 +22,6 @@ mod tree;
 mod validate;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
 
 use figment::value::{Dict, Value};
@@ -35,10 +30,9 @@ use tracing_subscriber::EnvFilter;
 
 pub(crate) use check::{Admin, Config, Section};
 pub(crate) use diagnostic::{Diagnostic, Diagnostics};
-pub(crate) use option_docs::{OptionDoc, documented};
 pub(crate) use options::read_framing;
 pub(crate) use print::Shape;
-pub(crate) use schema::schema;
+pub(crate) use schema::{OptionDoc, documented, schema};
 pub(crate) use schemas::needs_restart;
 pub(crate) use sections::{Format, Log, check_level};
 pub(crate) use tree::{differences, dotted};
@@ -66,12 +60,6 @@ pub(crate) struct InvalidConfigLoad {
     pub(crate) diagnostics: Diagnostics,
     /// The valid part, if the sources could be read.
     pub(crate) rest: Option<Config>,
-}
-
-impl fmt::Display for InvalidConfigLoad {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.diagnostics.fmt(f)
-    }
 }
 
 pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<InvalidConfigLoad>> {
@@ -124,7 +112,7 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<I
         return Err(Box::new(InvalidConfigLoad { diagnostics: report.diagnostics, rest: None }));
     }
     let names = resolve::listener_names(&sources);
-    sources.insert(0, defaults::source(names.iter(), registry));
+    sources.insert(0, resolve::defaults(names.iter(), registry));
     let merged = Merged::new(&sources);
     options::validate(&sources, &merged, &schemas, registry, &mut report);
     let whole = resolve::resolve(&merged, &schemas, registry);

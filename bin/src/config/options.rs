@@ -7,12 +7,12 @@ use switchboard::framing::AnyFraming;
 use switchboard::registry::EntryInfo;
 
 use super::coerce::{placeholder, read_table};
-use super::constraints::mismatch;
 use super::diagnostic::{Report, is_secret, quoted, unknown};
 use super::schemas::{Expected, Schemas};
-use super::section_kind::{KINDS, SectionKind};
+use super::schemas::{KINDS, SectionKind};
 use super::source::{Merged, Source};
 use super::tree::{self, Path, under};
+use super::validate::mismatch;
 
 /// Reports every error of the options: of each source, then of the merged options.
 pub(crate) fn validate(

@@ -1,15 +1,12 @@
 //! Finds the schema of a key: in the schema of the configuration file, or in the options of a handler or layer.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
-use serde_json::{Value as Json, json};
-use switchboard::Registry;
-use switchboard::registry::EntryInfo;
-
-use super::section_kind::{KINDS, SectionKind};
 use super::sections::ConfigFile;
 use super::tree::Path;
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use switchboard::Registry;
+use switchboard::registry::EntryInfo;
 
 /// The schema of the file, without the options of handlers and layers.
 pub(crate) fn file_schema() -> &'static Json {
@@ -206,5 +203,48 @@ fn accepts(form: &Json, kind: &str) -> bool {
         Some(Json::Array(names)) => names.iter().any(|name| name == kind),
         // Without a type, the constants have one.
         _ => kind == "string" && listed(form).any(Json::is_string),
+    }
+}
+
+/// The tables of named sections.
+pub(crate) const KINDS: [&str; 2] = ["handlers", "layers"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SectionKind {
+    Handler,
+    Layer,
+    /// `listeners.NAME.framing`
+    Framing,
+}
+
+impl SectionKind {
+    /// The kind of the section that contains a key, and the path of the section.
+    pub(crate) fn of(path: &[String]) -> Option<(Self, &[String])> {
+        match path {
+            [table, _, ..] if table == "handlers" => Some((Self::Handler, &path[..2])),
+            [table, _, ..] if table == "layers" => Some((Self::Layer, &path[..2])),
+            [table, _, key, ..] if table == "listeners" && key == "framing" => Some((Self::Framing, &path[..3])),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Handler => "a handler",
+            Self::Layer => "a layer",
+            Self::Framing => "a framing",
+        }
+    }
+
+    pub(crate) fn entry<'r>(self, registry: &'r Registry, name: &str) -> Option<&'r EntryInfo> {
+        self.entries(registry).into_iter().find(|entry| entry.name() == name)
+    }
+
+    pub(crate) fn entries(self, registry: &Registry) -> Vec<&EntryInfo> {
+        match self {
+            Self::Handler => registry.handlers().map(|entry| entry.info()).collect(),
+            Self::Layer => registry.layers().map(|entry| entry.info()).collect(),
+            Self::Framing => registry.framings().map(|entry| entry.info()).collect(),
+        }
     }
 }

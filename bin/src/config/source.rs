@@ -89,10 +89,7 @@ impl Source {
 
 impl Provider for Source {
     fn metadata(&self) -> Metadata {
-        match self.is_file {
-            true => Metadata::from("file", FilePath::new(&self.name)),
-            false => Metadata::named(self.name.clone()),
-        }
+        Metadata::named(self.name.clone())
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
@@ -106,7 +103,7 @@ pub(crate) struct Merged {
     /// The values. Each has the tag of its source.
     pub(crate) tree: Dict,
     figment: Figment,
-    lines: Lines,
+    file: Option<Source>,
 }
 
 impl Merged {
@@ -114,19 +111,14 @@ impl Merged {
         let figment = sources.iter().fold(Figment::new(), |figment, source| figment.merge(source.clone()));
         // The providers never fail, and there is one profile.
         let tree = figment.data().ok().and_then(|mut data| data.remove(&Profile::Default)).unwrap_or_default();
-        let lines = sources.iter().find(|source| source.is_file).map(|source| source.lines.clone()).unwrap_or_default();
-        Self { tree, figment, lines }
+        Self { tree, figment, file: sources.iter().find(|source| source.is_file).cloned() }
     }
 
     /// The origin of a value that was merged at `path`.
     pub(crate) fn origin_of(&self, path: &[String], value: &Value) -> Origin {
-        match self.figment.get_metadata(value.tag()) {
-            None => Origin::new(Origin::DEFAULT),
-            Some(metadata) => match metadata.source.as_ref().and_then(|source| source.file_path()) {
-                Some(file) => Origin::file(&file.display().to_string(), self.lines.of(path)),
-                None => Origin::new(metadata.name.clone()),
-            },
-        }
+        let name = self.figment.get_metadata(value.tag()).map_or(Origin::DEFAULT, |metadata| &metadata.name);
+        let file = self.file.as_ref().filter(|file| file.name == name);
+        file.map_or_else(|| Origin::new(name), |file| file.origin(path))
     }
 
     /// The origin of the value at `path`, or of the nearest enclosing table.

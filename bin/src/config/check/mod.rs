@@ -1,7 +1,6 @@
 //! Checks the complete tree and builds the configuration from it. Finds errors that involve several keys: unknown names, a
 //! handler that does not fit its transport, two listeners with one address.
 
-mod admin;
 pub(super) mod config;
 mod listener;
 mod network;
@@ -17,13 +16,13 @@ pub(crate) use config::{Admin, Config, Section};
 
 use config::Check;
 
-use super::constraints::message;
 use super::diagnostic::{Report, quoted, unknown};
 use super::print::Effective;
 use super::schemas::Schemas;
-use super::section_kind::SectionKind;
+use super::schemas::SectionKind;
 use super::source::Merged;
 use super::tree::{self, Path, under};
+use super::validate::message;
 use super::validate::read;
 
 /// Checks the tree. `None` only if an error is reported.
