@@ -69,7 +69,7 @@ fn options(dict: &Dict, at: &[String]) -> Dict {
     options
 }
 
-/// Builds a framing from the text of a command line option: a name, or a table such as `{ type = "length", width = 2 }`.
+/// Builds a framing from the text of an option: a name, or a table such as `{ type = "length", width = 2 }`.
 pub(crate) fn read_framing(text: &str) -> Result<AnyFraming, String> {
     let registry = Registry::new();
     let mut options = if text.trim_start().starts_with('{') {

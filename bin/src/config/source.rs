@@ -1,4 +1,4 @@
-//! A source of a configuration (the file, a variable or a flag) and the merged sources. figment keeps the origin of values.
+//! A source of a configuration (file, variable or flag) and the merged sources. figment keeps the origin of values.
 
 use std::path::Path as FilePath;
 
@@ -89,7 +89,10 @@ impl Source {
 
 impl Provider for Source {
     fn metadata(&self) -> Metadata {
-        Metadata::named(self.name.clone())
+        match self.is_file {
+            true => Metadata::from("file", FilePath::new(&self.name)),
+            false => Metadata::named(self.name.clone()),
+        }
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
@@ -116,9 +119,11 @@ impl Merged {
 
     /// The origin of a value that was merged at `path`.
     pub(crate) fn origin_of(&self, path: &[String], value: &Value) -> Origin {
-        let name = self.figment.get_metadata(value.tag()).map_or(Origin::DEFAULT, |metadata| &metadata.name);
-        let file = self.file.as_ref().filter(|file| file.name == name);
-        file.map_or_else(|| Origin::new(name), |file| file.origin(path))
+        match (self.figment.get_metadata(value.tag()), &self.file) {
+            (None, _) => Origin::new(Origin::DEFAULT),
+            (Some(metadata), Some(file)) if metadata.source.is_some() => file.origin(path),
+            (Some(metadata), _) => Origin::new(metadata.name.clone()),
+        }
     }
 
     /// The origin of the value at `path`, or of the nearest enclosing table.

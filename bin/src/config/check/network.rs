@@ -1,4 +1,4 @@
-//! Checks TLS, the PROXY protocol, access lists and rates of a listener, and the admin endpoint, against the address.
+//! Checks TLS, the PROXY protocol, access lists and rates of a listener, and the admin endpoint.
 
 use super::config::{Admin, Check};
 use crate::config::resolve::has_network;
