@@ -34,7 +34,7 @@ pub(crate) fn between(
     let before = match against {
         Some(file) => {
             let inputs = Inputs { file: Some(file), ..inputs.clone() };
-            let other = config::load(&inputs, registry).map_err(|invalid| invalid.to_string())?;
+            let other = config::load(&inputs, registry).map_err(|invalid| invalid.diagnostics.to_string())?;
             json(&other).map_err(|error| error.to_string())?
         }
         None => running(config)?,

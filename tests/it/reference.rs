@@ -122,9 +122,8 @@ fn commands(page: &mut String, program: &dyn Fn() -> Program) {
 }
 
 fn metrics(page: &mut String, program: &dyn Fn() -> Program) {
-    let server = program()
-        .args(["serve", "--listen", "tcp://127.0.0.1:0", "--set", "admin.listen=tcp://127.0.0.1:0"])
-        .spawn();
+    let server =
+        program().args(["serve", "--listen", "tcp://127.0.0.1:0", "--set", "admin.listen=tcp://127.0.0.1:0"]).spawn();
     server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
     let mut io = TcpStream::connect(server.socket("admin")).unwrap();
     io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();

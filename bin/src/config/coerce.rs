@@ -9,30 +9,24 @@ use serde_json::Value as Json;
 use super::schemas::Expected;
 use super::tree;
 
-/// Converts a text to what a key accepts.
 pub(crate) fn coerce(expected: &Expected<'_>, text: &str) -> Value {
-    let table = || expected.accepts("object").then(|| read_table(text)).flatten();
+    let accepts = |kind| expected.accepts(kind).then_some(());
+    let table = || accepts("object").and_then(|()| read_table(text));
     let list = || {
         let items = expected.child("0");
-        let split = || text.split(',').map(|item| coerce(&items, item.trim())).collect();
-        expected
-            .accepts("array")
-            .then(|| Value::Array(Tag::Default, if text.trim().is_empty() { Vec::new() } else { split() }))
+        let split = text.split(',').filter(|_| !text.trim().is_empty());
+        accepts("array").map(|()| Value::from(split.map(|item| coerce(&items, item.trim())).collect::<Vec<_>>()))
     };
-    let number = || {
-        let whole = || text.parse::<i64>().map(Value::from).or_else(|_| text.parse::<u64>().map(Value::from)).ok();
-        let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from);
-        let accepts_float = expected.accepts("number");
-        (accepts_float || expected.accepts("integer"))
-            .then(whole)
-            .flatten()
-            .or_else(|| accepts_float.then(float).flatten())
-    };
-    let boolean = || expected.accepts("boolean").then(|| text.parse::<bool>().ok().map(Value::from)).flatten();
-    if expected.accepts("string") {
-        return table().unwrap_or_else(|| Value::from(text));
+    let whole = || text.parse::<i64>().map(Value::from).or_else(|_| text.parse::<u64>().map(Value::from)).ok();
+    let whole = || accepts("integer").or_else(|| accepts("number")).and_then(|()| whole());
+    let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from);
+    let float = || accepts("number").and_then(|()| float());
+    let boolean = || accepts("boolean").and_then(|()| text.parse::<bool>().ok().map(Value::from));
+    let text = || Value::from(text);
+    match accepts("string") {
+        Some(()) => table().unwrap_or_else(text),
+        None => table().or_else(whole).or_else(float).or_else(boolean).or_else(list).unwrap_or_else(text),
     }
-    table().or_else(number).or_else(boolean).or_else(list).unwrap_or_else(|| Value::from(text))
 }
 
 /// A valid value that replaces an invalid one, so that deserialization finds the next error.

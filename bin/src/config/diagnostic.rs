@@ -17,7 +17,6 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// The origin of a default.
     pub(crate) const DEFAULT: &str = "default";
 
     /// A variable or a flag.
@@ -25,11 +24,6 @@ impl Origin {
         let text = text.into();
         let layer = if text.starts_with("flag ") { 2 } else { 1 };
         Self { text, order: (layer, 0) }
-    }
-
-    /// The origin of a value that no source sets.
-    pub(crate) fn default_value() -> Self {
-        Self::new(Self::DEFAULT)
     }
 
     /// A file, with the line where it is known.
@@ -40,7 +34,6 @@ impl Origin {
         }
     }
 
-    /// Whether no source sets the value.
     pub(crate) fn is_default(&self) -> bool {
         self.text == Self::DEFAULT
     }
@@ -52,7 +45,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One error of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Diagnostic {
     key: Path,
@@ -62,14 +54,13 @@ pub(crate) struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// An error of a key, without an origin.
-    pub(crate) fn new(key: &[String], what: impl Into<String>) -> Self {
-        Self { key: key.to_vec(), what: what.into(), origin: None, order: (0, 0) }
-    }
-
     /// An error without a key, such as an unreadable file.
     pub(crate) fn general(what: impl Into<String>) -> Self {
         Self::new(&[], what)
+    }
+
+    pub(crate) fn new(key: &[String], what: impl Into<String>) -> Self {
+        Self { key: key.to_vec(), what: what.into(), origin: None, order: (0, 0) }
     }
 
     /// The same error with the origin of the value.
@@ -111,14 +102,12 @@ fn escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 pub(crate) struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Adds an error once.
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
         if !self.0.contains(&diagnostic) {
             self.0.push(diagnostic);
         }
     }
 
-    /// Adds all errors.
     pub(crate) fn append(&mut self, others: Self) {
         others.0.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
@@ -130,7 +119,6 @@ impl Diagnostics {
         diagnostics.into_iter().map(ToString::to_string).collect()
     }
 
-    /// Whether there are no errors.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -151,6 +139,36 @@ impl fmt::Display for Diagnostics {
             1 => writeln!(f, "error: invalid configuration (1 error)"),
             count => writeln!(f, "error: invalid configuration ({count} errors)"),
         }
+    }
+}
+
+/// Collects errors and stores the invalid keys: nothing that depends on an invalid key is checked.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) diagnostics: Diagnostics,
+    invalid: Vec<Path>,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, key: &[String], what: impl Into<String>, origin: impl Into<Option<Origin>>) {
+        self.diagnostic(key, Diagnostic::new(key, what).from(origin.into()));
+    }
+
+    /// Adds an error and marks its key as invalid.
+    pub(crate) fn diagnostic(&mut self, key: &[String], diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+        self.invalid.push(key.to_vec());
+    }
+
+    /// Whether a key of this table was invalid; it may be missing now.
+    pub(crate) fn is_invalid_in(&self, table: &[String]) -> bool {
+        self.invalid.iter().any(|invalid| invalid.split_last().is_some_and(|(_, parent)| parent == table))
+            || self.invalid.iter().any(|invalid| table.starts_with(invalid))
+    }
+
+    /// Whether the key, a key in it or an enclosing table is invalid.
+    pub(crate) fn is_invalid(&self, key: &[String]) -> bool {
+        self.invalid.iter().any(|invalid| key.starts_with(invalid) || invalid.starts_with(key))
     }
 }
 
@@ -189,10 +207,7 @@ pub(crate) fn is_secret(key: &[String]) -> bool {
 
 /// `; did you mean "limits"?` if a known name is similar, otherwise nothing.
 pub(crate) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    match nearest(found, known) {
-        Some(name) => format!("; did you mean {name:?}?"),
-        None => String::new(),
-    }
+    nearest(found, known).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
 }
 
 /// `Known here: connections, frame, outbox`; a long list is cut.

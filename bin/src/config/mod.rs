@@ -1,29 +1,19 @@
 //! The configuration: read in layers (defaults < file < environment < flags) and checked as a whole. All errors are reported.
 //!
 //! [`load`] reads the sources ([`mod@file`], [`overrides`]), validates each alone ([`validate`], [`options`]), merges them
-//! ([`merged`], [`resolve`]) and checks the result ([`check`]). It reads one file; environment and flags are arguments. It
+//! ([`Merged`], [`resolve`]) and checks the result ([`check`]). It reads one file; environment and flags are arguments. It
 //! binds no socket.
 
 mod check;
 mod coerce;
-mod constraints;
-mod defaults;
 mod diagnostic;
 mod file;
-mod framing;
-mod framing_text;
-mod merged;
-mod option_check;
-mod option_docs;
 mod options;
 mod overrides;
 mod print;
-mod report;
 mod resolve;
 mod schema;
 mod schemas;
-mod section_kind;
-mod section_settings;
 mod sections;
 mod source;
 #[cfg(test)]
@@ -32,7 +22,6 @@ mod tree;
 mod validate;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
 
 use figment::value::{Dict, Value};
@@ -41,22 +30,18 @@ use tracing_subscriber::EnvFilter;
 
 pub(crate) use check::{Admin, Config, Section};
 pub(crate) use diagnostic::{Diagnostic, Diagnostics};
-pub(crate) use framing_text::read_framing;
-pub(crate) use option_docs::{OptionDoc, documented};
+pub(crate) use options::read_framing;
 pub(crate) use print::Shape;
-pub(crate) use schema::schema;
+pub(crate) use schema::{OptionDoc, documented, schema};
 pub(crate) use schemas::needs_restart;
 pub(crate) use sections::{Format, Log, check_level};
 pub(crate) use tree::{differences, dotted};
 
-use diagnostic::Origin;
-use merged::Merged;
+use diagnostic::{Origin, Report};
 use overrides::Override;
-use report::Report;
 use schemas::Schemas;
-use source::Source;
+use source::{Merged, Source};
 
-/// The sources of a configuration.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inputs {
     /// The file that `--config` names.
@@ -65,38 +50,26 @@ pub(crate) struct Inputs {
     pub(crate) text: Option<String>,
     /// Default locations of the file. The first that exists is used.
     pub(crate) search: Vec<PathBuf>,
-    /// The environment.
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// Flags: the name of the flag, the key and the value.
     pub(crate) flags: Vec<(String, String, String)>,
 }
 
-/// An invalid configuration.
 #[derive(Debug)]
 pub(crate) struct InvalidConfigLoad {
-    /// All errors.
     pub(crate) diagnostics: Diagnostics,
     /// The valid part, if the sources could be read.
     pub(crate) rest: Option<Config>,
 }
 
-impl fmt::Display for InvalidConfigLoad {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.diagnostics.fmt(f)
-    }
-}
-
-/// Reads, merges and checks all sources. Reports all errors at once.
 pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<InvalidConfigLoad>> {
     let mut report = Report::default();
     let mut schemas = Schemas::new(registry);
     let by_variable = overrides::named_file(&inputs.environment).map(FilePath::new);
-    let named = inputs.file.as_deref().or(by_variable);
-    let file = file::choose(named, &inputs.search);
-    let origin = match (&inputs.file, by_variable) {
-        (Some(_), _) => Some(Origin::new("flag --config")),
-        (None, Some(_)) => Some(Origin::new("environment variable SWITCHBOARD_CONFIG")),
-        (None, None) => None,
+    let file = file::choose(inputs.file.as_deref().or(by_variable), &inputs.search);
+    let origin = match inputs.file {
+        Some(_) => Some(Origin::new("flag --config")),
+        None => by_variable.map(|_| Origin::new("environment variable SWITCHBOARD_CONFIG")),
     };
     // If the file cannot be read, the errors of the other sources are still reported.
     let mut is_whole = true;
@@ -104,11 +77,13 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<I
     if let Some(path) = &file {
         let contents = match &inputs.text {
             Some(text) => file::parse_named(path, text),
-            None => file::read(path, origin.as_ref()),
+            None => file::read(path, origin),
         };
         match contents {
             Ok(contents) => {
-                note_types(&contents.tree, &mut schemas);
+                for (path, value) in tree::leaves(&contents.tree) {
+                    schemas.note_type(&source::full_path(&path), value.as_str().unwrap_or_default());
+                }
                 sources.push(Source::file(path, contents, &schemas, &mut report));
             }
             Err(diagnostic) => {
@@ -121,10 +96,10 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<I
     let variables = overrides::variables(&inputs.environment, &schemas, &of_file, &mut report);
     let flags: Vec<Override> = inputs.flags.iter().map(|(flag, key, text)| Override::flag(flag, key, text)).collect();
     for entry in variables.iter().chain(&flags) {
-        entry.note_type(&mut schemas);
+        schemas.note_type(&source::full_path(&entry.path), &entry.text);
     }
     for layer in [variables, flags] {
-        let layer: Vec<Source> = layer.iter().map(|entry| entry.source(&schemas)).collect();
+        let layer: Vec<Source> = layer.into_iter().map(|entry| entry.source(&schemas)).collect();
         source::find_contradictions(&layer, &mut report);
         sources.extend(layer);
     }
@@ -137,12 +112,11 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<I
         return Err(Box::new(InvalidConfigLoad { diagnostics: report.diagnostics, rest: None }));
     }
     let names = resolve::listener_names(&sources);
-    sources.insert(0, defaults::source(names.iter(), registry));
+    sources.insert(0, resolve::defaults(names.iter(), registry));
     let merged = Merged::new(&sources);
     options::validate(&sources, &merged, &schemas, registry, &mut report);
     let whole = resolve::resolve(&merged, &schemas, registry);
-    let config = check::check(whole, merged, &schemas, registry, &mut report, file);
-    match config {
+    match check::check(whole, merged, &schemas, registry, &mut report, file) {
         Some(config) if report.diagnostics.is_empty() => Ok(config),
         rest => Err(Box::new(InvalidConfigLoad { diagnostics: report.diagnostics, rest })),
     }
@@ -164,21 +138,10 @@ fn rust_log(environment: &[(OsString, OsString)], report: &mut Report) -> Option
     Some(Source::plain(tree, origin))
 }
 
-/// Stores the types of the sections of the file.
-fn note_types(file: &Dict, schemas: &mut Schemas<'_>) {
-    for (path, value) in tree::leaves(file) {
-        if let Some(kind) = value.as_str() {
-            schemas.note_type(&source::full_path(&path), kind);
-        }
-    }
-}
-
 /// A file that declares other listeners but not `main` has no `main`. A short form is then an error.
 fn reject_lost_short_forms(sources: &mut [Source], report: &mut Report) {
-    let others = match sources.first() {
-        Some(file) if file.is_file() && !file.declares.is_empty() => file.declares.join(", "),
-        _ => return,
-    };
+    let declared = sources.first().filter(|source| source.is_file && !source.declares.is_empty());
+    let Some(others) = declared.map(|file| file.declares.join(", ")) else { return };
     if sources.iter().any(|source| source.declares.iter().any(|name| name == "main")) {
         return;
     }
@@ -191,6 +154,11 @@ fn reject_lost_short_forms(sources: &mut [Source], report: &mut Report) {
             );
             report.add(short, what, source.origin(short));
         }
-        source::drop_short_forms(source);
+        for short in std::mem::take(&mut source.shorts) {
+            tree::remove(&mut source.tree, &source::full_path(&short), tree::table());
+        }
+        if let Some(Value::Dict(_, listeners)) = source.tree.get_mut("listeners") {
+            listeners.retain(|name, _| name != "main");
+        }
     }
 }

@@ -3,14 +3,16 @@
 
 use figment::value::Dict;
 use switchboard::Registry;
+use switchboard::framing::AnyFraming;
+use switchboard::registry::EntryInfo;
 
-use super::merged::Merged;
-use super::option_check::OptionCheck;
-use super::report::Report;
-use super::schemas::Schemas;
-use super::section_kind::{KINDS, SectionKind};
-use super::source::Source;
+use super::coerce::{placeholder, read_table};
+use super::diagnostic::{Report, is_secret, quoted, unknown};
+use super::schemas::{Expected, Schemas};
+use super::schemas::{KINDS, SectionKind};
+use super::source::{Merged, Source};
 use super::tree::{self, Path, under};
+use super::validate::mismatch;
 
 /// Reports every error of the options: of each source, then of the merged options.
 pub(crate) fn validate(
@@ -20,14 +22,18 @@ pub(crate) fn validate(
     registry: &Registry,
     report: &mut Report,
 ) {
-    for at in sections(merged) {
+    let names = |table: &str| {
+        let table = tree::path(table);
+        tree::names(&merged.tree, &table).into_iter().map(move |name| under(&table, &name))
+    };
+    let framings = names("listeners").map(|listener| under(&listener, "framing"));
+    for at in KINDS.into_iter().flat_map(names).chain(framings) {
         let name = tree::get_text(&merged.tree, &at);
         let kind = SectionKind::of(&at).zip(name.or_else(|| schemas.type_of(&at)));
         let Some(entry) = kind.and_then(|((kind, _), name)| kind.entry(registry, name)) else { continue };
         if report.is_invalid(&under(&at, "type")) {
             continue;
         }
-        let check = OptionCheck { at: &at, entry };
         let all = options(&merged.tree, &at);
         // A framing that is only a name overrides the table of an earlier source.
         for source in sources.iter().filter(|_| name.is_none()) {
@@ -40,37 +46,89 @@ pub(crate) fn validate(
             for (path, value) in tree::leaves(&own) {
                 tree::insert(&mut together, &path, value.clone());
             }
-            check.errors(together, |path, what| {
-                if tree::get(&own, path).is_some() {
-                    let key = [&at[..], path].concat();
+            for (path, what) in errors(entry, &at, together) {
+                if tree::get(&own, &path).is_some() {
+                    let key = [&at[..], &path].concat();
                     report.add(&key, what, source.origin(&key));
                 }
-            });
+            }
         }
-        check.errors(all, |path, what| {
-            let key = [&at[..], path].concat();
+        for (path, what) in errors(entry, &at, all) {
+            let key = [&at[..], &path].concat();
             // Errors of a single source are already reported.
             if !report.is_invalid(&key) {
-                let origin = merged.origin(&key);
-                report.add(&key, what, origin);
+                report.add(&key, what, merged.origin(&key));
             }
-        });
+        }
     }
 }
 
-/// The path of every handler, layer and framing.
-fn sections(merged: &Merged) -> Vec<Path> {
-    let names = |table: &str| {
-        let table = tree::path(table);
-        tree::names(&merged.tree, &table).into_iter().map(move |name| under(&table, &name))
-    };
-    let framings = names("listeners").map(|listener| under(&listener, "framing"));
-    KINDS.into_iter().flat_map(names).chain(framings).collect()
-}
-
-/// The options of a section in a tree.
 fn options(dict: &Dict, at: &[String]) -> Dict {
     let mut options = tree::get_table(dict, at).cloned().unwrap_or_default();
     options.remove("type");
     options
+}
+
+/// Builds a framing from the text of an option: a name, or a table such as `{ type = "length", width = 2 }`.
+pub(crate) fn read_framing(text: &str) -> Result<AnyFraming, String> {
+    let registry = Registry::new();
+    let mut options = if text.trim_start().starts_with('{') {
+        let table = read_table(text).and_then(|table| table.into_dict());
+        table.ok_or_else(|| format!("{} is not a table of TOML or JSON", quoted(text)))?
+    } else {
+        Dict::from([("type".to_owned(), text.into())])
+    };
+    let name = options.remove("type").and_then(|name| name.into_string()).unwrap_or_default();
+    let names: Vec<_> = registry.framings().map(|entry| entry.name()).collect();
+    let entry = registry.framing_entry(&name);
+    let entry = entry.ok_or_else(|| format!("{} {}", quoted(&name), unknown("is not a framing", &name, names)))?;
+    let errors = errors(entry.info(), &[], options.clone()).into_iter();
+    let errors: Vec<_> = errors.map(|(path, what)| format!("{}: {what}", tree::dotted(&path))).collect();
+    if errors.is_empty() {
+        entry.build(tree::to_json(&options.into())).map_err(|error| error.to_string())
+    } else {
+        Err(errors.join("; "))
+    }
+}
+
+/// Every error of the options of the section at `at`. A type checks its own options and returns the first error.
+fn errors(entry: &EntryInfo, at: &[String], mut options: Dict) -> Vec<(Path, String)> {
+    let check = |options: &Dict| {
+        entry.check_options(&tree::to_json(&options.clone().into())).map_err(|error| {
+            let missing = missing(&error.message).map(|key| under(&error.path, key));
+            let path = missing.unwrap_or(error.path);
+            let what = message(entry, at, options, &path, &error.message);
+            (path, what)
+        })
+    };
+    tree::every_error(&mut options, check, |path| placeholder(&Expected::at(entry.options(), path)))
+}
+
+fn message(entry: &EntryInfo, at: &[String], options: &Dict, path: &[String], message: &str) -> String {
+    let expected = |path| Expected::at(entry.options(), path);
+    if let (true, Some((last, table))) = (message.starts_with("unknown field"), path.split_last()) {
+        let mut known = expected(table).keys();
+        if table.is_empty() {
+            known.insert(0, "type".to_owned());
+        }
+        let what = format!("is not an option of {}", entry.name());
+        return unknown(&what, last, known.iter().map(String::as_str));
+    }
+    if missing(message).is_some() {
+        return format!("is required by {}", entry.name());
+    }
+    let key = [at, path].concat();
+    let value = tree::get(options, path).map(tree::to_json);
+    let parts = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    match (parts.and_then(|parts| parts.rsplit_once(", expected ")), &value) {
+        (Some((_, name)), Some(value)) => mismatch(&key, value, name, &expected(path)),
+        (None, Some(value)) if message.starts_with("unknown variant") => mismatch(&key, value, "", &expected(path)),
+        // The message can quote the value.
+        _ if is_secret(&key) => "the value (not shown) is invalid".into(),
+        _ => message.to_owned(),
+    }
+}
+
+fn missing(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.split('`').next()
 }

@@ -5,21 +5,19 @@ use std::ffi::{OsStr, OsString};
 use figment::value::Dict;
 
 use super::coerce::coerce;
-use super::diagnostic::Origin;
-use super::report::Report;
+use super::diagnostic::{Origin, Report};
+use super::schemas::KINDS;
 use super::schemas::Schemas;
-use super::section_kind::KINDS;
 use super::source::{Source, full_path};
 use super::tree::{self, Path};
 
 /// The prefix of our variables.
 const PREFIX: &str = "SWITCHBOARD_";
 
-/// A key and its text, from a variable or a flag.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Override {
-    path: Path,
-    text: String,
+    pub(crate) path: Path,
+    pub(crate) text: String,
     origin: String,
     hint: Option<String>,
 }
@@ -29,19 +27,14 @@ impl Override {
         Self { path: tree::path(key), text: text.to_owned(), origin: format!("flag {name}"), hint: None }
     }
 
-    /// Stores the type if the key is the type of a section.
-    pub(crate) fn note_type(&self, schemas: &mut Schemas<'_>) {
-        schemas.note_type(&full_path(&self.path), &self.text);
-    }
-
-    pub(crate) fn source(&self, schemas: &Schemas<'_>) -> Source {
+    pub(crate) fn source(self, schemas: &Schemas<'_>) -> Source {
         let path = full_path(&self.path);
         let mut tree = Dict::new();
         tree::insert(&mut tree, &path, coerce(&schemas.expected(&path), &self.text));
-        let mut source = Source::plain(tree, self.origin.clone());
-        source.hint.clone_from(&self.hint);
+        let mut source = Source::plain(tree, self.origin);
+        source.hint = self.hint;
         if path != self.path {
-            (source.shorts, source.declares) = (vec![self.path.clone()], Vec::new());
+            (source.shorts, source.declares) = (vec![self.path], Vec::new());
         }
         source
     }
@@ -55,9 +48,7 @@ pub(crate) fn variables(
     report: &mut Report,
 ) -> Vec<Override> {
     let names = |path: &[String]| match path {
-        [section] if section == "listeners" || KINDS.contains(&section.as_str()) => {
-            tree::get_table(file, path).map(|table| table.keys().cloned().collect()).unwrap_or_default()
-        }
+        [section] if section == "listeners" || KINDS.contains(&section.as_str()) => tree::names(file, path),
         _ => Vec::new(),
     };
     let mut found = Vec::new();
@@ -82,7 +73,6 @@ pub(crate) fn variables(
     found
 }
 
-/// The file that the environment names.
 pub(crate) fn named_file(all: &[(OsString, OsString)]) -> Option<&OsStr> {
     let named = all.iter().find(|(variable, _)| variable.to_str() == Some("SWITCHBOARD_CONFIG"));
     named.map(|(_, file)| file.as_os_str()).filter(|file| !file.is_empty())
@@ -118,7 +108,7 @@ fn guess(schemas: &Schemas<'_>, name: &str) -> Option<Path> {
         }
         (1..=words.len()).any(|count| {
             at.push(words[..count].join("_").to_ascii_lowercase());
-            let found = !schemas.expected(at).is_empty() && walk(schemas, at, &words[count..]);
+            let found = schemas.expected(at).forms().next().is_some() && walk(schemas, at, &words[count..]);
             if !found {
                 at.pop();
             }

@@ -9,18 +9,15 @@ use serde_json::Value as Json;
 use toml_writer::{ToTomlKey, ToTomlValue, TomlStringBuilder};
 
 use super::diagnostic::{Origin, is_secret};
-use super::merged::{Merged, shared};
 use super::schemas::Schemas;
+use super::source::Merged;
 use super::tree::{self, Path, under};
 
-/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// TOML.
     Toml,
     /// TOML with the origin of each value as a comment.
     Origins,
-    /// JSON.
     Json,
 }
 
@@ -42,10 +39,7 @@ impl Effective {
 
     pub(crate) fn print(&self, shape: Shape) -> String {
         match shape {
-            Shape::Json => {
-                let json = self.json(&[]);
-                format!("{json:#}\n")
-            }
+            Shape::Json => format!("{:#}\n", self.json(&[])),
             Shape::Toml | Shape::Origins => {
                 let mut text = String::new();
                 self.toml(&[], shape == Shape::Origins, &mut text);
@@ -54,13 +48,16 @@ impl Effective {
         }
     }
 
-    /// The origin of a value.
     pub(crate) fn origin(&self, path: &[String]) -> Origin {
-        let Some(value) = tree::get(&self.whole, path) else { return Origin::default_value() };
-        let own = tree::get(&self.merged.tree, path).is_some();
-        match shared(path).filter(|_| !own) {
-            Some(shared) => self.merged.origin_of(&shared, value),
-            None => self.merged.origin_of(path, value),
+        let Some(value) = tree::get(&self.whole, path) else { return Origin::new(Origin::DEFAULT) };
+        match path {
+            // The value of a shared key.
+            [listeners, _, shared @ ..]
+                if listeners == "listeners" && shared.len() == 2 && tree::get(&self.merged.tree, path).is_none() =>
+            {
+                self.merged.origin_of(shared, value)
+            }
+            _ => self.merged.origin_of(path, value),
         }
     }
 
@@ -72,7 +69,7 @@ impl Effective {
 
     /// The origin of a section, or of the nearest enclosing table.
     pub(crate) fn section_origin(&self, path: &[String]) -> Origin {
-        self.merged.origin(path).unwrap_or_else(Origin::default_value)
+        self.merged.origin(path).unwrap_or_else(|| Origin::new(Origin::DEFAULT))
     }
 
     fn json(&self, at: &[String]) -> Json {
@@ -122,7 +119,6 @@ impl Effective {
     }
 }
 
-/// The order of the keys of each table, from the schema.
 fn order(dict: &Dict, at: &[String], schemas: &Schemas<'_>, found: &mut BTreeMap<Path, Vec<String>>) {
     found.insert(at.to_vec(), schemas.expected(at).keys());
     for (key, value) in dict {
@@ -132,7 +128,6 @@ fn order(dict: &Dict, at: &[String], schemas: &Schemas<'_>, found: &mut BTreeMap
     }
 }
 
-/// A value on one line.
 fn toml_value(value: &Json) -> String {
     match value {
         Json::Null => "\"\"".into(),

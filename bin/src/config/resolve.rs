@@ -1,27 +1,23 @@
-//! Completes the merged tree: every listener has all keys, every handler and layer has all options.
+//! The defaults of every key, and the complete tree: every listener has all keys, every handler and layer has all options.
 //!
 //! The key of a listener overrides the shared key, whatever the layers of both are. `switchboard config` prints this tree.
 
-use std::collections::BTreeSet;
-
+use super::diagnostic::Origin;
+use super::schemas::file_schema;
+use super::schemas::{KINDS, SectionKind};
+use super::schemas::{Schemas, shared_keys};
+use super::source::{Merged, Source};
+use super::tree::{self, names, path, under};
 use figment::value::{Dict, Tag, Value};
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
+use switchboard::framing::AnyFraming;
 use switchboard::{Endpoint, Registry};
-
-use super::merged::Merged;
-use super::schemas::{Schemas, shared_keys};
-use super::section_kind::{KINDS, SectionKind};
-use super::source::Source;
-use super::tree::{self, names, path, under};
 
 /// The names of the listeners: the declared ones, or `main` if there are none.
 pub(crate) fn listener_names(sources: &[Source]) -> BTreeSet<String> {
-    let mut listeners: BTreeSet<String> =
-        sources.iter().flat_map(|source| names(&source.tree, &path("listeners"))).collect();
-    if listeners.is_empty() {
-        listeners.insert("main".into());
-    }
-    listeners
+    let listeners: BTreeSet<_> = sources.iter().flat_map(|source| names(&source.tree, &path("listeners"))).collect();
+    if listeners.is_empty() { BTreeSet::from(["main".to_owned()]) } else { listeners }
 }
 
 /// The complete tree. Values keep the tag of their source.
@@ -29,9 +25,7 @@ pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registr
     let mut whole = merged.tree.clone();
     let shared = &shared_keys().sections;
     whole.retain(|key, _| key != "listeners" && !KINDS.contains(&key.as_str()) && !shared.contains(key));
-    let (mut handlers, mut layers) = (BTreeSet::new(), BTreeSet::new());
-    handlers.extend(names(&merged.tree, &path("handlers")));
-    layers.extend(names(&merged.tree, &path("layers")));
+    let [mut handlers, mut layers] = KINDS.map(|kind| BTreeSet::from_iter(names(&merged.tree, &path(kind))));
     for name in names(&merged.tree, &path("listeners")) {
         let at = ["listeners".to_owned(), name];
         let mut listener = tree::get_table(&merged.tree, &at).cloned().unwrap_or_default();
@@ -50,7 +44,7 @@ pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registr
         layers.extend(named.filter(|name| registry.layer_entry(name).is_some()).map(str::to_owned));
         tree::insert(&mut whole, &at, Value::Dict(Tag::Default, listener));
     }
-    for (kind, sections) in [("handlers", handlers), ("layers", layers)] {
+    for (kind, sections) in KINDS.into_iter().zip([handlers, layers]) {
         for name in sections {
             let section = section(kind, &name, merged, schemas, registry);
             tree::insert(&mut whole, &[kind.to_owned(), name], Value::Dict(Tag::Default, section));
@@ -80,23 +74,67 @@ fn section(kind: &str, name: &str, merged: &Merged, schemas: &Schemas<'_>, regis
         let default = option.get("default").filter(|default| !default.is_null())?;
         Some((key.clone(), tree::from_json(default)))
     });
-    let plain = Dict::from([("type".to_owned(), Value::from(kind_of))]);
-    let mut section = plain.clone();
-    section.extend(defaults);
-    section.extend(configured.clone());
+    let mut section: Dict = defaults.chain(configured.clone()).collect();
     let entry = SectionKind::of(&at).and_then(|(kind, _)| kind.entry(registry, kind_of));
-    let accepts = |section: &Dict| {
-        let mut options = section.clone();
-        options.remove("type");
-        let options: Json = tree::to_json(&Value::Dict(Tag::Default, options));
-        entry.is_none_or(|entry| entry.check_options(&options).is_ok())
-    };
+    let configured_type = section.remove("type");
     // A schema can contain a default that its type does not accept. Then only the configured options are used.
-    if accepts(&section) {
-        section
-    } else {
-        let mut section = plain;
-        section.extend(configured);
-        section
+    if entry.is_some_and(|entry| entry.check_options(&tree::to_json(&section.clone().into())).is_err()) {
+        section = configured;
+    }
+    section.insert("type".to_owned(), configured_type.unwrap_or_else(|| Value::from(kind_of)));
+    section
+}
+
+/// The default address of `main`.
+const LISTEN: &str = "tcp://127.0.0.1:9999";
+
+/// The default handler, if it is registered.
+const HANDLER: &str = "hello";
+
+/// The defaults of every key, for listeners with these names.
+pub(crate) fn defaults<'n>(names: impl Iterator<Item = &'n String>, registry: &Registry) -> Source {
+    let sections = properties(file_schema()).filter(|(_, default)| default.is_object());
+    let mut tree: Dict = sections.map(|(key, default)| (key, table(default))).collect();
+    for name in names {
+        let mut listener = listener(registry);
+        if name == "main" {
+            listener.insert("listen".into(), Value::from(LISTEN));
+        }
+        tree::insert(&mut tree, &["listeners".into(), name.clone()], listener.into());
+    }
+    Source::plain(tree, Origin::DEFAULT)
+}
+
+/// The defaults of a listener that are not shared keys.
+pub(crate) fn listener(registry: &Registry) -> Dict {
+    let own = properties(&file_schema()["$defs"]["ListenerSettings"]).filter(|(_, default)| !default.is_object());
+    let mut listener: Dict = own.map(|(key, default)| (key, tree::from_json(&default))).collect();
+    listener.insert("framing".into(), Value::from(AnyFraming::default().name()));
+    if let Some(handler) = handler(registry) {
+        listener.insert("handler".into(), Value::from(handler));
+    }
+    listener
+}
+
+/// The defaults of a section. A key without a default is absent.
+fn table(mut default: Json) -> Value {
+    if let Some(keys) = default.as_object_mut() {
+        keys.retain(|_, default| !default.is_null());
+    }
+    tree::from_json(&default)
+}
+
+fn properties(schema: &Json) -> impl Iterator<Item = (String, Json)> {
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    properties.filter_map(|(key, property)| Some((key.clone(), property.get("default")?.clone())))
+}
+
+/// `hello`, or the only registered handler.
+fn handler(registry: &Registry) -> Option<&str> {
+    let mut handlers = registry.handlers().map(|entry| entry.name());
+    match (registry.handler_entry(HANDLER), handlers.next(), handlers.next()) {
+        (Some(_), ..) => Some(HANDLER),
+        (None, Some(only), None) => Some(only),
+        (None, ..) => None,
     }
 }

@@ -1,24 +1,26 @@
 //! `switchboard schema`: the JSON Schema of the configuration file, including the options of the handlers and layers of this
 //! build.
 
+use super::resolve::listener;
+use super::schemas::SectionKind;
+use super::schemas::{Expected, listed};
+use super::schemas::{file_schema, without_null};
+use super::tree;
 use serde_json::{Map, Value as Json, json};
 use switchboard::Registry;
 
-use super::schemas::{file_schema, without_null};
-use super::section_kind::SectionKind;
-use super::{defaults, tree};
-
-/// The schema as text.
 pub(crate) fn schema(registry: &Registry) -> String {
     let mut schema = file_schema().clone();
     without_implied_defaults(&mut schema);
     schema["title"] = "The configuration of switchboard".into();
     let mut definitions = schema["$defs"].as_object().cloned().unwrap_or_default();
-    for (key, default) in defaults::listener(registry) {
+    for (key, default) in listener(registry) {
         definitions["ListenerSettings"]["properties"][key.as_str()]["default"] = tree::to_json(&default);
     }
     for (table, kind) in [("handlers", SectionKind::Handler), ("layers", SectionKind::Layer)] {
-        schema["properties"][table] = sections(table, kind, registry, &mut definitions, &schema["properties"][table]);
+        let mut sections = sections(table, kind, registry, &mut definitions);
+        sections["description"] = schema["properties"][table]["description"].take();
+        schema["properties"][table] = sections;
     }
     definitions["Framing"] = framing(registry, &mut definitions);
     definitions.shift_remove("SectionSettings");
@@ -40,10 +42,6 @@ fn without_implied_defaults(schema: &mut Json) {
     }
 }
 
-fn definition(schema: &Json) -> Option<String> {
-    schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/").map(str::to_owned)
-}
-
 /// A framing is a name, or a table with a type and its options.
 fn framing(registry: &Registry, definitions: &mut Map<String, Json>) -> Json {
     let entries = SectionKind::Framing.entries(registry);
@@ -61,13 +59,7 @@ fn framing(registry: &Registry, definitions: &mut Map<String, Json>) -> Json {
 }
 
 /// The table of handlers or layers. The type of a section is its `type` or its name.
-fn sections(
-    table: &str,
-    kind: SectionKind,
-    registry: &Registry,
-    definitions: &mut Map<String, Json>,
-    before: &Json,
-) -> Json {
+fn sections(table: &str, kind: SectionKind, registry: &Registry, definitions: &mut Map<String, Json>) -> Json {
     let mut known = Map::new();
     for entry in kind.entries(registry) {
         let (mut options, inner) = moved(entry.options().clone(), &format!("{table}.{}", entry.name()));
@@ -97,7 +89,7 @@ fn sections(
     let properties: Map<_, _> = names.iter().map(|name| ((*name).clone(), section(Some(name)))).collect();
     json!({
         "type": "object",
-        "description": before.get("description").cloned().unwrap_or_default(),
+        "description": null,
         "properties": properties,
         "additionalProperties": section(None),
     })
@@ -106,8 +98,8 @@ fn sections(
 /// A standalone schema, and its definitions under unique names.
 fn moved(mut schema: Json, prefix: &str) -> (Json, Map<String, Json>) {
     fn rename(schema: &mut Json, prefix: &str) {
-        if let Some(name) = definition(schema) {
-            schema["$ref"] = format!("#/$defs/{prefix}.{name}").into();
+        if let Some(Json::String(target)) = schema.get_mut("$ref") {
+            *target = target.replace("#/$defs/", &format!("#/$defs/{prefix}."));
         }
         match schema {
             Json::Object(map) => map.values_mut().for_each(|inner| rename(inner, prefix)),
@@ -125,4 +117,45 @@ fn moved(mut schema: Json, prefix: &str) -> (Json, Map<String, Json>) {
         }
     }
     (schema, inner)
+}
+
+#[derive(Debug)]
+pub(crate) struct OptionDoc {
+    pub(crate) name: String,
+    /// `text`, `whole number`, `list of text` …
+    pub(crate) kind: String,
+    pub(crate) default: Option<Json>,
+    pub(crate) required: bool,
+    pub(crate) help: String,
+}
+
+pub(crate) fn documented(schema: &Json) -> Vec<OptionDoc> {
+    let required = |name: &str| {
+        let names = schema.get("required").and_then(Json::as_array).into_iter().flatten();
+        names.into_iter().any(|required| required == name)
+    };
+    let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
+    let options = properties.map(|(name, option)| OptionDoc {
+        name: name.clone(),
+        kind: describe(&Expected::of(schema, option)),
+        default: option.get("default").filter(|default| !default.is_null()).cloned(),
+        required: required(name),
+        help: option.get("description").and_then(Json::as_str).unwrap_or_default().replace('\n', " "),
+    });
+    options.collect()
+}
+
+fn describe(expected: &Expected<'_>) -> String {
+    let words: Vec<&str> = expected.forms().flat_map(listed).filter_map(Json::as_str).collect();
+    let kinds = [
+        ("string", if words.is_empty() { "text".to_owned() } else { words.join(" | ") }),
+        ("integer", "whole number".to_owned()),
+        ("number", "number".to_owned()),
+        ("boolean", "true or false".to_owned()),
+        ("object", "table".to_owned()),
+    ];
+    let found = kinds.into_iter().filter(|(kind, _)| expected.accepts(kind)).map(|(_, word)| word);
+    let list = expected.accepts("array").then(|| format!("list of {}", describe(&expected.child("0"))));
+    let found: Vec<String> = found.chain(list).collect();
+    if found.is_empty() { "anything".into() } else { found.join(" or ") }
 }

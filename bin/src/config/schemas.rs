@@ -1,15 +1,12 @@
 //! Finds the schema of a key: in the schema of the configuration file, or in the options of a handler or layer.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
-use serde_json::{Value as Json, json};
-use switchboard::Registry;
-use switchboard::registry::EntryInfo;
-
-use super::section_kind::{KINDS, SectionKind};
 use super::sections::ConfigFile;
 use super::tree::Path;
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use switchboard::Registry;
+use switchboard::registry::EntryInfo;
 
 /// The schema of the file, without the options of handlers and layers.
 pub(crate) fn file_schema() -> &'static Json {
@@ -95,7 +92,6 @@ impl<'r> Schemas<'r> {
         self.types.get(section).or_else(default).map(String::as_str)
     }
 
-    /// The schema of the options of a section if its type is registered.
     pub(crate) fn options(&self, section: &[String]) -> Option<&'r Json> {
         let (kind, _) = SectionKind::of(section)?;
         kind.entry(self.registry, self.type_of(section)?).map(EntryInfo::options)
@@ -130,16 +126,6 @@ impl<'s> Expected<'s> {
         path.iter().fold(Self::of(root, root), |expected, key| expected.child(key))
     }
 
-    /// Whether the key is unknown.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether the key accepts a table.
-    pub(crate) fn is_table(&self) -> bool {
-        self.accepts("object")
-    }
-
     /// Whether the key accepts something other than a table.
     pub(crate) fn is_value(&self) -> bool {
         ["string", "integer", "number", "boolean", "array"].iter().any(|kind| self.accepts(kind))
@@ -158,14 +144,10 @@ impl<'s> Expected<'s> {
         let mut forms = Vec::new();
         let is_index = key.parse::<usize>().is_ok();
         for (root, form) in &self.0 {
-            let child = form
-                .get("properties")
-                .and_then(|properties| properties.get(key))
-                .or_else(|| {
-                    form.get("additionalProperties").filter(|more| more.is_object() || **more == Json::Bool(true))
-                })
-                .or_else(|| form.get("items").filter(|_| is_index));
-            if let Some(child) = child {
+            let named = form.get("properties").and_then(|properties| properties.get(key));
+            let other = || form.get("additionalProperties").filter(|more| **more != Json::Bool(false));
+            let item = || form.get("items").filter(|_| is_index);
+            if let Some(child) = named.or_else(other).or_else(item) {
                 unfold(root, child, 0, &mut forms);
             }
         }
@@ -182,15 +164,18 @@ impl<'s> Expected<'s> {
     pub(crate) fn constants(&self) -> Option<Vec<&'s Json>> {
         let mut found = Vec::new();
         for form in self.forms() {
-            let listed = form.get("enum").and_then(Json::as_array).into_iter().flatten().chain(form.get("const"));
             let before = found.len();
-            found.extend(listed);
+            found.extend(listed(form));
             if found.len() == before && form.get("type").is_some() {
                 return None;
             }
         }
         Some(found).filter(|found| !found.is_empty())
     }
+}
+
+pub(crate) fn listed(form: &Json) -> impl Iterator<Item = &Json> {
+    form.get("enum").and_then(Json::as_array).into_iter().flatten().chain(form.get("const"))
 }
 
 /// Every form that a schema accepts, through references and alternatives.
@@ -217,9 +202,49 @@ fn accepts(form: &Json, kind: &str) -> bool {
         Some(Json::String(name)) => name == kind,
         Some(Json::Array(names)) => names.iter().any(|name| name == kind),
         // Without a type, the constants have one.
-        _ => {
-            let constants = form.get("enum").and_then(Json::as_array).into_iter().flatten().chain(form.get("const"));
-            kind == "string" && constants.into_iter().any(Json::is_string)
+        _ => kind == "string" && listed(form).any(Json::is_string),
+    }
+}
+
+/// The tables of named sections.
+pub(crate) const KINDS: [&str; 2] = ["handlers", "layers"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SectionKind {
+    Handler,
+    Layer,
+    /// `listeners.NAME.framing`
+    Framing,
+}
+
+impl SectionKind {
+    /// The kind of the section that contains a key, and the path of the section.
+    pub(crate) fn of(path: &[String]) -> Option<(Self, &[String])> {
+        match path {
+            [table, _, ..] if table == "handlers" => Some((Self::Handler, &path[..2])),
+            [table, _, ..] if table == "layers" => Some((Self::Layer, &path[..2])),
+            [table, _, key, ..] if table == "listeners" && key == "framing" => Some((Self::Framing, &path[..3])),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Handler => "a handler",
+            Self::Layer => "a layer",
+            Self::Framing => "a framing",
+        }
+    }
+
+    pub(crate) fn entry<'r>(self, registry: &'r Registry, name: &str) -> Option<&'r EntryInfo> {
+        self.entries(registry).into_iter().find(|entry| entry.name() == name)
+    }
+
+    pub(crate) fn entries(self, registry: &Registry) -> Vec<&EntryInfo> {
+        match self {
+            Self::Handler => registry.handlers().map(|entry| entry.info()).collect(),
+            Self::Layer => registry.layers().map(|entry| entry.info()).collect(),
+            Self::Framing => registry.framings().map(|entry| entry.info()).collect(),
         }
     }
 }

@@ -3,22 +3,24 @@
 //! Every field has a default, so that a source with a part of the keys deserializes too. The settings of a listener are
 //! types of the framework. No untagged enums: they lose the path of an error.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value as Json};
 use switchboard::settings::text::{deserialize_optional_path, deserialize_text};
 use switchboard::settings::{DrainSettings, Limits, Rates, SocketOptions, Timeouts};
 use switchboard::{Access, Endpoint, ProxySettings, TlsSettings};
 use tracing_subscriber::EnvFilter;
 
 use super::diagnostic::{quoted, suggestion};
-use super::framing::FramingSetting;
-use super::section_settings::SectionSettings;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -85,6 +87,56 @@ pub(crate) struct ListenerSettings {
     pub(crate) tls: Option<TlsSettings>,
     /// Socket options.
     pub(crate) socket: SocketOptions,
+}
+
+/// `[handlers.NAME]`, `[layers.NAME]` or a framing.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct SectionSettings {
+    /// Type of the section. Default: the name of the section.
+    pub(crate) r#type: Option<String>,
+    /// The options. Flattening into a plain map keeps the path of errors.
+    #[serde(flatten)]
+    pub(crate) options: Map<String, Json>,
+}
+
+/// The type and options of a framing. A name is a framing without options.
+#[derive(Debug)]
+pub(crate) struct FramingSetting(pub(crate) SectionSettings);
+
+impl<'de> Deserialize<'de> for FramingSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = FramingSetting;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a framing; write its name, like \"lines\", or a table, like { type = \"length\", width = 2 }",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<FramingSetting, E> {
+                Ok(FramingSetting(SectionSettings { r#type: Some(name.to_owned()), ..SectionSettings::default() }))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FramingSetting, A::Error> {
+                SectionSettings::deserialize(MapAccessDeserializer::new(map)).map(FramingSetting)
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+impl JsonSchema for FramingSetting {
+    fn schema_name() -> Cow<'static, str> {
+        "Framing".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<SectionSettings>();
+        json_schema!({ "anyOf": [{ "type": "string", "examples": ["lines"] }, table] })
+    }
 }
 
 /// `[log]`

@@ -1,20 +1,17 @@
-//! One source of a configuration: the file, a variable or a flag. It becomes one tree that knows its origin.
+//! A source of a configuration (file, variable or flag) and the merged sources. figment keeps the origin of values.
 
 use std::path::Path as FilePath;
 
 use figment::value::{Dict, Map, Value};
-use figment::{Metadata, Profile, Provider};
+use figment::{Figment, Metadata, Profile, Provider};
 
-use super::diagnostic::{Diagnostic, Origin, found};
+use super::diagnostic::{Diagnostic, Origin, Report, found};
 use super::file::{Contents, Lines};
-use super::report::Report;
 use super::schemas::{Schemas, shared_keys};
 use super::tree::{self, Path};
 
-/// One source: its tree, without short forms, and the origin of its values.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    /// The values.
     pub(crate) tree: Dict,
     /// For an unknown key: the probable key in the spelling of this source.
     pub(crate) hint: Option<String>,
@@ -23,19 +20,14 @@ pub(crate) struct Source {
     /// The listeners that the source declares, without short forms.
     pub(crate) declares: Vec<String>,
     name: String,
-    is_file: bool,
+    pub(crate) is_file: bool,
     lines: Lines,
 }
 
 impl Source {
-    /// The defaults.
-    pub(crate) fn defaults(tree: Dict) -> Self {
-        Self::plain(tree, Origin::DEFAULT)
-    }
-
     /// A source whose name is the origin of all its values.
     pub(crate) fn plain(tree: Dict, name: impl Into<String>) -> Self {
-        let (shorts, declares, lines) = (Vec::new(), declared(&tree), Lines::default());
+        let (shorts, declares, lines) = (Vec::new(), tree::names(&tree, &tree::path("listeners")), Lines::default());
         Self { tree, hint: None, shorts, declares, name: name.into(), is_file: false, lines }
     }
 
@@ -52,12 +44,6 @@ impl Source {
         source
     }
 
-    /// Whether the source is the file.
-    pub(crate) fn is_file(&self) -> bool {
-        self.is_file
-    }
-
-    /// The origin of the value at `path`.
     pub(crate) fn origin(&self, path: &[String]) -> Origin {
         match self.is_file {
             true => Origin::file(&self.name, self.lines.of(path)),
@@ -65,26 +51,20 @@ impl Source {
         }
     }
 
-    /// The lines of the file.
-    pub(crate) fn lines(&self) -> &Lines {
-        &self.lines
-    }
-
     /// An empty section of YAML is an empty table. Any other key without a value is an error.
     fn fill_empty(&mut self, schemas: &Schemas<'_>, report: &mut Report) {
         let empty = |value: &Value| matches!(value, Value::Empty(..));
         let paths: Vec<Path> = tree::leaves(&self.tree).into_iter().filter(|(_, v)| empty(v)).map(|(p, _)| p).collect();
         for path in paths {
-            if schemas.expected(&path).is_table() {
+            if schemas.expected(&path).accepts("object") {
                 tree::insert(&mut self.tree, &path, tree::table());
             } else {
                 report.add(&path, "has no value; set a value or remove the key", self.origin(&path));
-                tree::remove(&mut self.tree, &path, tree::table);
+                tree::remove(&mut self.tree, &path, tree::table());
             }
         }
     }
 
-    /// Replaces the short forms by the full keys.
     fn expand_short_forms(&mut self, report: &mut Report) {
         for key in &shared_keys().short_forms {
             let short = tree::path(key);
@@ -120,6 +100,39 @@ impl Provider for Source {
     }
 }
 
+/// The merged sources. A later source overrides an earlier one.
+#[derive(Debug)]
+pub(crate) struct Merged {
+    /// The values. Each has the tag of its source.
+    pub(crate) tree: Dict,
+    figment: Figment,
+    file: Option<Source>,
+}
+
+impl Merged {
+    pub(crate) fn new(sources: &[Source]) -> Self {
+        let figment = sources.iter().fold(Figment::new(), |figment, source| figment.merge(source.clone()));
+        // The providers never fail, and there is one profile.
+        let tree = figment.data().ok().and_then(|mut data| data.remove(&Profile::Default)).unwrap_or_default();
+        Self { tree, figment, file: sources.iter().find(|source| source.is_file).cloned() }
+    }
+
+    /// The origin of a value that was merged at `path`.
+    pub(crate) fn origin_of(&self, path: &[String], value: &Value) -> Origin {
+        match (self.figment.get_metadata(value.tag()), &self.file) {
+            (None, _) => Origin::new(Origin::DEFAULT),
+            (Some(metadata), Some(file)) if metadata.source.is_some() => file.origin(path),
+            (Some(metadata), _) => Origin::new(metadata.name.clone()),
+        }
+    }
+
+    /// The origin of the value at `path`, or of the nearest enclosing table.
+    pub(crate) fn origin(&self, path: &[String]) -> Option<Origin> {
+        let ends = (1..=path.len()).rev();
+        ends.filter_map(|end| tree::get(&self.tree, &path[..end])).next().map(|value| self.origin_of(path, value))
+    }
+}
+
 /// Reports a key that one layer sets twice to different values, or both as a table and by individual keys.
 pub(crate) fn find_contradictions(layer: &[Source], report: &mut Report) {
     let leaves: Vec<(Path, &Value, Origin)> = layer
@@ -145,20 +158,6 @@ pub(crate) fn find_contradictions(layer: &[Source], report: &mut Report) {
 fn twice(path: &[String], a: (&Value, &Origin), b: (&Value, &Origin)) -> Diagnostic {
     let show = |(value, origin): (&Value, &Origin)| format!("{} ({origin})", found(path, &tree::to_json(value)));
     Diagnostic::new(path, format!("is set twice, to {} and to {}; remove one", show(a), show(b))).listed_at(b.1)
-}
-
-/// Removes the short forms of a source that have no listener.
-pub(crate) fn drop_short_forms(source: &mut Source) {
-    for short in std::mem::take(&mut source.shorts) {
-        tree::remove(&mut source.tree, &full_path(&short), tree::table);
-    }
-    if let Some(Value::Dict(_, listeners)) = source.tree.get_mut("listeners") {
-        listeners.retain(|name, _| name != "main");
-    }
-}
-
-fn declared(tree: &Dict) -> Vec<String> {
-    tree::get_table(tree, &tree::path("listeners")).into_iter().flat_map(Dict::keys).cloned().collect()
 }
 
 /// The path of a key without short forms.

@@ -13,14 +13,12 @@ pub(crate) fn path(dotted: &str) -> Path {
     dotted.split('.').map(str::to_owned).collect()
 }
 
-/// The path of `key` in the table at `table`.
 pub(crate) fn under(table: &[String], key: &str) -> Path {
     let mut path = table.to_vec();
     path.push(key.to_owned());
     path
 }
 
-/// A path in dotted form.
 pub(crate) fn dotted(path: &[String]) -> String {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
     let segments = path.iter().map(|segment| match segment.chars().all(plain) && !segment.is_empty() {
@@ -30,7 +28,6 @@ pub(crate) fn dotted(path: &[String]) -> String {
     segments.collect::<Vec<_>>().join(".")
 }
 
-/// An empty table.
 pub(crate) fn table() -> Value {
     Value::Dict(Tag::Default, Dict::new())
 }
@@ -45,17 +42,14 @@ pub(crate) fn get<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v Value> {
     })
 }
 
-/// The table at `path`.
 pub(crate) fn get_table<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v Dict> {
     get(dict, path).and_then(Value::as_dict)
 }
 
-/// The text at `path`.
 pub(crate) fn get_text<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v str> {
     get(dict, path).and_then(Value::as_str)
 }
 
-/// The keys of the table at `path`.
 pub(crate) fn names(dict: &Dict, path: &[String]) -> Vec<String> {
     get_table(dict, path).into_iter().flat_map(Dict::keys).cloned().collect()
 }
@@ -82,29 +76,27 @@ pub(crate) fn insert(dict: &mut Dict, path: &[String], value: Value) {
 /// Removes the value at `path`; false if there is no value.
 ///
 /// A list item is replaced by `placeholder`: the other items keep their index and thus their line.
-pub(crate) fn remove(dict: &mut Dict, path: &[String], placeholder: impl FnOnce() -> Value) -> bool {
-    let Some((last, parent)) = path.split_last() else { return false };
-    let Some((first, rest)) = parent.split_first() else { return dict.remove(last).is_some() };
-    let Some(mut at) = dict.get_mut(first) else { return false };
-    for segment in rest {
-        let next = match at {
-            Value::Dict(_, dict) => dict.get_mut(segment),
-            Value::Array(_, items) => segment.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
-            _ => None,
-        };
-        let Some(next) = next else { return false };
-        at = next;
-    }
-    match at {
-        Value::Dict(_, dict) => dict.remove(last).is_some(),
-        Value::Array(_, items) => match last.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
-            Some(item) => {
-                *item = placeholder();
-                true
+pub(crate) fn remove(dict: &mut Dict, path: &[String], placeholder: Value) -> bool {
+    fn remove_in(value: &mut Value, path: &[String], placeholder: Value) -> bool {
+        match (value, path) {
+            (Value::Dict(_, dict), _) => remove(dict, path, placeholder),
+            (Value::Array(_, items), [index, rest @ ..]) => {
+                match (index.parse().ok().and_then(|index: usize| items.get_mut(index)), rest) {
+                    (Some(item), []) => {
+                        *item = placeholder;
+                        true
+                    }
+                    (Some(item), rest) => remove_in(item, rest, placeholder),
+                    (None, _) => false,
+                }
             }
-            None => false,
-        },
-        _ => false,
+            _ => false,
+        }
+    }
+    match path {
+        [] => false,
+        [key] => dict.remove(key).is_some(),
+        [key, rest @ ..] => dict.get_mut(key).is_some_and(|value| remove_in(value, rest, placeholder)),
     }
 }
 
@@ -148,38 +140,42 @@ pub(crate) fn differences<'v>(before: &'v Json, after: &'v Json) -> Vec<Differen
     found
 }
 
-/// The same value without tags.
 pub(crate) fn to_json(value: &Value) -> Json {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// The same value, without a source.
 pub(crate) fn from_json(json: &Json) -> Value {
     Value::serialize(json).unwrap_or_else(|_| table())
 }
 
-/// Finds every error of a tree, one per round: each is reported and removed.
+/// Finds every error of a tree. `check` returns the first error and is repeated until no error is left.
 ///
-/// `check` returns the first error. `placeholder` replaces an invalid list item.
-pub(crate) fn every_error<E>(
+/// An invalid value is removed, and a missing value or invalid list item is replaced by `placeholder`, so that one mistake
+/// is one error and hides no other.
+pub(crate) fn every_error(
     dict: &mut Dict,
-    mut check: impl FnMut(&Dict) -> Result<(), (Path, E)>,
-    mut tell: impl FnMut(&Dict, &[String], E),
+    check: impl Fn(&Dict) -> Result<(), (Path, String)>,
     placeholder: impl Fn(&[String]) -> Value,
-) {
-    let mut seen: Vec<Path> = Vec::new();
-    while let Err((path, error)) = check(dict) {
-        let is_repeated = seen.contains(&path);
+) -> Vec<(Path, String)> {
+    let (mut errors, mut replaced) = (Vec::<(Path, String)>::new(), BTreeSet::new());
+    while let Err((path, what)) = check(dict) {
+        let is_repeated = errors.iter().any(|(reported, _)| *reported == path);
+        let goes_on = if get(dict, &path).is_none() {
+            insert(dict, &path, placeholder(&path));
+            replaced.insert(path.clone())
+        } else {
+            // If the placeholder is invalid too, the enclosing list is removed, so that the rest is still checked.
+            let invalid = if is_repeated { &path[..path.len().saturating_sub(1)] } else { &path[..] };
+            remove(dict, invalid, placeholder(invalid))
+        };
         if !is_repeated {
-            tell(dict, &path, error);
+            errors.push((path, what));
         }
-        // If the placeholder is invalid too, the enclosing list is removed, so that the rest is still checked.
-        let invalid = if is_repeated { &path[..path.len().saturating_sub(1)] } else { &path[..] };
-        if !remove(dict, invalid, || placeholder(invalid)) {
-            return;
+        if !goes_on {
+            break;
         }
-        seen.push(path);
     }
+    errors
 }
 
 #[cfg(test)]
@@ -198,11 +194,11 @@ mod tests {
         assert!(get(&tree, &path("a.b.z")).is_none());
         insert(&mut tree, &path("a.b.z"), Value::from("deep"));
         assert_eq!(get_text(&tree, &path("a.b.z")), Some("deep"));
-        assert!(remove(&mut tree, &path("a.c.0"), || Value::from("gone")));
+        assert!(remove(&mut tree, &path("a.c.0"), Value::from("gone")));
         assert_eq!(get_text(&tree, &path("a.c.0")), Some("gone"));
         assert_eq!(get_text(&tree, &path("a.c.1")), Some("y"));
-        assert!(remove(&mut tree, &path("a.b"), table));
-        assert!(!remove(&mut tree, &path("a.b"), table));
+        assert!(remove(&mut tree, &path("a.b"), table()));
+        assert!(!remove(&mut tree, &path("a.b"), table()));
         let leaves: Vec<String> = leaves(&tree).iter().map(|(path, _)| dotted(path)).collect();
         assert_eq!(leaves, ["a.c", "d"]);
     }

@@ -1,13 +1,15 @@
 //! Checks a listener: address, handler, framing and layers fit together.
 
+use std::collections::BTreeSet;
+
 use switchboard::framing::AnyFraming;
+use switchboard::registry::HandlerEntry;
 use switchboard::server::ListenerSpec;
 use switchboard::{Endpoint, Kind, Needs};
 
-use super::config::Listener;
-use super::context::Check;
+use super::config::{Check, Listener};
 use crate::config::diagnostic::{known, quoted, unknown};
-use crate::config::section_kind::SectionKind;
+use crate::config::schemas::SectionKind;
 use crate::config::sections::ListenerSettings;
 use crate::config::tree::{self, under};
 
@@ -16,19 +18,16 @@ impl Check<'_> {
         let at = ["listeners".to_owned(), name.to_owned()];
         let listen = self.address(&at, settings);
         let handler = self.handler(&at, settings);
+        let registry = self.registry;
+        let entry = handler.as_ref().and_then(|(_, kind_of)| registry.handler_entry(kind_of));
         // The kind of a socket from the service manager is known only at start.
-        if let (Some((endpoint, kind)), Some((_, kind_of))) = (&listen, &handler)
+        if let (Some((endpoint, kind)), Some(entry)) = (&listen, entry)
             && !matches!(endpoint, Endpoint::Systemd(_))
         {
-            self.fits_transport(&at, *kind, kind_of);
+            self.fits_transport(&at, *kind, entry);
         }
-        let framing = self.framing(
-            &at,
-            settings,
-            listen.as_ref().map(|(_, kind)| *kind),
-            handler.as_ref().map(|(_, kind_of)| kind_of.as_str()),
-        );
-        let layers = self.layers(&at, settings, handler.as_ref().map(|(_, kind_of)| kind_of.as_str()));
+        let framing = self.framing(&at, settings, listen.as_ref().map(|(_, kind)| *kind), entry);
+        let layers = self.layers(&at, settings, entry);
         self.burst(&at, settings);
         if let Some((endpoint, kind)) = &listen {
             self.proxy(&at, settings, endpoint, *kind);
@@ -49,19 +48,12 @@ impl Check<'_> {
         if self.report.is_invalid(&key) {
             return None;
         }
-        match &settings.listen {
-            Some(listen) => {
-                let kind = self.registry.transport_kind(listen.scheme())?;
-                Some((listen.clone(), kind))
-            }
-            None => {
-                if !self.report.is_invalid_in(at) {
-                    let what = "is missing; write it like \"tcp://127.0.0.1:9999\"";
-                    self.report.add(&key, what, self.merged.origin(at));
-                }
-                None
-            }
+        if settings.listen.is_none() && !self.report.is_invalid_in(at) {
+            let what = "is missing; write it like \"tcp://127.0.0.1:9999\"";
+            self.report.add(&key, what, self.merged.origin(at));
         }
+        let listen = settings.listen.as_ref()?;
+        Some((listen.clone(), self.registry.transport_kind(listen.scheme())?))
     }
 
     /// The name and type of the section of the handler.
@@ -70,34 +62,28 @@ impl Check<'_> {
         if self.report.is_invalid(&key) {
             return None;
         }
-        let types: Vec<_> = self.registry.handlers().map(|entry| entry.name().to_owned()).collect();
-        let sections = self.file.handlers.iter();
-        let mut names: Vec<String> = sections.clone().map(|(name, _)| name.clone()).chain(types.clone()).collect();
-        names.sort();
-        names.dedup();
-        let names = || names.iter().map(String::as_str);
+        let sections = &self.file.handlers;
+        let types = self.registry.handlers().map(|entry| entry.name());
+        let names: BTreeSet<&str> = sections.keys().map(String::as_str).chain(types).collect();
         let Some(name) = &settings.handler else {
             if !self.report.is_invalid_in(at) {
-                self.report.add(&key, format!("is missing. {}", known(names())), self.merged.origin(at));
+                self.report.add(&key, format!("is missing. {}", known(names)), self.merged.origin(at));
             }
             return None;
         };
-        let section = sections.clone().find(|(section, _)| *section == name);
-        let kind_of = section.map(|(_, section)| section.r#type.as_ref().unwrap_or(name));
-        match kind_of {
-            Some(kind_of) => types.contains(kind_of).then(|| (name.clone(), kind_of.clone())),
+        match sections.get(name).map(|section| section.r#type.as_ref().unwrap_or(name)) {
+            Some(kind_of) => self.registry.handler_entry(kind_of).map(|_| (name.clone(), kind_of.clone())),
             // A section of that name is invalid.
             None if self.report.is_invalid(&["handlers".into(), name.clone()]) => None,
             None => {
-                let what = unknown(&format!("{} is not a handler", quoted(name)), name, names().collect::<Vec<_>>());
-                self.report.add(&key, what, self.merged.origin(&key));
+                let what = unknown(&format!("{} is not a handler", quoted(name)), name, names);
+                self.reject(&key, what);
                 None
             }
         }
     }
 
-    fn fits_transport(&mut self, at: &[String], kind: Kind, kind_of: &str) {
-        let Some(entry) = self.registry.handler_entry(kind_of) else { return };
+    fn fits_transport(&mut self, at: &[String], kind: Kind, entry: &HandlerEntry) {
         if entry.needs().takes(kind) {
             return;
         }
@@ -107,6 +93,7 @@ impl Check<'_> {
         };
         let (listen, handler) = (under(at, "listen"), under(at, "handler"));
         let address = tree::get_text(&self.merged.tree, &listen).unwrap_or_default();
+        let kind_of = entry.name();
         let fit = self.registry.transports().filter(|known| entry.needs().takes(known.kind));
         let fit: Vec<&str> = fit.map(|known| known.scheme).collect();
         let what = format!(
@@ -122,7 +109,7 @@ impl Check<'_> {
         at: &[String],
         settings: &ListenerSettings,
         kind: Option<Kind>,
-        kind_of: Option<&str>,
+        handler: Option<&HandlerEntry>,
     ) -> Option<AnyFraming> {
         let key = under(at, "framing");
         if self.report.is_invalid(&key) {
@@ -132,25 +119,19 @@ impl Check<'_> {
         let names: Vec<_> = SectionKind::Framing.entries(self.registry).iter().map(|entry| entry.name()).collect();
         let Some(name) = &settings.r#type else {
             let key = under(&key, "type");
-            self.report.add(&key, format!("is missing; it is one of {}", names.join(", ")), self.merged.origin(&key));
+            self.reject(&key, format!("is missing; it is one of {}", names.join(", ")));
             return None;
         };
         let Some(entry) = self.registry.framing_entry(name) else {
             let key = if tree::get_text(&self.merged.tree, &key).is_some() { key } else { under(&key, "type") };
             let what = unknown(&format!("{} is not a framing", quoted(name)), name, names);
-            self.report.add(&key, what, self.merged.origin(&key));
+            self.reject(&key, what);
             return None;
         };
-        let framing = match entry.build(settings.options.clone().into()) {
-            Ok(framing) => framing,
-            Err(error) => {
-                self.report.add(&key, error.to_string(), self.merged.origin(&key));
-                return None;
-            }
-        };
+        let built = entry.build(settings.options.clone().into());
+        let framing = built.map_err(|error| self.reject(&key, error.to_string())).ok()?;
         let is_default = framing == AnyFraming::default();
-        let entry = kind_of.and_then(|kind_of| self.registry.handler_entry(kind_of));
-        let misfit = entry.and_then(|entry| match entry.own_framing() {
+        let misfit = handler.and_then(|entry| match entry.own_framing() {
             // The default framing is not a choice.
             Some(_) if is_default => None,
             _ => entry.check_framing(&framing).err(),
@@ -171,32 +152,27 @@ impl Check<'_> {
         Some(framing)
     }
 
-    fn layers(&mut self, at: &[String], settings: &ListenerSettings, kind_of: Option<&str>) -> Vec<String> {
+    fn layers(&mut self, at: &[String], settings: &ListenerSettings, handler: Option<&HandlerEntry>) -> Vec<String> {
         let key = under(at, "layers");
         let names: Vec<String> = settings.layers.clone();
         if self.report.is_invalid(&key) || names.is_empty() {
             return names;
         }
-        let mut all: Vec<String> = self.file.layers.keys().cloned().collect();
-        all.extend(self.registry.layers().map(|entry| entry.name().to_owned()));
-        all.sort();
-        all.dedup();
+        let types = self.registry.layers().map(|entry| entry.name());
+        let all: BTreeSet<&str> = self.file.layers.keys().map(String::as_str).chain(types).collect();
         for (index, name) in names.iter().enumerate() {
-            if !all.contains(name) && !self.report.is_invalid(&["layers".into(), name.clone()]) {
+            if !all.contains(name.as_str()) && !self.report.is_invalid(&["layers".into(), name.clone()]) {
                 let key = under(&key, &index.to_string());
-                let what = unknown(&format!("{} is not a layer", quoted(name)), name, all.iter().map(String::as_str));
-                self.report.add(&key, what, self.merged.origin(&key));
+                let what = unknown(&format!("{} is not a layer", quoted(name)), name, all.iter().copied());
+                self.reject(&key, what);
             }
         }
-        let own = kind_of
-            .and_then(|kind_of| self.registry.handler_entry(kind_of))
-            .filter(|entry| entry.own_framing().is_some());
-        if let Some(entry) = own {
+        if let Some(entry) = handler.filter(|entry| entry.own_framing().is_some()) {
             let what = format!(
                 "require messages of bytes, but the handler {} has its own framing; remove this key",
                 entry.name()
             );
-            self.report.add(&key, what, self.merged.origin(&key));
+            self.reject(&key, what);
         }
         names
     }

@@ -1,9 +1,7 @@
 //! Checks the complete tree and builds the configuration from it. Finds errors that involve several keys: unknown names, a
 //! handler that does not fit its transport, two listeners with one address.
 
-mod admin;
 pub(super) mod config;
-mod context;
 mod listener;
 mod network;
 
@@ -14,19 +12,17 @@ use figment::value::Dict;
 use serde_json::Value as Json;
 use switchboard::{Endpoint, Registry};
 
-pub(crate) use admin::Admin;
-pub(crate) use config::{Config, Section};
+pub(crate) use config::{Admin, Config, Section};
 
-use context::Check;
+use config::Check;
 
-use super::constraints::message;
-use super::diagnostic::{quoted, unknown};
-use super::merged::Merged;
+use super::diagnostic::{Report, quoted, unknown};
 use super::print::Effective;
-use super::report::Report;
 use super::schemas::Schemas;
-use super::section_kind::SectionKind;
+use super::schemas::SectionKind;
+use super::source::Merged;
 use super::tree::{self, Path, under};
+use super::validate::message;
 use super::validate::read;
 
 /// Checks the tree. `None` only if an error is reported.
@@ -49,12 +45,8 @@ pub(crate) fn check(
     let mut check = Check { file: &file, merged: &merged, registry, report };
     let handlers = check.sections("handlers", schemas);
     let layers = check.sections("layers", schemas);
-    let mut listeners = BTreeMap::new();
-    for (name, settings) in &file.listeners {
-        if let Some(listener) = check.listener(name, settings) {
-            listeners.insert(name.clone(), listener);
-        }
-    }
+    let listeners = file.listeners.iter();
+    let listeners = listeners.filter_map(|(name, one)| Some((name.clone(), check.listener(name, one)?))).collect();
     check.addresses();
     let admin = check.admin();
     let effective = Effective::new(whole, merged, schemas);
@@ -84,12 +76,11 @@ impl Check<'_> {
                 let is_sound = !self.report.is_invalid(&at);
                 found.insert(name.clone(), Section { kind: kind.to_owned(), options, is_sound });
             } else if tree::get(&self.merged.tree, &key).is_some() {
-                let what = unknown(&format!("{} is not {what}", quoted(kind)), kind, known.iter().copied());
-                self.report.add(&key, what, self.merged.origin(&key));
+                self.reject(&key, unknown(&format!("{} is not {what}", quoted(kind)), kind, known.iter().copied()));
             } else if !self.report.is_invalid_in(&at) {
                 let what =
                     unknown(&format!("has no type, and {} is not {what}", quoted(kind)), kind, known.iter().copied());
-                self.report.add(&at, what, self.merged.origin(&at));
+                self.reject(&at, what);
             }
         }
         found
@@ -98,25 +89,21 @@ impl Check<'_> {
     /// Two listeners cannot have the same address. Port 0 is a new port for each.
     fn addresses(&mut self) {
         let mut taken: Vec<(Endpoint, Path)> = Vec::new();
-        let of_listener = |name: &String| vec!["listeners".to_owned(), name.clone(), "listen".to_owned()];
-        let listeners = self.file.listeners.iter();
-        let addresses = listeners.map(|(name, listener)| (of_listener(name), &listener.listen));
-        let admin = self.file.admin.iter().map(|admin| (tree::path("admin.listen"), &admin.listen));
-        for (key, listen) in addresses.chain(admin) {
-            let Some(listen) = listen else { continue };
+        // The names of listeners contain no dots.
+        let listeners = self.file.listeners.iter().map(|(name, one)| (format!("listeners.{name}.listen"), &one.listen));
+        let admin = self.file.admin.iter().map(|admin| ("admin.listen".to_owned(), &admin.listen));
+        for (key, listen) in listeners.chain(admin) {
+            let (key, Some(listen)) = (tree::path(&key), listen) else { continue };
             if listen.port() == Some(0) || self.report.is_invalid(&key) {
                 continue;
             }
             // Both use a TCP port.
-            let place = match listen {
-                Endpoint::Tls(at) => Endpoint::Tcp(at.clone()),
-                other => other.clone(),
-            };
+            let place = if let Endpoint::Tls(at) = listen { Endpoint::Tcp(at.clone()) } else { listen.clone() };
             if let Some((_, other)) = taken.iter().find(|(taken, _)| *taken == place) {
                 let origin = self.merged.origin(other).filter(|origin| !origin.is_default());
                 let origin = origin.map(|origin| format!(" ({origin})")).unwrap_or_default();
                 let what = format!("\"{listen}\" is already used by {}{origin}", tree::dotted(&other[..2]));
-                self.report.add(&key, what, self.merged.origin(&key));
+                self.reject(&key, what);
             }
             taken.push((place, key));
         }

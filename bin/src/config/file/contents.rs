@@ -6,12 +6,9 @@ use figment::value::Dict;
 
 use crate::config::tree::Path;
 
-/// The content of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    /// The values.
     pub(crate) tree: Dict,
-    /// The lines.
     pub(crate) lines: Lines,
     /// Values that no key accepts, each with an error message. They are not in the tree.
     pub(crate) unsupported: Vec<(Path, String)>,

@@ -20,19 +20,14 @@ pub(crate) fn choose(named: Option<&FilePath>, search: &[PathBuf]) -> Option<Pat
 }
 
 /// Reads a file. `origin` is the flag or variable that names the file.
-pub(crate) fn read(path: &FilePath, origin: Option<&Origin>) -> Result<Contents, Diagnostic> {
-    let name = path.display();
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(Diagnostic::general(format!("{name} is not UTF-8 text")).from(origin.cloned()));
-        }
-        Err(error) => {
-            let error = error.to_string();
-            let error = error.split(" (os error").next().unwrap_or_default();
-            return Err(Diagnostic::general(format!("{name} cannot be read: {error}")).from(origin.cloned()));
-        }
-    };
+pub(crate) fn read(path: &FilePath, origin: Option<Origin>) -> Result<Contents, Diagnostic> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        let what = match error.kind() {
+            io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
+            _ => format!("cannot be read: {}", error.to_string().split(" (os error").next().unwrap_or_default()),
+        };
+        Diagnostic::general(format!("{} {what}", path.display())).from(origin)
+    })?;
     parse_named(path, &text)
 }
 

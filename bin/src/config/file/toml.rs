@@ -36,24 +36,15 @@ fn read_value(
     line: &dyn Fn(usize) -> usize,
     contents: &mut Contents,
 ) -> Option<Value> {
-    let unsupported = |what: String, contents: &mut Contents| {
-        contents.unsupported.push((path.to_vec(), what));
-        None
-    };
-    match value {
-        DeValue::String(text) => Some(Value::from(text.as_ref())),
-        DeValue::Boolean(is) => Some(Value::from(*is)),
-        DeValue::Integer(number) => match integer(number) {
-            Some(value) => Some(value),
-            None => unsupported(format!("{number} is too large"), contents),
-        },
+    let value = match value {
+        DeValue::String(text) => Ok(Value::from(text.as_ref())),
+        DeValue::Boolean(is) => Ok(Value::from(*is)),
+        DeValue::Integer(number) => integer(number).ok_or_else(|| format!("{number} is too large")),
         DeValue::Float(number) => match number.as_str().parse::<f64>() {
-            Ok(float) if float.is_finite() => Some(Value::from(float)),
-            _ => unsupported(format!("{number} is not a finite number"), contents),
+            Ok(float) if float.is_finite() => Ok(Value::from(float)),
+            _ => Err(format!("{number} is not a finite number")),
         },
-        DeValue::Datetime(date) => {
-            unsupported(format!("{date} is a date; no key accepts a date; write a text in quotes"), contents)
-        }
+        DeValue::Datetime(date) => Err(format!("{date} is a date; no key accepts a date; write a text in quotes")),
         DeValue::Array(items) => {
             let items = items.iter().enumerate().map(|(index, item)| {
                 let path = tree::under(path, &index.to_string());
@@ -61,10 +52,11 @@ fn read_value(
                 // The other items keep their index.
                 read_value(item.get_ref(), &path, line, contents).unwrap_or_else(|| Value::from(""))
             });
-            Some(Value::Array(Tag::Default, items.collect()))
+            Ok(Value::Array(Tag::Default, items.collect()))
         }
-        DeValue::Table(table) => Some(Value::Dict(Tag::Default, read_table(table, path, line, contents))),
-    }
+        DeValue::Table(table) => Ok(Value::from(read_table(table, path, line, contents))),
+    };
+    value.map_err(|what| contents.unsupported.push((path.to_vec(), what))).ok()
 }
 
 fn integer(number: &DeInteger<'_>) -> Option<Value> {

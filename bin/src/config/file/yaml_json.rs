@@ -1,6 +1,5 @@
 //! Reads YAML and JSON with the line of each key.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use figment::value::{Dict, Tag, Value};
@@ -11,38 +10,27 @@ use super::contents::{Contents, Lines};
 use crate::config::diagnostic::quoted;
 use crate::config::tree;
 
-/// The content of a YAML file, or the line and an error message.
 pub(super) fn parse_yaml(text: &str) -> Result<Contents, (Option<usize>, String)> {
     let node = yaml_node(text).map_err(|error| {
         let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
-        let what = error.without_snippet().to_string();
-        // The caller prefixes the line.
-        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
-        (line, format!("this is not YAML: {what}"))
+        (line, format!("this is not YAML: {}", without_line(&error.without_snippet().to_string())))
     })?;
-    let mut contents = Contents::default();
-    contents.tree = whole(node, &mut contents.lines)?;
-    Ok(contents)
+    contents(node)
 }
 
-/// The content of a JSON file, or the line and an error message.
 pub(super) fn parse_json(text: &str) -> Result<Contents, (Option<usize>, String)> {
-    let node: Node<false> = serde_json::from_str(text).map_err(|error| {
-        let what = error.to_string();
-        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
-        (Some(error.line()), format!("this is not JSON: {what}"))
-    })?;
-    let mut contents = Contents::default();
-    contents.tree = whole(node, &mut contents.lines)?;
+    let node: Node<false> = serde_json::from_str(text)
+        .map_err(|error| (Some(error.line()), format!("this is not JSON: {}", without_line(&error.to_string()))))?;
+    let json = contents(node)?;
     // The JSON reader keeps no lines. Nearly every JSON text is YAML, so the YAML reader finds them; otherwise errors name
     // only the file.
-    if let Ok(node) = yaml_node(text) {
-        let mut lines = Lines::default();
-        if whole(node, &mut lines).is_ok_and(|tree| tree == contents.tree) {
-            contents.lines = lines;
-        }
-    }
-    Ok(contents)
+    let yaml = yaml_node(text).ok().and_then(|node| contents(node).ok());
+    Ok(yaml.filter(|yaml| yaml.tree == json.tree).unwrap_or(json))
+}
+
+/// The error without its position: the caller prefixes the line.
+fn without_line(error: &str) -> &str {
+    error.rsplit_once(" at line ").map_or(error, |(what, _)| what)
 }
 
 fn yaml_node(text: &str) -> Result<Node<true>, serde_saphyr::Error> {
@@ -50,36 +38,34 @@ fn yaml_node(text: &str) -> Result<Node<true>, serde_saphyr::Error> {
     serde_saphyr::from_str_with_options::<Spanned<Node<true>>>(text, options).map(|node| node.value)
 }
 
-/// The tree of a file: a table, or an empty file.
-fn whole<const LINES: bool>(node: Node<LINES>, lines: &mut Lines) -> Result<Dict, (Option<usize>, String)> {
-    match node {
-        Node::Table(entries) => Ok(dict(entries, &[], lines)),
-        Node::Leaf(Value::Empty(..)) => Ok(Dict::new()),
-        Node::Leaf(_) | Node::List(_) => Err((None, "a configuration file must be a table of keys and values".into())),
-    }
-}
-
-fn dict<const LINES: bool>(entries: Vec<(String, u64, Node<LINES>)>, at: &[String], lines: &mut Lines) -> Dict {
-    let entries = entries.into_iter().map(|(key, line, node)| {
-        let path = tree::under(at, &key);
-        lines.note(&path, usize::try_from(line).unwrap_or_default());
-        let value = value(node, &path, lines);
-        (key, value)
-    });
-    entries.collect()
+fn contents<const LINES: bool>(node: Node<LINES>) -> Result<Contents, (Option<usize>, String)> {
+    let mut contents = Contents::default();
+    contents.tree = match value(node, &[], &mut contents.lines) {
+        Value::Dict(_, tree) => tree,
+        Value::Empty(..) => Dict::new(),
+        _ => return Err((None, "a configuration file must be a table of keys and values".into())),
+    };
+    Ok(contents)
 }
 
 fn value<const LINES: bool>(node: Node<LINES>, path: &[String], lines: &mut Lines) -> Value {
+    let mut inner = |key: &str, line, node| {
+        let path = tree::under(path, key);
+        lines.note(&path, line);
+        value(node, &path, lines)
+    };
     match node {
         Node::Leaf(value) => value,
-        Node::Table(entries) => Value::Dict(Tag::Default, dict(entries, path, lines)),
-        Node::List(items) => {
-            let items = items.into_iter().enumerate().map(|(index, (line, node))| {
-                let path = tree::under(path, &index.to_string());
-                lines.note(&path, usize::try_from(line).unwrap_or_default());
-                value(node, &path, lines)
+        Node::Table(entries) => {
+            let entries = entries.into_iter().map(|(key, line, node)| {
+                let value = inner(&key, line, node);
+                (key, value)
             });
-            Value::Array(Tag::Default, items.collect())
+            Value::from(entries.collect::<Dict>())
+        }
+        Node::List(items) => {
+            let items = items.into_iter().enumerate();
+            Value::from(items.map(|(index, (line, node))| inner(&index.to_string(), line, node)).collect::<Vec<_>>())
         }
     }
 }
@@ -87,8 +73,8 @@ fn value<const LINES: bool>(node: Node<LINES>, path: &[String], lines: &mut Line
 /// A value of YAML or JSON; with `LINES` each value has its line.
 enum Node<const LINES: bool> {
     Leaf(Value),
-    List(Vec<(u64, Node<LINES>)>),
-    Table(Vec<(String, u64, Node<LINES>)>),
+    List(Vec<(usize, Node<LINES>)>),
+    Table(Vec<(String, usize, Node<LINES>)>),
 }
 
 impl<'de, const LINES: bool> Deserialize<'de> for Node<LINES> {
@@ -146,7 +132,7 @@ impl<'de, const LINES: bool> Visitor<'de> for Reader<LINES> {
         let mut items = Vec::new();
         if LINES {
             while let Some(Spanned { value, referenced, .. }) = seq.next_element::<Spanned<Node<LINES>>>()? {
-                items.push((referenced.line(), value));
+                items.push((referenced.line() as usize, value));
             }
         } else {
             while let Some(value) = seq.next_element()? {
@@ -157,12 +143,12 @@ impl<'de, const LINES: bool> Visitor<'de> for Reader<LINES> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries: Vec<(String, u64, Node<LINES>)> = Vec::new();
+        let mut entries: Vec<(String, usize, Node<LINES>)> = Vec::new();
         loop {
-            let key: Option<(Cow<'_, str>, u64)> = if LINES {
-                map.next_key::<Spanned<String>>()?.map(|key| (key.value.into(), key.referenced.line()))
+            let key = if LINES {
+                map.next_key::<Spanned<String>>()?.map(|key| (key.value, key.referenced.line() as usize))
             } else {
-                map.next_key::<String>()?.map(|key| (key.into(), 0))
+                map.next_key::<String>()?.map(|key| (key, 0))
             };
             let Some((key, line)) = key else { return Ok(Node::Table(entries)) };
             // serde_json would silently use the last one.
@@ -170,7 +156,7 @@ impl<'de, const LINES: bool> Visitor<'de> for Reader<LINES> {
                 return Err(de::Error::custom(format!("duplicate key {}", quoted(&key))));
             }
             let value = map.next_value()?;
-            entries.push((key.into_owned(), line, value));
+            entries.push((key, line, value));
         }
     }
 }

@@ -37,7 +37,7 @@ welcom = "hi"
             "listeners.main.limits.connections: \"5\" is not a whole number from 1 to 10000000; write it without quotes (switchboard.toml, line 7)",
             "listeners.main.limits.frame: \"lots\" is not a size; write it like \"64KiB\" (switchboard.toml, line 6)",
             "listeners.main.limits.outbox: 0 is out of range; 1 to 65536 are possible (switchboard.toml, line 8)",
-            "listeners.main.listen: \"localhost:80\" is not an address: the transport is missing; write tcp://localhost:80 or udp://localhost:80 (switchboard.toml, line 1)",
+            "listeners.main.listen: \"localhost:80\" is not an address: missing scheme; use tcp://localhost:80 or udp://localhost:80 (switchboard.toml, line 1)",
             "listeners.main.timeouts.idle: \"30 parsecs\" is not a duration; write it like \"30s\", \"500ms\" or \"1h 30m\" (environment variable SWITCHBOARD_LISTENERS__MAIN__TIMEOUTS__IDLE)",
             "log.levle: is not a known key; did you mean \"level\"? Known here: level, format (switchboard.toml, line 4)",
         ]
@@ -231,7 +231,7 @@ fn the_origin_of_a_fault_is_the_flag_or_variable_itself() {
         set(&flags).bad(),
         [
             "listeners.main.limits.frame: \"lots\" is not a size; write it like \"64KiB\" (flag --set listeners.main.limits.frame)",
-            "listeners.main.listen: \"x\" is not an address: write it with its transport, such as tcp://127.0.0.1:9999 or unix:/run/app.sock (flag --listen)",
+            "listeners.main.listen: \"x\" is not an address: missing scheme; use an address such as tcp://127.0.0.1:9999 or unix:/run/app.sock (flag --listen)",
         ]
     );
 }

@@ -108,7 +108,7 @@ impl Case<'_> {
             flags: self.flags.iter().map(|(f, k, v)| ((*f).to_owned(), (*k).to_owned(), (*v).to_owned())).collect(),
         };
         let here = format!("{}/", dir.path().display());
-        load(&inputs, &test_registry()).map_err(|diagnostics| diagnostics.to_string().replace(&here, ""))
+        load(&inputs, &test_registry()).map_err(|invalid| invalid.diagnostics.to_string().replace(&here, ""))
     }
 
     fn good(&self) -> Config {

@@ -24,7 +24,7 @@ fn a_binary_with_one_handler_serves_it_unasked_and_with_several_must_be_told() {
     let config = load(&Inputs::default(), &registry).unwrap();
     assert_eq!(main_of(&config).handler, "shout");
     registry.handler("whisper", |_: NoOptions| Ok(Nothing));
-    let diagnostics = load(&Inputs::default(), &registry).unwrap_err().to_string();
+    let diagnostics = load(&Inputs::default(), &registry).unwrap_err().diagnostics.to_string();
     assert!(
         diagnostics.starts_with("error: listeners.main.handler: is missing. Known here: shout, whisper\n"),
         "{diagnostics}"
@@ -205,7 +205,7 @@ fn a_variable_that_is_no_text_is_told() {
     use std::os::unix::ffi::OsStringExt;
     let environment = vec![("SWITCHBOARD_HANDLER".into(), OsString::from_vec(vec![0xff]))];
     let inputs = Inputs { environment, ..Inputs::default() };
-    let diagnostics = load(&inputs, &test_registry()).unwrap_err().to_string();
+    let diagnostics = load(&inputs, &test_registry()).unwrap_err().diagnostics.to_string();
     assert!(
         diagnostics.contains("handler: is not UTF-8 text (environment variable SWITCHBOARD_HANDLER)"),
         "{diagnostics}"

@@ -76,7 +76,7 @@ fn a_named_file_that_cannot_be_read_is_told_by_who_named_it() {
             environment: environment.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
             ..Inputs::default()
         };
-        load(&inputs, &test_registry()).unwrap_err().to_string()
+        load(&inputs, &test_registry()).unwrap_err().diagnostics.to_string()
     };
     let expected = "error: /not/there.toml cannot be read: No such file or directory";
     let diagnostics = named(Some("/not/there.toml"), &[("SWITCHBOARD_CONFIG", "/other.toml")]);
