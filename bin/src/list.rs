@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use switchboard::registry::EntryInfo;
 use switchboard::{Kind, Needs, Registry};
 
-use crate::config::{OptionDoc, documented};
+use crate::config::documented;
 
 /// A row of a table: its cells, and whether it is an option of the row above.
 type Row = (Vec<String>, bool);
@@ -14,31 +14,16 @@ type Row = (Vec<String>, bool);
 /// The list as text.
 pub(crate) fn text(registry: &Registry) -> String {
     let mut text = String::new();
-    let mut rows = Vec::new();
-    for handler in registry.handlers() {
-        rows.push((
-            vec![handler.name().to_owned(), served_on(handler.needs()).to_owned(), handler.summary().to_owned()],
-            false,
-        ));
-        rows.extend(options(&documented(handler.options())));
-    }
-    table(&mut text, "Handlers", &rows);
+    let handlers = registry.handlers().flat_map(|handler| rows(handler.info(), Some(served_on(handler.needs()))));
+    table(&mut text, "Handlers", &handlers.collect::<Vec<_>>());
     let transports = registry
         .transports()
         .map(|known| (vec![known.scheme.to_owned(), brings(known.kind).to_owned(), known.summary.to_owned()], false));
     table(&mut text, "Transports", &transports.collect::<Vec<_>>());
-    let mut rows = Vec::new();
-    for framing in registry.framings() {
-        rows.push((vec![framing.name().to_owned(), framing.summary().to_owned()], false));
-        rows.extend(options(&documented(framing.options())));
-    }
-    table(&mut text, "Framings", &rows);
-    let mut rows = Vec::new();
-    for layer in registry.layers() {
-        rows.push((vec![layer.name().to_owned(), layer.summary().to_owned()], false));
-        rows.extend(options(&documented(layer.options())));
-    }
-    table(&mut text, "Layers", &rows);
+    let framings = registry.framings().flat_map(|framing| rows(framing.info(), None));
+    table(&mut text, "Framings", &framings.collect::<Vec<_>>());
+    let layers = registry.layers().flat_map(|layer| rows(layer.info(), None));
+    table(&mut text, "Layers", &layers.collect::<Vec<_>>());
     text
 }
 
@@ -84,16 +69,19 @@ fn json_options(schema: &Json) -> Json {
     options.collect()
 }
 
-fn options(options: &[OptionDoc]) -> Vec<Row> {
-    let rows = options.iter().map(|option| {
-        let default = match &option.default {
+/// The row of an entry and the rows of its options.
+fn rows(entry: &EntryInfo, served_on: Option<&str>) -> Vec<Row> {
+    let cells = [Some(entry.name()), served_on, Some(entry.summary())];
+    let mut rows = vec![(cells.into_iter().flatten().map(str::to_owned).collect(), false)];
+    rows.extend(documented(entry.options()).into_iter().map(|option| {
+        let default = match option.default {
             Some(default) => format!("= {default}"),
             None if option.required => "required".into(),
             None => String::new(),
         };
-        (vec![option.name.clone(), option.kind.clone(), default, option.help.clone()], true)
-    });
-    rows.collect()
+        (vec![option.name, option.kind, default, option.help], true)
+    }));
+    rows
 }
 
 fn served_on(needs: Needs) -> &'static str {

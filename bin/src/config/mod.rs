@@ -42,7 +42,7 @@ use tracing_subscriber::EnvFilter;
 pub(crate) use check::{Admin, Config, Section};
 pub(crate) use diagnostic::{Diagnostic, Diagnostics};
 pub(crate) use framing_text::read_framing;
-pub(crate) use option_docs::{OptionDoc, documented};
+pub(crate) use option_docs::documented;
 pub(crate) use print::Shape;
 pub(crate) use schema::schema;
 pub(crate) use schemas::needs_restart;
