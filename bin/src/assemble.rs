@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use switchboard::error::BoxError;
 use switchboard::registry::{HandlerInstance, LayerInstance};
 use switchboard::transport::tls::TlsAcceptor;
 use switchboard::{Kind, ListenerSet, Registry};
@@ -48,24 +49,30 @@ pub(crate) fn assemble(
     registry: &Registry,
     before: Option<&Assembled>,
 ) -> Result<(ListenerSet, Assembled), Diagnostics> {
-    let mut diagnostics = Diagnostics::default();
+    let mut assembler = Assembler { config: &config, registry, before, diagnostics: Diagnostics::default() };
     let mut listeners = ListenerSet::new(registry.transport_table());
     listeners.drain_settings(config.drain);
-    let handlers = handlers(&config, registry, before, &mut diagnostics);
+    let mut handlers = BTreeMap::new();
+    for name in config.listeners.values().map(|listener| &listener.handler) {
+        if !handlers.contains_key(name) {
+            let running = before.filter(|_| assembler.is_known_handler(name));
+            let running = running.and_then(|before| before.handlers.get(name)).cloned();
+            handlers.extend(running.or_else(|| assembler.handler(name)).map(|handler| (name.clone(), handler)));
+        }
+    }
     for listener in config.listeners.values() {
         let mut spec = listener.spec.clone();
         spec.framing = listener.framing.clone();
-        spec.layers = layers(&config, registry, &listener.layers, &mut diagnostics);
+        spec.layers = listener.layers.iter().filter_map(|name| assembler.layer(name)).collect();
         if let Some(handler) = handlers.get(&listener.handler) {
             listeners.listen(spec, handler);
         }
     }
-    let used = |name: &String| config.listeners.values().any(|listener| listener.handler == *name);
-    let listed = |name: &String| config.listeners.values().any(|listener| listener.layers.contains(name));
-    let tried = |name: &String| !used(name) && !is_known("handlers", name, &config, before);
-    let tried_too = |name: &String| !listed(name) && !is_known("layers", name, &config, before);
-    try_sections(&config, registry, tried, tried_too, &mut diagnostics);
-    try_tls(&config, &mut diagnostics);
+    let handles = |name: &str| config.listeners.values().any(|listener| listener.handler == name);
+    let layers =
+        |name: &str| config.listeners.values().any(|listener| listener.layers.iter().any(|layer| layer == name));
+    assembler.try_others(handles, layers);
+    let diagnostics = assembler.diagnostics;
     if diagnostics.is_empty() {
         Ok((listeners, Assembled { config: Arc::new(config), handlers }))
     } else {
@@ -73,50 +80,14 @@ pub(crate) fn assemble(
     }
 }
 
-/// Whether a section is unchanged since `before`, where it was built without an error.
-fn is_known(kind: &str, name: &str, config: &Config, before: Option<&Assembled>) -> bool {
-    let section = |config: &Config| {
-        let sections = if kind == "handlers" { &config.handlers } else { &config.layers };
-        sections.get(name).cloned()
-    };
-    before.is_some_and(|before| section(&before.config) == section(config))
-}
-
-/// Builds the handlers of all listeners.
-fn handlers(
-    config: &Config,
-    registry: &Registry,
-    before: Option<&Assembled>,
-    diagnostics: &mut Diagnostics,
-) -> BTreeMap<String, HandlerInstance> {
-    let mut handlers = BTreeMap::new();
-    for name in config.listeners.values().map(|listener| &listener.handler) {
-        let Some(section) = config.handlers.get(name).filter(|_| !handlers.contains_key(name)) else { continue };
-        let same = before.filter(|before| before.config.handlers.get(name) == Some(section));
-        if let Some(handler) = same.and_then(|before| before.handlers.get(name)) {
-            handlers.insert(name.clone(), handler.clone());
-            continue;
-        }
-        match registry.handler_entry(&section.kind).map(|entry| entry.build(section.options.clone())) {
-            Some(Ok(handler)) => drop(handlers.insert(name.clone(), handler)),
-            Some(Err(error)) => diagnostics.push(refusal(config, "handlers", name, &*error)),
-            None => {}
-        }
-    }
-    handlers
-}
-
 /// Builds each changed handler and layer and loads the TLS files, and returns the errors. Everything built is dropped.
 pub(crate) fn refusals(config: &Config, registry: &Registry, before: Option<&Assembled>) -> Diagnostics {
     match runtime(1) {
         Ok(runtime) => {
-            let mut diagnostics = Diagnostics::default();
-            let handlers = |name: &String| !is_known("handlers", name, config, before);
-            let layers = |name: &String| !is_known("layers", name, config, before);
-            runtime.block_on(async { try_sections(config, registry, handlers, layers, &mut diagnostics) });
-            try_tls(config, &mut diagnostics);
+            let mut assembler = Assembler { config, registry, before, diagnostics: Diagnostics::default() };
+            runtime.block_on(async { assembler.try_others(|_| false, |_| false) });
             runtime.shutdown_background();
-            diagnostics
+            assembler.diagnostics
         }
         Err(error) => Diagnostic::general(format!("the threads cannot be started: {error}")).into(),
     }
@@ -131,59 +102,64 @@ pub(crate) fn all_faults(refused: InvalidConfigLoad, registry: &Registry, before
     diagnostics
 }
 
-fn try_sections(
-    config: &Config,
-    registry: &Registry,
-    handlers: impl Fn(&String) -> bool,
-    layers: impl Fn(&String) -> bool,
-    diagnostics: &mut Diagnostics,
-) {
-    for (name, Section { kind, options, .. }) in sound(&config.handlers).filter(|(name, _)| handlers(name)) {
-        let built = registry.handler_entry(kind).map(|entry| entry.build(options.clone()).map(drop));
-        if let Some(Err(error)) = built {
-            diagnostics.push(refusal(config, "handlers", name, &*error));
-        }
-    }
-    for (name, Section { kind, options, .. }) in sound(&config.layers).filter(|(name, _)| layers(name)) {
-        if let Some(Err(error)) = registry.layer_entry(kind).map(|entry| entry.build(options.clone())) {
-            diagnostics.push(refusal(config, "layers", name, &*error));
-        }
-    }
+/// Builds handlers and layers and collects the errors.
+struct Assembler<'a> {
+    config: &'a Config,
+    registry: &'a Registry,
+    before: Option<&'a Assembled>,
+    diagnostics: Diagnostics,
 }
 
-/// Loads the TLS files of all listeners and reports the errors.
-fn try_tls(config: &Config, diagnostics: &mut Diagnostics) {
-    for (name, settings) in
-        config.listeners.iter().filter_map(|(name, listener)| Some((name, listener.spec.tls.as_ref()?)))
-    {
-        if let Err(error) = TlsAcceptor::load(settings) {
-            let mut key = vec!["listeners".to_owned(), name.clone(), "tls".to_owned()];
-            key.extend_from_slice(error.setting());
-            diagnostics.push(Diagnostic::new(&key, error.to_string()).from(Some(config.effective.origin(&key))));
+impl Assembler<'_> {
+    fn handler(&mut self, name: &str) -> Option<HandlerInstance> {
+        let Section { kind, options, .. } = self.config.handlers.get(name)?;
+        let built = self.registry.handler_entry(kind)?.build(options.clone());
+        self.accept("handlers", name, built)
+    }
+
+    fn layer(&mut self, name: &str) -> Option<LayerInstance> {
+        let Section { kind, options, .. } = self.config.layers.get(name)?;
+        let built = self.registry.layer_entry(kind)?.build(options.clone());
+        self.accept("layers", name, built)
+    }
+
+    fn accept<T>(&mut self, section: &str, name: &str, built: Result<T, BoxError>) -> Option<T> {
+        let reject = |error: BoxError| {
+            let key = [section.to_owned(), name.to_owned()];
+            let diagnostic = Diagnostic::new(&key, switchboard::error::chain(&*error));
+            self.diagnostics.push(diagnostic.from(Some(self.config.effective.section_origin(&key))));
+        };
+        built.map_err(reject).ok()
+    }
+
+    /// Whether the section is unchanged since `before`, where it was built without an error.
+    fn is_known_handler(&self, name: &str) -> bool {
+        self.before.is_some_and(|before| before.config.handlers.get(name) == self.config.handlers.get(name))
+    }
+
+    /// Builds and drops the changed handlers and layers that are not built yet, and loads the TLS files.
+    fn try_others(&mut self, is_built_handler: impl Fn(&str) -> bool, is_built_layer: impl Fn(&str) -> bool) {
+        let Self { config, before, .. } = *self;
+        for (name, section) in &config.handlers {
+            if section.is_sound && !is_built_handler(name) && !self.is_known_handler(name) {
+                self.handler(name);
+            }
+        }
+        for (name, section) in &config.layers {
+            let is_known = before.is_some_and(|before| before.config.layers.get(name) == Some(section));
+            if section.is_sound && !is_built_layer(name) && !is_known {
+                self.layer(name);
+            }
+        }
+        for (name, listener) in &config.listeners {
+            if let Some(Err(error)) = listener.spec.tls.as_ref().map(TlsAcceptor::load) {
+                let mut key = vec!["listeners".to_owned(), name.clone(), "tls".to_owned()];
+                key.extend_from_slice(error.setting());
+                let diagnostic = Diagnostic::new(&key, error.to_string());
+                self.diagnostics.push(diagnostic.from(Some(config.effective.origin(&key))));
+            }
         }
     }
-}
-
-fn sound(sections: &BTreeMap<String, Section>) -> impl Iterator<Item = (&String, &Section)> {
-    sections.iter().filter(|(_, section)| section.is_sound)
-}
-
-fn layers(config: &Config, registry: &Registry, names: &[String], diagnostics: &mut Diagnostics) -> Vec<LayerInstance> {
-    let mut layers = Vec::new();
-    for name in names {
-        let Some(Section { kind, options, .. }) = config.layers.get(name) else { continue };
-        match registry.layer_entry(kind).map(|entry| entry.build(options.clone())) {
-            Some(Ok(layer)) => layers.push(layer),
-            Some(Err(error)) => diagnostics.push(refusal(config, "layers", name, &*error)),
-            None => {}
-        }
-    }
-    layers
-}
-
-fn refusal(config: &Config, section: &str, name: &str, error: &(dyn std::error::Error + 'static)) -> Diagnostic {
-    let key = [section.to_owned(), name.to_owned()];
-    Diagnostic::new(&key, switchboard::error::chain(error)).from(Some(config.effective.section_origin(&key)))
 }
 
 /// Raises the soft limit of open files to the hard limit, and warns if the configuration needs more.

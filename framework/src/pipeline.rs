@@ -20,23 +20,6 @@ use crate::transport::Incoming;
 pub(crate) type ConnectionService = BoxCloneSyncService<Incoming, (), BoxError>;
 
 /// A handler with its options, for any number of listeners. Clones are the same instance and share its state.
-///
-/// ```
-/// use switchboard::prelude::*;
-/// use switchboard::registry::HandlerInstance;
-/// use switchboard::server::ListenerSpec;
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
-/// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
-/// let echo = HandlerInstance::new(echo);
-/// let mut listeners = ListenerSet::new(Default::default());
-/// listeners.listen(ListenerSpec::new("one", "mem:instance-one".parse()?), &echo);
-/// listeners.listen(ListenerSpec::new("two", "mem:instance-two".parse()?).framing(Lines::default()), &echo);
-/// let running = listeners.start().await?;
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Clone)]
 pub struct HandlerInstance(Arc<dyn Fn(&ListenerSpec) -> Services + Send + Sync>);
 

@@ -9,6 +9,39 @@ use crate::framing::{AnyFraming, Framing};
 use crate::layer::LayerInstance;
 use crate::settings::{Access, Limits, ProxySettings, Rates, SocketOptions, Timeouts, TlsSettings};
 
+/// The setters that a listener and a server with one listener have in common.
+macro_rules! listener_setters {
+    () => {
+        crate::spec::listener_setters! {
+            /// Sets the limits.
+            limits: Limits = limits;
+            /// Sets the timeouts.
+            timeouts: Timeouts = timeouts;
+            /// Sets the rate limits per source.
+            rates: Rates = rates;
+            /// Sets the networks whose clients are accepted. The default is all.
+            access: Access = access;
+            /// Sets the options of the sockets.
+            socket: SocketOptions = socket;
+            /// Requires a PROXY header (version 1 or 2), which is accepted only from the trusted networks.
+            proxy: ProxySettings = Some(proxy);
+            /// Requires TLS, on any transport of connections. An invalid file is an error of the start.
+            tls: TlsSettings = Some(tls);
+        }
+    };
+    ($($(#[$doc:meta])* $setting:ident: $type:ident = $value:expr;)+) => {
+        $(
+            $(#[$doc])*
+            pub fn $setting(mut self, $setting: crate::settings::$type) -> Self {
+                self.spec_mut().$setting = $value;
+                self
+            }
+        )+
+    };
+}
+
+pub(crate) use listener_setters;
+
 /// The specification of one listener: everything but its handler.
 ///
 /// ```
@@ -23,6 +56,7 @@ use crate::settings::{Access, Limits, ProxySettings, Rates, SocketOptions, Timeo
 /// # Ok::<(), switchboard::address::EndpointError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
 #[non_exhaustive]
 pub struct ListenerSpec {
     /// The name in logs and metrics.
@@ -67,59 +101,21 @@ impl ListenerSpec {
         }
     }
 
+    listener_setters!();
+
     /// Sets the framing.
-    #[must_use]
     pub fn framing(self, framing: impl Framing<In = Bytes, Out = Bytes>) -> Self {
         Self { framing: AnyFraming::new(framing), ..self }
     }
 
     /// Adds a layer inside those that were added before.
-    #[must_use]
     pub fn layer(mut self, layer: LayerInstance) -> Self {
         self.layers.push(layer);
         self
     }
 
-    /// Sets the limits.
-    #[must_use]
-    pub fn limits(self, limits: Limits) -> Self {
-        Self { limits, ..self }
-    }
-
-    /// Sets the timeouts.
-    #[must_use]
-    pub fn timeouts(self, timeouts: Timeouts) -> Self {
-        Self { timeouts, ..self }
-    }
-
-    /// Sets the rate limits.
-    #[must_use]
-    pub fn rates(self, rates: Rates) -> Self {
-        Self { rates, ..self }
-    }
-
-    /// Sets the networks whose clients are accepted.
-    #[must_use]
-    pub fn access(self, access: Access) -> Self {
-        Self { access, ..self }
-    }
-
-    /// Sets the options of the sockets.
-    #[must_use]
-    pub fn socket(self, socket: SocketOptions) -> Self {
-        Self { socket, ..self }
-    }
-
-    /// Requires a PROXY header.
-    #[must_use]
-    pub fn proxy(self, settings: ProxySettings) -> Self {
-        Self { proxy: Some(settings), ..self }
-    }
-
-    /// Requires TLS.
-    #[must_use]
-    pub fn tls(self, settings: TlsSettings) -> Self {
-        Self { tls: Some(settings), ..self }
+    fn spec_mut(&mut self) -> &mut Self {
+        self
     }
 
     /// Whether a pipeline for one spec can serve under the other too. A reload then keeps the running pipeline, with

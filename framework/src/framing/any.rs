@@ -11,18 +11,12 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::error::BoxError;
 use crate::framing::boxed::{BoxCodec, BytesFraming};
-use crate::framing::definition::{BuiltInFraming, Framing};
+use crate::framing::definition::{BuiltInFraming, FrameError, Framing};
 use crate::framing::delimited::Delimited;
-use crate::framing::error::FrameError;
 use crate::framing::json_lines::JsonLines;
 use crate::framing::length::Length;
 use crate::framing::lines::Lines;
 use crate::framing::raw::Raw;
-
-/// Called once per built-in framing, in the order of the documentation.
-pub(crate) trait BuiltInVisitor {
-    fn visit<F: BuiltInFraming>(&mut self);
-}
 
 /// A framing of bytes that is chosen at run time, with its name and options.
 ///
@@ -63,13 +57,8 @@ macro_rules! any_framing {
                     }
                 )*
                 let framing = framing.expect("only a built-in framing is taken");
-                ("custom", Self::Boxed(BytesFraming::new(framing)))
+                ("custom", Self::Boxed(Arc::new(framing)))
             }
-        }
-
-        /// Visits the type of each built-in framing.
-        pub(crate) fn visit_built_in(visitor: &mut impl BuiltInVisitor) {
-            $(visitor.visit::<$framing>();)*
         }
 
         macro_rules! each {

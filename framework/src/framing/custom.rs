@@ -51,12 +51,6 @@ where
     }
 }
 
-impl<F: Clone, Out> Clone for Custom<F, Out> {
-    fn clone(&self) -> Self {
-        Self { create: self.create.clone(), out: PhantomData }
-    }
-}
-
 impl<F, Out> fmt::Debug for Custom<F, Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Custom")

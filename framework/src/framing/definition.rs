@@ -1,12 +1,13 @@
-//! The trait of a framing, and what the framings of this crate have in common.
+//! The trait of a framing, the errors of codecs, and the common parts of the built-in framings.
+
+use std::io;
 
 use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::error::BoxError;
-use crate::framing::error::FrameError;
+use crate::error::{BoxError, debug_as_display};
 
 /// Turns bytes into messages and back. Creates one codec per connection.
 pub trait Framing: Send + Sync + 'static {
@@ -52,6 +53,32 @@ pub trait Framing: Send + Sync + 'static {
     }
 }
 
+/// An error of a codec. Return it from your own codecs too, so that the connection closes with the right reason.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// A message is larger than the limit: reason `frame_too_large`.
+    #[error("a message is larger than {limit} bytes")]
+    TooLarge {
+        /// The largest allowed message in bytes.
+        limit: usize,
+    },
+    /// The bytes are not a message of this framing: reason `bad_frame`.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The framing cannot encode an outgoing message: reason `handler_error`.
+    #[error("an outgoing message does not fit the framing: {0}")]
+    Unfit(&'static str),
+    /// Reading failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Any other error of a codec that is not part of this crate.
+    #[error("{0}")]
+    Codec(#[source] BoxError),
+}
+
+debug_as_display!(FrameError);
+
 /// A framing of this crate. Its options are its own fields.
 pub(crate) trait BuiltInFraming: Framing<In = Bytes, Out = Bytes> + DeserializeOwned + JsonSchema {
     /// The name in the configuration.
@@ -60,17 +87,51 @@ pub(crate) trait BuiltInFraming: Framing<In = Bytes, Out = Bytes> + DeserializeO
     const SUMMARY: &str;
 }
 
-/// Methods of a framing of bytes for which a datagram is a message without any change.
-macro_rules! unchanged_datagrams {
-    () => {
-        fn datagram_in(&self, datagram: bytes::Bytes) -> Result<bytes::Bytes, crate::error::BoxError> {
-            Ok(datagram)
+/// Implements the traits of a built-in framing with a field `max` and the setter of that field. Datagrams are messages
+/// without any change.
+macro_rules! built_in {
+    (
+        $name:literal, $summary:literal, $framing:ident => $codec:ident,
+        |$self:ident, $limit:ident| $create:expr;
+        $(#[$max:meta])+
+    ) => {
+        impl $framing {
+            $(#[$max])+
+            #[must_use]
+            pub fn max(mut self, bytes: usize) -> Self {
+                self.max = Some(bytes.into());
+                self
+            }
         }
 
-        fn datagram_out(&self, frame: bytes::Bytes) -> Result<bytes::Bytes, crate::error::BoxError> {
-            Ok(frame)
+        impl crate::framing::definition::BuiltInFraming for $framing {
+            const NAME: &str = $name;
+            const SUMMARY: &str = $summary;
+        }
+
+        impl crate::framing::definition::Framing for $framing {
+            type In = bytes::Bytes;
+            type Out = bytes::Bytes;
+            type Codec = $codec;
+
+            fn codec(&$self, limit: usize) -> $codec {
+                let $limit = $self.limit(limit);
+                $create
+            }
+
+            fn limit(&self, limit: usize) -> usize {
+                self.max.map_or(limit, |max| *max)
+            }
+
+            fn datagram_in(&self, datagram: bytes::Bytes) -> Result<bytes::Bytes, crate::error::BoxError> {
+                Ok(datagram)
+            }
+
+            fn datagram_out(&self, frame: bytes::Bytes) -> Result<bytes::Bytes, crate::error::BoxError> {
+                Ok(frame)
+            }
         }
     };
 }
 
-pub(super) use unchanged_datagrams;
+pub(super) use built_in;

@@ -1,6 +1,5 @@
 //! Messages that end with a configurable delimiter.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -10,8 +9,7 @@ use serde::Deserialize;
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::error::debug_as_display;
-use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
-use crate::framing::error::FrameError;
+use crate::framing::definition::{FrameError, built_in};
 use crate::settings::Size;
 
 /// A message is the bytes before the next delimiter. An outgoing message gets the delimiter too.
@@ -21,6 +19,7 @@ use crate::settings::Size;
 #[serde(deny_unknown_fields)]
 pub struct Delimited {
     /// The text that ends a message, 1 to 255 bytes.
+    #[schemars(schema_with = "delimiter_schema")]
     delimiter: Delimiter,
     /// The largest message, without the delimiter; replaces `limits.frame`.
     max: Option<Size>,
@@ -61,18 +60,8 @@ impl TryFrom<String> for Delimiter {
     }
 }
 
-impl JsonSchema for Delimiter {
-    fn schema_name() -> Cow<'static, str> {
-        "Delimiter".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "minLength": 1, "maxLength": 255, "examples": ["|"] })
-    }
+fn delimiter_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": 255, "examples": ["|"] })
 }
 
 impl Delimited {
@@ -80,33 +69,12 @@ impl Delimited {
     pub fn new(delimiter: impl AsRef<[u8]>) -> Result<Self, InvalidDelimiter> {
         Ok(Self { delimiter: Delimiter::new(delimiter.as_ref())?, max: None })
     }
+}
 
+built_in! {
+    "delimited", "messages end with a delimiter that you choose; it is appended to replies", Delimited => DelimitedCodec,
+    |self, limit| DelimitedCodec { delimiter: self.delimiter.0.clone(), limit, searched: 0 };
     /// Sets the largest message in bytes, without the delimiter; replaces `limits.frame`.
-    #[must_use]
-    pub fn max(self, bytes: usize) -> Self {
-        Self { max: Some(bytes.into()), ..self }
-    }
-}
-
-impl BuiltInFraming for Delimited {
-    const NAME: &str = "delimited";
-    const SUMMARY: &str = "messages end with a delimiter that you choose; it is appended to replies";
-}
-
-impl Framing for Delimited {
-    type In = Bytes;
-    type Out = Bytes;
-    type Codec = DelimitedCodec;
-
-    fn codec(&self, limit: usize) -> DelimitedCodec {
-        DelimitedCodec { delimiter: self.delimiter.0.clone(), limit: self.limit(limit), searched: 0 }
-    }
-
-    fn limit(&self, limit: usize) -> usize {
-        self.max.map_or(limit, |max| *max)
-    }
-
-    unchanged_datagrams!();
 }
 
 /// The codec of [`Delimited`].

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
-use crate::framing::error::FrameError;
+use crate::framing::definition::{FrameError, built_in};
 use crate::framing::lines::{Lines, LinesCodec};
+use crate::settings::Size;
 
 /// A message is a line with one JSON value. Any other line, also an empty one, closes the connection with reason
 /// `bad_frame`. So does a number that ends at the end of input, because its last digits may be missing.
@@ -16,38 +16,16 @@ use crate::framing::lines::{Lines, LinesCodec};
 /// The handler gets the bytes of the line, which are valid JSON. A reply must be one JSON value without a line break,
 /// or the connection closes with reason `handler_error`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(transparent)]
+#[serde(default, deny_unknown_fields)]
 pub struct JsonLines {
-    lines: Lines,
+    /// The longest line, without its end; replaces `limits.frame`.
+    max: Option<Size>,
 }
 
-impl JsonLines {
+built_in! {
+    "json-lines", "one JSON value per line; anything else is rejected", JsonLines => JsonLinesCodec,
+    |self, limit| JsonLinesCodec { lines: Lines::default().codec(limit) };
     /// Sets the longest line in bytes, without its end; replaces `limits.frame`.
-    #[must_use]
-    pub fn max(self, bytes: usize) -> Self {
-        Self { lines: self.lines.max(bytes) }
-    }
-}
-
-impl BuiltInFraming for JsonLines {
-    const NAME: &str = "json-lines";
-    const SUMMARY: &str = "one JSON value per line; anything else is rejected";
-}
-
-impl Framing for JsonLines {
-    type In = Bytes;
-    type Out = Bytes;
-    type Codec = JsonLinesCodec;
-
-    fn codec(&self, limit: usize) -> JsonLinesCodec {
-        JsonLinesCodec { lines: self.lines.codec(limit) }
-    }
-
-    fn limit(&self, limit: usize) -> usize {
-        self.lines.limit(limit)
-    }
-
-    unchanged_datagrams!();
 }
 
 /// The codec of [`JsonLines`].

@@ -1,15 +1,12 @@
 //! A length prefix, then the payload.
 
-use std::borrow::Cow;
-
 use bytes::{Buf, Bytes, BytesMut};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::error::debug_as_display;
-use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
-use crate::framing::error::FrameError;
+use crate::framing::definition::{FrameError, built_in};
 use crate::settings::Size;
 
 /// A message is an unsigned length, then as many bytes.
@@ -30,6 +27,7 @@ use crate::settings::Size;
 #[serde(default, deny_unknown_fields)]
 pub struct Length {
     /// Bytes of the length: 1, 2, 3, 4 or 8.
+    #[schemars(schema_with = "width_schema")]
     width: Width,
     /// Byte order of the length.
     order: ByteOrder,
@@ -65,7 +63,7 @@ pub enum InvalidLength {
 debug_as_display!(InvalidLength);
 
 /// The width of a length field in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "u64")]
 struct Width(u8);
 
@@ -86,24 +84,8 @@ impl TryFrom<u64> for Width {
     }
 }
 
-impl Serialize for Width {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl JsonSchema for Width {
-    fn schema_name() -> Cow<'static, str> {
-        "Width".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "enum": [1, 2, 3, 4, 8] })
-    }
+fn width_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "enum": [1, 2, 3, 4, 8] })
 }
 
 impl Length {
@@ -116,38 +98,12 @@ impl Length {
         let offset = u8::try_from(offset).map_err(|_| InvalidLength::Offset(offset))?;
         Ok(Self { width, order, offset, max: None })
     }
+}
 
+built_in! {
+    "length", "a length prefix, then the payload", Length => LengthCodec,
+    |self, limit| LengthCodec { width: self.width.0.into(), order: self.order, offset: self.offset.into(), limit };
     /// Sets the largest payload in bytes; replaces `limits.frame`.
-    #[must_use]
-    pub fn max(self, bytes: usize) -> Self {
-        Self { max: Some(bytes.into()), ..self }
-    }
-}
-
-impl BuiltInFraming for Length {
-    const NAME: &str = "length";
-    const SUMMARY: &str = "a length prefix, then the payload";
-}
-
-impl Framing for Length {
-    type In = Bytes;
-    type Out = Bytes;
-    type Codec = LengthCodec;
-
-    fn codec(&self, limit: usize) -> LengthCodec {
-        LengthCodec {
-            width: usize::from(self.width.0),
-            order: self.order,
-            offset: usize::from(self.offset),
-            limit: self.limit(limit),
-        }
-    }
-
-    fn limit(&self, limit: usize) -> usize {
-        self.max.map_or(limit, |max| *max)
-    }
-
-    unchanged_datagrams!();
 }
 
 /// The codec of [`Length`].

@@ -5,8 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
-use crate::framing::error::FrameError;
+use crate::framing::definition::{FrameError, built_in};
 use crate::settings::Size;
 
 /// A message is a line that ends in LF or CRLF. At end of input, an unterminated last line is a message too.
@@ -33,33 +32,10 @@ pub struct Lines {
     max: Option<Size>,
 }
 
-impl Lines {
+built_in! {
+    "lines", "lines ending in LF or CRLF; replies end in LF", Lines => LinesCodec,
+    |self, limit| LinesCodec { limit, searched: 0 };
     /// Sets the longest line in bytes, without its end; replaces `limits.frame`.
-    #[must_use]
-    pub fn max(self, bytes: usize) -> Self {
-        Self { max: Some(bytes.into()) }
-    }
-}
-
-impl BuiltInFraming for Lines {
-    const NAME: &str = "lines";
-    const SUMMARY: &str = "lines ending in LF or CRLF; replies end in LF";
-}
-
-impl Framing for Lines {
-    type In = Bytes;
-    type Out = Bytes;
-    type Codec = LinesCodec;
-
-    fn codec(&self, limit: usize) -> LinesCodec {
-        LinesCodec { limit: self.limit(limit), searched: 0 }
-    }
-
-    fn limit(&self, limit: usize) -> usize {
-        self.max.map_or(limit, |max| *max)
-    }
-
-    unchanged_datagrams!();
 }
 
 /// The codec of [`Lines`].

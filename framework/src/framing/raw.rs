@@ -5,8 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::framing::definition::{BuiltInFraming, Framing, unchanged_datagrams};
-use crate::framing::error::FrameError;
+use crate::framing::definition::{FrameError, built_in};
 use crate::settings::Size;
 
 /// A message is the result of one read, at most `limits.frame` bytes; nothing is added to a reply.
@@ -20,39 +19,16 @@ pub struct Raw {
     max: Option<Size>,
 }
 
-impl Raw {
-    /// Sets the largest message in bytes; replaces `limits.frame`.
-    #[must_use]
-    pub fn max(self, bytes: usize) -> Self {
-        Self { max: Some(bytes.into()) }
-    }
-}
-
-impl BuiltInFraming for Raw {
-    const NAME: &str = "raw";
-    const SUMMARY: &str = "no framing: each read from the socket is one message";
-}
-
 /// The codec of [`Raw`].
 #[derive(Debug, Clone)]
 pub struct RawCodec {
     limit: usize,
 }
 
-impl Framing for Raw {
-    type In = Bytes;
-    type Out = Bytes;
-    type Codec = RawCodec;
-
-    fn codec(&self, limit: usize) -> RawCodec {
-        RawCodec { limit: self.limit(limit) }
-    }
-
-    fn limit(&self, limit: usize) -> usize {
-        self.max.map_or(limit, |max| *max).max(1)
-    }
-
-    unchanged_datagrams!();
+built_in! {
+    "raw", "no framing: each read from the socket is one message", Raw => RawCodec,
+    |self, limit| RawCodec { limit: limit.max(1) };
+    /// Sets the largest message in bytes; replaces `limits.frame`.
 }
 
 impl Decoder for RawCodec {

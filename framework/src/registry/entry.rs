@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::registry::options::{OptionError, Options, read, schema};
 
 /// The description of a handler, framing or layer.
+#[derive(Debug)]
 pub struct EntryInfo {
     name: String,
     summary: String,
@@ -40,12 +41,6 @@ impl EntryInfo {
     /// Checks options; returns the first error.
     pub fn check_options(&self, options: &Value) -> Result<(), OptionError> {
         (self.check)(options)
-    }
-}
-
-impl fmt::Debug for EntryInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EntryInfo").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

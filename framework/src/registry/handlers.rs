@@ -1,13 +1,9 @@
 //! Handlers by name.
 
-use bytes::Bytes;
-
-use crate::error::Result;
-use crate::framing::{AnyFraming, Framing};
-use crate::handler::{Handler, Needs, StreamHandler};
+use crate::framing::AnyFraming;
+use crate::handler::Needs;
 use crate::pipeline::HandlerInstance;
 use crate::registry::entry::Entry;
-use crate::registry::options::Options;
 
 /// A handler that the configuration can name.
 pub type HandlerEntry = Entry<HandlerInstance, HandlerKind>;
@@ -21,43 +17,9 @@ pub struct HandlerKind {
 }
 
 impl HandlerKind {
-    fn new(needs: Needs, own_framing: Option<&str>) -> Self {
+    pub(super) fn new(needs: Needs, own_framing: Option<&str>) -> Self {
         Self { needs, own_framing: own_framing.map(str::to_owned), framings: None }
     }
-}
-
-pub(super) fn bytes_entry<O, H, B>(name: &str, build: B) -> HandlerEntry
-where
-    O: Options,
-    H: Handler<Bytes, Bytes>,
-    B: Fn(O) -> Result<H> + Send + Sync + 'static,
-{
-    Entry::new(name, HandlerKind::new(H::NEEDS, None), move |options: O, _| Ok(HandlerInstance::new(build(options)?)))
-}
-
-pub(super) fn typed_entry<O, H, F, M, B>(name: &str, framing_name: &str, framing: M, build: B) -> HandlerEntry
-where
-    O: Options,
-    F: Framing,
-    H: Handler<F::In, F::Out>,
-    M: Fn(&O) -> F + Send + Sync + 'static,
-    B: Fn(O) -> Result<H> + Send + Sync + 'static,
-{
-    Entry::new(name, HandlerKind::new(H::NEEDS, Some(framing_name)), move |options: O, _| {
-        let framing = framing(&options);
-        Ok(HandlerInstance::typed(build(options)?, framing))
-    })
-}
-
-pub(super) fn stream_entry<O, H, B>(name: &str, build: B) -> HandlerEntry
-where
-    O: Options,
-    H: StreamHandler,
-    B: Fn(O) -> Result<H> + Send + Sync + 'static,
-{
-    Entry::new(name, HandlerKind::new(Needs::Stream, Some("byte stream")), move |options: O, _| {
-        Ok(HandlerInstance::stream(build(options)?))
-    })
 }
 
 impl HandlerEntry {

@@ -39,17 +39,13 @@
 //! ```
 
 mod entry;
-mod framings;
 mod handlers;
-mod layers;
 mod options;
 
 pub use crate::layer::{BoxMessageService, LayerInstance, NamedLayer};
 pub use crate::pipeline::HandlerInstance;
 pub use entry::{Entry, EntryInfo};
-pub use framings::FramingEntry;
 pub use handlers::{HandlerEntry, HandlerKind};
-pub use layers::LayerEntry;
 pub use options::{NoOptions, OptionError, Options};
 
 use std::collections::BTreeMap;
@@ -58,9 +54,16 @@ use bytes::Bytes;
 
 use crate::connection::Kind;
 use crate::error::Result;
-use crate::framing::Framing;
-use crate::handler::{Handler, StreamHandler};
+use crate::framing::{AnyFraming, BuiltInFraming, Delimited, Framing, JsonLines, Length, Lines, Raw};
+use crate::handler::{Handler, Needs, StreamHandler};
+use crate::layer::{ConcurrencyOptions, LayerOptions, RateOptions, TimeoutOptions, TraceOptions};
 use crate::transport::{SchemeInfo, Transport, Transports};
+
+/// A framing that the configuration can name.
+pub type FramingEntry = Entry<AnyFraming>;
+
+/// A layer that the configuration can name.
+pub type LayerEntry = Entry<LayerInstance>;
 
 /// The handlers, framings, layers and transports that a configuration can choose.
 #[derive(Debug)]
@@ -80,12 +83,18 @@ impl Default for Registry {
 impl Registry {
     /// The built-in framings, layers and transports; no handlers.
     pub fn new() -> Self {
-        Self {
-            handlers: BTreeMap::new(),
-            framings: framings::built_in(),
-            layers: layers::built_in().map(|entry| (entry.name().to_owned(), entry)).into(),
-            transports: Transports::default(),
-        }
+        let (handlers, framings, layers) = Default::default();
+        let mut registry = Self { handlers, framings, layers, transports: Transports::default() };
+        registry.built_in_framing::<Raw>();
+        registry.built_in_framing::<Lines>();
+        registry.built_in_framing::<Length>();
+        registry.built_in_framing::<Delimited>();
+        registry.built_in_framing::<JsonLines>();
+        registry.built_in_layer::<ConcurrencyOptions>();
+        registry.built_in_layer::<RateOptions>();
+        registry.built_in_layer::<TimeoutOptions>();
+        registry.built_in_layer::<TraceOptions>();
+        registry
     }
 
     /// Adds a handler of bytes. Any framing can be chosen for it. It replaces a handler of the same name.
@@ -98,7 +107,7 @@ impl Registry {
         H: Handler<Bytes, Bytes>,
         B: Fn(O) -> Result<H> + Send + Sync + 'static,
     {
-        self.add_handler(handlers::bytes_entry(name, build))
+        self.add_handler(name, H::NEEDS, None, move |options| Ok(HandlerInstance::new(build(options)?)))
     }
 
     /// Adds a handler of typed messages with its framing, which may depend on the options.
@@ -127,7 +136,10 @@ impl Registry {
         M: Fn(&O) -> F + Send + Sync + 'static,
         B: Fn(O) -> Result<H> + Send + Sync + 'static,
     {
-        self.add_handler(handlers::typed_entry(name, framing_name, framing, build))
+        self.add_handler(name, H::NEEDS, Some(framing_name), move |options| {
+            let framing = framing(&options);
+            Ok(HandlerInstance::typed(build(options)?, framing))
+        })
     }
 
     /// Adds a handler that reads and writes the bytes of its connections itself.
@@ -137,7 +149,9 @@ impl Registry {
         H: StreamHandler,
         B: Fn(O) -> Result<H> + Send + Sync + 'static,
     {
-        self.add_handler(handlers::stream_entry(name, build))
+        self.add_handler(name, Needs::Stream, Some("byte stream"), move |options| {
+            Ok(HandlerInstance::stream(build(options)?))
+        })
     }
 
     /// Adds a framing of bytes. It replaces a framing of the same name.
@@ -170,7 +184,9 @@ impl Registry {
         B: Fn(O) -> Result<F> + Send + Sync + 'static,
     {
         self.framings.retain(|entry| entry.name() != name);
-        self.framings.push(framings::entry(name, build));
+        let own_name = name.to_owned();
+        let build = move |parsed: O, options| Ok(AnyFraming::new(build(parsed)?).with_id(&own_name, options));
+        self.framings.push(Entry::new(name, (), build));
         self.framings.last_mut().expect("it was just added")
     }
 
@@ -183,7 +199,9 @@ impl Registry {
         L: NamedLayer,
         B: Fn(O) -> Result<L> + Send + Sync + 'static,
     {
-        self.layers.entry(name.to_owned()).insert_entry(layers::entry(name, build)).into_mut()
+        let own_name = name.to_owned();
+        let build = move |parsed: O, options| Ok(LayerInstance::new(build(parsed)?).with_id(&own_name, options));
+        self.layers.entry(name.to_owned()).insert_entry(Entry::new(name, (), build)).into_mut()
     }
 
     /// Adds a transport for its schemes.
@@ -237,7 +255,22 @@ impl Registry {
         self.transports.clone()
     }
 
-    fn add_handler(&mut self, entry: HandlerEntry) -> &mut HandlerEntry {
-        self.handlers.entry(entry.name().to_owned()).insert_entry(entry).into_mut()
+    fn add_handler<O: Options>(
+        &mut self,
+        name: &str,
+        needs: Needs,
+        own_framing: Option<&str>,
+        build: impl Fn(O) -> Result<HandlerInstance> + Send + Sync + 'static,
+    ) -> &mut HandlerEntry {
+        let entry = Entry::new(name, HandlerKind::new(needs, own_framing), move |options, _| build(options));
+        self.handlers.entry(name.to_owned()).insert_entry(entry).into_mut()
+    }
+
+    fn built_in_framing<F: BuiltInFraming>(&mut self) {
+        self.framing(F::NAME, |framing: F| Ok(framing)).set_summary(F::SUMMARY);
+    }
+
+    fn built_in_layer<O: LayerOptions<Layer: NamedLayer>>(&mut self) {
+        self.layer(O::NAME, O::build).set_summary(O::SUMMARY);
     }
 }

@@ -16,13 +16,9 @@ use crate::pipeline::{ConnectionService, HandlerInstance};
 use crate::server::listener_set::ListenerSet;
 use crate::server::running::{Drained, Running};
 use crate::server::signals::serve_until_signal;
-use crate::settings::Access;
-use crate::settings::ProxySettings;
-use crate::settings::TlsSettings;
-use crate::settings::{DrainSettings, Limits, Rates, SocketOptions, Timeouts};
-use crate::spec::ListenerSpec;
-use crate::transport::Incoming;
-use crate::transport::{Transport, Transports};
+use crate::settings::DrainSettings;
+use crate::spec::{ListenerSpec, listener_setters};
+use crate::transport::{Incoming, Transport, Transports};
 
 /// Builds a server with one listener and one handler.
 ///
@@ -117,46 +113,10 @@ impl<F, L> Server<F, L> {
         self
     }
 
-    /// Sets the limits.
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.plan.spec.limits = limits;
-        self
-    }
+    listener_setters!();
 
-    /// Sets the timeouts.
-    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.plan.spec.timeouts = timeouts;
-        self
-    }
-
-    /// Sets the rate limits per source.
-    pub fn rates(mut self, rates: Rates) -> Self {
-        self.plan.spec.rates = rates;
-        self
-    }
-
-    /// Sets the networks whose clients are accepted. The default is all.
-    pub fn access(mut self, access: Access) -> Self {
-        self.plan.spec.access = access;
-        self
-    }
-
-    /// Requires a PROXY header (version 1 or 2), which is accepted only from the trusted networks.
-    pub fn proxy(mut self, settings: ProxySettings) -> Self {
-        self.plan.spec.proxy = Some(settings);
-        self
-    }
-
-    /// Sets the options of the sockets.
-    pub fn socket(mut self, socket: SocketOptions) -> Self {
-        self.plan.spec.socket = socket;
-        self
-    }
-
-    /// Requires TLS, on any transport of connections. An invalid file is an error of [`start`](Self::start).
-    pub fn tls(mut self, settings: TlsSettings) -> Self {
-        self.plan.spec.tls = Some(settings);
-        self
+    fn spec_mut(&mut self) -> &mut ListenerSpec {
+        &mut self.plan.spec
     }
 
     /// Sets the timeout of a drain. The default is 30 s.
