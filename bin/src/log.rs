@@ -159,43 +159,4 @@ fn log_panic(info: &panic::PanicHookInfo<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_has_its_fields_side_by_side_and_text_has_no_colour_unasked() {
-        for (format, is_terminal, is_json) in [
-            (Format::Auto, false, true),
-            (Format::Auto, true, false),
-            (Format::Text, false, false),
-            (Format::Json, true, true),
-        ] {
-            let file = tempfile::NamedTempFile::new().unwrap();
-            let (queue, guard) = tracing_appender::non_blocking(file.reopen().unwrap());
-            let subscriber = tracing_subscriber::registry().with(layer(format, is_terminal, false, queue));
-            tracing::subscriber::with_default(subscriber, || {
-                tracing::info!(listener = "main", peer = "a\n\u{1b}[31mb", messages = 3, "connection closed");
-            });
-            drop(guard);
-            let text = std::fs::read_to_string(file.path()).unwrap();
-            assert_eq!(text.lines().count(), 1, "{text}");
-            assert!(!text.contains('\u{1b}'), "{text}");
-            let json = serde_json::from_str::<serde_json::Value>(&text);
-            assert_eq!(json.is_ok(), is_json, "{text}");
-            if let Ok(json) = json {
-                let keys = ["timestamp", "level", "message", "listener", "messages"];
-                assert!(keys.iter().all(|key| json.get(key).is_some()), "{text}");
-                assert_eq!((&json["message"], &json["level"]), (&"connection closed".into(), &"INFO".into()));
-            }
-        }
-    }
-
-    #[test]
-    fn lines_that_cannot_be_written_are_counted_and_do_not_pile_up() {
-        let unwritten = Arc::new(AtomicUsize::new(0));
-        let mut writer = BufWriter::new(StderrWriter { out: None, unwritten: unwritten.clone() });
-        writer.write_all(b"one\ntwo\n").and_then(|()| writer.flush()).unwrap();
-        assert_eq!(unwritten.load(Relaxed), 2);
-        assert!(writer.buffer().is_empty());
-    }
-}
+mod tests;

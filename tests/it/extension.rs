@@ -27,11 +27,19 @@ fn what_a_third_party_registers_is_listed_described_and_helped_with() {
         assert!(list[kind].as_array().unwrap().iter().any(|entry| entry["name"] == name), "{kind} {name}: {list}");
     }
     let schema = printed(&["schema"]);
-    for part in ["\"netstring\"", "Maximum digits of the length.", "\"prefix\"", "Text put before each message.", "relay"] {
+    for part in
+        ["\"netstring\"", "Maximum digits of the length.", "\"prefix\"", "Text put before each message.", "relay"]
+    {
         assert!(schema.contains(part), "{part} is not in the schema");
     }
     let config = printed(&[
-        "config", "--listen", "relay:port-0", "--framing", "netstring", "--set", "listeners.main.layers=prefix",
+        "config",
+        "--listen",
+        "relay:port-0",
+        "--framing",
+        "netstring",
+        "--set",
+        "listeners.main.layers=prefix",
     ]);
     for part in ["relay:port-0", "netstring", "digits = 6", "[layers.prefix]", "text = \"> \""] {
         assert!(config.contains(part), "{part} is not in\n{config}");
@@ -90,5 +98,8 @@ fn a_setting_is_one_field() {
     assert!(wrong.stderr.contains("10 is out of range; 2 to 9 are possible"), "{}", wrong.stderr);
     assert!(wrong.stderr.contains("SWITCHBOARD_LISTENERS__MAIN__LIMITS__SCRATCH"), "{}", wrong.stderr);
     let page = reference::page(&program);
-    assert!(page.contains("| `scratch` | `7` | Scratch setting: between two and nine. |"), "no scratch in the reference");
+    assert!(
+        page.contains("| `scratch` | `7` | Scratch setting: between two and nine. |"),
+        "no scratch in the reference"
+    );
 }

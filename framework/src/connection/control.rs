@@ -66,17 +66,4 @@ impl Control {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stronger_signal_overrides_a_weaker_one() {
-        let control = Control::default();
-        assert_eq!(control.current(), ControlSignal::Continue);
-        control.send(ControlSignal::DrainDeadline);
-        control.send(ControlSignal::Drain);
-        assert_eq!(control.current(), ControlSignal::DrainDeadline);
-        control.send(ControlSignal::Kill);
-        assert_eq!(control.current(), ControlSignal::Kill);
-    }
-}
+mod tests;

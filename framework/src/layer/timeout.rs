@@ -72,29 +72,4 @@ impl PollCall for Timer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::BoxError;
-    use tower::{Layer, ServiceExt, service_fn};
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_that_takes_too_long_is_dropped() {
-        let service = service_fn(|wait: u64| async move {
-            tokio::time::sleep(Duration::from_secs(wait)).await;
-            Ok::<_, BoxError>(wait)
-        });
-        let service = Timeout::new(Duration::from_secs(2)).layer(service);
-        assert_eq!(service.clone().oneshot(1).await.unwrap(), 1);
-        let error = service.oneshot(3).await.unwrap_err();
-        assert!(error.is::<Elapsed>(), "{error}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn zero_waits_for_ever() {
-        let service = service_fn(|()| async {
-            tokio::time::sleep(Duration::from_secs(1_000_000)).await;
-            Ok::<_, BoxError>(())
-        });
-        Timeout::new(Duration::ZERO).layer(service).oneshot(()).await.unwrap();
-    }
-}
+mod tests;

@@ -1,0 +1,57 @@
+//! Tests of `config/diagnostic.rs`.
+
+use super::*;
+use crate::config::tree::path;
+
+#[test]
+fn a_fault_is_one_sentence_with_its_origin() {
+    let diagnostic = Diagnostic::new(&path("listeners.main.listen"), "\"x\" is no\nthing")
+        .from(Some(Origin::file("a.toml", Some(7))));
+    assert_eq!(diagnostic.to_string(), "listeners.main.listen: \"x\" is no\\nthing (a.toml, line 7)");
+    assert_eq!(Diagnostic::general("a.toml is gone").to_string(), "a.toml is gone");
+}
+
+#[test]
+fn a_fault_is_one_line_whatever_its_origin_is_called() {
+    let diagnostic =
+        Diagnostic::new(&path("log.level"), "\"x\" is none").from(Some(Origin::new("environment variable A\x7f\nB")));
+    assert_eq!(diagnostic.to_string(), r#"log.level: "x" is none (environment variable A\u{7f}\nB)"#);
+}
+
+#[test]
+fn faults_are_listed_by_layer_and_line() {
+    let origins = [
+        Origin::new("flag --listen"),
+        Origin::file("a", Some(9)),
+        Origin::new("environment variable X"),
+        Origin::file("a", Some(2)),
+    ];
+    let mut diagnostics = Diagnostics::default();
+    for origin in origins {
+        diagnostics.push(Diagnostic::new(&path("a"), "is wrong").from(Some(origin)));
+    }
+    let text = diagnostics.to_string();
+    let order: Vec<&str> = text.lines().take(4).filter_map(|line| line.split('(').nth(1)).collect();
+    assert_eq!(order, ["a, line 2)", "a, line 9)", "environment variable X)", "flag --listen)"]);
+}
+
+#[test]
+fn near_names_are_suggested_and_far_ones_are_not() {
+    let known = ["connections", "frame", "outbox"];
+    assert_eq!(nearest("conections", known), Some("connections"));
+    assert_eq!(nearest("FRAME", known), Some("frame"));
+    assert_eq!(nearest("tls", known), None);
+    let sentence = unknown("is not a known key", "farme", known);
+    assert_eq!(sentence, "is not a known key; did you mean \"frame\"? Known here: connections, frame, outbox");
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let value = Json::String("hunter2".into());
+    for key in ["admin.token", "handlers.a.password", "handlers.a.api_key", "handlers.a.secret.inner"] {
+        assert!(!found(&path(key), &value).contains("hunter2"), "{key}");
+    }
+    for key in ["listeners.main.tls.key", "handlers.key.welcome", "handlers.a.monkey", "log.level"] {
+        assert_eq!(found(&path(key), &value), "\"hunter2\"", "{key}");
+    }
+}

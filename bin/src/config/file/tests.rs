@@ -1,0 +1,82 @@
+//! Tests of `config/file/mod.rs`.
+
+use figment::value::{Tag, Value};
+
+use super::*;
+use crate::config::tree;
+use crate::config::tree::path;
+use serde_json::json;
+
+fn parsed(name: &str, text: &str) -> Contents {
+    parse(FilePath::new(name), text).unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+fn rejected(name: &str, text: &str) -> (Option<usize>, String) {
+    parse(FilePath::new(name), text).expect_err(text)
+}
+
+#[test]
+fn the_three_formats_say_the_same_with_lines() {
+    let files = [
+        ("a.toml", "listen = 'x'\n[log]\nlevel = 'info'\n[listeners.main]\nlayers = ['a',\n 'b']\nn = 0x10\nf = 1.5\n"),
+        ("a.yaml", "listen: x\nlog:\n  level: info\nlisteners:\n  main: {f: 1.5, n: 16,\n    layers: [a, b]}\n"),
+        (
+            "a.json",
+            "{\"listen\":\"x\",\n\"log\":{\n\"level\":\"info\"},\n\"listeners\":{\n\"main\":{\"f\":1.5,\"n\":16,\"layers\":[\"a\",\n\"b\"]}}}",
+        ),
+    ];
+    let expected = json!({
+        "listen": "x", "log": {"level": "info"}, "listeners": {"main": {"layers": ["a", "b"], "n": 16, "f": 1.5}}
+    });
+    for (name, text) in files {
+        let contents = parsed(name, text);
+        assert_eq!(tree::to_json(&Value::Dict(Tag::Default, contents.tree)), expected, "{name}");
+        assert_eq!(contents.lines.of(&path("listen")), Some(1), "{name}");
+        assert_eq!(contents.lines.of(&path("log.level")), Some(3), "{name}");
+        assert_eq!(contents.lines.of(&path("listeners.main.layers.1")), Some(6), "{name}");
+        assert_eq!(
+            contents.lines.of(&path("listeners.main.unknown")),
+            Some(if name == "a.toml" { 4 } else { 5 }),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_not_its_format_is_one_sentence_with_the_line() {
+    for (name, text, line, part) in [
+        ("a.toml", "a = 1\nb = \n", Some(2), "this is not TOML"),
+        ("a.toml", "a = 1\na = 2\n", Some(2), "duplicate key"),
+        ("a.json", "{\"a\": 1,\n}", Some(2), "this is not JSON"),
+        ("a.json", "{\"a\": 1,\n\"a\": 2}", Some(2), "duplicate key"),
+        ("a.json", "[1]", None, "a table of keys"),
+        ("a.yaml", "a: 1\na: 2\n", Some(2), "duplicate"),
+        ("a.yaml", "a: [1\nb: 2", Some(2), "this is not YAML"),
+        ("a.yaml", "- a\n", None, "a table of keys"),
+    ] {
+        let (found, what) = rejected(name, text);
+        assert!(found == line && what.contains(part), "{name} {text:?}: {found:?} {what}");
+    }
+}
+
+#[test]
+fn an_empty_file_says_nothing() {
+    for name in ["a.toml", "a.yaml"] {
+        assert!(parsed(name, "# only a remark\n").tree.is_empty(), "{name}");
+    }
+    assert!(parsed("a.toml", "\u{feff}").tree.is_empty());
+}
+
+#[test]
+fn a_yaml_word_is_a_text_unless_it_is_true_or_false() {
+    let tree = parsed("a.yml", "a: no\nb: on\nc: true\nd: \"5\"\ne:\n").tree;
+    let expected = json!({"a": "no", "b": "on", "c": true, "d": "5", "e": null});
+    assert_eq!(tree::to_json(&Value::Dict(Tag::Default, tree)), expected);
+}
+
+#[test]
+fn dates_and_endless_numbers_are_told_with_their_key() {
+    let contents = parsed("a.toml", "a = 2020-01-01\nb = inf\nc = [99999999999999999999]\n");
+    let keys: Vec<String> = contents.unsupported.iter().map(|(path, _)| tree::dotted(path)).collect();
+    assert_eq!(keys, ["a", "b", "c.0"]);
+}

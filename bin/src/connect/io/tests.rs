@@ -1,0 +1,12 @@
+//! Tests of `connect/io.rs`.
+
+use super::*;
+
+#[test]
+fn a_reply_is_printed_as_its_bytes_on_a_line_of_its_own() {
+    let mut out = Vec::new();
+    print_reply(&mut out, b"\xff\xfe").unwrap();
+    print_reply(&mut out, b"line\n").unwrap();
+    print_reply(&mut out, b"").unwrap();
+    assert_eq!(out, b"\xff\xfe\nline\n\n");
+}

@@ -1,0 +1,86 @@
+//! Tests of `connect/stream.rs`.
+
+use tokio::io::{BufReader, DuplexStream, duplex};
+
+use super::*;
+
+fn options(framing: &str) -> ConnectOptions {
+    let framing = crate::config::read_framing(framing).unwrap();
+    ConnectOptions { address: "tcp://127.0.0.1:1".parse().unwrap(), framing, wait: Duration::from_secs(1) }
+}
+
+/// Runs a session with these lines and this server; returns what the server read and what was printed.
+async fn printed<F>(lines: &'static str, framing: &str, server: impl FnOnce(DuplexStream) -> F) -> (Result<u8>, String)
+where
+    F: Future<Output = Vec<String>> + Send + 'static,
+{
+    let (near, far) = duplex(4096);
+    let server = tokio::spawn(server(far));
+    let mut out = Vec::new();
+    let input = Input::Piped(BufReader::new(lines.as_bytes()), Vec::new());
+    let status = run(near, input, &options(framing), &mut out).await;
+    let reads = server.await.unwrap();
+    (status, format!("{}|{}", reads.join(","), String::from_utf8_lossy(&out)))
+}
+
+/// Sends a greeting after a while, replies slowly to each read, and returns the reads.
+async fn slow(mut far: DuplexStream) -> Vec<String> {
+    let mut reads = Vec::new();
+    let mut buffer = [0; 64];
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    far.write_all(b"welcome!").await.unwrap();
+    while let Ok(count @ 1..) = far.read(&mut buffer).await {
+        reads.push(String::from_utf8_lossy(&buffer[..count]).into_owned());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if reads.last().is_some_and(|read| read == "exit") {
+            break;
+        }
+        far.write_all(b"ok").await.unwrap();
+    }
+    reads
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_of_a_pipe_are_not_glued_together_in_raw_framing() {
+    let (status, text) = printed("a\nb\nc\n", "raw", slow).await;
+    assert_eq!((status.unwrap(), text.as_str()), (0, "a,b,c|welcome!\nok\nok\nok\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_closes_first_ends_it() {
+    let (status, text) = printed("a\nexit\nnever\n", "raw", slow).await;
+    assert_eq!((status.unwrap(), text.as_str()), (0, "a,exit|welcome!\nok\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_end_of_input_it_waits_for_silence() {
+    let (status, text) = printed("a\nb", "lines", |mut far| async move {
+        let mut got = String::new();
+        far.read_to_string(&mut got).await.unwrap();
+        for reply in ["one\n", "two\n", "three\n"] {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            far.write_all(reply.as_bytes()).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        vec![got]
+    })
+    .await;
+    assert_eq!((status.unwrap(), text.as_str()), (0, "a\nb\n|one\ntwo\nthree\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_is_no_message_and_a_line_that_is_none_are_told() {
+    let (status, text) = printed("nonsense\n1\n", "json-lines", |mut far| async move {
+        let mut got = String::new();
+        far.read_to_string(&mut got).await.unwrap();
+        vec![got]
+    })
+    .await;
+    assert_eq!((status.unwrap(), text.as_str()), (1, "1\n|"));
+    let (status, _) = printed("1\n", "json-lines", |mut far| async move {
+        far.write_all(b"nonsense\n").await.unwrap();
+        Vec::new()
+    })
+    .await;
+    assert!(status.unwrap_err().starts_with("a reply is invalid for this framing"));
+}
