@@ -19,8 +19,8 @@ use crate::transport::Route;
 ///
 /// Clones push to the same connection. A pusher does not keep the connection open.
 ///
-/// Frames pushed to a datagram peer may be lost, like any datagram. They count towards the amplification limit of a peer
-/// whose address is not validated: see [`Connection::validate_address`].
+/// Frames pushed to a datagram peer may be lost, like any datagram. They count towards the amplification limit of a
+/// peer whose address is not validated: see [`Connection::validate_address`].
 ///
 /// ```
 /// # use switchboard::prelude::*;

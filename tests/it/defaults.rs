@@ -1,5 +1,5 @@
-//! The page of defaults: its tables of keys and fixed bounds are generated from the schema and from the constants in the
-//! source.
+//! The page of defaults: its tables of keys and fixed bounds are generated from the schema and from the constants in
+//! the source.
 //!
 //! `UPDATE=1 cargo test -p switchboard-tests --test it defaults` writes the tables.
 

@@ -1,7 +1,7 @@
 //! Converts the text of a variable or flag to the type of its key.
 //!
-//! `007` stays text for a key that accepts text, and is the number 7 for a key that accepts a number. A text that fits no
-//! accepted type stays text; deserialization then reports the error.
+//! `007` stays text for a key that accepts text, and is the number 7 for a key that accepts a number. A text that fits
+//! no accepted type stays text; deserialization then reports the error.
 
 use figment::value::{Tag, Value};
 use serde_json::Value as Json;

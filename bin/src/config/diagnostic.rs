@@ -186,7 +186,8 @@ pub(crate) fn found(key: &[String], value: &Json) -> String {
     }
 }
 
-/// Whether a key is a secret: its name, or the name of an enclosing table, is or ends in token, password, secret or key.
+/// Whether a key is a secret: its name, or the name of an enclosing table, is or ends in token, password, secret or
+/// key.
 ///
 /// The name of a listener, handler or layer is chosen by the operator and is ignored.
 pub(crate) fn is_secret(key: &[String]) -> bool {

@@ -1,8 +1,9 @@
-//! The configuration: read in layers (defaults < file < environment < flags) and checked as a whole. All errors are reported.
+//! The configuration: read in layers (defaults < file < environment < flags) and checked as a whole. All errors are
+//! reported.
 //!
-//! [`load`] reads the sources ([`mod@file`], [`overrides`]), validates each alone ([`validate`], [`options`]), merges them
-//! ([`Merged`], [`resolve`]) and checks the result ([`check`]). It reads one file; environment and flags are arguments. It
-//! binds no socket.
+//! [`load`] reads the sources ([`mod@file`], [`overrides`]), validates each alone ([`validate`], [`options`]), merges
+//! them ([`Merged`], [`resolve`]) and checks the result ([`check`]). It reads one file; environment and flags are
+//! arguments. It binds no socket.
 
 mod check;
 mod coerce;
@@ -96,7 +97,13 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<I
     let variables = overrides::variables(&inputs.environment, &schemas, &of_file, &mut report);
     let flags: Vec<Override> = inputs.flags.iter().map(|(flag, key, text)| Override::flag(flag, key, text)).collect();
     for entry in variables.iter().chain(&flags) {
-        schemas.note_type(&source::full_path(&entry.path), &entry.text);
+        let path = source::full_path(&entry.path);
+        schemas.note_type(&path, &entry.text);
+        // The value can be a table: `{ type = "length", width = 2 }`.
+        let table = coerce::read_table(&entry.text).and_then(|table| table.into_dict()).unwrap_or_default();
+        for (inner, value) in tree::leaves(&table) {
+            schemas.note_type(&[&path[..], &inner].concat(), value.as_str().unwrap_or_default());
+        }
     }
     for layer in [variables, flags] {
         let layer: Vec<Source> = layer.into_iter().map(|entry| entry.source(&schemas)).collect();

@@ -1,5 +1,5 @@
-//! Checks the options of handlers, layers and framings: of each source alone, so that an error is reported with its origin
-//! even if a later source overrides the value, and of the merged sources.
+//! Checks the options of handlers, layers and framings: of each source alone, so that an error is reported with its
+//! origin even if a later source overrides the value, and of the merged sources.
 
 use figment::value::Dict;
 use switchboard::Registry;

@@ -1,5 +1,5 @@
-//! Prints the effective configuration as TOML that can be read again, with or without origins, or as JSON. Secrets are not
-//! printed.
+//! Prints the effective configuration as TOML that can be read again, with or without origins, or as JSON. Secrets are
+//! not printed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! `switchboard schema`: the JSON Schema of the configuration file, including the options of the handlers and layers of this
-//! build.
+//! `switchboard schema`: the JSON Schema of the configuration file, including the options of the handlers and layers of
+//! this build.
 
 use super::resolve::listener;
 use super::schemas::SectionKind;
@@ -17,6 +17,9 @@ pub(crate) fn schema(registry: &Registry) -> String {
     for (key, default) in listener(registry) {
         definitions["ListenerSettings"]["properties"][key.as_str()]["default"] = tree::to_json(&default);
     }
+    let schemes: Vec<_> = registry.transports().map(|known| known.scheme).collect();
+    let listen = &mut definitions["ListenerSettings"]["properties"]["listen"]["description"];
+    *listen = format!("{} Schemes: {}.", listen.as_str().unwrap_or_default(), schemes.join(", ")).into();
     for (table, kind) in [("handlers", SectionKind::Handler), ("layers", SectionKind::Layer)] {
         let mut sections = sections(table, kind, registry, &mut definitions);
         sections["description"] = schema["properties"][table]["description"].take();

@@ -48,7 +48,8 @@ pub(crate) fn needs_restart(path: &[String]) -> bool {
     Expected::at(file_schema(), path).forms().any(|form| form.get("x-restart") == Some(&Json::Bool(true)))
 }
 
-/// The keys that a listener shares with the top level. Sections: defaults for all listeners. Others: short forms for main.
+/// The keys that a listener shares with the top level. Sections: defaults for all listeners. Others: short forms for
+/// main.
 pub(crate) struct SharedKeys {
     pub(crate) sections: Vec<String>,
     pub(crate) short_forms: Vec<String>,

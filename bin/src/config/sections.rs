@@ -63,8 +63,7 @@ pub(crate) struct ConfigFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListenerSettings {
-    /// Address: tcp://host:port, tls://host:port, udp://host:port, unix:/path, unixgram:/path, mem:name, or systemd:name
-    /// for a socket from the service manager.
+    /// Address, such as tcp://127.0.0.1:9999, unix:/run/app.sock, or systemd:NAME for a socket from the service manager.
     pub(crate) listen: Option<Endpoint>,
     /// Handler: a [handlers.NAME] section, or the type of a built-in handler.
     #[schemars(example = &"hello")]
@@ -171,8 +170,8 @@ pub(crate) enum Format {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RuntimeSettings {
-    /// Worker threads. Default: the number of cores available to the process. With one worker, a handler that blocks the
-    /// thread stops everything; use tokio's spawn_blocking. A change needs a restart.
+    /// Worker threads. Default: the number of cores available to the process. With one worker, a handler that blocks
+    /// the thread stops everything; use tokio's spawn_blocking. A change needs a restart.
     #[schemars(range(min = 1, max = 1024), extend("x-restart" = true))]
     pub(crate) workers: usize,
 }
@@ -232,8 +231,8 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Checks a log level or filter.
 pub(crate) fn check_level(text: &str) -> Result<(), String> {
-    // EnvFilter reads a single unknown word as the name of a module, so "inf" would log everything of a module inf. Here a
-    // single word must be a level.
+    // EnvFilter reads a single unknown word as the name of a module, so "inf" would log everything of a module inf.
+    // Here a single word must be a level.
     for part in text.split(',') {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim();
         if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {

@@ -150,8 +150,8 @@ pub(crate) fn from_json(json: &Json) -> Value {
 
 /// Finds every error of a tree. `check` returns the first error and is repeated until no error is left.
 ///
-/// An invalid value is removed, and a missing value or invalid list item is replaced by `placeholder`, so that one mistake
-/// is one error and hides no other.
+/// An invalid value is removed, and a missing value or invalid list item is replaced by `placeholder`, so that one
+/// mistake is one error and hides no other.
 pub(crate) fn every_error(
     dict: &mut Dict,
     check: impl Fn(&Dict) -> Result<(), (Path, String)>,

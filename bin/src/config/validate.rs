@@ -1,7 +1,7 @@
 //! Checks one source: unknown keys, wrong types, values out of range, unknown transports.
 //!
-//! Each source is checked before the sources are merged, so that an error is reported with its origin even if a later source
-//! overrides the value. An invalid value is removed, and nothing that depends on it is checked.
+//! Each source is checked before the sources are merged, so that an error is reported with its origin even if a later
+//! source overrides the value. An invalid value is removed, and nothing that depends on it is checked.
 
 use super::coerce::placeholder;
 use super::diagnostic::{Report, quoted, unknown};

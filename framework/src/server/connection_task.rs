@@ -15,21 +15,21 @@ use crate::error::chain;
 use crate::layer::Panicked;
 use crate::pipeline::ConnectionService;
 use crate::reason::CloseReason;
-use crate::transport::{BoxIo, HandshakeContext, Incoming, Stage};
+use crate::transport::{BoxIo, HandshakeContext, HandshakeState, Incoming};
 
 /// The tracing target of all events of connections. Log filters of operators depend on it.
 const TARGET: &str = "switchboard::connection";
 
 pub(super) fn spawn(
     service: ConnectionService,
-    stage: Stage,
+    stage: HandshakeState,
     handshake_timeout: Duration,
     connection: Connection,
     guard: ConnectionGuard,
     listener_context: Arc<ListenerContext>,
 ) {
     match stage {
-        Stage::Ready(io) => drop(tokio::spawn(serve(service, io, connection, guard))),
+        HandshakeState::Ready(io) => drop(tokio::spawn(serve(service, io, connection, guard))),
         stage => {
             // Boxed, so that an open connection does not keep the memory of its handshake.
             let handshake = Box::pin(establish(stage, handshake_timeout, connection.clone(), listener_context));
@@ -90,7 +90,7 @@ impl Failure {
 
 /// Runs the handshake, until it ends, its timeout passes or the connection is signalled to close.
 async fn establish(
-    stage: Stage,
+    stage: HandshakeState,
     timeout: Duration,
     connection: Connection,
     listener_context: Arc<ListenerContext>,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -108,10 +109,7 @@ impl ListenerHandle {
                 let datagrams_cut = state.datagrams_cut.clone();
                 let datagram_loop = DatagramLoop::new(datagrams, snapshot, retired.clone(), datagrams_cut, heartbeats);
                 let socket = socket.clone();
-                state.datagram_loops.spawn(async move {
-                    datagram_loop.run().await;
-                    socket.set_closed();
-                });
+                state.datagram_loops.spawn(datagram_loop.run().map(move |()| socket.set_closed()));
                 SnapshotSender::Datagram(snapshots)
             }
         };

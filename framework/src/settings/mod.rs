@@ -59,8 +59,8 @@ settings! {
         /// because many clients can share an address. Set it on the internet, or one source can take all connections.
         #[schemars(range(max = 10_000_000))]
         pub connections_per_source: usize = 0,
-        /// Maximum TLS and PROXY handshakes in progress. At the limit, a new handshake closes the oldest one, so that silent
-        /// clients cannot block others.
+        /// Maximum TLS and PROXY handshakes in progress. At the limit, a new handshake closes the oldest one, so that
+        /// silent clients cannot block others.
         #[schemars(range(min = 1, max = 10_000_000))]
         pub handshakes: usize = 256,
         /// Largest message, without header or terminator. A larger message closes the connection; a larger datagram is
@@ -82,11 +82,11 @@ settings! {
     pub struct Timeouts {
         /// Time for the TLS handshake and the PROXY header together. The default allows for lost packets.
         pub handshake: Duration as "Interval" = Duration::from_secs(10),
-        /// Time from accept to the first complete message. 0s: off. Off by default, because clients of many protocols can
-        /// stay silent; `idle` then applies.
+        /// Time from accept to the first complete message. 0s: off. Off by default, because clients of many protocols
+        /// can stay silent; `idle` then applies.
         pub first_message: Duration as "Interval" = Duration::ZERO,
-        /// Time from the first byte of a message to its last. 0s: off. A byte every few seconds does not keep a connection
-        /// open.
+        /// Time from the first byte of a message to its last. 0s: off. A byte every few seconds does not keep a
+        /// connection open.
         pub frame: Duration as "Interval" = Duration::from_secs(30),
         /// Time without reading or writing, while no handler call is in progress. 0s: off.
         pub idle: Duration as "Interval" = Duration::from_secs(300),
@@ -124,8 +124,8 @@ settings! {
         pub nodelay: bool = true,
         /// Idle time before TCP keepalive probes. 0s: off.
         pub keepalive: Duration as "Keepalive" = Duration::from_secs(60),
-        /// Allows several processes to listen on the same port (`SO_REUSEPORT`). Off by default, so that a second server on
-        /// the same port is an error. A change needs a restart.
+        /// Allows several processes to listen on the same port (`SO_REUSEPORT`). Off by default, so that a second
+        /// server on the same port is an error. A change needs a restart.
         #[schemars(extend("x-restart" = true))]
         pub reuse_port: bool = false,
         /// Mode of the path of a Unix socket, set before the socket accepts connections.

@@ -30,15 +30,15 @@ pub struct Accepted {
     pub local: Address,
     /// The credentials of the peer's process, where the system reports them.
     pub credentials: Option<Credentials>,
-    pub(crate) stage: Stage,
+    pub(crate) stage: HandshakeState,
 }
 
-pub(crate) enum Stage {
+pub(crate) enum HandshakeState {
     Ready(BoxIo),
     Handshake(Handshake),
 }
 
-impl Stage {
+impl HandshakeState {
     pub(crate) async fn establish(self, context: HandshakeContext) -> io::Result<BoxIo> {
         match self {
             Self::Ready(io) => Ok(io),
@@ -96,7 +96,7 @@ impl fmt::Debug for HandshakeContext {
 impl Accepted {
     /// A client whose bytes can be read immediately.
     pub fn ready(peer: Address, local: Address, io: impl Io) -> Self {
-        Self { peer, local, credentials: None, stage: Stage::Ready(Box::new(io)) }
+        Self { peer, local, credentials: None, stage: HandshakeState::Ready(Box::new(io)) }
     }
 
     /// A client whose bytes can be read after a handshake.
@@ -105,7 +105,7 @@ impl Accepted {
         H: FnOnce(HandshakeContext) -> F + Send + 'static,
         F: Future<Output = io::Result<BoxIo>> + Send + 'static,
     {
-        let stage = Stage::Handshake(Box::new(|context| Box::pin(handshake(context))));
+        let stage = HandshakeState::Handshake(Box::new(|context| Box::pin(handshake(context))));
         Self { peer, local, credentials: None, stage }
     }
 
@@ -129,8 +129,8 @@ impl Accepted {
     #[must_use]
     pub fn map(self, wrap: impl FnOnce(BoxIo) -> BoxIo + Send + 'static) -> Self {
         match self.stage {
-            Stage::Ready(io) => Self { stage: Stage::Ready(wrap(io)), ..self },
-            Stage::Handshake(_) => self.then(|io, _| async { Ok(wrap(io)) }),
+            HandshakeState::Ready(io) => Self { stage: HandshakeState::Ready(wrap(io)), ..self },
+            HandshakeState::Handshake(_) => self.then(|io, _| async { Ok(wrap(io)) }),
         }
     }
 }

@@ -22,7 +22,7 @@ mod udp;
 #[cfg(feature = "unix")]
 mod unix;
 
-pub(crate) use accepted::Stage;
+pub(crate) use accepted::HandshakeState;
 pub use accepted::{Accepted, BoxIo, HandshakeContext, Incoming, Io};
 pub use listener::{Bind, DatagramSocket, Listener, Route, SchemeInfo, StreamListener, Transport};
 pub use socket::SharedSocket;

@@ -1,5 +1,5 @@
-//! Checks the complete tree and builds the configuration from it. Finds errors that involve several keys: unknown names, a
-//! handler that does not fit its transport, two listeners with one address.
+//! Checks the complete tree and builds the configuration from it. Finds errors that involve several keys: unknown
+//! names, a handler that does not fit its transport, two listeners with one address.
 
 pub(super) mod config;
 mod listener;

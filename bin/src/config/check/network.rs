@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use switchboard::{Endpoint, Kind, TlsIdentity, TlsSettings};
 
 impl Check<'_> {
-    /// A `tls://` address requires the section, and the section requires a `tls://` or `systemd:` address. The files are
-    /// read when the server is built.
+    /// A `tls://` address requires the section, and the section requires a `tls://` or `systemd:` address. The files
+    /// are read when the server is built.
     pub(super) fn tls(&mut self, at: &[String], settings: &ListenerSettings) -> Option<TlsSettings> {
         let (key, listen) = (under(at, "tls"), under(at, "listen"));
         let endpoint = settings.listen.as_ref().filter(|_| !self.report.is_invalid(&listen))?;

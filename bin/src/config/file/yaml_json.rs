@@ -22,8 +22,8 @@ pub(super) fn parse_json(text: &str) -> Result<Contents, (Option<usize>, String)
     let node: Node<false> = serde_json::from_str(text)
         .map_err(|error| (Some(error.line()), format!("this is not JSON: {}", without_line(&error.to_string()))))?;
     let json = contents(node)?;
-    // The JSON reader keeps no lines. Nearly every JSON text is YAML, so the YAML reader finds them; otherwise errors name
-    // only the file.
+    // The JSON reader keeps no lines. Nearly every JSON text is YAML, so the YAML reader finds them; otherwise errors
+    // name only the file.
     let yaml = yaml_node(text).ok().and_then(|node| contents(node).ok());
     Ok(yaml.filter(|yaml| yaml.tree == json.tree).unwrap_or(json))
 }

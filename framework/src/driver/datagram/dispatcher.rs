@@ -264,7 +264,7 @@ where
         let mut has_more = (0..BATCH).all(|_| self.resume_job(cx));
         has_more |= (0..BATCH).all(|_| self.send_pushed(cx));
         let receives = match state {
-            LoopState::Serving => true,
+            LoopState::Active => true,
             LoopState::DrainingInput => !self.input_drained,
             LoopState::Finishing => false,
         };
@@ -277,13 +277,13 @@ where
         self.send_queue.publish_sent_bytes();
         let metrics = &self.send_queue.listener_context.info.metrics;
         self.counters.publish(metrics);
-        if state == LoopState::Serving {
+        if state == LoopState::Active {
             metrics.sessions.store(self.peers.len(), Relaxed);
         }
         if has_more {
             cx.waker().wake_by_ref();
         }
-        state != LoopState::Serving && !has_more && self.jobs.running.is_empty() && self.send_queue.is_empty()
+        state != LoopState::Active && !has_more && self.jobs.running.is_empty() && self.send_queue.is_empty()
     }
 
     fn pending(&self) -> usize {

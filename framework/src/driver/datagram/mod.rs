@@ -37,7 +37,7 @@ pub(crate) trait DatagramDispatcher: Send {
 /// How far a socket task is on the way to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LoopState {
-    Serving,
+    Active,
     /// Receives what the system has already queued, and finishes pending messages.
     DrainingInput,
     /// Receives nothing, and finishes pending messages.

@@ -78,7 +78,7 @@ impl DatagramLoop {
             snapshots,
             snapshot,
             dispatcher,
-            state: LoopState::Serving,
+            state: LoopState::Active,
             finish_deadline: None,
             finishing: VecDeque::new(),
             events,
@@ -101,7 +101,7 @@ impl DatagramLoop {
                     self.finish_deadline = Some(self.start_finish_timeout(self.snapshot.finish_timeout));
                 }
                 LoopEvent::Draining => {
-                    if self.state == LoopState::Serving {
+                    if self.state == LoopState::Active {
                         self.state = LoopState::DrainingInput;
                     }
                     let mut drain = self.snapshot.listener_context.info.drain.clone();
