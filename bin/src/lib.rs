@@ -34,7 +34,6 @@ mod config;
 mod config_check;
 mod config_diff;
 mod connect;
-mod control;
 mod exit;
 mod handover;
 mod list;
@@ -43,6 +42,7 @@ mod man;
 mod reload;
 mod serve;
 mod service_manager;
+mod signals;
 
 pub use config_check::{ConfigCheck, InvalidConfig};
 pub use switchboard;

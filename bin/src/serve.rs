@@ -12,12 +12,12 @@ use tokio::runtime::Runtime;
 use crate::admin::Admin;
 use crate::assemble;
 use crate::config::{Config, Inputs};
-use crate::control::{LiveServer, Signals};
 use crate::exit::Failure;
 use crate::handover::{Executable, InheritedSockets};
 use crate::log::Log;
 use crate::reload::Reload;
 use crate::service_manager::ServiceManager;
+use crate::signals::{LiveServer, Signals};
 
 /// Interval of reports about dropped log lines.
 const DROPPED_LINES_INTERVAL: Duration = Duration::from_secs(1);

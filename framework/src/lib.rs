@@ -91,7 +91,7 @@ pub mod registry;
 
 mod pipeline;
 
-mod spec;
+mod listener_spec;
 
 mod driver;
 
@@ -101,13 +101,13 @@ pub mod layer;
 
 pub mod handler;
 
-mod outbox;
+mod push_queue;
 
 pub mod transport;
 
 mod connection;
 
-mod limiter;
+mod rate_limiter;
 
 mod drain;
 
@@ -117,7 +117,7 @@ pub mod settings;
 
 pub mod metrics;
 
-mod reason;
+mod close_reason;
 
 mod named_enum;
 
@@ -127,6 +127,7 @@ pub mod error;
 
 #[doc(inline)]
 pub use address::{Address, Credentials, Endpoint, Source};
+pub use close_reason::CloseReason;
 pub use connection::{ClientCertificate, Connection, Kind, ProxyInfo, TASKS_PER_CONNECTION, TlsInfo, TooManyTasks};
 pub use drain::{DrainSignal, Phase};
 #[doc(inline)]
@@ -135,8 +136,7 @@ pub use error::{BoxError, Result};
 pub use framing::Framing;
 #[doc(inline)]
 pub use handler::{ByteStream, Context, Handler, HandlerService, Needs, Reply, Request, StreamHandler, handler_fn};
-pub use outbox::{PushError, Pusher};
-pub use reason::CloseReason;
+pub use push_queue::{PushError, Pusher};
 #[doc(inline)]
 pub use registry::Registry;
 #[doc(inline)]
@@ -162,13 +162,13 @@ pub mod guide {
 /// use switchboard::prelude::*;
 /// ```
 pub mod prelude {
+    pub use crate::close_reason::CloseReason;
     pub use crate::connection::{Connection, Kind};
     pub use crate::error::{BoxError, Result};
     pub use crate::framing::{self, Delimited, Framing, JsonLines, Length, Lines, Raw};
     pub use crate::handler::{ByteStream, Context, Handler, Needs, Reply, Request, StreamHandler, handler_fn};
     pub use crate::layer::{Concurrency, Connected, RatePerSource, Timeout, Trace};
-    pub use crate::outbox::{PushError, Pusher};
-    pub use crate::reason::CloseReason;
+    pub use crate::push_queue::{PushError, Pusher};
     pub use crate::registry::{NoOptions, Registry};
     pub use crate::server::{ListenerSet, Running, Server};
     pub use bytes::{Bytes, BytesMut};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
-use crate::reason::CloseReason;
+use crate::close_reason::CloseReason;
 
 /// Upper bounds of the buckets of [`Latency`], from 10 µs to 10 s.
 pub const LATENCY_BOUNDS: [Duration; BOUNDS_NANOS.len()] = {

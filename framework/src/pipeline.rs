@@ -13,7 +13,7 @@ use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Handler, HandlerLayer, StreamHandler};
 use crate::layer::{LayerChain, MessageStack};
-use crate::spec::ListenerSpec;
+use crate::listener_spec::ListenerSpec;
 use crate::transport::Incoming;
 
 /// The boxed service of a connection: one call per connection.

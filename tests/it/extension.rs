@@ -38,6 +38,8 @@ fn what_a_third_party_registers_is_listed_described_and_helped_with() {
         "relay:port-0",
         "--framing",
         "netstring",
+        "--handler",
+        "echo",
         "--set",
         "listeners.main.layers=prefix",
     ]);

@@ -6,7 +6,7 @@
 use figment::value::{Tag, Value};
 use serde_json::Value as Json;
 
-use super::schemas::Expected;
+use super::expected::Expected;
 use super::tree;
 
 pub(crate) fn coerce(expected: &Expected<'_>, text: &str) -> Value {

@@ -8,13 +8,13 @@
 mod check;
 mod coerce;
 mod diagnostic;
+mod env_and_flags;
+mod expected;
 mod file;
 mod options;
-mod overrides;
 mod print;
 mod resolve;
 mod schema;
-mod schemas;
 mod sections;
 mod source;
 #[cfg(test)]
@@ -31,16 +31,16 @@ use tracing_subscriber::EnvFilter;
 
 pub(crate) use check::{Admin, Config, Section};
 pub(crate) use diagnostic::{Diagnostic, Diagnostics};
+pub(crate) use expected::needs_restart;
 pub(crate) use options::read_framing;
 pub(crate) use print::Shape;
 pub(crate) use schema::{OptionDoc, documented, schema};
-pub(crate) use schemas::needs_restart;
 pub(crate) use sections::{Format, Log, check_level};
 pub(crate) use tree::{differences, dotted};
 
 use diagnostic::{Origin, Report};
-use overrides::Override;
-use schemas::Schemas;
+use env_and_flags::Override;
+use expected::Schemas;
 use source::{Merged, Source};
 
 #[derive(Debug, Clone, Default)]
@@ -66,7 +66,7 @@ pub(crate) struct InvalidConfigLoad {
 pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<InvalidConfigLoad>> {
     let mut report = Report::default();
     let mut schemas = Schemas::new(registry);
-    let by_variable = overrides::named_file(&inputs.environment).map(FilePath::new);
+    let by_variable = env_and_flags::named_file(&inputs.environment).map(FilePath::new);
     let file = file::choose(inputs.file.as_deref().or(by_variable), &inputs.search);
     let origin = match inputs.file {
         Some(_) => Some(Origin::new("flag --config")),
@@ -94,7 +94,7 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<I
         }
     }
     let of_file = sources.first().map(|source| source.tree.clone()).unwrap_or_default();
-    let variables = overrides::variables(&inputs.environment, &schemas, &of_file, &mut report);
+    let variables = env_and_flags::variables(&inputs.environment, &schemas, &of_file, &mut report);
     let flags: Vec<Override> = inputs.flags.iter().map(|(flag, key, text)| Override::flag(flag, key, text)).collect();
     for entry in variables.iter().chain(&flags) {
         let path = source::full_path(&entry.path);

@@ -8,8 +8,8 @@ use switchboard::registry::EntryInfo;
 
 use super::coerce::{placeholder, read_table};
 use super::diagnostic::{Report, is_secret, quoted, unknown};
-use super::schemas::{Expected, Schemas};
-use super::schemas::{KINDS, SectionKind};
+use super::expected::{Expected, Schemas};
+use super::expected::{KINDS, SectionKind};
 use super::source::{Merged, Source};
 use super::tree::{self, Path, under};
 use super::validate::mismatch;

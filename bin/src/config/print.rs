@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use toml_writer::{ToTomlKey, ToTomlValue, TomlStringBuilder};
 
 use super::diagnostic::{Origin, is_secret};
-use super::schemas::Schemas;
+use super::expected::Schemas;
 use super::source::Merged;
 use super::tree::{self, Path, under};
 

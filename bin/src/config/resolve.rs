@@ -5,9 +5,9 @@
 //! tree.
 
 use super::diagnostic::Origin;
-use super::schemas::file_schema;
-use super::schemas::{KINDS, SectionKind};
-use super::schemas::{Schemas, shared_keys};
+use super::expected::file_schema;
+use super::expected::{KINDS, SectionKind};
+use super::expected::{Schemas, shared_keys};
 use super::source::{Merged, Source};
 use super::tree::{self, names, path, under};
 use figment::value::{Dict, Tag, Value};

@@ -1,10 +1,10 @@
 //! `switchboard schema`: the JSON Schema of the configuration file, including the options of the handlers and layers of
 //! this build.
 
+use super::expected::SectionKind;
+use super::expected::{Expected, listed};
+use super::expected::{file_schema, without_null};
 use super::resolve::listener;
-use super::schemas::SectionKind;
-use super::schemas::{Expected, listed};
-use super::schemas::{file_schema, without_null};
 use super::tree;
 use serde_json::{Map, Value as Json, json};
 use switchboard::Registry;

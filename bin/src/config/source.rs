@@ -6,8 +6,8 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::diagnostic::{Diagnostic, Origin, Report, found};
+use super::expected::{Schemas, shared_keys};
 use super::file::{Contents, Lines};
-use super::schemas::{Schemas, shared_keys};
 use super::tree::{self, Path};
 
 #[derive(Debug, Clone)]

@@ -6,8 +6,8 @@
 use super::coerce::placeholder;
 use super::diagnostic::{Report, quoted, unknown};
 use super::diagnostic::{found, suggestion};
-use super::schemas::KINDS;
-use super::schemas::{Expected, Schemas};
+use super::expected::KINDS;
+use super::expected::{Expected, Schemas};
 use super::sections::{ConfigFile, is_name};
 use super::source::Source;
 use super::tree::{self, Path, under};

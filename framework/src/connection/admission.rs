@@ -6,11 +6,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::address::Address;
+use crate::close_reason::CloseReason;
 use crate::connection::handle::Connection;
 use crate::connection::table::ConnectionTable;
-use crate::limiter::Limiter;
 use crate::log_throttle::LogThrottle;
-use crate::reason::CloseReason;
+use crate::rate_limiter::Limiter;
 use crate::settings::{Access, Limits, ProxySettings, Rates};
 
 #[derive(Debug)]

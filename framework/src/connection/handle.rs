@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::address::{Address, Credentials, Source};
+use crate::close_reason::CloseReason;
 use crate::connection::amplification::AmplificationLimit;
-use crate::connection::control::{Control, ControlSignal};
+use crate::connection::control_signal::{Control, ControlSignal};
 use crate::connection::info::{ConnectionCounters, Kind, ListenerInfo, ProxyInfo, TlsInfo};
 use crate::drain::DrainSignal;
-use crate::reason::CloseReason;
 
 /// Maximum tasks that a handler may run per connection.
 pub const TASKS_PER_CONNECTION: usize = 64;

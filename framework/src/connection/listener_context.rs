@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::connection::admission::Admission;
-use crate::connection::control::ControlSignal;
+use crate::connection::control_signal::ControlSignal;
 use crate::connection::handle::Connection;
 use crate::connection::info::ListenerInfo;
 use crate::connection::table::ConnectionTable;

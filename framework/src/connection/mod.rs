@@ -2,14 +2,14 @@
 
 mod admission;
 mod amplification;
-mod control;
+mod control_signal;
 mod handle;
 mod info;
 mod listener_context;
 mod table;
 
 pub(crate) use admission::{AddressKnown, Admission, Rejection};
-pub(crate) use control::ControlSignal;
+pub(crate) use control_signal::ControlSignal;
 pub use handle::{Connection, TASKS_PER_CONNECTION, TooManyTasks};
 pub use info::{ClientCertificate, Kind, ProxyInfo, TlsInfo};
 pub(crate) use info::{ConnectionCounters, ListenerInfo};

@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::address::Source;
-use crate::connection::control::ControlSignal;
+use crate::close_reason::CloseReason;
+use crate::connection::control_signal::ControlSignal;
 use crate::connection::handle::Connection;
-use crate::reason::CloseReason;
 
 /// The open connections of one listener, and the number of connections per source.
 #[derive(Debug, Default)]

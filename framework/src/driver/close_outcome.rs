@@ -5,10 +5,10 @@ use std::io;
 
 use tokio_util::codec::{LengthDelimitedCodecError, LinesCodecError};
 
+use crate::close_reason::CloseReason;
 use crate::error::{BoxError, find_cause};
 use crate::framing::FrameError;
 use crate::layer::{Elapsed, OverRate, Panicked};
-use crate::reason::CloseReason;
 
 /// The close reason for an error of a message or connection service.
 pub(crate) fn reason_of(error: &(dyn Error + 'static)) -> CloseReason {

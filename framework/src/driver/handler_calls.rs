@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use tower::Layer;
 
+use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::handler::{Context, Handler, HandlerCell, HandlerLayer, HandlerService, MessageService, Reply, Request};
 use crate::layer::{CallLayer, MessageStack, Timeout};
-use crate::reason::CloseReason;
 
 /// Calls the handler of one connection, one call at a time.
 pub(crate) trait HandlerCalls<In, Out>: Send + 'static {

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use bytes::Bytes;
 
 use crate::connection::Connection;
-use crate::outbox::Pusher;
+use crate::push_queue::Pusher;
 
 /// The connection of a call: its state, its properties, and a handle to push frames to it.
 ///

@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::close_reason::CloseReason;
 use crate::connection::{Connection, Kind};
 use crate::error::{Result, debug_as_name};
-use crate::reason::CloseReason;
 
 /// Answers messages. One object serves all connections; its [`State`](Self::State) is per connection. An `Arc` of a
 /// handler is a handler too: keep a clone to share the handler with other code.

@@ -17,10 +17,10 @@ use crossbeam_utils::atomic::AtomicCell;
 use tokio_util::sync::ReusableBoxFuture;
 use tower::{Layer, Service};
 
+use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::error::{BoxError, Result, debug_as_name};
 use crate::handler::{Context, Handler, Reply};
-use crate::reason::CloseReason;
 
 /// One message and its connection: what a message layer sees.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use tokio::time::Sleep;
 use crate::address::Source;
 use crate::error::Result;
 use crate::layer::call::{CallLayer, Connected, PollCall, layer_options};
-use crate::limiter::Limiter;
+use crate::rate_limiter::Limiter;
 use crate::settings::Rate;
 
 /// Limits the calls per second of each [`Source`].

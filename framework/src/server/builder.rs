@@ -12,12 +12,12 @@ use crate::address::{Endpoint, EndpointError};
 use crate::error::{BoxError, Result, chain};
 use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, LayerBounds, StreamHandler};
+use crate::listener_spec::{ListenerSpec, listener_setters};
 use crate::pipeline::{ConnectionService, HandlerInstance};
 use crate::server::listener_set::ListenerSet;
 use crate::server::running::{Drained, Running};
-use crate::server::signals::serve_until_signal;
+use crate::server::stop_signals::serve_until_signal;
 use crate::settings::DrainSettings;
-use crate::spec::{ListenerSpec, listener_setters};
 use crate::transport::{Incoming, Transport, Transports};
 
 /// Builds a server with one listener and one handler.

@@ -9,12 +9,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tower::{Service, ServiceExt};
 
+use crate::close_reason::CloseReason;
 use crate::connection::{Connection, ConnectionGuard, ControlSignal, ListenerContext};
 use crate::driver::reason_of;
 use crate::error::chain;
 use crate::layer::Panicked;
 use crate::pipeline::ConnectionService;
-use crate::reason::CloseReason;
 use crate::transport::{BoxIo, HandshakeContext, HandshakeState, Incoming};
 
 /// The tracing target of all events of connections. Log filters of operators depend on it.

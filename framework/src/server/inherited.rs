@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::address::Endpoint;
-use crate::spec::ListenerSpec;
+use crate::listener_spec::ListenerSpec;
 use crate::transport::SharedSocket;
 
 /// A socket of a listener of the old process.

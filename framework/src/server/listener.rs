@@ -14,13 +14,13 @@ use crate::address::Endpoint;
 use crate::connection::{ConnectionTable, ControlSignal, Kind, ListenerContext};
 use crate::drain::Phase;
 use crate::driver::{DatagramLoop, DatagramService, ServiceSnapshot};
+use crate::listener_spec::ListenerSpec;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::ListenerMetrics;
 use crate::pipeline::{ConnectionService, Pipeline, Services};
 use crate::server::acceptor::{Acceptor, run};
 use crate::server::bind::{BoundListener, BoundTransport};
 use crate::server::listener_state::{Count, ListenerState, OpenSocket};
-use crate::spec::ListenerSpec;
 use crate::transport::SharedSocket;
 use crate::transport::tls::TlsAcceptor;
 

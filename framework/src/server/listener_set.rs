@@ -1,5 +1,6 @@
 //! Several listeners with their handlers, to start or to reload a server.
 
+use crate::listener_spec::ListenerSpec;
 use crate::pipeline::HandlerInstance;
 use crate::server::bind::{BoundListener, bind};
 use crate::server::inherited::{Inherited, take_inherited};
@@ -7,7 +8,6 @@ use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
 use crate::server::start_error::StartError;
 use crate::settings::DrainSettings;
-use crate::spec::ListenerSpec;
 use crate::transport::Transports;
 
 /// Listeners with their handlers. For one listener, [`Server`](crate::Server) is shorter.

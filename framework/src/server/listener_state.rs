@@ -9,8 +9,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::connection::{Admission, ConnectionTable, Handshakes, ListenerContext, ListenerInfo};
 use crate::drain::DrainSwitch;
+use crate::listener_spec::ListenerSpec;
 use crate::metrics::ListenerMetrics;
-use crate::spec::ListenerSpec;
 use crate::transport::SharedSocket;
 
 #[derive(Default)]

@@ -17,8 +17,8 @@ mod reload;
 mod reload_plan;
 mod report;
 mod running;
-mod signals;
 mod start_error;
+mod stop_signals;
 
 pub use builder::Server;
 pub use changes::{Changes, ReloadError};
@@ -28,4 +28,4 @@ pub use report::{ListenerReport, ListenerStatus, Readiness};
 pub use running::{AbortHandle, Drained, Running};
 pub use start_error::StartError;
 
-pub use crate::spec::ListenerSpec;
+pub use crate::listener_spec::ListenerSpec;

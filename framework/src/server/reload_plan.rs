@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::address::Endpoint;
 use crate::error::BoxError;
+use crate::listener_spec::ListenerSpec;
 use crate::pipeline::{HandlerInstance, Pipeline};
 use crate::server::bind::{BoundListener, bind, load};
 use crate::server::changes::{Changes, ReloadError};
@@ -11,7 +12,6 @@ use crate::server::inherited::{Inherited, take_inherited};
 use crate::server::listener::ListenerHandle;
 use crate::server::start_error::StartError;
 use crate::settings::SocketOptions;
-use crate::spec::ListenerSpec;
 use crate::transport::tls::TlsAcceptor;
 use crate::transport::{SharedSocket, Transports};
 

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures_util::future::join_all;
 
 use crate::address::Endpoint;
+use crate::close_reason::CloseReason;
 use crate::connection::{Connection, ControlSignal, Kind, Rejection};
 use crate::drain::Phase;
 use crate::metrics::{AcceptErrorClass, Latency, Outcome};
-use crate::reason::CloseReason;
 use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
 

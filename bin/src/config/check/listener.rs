@@ -9,7 +9,7 @@ use switchboard::{Endpoint, Kind, Needs};
 
 use super::config::{Check, Listener};
 use crate::config::diagnostic::{known, quoted, unknown};
-use crate::config::schemas::SectionKind;
+use crate::config::expected::SectionKind;
 use crate::config::sections::ListenerSettings;
 use crate::config::tree::{self, under};
 

@@ -17,9 +17,9 @@ pub(crate) use config::{Admin, Config, Section};
 use config::Check;
 
 use super::diagnostic::{Report, quoted, unknown};
+use super::expected::Schemas;
+use super::expected::SectionKind;
 use super::print::Effective;
-use super::schemas::Schemas;
-use super::schemas::SectionKind;
 use super::source::Merged;
 use super::tree::{self, Path, under};
 use super::validate::message;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
+use crate::close_reason::CloseReason;
 use crate::connection::{Connection, ListenerContext};
 use crate::driver::datagram::batch_counters::BatchCounters;
 use crate::driver::datagram::drop_reason::DropReason;
@@ -24,8 +25,7 @@ use crate::driver::handler_calls::HandlerCalls;
 use crate::framing::Framing;
 use crate::handler::{Frames, Reply, Then};
 use crate::layer::Panicked;
-use crate::outbox::PushedFrame;
-use crate::reason::CloseReason;
+use crate::push_queue::PushedFrame;
 use crate::settings::Limits;
 use crate::transport::{DatagramSocket, Route};
 

@@ -13,7 +13,7 @@ use crate::driver::datagram::{DatagramDispatcher, DatagramService};
 use crate::driver::handler_calls::{direct, has_layers, layered};
 use crate::framing::Framing;
 use crate::handler::{Context, Handler, HandlerLayer};
-use crate::outbox::Pusher;
+use crate::push_queue::Pusher;
 use crate::transport::{DatagramSocket, Route};
 
 impl<H, F, L> DatagramService for HandlerDriver<H, F, L>

@@ -22,9 +22,9 @@ use hashbrown::HashTable;
 use slab::Slab;
 use tokio::time::Instant;
 
+use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::driver::datagram::jobs::QueuedMessage;
-use crate::reason::CloseReason;
 use crate::transport::Route;
 
 /// Maximum peers examined to find one to evict.

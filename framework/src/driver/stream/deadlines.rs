@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use crate::reason::CloseReason;
+use crate::close_reason::CloseReason;
 use crate::settings::Timeouts;
 
 #[derive(Debug)]

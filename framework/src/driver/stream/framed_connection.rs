@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::task::coop;
 use tokio::time::Instant;
 
+use crate::close_reason::CloseReason;
 use crate::connection::ControlSignal;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::stream::buffer::LARGE_BUFFER;
@@ -16,7 +17,6 @@ use crate::driver::stream::deadlines::DriverActivity;
 use crate::driver::stream::framed_io::FramedIo;
 use crate::driver::stream::linger::is_graceful;
 use crate::framing::Framing;
-use crate::reason::CloseReason;
 
 pub(crate) struct FramedConnection<F: Framing> {
     pub(crate) io: FramedIo<F>,

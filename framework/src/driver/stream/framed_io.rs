@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
 
+use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::stream::deadlines::Deadlines;
@@ -14,8 +15,7 @@ use crate::driver::stream::writer::FramedWriter;
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::metrics::Outcome;
-use crate::outbox::Outbox;
-use crate::reason::CloseReason;
+use crate::push_queue::Outbox;
 use crate::settings::{Limits, Timeouts};
 use crate::transport::{BoxIo, Incoming};
 

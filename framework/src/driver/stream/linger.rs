@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::driver::stream::buffer::{self, BufferSize};
-use crate::reason::CloseReason;
 use crate::transport::BoxIo;
 
 /// Maximum time a closed connection lingers, and the maximum age of a write that makes it linger.

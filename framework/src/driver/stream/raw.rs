@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
+use crate::close_reason::CloseReason;
 use crate::driver::close_outcome::{CloseOutcome, reason_of};
 use crate::driver::stream::linger::lingering_close;
 use crate::error::{BoxError, find_cause};
 use crate::handler::{ByteStream, StreamHandler};
-use crate::reason::CloseReason;
 use crate::settings::{Timeouts, deadline_after};
 use crate::transport::Incoming;
 

@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use tokio_util::codec::Decoder;
 use tokio_util::io::poll_read_buf;
 
+use crate::close_reason::CloseReason;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::stream::buffer::{self, FRAME_OVERHEAD, ReadBuffer};
 use crate::error::BoxError;
-use crate::reason::CloseReason;
 use crate::transport::BoxIo;
 
 pub(crate) struct FramedReader {

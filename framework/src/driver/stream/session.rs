@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use tower::Service;
 
+use crate::close_reason::CloseReason;
 use crate::driver::HandlerDriver;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::{HandlerCalls, direct, has_layers, layered};
@@ -18,8 +19,7 @@ use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
 use crate::layer::Panicked;
-use crate::outbox::{Outbox, Pusher};
-use crate::reason::CloseReason;
+use crate::push_queue::{Outbox, Pusher};
 use crate::transport::Incoming;
 
 /// Maximum time that `Handler::close` may take.

@@ -9,13 +9,13 @@ use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
 use tokio_util::codec::Encoder;
 
+use crate::close_reason::CloseReason;
 use crate::connection::ConnectionCounters;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::stream::buffer::{self, BufferSize, LARGE_BUFFER};
 use crate::driver::stream::deadlines::Deadlines;
 use crate::error::BoxError;
-use crate::outbox::Outbox;
-use crate::reason::CloseReason;
+use crate::push_queue::Outbox;
 use crate::transport::BoxIo;
 
 /// Maximum unwritten output that is copied out of its large buffer while the peer does not read.

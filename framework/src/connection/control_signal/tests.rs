@@ -1,4 +1,4 @@
-//! Tests of `connection/control.rs`.
+//! Tests of `connection/control_signal.rs`.
 
 use super::*;
 

@@ -5,7 +5,7 @@ use std::task::Waker;
 use crossbeam_utils::atomic::AtomicCell;
 use parking_lot::Mutex;
 
-use crate::reason::CloseReason;
+use crate::close_reason::CloseReason;
 
 /// What the driver of a connection must do. A later variant overrides an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

@@ -1,4 +1,4 @@
-//! Tests of `spec.rs`.
+//! Tests of `listener_spec.rs`.
 
 use std::time::Duration;
 

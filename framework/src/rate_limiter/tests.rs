@@ -1,4 +1,4 @@
-//! Tests of `limiter.rs`.
+//! Tests of `rate_limiter.rs`.
 
 use super::*;
 

@@ -6,8 +6,8 @@ use figment::value::Dict;
 
 use super::coerce::coerce;
 use super::diagnostic::{Origin, Report};
-use super::schemas::KINDS;
-use super::schemas::Schemas;
+use super::expected::KINDS;
+use super::expected::Schemas;
 use super::source::{Source, full_path};
 use super::tree::{self, Path};
 

@@ -12,7 +12,7 @@ use crate::settings::{Access, Limits, ProxySettings, Rates, SocketOptions, Timeo
 /// The setters that a listener and a server with one listener have in common.
 macro_rules! listener_setters {
     () => {
-        crate::spec::listener_setters! {
+        crate::listener_spec::listener_setters! {
             /// Sets the limits.
             limits: Limits = limits;
             /// Sets the timeouts.
