@@ -25,8 +25,8 @@ impl Default for Options {
 }
 
 /// Makes the framing from its options.
-pub(crate) fn build(options: Options) -> Result<Netstring> {
-    Ok(Netstring { digits: options.digits })
+pub(crate) fn build(Options { digits }: Options) -> Result<Netstring> {
+    Ok(Netstring { digits })
 }
 
 /// The framing.

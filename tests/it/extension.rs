@@ -43,7 +43,7 @@ fn what_a_third_party_registers_is_listed_described_and_helped_with() {
         "--set",
         "listeners.main.layers=prefix",
     ]);
-    for part in ["relay:port-0", "netstring", "digits = 6", "[layers.prefix]", "text = \"> \""] {
+    for part in ["relay:port-0", "netstring", "[layers.prefix]", "text = \"> \""] {
         assert!(config.contains(part), "{part} is not in\n{config}");
     }
     let help = printed(&["serve", "--help"]);

@@ -25,7 +25,10 @@ fn memory(process: u32, what: &str) -> u64 {
 
 fn echo(address: &str, framing: &str) -> Program {
     let connections = format!("limits.connections={CONNECTIONS}");
-    Program::switchboard().args(["--handler", "echo", "--listen", address, "--framing", framing, "--set", &connections])
+    let program = Program::switchboard().args(["--handler", "echo", "--listen", address, "--framing", framing]);
+    // On a loaded machine, the clients of a test can stay blocked for longer than the default timeouts.
+    let timeouts = ["frame", "idle", "write"].map(|timeout| format!("timeouts.{timeout}=0s"));
+    timeouts.iter().chain([&connections]).fold(program, |program, set| program.args(["--set", set]))
 }
 
 /// The settings of the listener under test.
