@@ -176,7 +176,7 @@ pub(crate) fn raise_open_files(config: &Config) {
             target: "switchboard",
             needed,
             allowed,
-            "the limits need more open files than this process may have; raise the limit (ulimit -n, LimitNOFILE=) or lower limits.connections"
+            "limits.connections needs more file descriptors than this process is allowed; raise the limit (ulimit -n, LimitNOFILE=) or lower limits.connections"
         ),
         Ok(_) => {}
         Err(error) => {

@@ -20,7 +20,7 @@ pub fn config_file(data: &[u8]) {
 }
 
 /// Environment variables and flags, one per line: `v` or `f`, then NAME=VALUE or KEY=VALUE.
-pub fn config_said(data: &[u8]) {
+pub fn config_overrides(data: &[u8]) {
     let mut check = ConfigCheck::new(&REGISTRY);
     for line in data.split(|byte| *byte == b'\n').take(32) {
         let Some((kind, assignment)) = line.split_first() else { continue };

@@ -10,7 +10,7 @@ mod proxy;
 mod stream;
 
 pub use addresses::{endpoint, networks};
-pub use configuration::{config_file, config_said};
+pub use configuration::{config_file, config_overrides};
 pub use framings::{delimited, json_lines, length, lines, raw};
 pub use proxy::proxy;
 pub use stream::stream;
@@ -29,6 +29,6 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("endpoint", endpoint),
     ("networks", networks),
     ("config_file", config_file),
-    ("config_said", config_said),
+    ("config_overrides", config_overrides),
     ("stream", stream),
 ];
