@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_a_peer_calls_itself_is_escaped() {
+fn peer_names_are_escaped() {
     let path = |path: &str| Address::Unix(Some(Arc::from(Path::new(path)))).to_string();
     assert_eq!(path("/tmp/a"), "unix:/tmp/a");
     assert_eq!(path("/tmp/a\nfake \x1b[31m"), "unix:/tmp/a\\nfake \\u{1b}[31m");
@@ -12,7 +12,7 @@ fn what_a_peer_calls_itself_is_escaped() {
 }
 
 #[test]
-fn every_form_is_read_and_printed_back() {
+fn every_form_is_parsed_and_printed_unchanged() {
     for text in [
         "tcp://127.0.0.1:9999",
         "tcp://localhost:0",
@@ -30,7 +30,7 @@ fn every_form_is_read_and_printed_back() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn parse_errors_name_the_problem() {
     for (text, part) in [
         ("", "missing scheme; use an address such as"),
         ("9999", "missing scheme; use an address such as"),

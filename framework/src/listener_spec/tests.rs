@@ -12,7 +12,7 @@ fn spec() -> ListenerSpec {
 }
 
 #[test]
-fn settings_of_the_admission_and_the_socket_keep_the_pipeline() {
+fn changes_of_admission_and_socket_settings_keep_the_pipeline() {
     let mut other = spec().proxy(ProxySettings::default()).tls(TlsSettings::new("a", "b"));
     (other.name, other.endpoint) = ("other".to_owned(), Endpoint::Memory("other".to_owned()));
     (other.limits.connections, other.limits.connections_per_source, other.limits.handshakes) = (1, 2, 3);
@@ -24,7 +24,7 @@ fn settings_of_the_admission_and_the_socket_keep_the_pipeline() {
 }
 
 #[test]
-fn every_other_setting_needs_another_pipeline() {
+fn changes_of_any_other_setting_rebuild_the_pipeline() {
     let changes: [fn(&mut ListenerSpec); 8] = [
         |spec| spec.framing = AnyFraming::default(),
         |spec| spec.layers.push(LayerInstance::new(Trace::messages())),

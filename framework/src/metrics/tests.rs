@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_took_as_long_as_a_bound_is_within_it_and_every_thread_counts() {
+fn bucket_bounds_are_inclusive_and_all_threads_are_counted() {
     let histogram = LatencyHistogram::default();
     std::thread::scope(|scope| {
         for _ in 0..20 {
@@ -18,7 +18,7 @@ fn what_took_as_long_as_a_bound_is_within_it_and_every_thread_counts() {
 }
 
 #[test]
-fn every_name_is_its_own() {
+fn every_name_is_unique() {
     let names: std::collections::BTreeSet<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
     assert_eq!(names.len(), Outcome::ALL.len());
     assert!(Outcome::ALL.iter().enumerate().all(|(index, outcome)| *outcome as usize == index));

@@ -7,7 +7,7 @@ fn source(n: u32) -> Source {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_source_has_its_own_count_and_gets_it_back_with_time() {
+async fn each_source_has_a_separate_budget_that_refills_over_time() {
     let limiter = Limiter::new(Rate::per_second(10), 0).unwrap();
     for _ in 0..10 {
         limiter.check(source(1)).unwrap();
@@ -20,7 +20,7 @@ async fn each_source_has_its_own_count_and_gets_it_back_with_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_million_sources_leave_the_table_bounded() {
+async fn the_table_stays_bounded_with_a_million_sources() {
     let limiter = Limiter::new(Rate::per_hour(1), 1).unwrap();
     for n in 0..1_000_000 {
         let _ = limiter.check(source(0x0100_0000 + n));

@@ -14,7 +14,7 @@ fn most(peer: &Address, received: usize) -> usize {
 }
 
 #[test]
-fn three_times_what_came_headers_counted() {
+fn the_budget_is_three_times_the_received_bytes_including_headers() {
     let inet = |text: &str| Address::Inet(text.parse().unwrap());
     assert_eq!(most(&inet("192.0.2.1:4000"), 10), 3 * (10 + 28) - 28);
     assert_eq!(most(&inet("[::ffff:192.0.2.1]:4000"), 10), 3 * (10 + 28) - 28);
@@ -23,7 +23,7 @@ fn three_times_what_came_headers_counted() {
 }
 
 #[test]
-fn what_was_refused_costs_nothing_and_what_came_adds_up() {
+fn rejected_sends_cost_nothing_and_received_bytes_accumulate() {
     let (peer, limit) = (Address::Inet("192.0.2.1:4000".parse().unwrap()), AmplificationLimit::default());
     assert!(!limit.try_debit(&peer, 0));
     limit.credit(&peer, 0);
@@ -36,7 +36,7 @@ fn what_was_refused_costs_nothing_and_what_came_adds_up() {
 }
 
 #[test]
-fn a_validated_peer_and_one_that_cannot_be_forged_have_no_bound() {
+fn validated_and_unspoofable_peers_have_no_limit() {
     let limit = AmplificationLimit::default();
     assert!(limit.try_debit(&Address::Unix(None), 1000));
     let peer = Address::Inet("192.0.2.1:4000".parse().unwrap());

@@ -16,6 +16,7 @@ pub(crate) struct BatchCounters {
 }
 
 impl BatchCounters {
+    #[inline]
     pub(crate) fn received(&mut self, bytes: usize) {
         self.received += 1;
         self.bytes += bytes as u64;
@@ -28,6 +29,7 @@ impl BatchCounters {
     }
 
     /// Adds the batch to the metrics and resets it. The handled messages share the time of the batch equally.
+    #[inline]
     pub(crate) fn publish(&mut self, metrics: &ListenerMetrics) {
         let Self { started, received, bytes, handled } = std::mem::take(self);
         let Some(started) = started else { return };

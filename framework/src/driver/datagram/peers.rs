@@ -148,6 +148,7 @@ impl<C, In> PeerTable<C, In> {
     }
 
     /// Makes a peer the most recently seen of its segment, or of a higher one.
+    #[inline]
     fn mark_seen(&mut self, key: usize, segment: Segment) {
         let current = self.entries[key].segment;
         let is_promoted = current < segment && self.max_protected > 0;

@@ -37,6 +37,7 @@ impl DatagramReceiver {
         Self { local: socket.local(), socket, buffer: BytesMut::new(), limit, errors_in_a_row: 0, pause: None }
     }
 
+    #[inline]
     pub(crate) fn check(&self, route: &Route, datagram: &Bytes) -> Result<(), DropReason> {
         if datagram.len() > self.limit {
             return Err(DropReason::FrameTooLarge); // and possibly truncated
@@ -44,6 +45,7 @@ impl DatagramReceiver {
         reject_source(route, &self.local).map_or(Ok(()), Err)
     }
 
+    #[inline]
     pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Route, Bytes)>> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));

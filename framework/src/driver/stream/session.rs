@@ -102,10 +102,13 @@ where
                 self.framed.drive_while(call).await?
             };
             let io = &mut self.framed.io;
-            let reply = reply.map_err(|error| io.latency.message_failed(&io.connection, error))?;
+            let reply = match reply {
+                Ok(reply) => reply,
+                Err(error) => return Err(io.latency.message_failed(&io.connection, error)),
+            };
             io.message_handled();
-            if let Some(reply) = self.encode_simple(reply)? {
-                then = Box::pin(self.send(reply)).await?;
+            if let Some(send) = self.encode_simple(reply)?.map(|reply| Box::pin(self.send(reply))) {
+                then = send.await?;
             }
             self.framed.wait_for_write_capacity().await?;
             if self.framed.io.should_yield() {

@@ -8,7 +8,7 @@ use tower::Layer;
 use tower::{ServiceExt, service_fn};
 
 #[tokio::test(start_paused = true)]
-async fn no_more_than_so_many_run_at_once_and_all_get_their_turn() {
+async fn concurrent_calls_stay_within_the_limit_and_all_complete() {
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counts = (running.clone(), most.clone());
     let service = Concurrency::new(3).layer(service_fn(move |()| {
@@ -27,7 +27,7 @@ async fn no_more_than_so_many_run_at_once_and_all_get_their_turn() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_dropped_gives_its_permit_back() {
+async fn a_dropped_call_releases_its_permit() {
     let layer = Concurrency::new(1);
     let stuck = layer.layer(service_fn(|()| std::future::pending::<Result<(), BoxError>>()));
     let mut call = Box::pin(stuck.oneshot(()));

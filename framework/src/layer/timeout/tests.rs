@@ -5,7 +5,7 @@ use crate::error::BoxError;
 use tower::{Layer, ServiceExt, service_fn};
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_takes_too_long_is_dropped() {
+async fn a_call_over_the_timeout_is_dropped() {
     let service = service_fn(|wait: u64| async move {
         tokio::time::sleep(Duration::from_secs(wait)).await;
         Ok::<_, BoxError>(wait)
@@ -17,7 +17,7 @@ async fn a_call_that_takes_too_long_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn zero_waits_for_ever() {
+async fn zero_disables_the_timeout() {
     let service = service_fn(|()| async {
         tokio::time::sleep(Duration::from_secs(1_000_000)).await;
         Ok::<_, BoxError>(())

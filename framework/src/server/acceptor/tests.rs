@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn errors_of_accept_are_sorted() {
+fn accept_errors_are_classified() {
     let table = [
         (Class::Again, &[Errno::EINTR, Errno::EAGAIN][..]),
         (

@@ -9,7 +9,7 @@ fn networks(texts: &[&str]) -> Networks {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn parse_errors_name_the_problem() {
     for (text, part) in [
         ("", "write it like"),
         ("localhost", "write it like"),
@@ -29,7 +29,7 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
-fn a_set_has_exactly_what_its_networks_have() {
+fn a_set_contains_exactly_the_addresses_of_its_networks() {
     let texts = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.7", "128.0.0.0/1", "2001:db8::/32", "2001:db8:1::/48", "::1"];
     let set = networks(&texts);
     let each: Vec<Network> = texts.iter().map(|text| text.parse().unwrap()).collect();
@@ -51,7 +51,7 @@ fn a_set_has_exactly_what_its_networks_have() {
 }
 
 #[test]
-fn deny_wins_and_an_empty_allow_is_everybody() {
+fn deny_overrides_allow_and_an_empty_allow_list_allows_all() {
     let peer = |text: &str| Address::Inet(text.parse().unwrap());
     let access = Access::default().allow(networks(&["10.0.0.0/8"])).deny(networks(&["10.6.0.0/16"]));
     assert!(access.allows(&peer("10.1.1.1:1")) && access.allows(&peer("[::ffff:10.1.1.1]:1")));

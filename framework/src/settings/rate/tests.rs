@@ -16,7 +16,7 @@ fn rates() {
 }
 
 #[test]
-fn a_rate_prints_exactly_and_reads_back() {
+fn a_printed_rate_parses_to_the_same_rate() {
     let rates = [Rate::per_second(100), Rate::per_minute(5), Rate::per_hour(7), Rate::default()];
     let others = [(5, 10_000), (1, 1500), (3, 90_000)].map(|(count, ms)| Rate::new(count, Duration::from_millis(ms)));
     for rate in rates.into_iter().chain(others) {

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn paths_and_not_what_is_in_the_file() {
+fn paths_are_accepted_and_errors_never_contain_key_material() {
     let path = |text: &str| deserialize_path(serde_json::Value::from(text)).map_err(|error| error.to_string());
     assert_eq!(path("cert.pem"), Ok("cert.pem".into()));
     assert!(path("").unwrap_err().contains("cannot be empty"));

@@ -8,7 +8,7 @@ fn every_reason_is_listed_at_its_index() {
 }
 
 #[test]
-fn sources_that_must_not_be_answered() {
+fn unanswerable_source_addresses_are_rejected() {
     let local = Address::Inet("127.0.0.1:9999".parse().unwrap());
     let reason = |peer: &str, local_ip: Option<&str>| {
         let route = Route {

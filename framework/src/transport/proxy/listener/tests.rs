@@ -5,7 +5,7 @@ use crate::transport::proxy::parser;
 use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
-async fn a_header_is_read_in_any_pieces_and_nothing_behind_it() {
+async fn a_header_is_read_for_any_read_sizes_and_later_bytes_stay_unread() {
     for header in parser::tests::good() {
         let glued = [&*header, b"PROXY \r\nbehind"].concat();
         for piece in [1, 2, 3, 7, glued.len()] {
@@ -22,7 +22,7 @@ async fn a_header_is_read_in_any_pieces_and_nothing_behind_it() {
 }
 
 #[tokio::test]
-async fn an_early_end_is_told() {
+async fn an_incomplete_header_is_an_error() {
     for (bytes, part) in [("", "missing"), ("PROXY TCP4 1.2.3\x1b", "ended after \"PROXY TCP4 1.2.3\\x1b\"")] {
         let error = read(&mut bytes.as_bytes()).await.expect_err(bytes).to_string();
         assert!(error.contains(part), "{error}");
