@@ -1,7 +1,7 @@
 //! A custom tower layer: a rate limit per source, for messages and for connections.
 //!
 //! Switchboard has this layer built in ([`RatePerSource`](switchboard::layer::RatePerSource)). This file shows how to
-//! write one. Try it: `yes | head -n 30 | nc -N 127.0.0.1 9999` prints ten lines at once and the others at ten per
+//! write one. Try it: `yes | head -n 30 | nc -N 127.0.0.1 9999` prints ten lines immediately and the others at ten per
 //! second. Of eight clients that connect at the same time, five are accepted.
 
 use std::hash::{BuildHasher, RandomState};

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-/// The server could not start or not keep running.
+/// The server could not start, or stopped because of an error.
 pub(crate) const FAILED: u8 = 1;
 /// Wrong usage of the command line.
 pub(crate) const USAGE: u8 = 2;

@@ -127,13 +127,13 @@ fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure>
     }
     let mut verdict = match &config.file {
         Some(file) => format!("{}: configuration OK\n", file.display()),
-        None => "no configuration file found; defaults OK\n".to_owned(),
+        None => "no configuration file; configuration OK\n".to_owned(),
     };
     let (total, listeners) = assemble::max_memory(&config);
     let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
     let listeners: Vec<_> = listeners.into_iter().map(|(name, bytes)| format!("{name} {}", size(bytes))).collect();
     let (total, listeners) = (size(total), listeners.join(", "));
-    verdict += &format!("memory: at most {total} ({listeners}), plus whatever your handlers allocate\n");
+    verdict += &format!("memory: at most {total} ({listeners}), without the memory of handlers\n");
     if bind {
         serve::try_bind(config, registry)?;
         verdict += "all addresses can be bound\n";

@@ -126,7 +126,7 @@ impl LiveServer<'_> {
         Ok(pid)
     }
 
-    /// Stops accepting. The admin endpoint stops at once, so that operators reach the new process.
+    /// Stops accepting. The admin endpoint stops immediately, so that operators reach the new process.
     async fn hand_over(&self) {
         let admin = async {
             self.admin.running.hand_over().await;

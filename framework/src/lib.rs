@@ -119,8 +119,6 @@ pub mod metrics;
 
 mod close_reason;
 
-mod named_enum;
-
 pub mod address;
 
 pub mod error;

@@ -96,7 +96,7 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Whether this handler instance is behind it.
+    /// Whether the pipeline uses this handler instance.
     pub(crate) fn is_of(&self, handler: &HandlerInstance) -> bool {
         Arc::ptr_eq(&self.handler.0, &handler.0)
     }

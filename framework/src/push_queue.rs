@@ -101,7 +101,7 @@ impl<Out> Pusher<Out> {
         }
     }
 
-    /// Queues a frame, or fails at once.
+    /// Queues a frame, or fails immediately.
     pub fn try_push(&self, frame: impl Into<Out>) -> Result<(), PushError> {
         match &self.target {
             Target::Stream(outbox) => {

@@ -11,7 +11,7 @@ use harness::hot::{Figure, Figures, HotPath};
 const BATCHES: usize = 320;
 
 #[test]
-fn a_message_allocates_no_more_than_is_allowed() {
+fn allocations_per_message_stay_within_the_limits() {
     let kept = Figures::kept();
     let mut excesses = Vec::new();
     for path in HotPath::ALL {
@@ -27,7 +27,7 @@ fn a_message_allocates_no_more_than_is_allowed() {
 }
 
 #[test]
-fn the_stack_of_a_message_allocates_nothing() {
+fn the_message_stack_allocates_nothing() {
     let mut hot = HotPath::named("stack").unwrap().open();
     let mut messages = 0;
     let allocations = measure(|| messages = hot.run(100)).count_total;

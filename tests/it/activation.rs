@@ -54,7 +54,7 @@ fn is_greeted(io: impl Read + Write) {
 }
 
 #[test]
-fn sockets_of_every_kind_are_taken_by_name_and_survive_reloads_and_upgrades() {
+fn passed_sockets_are_matched_by_name_and_survive_reloads_and_upgrades() {
     let place = tempfile::tempdir().unwrap();
     let write = |text: &str| std::fs::write(place.path().join("switchboard.toml"), text).unwrap();
     let listener = |name: &str, more: &str| format!("[listeners.{name}]\nlisten = 'systemd:{name}'\n{more}\n");
@@ -98,7 +98,7 @@ fn sockets_of_every_kind_are_taken_by_name_and_survive_reloads_and_upgrades() {
 }
 
 #[test]
-fn tls_goes_around_a_socket_that_is_passed() {
+fn tls_works_on_a_passed_socket() {
     let (place, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let files = authority.sign("localhost", "localhost", |_| {});
     let listener = format!(
@@ -115,7 +115,7 @@ fn tls_goes_around_a_socket_that_is_passed() {
 }
 
 #[test]
-fn what_was_not_passed_is_told_with_what_was() {
+fn a_missing_socket_is_reported_with_the_passed_sockets() {
     let place = tempfile::tempdir().unwrap();
     let listen = ["--listen", "systemd:main"];
     let run = |sockets: &[&str]| Some(launched(place.path(), sockets, &listen)?.run());
@@ -140,7 +140,7 @@ fn what_was_not_passed_is_told_with_what_was() {
 }
 
 #[test]
-fn systemd_socket_activate_starts_it_with_the_first_client() {
+fn systemd_socket_activate_starts_the_server_on_the_first_connection() {
     let Some(activate) = tool("systemd-socket-activate") else { return };
     drop(Program::switchboard()); // builds the binary
     let address = format!("127.0.0.1:{}", free_port());

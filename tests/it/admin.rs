@@ -94,7 +94,7 @@ impl AdminServer {
 }
 
 #[test]
-fn it_says_what_the_server_does_and_who_is_there() {
+fn status_and_connections_show_the_running_server() {
     let server = AdminServer::start(&[]);
     assert_eq!((server.get("/livez").status, server.get("/readyz").status), (200, 200));
     let client = server.client();
@@ -121,7 +121,7 @@ fn it_says_what_the_server_does_and_who_is_there() {
 }
 
 #[test]
-fn a_connection_is_killed_by_its_number_and_nobody_else() {
+fn deleting_a_connection_closes_only_that_connection() {
     let server = AdminServer::start(&[]);
     let (mut one, mut two) = (server.client(), server.client());
     let peer = one.get_ref().local_addr().unwrap().to_string();
@@ -144,7 +144,7 @@ fn a_connection_is_killed_by_its_number_and_nobody_else() {
 }
 
 #[test]
-fn the_level_of_the_log_changes_while_it_runs() {
+fn the_log_level_can_be_changed_at_runtime() {
     let server = AdminServer::start(&["--log-level", "warn,switchboard::listener=info"]);
     assert_eq!(server.get("/log-level").body, "warn,switchboard::listener=info\n");
     let refused = server.send("PUT", "/log-level", "loud");
@@ -160,7 +160,7 @@ fn the_level_of_the_log_changes_while_it_runs() {
 }
 
 #[test]
-fn a_reload_is_asked_for_and_told_what_is_wrong() {
+fn a_reload_request_returns_the_errors() {
     let place = tempfile::tempdir().unwrap();
     let write = |text: &str| std::fs::write(place.path().join("switchboard.toml"), text).unwrap();
     let good =
@@ -207,7 +207,7 @@ fn a_reload_is_asked_for_and_told_what_is_wrong() {
 }
 
 #[test]
-fn a_drain_is_announced_and_answers_are_still_given_meanwhile() {
+fn a_drain_request_is_announced_and_pending_replies_are_sent() {
     let server = AdminServer::start(&["--set", "drain.announce=1h"]);
     let mut client = server.client();
     assert_eq!(server.send("POST", "/drain", "").status, 202);
@@ -222,12 +222,13 @@ fn a_drain_is_announced_and_answers_are_still_given_meanwhile() {
     client.read_line(&mut line).unwrap();
     assert_eq!(line, "hello, Bob!\n");
     assert_eq!(server.send("POST", "/reload", "").status, 422);
-    server.0.signal(Signal::SIGTERM); // the second stop request: the server exits at once, so idle connections may be closed or aborted
+    // This second stop request ends the process immediately. Idle connections are closed or aborted.
+    server.0.signal(Signal::SIGTERM);
     assert!([Some(0), Some(3)].contains(&server.0.wait().code()));
 }
 
 #[test]
-fn a_token_is_asked_for_where_something_changes() {
+fn modifying_requests_require_the_token() {
     let place = tempfile::tempdir().unwrap();
     let secret = place.path().join("token");
     std::fs::write(&secret, "hunter2-and-more\n").unwrap();
@@ -253,7 +254,7 @@ fn a_token_is_asked_for_where_something_changes() {
 }
 
 #[test]
-fn nobody_far_away_changes_anything_without_a_token() {
+fn remote_modifying_requests_without_a_token_are_rejected() {
     let checked =
         |args: &[&str]| Program::switchboard().arg("check").args(args.iter().flat_map(|arg| ["--set", arg])).run();
     for (args, part) in [
@@ -276,7 +277,7 @@ fn nobody_far_away_changes_anything_without_a_token() {
 }
 
 #[test]
-fn it_answers_on_a_unix_socket_and_says_when_it_cannot_listen() {
+fn the_endpoint_works_on_a_unix_socket_and_bind_errors_are_reported() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("admin");
     let listen = format!("unix:{}", path.display());
@@ -294,7 +295,7 @@ fn it_answers_on_a_unix_socket_and_says_when_it_cannot_listen() {
 }
 
 #[test]
-fn prometheus_likes_what_it_is_told_and_its_labels_do_not_grow_with_peers() {
+fn metrics_are_valid_for_prometheus_and_labels_are_bounded() {
     let server = AdminServer::at("tcp://0.0.0.0:0", "tcp://127.0.0.1:0", &[]);
     let port = server.0.socket("main").rsplit_once(':').unwrap().1.to_owned();
     let clients = 200;
@@ -330,7 +331,7 @@ fn prometheus_likes_what_it_is_told_and_its_labels_do_not_grow_with_peers() {
 }
 
 #[test]
-fn prometheus_scrapes_it() {
+fn prometheus_scrapes_the_metrics() {
     let Some(prometheus) = tool("prometheus") else { return };
     let server = AdminServer::start(&[]);
     drop(server.client());
@@ -377,7 +378,7 @@ impl Drop for Prometheus {
 }
 
 #[test]
-fn a_file_beside_the_program_says_the_same() {
+fn the_admin_settings_are_read_from_the_default_file_and_the_token_is_hidden() {
     let place = tempfile::tempdir().unwrap();
     let file = |name: &str| Path::new(place.path()).join(name);
     std::fs::write(file("switchboard.toml"), "[admin]\nlisten = 'tcp://127.0.0.1:0'\ntoken = 'hunter2'\n").unwrap();

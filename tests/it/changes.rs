@@ -83,7 +83,7 @@ fn port(running: &Running) -> SocketAddr {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_frame_limit_of_a_listener_is_that_of_its_connections() {
+async fn the_frame_limit_of_the_listener_applies_to_its_connections() {
     let name = unique("changes");
     let mut spec = mem(&name);
     spec.limits.frame = 1 << 20;
@@ -93,7 +93,7 @@ async fn the_frame_limit_of_a_listener_is_that_of_its_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_change_for_whoever_comes_next_and_count_whoever_is_there() {
+async fn new_limits_apply_to_new_connections_and_count_open_ones() {
     let (name, probe) = (unique("changes"), Probe::default());
     let running = start(mem(&name), &probe).await;
     let mut first = connect(&name).await;
@@ -112,7 +112,7 @@ async fn limits_change_for_whoever_comes_next_and_count_whoever_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_next_is_served_by_the_new_handler_and_whoever_is_there_by_the_old() {
+async fn new_connections_use_the_new_handler_and_open_ones_the_old() {
     let (name, old, new) = (unique("changes"), Probe::default(), Probe::default());
     let running = start(mem(&name), &old).await;
     let mut first = connect(&name).await;
@@ -127,7 +127,7 @@ async fn whoever_comes_next_is_served_by_the_new_handler_and_whoever_is_there_by
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listener_that_is_gone_drains_and_the_others_do_not_notice() {
+async fn a_removed_listener_drains_without_affecting_others() {
     let (stays, goes) = (unique("changes"), unique("changes"));
     let (probe, other) = (Probe::default(), Probe::default());
     let mut both = listener_set();
@@ -173,7 +173,7 @@ fn drain_deadline(deadline: std::time::Duration) -> DrainSettings {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_is_told_at_once_and_nothing_has_changed() {
+async fn a_rejected_reload_reports_all_errors_and_changes_nothing() {
     let (name, free, taken) = (unique("changes"), unique("changes"), unique("changes"));
     let (old, new) = (Probe::default(), Probe::default());
     let running = start(mem(&name), &old).await;
@@ -197,7 +197,7 @@ async fn what_is_wrong_is_told_at_once_and_nothing_has_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_drains_reloads_no_more() {
+async fn a_draining_server_rejects_reloads() {
     let (name, probe) = (unique("changes"), Probe::default());
     let running = Arc::new(start(mem(&name), &probe).await);
     let mut busy = connect(&name).await;
@@ -242,7 +242,7 @@ impl Peer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_datagram_that_waits_is_answered_by_the_handler_that_has_it() {
+async fn a_queued_datagram_is_answered_by_the_handler_that_received_it() {
     let (old, new) = (Probe::default(), Probe::default());
     let spec = at("main", "udp://127.0.0.1:0");
     let running = start(spec.clone(), &old).await;
@@ -314,7 +314,7 @@ impl Callers {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_refused_and_no_reply_lost_while_handlers_and_sockets_change() {
+async fn reloads_of_handlers_and_sockets_reject_no_client_and_lose_no_reply() {
     let probe = Probe::default();
     let mut spec = at("main", "tcp://127.0.0.1:0");
     let running = start(spec.clone(), &probe).await;
@@ -338,7 +338,7 @@ async fn nobody_is_refused_and_no_reply_lost_while_handlers_and_sockets_change()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_under_another_name_takes_the_socket_over_and_one_on_more_addresses_the_port() {
+async fn renamed_listeners_reuse_the_socket_and_widened_addresses_reuse_the_port() {
     let probe = Probe::default();
     let running = start(at("main", "tcp://127.0.0.1:0"), &probe).await;
     let address = port(&running);
@@ -362,7 +362,7 @@ async fn a_listener_under_another_name_takes_the_socket_over_and_one_on_more_add
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tls_is_put_around_a_socket_and_taken_off_while_it_listens() {
+async fn tls_can_be_enabled_and_disabled_on_a_listening_socket() {
     let (authority, probe) = (Authority::new(), Probe::default());
     let running = start(at("main", "tcp://127.0.0.1:0"), &probe).await;
     let address = port(&running);
@@ -393,7 +393,7 @@ async fn tls_is_put_around_a_socket_and_taken_off_while_it_listens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transport_that_shares_nothing_says_what_cannot_change() {
+async fn a_transport_without_socket_sharing_reports_which_changes_are_impossible() {
     let (name, probe) = (unique("changes"), Probe::default());
     let running = start(mem(&name), &probe).await;
     let mut spec = mem(&name);
@@ -404,7 +404,7 @@ async fn a_transport_that_shares_nothing_says_what_cannot_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_path_of_a_unix_socket_stays_while_anybody_listens_there_and_goes_with_the_last() {
+async fn a_unix_socket_path_is_removed_with_its_last_listener() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("socket");
     let probe = Probe::default();
@@ -443,7 +443,7 @@ fn size(pid: u32) -> (usize, u64) {
 }
 
 #[test]
-fn hangups_under_load_good_and_faulty_lose_nobody_and_leave_nothing_behind() {
+fn valid_and_invalid_reloads_under_load_lose_no_client_and_leak_nothing() {
     const ROUNDS: usize = 60;
     let place = tempfile::tempdir().unwrap();
     let write = |greeting: &str, more: &str| {

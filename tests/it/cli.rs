@@ -18,7 +18,7 @@ fn from_toml(text: &str) -> Value {
 }
 
 #[test]
-fn the_schema_takes_what_the_program_takes() {
+fn the_schema_accepts_the_same_configurations_as_the_program() {
     let schema: Value = serde_json::from_str(&printed(&["schema"])).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     let fits = |config: &Value| schema.iter_errors(config).map(|error| error.to_string()).collect::<Vec<_>>();
@@ -42,7 +42,7 @@ fn the_schema_takes_what_the_program_takes() {
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(fits(&from_toml(&text)), Vec::<String>::new(), "{}", path.display());
     }
-    for faulty in [
+    for wrong in [
         "lisen = 'tcp://127.0.0.1:1'",
         "handler = 1",
         "framing = 'lnies'",
@@ -54,24 +54,24 @@ fn the_schema_takes_what_the_program_takes() {
         "[handlers.greeter]\nwelcome = 'x'",
         "[layers.busy]\ntype = 'nobody'",
     ] {
-        assert_ne!(fits(&from_toml(faulty)), Vec::<String>::new(), "{faulty}");
+        assert_ne!(fits(&from_toml(wrong)), Vec::<String>::new(), "{wrong}");
         let path = tempfile::tempdir().unwrap();
-        let path = path.path().join("faulty.toml");
-        fs::write(&path, faulty).unwrap();
+        let path = path.path().join("invalid.toml");
+        fs::write(&path, wrong).unwrap();
         let checked = Program::switchboard().args(["check", "--config"]).arg(&path).run();
-        assert_eq!(checked.code(), Some(78), "{faulty}");
+        assert_eq!(checked.code(), Some(78), "{wrong}");
     }
 }
 
 #[test]
-fn the_schema_says_what_each_key_is_for_and_what_it_is_by_default() {
+fn the_schema_has_a_description_and_a_default_for_each_key() {
     let schema: Value = serde_json::from_str(&printed(&["schema"])).unwrap();
     let limits = &schema["$defs"]["Limits"]["properties"];
     assert_eq!((&limits["connections"]["default"], &limits["frame"]["default"]), (&json!(10000), &json!("64KiB")));
     fn without_words(schema: &Value, at: &str, found: &mut Vec<String>) {
         for (key, property) in schema["properties"].as_object().into_iter().flatten() {
             let is_named = property.get("description").is_some() || property == &json!({});
-            // A section with a known type needs no description of its own.
+            // A section with a known type needs no separate description.
             if !is_named && property.get("allOf").is_none() {
                 found.push(format!("{at}.{key}"));
             }
@@ -86,7 +86,7 @@ fn the_schema_says_what_each_key_is_for_and_what_it_is_by_default() {
 }
 
 #[test]
-fn the_manual_has_every_command_and_the_completions_are_scripts() {
+fn the_man_page_has_every_command_and_the_completions_are_valid_scripts() {
     let page = printed(&["man"]);
     for part in
         [".TH switchboard", "COMMAND: serve", "COMMAND: config diff", "SIGUSR2", "SWITCHBOARD_CONFIG", "EXIT STATUS"]
@@ -103,21 +103,21 @@ fn the_manual_has_every_command_and_the_completions_are_scripts() {
 }
 
 #[test]
-fn what_cannot_be_bound_is_found_before_the_start() {
+fn check_bind_reports_addresses_that_cannot_be_bound() {
     let check = |listen: &str, more: &[&str]| {
         Program::switchboard().args(["check", "--bind", "--set"]).arg(format!("listen={listen}")).args(more).run()
     };
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp://{}", held.local_addr().unwrap());
-    let refused = check(&address, &[]);
-    assert_eq!(refused.code(), Some(1));
+    let rejected = check(&address, &[]);
+    assert_eq!(rejected.code(), Some(1));
     assert!(
-        refused.stderr.starts_with(&format!("error: listener main cannot listen on {address}: ")),
+        rejected.stderr.starts_with(&format!("error: listener main cannot listen on {address}: ")),
         "{}",
-        refused.stderr
+        rejected.stderr
     );
-    let refused = check("tcp://127.0.0.1:0", &["--set", &format!("admin.listen={address}")]);
-    assert!(refused.stderr.starts_with("error: listener admin cannot listen on "), "{}", refused.stderr);
+    let rejected = check("tcp://127.0.0.1:0", &["--set", &format!("admin.listen={address}")]);
+    assert!(rejected.stderr.starts_with("error: listener admin cannot listen on "), "{}", rejected.stderr);
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("socket");
     let good = check(&format!("unix:{}", path.display()), &[]);
@@ -132,7 +132,7 @@ fn difference(place: &Path, args: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn what_a_reload_would_change_is_told_before_it_is_done() {
+fn config_diff_shows_the_changes_of_a_reload() {
     let place = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(place.path().join(name), text).unwrap();
     let at = |admin: &str| format!("[admin]\nlisten = '{admin}'\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\n");

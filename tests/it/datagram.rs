@@ -143,7 +143,7 @@ impl Handler for Scripted {
 }
 
 #[tokio::test]
-async fn echo_answers_every_datagram_as_it_came_the_empty_and_the_largest_too() {
+async fn echo_returns_every_datagram_unchanged_including_empty_and_largest() {
     let server = udp().start(Echo).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("hi").await.expect("hi").await;
@@ -155,7 +155,7 @@ async fn echo_answers_every_datagram_as_it_came_the_empty_and_the_largest_too() 
 }
 
 #[tokio::test]
-async fn hello_greets_every_datagram_exit_included_and_welcomes_nobody() {
+async fn hello_greets_every_datagram_including_exit_and_sends_no_welcome() {
     let server = udp().start(Hello::default()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("Michael").await.expect("hello, Michael!").await;
@@ -165,7 +165,7 @@ async fn hello_greets_every_datagram_exit_included_and_welcomes_nobody() {
 }
 
 #[tokio::test]
-async fn each_form_of_reply_becomes_datagrams_to_the_sender() {
+async fn each_kind_of_reply_is_sent_as_datagrams_to_the_sender() {
     let server = udp().start(Scripted::new()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("none").await.send("many").await.expect("a").await.expect("b").await.expect("c").await;
@@ -176,7 +176,7 @@ async fn each_form_of_reply_becomes_datagrams_to_the_sender() {
 }
 
 #[tokio::test]
-async fn each_peer_has_a_state_of_its_own_until_a_reply_closes_it() {
+async fn each_peer_has_separate_state_until_a_reply_closes_it() {
     let server = udp().start(Scripted::new()).await.unwrap();
     let (one, two) = (Peer::new(&server).await, Peer::new(&server).await);
     one.send("count").await.expect("1").await.send("count").await.expect("2").await;
@@ -188,7 +188,7 @@ async fn each_peer_has_a_state_of_its_own_until_a_reply_closes_it() {
 }
 
 #[tokio::test]
-async fn a_peer_whose_handler_waits_holds_up_nobody_and_its_own_messages_stay_in_order() {
+async fn a_waiting_handler_delays_no_other_peer_and_keeps_message_order() {
     let handler = Scripted::new();
     let server = udp().start(handler.clone()).await.unwrap();
     let (slow, quick) = (Peer::new(&server).await, Peer::new(&server).await);
@@ -203,7 +203,7 @@ async fn a_peer_whose_handler_waits_holds_up_nobody_and_its_own_messages_stay_in
 }
 
 #[tokio::test]
-async fn two_hundred_peers_that_wait_are_all_answered_when_all_are_ready_at_once() {
+async fn two_hundred_waiting_peers_are_answered_when_all_become_ready_together() {
     let handler = Scripted::new();
     let server = udp().start(handler.clone()).await.unwrap();
     let mut peers = Vec::new();
@@ -220,7 +220,7 @@ async fn two_hundred_peers_that_wait_are_all_answered_when_all_are_ready_at_once
 }
 
 #[tokio::test]
-async fn two_hundred_frames_pushed_at_once_all_leave() {
+async fn two_hundred_frames_pushed_together_are_all_sent() {
     let server = udp().start(Scripted::new()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("validate").await.send("push 200").await;
@@ -230,7 +230,7 @@ async fn two_hundred_frames_pushed_at_once_all_leave() {
 }
 
 #[tokio::test]
-async fn what_was_pushed_before_a_drain_leaves() {
+async fn frames_pushed_before_a_drain_are_sent() {
     let server = udp().start(Scripted::new()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("validate").await.send("push 200").await.expect("0").await;
@@ -241,7 +241,7 @@ async fn what_was_pushed_before_a_drain_leaves() {
 }
 
 #[tokio::test]
-async fn a_peer_can_be_pushed_to_later() {
+async fn a_pusher_works_after_the_handler_call() {
     let server = udp().start(Scripted::new()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("later").await.expect("pushed").await;
@@ -258,7 +258,7 @@ async fn flood(peer: &Peer) {
 }
 
 #[tokio::test]
-async fn no_more_than_so_many_messages_wait_and_the_rest_is_dropped() {
+async fn messages_over_the_queue_limit_are_dropped() {
     let handler = Scripted::new();
     let server = udp().start(handler.clone()).await.unwrap();
     let peer = Peer::new(&server).await;
@@ -274,7 +274,7 @@ async fn no_more_than_so_many_messages_wait_and_the_rest_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_peer_that_sends_more_than_its_handler_manages_starves_nobody_else() {
+async fn a_peer_that_overloads_its_handler_does_not_starve_other_peers() {
     let handler = Scripted::new();
     let server = udp().start(handler.clone()).await.unwrap();
     let (greedy, modest) = (Peer::new(&server).await, Peer::new(&server).await);
@@ -299,7 +299,7 @@ async fn a_datagram_over_the_limit_is_dropped_and_the_next_is_answered() {
 }
 
 #[tokio::test]
-async fn a_socket_for_every_address_takes_the_largest_datagram_whole_and_none_over_the_limit() {
+async fn a_wildcard_socket_receives_the_largest_datagram_and_drops_larger_ones() {
     let server = Server::bind("udp://0.0.0.0:0").limits(limits(|l| l.frame = 10)).start(Echo).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("01234567890").await.send(vec![b'x'; 65_507]).await.send("0123456789").await.expect("0123456789").await;
@@ -310,7 +310,7 @@ async fn a_socket_for_every_address_takes_the_largest_datagram_whole_and_none_ov
 }
 
 #[tokio::test]
-async fn an_answer_to_a_port_that_has_closed_meanwhile_ends_nothing() {
+async fn a_reply_to_a_closed_port_does_not_stop_the_server() {
     for listen in ["udp://127.0.0.1:0", "udp://0.0.0.0:0"] {
         let handler = Scripted::new();
         let server = Server::bind(listen).start(handler.clone()).await.unwrap();
@@ -330,13 +330,13 @@ async fn an_answer_to_a_port_that_has_closed_meanwhile_ends_nothing() {
 }
 
 #[tokio::test]
-async fn any_limit_of_the_frame_can_be_said() {
+async fn any_frame_limit_is_accepted() {
     let server = udp().limits(limits(|l| l.frame = usize::MAX)).start(Echo).await.unwrap();
     Peer::new(&server).await.send("x").await.expect("x").await;
 }
 
 #[tokio::test]
-async fn no_more_than_so_many_peers_are_remembered_and_the_longest_unseen_is_forgotten() {
+async fn the_peer_table_is_bounded_and_evicts_the_least_recently_seen_peer() {
     let server = udp().limits(limits(|l| l.sessions = 2)).start(Scripted::new()).await.unwrap();
     let (one, two, three) = (Peer::new(&server).await, Peer::new(&server).await, Peer::new(&server).await);
     one.send("count").await.expect("1").await;
@@ -348,7 +348,7 @@ async fn no_more_than_so_many_peers_are_remembered_and_the_longest_unseen_is_for
 }
 
 #[tokio::test]
-async fn a_peer_that_is_being_served_is_not_forgotten() {
+async fn a_peer_with_a_pending_call_is_not_evicted() {
     let handler = Scripted::new();
     let server = udp().limits(limits(|l| l.sessions = 2)).start(handler.clone()).await.unwrap();
     let (busy, one, two) = (Peer::new(&server).await, Peer::new(&server).await, Peer::new(&server).await);
@@ -363,7 +363,7 @@ async fn a_peer_that_is_being_served_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn an_answer_leaves_from_the_address_that_was_asked() {
+async fn a_reply_is_sent_from_the_address_that_received_the_request() {
     let server = Server::bind("udp://0.0.0.0:0").start(Scripted::new()).await.unwrap();
     let port = port(&server);
     for ip in ["127.0.0.1", "127.0.0.2", "127.9.8.7"] {
@@ -377,7 +377,7 @@ async fn an_answer_leaves_from_the_address_that_was_asked() {
 }
 
 #[tokio::test]
-async fn a_socket_for_every_ipv6_address_answers_both_families_from_the_address_that_was_asked() {
+async fn a_dual_stack_socket_replies_from_the_address_that_received_the_request() {
     if UdpSocket::bind("[::1]:0").await.is_err() {
         eprintln!("skipped: this machine has no IPv6");
         return;
@@ -399,7 +399,7 @@ fn bound_to(ip: Ipv4Addr, port: u16, shared: bool) -> io::Result<UdpSocket> {
 }
 
 #[tokio::test]
-async fn services_that_answer_anything_are_not_answered() {
+async fn datagrams_from_well_known_reflector_ports_are_not_answered() {
     let server = udp().start(Echo).await.unwrap();
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port(&server)));
     let [high, low] = (std::process::id() as u16).to_be_bytes();
@@ -416,7 +416,7 @@ async fn services_that_answer_anything_are_not_answered() {
 }
 
 #[tokio::test]
-async fn a_server_does_not_talk_to_itself() {
+async fn datagrams_from_the_own_address_are_not_answered() {
     let share = socket(|socket| socket.reuse_port = true);
     let server = Server::bind("udp://0.0.0.0:0").socket(share).start(Echo).await.unwrap();
     let port = port(&server);
@@ -453,7 +453,7 @@ impl<S: Service<Request>> Service<Request> for PanickingLayer<S> {
 }
 
 #[tokio::test]
-async fn a_layer_that_panics_does_not_end_the_socket() {
+async fn a_panic_in_a_layer_does_not_close_the_socket() {
     let server = udp().layer(PanickingLayer(())).start(Echo).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("x").await.expect("x").await;
@@ -461,7 +461,7 @@ async fn a_layer_that_panics_does_not_end_the_socket() {
 }
 
 #[tokio::test]
-async fn a_codec_that_panics_does_not_end_the_socket() {
+async fn a_panic_in_a_codec_does_not_close_the_socket() {
     struct PanickingFraming;
     impl Framing for PanickingFraming {
         type In = Bytes;
@@ -481,7 +481,7 @@ async fn a_codec_that_panics_does_not_end_the_socket() {
 }
 
 #[tokio::test]
-async fn a_codec_of_messages_takes_a_datagram_that_is_exactly_one() {
+async fn a_codec_accepts_a_datagram_with_exactly_one_message() {
     let framing = framing::custom(|limit| {
         LengthDelimitedCodec::builder().length_field_length(1).max_frame_length(limit).new_codec()
     });
@@ -493,7 +493,7 @@ async fn a_codec_of_messages_takes_a_datagram_that_is_exactly_one() {
 }
 
 #[tokio::test]
-async fn a_drain_answers_what_waits_and_takes_nothing_new() {
+async fn a_drain_answers_queued_messages_and_accepts_no_new_ones() {
     let handler = Scripted::new();
     let server = udp().start(handler.clone()).await.unwrap();
     let peer = Peer::new(&server).await;
@@ -515,7 +515,7 @@ async fn a_drain_answers_what_waits_and_takes_nothing_new() {
 }
 
 #[tokio::test]
-async fn a_drain_answers_datagrams_that_the_system_already_holds() {
+async fn a_drain_answers_datagrams_in_the_socket_buffer() {
     let server = udp().start(Echo).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("first").await.expect("first").await;
@@ -529,7 +529,7 @@ async fn a_drain_answers_datagrams_that_the_system_already_holds() {
 }
 
 #[tokio::test]
-async fn what_waits_at_the_deadline_is_cut_and_counted() {
+async fn messages_pending_at_the_drain_deadline_are_aborted_and_counted() {
     let handler = Scripted::new();
     let server = udp().drain_deadline(millis(100)).start(handler.clone()).await.unwrap();
     let (one, two) = (Peer::new(&server).await, Peer::new(&server).await);
@@ -543,7 +543,7 @@ async fn what_waits_at_the_deadline_is_cut_and_counted() {
 }
 
 #[tokio::test]
-async fn a_server_of_datagrams_that_is_dropped_gives_its_port_back() {
+async fn dropping_a_datagram_server_releases_its_port() {
     let server = udp().start(Echo).await.unwrap();
     let port = port(&server);
     drop(server);
@@ -556,7 +556,7 @@ async fn a_server_of_datagrams_that_is_dropped_gives_its_port_back() {
 }
 
 #[tokio::test]
-async fn the_rate_of_a_source_drops_datagrams_and_holds_up_nobody() {
+async fn datagrams_over_the_rate_of_a_source_are_dropped_without_delay_for_others() {
     let server = udp().layer(RatePerSource::per_second(2)).start(Scripted::new()).await.unwrap();
     let peer = Peer::new(&server).await;
     peer.send("a").await.send("b").await.send("c").await.send("d").await;
@@ -566,7 +566,7 @@ async fn the_rate_of_a_source_drops_datagrams_and_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn unix_datagrams_are_answered_to_the_path_of_the_sender() {
+async fn replies_to_unix_datagrams_go_to_the_path_of_the_sender() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("server");
     let server = Server::bind(format!("unixgram:{}", at.display())).start(Scripted::new()).await.unwrap();
@@ -600,7 +600,7 @@ async fn unix_datagrams_are_answered_to_the_path_of_the_sender() {
 }
 
 #[tokio::test]
-async fn a_unix_peer_that_does_not_read_holds_up_nobody() {
+async fn a_unix_peer_that_does_not_read_delays_no_other_peer() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("server");
     let _server = Server::bind(format!("unixgram:{}", at.display())).start(Echo).await.unwrap();
@@ -625,7 +625,7 @@ async fn a_unix_peer_that_does_not_read_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_pusher_to_a_forgotten_peer_learns_it() {
+async fn a_pusher_of_an_evicted_peer_returns_an_error() {
     /// Stores its pushers for the test.
     #[derive(Clone, Default)]
     struct PusherStore(Arc<std::sync::Mutex<Vec<Pusher>>>);
@@ -649,7 +649,7 @@ async fn a_pusher_to_a_forgotten_peer_learns_it() {
 }
 
 #[tokio::test]
-async fn a_handler_that_wants_connections_is_not_served_on_datagrams() {
+async fn a_handler_that_needs_connections_is_rejected_on_datagrams() {
     struct NeedsStream;
     impl Handler for NeedsStream {
         const NEEDS: Needs = Needs::Stream;
@@ -663,7 +663,7 @@ async fn a_handler_that_wants_connections_is_not_served_on_datagrams() {
 }
 
 #[tokio::test]
-async fn a_unix_peer_with_an_abstract_name_is_answered_and_has_a_state_of_its_own() {
+async fn a_unix_peer_with_an_abstract_name_is_answered_and_has_separate_state() {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram as StdUnixDatagram};
     let dir = tempfile::tempdir().unwrap();
@@ -682,7 +682,7 @@ async fn a_unix_peer_with_an_abstract_name_is_answered_and_has_a_state_of_its_ow
 }
 
 #[tokio::test]
-async fn a_state_that_panics_when_it_is_made_costs_one_datagram_and_not_the_socket() {
+async fn a_panic_while_state_is_created_loses_one_datagram_and_not_the_socket() {
     static MADE: AtomicUsize = AtomicUsize::new(0);
     /// Its `default` panics every second time.
     struct PanickingState;
@@ -705,7 +705,7 @@ async fn a_state_that_panics_when_it_is_made_costs_one_datagram_and_not_the_sock
 }
 
 #[tokio::test]
-async fn the_limit_of_a_framing_counts_for_datagrams_too() {
+async fn the_limit_of_a_framing_applies_to_datagrams() {
     let server = udp().framing(Raw::default().max(4)).start(Echo).await.unwrap();
     Peer::new(&server).await.send("too long").await.send("fits").await.expect("fits").await;
 }

@@ -52,7 +52,7 @@ fn check_table(name: &str, heads: [&str; 3], rows: impl Iterator<Item = [String;
 }
 
 #[test]
-fn every_key_has_the_default_that_the_page_says() {
+fn every_key_has_the_documented_default() {
     let schema = Program::switchboard().arg("schema").run().stdout;
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let mut rows = Vec::new();
@@ -177,7 +177,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn every_fixed_bound_is_on_the_page_with_its_value() {
+fn every_fixed_bound_is_documented_with_its_value() {
     let mut code = Vec::new();
     for package in ["framework/src", "bin/src", "handlers/src"] {
         let (top, mut files) = (harness::root().join(package), Vec::new());
@@ -204,7 +204,7 @@ fn every_fixed_bound_is_on_the_page_with_its_value() {
 }
 
 #[test]
-fn the_formula_of_memory_is_that_of_the_page() {
+fn the_memory_formula_matches_the_page() {
     let mut spec = ListenerSpec::new("main", "tcp://127.0.0.1:9999".parse().unwrap());
     let kib = |kib: u64| kib * 1024;
     let (frame, connections) = (spec.limits.frame as u64, spec.limits.connections as u64);

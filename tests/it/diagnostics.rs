@@ -123,7 +123,7 @@ fn a_layer_whose_service_does_not_fit_names_the_service_to_implement() {
 }
 
 #[test]
-fn a_borrowed_reply_names_the_ways_to_own_it() {
+fn a_borrowed_reply_names_the_owned_alternatives() {
     let program = "fn reply(message: Bytes) -> Reply { Reply::send(&message) } fn main() {}";
     says(program, "cannot be sent as a frame of type", "`Bytes::copy_from_slice(…)`, or `message.slice(..)`");
 }
@@ -138,7 +138,7 @@ fn options_without_derives_name_both_derives() {
 
 /// No attribute changes these messages, so this is what rustc itself prints.
 #[test]
-fn the_messages_that_rustc_words_itself_name_the_cause() {
+fn the_messages_without_an_attribute_name_the_cause() {
     let missing = "
         struct Bare;
         impl Handler for Bare {

@@ -1,4 +1,4 @@
-//! Drain (graceful shutdown): idle connections close at once, pending replies are sent, the rest is aborted.
+//! Drain (graceful shutdown): idle connections close immediately, pending replies are sent, the rest is aborted.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::support::{Probe, Spy, connect, limits, millis, secs, serve, serve_spied, serve_with, timeouts};
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_closes_at_once() {
+async fn an_idle_connection_closes_immediately() {
     let served = serve(Probe::default()).await;
     let (mut new, mut used) = (served.connect().await, served.connect().await);
     used.send("x\n").await.expect("x\n").await;
@@ -48,7 +48,7 @@ async fn a_busy_connection_gets_its_reply_and_then_closes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_were_sent_before_the_drain_are_answered() {
+async fn messages_sent_before_the_drain_are_answered() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("sleep 2\na\nsleep 2\nb\nc\n").await;
@@ -58,7 +58,7 @@ async fn messages_that_were_sent_before_the_drain_are_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_great_many_messages_that_were_sent_before_the_drain_are_answered() {
+async fn thousands_of_messages_sent_before_the_drain_are_answered() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("sleep 2\n").await;
@@ -71,7 +71,7 @@ async fn a_great_many_messages_that_were_sent_before_the_drain_are_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_sent_but_not_yet_read_is_under_way() {
+async fn an_unread_message_counts_as_in_progress() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("x\n").await.expect("x\n").await;
@@ -81,7 +81,7 @@ async fn what_was_sent_but_not_yet_read_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_has_begun_is_under_way() {
+async fn a_partial_message_counts_as_in_progress() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("x\nbeg").await.expect("x\n").await;
@@ -95,7 +95,7 @@ async fn a_message_that_has_begun_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_has_begun_and_stays_so_ends_by_its_own_deadline() {
+async fn a_message_that_stays_partial_ends_at_the_frame_timeout() {
     let served = serve_with(Probe::default(), |server| server.timeouts(timeouts(|t| t.frame = secs(3)))).await;
     let mut client = served.connect().await;
     client.send("beg").await;
@@ -106,7 +106,7 @@ async fn a_message_that_has_begun_and_stays_so_ends_by_its_own_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_goes_on_sending_cannot_put_off_the_end() {
+async fn a_peer_that_continues_to_send_cannot_delay_the_drain() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("x\n").await.expect("x\n").await;
@@ -124,7 +124,7 @@ async fn a_peer_that_goes_on_sending_cannot_put_off_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_after_the_drain_has_begun_is_refused() {
+async fn connections_after_the_start_of_the_drain_are_refused() {
     let served = serve(Probe::default()).await;
     let mut busy = served.connect().await;
     busy.send("sleep 5\n").await;
@@ -137,7 +137,7 @@ async fn whoever_comes_after_the_drain_has_begun_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_connected_before_the_drain_is_greeted_and_answered() {
+async fn clients_connected_before_the_drain_are_greeted_and_answered() {
     let served = serve(Probe::default().opening("many hi")).await;
     let mut early = served.connect().await;
     early.send("x\n").await; // not yet accepted
@@ -148,7 +148,7 @@ async fn whoever_connected_before_the_drain_is_greeted_and_answered() {
 }
 
 #[tokio::test]
-async fn every_client_that_the_system_has_let_in_is_answered() {
+async fn every_client_in_the_kernel_backlog_is_answered() {
     let server = Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).start(Echo).await.unwrap();
     let port = server.address().unwrap().port().unwrap();
     // Blocks on purpose: the single-threaded runtime accepts no connection meanwhile.
@@ -170,7 +170,7 @@ async fn every_client_that_the_system_has_let_in_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_at_the_deadline_is_cut_and_the_numbers_are_exact() {
+async fn connections_open_at_the_deadline_are_aborted_and_counted_exactly() {
     let served = serve_with(Probe::default(), |server| server.drain_deadline(secs(10))).await;
     let mut clients = Vec::new();
     for message in ["hang\n", "hang\n", "sleep 5\n", "x\n"] {
@@ -190,7 +190,7 @@ async fn what_is_left_at_the_deadline_is_cut_and_the_numbers_are_exact() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_abort_handle_ends_a_drain_at_once() {
+async fn the_abort_handle_ends_a_drain_immediately() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("hang\n").await;
@@ -208,7 +208,7 @@ async fn the_abort_handle_ends_a_drain_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_ignores_its_close_is_cut_in_time_too() {
+async fn a_close_method_that_does_not_return_is_aborted_at_the_deadline() {
     let served = serve_with(Probe::default().closing("hang"), |server| server.drain_deadline(secs(3))).await;
     let mut client = served.connect().await;
     client.send("hang\n").await;
@@ -220,7 +220,7 @@ async fn a_handler_that_ignores_its_close_is_cut_in_time_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_does_not_read_is_cut_at_the_deadline() {
+async fn a_peer_that_does_not_read_is_aborted_at_the_deadline() {
     let served = serve_with(Probe::default(), |server| server.drain_deadline(secs(3))).await;
     let mut client = served.connect().await;
     client.send("big 1000000\n").await;
@@ -232,7 +232,7 @@ async fn a_peer_that_does_not_read_is_cut_at_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_of_frames_is_finished_under_a_drain() {
+async fn a_stream_of_frames_finishes_during_a_drain() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("stream a b c d\n").await.expect("a\n").await;
@@ -258,7 +258,7 @@ async fn a_handler_sees_the_drain_and_can_still_push() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn listeners_go_on_while_the_drain_is_announced_and_the_deadline_begins_after_it() {
+async fn listeners_accept_during_the_announcement_and_the_deadline_starts_after_it() {
     let probe = Probe::default();
     let mut registry = Registry::new();
     let theirs = probe.clone();
@@ -286,7 +286,7 @@ async fn listeners_go_on_while_the_drain_is_announced_and_the_deadline_begins_af
 }
 
 #[tokio::test(start_paused = true)]
-async fn asking_twice_or_giving_up_on_waiting_changes_nothing() {
+async fn a_repeated_or_dropped_drain_call_changes_nothing() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("sleep 5\n").await;
@@ -300,7 +300,7 @@ async fn asking_twice_or_giving_up_on_waiting_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_may_have_all_the_time_in_the_world() {
+async fn the_maximum_drain_deadline_is_accepted() {
     let served = serve_with(Probe::default(), |server| server.drain_deadline(Duration::MAX)).await;
     let mut client = served.connect().await;
     client.send("sleep 500\n").await;
@@ -310,7 +310,7 @@ async fn a_drain_may_have_all_the_time_in_the_world() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_accepts_nobody_for_want_of_descriptors_still_drains() {
+async fn a_server_without_free_descriptors_drains() {
     let spy = Spy::default();
     spy.accept_errors.lock().unwrap().extend(std::iter::repeat_n(24, 1_000_000)); // EMFILE
     let served = serve_spied(Probe::default(), &spy, |server| server.limits(limits(|l| l.connections = 1))).await;

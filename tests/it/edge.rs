@@ -90,7 +90,7 @@ impl TestServer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_denied_or_not_allowed_reaches_no_handler() {
+async fn denied_clients_and_clients_not_on_the_allow_list_reach_no_handler() {
     let access = Access::default().allow(networks(&["192.0.2.0/24", "2001:db8::/32"])).deny(networks(&["192.0.2.66"]));
     let server = TestServer::new(|server| server.access(access)).await;
     for peer in ["192.0.2.1:1", "[::ffff:192.0.2.2]:1", "[2001:db8::1]:1"] {
@@ -103,7 +103,7 @@ async fn who_is_denied_or_not_allowed_reaches_no_handler() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_has_so_many_connections_at_once_and_gets_its_slots_back() {
+async fn concurrent_connections_per_source_are_limited_and_slots_are_released() {
     let server = TestServer::with_limits(|limits| limits.connections_per_source = 2).await;
     let first = server.expect_accepted(Origin::Direct("192.0.2.1:1")).await;
     let _second = server.expect_accepted(Origin::Direct("[::ffff:192.0.2.1]:2")).await;
@@ -129,7 +129,7 @@ async fn a_source_has_so_many_connections_at_once_and_gets_its_slots_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_opens_so_many_connections_a_second() {
+async fn the_connection_rate_per_source_is_limited() {
     let mut rates = Rates::default();
     (rates.connections_per_source, rates.burst) = (Rate::per_second(10), 3);
     let server = TestServer::new(|server| server.rates(rates)).await;
@@ -144,7 +144,7 @@ async fn a_source_opens_so_many_connections_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_longest_unfinished_handshake_yields_to_a_new_one() {
+async fn the_oldest_pending_handshake_is_evicted_for_a_new_one() {
     let server = TestServer::behind_proxies(|server| server.limits(limits(|limits| limits.handshakes = 3))).await;
     let mut done = server.connect(Origin::Stalled).await;
     done.send(HEADER).await.send("hi\n").await.expect("hi\n").await;
@@ -165,9 +165,9 @@ async fn the_longest_unfinished_handshake_yields_to_a_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_is_over_yields_to_nobody_and_hears_of_a_drain_all_the_same() {
+async fn a_completed_handshake_is_not_evicted_and_the_connection_drains() {
     let mut finished = 0;
-    // The header comes a little later in each round, so one round completes the handshake at the moment of eviction.
+    // The header is sent a little later in each round, so one round completes the handshake at the moment of eviction.
     for turns in 0..12 {
         let server = TestServer::behind_proxies(|server| server.limits(limits(|limits| limits.handshakes = 1))).await;
         let mut first = server.connect(Origin::Stalled).await;
@@ -191,7 +191,7 @@ async fn a_handshake_that_is_over_yields_to_nobody_and_hears_of_a_drain_all_the_
 }
 
 #[tokio::test(start_paused = true)]
-async fn behind_a_proxy_the_address_of_the_client_counts_and_both_are_visible() {
+async fn limits_use_the_client_address_from_the_proxy_and_both_are_visible() {
     let access = Access::default().deny(networks(&["192.0.2.66", "10.0.0.1"]));
     let server = TestServer::behind_proxies(|server| {
         let server = server.access(access);
@@ -215,7 +215,7 @@ async fn behind_a_proxy_the_address_of_the_client_counts_and_both_are_visible() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_turned_away_in_its_handshake_gives_everything_back() {
+async fn a_client_rejected_during_its_handshake_releases_all_slots() {
     let access = Access::default().allow(networks(&["192.0.2.1"]));
     let server = TestServer::behind_proxies(|server| {
         let server = server.access(access);
@@ -292,7 +292,7 @@ fn greeted(from: [u8; 4], server: &SocketAddr) -> (std::net::TcpStream, Vec<u8>)
 }
 
 #[test]
-fn the_log_says_once_a_second_at_most_who_was_turned_away_by_which_rule() {
+fn rejections_are_logged_with_their_rule_at_most_once_per_second() {
     let begun = std::time::Instant::now();
     let server = Program::switchboard()
         .args(["--listen", "tcp://127.0.0.1:0", "--set", "access.deny=127.0.0.66,192.0.2.0/24"])
@@ -327,7 +327,7 @@ fn the_log_says_once_a_second_at_most_who_was_turned_away_by_which_rule() {
 }
 
 #[test]
-fn the_log_says_whose_process_a_unix_client_is() {
+fn the_log_contains_the_credentials_of_a_unix_client() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
     let server = Program::switchboard().args(["--listen", &format!("unix:{}", path.display())]).start();

@@ -34,7 +34,7 @@ fn run(program: Program, input: &str) -> String {
 }
 
 #[tokio::test]
-async fn shout_numbers_its_answers_for_each_connection() {
+async fn shout_numbers_the_replies_of_each_connection() {
     let (server, at) = serve("shout");
     let (mut one, mut two) = (connect(&at).await, connect(&at).await);
     one.send("hi\nyou\r\n").await.expect("1: HI\n2: YOU\n").await;
@@ -44,7 +44,7 @@ async fn shout_numbers_its_answers_for_each_connection() {
 }
 
 #[tokio::test]
-async fn handler_fn_answers_backwards_and_after_a_half_close() {
+async fn handler_fn_reverses_lines_and_replies_after_a_half_close() {
     let (server, at) = serve("handler_fn");
     let mut client = connect(&at).await;
     client.send("abc\n\nlast").await.half_close().await.expect("cba\n\ntsal\n").await.expect_end().await;
@@ -52,7 +52,7 @@ async fn handler_fn_answers_backwards_and_after_a_half_close() {
 }
 
 #[tokio::test]
-async fn rate_limit_makes_messages_wait_and_refuses_connections() {
+async fn rate_limit_delays_messages_and_rejects_connections() {
     let (server, at) = serve("rate_limit");
     let mut client = connect(&at).await;
     let begun = Instant::now();
@@ -75,7 +75,7 @@ async fn rate_limit_makes_messages_wait_and_refuses_connections() {
 }
 
 #[tokio::test]
-async fn custom_transport_serves_standard_input_and_ends_by_itself() {
+async fn custom_transport_serves_standard_input_and_exits() {
     assert_eq!(run(Program::example("custom_transport"), "hi\nyou"), "HI\nYOU\n");
     assert_eq!(run(Program::example("custom_transport").arg("stdio:"), &"x\n".repeat(50_000)), "X\n".repeat(50_000));
     let wrong = Program::example("custom_transport").arg("stdio:x").run();
@@ -88,7 +88,7 @@ async fn custom_transport_serves_standard_input_and_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn custom_transport_ends_on_a_signal_while_its_input_is_silent() {
+async fn custom_transport_exits_on_a_signal_while_input_is_open() {
     let path = Program::example("custom_transport").command().get_program().to_owned();
     let (input, output) = (std::process::Stdio::piped(), std::process::Stdio::piped());
     let mut child = tokio::process::Command::new(path).stdin(input).stdout(output).kill_on_drop(true).spawn().unwrap();
@@ -103,7 +103,7 @@ async fn custom_transport_ends_on_a_signal_while_its_input_is_silent() {
 }
 
 #[tokio::test]
-async fn custom_framing_takes_netstrings_up_to_its_limit_and_nothing_else() {
+async fn custom_framing_accepts_only_netstrings_up_to_its_limit() {
     let (server, at) = serve("custom_framing");
     let mut client = connect(&at).await;
     client.send("5:hello,0:,3:a").await.expect("5:HELLO,0:,").await;
@@ -154,7 +154,7 @@ async fn kv_answers_each_command_in_order() {
 }
 
 #[tokio::test]
-async fn kv_closes_on_what_is_no_command_before_it_takes_memory_for_it() {
+async fn kv_rejects_invalid_commands_before_it_buffers_them() {
     let (server, at) = serve("kv");
     let (long, many) = ("x".repeat(70_000), "*5000\r\n".to_owned() + &"$1\r\nx\r\n".repeat(5_000));
     for wrong in [
@@ -178,7 +178,7 @@ async fn kv_closes_on_what_is_no_command_before_it_takes_memory_for_it() {
 }
 
 #[tokio::test]
-async fn kv_refuses_to_write_when_its_memory_is_used_up() {
+async fn kv_rejects_writes_above_its_memory_limit() {
     let (server, at) = serve("kv");
     let mut client = connect(&at).await;
     let value = "x".repeat(1_000_000);
@@ -226,7 +226,7 @@ fn kv_serves_redis_benchmark() {
 }
 
 #[tokio::test]
-async fn chat_tells_everyone_in_the_room_and_says_who_leaves() {
+async fn chat_sends_lines_and_departures_to_all_members_of_the_room() {
     const HELP: &str = "* commands: /join ROOM, /who, /quit; other lines are sent to the room\n";
     let (server, at) = serve("chat");
     let mut anna = connect(&at).await;
@@ -253,7 +253,7 @@ async fn chat_tells_everyone_in_the_room_and_says_who_leaves() {
 }
 
 #[tokio::test]
-async fn chat_lets_a_slow_reader_go_and_waits_for_nobody() {
+async fn chat_disconnects_a_slow_reader_without_delay_for_others() {
     // Uses a Unix socket, because the example limits the rate per network address.
     let path = std::env::temp_dir().join(unique("chat"));
     let server = Program::example("chat").arg(format!("unix:{}", path.display())).start();
@@ -275,7 +275,7 @@ async fn chat_lets_a_slow_reader_go_and_waits_for_nobody() {
 }
 
 #[tokio::test]
-async fn http_keeps_a_connection_and_finishes_what_is_under_way() {
+async fn http_keeps_connections_alive_and_finishes_requests_during_a_drain() {
     let (server, at) = serve("http");
     let mut idle = connect(&at).await;
     idle.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("HTTP/1.1 200 OK\r\n").await;
@@ -304,7 +304,7 @@ async fn http_keeps_a_connection_and_finishes_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn http_answers_a_half_closed_client_and_refuses_what_is_too_large() {
+async fn http_answers_a_half_closed_client_and_rejects_large_bodies() {
     let (server, at) = serve("http");
     let mut client = connect(&at).await;
     let replies = client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2)).await.half_close().await.rest().await;
@@ -329,7 +329,7 @@ fn http_serves_curl() {
 }
 
 #[test]
-fn a_person_with_nc_is_served() {
+fn a_client_that_uses_nc_is_served() {
     let Some(nc) = tool("nc") else { return };
     let (server, at) = serve("shout");
     let (host, port) = at.split_once(':').unwrap();

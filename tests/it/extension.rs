@@ -21,7 +21,7 @@ fn printed(args: &[&str]) -> String {
 }
 
 #[test]
-fn what_a_third_party_registers_is_listed_described_and_helped_with() {
+fn third_party_components_are_in_lists_schema_and_suggestions() {
     let list: Value = serde_json::from_str(&printed(&["list", "--json"])).unwrap();
     for (kind, name) in [("framings", "netstring"), ("layers", "prefix"), ("transports", "relay")] {
         assert!(list[kind].as_array().unwrap().iter().any(|entry| entry["name"] == name), "{kind} {name}: {list}");
@@ -55,7 +55,7 @@ fn what_a_third_party_registers_is_listed_described_and_helped_with() {
 }
 
 #[test]
-fn a_wrong_option_of_a_third_party_is_reported_like_one_of_ours() {
+fn an_invalid_option_of_a_third_party_is_reported_like_a_built_in_one() {
     let ended = extended()
         .args(["check", "--set", "listeners.main.framing={ type = \"netstring\", digits = 10, digit = 1 }"])
         .args(["--set", "layers.prefix.txt=x"])

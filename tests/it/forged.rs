@@ -155,20 +155,20 @@ async fn serve(sessions: usize) -> (Running, FakeNetwork) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_has_not_shown_that_it_receives_is_never_sent_more_than_three_times_what_it_sent() {
+async fn an_unvalidated_peer_is_sent_at_most_three_times_the_bytes_it_sent() {
     for (peer, headers) in [("192.0.2.1:4000", 28), ("[2001:db8::1]:4000", 48), ("[::ffff:192.0.2.1]:4000", 28)] {
         for way in ["ten", "many", "stream", "push", "later"] {
             let (_server, mut network) = serve(10).await;
-            let (mut came, mut left, mut answers) = (0, 0, 0);
+            let (mut received, mut left, mut answers) = (0, 0, 0);
             for size in [4, 400, 0, 40] {
                 let question = format!("{way} {}", "x".repeat(size));
-                came += question.len() + headers;
+                received += question.len() + headers;
                 network.send(peer, question);
                 for (to, answer) in network.all().await {
                     assert_eq!(to, peer);
                     left += answer.len() + headers;
                     answers += 1;
-                    assert!(left <= 3 * came, "{way}: {left} bytes for {came}");
+                    assert!(left <= 3 * received, "{way}: {left} bytes for {received}");
                 }
             }
             // Replies within the limit are sent.
@@ -178,7 +178,7 @@ async fn whoever_has_not_shown_that_it_receives_is_never_sent_more_than_three_ti
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_validated_is_answered_in_full_and_nobody_else() {
+async fn only_validated_peers_get_replies_without_a_limit() {
     let (_server, mut network) = serve(10).await;
     let client = "192.0.2.1:4000";
     network.send(client, "validate");
@@ -194,7 +194,7 @@ async fn who_is_validated_is_answered_in_full_and_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_was_forgotten_starts_from_nothing_again() {
+async fn an_evicted_peer_starts_with_new_state() {
     let (_server, mut network) = serve(10).await;
     let client = "192.0.2.1:4000";
     let question = format!("ten {}", "x".repeat(500));
@@ -214,7 +214,7 @@ fn spoofed_source(n: usize) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_thousand_made_up_senders_cost_no_steady_client_its_state_and_no_memory() {
+async fn a_hundred_thousand_spoofed_senders_evict_no_active_client_and_use_bounded_memory() {
     static ALIVE: AtomicUsize = AtomicUsize::new(0);
     static MOST: AtomicUsize = AtomicUsize::new(0);
     /// Counts its live instances.
@@ -257,7 +257,7 @@ async fn a_hundred_thousand_made_up_senders_cost_no_steady_client_its_state_and_
 }
 
 #[tokio::test(start_paused = true)]
-async fn made_up_senders_that_come_twice_do_not_reach_a_validated_client() {
+async fn spoofed_senders_that_send_twice_do_not_evict_a_validated_client() {
     let (_server, mut network) = serve(20).await;
     let client = "192.0.2.1:4000";
     network.send(client, "validate"); // sends nothing more until the flood is over
@@ -271,7 +271,7 @@ async fn made_up_senders_that_come_twice_do_not_reach_a_validated_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_keeps_talking_outlives_made_up_senders_that_come_twice() {
+async fn spoofed_senders_that_send_twice_do_not_evict_an_active_client() {
     let (_server, mut network) = serve(20).await;
     let client = "192.0.2.1:4000";
     for n in 0..1000 {
@@ -284,7 +284,7 @@ async fn a_client_that_keeps_talking_outlives_made_up_senders_that_come_twice() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_table_full_of_validated_clients_still_lets_newcomers_in() {
+async fn a_table_full_of_validated_clients_accepts_new_peers() {
     for sessions in [0, 1, 2, 3, 4, 5, 20] {
         let (_server, mut network) = serve(sessions).await;
         for n in 0..2 * sessions {
@@ -302,7 +302,7 @@ async fn a_table_full_of_validated_clients_still_lets_newcomers_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn senders_that_are_being_served_cost_no_steady_client_its_place() {
+async fn senders_with_pending_calls_do_not_evict_an_active_client() {
     let (_server, mut network) = serve(4).await;
     for n in 0..3 {
         assert_eq!(network.ask(&spoofed_source(n), "count").await, "1");
@@ -321,7 +321,7 @@ async fn senders_that_are_being_served_cost_no_steady_client_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_datagram_reaches_a_handler_truncated_whatever_the_limit() {
+async fn truncated_datagrams_never_reach_a_handler() {
     const LARGEST: usize = 1024 * 1024;
     for (limit, most) in [(100, 100), (65_535, 65_535), (70_000, 70_000), (LARGEST, LARGEST), (usize::MAX, LARGEST)] {
         let (socket, mut network) = fake_network();
@@ -338,7 +338,7 @@ async fn no_datagram_reaches_a_handler_truncated_whatever_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_system_reports_of_earlier_answers_ends_nothing() {
+async fn errors_reported_for_earlier_sends_do_not_stop_the_socket() {
     let (server, mut network) = serve(10).await;
     for round in 0..10 {
         for errno in [111, 113, 101, 90, 1, 12, 105] {

@@ -54,7 +54,7 @@ fn lines() -> AnyFraming {
     AnyFraming::new(Lines::default())
 }
 
-/// Every framing that keeps message boundaries, with messages it can encode.
+/// Every framing that preserves message boundaries, with messages it can encode.
 fn all() -> Vec<(AnyFraming, Vec<Vec<u8>>)> {
     let odd: Vec<Vec<u8>> = vec![
         b"".to_vec(),
@@ -84,7 +84,7 @@ fn all() -> Vec<(AnyFraming, Vec<Vec<u8>>)> {
 }
 
 #[test]
-fn messages_are_the_same_wherever_the_bytes_are_cut() {
+fn messages_do_not_depend_on_the_read_sizes() {
     for (framing, messages) in all() {
         let bytes = encode(&framing, &messages);
         for first in 0..=bytes.len() {
@@ -125,7 +125,7 @@ fn a_thousand_random_splits_of_random_messages_give_the_same_messages() {
 }
 
 #[test]
-fn a_frame_under_and_at_the_limit_passes_and_one_over_does_not() {
+fn frames_up_to_the_limit_are_accepted_and_larger_ones_rejected() {
     for (framing, _) in all() {
         let (fill, offset) = match framing.name() {
             "json-lines" => (b'1', 0),
@@ -151,7 +151,7 @@ fn a_frame_under_and_at_the_limit_passes_and_one_over_does_not() {
 }
 
 #[test]
-fn a_frame_cut_off_by_the_end_is_no_message_except_the_last_line() {
+fn a_frame_truncated_by_the_end_of_input_is_an_error_except_the_last_line() {
     for (framing, messages) in all() {
         let message = messages.iter().max_by_key(|message| message.len()).unwrap();
         let bytes = encode(&framing, std::slice::from_ref(message));
@@ -167,7 +167,7 @@ fn a_frame_cut_off_by_the_end_is_no_message_except_the_last_line() {
 }
 
 #[test]
-fn one_carriage_return_before_the_end_of_a_line_is_cut_and_no_more() {
+fn exactly_one_carriage_return_before_lf_is_removed() {
     let (got, _) = decode(&lines(), 4, &[b"a\r\nb\r\r\n\r\n\n\rc\r\nfour\r\nlast\r"]);
     let expected: [&[u8]; 6] = [b"a", b"b\r", b"", b"", b"\rc", b"four"];
     assert_eq!(got, expected);
@@ -176,7 +176,7 @@ fn one_carriage_return_before_the_end_of_a_line_is_cut_and_no_more() {
 }
 
 #[test]
-fn a_length_that_is_announced_costs_nothing_until_the_bytes_come() {
+fn an_announced_length_allocates_nothing_until_bytes_arrive() {
     for (framing, head) in [
         (length(8, ByteOrder::Big, 0), &b"\x00\x00\x00\x00\x3f\xff\xff\xff"[..]),
         (length(4, ByteOrder::Little, 0), b"\xff\xff\xff\x3f"),
@@ -195,7 +195,7 @@ fn a_length_that_is_announced_costs_nothing_until_the_bytes_come() {
 }
 
 #[test]
-fn a_frame_that_the_length_field_cannot_say_is_refused() {
+fn a_frame_too_long_for_the_length_field_is_rejected() {
     let mut out = BytesMut::new();
     for (width, fits) in [(1, 255), (2, 65_535)] {
         let mut codec = length(width, ByteOrder::Big, 0).codec(usize::MAX);
@@ -211,7 +211,7 @@ fn a_frame_that_the_length_field_cannot_say_is_refused() {
 }
 
 #[test]
-fn only_one_json_value_is_a_json_line() {
+fn a_json_line_has_exactly_one_json_value() {
     let framing = AnyFraming::new(JsonLines::default());
     for good in ["{}", "[1, 2]", "null", "\"a\\nb\"", " 1 ", "1\r", "\"\u{e9}\""] {
         assert_eq!(decode(&framing, 100, &[good.as_bytes(), b"\n"]).0.len(), 1, "{good:?}");
@@ -230,7 +230,7 @@ fn only_one_json_value_is_a_json_line() {
 }
 
 #[test]
-fn raw_brings_what_came_and_cuts_it_at_the_limit() {
+fn raw_returns_each_read_and_splits_it_at_the_limit() {
     let raw = AnyFraming::new(Raw::default());
     let (got, end) = decode(&raw, 4, &[b"abc", b"defghij", b"", b"\0"]);
     let expected: [&[u8]; 4] = [b"abc", b"defg", b"hij", b"\0"];
@@ -250,7 +250,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn raw_what_was_sent_at_once_is_one_message_whatever_was_sent_before_it() {
+async fn raw_one_write_is_one_message_after_any_earlier_traffic() {
     let (_running, mut client, probe, _) = start_and_connect(Raw::default(), 64 * 1024).await;
     let sizes = [1, 4096, 4097, 10_000, 5, 60_000, 64 * 1024, 7, 4096, 64 * 1024];
     for (nth, size) in sizes.into_iter().enumerate() {
@@ -261,7 +261,7 @@ async fn raw_what_was_sent_at_once_is_one_message_whatever_was_sent_before_it() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_framing_echoes_through_a_whole_connection_however_it_is_cut() {
+async fn every_framing_echoes_over_a_connection_for_any_read_sizes() {
     for (framing, messages) in all() {
         let bytes = encode(&framing, &messages);
         for piece in [1, 2, 3, 7, bytes.len()] {
@@ -281,7 +281,7 @@ async fn every_framing_echoes_through_a_whole_connection_however_it_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_frame_cut_off_reaches_no_handler_and_ends_as_bad_frame() {
+async fn a_truncated_frame_reaches_no_handler_and_closes_with_bad_frame() {
     for (framing, _) in all() {
         if framing == lines() {
             continue;
@@ -299,7 +299,7 @@ async fn a_frame_cut_off_reaches_no_handler_and_ends_as_bad_frame() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_frame_over_the_limit_ends_as_frame_too_large_and_the_next_client_is_served() {
+async fn a_frame_over_the_limit_closes_with_frame_too_large_and_the_next_client_is_served() {
     for (framing, _) in all() {
         let fill = if framing.name() == "json-lines" { b'1' } else { b'x' };
         let (_running, mut client, probe, name) = start_and_connect(framing.clone(), 10).await;
@@ -312,7 +312,7 @@ async fn a_frame_over_the_limit_ends_as_frame_too_large_and_the_next_client_is_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_framing_takes_a_limit_of_its_own() {
+async fn every_framing_has_an_optional_limit() {
     let framings = |max: usize| {
         [
             AnyFraming::new(Lines::default().max(max)),
@@ -336,7 +336,7 @@ async fn every_framing_takes_a_limit_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_codec_of_tokio_util_is_a_framing() {
+async fn any_tokio_util_codec_is_a_framing() {
     let (name, text) = (unique("text"), framing::custom(LinesCodec::new_with_max_length));
     let shout = handler_fn(|_: Context<(), String>, line: String| async move { Ok(Reply::send(line.to_uppercase())) });
     let server = Server::bind(format!("mem:{name}")).framing(text).limits(limits(|l| l.frame = 10));
@@ -361,7 +361,7 @@ impl Handler<BytesMut, Bytes> for EchoAndRecord {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_codec_that_keeps_a_header_to_itself_is_cut_off_all_the_same() {
+async fn a_codec_that_buffers_internally_is_limited_too() {
     let make = |limit| LengthDelimitedCodec::builder().max_frame_length(limit).length_field_length(2).new_codec();
     for (bytes, reason) in [
         (&b"\0\x02hi"[..], "peer_closed"),
@@ -407,7 +407,7 @@ impl Encoder<Bytes> for UnlimitedCodec {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_codec_without_a_limit_is_held_to_it() {
+async fn a_codec_without_a_limit_is_limited_by_the_server() {
     for greedy in [false, true] {
         let framing = framing::custom(move |_| UnlimitedCodec { greedy, kept: BytesMut::new() });
         let (_running, mut client, probe, _) = start_and_connect(framing, 100).await;
@@ -424,7 +424,7 @@ async fn a_codec_without_a_limit_is_held_to_it() {
 }
 
 #[test]
-fn a_number_that_the_end_of_input_ends_may_have_been_longer() {
+fn a_number_without_a_line_ending_at_the_end_of_input_is_an_error() {
     let at_the_end = |text: &str| JsonLines::default().codec(100).decode_eof(&mut BytesMut::from(text));
     for whole in ["{\"a\": 1}", "[1]", "\"1\"", "true", "null", "12\n", "12\r\n"] {
         assert!(at_the_end(whole).unwrap().is_some(), "{whole}");
@@ -443,7 +443,7 @@ struct ChunkOptions {
 }
 
 #[test]
-fn a_framing_of_a_third_party_is_chosen_by_name_with_options() {
+fn a_third_party_framing_is_selected_by_name_with_options() {
     use switchboard::registry::Registry;
     use tokio_util::codec::{Decoder, Encoder};
 

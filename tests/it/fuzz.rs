@@ -65,28 +65,28 @@ impl Drop for PrintOnPanic<'_> {
 }
 
 #[test]
-fn framings_and_headers_keep_their_promises_for_the_corpus_and_its_neighbours() {
+fn framing_and_header_invariants_hold_for_the_corpus_and_mutations() {
     for (name, target) in TARGETS.into_iter().filter(|(name, _)| parses_peer_bytes(name)) {
         run(name, target, 500);
     }
 }
 
 #[test]
-fn addresses_and_networks_keep_their_promises_for_the_corpus_and_its_neighbours() {
+fn address_and_network_invariants_hold_for_the_corpus_and_mutations() {
     for (name, target) in TARGETS.into_iter().filter(|(name, _)| ["endpoint", "networks"].contains(name)) {
         run(name, target, 1000);
     }
 }
 
 #[test]
-fn configurations_are_refused_with_sentences_or_printed_as_they_are_read() {
+fn configurations_are_rejected_with_errors_or_survive_a_round_trip() {
     for (name, target) in TARGETS.into_iter().filter(|(name, _)| name.starts_with("config_")) {
         run(name, target, 30);
     }
 }
 
 #[test]
-fn whatever_one_client_does_the_next_is_answered() {
+fn the_next_client_is_answered_after_any_client_behaviour() {
     for (name, target) in TARGETS.into_iter().filter(|(name, _)| *name == "stream") {
         run(name, target, 100);
     }
@@ -107,7 +107,7 @@ fn resident() -> usize {
 /// Run manually and alone (tests/fuzz/README.md), because it takes long and measures memory.
 #[test]
 #[ignore = "slow: see tests/fuzz/README.md"]
-fn a_million_malformed_inputs_leave_the_memory_as_it_was() {
+fn a_million_malformed_inputs_do_not_grow_the_memory() {
     const INPUTS: usize = 1_000_000;
     let targets: Vec<_> = TARGETS.into_iter().filter(|(name, _)| parses_peer_bytes(name)).collect();
     // The first inputs cause the one-time allocations.

@@ -240,7 +240,7 @@ fn no_two_files_import_each_other() {
 
 /// Checks that the graph contains imports, re-exports and paths in code. An empty graph would pass the test above.
 #[test]
-fn the_import_graph_has_the_edges_that_are_known() {
+fn the_import_graph_contains_known_edges() {
     let files = CrateFiles::read("framework/src");
     let edges = files.edges();
     let has = |from: &str, to: &str| {

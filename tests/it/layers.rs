@@ -71,7 +71,7 @@ async fn connect_from(name: &str, peer: &str) -> Client<tokio::io::DuplexStream>
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_layer_that_is_added_is_the_outermost_at_both_seams() {
+async fn the_first_added_layer_is_the_outermost_per_message_and_per_connection() {
     let (log, name) = (Log::default(), unique("order"));
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let server = server.layer(recorder("c", &log)).connection_layer(recorder("a", &log)).layer(recorder("d", &log));
@@ -82,7 +82,7 @@ async fn the_first_layer_that_is_added_is_the_outermost_at_both_seams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_default_stack_stands_outside_of_what_is_added() {
+async fn the_default_layers_are_outside_added_layers() {
     // Waiting for the rate limit does not count against the message timeout. A delay of the handler does.
     let (log, probe) = (Log::default(), Probe::default());
     let served =
@@ -98,7 +98,7 @@ async fn the_default_stack_stands_outside_of_what_is_added() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_that_panics_closes_its_connection_as_a_panic_of_the_handler_does() {
+async fn a_panic_in_a_layer_closes_the_connection_like_a_panic_in_the_handler() {
     for panics in ["call", "ready"] {
         let (log, name, probe) = (Log::default(), unique("panics"), Probe::default());
         let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
@@ -136,7 +136,7 @@ impl<S: Service<Request>> Service<Request> for PanickingLayer<S> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn replies_before_the_panic_of_a_layer_are_written() {
+async fn replies_before_a_panic_in_a_layer_are_written() {
     let name = unique("boo");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).layer(PanickingLayer(()));
     let _running = server.start(Probe::default()).await.unwrap();
@@ -145,7 +145,7 @@ async fn replies_before_the_panic_of_a_layer_are_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_layer_that_panics_closes_that_connection_alone() {
+async fn a_panic_in_a_connection_layer_closes_only_that_connection() {
     let (log, name) = (Log::default(), unique("panics"));
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let panicking = Recorder { panics: "call", ..recorder("x", &log) };
@@ -160,7 +160,7 @@ async fn a_connection_layer_that_panics_closes_that_connection_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_its_rate_a_connection_waits_and_loses_nothing() {
+async fn messages_over_the_rate_are_delayed_and_not_lost() {
     let probe = Probe::default();
     let served = serve_with(probe, |server| server.rates(rates(10, 0))).await;
     let mut client = connect_from(&served.name, "192.0.2.1:1").await;
@@ -169,14 +169,14 @@ async fn over_its_rate_a_connection_waits_and_loses_nothing() {
     let mut unnamed = connect(&served.name).await;
     let begun = Instant::now();
     client.send("x\n".repeat(30)).await.expect("x\n".repeat(10)).await;
-    assert!(begun.elapsed() < millis(100), "the first second's worth at once, not after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < millis(100), "the burst of one second is not delayed: {:?}", begun.elapsed());
     other.send("y\n".repeat(10)).await.expect("y\n".repeat(10)).await;
     unnamed.send("z\n".repeat(1000)).await.expect("z\n".repeat(1000)).await;
-    assert!(begun.elapsed() < millis(100), "another source does not wait, not even {:?}", begun.elapsed());
+    assert!(begun.elapsed() < millis(100), "another source is not delayed: {:?}", begun.elapsed());
     client.expect("x\n".repeat(20)).await;
     assert!((1900..=2100).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     same.send("w\n").await.expect("w\n").await;
-    assert!(begun.elapsed() > millis(2000), "one source, however many connections");
+    assert!(begun.elapsed() > millis(2000), "all connections of a source share its rate");
     client.half_close().await.expect_end().await;
 }
 
@@ -195,7 +195,7 @@ async fn addresses_of_one_ipv6_network_are_one_source() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_rate_layer_refuses_connections() {
+async fn the_same_rate_layer_rejects_connections() {
     let (name, probe) = (unique("rate"), Probe::default());
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let rate = RatePerSource::new(Rate::per_second(1), 2);
@@ -211,7 +211,7 @@ async fn the_same_rate_layer_refuses_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn concurrency_lets_so_many_work_at_once_over_all_connections_and_all_have_their_turn() {
+async fn concurrency_limits_calls_over_all_connections_and_all_calls_complete() {
     let name = unique("concurrency");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).layer(Concurrency::new(2));
     let _running = server.start(Probe::default()).await.unwrap();
@@ -229,7 +229,7 @@ async fn concurrency_lets_so_many_work_at_once_over_all_connections_and_all_have
 }
 
 #[tokio::test(start_paused = true)]
-async fn concurrency_around_connections_lets_the_next_one_wait_outside() {
+async fn concurrency_per_connection_delays_further_connections() {
     let name = unique("concurrency");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let _running = server.connection_layer(Concurrency::new(1)).start(Probe::default()).await.unwrap();
@@ -242,7 +242,7 @@ async fn concurrency_around_connections_lets_the_next_one_wait_outside() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_waits_in_a_layer_still_obeys_a_drain() {
+async fn a_connection_that_waits_in_a_layer_drains() {
     let name = unique("concurrency");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).drain_deadline(secs(5));
     let running = server.connection_layer(Concurrency::new(1)).start(Probe::default()).await.unwrap();
@@ -256,7 +256,7 @@ async fn a_connection_that_waits_in_a_layer_still_obeys_a_drain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_waits_in_a_layer_is_cut_at_the_deadline() {
+async fn a_connection_that_waits_in_a_layer_is_aborted_at_the_deadline() {
     let name = unique("concurrency");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).drain_deadline(secs(5));
     let running = server.connection_layer(Concurrency::new(1)).start(Probe::default()).await.unwrap();
@@ -272,7 +272,7 @@ async fn a_connection_that_waits_in_a_layer_is_cut_at_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_timeout_layer_around_a_connection_ends_it() {
+async fn the_timeout_layer_limits_the_duration_of_a_connection() {
     let name = unique("timeout");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let running = server.connection_layer(Timeout::new(secs(5))).start(Probe::default()).await.unwrap();
@@ -284,7 +284,7 @@ async fn the_timeout_layer_around_a_connection_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn layers_of_tower_itself_fit() {
+async fn built_in_tower_layers_work() {
     let name = unique("stock");
     let probe = Probe::default();
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
@@ -307,7 +307,7 @@ async fn layers_of_tower_itself_fit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn layers_by_name_stand_in_the_order_in_which_they_are_named() {
+async fn named_layers_are_applied_in_the_listed_order() {
     let (log, probe, calls) = (Log::default(), Probe::default(), Arc::new(AtomicUsize::new(0)));
     let mut registry = Registry::new();
     let theirs = probe.clone();
@@ -341,14 +341,14 @@ async fn layers_by_name_stand_in_the_order_in_which_they_are_named() {
     for client in &mut clients {
         client.expect("slept\n").await;
     }
-    assert_eq!(begun.elapsed().as_secs(), 2, "two at once");
+    assert_eq!(begun.elapsed().as_secs(), 2, "two concurrent calls");
     assert_eq!(log.lock().unwrap()[..2], ["two", "one"]);
     assert_eq!(calls.load(SeqCst), 1);
     assert_eq!(probe.connection(0).listener(), "first");
 }
 
 #[test]
-fn wrong_options_of_a_layer_or_handler_are_told_with_their_place() {
+fn invalid_options_of_a_layer_or_handler_are_reported_with_their_key() {
     let mut registry = Registry::new();
     registry.handler("probe", |_: NoOptions| Ok(Probe::default()));
     registry.layer("boxed", |_: NoOptions| Ok(tower::layer::layer_fn(|inner: BoxMessageService| inner)));
@@ -362,7 +362,7 @@ fn wrong_options_of_a_layer_or_handler_are_told_with_their_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_turn_outside_holds_no_permit_inside() {
+async fn a_call_that_waits_in_an_outer_layer_holds_no_inner_permit() {
     // One message per hour and source, around one call at a time. A source that waits must not block others.
     let hourly = RatePerSource::new(Rate::per_hour(1), 1);
     let name = unique("nested");

@@ -21,14 +21,14 @@ use tower::Service;
 use crate::support::{Probe, Served, Spy, connect, limits, millis, secs, serve, serve_spied, serve_with, timeouts};
 
 #[tokio::test(start_paused = true)]
-async fn the_greeting_comes_before_anything_is_sent() {
+async fn the_greeting_is_sent_before_the_client_sends() {
     let served = serve(Probe::default().opening("many welcome !")).await;
     let mut client = served.connect().await;
     client.expect("welcome\n!\n").await.send("hi\n").await.expect("hi\n").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn open_message_and_close_are_called_in_this_order_and_open_and_close_once() {
+async fn open_messages_and_close_are_called_in_order_and_open_and_close_once() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("a\nb\n").await.expect("a\nb\n").await.half_close().await.expect_end().await;
@@ -37,7 +37,7 @@ async fn open_message_and_close_are_called_in_this_order_and_open_and_close_once
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_arc_of_a_handler_is_called_like_the_handler() {
+async fn an_arc_of_a_handler_is_a_handler() {
     let (name, probe) = (unique("arc"), Probe::default());
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let _running = server.start(Arc::new(probe.clone())).await.unwrap();
@@ -47,7 +47,7 @@ async fn an_arc_of_a_handler_is_called_like_the_handler() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_form_of_reply_does_what_it_says() {
+async fn each_kind_of_reply_has_its_documented_effect() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("none\n").await.expect_silence(secs(1)).await;
@@ -57,7 +57,7 @@ async fn each_form_of_reply_does_what_it_says() {
     client.send("stream a b\nafter\n").await;
     let begun = Instant::now();
     client.expect("a\n").await;
-    assert_eq!(begun.elapsed(), secs(1), "each frame of a stream leaves when it comes");
+    assert_eq!(begun.elapsed(), secs(1), "each frame of a stream is sent immediately");
     client.expect("b\nafter\n").await;
     client.send("x\nfinish y z\nnever\n").await.expect("x\ny\nz\n").await.expect_end().await;
     assert_eq!(served.probe.reason().await, "handler_closed");
@@ -65,7 +65,7 @@ async fn each_form_of_reply_does_what_it_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn finishing_without_frames_or_with_a_stream_writes_what_was_queued_before() {
+async fn finish_writes_frames_that_were_queued_before() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("a\nfinish\n").await.expect("a\n").await.expect_end().await;
@@ -75,7 +75,7 @@ async fn finishing_without_frames_or_with_a_stream_writes_what_was_queued_before
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_drops_what_is_queued() {
+async fn close_discards_queued_frames() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("a\nclose\nb\n").await.expect_end().await;
@@ -93,7 +93,7 @@ async fn a_greeting_may_be_the_whole_conversation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_closing_after_the_last_request_gets_all_replies() {
+async fn a_half_closed_client_gets_all_replies() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("sleep 3\nb\nstream c d\nsleep 1\nunended").await.half_close().await;
@@ -121,7 +121,7 @@ async fn many_replies_and_pushes_of_one_call_are_one_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_closes_its_own_connection_and_nobody_elses() {
+async fn a_panic_closes_only_its_connection() {
     for (probe, request, answer) in [
         (Probe::default(), "a\npanic\nb\n", "a\n"),
         (Probe::default(), "a\nstream-panic\nb\n", "a\nfirst\n"),
@@ -142,7 +142,7 @@ async fn a_panic_closes_its_own_connection_and_nobody_elses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_close_is_nobodys_concern() {
+async fn a_panic_in_close_affects_no_other_connection() {
     let served = serve(Probe::default().closing("panic")).await;
     let mut client = served.connect().await;
     client.send("finish bye\n").await.expect("bye\n").await.expect_end().await;
@@ -151,7 +151,7 @@ async fn a_panic_in_close_is_nobodys_concern() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_has_a_second_and_then_the_connection_ends_without_it() {
+async fn the_close_method_is_dropped_after_one_second() {
     let served = serve(Probe::default().closing("hang")).await;
     let mut client = served.connect().await;
     let begun = Instant::now();
@@ -166,11 +166,11 @@ async fn a_slow_close_does_not_delay_the_last_reply() {
     let mut client = served.connect().await;
     let begun = Instant::now();
     client.send("finish bye\n").await.expect("bye\n").await;
-    assert!(begun.elapsed() < millis(500), "the reply came after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < millis(500), "the reply arrived after {:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_closes_after_the_replies_before_it_were_written() {
+async fn earlier_replies_are_written_before_an_error_closes_the_connection() {
     let served = serve(Probe::default()).await;
     served.connect().await.send("a\nerror\nb\n").await.expect("a\n").await.expect_end().await;
     served.connect().await.send("stream-error a b\n").await.expect("a\nb\n").await.expect_end().await;
@@ -181,7 +181,7 @@ async fn an_error_closes_after_the_replies_before_it_were_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_connection_ends_as_idle_and_a_busy_one_does_not() {
+async fn a_silent_connection_closes_with_idle_and_a_busy_one_stays_open() {
     let served = serve_with(Probe::default(), |server| server.timeouts(timeouts(|t| t.idle = secs(10)))).await;
     let mut client = served.connect().await;
     let begun = Instant::now();
@@ -193,7 +193,7 @@ async fn a_silent_connection_ends_as_idle_and_a_busy_one_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_pushed_keeps_a_connection_from_being_idle() {
+async fn pushed_frames_reset_the_idle_timeout() {
     let served = serve_with(Probe::default(), |server| server.timeouts(timeouts(|t| t.idle = secs(10)))).await;
     let mut client = served.connect().await;
     served.probe.called("open", 1).await;
@@ -207,7 +207,7 @@ async fn what_is_pushed_keeps_a_connection_from_being_idle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_minutes_are_the_default_of_idle() {
+async fn the_default_idle_timeout_is_five_minutes() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.expect_silence(secs(299)).await.expect_end().await;
@@ -215,7 +215,7 @@ async fn five_minutes_are_the_default_of_idle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_message_has_its_deadline_and_dripping_bytes_do_not_move_it() {
+async fn the_first_message_timeout_is_not_extended_by_single_bytes() {
     let set = |server: Server<Lines>| server.timeouts(timeouts(|t| t.first_message = secs(5)));
     let served = serve_with(Probe::default(), set).await;
     let (mut slow, mut good) = (served.connect().await, served.connect().await);
@@ -233,7 +233,7 @@ async fn the_first_message_has_its_deadline_and_dripping_bytes_do_not_move_it() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_never_becomes_whole_ends_as_frame_timeout() {
+async fn an_incomplete_message_closes_with_frame_timeout() {
     let served = serve_with(Probe::default(), |server| server.timeouts(timeouts(|t| t.frame = secs(5)))).await;
     let mut client = served.connect().await;
     sleep(secs(60)).await;
@@ -249,7 +249,7 @@ async fn a_message_that_never_becomes_whole_ends_as_frame_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_takes_too_long_ends_as_message_timeout() {
+async fn a_slow_call_closes_with_message_timeout() {
     let served = serve_with(Probe::default(), |server| server.timeouts(timeouts(|t| t.message = secs(5)))).await;
     let mut client = served.connect().await;
     client.send("a\nsleep 4\nsleep 6\nb\n").await.expect("a\nslept\n").await.expect_end().await;
@@ -285,7 +285,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_state_survives_a_call_that_was_dropped() {
+async fn the_state_survives_a_dropped_call() {
     let name = unique("forgive");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let server = server.layer(RecoverError(())).layer(Timeout::new(secs(1)));
@@ -299,7 +299,7 @@ async fn the_state_survives_a_call_that_was_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_does_not_read_ends_as_write_stalled() {
+async fn a_peer_that_does_not_read_closes_with_write_stalled() {
     let served = serve_with(Probe::default(), |server| server.timeouts(timeouts(|t| t.write = secs(5)))).await;
     let mut client = served.connect().await;
     client.send("endless\n").await;
@@ -308,7 +308,7 @@ async fn a_peer_that_does_not_read_ends_as_write_stalled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_that_goes_on_reading_is_not_stalled() {
+async fn a_slow_reader_that_makes_progress_is_not_stalled() {
     let served = serve_with(Probe::default(), |server| server.timeouts(timeouts(|t| t.write = secs(5)))).await;
     let mut client = served.connect().await;
     client.send("big 300000\n").await;
@@ -321,7 +321,7 @@ async fn a_slow_reader_that_goes_on_reading_is_not_stalled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_that_had_to_wait_is_not_a_stalled_peer() {
+async fn a_delayed_flush_is_not_a_stalled_peer() {
     let spy = Spy { lazy_flush: true, ..Spy::default() };
     let served = serve_spied(Probe::default(), &spy, |server| server.timeouts(timeouts(|t| t.write = secs(5)))).await;
     let mut client = served.connect().await;
@@ -346,7 +346,7 @@ async fn the_lifetime_ends_a_connection_at_a_message_boundary() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_too_large_closes_after_the_replies_before_it() {
+async fn earlier_replies_are_written_before_a_large_message_closes_the_connection() {
     let served = serve_with(Probe::default(), |server| server.limits(limits(|l| l.frame = 10))).await;
     served.connect().await.send("0123456789\n").await.expect("0123456789\n").await;
     served.connect().await.send("a\n01234567890\nb\n").await.expect("a\n").await.expect_end().await;
@@ -355,7 +355,7 @@ async fn a_message_that_is_too_large_closes_after_the_replies_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_framing_cannot_carry_is_the_handlers_error() {
+async fn a_reply_that_the_framing_cannot_encode_is_a_handler_error() {
     let name = unique("json");
     let probe = Probe::default();
     let server = Server::bind(format!("mem:{name}")).framing(JsonLines::default());
@@ -370,7 +370,7 @@ async fn what_the_framing_cannot_carry_is_the_handlers_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_of_the_network_ends_as_io_error() {
+async fn a_network_error_closes_with_io_error() {
     let spy = Spy::default();
     let served = serve_spied(Probe::default(), &spy, |server| server).await;
     let mut client = served.connect().await;
@@ -383,7 +383,7 @@ async fn an_error_of_the_network_ends_as_io_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_is_gone_ends_the_call_that_works_for_it() {
+async fn a_disconnect_drops_the_running_call() {
     let spy = Spy::default();
     let served = serve_spied(Probe::default(), &spy, |server| server).await;
     let mut client = served.connect().await;
@@ -395,7 +395,7 @@ async fn a_peer_that_is_gone_ends_the_call_that_works_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_dropped_kills_what_is_open() {
+async fn dropping_the_server_aborts_open_connections() {
     let served = serve(Probe::default()).await;
     let (mut idle, mut busy) = (served.connect().await, served.connect().await);
     busy.send("hang\n").await;
@@ -410,7 +410,7 @@ async fn a_server_that_is_dropped_kills_what_is_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_end_a_connection_tells_its_reason_and_its_exact_counts() {
+async fn a_closed_connection_reports_its_reason_and_exact_counts() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("abc\nde\n").await.expect("abc\nde\n").await;
@@ -462,7 +462,7 @@ impl Handler for Spawner {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_spawned_task_ends_with_its_connection_and_their_number_is_bounded() {
+async fn spawned_tasks_end_with_their_connection_and_are_bounded() {
     let (tasks, name) = (Arc::new(AtomicUsize::new(0)), unique("spawner"));
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let running = server.start(Spawner(tasks.clone())).await.unwrap();
@@ -522,7 +522,7 @@ impl Handler for LeakProbe {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_of_a_connection_is_left_when_it_has_closed_even_if_its_pusher_is_kept() {
+async fn a_closed_connection_is_freed_even_if_a_pusher_exists() {
     let (count, pushers, name) = (Arc::new(AtomicUsize::new(0)), Arc::default(), unique("leak_probe"));
     let handler = Arc::new(());
     let watched: Weak<()> = Arc::downgrade(&handler);
@@ -571,7 +571,7 @@ impl Encoder<Bytes> for PanickingCodec {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_codec_that_panics_closes_its_connection_and_its_pushers_learn_it() {
+async fn a_panic_in_a_codec_closes_the_connection_and_its_pushers_return_errors() {
     let (name, probe) = (unique("moody"), Probe::default());
     let server = Server::bind(format!("mem:{name}")).framing(framing::custom(|_| PanickingCodec));
     let _running = server.start(probe.clone()).await.unwrap();
@@ -585,7 +585,7 @@ async fn a_codec_that_panics_closes_its_connection_and_its_pushers_learn_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hello_speaks_as_the_socket_tutorial_does() {
+async fn hello_implements_the_protocol_of_the_socket_tutorial() {
     let name = unique("hello");
     let _running = Server::bind(format!("mem:{name}")).start(Hello::default()).await.unwrap();
     let mut client = connect(&name).await;
@@ -597,7 +597,7 @@ async fn hello_speaks_as_the_socket_tutorial_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hello_with_a_delay_holds_up_nobody_else() {
+async fn hello_with_a_delay_delays_no_other_client() {
     let name = unique("hello");
     let hello = Hello::new(HelloOptions { delay: secs(1), ..HelloOptions::default() });
     let _running = Server::bind(format!("mem:{name}")).framing(Lines::default()).start(hello).await.unwrap();
@@ -639,7 +639,7 @@ impl StreamHandler for RawEcho {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_handler_owns_the_bytes_under_the_same_rules() {
+async fn a_stream_handler_owns_the_bytes_with_the_same_limits() {
     let name = unique("tunnel");
     let server = Server::bind(format!("mem:{name}")).limits(limits(|l| l.connections = 2));
     let running = server.timeouts(timeouts(|t| t.idle = secs(5))).start_stream(RawEcho).await.unwrap();
@@ -658,7 +658,7 @@ async fn a_stream_handler_owns_the_bytes_under_the_same_rules() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn for_ever_is_a_time_that_can_be_said() {
+async fn the_maximum_duration_is_accepted_as_a_timeout() {
     let forever = timeouts(|t| {
         (t.first_message, t.frame, t.idle) = (Duration::MAX, Duration::MAX, Duration::MAX);
         (t.message, t.write, t.lifetime) = (Duration::MAX, Duration::MAX, Duration::MAX);
@@ -673,7 +673,7 @@ async fn for_ever_is_a_time_that_can_be_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
+async fn a_handshake_delays_no_other_client_and_has_a_timeout() {
     use async_trait::async_trait;
     use std::io;
     use switchboard::transport::{Bind, Listener, SchemeInfo, Transport};
@@ -734,7 +734,7 @@ async fn a_handshake_of_a_transport_holds_up_nobody_and_has_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn opening_is_a_call_under_the_deadline_of_calls() {
+async fn the_message_timeout_applies_to_open() {
     /// Its greeting never completes.
     struct Stuck;
     impl Handler for Stuck {
@@ -755,7 +755,7 @@ async fn opening_is_a_call_under_the_deadline_of_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_handler_may_say_that_a_frame_was_bad_or_too_large() {
+async fn a_stream_handler_can_return_bad_frame_or_frame_too_large() {
     /// Rejects every connection with the given error.
     struct Rejecting(framing::FrameError, Arc<Mutex<Vec<Connection>>>);
     impl StreamHandler for Rejecting {

@@ -63,7 +63,7 @@ fn write_until_it_blocks(client: &mut impl Write, bytes: &[u8]) {
 }
 
 #[test]
-fn connections_full_of_unfinished_messages_take_no_more_than_their_limits_say() {
+fn memory_of_connections_with_partial_messages_stays_within_the_limits() {
     let mut server = echo("tcp://127.0.0.1:0", "lines").start();
     let (before, spec) = (memory(server.id(), "VmRSS"), spec());
     let address = server.socket("main");
@@ -87,7 +87,7 @@ fn connections_full_of_unfinished_messages_take_no_more_than_their_limits_say() 
 }
 
 #[test]
-fn connections_that_ask_and_never_read_take_no_more_than_their_limits_say() {
+fn memory_of_connections_that_never_read_stays_within_the_limits() {
     let mut server = echo("tcp://127.0.0.1:0", "lines").start();
     let (before, spec) = (memory(server.id(), "VmRSS"), spec());
     let address = server.socket("main");
@@ -112,7 +112,7 @@ fn connections_that_ask_and_never_read_take_no_more_than_their_limits_say() {
 }
 
 #[test]
-fn behind_tls_they_take_no_more_either() {
+fn memory_of_tls_connections_stays_within_the_limits() {
     let certified = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let place = tempfile::tempdir().unwrap();
     let (certificate, key) = (place.path().join("cert.pem"), place.path().join("key.pem"));
@@ -148,7 +148,7 @@ fn behind_tls_they_take_no_more_either() {
 }
 
 #[test]
-fn a_thousand_times_more_peers_than_sessions_take_no_more_than_their_limits_say() {
+fn memory_stays_within_the_limits_with_a_thousand_times_more_peers_than_sessions() {
     const SESSIONS: usize = 20;
     const PEERS: u32 = 20_000;
     let sessions = format!("limits.sessions={SESSIONS}");

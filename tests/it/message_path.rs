@@ -7,7 +7,7 @@ use switchboard::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
-/// Answers each message, and keeps the call stack of the last one.
+/// Answers each message, and records the call stack of the last call.
 #[derive(Clone, Default)]
 struct CaptureStack(Arc<Mutex<String>>);
 
@@ -57,7 +57,7 @@ fn assert_path(title: &str, stack: &[String]) {
 }
 
 #[tokio::test]
-async fn a_line_over_tcp_takes_the_path_that_the_readme_lists() {
+async fn a_line_over_tcp_takes_the_path_in_the_readme() {
     let handler = CaptureStack::default();
     let running = Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).start(handler.clone()).await.unwrap();
     let port = running.address().unwrap().port().unwrap();
@@ -68,7 +68,7 @@ async fn a_line_over_tcp_takes_the_path_that_the_readme_lists() {
 }
 
 #[tokio::test]
-async fn a_datagram_takes_the_path_that_the_readme_lists() {
+async fn a_datagram_takes_the_path_in_the_readme() {
     let handler = CaptureStack::default();
     let running = Server::bind("udp://127.0.0.1:0").start(handler.clone()).await.unwrap();
     let port = running.address().unwrap().port().unwrap();

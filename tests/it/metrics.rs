@@ -29,7 +29,7 @@ fn in_bucket(latency: &Latency, bound: Duration) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_are_counted_by_how_they_ended_and_connections_by_why() {
+async fn messages_are_counted_by_outcome_and_connections_by_close_reason() {
     let served = serve_with(Probe::default(), |server| {
         server.timeouts(timeouts(|timeouts| timeouts.message = secs(2))).limits(limits(|limits| limits.connections = 5))
     })
@@ -58,7 +58,7 @@ async fn messages_are_counted_by_how_they_ended_and_connections_by_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_turned_away_is_counted_by_why() {
+async fn rejected_connections_are_counted_by_reason() {
     let served = serve_with(Probe::default(), |server| server.limits(limits(|limits| limits.connections = 1))).await;
     let mut first = served.connect().await;
     first.send("hi\n").await.expect("hi\n").await;
@@ -71,7 +71,7 @@ async fn whoever_is_turned_away_is_counted_by_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn counts_go_on_over_reloads_whatever_becomes_of_the_listener() {
+async fn counts_continue_over_reloads_that_change_the_listener() {
     let (name, probe) = (unique("metrics"), Probe::default());
     let running = start(mem(&name), &probe).await;
     let mut client = connect(&name).await;
@@ -93,7 +93,7 @@ async fn counts_go_on_over_reloads_whatever_becomes_of_the_listener() {
 }
 
 #[tokio::test]
-async fn datagrams_are_counted_too() {
+async fn datagrams_are_counted() {
     let probe = Probe::default();
     let mut spec = at("main", "udp://127.0.0.1:0");
     spec.limits.frame = 10;
@@ -130,7 +130,7 @@ async fn datagrams_are_counted_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_there_can_be_asked_and_sent_away() {
+async fn open_connections_can_be_listed_and_closed() {
     let served = serve(Probe::default()).await;
     let (mut one, mut two) = (served.connect().await, served.connect().await);
     one.send("1\n").await.expect("1\n").await;
@@ -148,11 +148,11 @@ async fn who_is_there_can_be_asked_and_sent_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its_stop() {
+async fn a_server_is_ready_while_all_listeners_accept_and_no_drain_is_announced() {
     let spy = Spy::default();
     let served = serve_spied(Probe::default(), &spy, |server| server).await;
     assert_eq!((served.running.readiness(), served.running.phase()), (Readiness::Ready, Phase::Running));
-    // Bound again at once; broken once more, after a pause.
+    // The listener is re-bound immediately, and after the next failure with a delay.
     let state = || served.running.report()[0].state;
     spy.accept_errors.lock().unwrap().extend([9, 9]); // EBADF
     drop(memory::connect(&served.name).await.unwrap());
@@ -189,7 +189,7 @@ async fn a_server_is_ready_while_it_listens_everywhere_and_has_not_announced_its
 }
 
 #[test]
-fn the_names_are_the_ones_that_are_promised() {
+fn the_metric_names_are_fixed() {
     let outcomes: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
     assert_eq!(outcomes, ["ok", "error", "panic", "timeout", "dropped"]);
     let reasons: Vec<_> = CloseReason::ALL.iter().map(|reason| reason.as_str()).collect();

@@ -39,7 +39,7 @@ fn program_with_example(place: &Path, name: &str, command: &str) -> Program {
 }
 
 #[test]
-fn every_example_is_good_and_answers() {
+fn every_example_is_valid_and_replies() {
     let authority = with_certificates();
     let examples = examples();
     assert!(examples.len() >= 10);
@@ -104,14 +104,14 @@ fn every_example_is_in_the_index() {
 }
 
 #[test]
-fn the_first_configuration_is_good() {
+fn the_default_configuration_is_valid() {
     let file = packaging().join("switchboard.toml");
     let checked = Program::switchboard().args(["check", "--config"]).arg(file).run();
     assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
 }
 
 #[test]
-fn systemd_takes_the_units_and_finds_little_to_object_to() {
+fn systemd_accepts_the_units_and_their_exposure_is_low() {
     let Some(analyze) = tool("systemd-analyze") else { return };
     let place = tempfile::tempdir().unwrap();
     for unit in ["switchboard.service", "switchboard.socket"] {
@@ -130,7 +130,7 @@ fn systemd_takes_the_units_and_finds_little_to_object_to() {
 }
 
 #[test]
-fn the_package_has_its_files_and_its_drain_has_time() {
+fn the_package_has_all_files_and_the_stop_timeout_exceeds_the_drain() {
     let manifest: toml::Table = fs::read_to_string(root().join("bin/Cargo.toml")).unwrap().parse().unwrap();
     let deb = &manifest["package"]["metadata"]["deb"];
     let mut sources: Vec<_> =

@@ -156,7 +156,7 @@ fn client(server: &Running) -> BufReader<TcpStream> {
 }
 
 #[test]
-fn it_is_one_document_that_a_browser_may_run_and_nothing_else() {
+fn the_page_is_one_document_with_a_strict_content_security_policy() {
     let place = tempfile::tempdir().unwrap();
     let (server, _) = operated(place.path(), "");
     let mut io = TcpStream::connect(server.socket("admin")).unwrap();
@@ -183,7 +183,7 @@ fn it_is_one_document_that_a_browser_may_run_and_nothing_else() {
 }
 
 #[test]
-fn it_is_made_of_the_sources_beside_it() {
+fn the_page_is_built_from_the_current_sources() {
     let Some(sum) = tool("sha256sum") else { return };
     let page = root().join("bin/page");
     let mut modules: Vec<_> = fs::read_dir(page.join("src")).unwrap().map(|file| file.unwrap().path()).collect();
@@ -197,7 +197,7 @@ fn it_is_made_of_the_sources_beside_it() {
 }
 
 #[test]
-fn it_shows_a_load_as_it_happens_and_a_killed_connection_disappears() {
+fn the_page_shows_live_load_and_removes_a_killed_connection() {
     let place = tempfile::tempdir().unwrap();
     let (server, url) = operated(place.path(), "");
     let mut victim = client(&server);
@@ -231,7 +231,7 @@ fn it_shows_a_load_as_it_happens_and_a_killed_connection_disappears() {
     browser.until("one connection matches", "document.querySelectorAll('#connections tbody button').length == 1");
     browser.click("#connections tbody button");
     browser.until(
-        "the connection is gone",
+        "the connection is closed",
         "document.querySelector('#connections tbody').innerText.includes('No matches')",
     );
     assert_eq!(victim.read_to_end(&mut Vec::new()).unwrap(), 0);
@@ -242,7 +242,7 @@ fn it_shows_a_load_as_it_happens_and_a_killed_connection_disappears() {
 }
 
 #[test]
-fn its_buttons_reload_drain_and_ask_for_the_token() {
+fn the_buttons_reload_and_drain_and_prompt_for_the_token() {
     let place = tempfile::tempdir().unwrap();
     let (server, url) = operated(place.path(), "token = 'hunter2'");
     let Some(browser) = Browser::open(&url) else { return };

@@ -42,7 +42,7 @@ fn stop(server: Running) -> Option<i32> {
 }
 
 #[test]
-fn the_tutorials_tcp_client_gets_its_bytes() {
+fn the_tcp_client_of_the_tutorial_gets_the_expected_bytes() {
     let server = serve(&["--listen", ANY_TCP]);
     let mut client = connect(&server);
     expect(&mut client, "welcome!");
@@ -61,7 +61,7 @@ fn the_tutorials_tcp_client_gets_its_bytes() {
 }
 
 #[test]
-fn the_tutorials_udp_client_gets_its_bytes() {
+fn the_udp_client_of_the_tutorial_gets_the_expected_bytes() {
     let server = serve(&["--listen", "udp://127.0.0.1:0"]);
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -76,7 +76,7 @@ fn the_tutorials_udp_client_gets_its_bytes() {
 }
 
 #[test]
-fn a_message_is_bytes_and_one_line_end_is_cut() {
+fn messages_are_bytes_and_one_line_ending_is_removed() {
     let server = serve(&["--listen", ANY_TCP]);
     for (sent, named) in [(&b"you\r\n"[..], &b"you"[..]), (b"\xff\xfe\0\n", b"\xff\xfe\0"), (b"\r", b"")] {
         let mut client = connect(&server);
@@ -90,7 +90,7 @@ fn a_message_is_bytes_and_one_line_end_is_cut() {
 }
 
 #[test]
-fn without_anything_said_it_is_hello_on_port_9999() {
+fn the_default_is_hello_on_port_9999() {
     let printed = Program::switchboard().args(["config", "--format", "json"]).run();
     assert_eq!(printed.code(), Some(0), "{}", printed.stderr);
     let config: serde_json::Value = serde_json::from_str(&printed.stdout).unwrap();
@@ -106,7 +106,7 @@ fn without_anything_said_it_is_hello_on_port_9999() {
 }
 
 #[test]
-fn flags_win_over_variables_and_variables_over_the_file() {
+fn flags_override_variables_and_variables_override_the_file() {
     let place = tempfile::tempdir().unwrap();
     let file = "listen = \"tcp://127.0.0.1:1\"\nhandler = \"echo\"\nframing = \"lines\"\n[listeners.main.limits]\nframe = \"1KiB\"\n";
     fs::write(place.path().join("switchboard.toml"), file).unwrap();
@@ -151,7 +151,7 @@ fn flags_win_over_variables_and_variables_over_the_file() {
 }
 
 #[test]
-fn json_and_yaml_files_say_the_same_as_toml() {
+fn json_and_yaml_files_give_the_same_values_as_toml() {
     let place = tempfile::tempdir().unwrap();
     let texts = [
         ("c.toml", "handler = \"echo\"\n[limits]\nframe = \"2KiB\"\n"),
@@ -173,7 +173,7 @@ fn json_and_yaml_files_say_the_same_as_toml() {
 }
 
 #[test]
-fn several_listeners_each_with_their_own() {
+fn several_listeners_have_separate_settings() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("echo.sock");
     let file = format!(
@@ -195,7 +195,7 @@ fn several_listeners_each_with_their_own() {
 }
 
 #[test]
-fn ten_faults_are_ten_sentences() {
+fn ten_errors_are_ten_sentences() {
     let place = tempfile::tempdir().unwrap();
     let file = r#"
 handlr = "echo"
@@ -256,7 +256,7 @@ welcom = "hi"
 }
 
 #[test]
-fn the_exit_status_says_what_was_wrong() {
+fn the_exit_status_shows_the_cause() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp://{}", taken.local_addr().unwrap());
     for (args, code, part) in [
@@ -279,7 +279,7 @@ fn the_exit_status_says_what_was_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_clients_and_nobody_waits_for_anybody() {
+async fn a_thousand_clients_do_not_delay_each_other() {
     let server = serve(&["--listen", ANY_TCP, "--framing", "lines"]);
     let address = address_of(server);
     let mut silent = Vec::new();
@@ -324,7 +324,7 @@ async fn a_thousand_clients_and_nobody_waits_for_anybody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_delay_of_a_second_delays_nobody_else() {
+async fn a_handler_delay_of_one_second_delays_no_other_client() {
     let args = ["--listen", ANY_TCP, "--set", "handlers.hello.delay=1s"];
     let address = address_of(serve(&args));
     let mut clients = Vec::new();
@@ -366,7 +366,7 @@ async fn read_exactly(client: &mut tokio::net::TcpStream, wanted: &str) {
 }
 
 #[test]
-fn a_stop_answers_what_is_under_way_and_refuses_the_rest() {
+fn a_stop_finishes_pending_messages_and_refuses_new_connections() {
     let mut server = serve(&["--listen", ANY_TCP, "--set", "handlers.hello.delay=500ms"]);
     let address = server.socket("main");
     let mut clients: Vec<_> = (0..100).map(|_| connect(&server)).collect();
@@ -391,7 +391,7 @@ fn a_stop_answers_what_is_under_way_and_refuses_the_rest() {
 }
 
 #[test]
-fn what_never_ends_is_cut_at_the_deadline() {
+fn unfinished_connections_are_aborted_at_the_deadline() {
     let set = ["--set", "handlers.hello.delay=1h", "--set", "drain.deadline=300ms"];
     let server = serve(&["--listen", ANY_TCP, set[0], set[1], set[2], set[3]]);
     let mut client = connect(&server);
@@ -404,7 +404,7 @@ fn what_never_ends_is_cut_at_the_deadline() {
 }
 
 #[test]
-fn a_second_signal_cuts_at_once() {
+fn a_second_signal_aborts_immediately() {
     let server = serve(&["--listen", ANY_TCP, "--set", "handlers.hello.delay=1h"]);
     let mut client = connect(&server);
     expect(&mut client, "welcome!");
@@ -418,7 +418,7 @@ fn a_second_signal_cuts_at_once() {
 }
 
 #[test]
-fn a_hangup_does_not_end_it() {
+fn a_hangup_does_not_stop_the_server() {
     let server = serve(&["--listen", ANY_TCP]);
     server.signal(Signal::SIGHUP);
     server.wait_for_event(|event| event["message"] == "reloaded");
@@ -428,7 +428,7 @@ fn a_hangup_does_not_end_it() {
 }
 
 #[test]
-fn out_of_descriptors_it_says_so_and_recovers_by_itself() {
+fn exhausted_descriptors_are_logged_and_the_server_recovers() {
     let Some(prlimit) = tool("prlimit") else { return };
     let server = serve(&["--listen", ANY_TCP, "--set", "limits.connections=1000"]);
     let lowered = Command::new(prlimit).args(["--pid", &server.id().to_string(), "--nofile=40:40"]).status().unwrap();
@@ -444,7 +444,7 @@ fn out_of_descriptors_it_says_so_and_recovers_by_itself() {
         expect_served(&mut clients[0]);
     }
     let lines = server.log().iter().filter(|event| event["message"] == "accept failed").count();
-    assert!(lines <= 5, "{lines} lines in about a second");
+    assert!(lines <= 5, "{lines} lines in about one second");
 
     clients.truncate(1);
     let mut fresh = connect(&server);
@@ -473,7 +473,7 @@ fn cpu_ticks(pid: u32) -> u64 {
 }
 
 #[test]
-fn out_of_descriptors_it_does_not_spin() {
+fn exhausted_descriptors_do_not_cause_a_busy_loop() {
     let Some(prlimit) = tool("prlimit") else { return };
     let mut server = serve(&["--listen", ANY_TCP]);
     let id = server.id();
@@ -482,13 +482,13 @@ fn out_of_descriptors_it_does_not_spin() {
     server.wait_for_event(|event| event["message"] == "accept failed");
     let before = cpu_ticks(id);
     let begun = Instant::now();
-    server.wait_until("a second has passed", || begun.elapsed() > Duration::from_secs(1));
+    server.wait_until("one second has passed", || begun.elapsed() > Duration::from_secs(1));
     let spent = cpu_ticks(id) - before;
-    assert!(spent <= 20, "{} ms of a second", 10 * spent);
+    assert!(spent <= 20, "{} ms of CPU time in one second", 10 * spent);
 }
 
 #[test]
-fn over_the_limit_clients_are_let_go_and_told_of() {
+fn clients_over_the_limit_are_disconnected_and_logged() {
     let server = serve(&["--listen", ANY_TCP, "--set", "limits.connections=3"]);
     let mut inside: Vec<_> = (0..3).map(|_| connect(&server)).collect();
     inside.iter_mut().for_each(|client| expect(client, "welcome!"));
@@ -514,7 +514,7 @@ fn expect_end_or_reset(client: &mut TcpStream) {
 }
 
 #[test]
-fn the_log_has_its_events_flat_and_with_their_fields() {
+fn log_events_are_flat_json_with_the_documented_fields() {
     let server = serve(&["--listen", ANY_TCP, "--framing", "lines"]);
     let mut client = connect(&server);
     let peer = client.local_addr().unwrap().to_string();
@@ -546,7 +546,7 @@ fn the_log_has_its_events_flat_and_with_their_fields() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stalls_nobody() {
+fn an_unread_log_does_not_block_the_server() {
     let port = free_port();
     let listen = format!("tcp://127.0.0.1:{port}");
     let built = Program::switchboard().arg("--version").run(); // builds the binary
@@ -594,7 +594,7 @@ fn the_client_sends_lines_and_prints_replies() {
 }
 
 #[test]
-fn a_list_of_what_can_be_plugged_together() {
+fn the_list_command_lists_all_components() {
     let listed = Program::switchboard().args(["list", "--json"]).run();
     let list: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
     let names = |what: &str| -> Vec<_> {
@@ -611,7 +611,7 @@ fn a_list_of_what_can_be_plugged_together() {
 }
 
 #[test]
-fn the_client_prints_each_reply_on_a_line_however_many_and_large() {
+fn the_client_prints_each_reply_on_a_separate_line() {
     let server = serve(&["--listen", ANY_TCP]);
     let names: Vec<_> = (0..300).map(|n| format!("number {n}")).collect();
     let input = names.join("\n") + "\nexit\n";
@@ -628,7 +628,7 @@ fn the_client_prints_each_reply_on_a_line_however_many_and_large() {
 }
 
 #[test]
-fn a_peer_cannot_write_the_log_by_what_it_calls_itself() {
+fn a_peer_name_cannot_inject_log_lines() {
     let place = tempfile::tempdir().unwrap();
     let at = place.path().join("server");
     let listen = format!("unixgram:{}", at.display());
@@ -641,14 +641,14 @@ fn a_peer_cannot_write_the_log_by_what_it_calls_itself() {
     client.send_to(b"too long", &at).unwrap();
     client.send_to(b"ok", &at).unwrap();
     client.set_read_timeout(Some(TIMEOUT)).unwrap();
-    client.recv(&mut [0; 100]).unwrap(); // earlier datagrams are processed by now
+    client.recv(&mut [0; 100]).unwrap(); // the server has processed the earlier datagrams
     server.signal(Signal::SIGTERM);
     let log = server.wait().stderr;
     assert!(log.contains("datagram dropped") && !log.contains('\x1b') && !log.contains("\nfake"), "{log}");
 }
 
 #[test]
-fn what_only_shows_when_a_layer_is_made_is_told_with_the_rest() {
+fn errors_from_building_a_layer_are_reported_with_all_others() {
     let flags = ["--set", "layers.busy.type=concurrency", "--set", "layers.busy.limit=0"];
     for command in ["check", "serve"] {
         let refused = Program::switchboard().arg(command).args(flags).run();

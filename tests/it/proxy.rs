@@ -48,7 +48,7 @@ async fn proxy(served: &Served) -> MemClient {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_client_is_whom_the_header_names_and_both_are_visible() {
+async fn the_client_address_is_the_one_in_the_header_and_both_are_visible() {
     for header in [V1.to_vec(), v2(&[])] {
         let served = behind_a_proxy(|_| {}).await;
         proxy(&served).await.send(header).await.send("hi\n").await.expect("hi\n").await;
@@ -60,7 +60,7 @@ async fn the_client_is_whom_the_header_names_and_both_are_visible() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_header_may_come_in_pieces_and_glued_and_no_byte_is_lost_or_read_twice() {
+async fn a_header_is_parsed_for_any_read_sizes_without_losing_or_repeating_bytes() {
     let served = behind_a_proxy(|_| {}).await;
     for header in [V1.to_vec(), v2(&[2, 0, 1, b'h']), local(), b"PROXY UNKNOWN a b\r\n".to_vec()] {
         proxy(&served).await.send([&*header, b"PROXY\n\r\nlast\n"].concat()).await.expect("PROXY\n\nlast\n").await;
@@ -74,7 +74,7 @@ async fn a_header_may_come_in_pieces_and_glued_and_no_byte_is_lost_or_read_twice
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_else_the_header_carries_is_there_for_the_handler() {
+async fn other_fields_of_the_header_are_available_to_the_handler() {
     let served = behind_a_proxy(|_| {}).await;
     let mut client = proxy(&served).await;
     client.send(v2(&[0x02, 0, 4, b'h', b'o', b's', b't', 0x05, 0, 1, 7])).await.send("hi\n").await.expect("hi\n").await;
@@ -85,18 +85,18 @@ async fn what_else_the_header_carries_is_there_for_the_handler() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_of_clients_does_not_keep_the_proxys_own_checks_out() {
+async fn health_checks_of_the_proxy_pass_the_allow_list() {
     let access = switchboard::Access::default().allow(trusted(&["192.0.2.0/24"]).trusted);
     let served = serve_with(Probe::default(), |server| server.proxy(trusted(&["10.0.0.0/8"])).access(access)).await;
     for header in [local(), V1.to_vec()] {
         proxy(&served).await.send(header).await.send("hi\n").await.expect("hi\n").await;
     }
-    // UNKNOWN may come from a client whose address the proxy does not know.
+    // A proxy also sends UNKNOWN for a client whose address it does not know.
     proxy(&served).await.send("PROXY UNKNOWN\r\n").await.expect_end().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proxy_that_speaks_for_itself_counts_as_itself() {
+async fn a_local_header_counts_as_the_address_of_the_proxy() {
     for header in [local(), b"PROXY UNKNOWN 1.1.1.1 2.2.2.2 3 4\r\n".to_vec()] {
         let served = behind_a_proxy(|_| {}).await;
         proxy(&served).await.send(header).await.send("hi\n").await.expect("hi\n").await;
@@ -107,7 +107,7 @@ async fn a_proxy_that_speaks_for_itself_counts_as_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proxy_that_keeps_the_header_back_is_closed_at_the_deadline() {
+async fn a_proxy_that_sends_no_header_is_closed_at_the_timeout() {
     let served = behind_a_proxy(|timeouts| timeouts.handshake = secs(4)).await;
     for part in [&b""[..], b"PROXY TCP4 192", &V2[..7], &v2(&[])[..20]] {
         let begun = Instant::now();
@@ -129,7 +129,7 @@ async fn a_broken_or_missing_header_reaches_no_handler() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_goes_around_the_proxy_is_refused_whatever_is_sent() {
+async fn direct_clients_are_rejected_whatever_they_send() {
     let served = behind_a_proxy(|_| {}).await;
     for bytes in [V1, b"hi\n"] {
         let io = memory::connect_from(&served.name, "192.0.2.1:7".parse::<SocketAddr>().unwrap()).await.unwrap();
@@ -141,13 +141,13 @@ async fn who_goes_around_the_proxy_is_refused_whatever_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_header_is_only_what_the_client_says() {
+async fn a_second_header_is_client_data() {
     let served = behind_a_proxy(|_| {}).await;
     proxy(&served).await.send([V1, b"PROXY TCP4\n"].concat()).await.expect("PROXY TCP4\n").await;
 }
 
 #[tokio::test]
-async fn the_header_comes_before_tls() {
+async fn the_header_is_read_before_the_tls_handshake() {
     let authority = Authority::new();
     let (name, probe) = (unique("proxied"), Probe::default());
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
@@ -232,7 +232,7 @@ fn is_via_haproxy(event: &Event) -> bool {
 }
 
 #[tokio::test]
-async fn behind_haproxy_the_clients_own_address_arrives() {
+async fn haproxy_passes_the_client_address() {
     let versions = ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id"];
     for options in versions {
         let Some(front) = BehindHaproxy::start("tcp://127.0.0.1:0", "", options, None) else { return };
@@ -245,7 +245,7 @@ async fn behind_haproxy_the_clients_own_address_arrives() {
 }
 
 #[tokio::test]
-async fn behind_haproxy_tls_is_shaken_with_the_client_itself() {
+async fn tls_through_haproxy_is_end_to_end_with_the_client() {
     for options in ["send-proxy", "send-proxy-v2"] {
         let authority = Authority::new();
         authority.settings(); // writes the certificate files
@@ -264,7 +264,7 @@ async fn behind_haproxy_tls_is_shaken_with_the_client_itself() {
 }
 
 #[tokio::test]
-async fn past_haproxy_nobody_comes_in() {
+async fn direct_clients_bypassing_haproxy_are_rejected() {
     let Some(front) = BehindHaproxy::start("tcp://127.0.0.1:0", "", "send-proxy-v2", None) else { return };
     let (mut stranger, address) = front.client("127.0.0.5", front.behind()).await;
     assert_eq!(stranger.rest().await, b"");
@@ -278,7 +278,7 @@ async fn past_haproxy_nobody_comes_in() {
         front.server.wait_for_event(|event| event["message"] == "connection closed" && event["peer"] == address);
     assert_eq!(closed["reason"], "handshake", "{closed}");
 
-    // A trusted peer that sends no header is closed at once, and the log shows its first bytes.
+    // A trusted peer that sends no header is closed immediately, and the log shows its first bytes.
     let (mut other, address) = front.client("127.0.0.9", front.behind()).await;
     other.send("hi \x1b\n").await.rest().await;
     let closed =
@@ -289,7 +289,7 @@ async fn past_haproxy_nobody_comes_in() {
 }
 
 #[tokio::test]
-async fn haproxys_health_checks_find_it_alive() {
+async fn health_checks_of_haproxy_succeed() {
     let options = "send-proxy-v2 check check-send-proxy inter 50ms fall 1 rise 1";
     let Some(front) = BehindHaproxy::start("tcp://127.0.0.1:0", "", options, None) else { return };
     // A health check uses the LOCAL command, so the peer is the socket of HAProxy.

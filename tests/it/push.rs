@@ -24,7 +24,7 @@ async fn fill(pusher: &Pusher) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pushes_leave_in_the_order_in_which_they_were_pushed() {
+async fn pushes_are_sent_in_order() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     served.probe.called("open", 1).await;
@@ -61,14 +61,14 @@ async fn pushes_leave_in_the_order_in_which_they_were_pushed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_pushed_before_a_reply_leaves_before_it() {
+async fn frames_pushed_before_a_reply_are_sent_before_it() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("push a b\nx\npush c\n").await.expect("a\nb\npushed\nx\nc\npushed\n").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_pushes_in_one_call_than_the_outbox_holds_come_through() {
+async fn one_call_can_push_more_frames_than_the_outbox_holds() {
     let served = with_outbox(2).await;
     let mut client = served.connect().await;
     let words: Vec<_> = (0..50).map(|n| n.to_string()).collect();
@@ -94,7 +94,7 @@ async fn a_full_outbox_makes_a_pusher_wait_until_the_peer_reads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_that_is_given_up_was_not_queued_and_takes_no_room() {
+async fn a_cancelled_push_is_not_queued_and_uses_no_capacity() {
     let served = with_outbox(1).await;
     let mut client = served.connect().await;
     served.probe.called("open", 1).await;
@@ -111,7 +111,7 @@ async fn a_push_that_is_given_up_was_not_queued_and_takes_no_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_does_not_keep_up_with_a_broadcast_is_let_go_and_nobody_else() {
+async fn only_the_slow_reader_of_a_broadcast_is_disconnected() {
     let served = with_outbox(4).await;
     let (mut stalled, mut good) = (served.connect().await, served.connect().await);
     stalled.send("x\n").await;
@@ -119,22 +119,22 @@ async fn a_reader_that_does_not_keep_up_with_a_broadcast_is_let_go_and_nobody_el
     good.send("y\n").await.expect("y\n").await;
     served.probe.called("open", 2).await;
     let (to_deaf, to_good) = (served.probe.pusher(0), served.probe.pusher(1));
-    let mut refused = None;
+    let mut rejected = None;
     for _ in 0..1000 {
         if let Err(error) = to_deaf.push_or_close(vec![b'x'; 1000]) {
-            refused.get_or_insert(error);
+            rejected.get_or_insert(error);
         }
         to_good.push_or_close("tick").unwrap();
         good.expect("tick\n").await;
     }
-    assert_eq!(refused, Some(PushError::Full));
+    assert_eq!(rejected, Some(PushError::Full));
     assert_eq!(served.probe.reason().await, "outbox_full");
     assert_eq!(to_deaf.push_or_close("x"), Err(PushError::Closed));
     good.send("z\n").await.expect("z\n").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_to_push_learns_that_the_connection_has_closed() {
+async fn a_waiting_push_fails_when_the_connection_closes() {
     let served = with_outbox(1).await;
     let client = served.connect().await;
     served.probe.called("open", 1).await;
@@ -149,7 +149,7 @@ async fn whoever_waits_to_push_learns_that_the_connection_has_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_to_push_learns_it_too_when_a_layer_ends_the_connection() {
+async fn a_waiting_push_fails_when_a_layer_closes_the_connection() {
     let name = unique("short");
     let probe = Probe::default();
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).limits(limits(|l| l.outbox = 1));
@@ -163,7 +163,7 @@ async fn whoever_waits_to_push_learns_it_too_when_a_layer_ends_the_connection() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pusher_that_is_kept_does_not_keep_the_connection_open() {
+async fn a_pusher_does_not_keep_the_connection_open() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("x\n").await.expect("x\n").await;
@@ -177,7 +177,7 @@ async fn a_pusher_that_is_kept_does_not_keep_the_connection_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_pushed_before_the_end_is_written_where_there_is_still_somebody_to_read_it() {
+async fn frames_pushed_before_the_close_are_written_if_the_peer_still_reads() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;
     client.send("push a b\nfinish c\n").await.expect("a\nb\npushed\nc\n").await.expect_end().await;
@@ -193,7 +193,7 @@ async fn what_was_pushed_before_the_end_is_written_where_there_is_still_somebody
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_the_framing_cannot_carry_is_the_handlers_error() {
+async fn a_push_that_the_framing_cannot_encode_is_a_handler_error() {
     let (name, probe) = (unique("json"), Probe::default());
     let server = Server::bind(format!("mem:{name}")).framing(JsonLines::default());
     let _running = server.start(probe.clone()).await.unwrap();
@@ -206,7 +206,7 @@ async fn a_push_the_framing_cannot_carry_is_the_handlers_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_does_not_read_costs_bounded_memory_and_holds_up_nobody() {
+async fn a_peer_that_does_not_read_uses_bounded_memory_and_delays_no_other_peer() {
     let spy = Spy::default();
     let served = serve_spied(Probe::default(), &spy, |server| server).await;
     let mut stalled = served.connect().await;
@@ -222,7 +222,7 @@ async fn a_peer_that_does_not_read_costs_bounded_memory_and_holds_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_than_64_kib_and_the_reply_that_went_over_it_is_ever_queued() {
+async fn the_reply_queue_exceeds_64_kib_by_at_most_one_reply() {
     let spy = Spy::default();
     let served = serve_spied(Probe::default(), &spy, |server| server).await;
     let mut stalled = served.connect().await;
@@ -233,7 +233,7 @@ async fn no_more_than_64_kib_and_the_reply_that_went_over_it_is_ever_queued() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endless_stream_lets_pushes_and_others_through_and_a_gone_peer_ends_it() {
+async fn an_endless_stream_delays_no_pushes_or_clients_and_ends_with_its_peer() {
     let served = serve_with(Probe::default(), |server| server.timeouts(timeouts(|t| t.write = secs(5)))).await;
     let mut client = served.connect().await;
     client.send("endless\n").await.expect([&[b'x'; 1000][..], b"\n"].concat()).await;

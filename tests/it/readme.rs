@@ -50,7 +50,7 @@ fn run(command: &mut Command) -> String {
 }
 
 #[test]
-fn its_python_clients_print_what_it_says() {
+fn the_python_clients_print_the_documented_output() {
     let Some(python) = tool("python3") else { return };
     let text = readme();
     let blocks = blocks(&text);
@@ -68,7 +68,7 @@ fn its_python_clients_print_what_it_says() {
 }
 
 #[test]
-fn its_console_prints_what_it_says() {
+fn the_console_example_prints_the_documented_output() {
     let server = Program::switchboard().args(["--listen", "tcp://127.0.0.1:0"]).start();
     let mut seen = 0;
     for (_, session) in blocks(&readme()).into_iter().filter(|(language, _)| language == "console") {
@@ -82,7 +82,7 @@ fn its_console_prints_what_it_says() {
 }
 
 #[test]
-fn its_configurations_are_good_and_its_three_ways_are_one() {
+fn the_configurations_are_valid_and_the_three_commands_are_equivalent() {
     let place = tempfile::tempdir().unwrap();
     let text = readme();
     let blocks = blocks(&text);
@@ -112,7 +112,7 @@ fn its_configurations_are_good_and_its_three_ways_are_one() {
 }
 
 #[test]
-fn its_tables_are_what_the_program_lists() {
+fn the_tables_match_the_output_of_list() {
     let text = readme();
     let listed = Program::switchboard().args(["list", "--json"]).run();
     let list: Value = serde_json::from_str(&listed.stdout).unwrap();
@@ -133,7 +133,7 @@ fn its_tables_are_what_the_program_lists() {
 }
 
 #[test]
-fn its_table_of_examples_is_the_folder() {
+fn the_table_of_examples_matches_the_directory() {
     let text = readme();
     let documented: BTreeSet<_> = table(&text, "example").iter().map(|row| name(&row[0]).to_owned()).collect();
     let manifest = fs::read_to_string(harness::root().join("examples/Cargo.toml")).unwrap();
@@ -144,7 +144,7 @@ fn its_table_of_examples_is_the_folder() {
 }
 
 #[test]
-fn its_map_names_what_is_there() {
+fn the_source_tree_lists_existing_paths() {
     let text = readme();
     let root = harness::root();
     let map = blocks(&text).into_iter().find(|(_, map)| map.starts_with("Cargo.toml")).unwrap().1;
@@ -165,7 +165,7 @@ fn its_map_names_what_is_there() {
 }
 
 #[test]
-fn links_lead_somewhere_in_every_document() {
+fn the_links_of_every_document_have_existing_targets() {
     let mut seen = 0;
     for folder in ["", "bin/docs", "bin/packaging", "tests/fuzz"] {
         let place = harness::root().join(folder);
@@ -182,7 +182,7 @@ fn links_lead_somewhere_in_every_document() {
 }
 
 #[test]
-fn its_exit_statuses_are_those_of_the_help() {
+fn the_exit_statuses_match_the_help() {
     let help = Program::switchboard().arg("--help").run().stdout;
     // The help is wrapped at the width of the terminal.
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");

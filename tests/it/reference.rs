@@ -175,7 +175,7 @@ pub(crate) fn page(program: &dyn Fn() -> Program) -> String {
 }
 
 #[test]
-fn it_is_what_the_program_says_of_itself() {
+fn the_page_matches_the_program() {
     let page = page(&Program::switchboard);
     let path = root().join(PAGE);
     if env::var_os("UPDATE").is_some() {

@@ -48,7 +48,7 @@ async fn served_certificate(name: &str, authority: &Authority) -> CertificateDer
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_handshake_fails_while_certificates_are_replaced_and_open_connections_live_on() {
+async fn no_handshake_fails_during_certificate_reloads_and_open_connections_stay_open() {
     const CLIENTS: usize = 8;
     let authority = Arc::new(Authority::new());
     let settings = [authority.settings(), new_certificate(&authority, "renewed")];
@@ -89,7 +89,7 @@ async fn no_handshake_fails_while_certificates_are_replaced_and_open_connections
 }
 
 #[tokio::test]
-async fn a_session_of_before_is_not_resumed_and_whoever_may_come_is_asked_anew() {
+async fn old_sessions_are_not_resumed_after_a_change_of_the_client_ca() {
     let (authority, other) = (Authority::new(), Authority::new());
     let mut settings = authority.settings();
     let (running, name) = serve_facts(settings.clone()).await;
@@ -115,7 +115,7 @@ async fn a_session_of_before_is_not_resumed_and_whoever_may_come_is_asked_anew()
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_used_is_named_and_the_old_one_stays() {
+async fn an_invalid_file_is_named_and_the_old_certificate_stays() {
     let authority = Authority::new();
     let good = authority.settings();
     let (running, name) = serve(good.clone(), &Probe::default()).await;
@@ -185,7 +185,7 @@ async fn all_listeners_get_their_new_certificates_or_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listener_that_broke_comes_back_with_the_certificates_of_now() {
+async fn a_restored_listener_uses_the_current_certificates() {
     let authority = Authority::new();
     let (first, renewed) = (authority.settings(), new_certificate(&authority, "renewed"));
     let spy = Spy::default();
@@ -216,7 +216,7 @@ fn wait_for_nth(server: &Program, message: &str, nth: usize) -> serde_json::Valu
 }
 
 #[test]
-fn a_hangup_renews_certificates_while_python_shakes_hands_all_the_time() {
+fn a_hangup_reloads_certificates_during_continuous_handshakes_from_python() {
     const CLIENT: &str = "
 import socket, ssl, sys, threading
 port, failed, seen, stop = int(sys.argv[1]), [], [], threading.Event()
@@ -274,7 +274,7 @@ print(lines.readline().strip(), failed, flush=True)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hangup_changes_nothing_when_anything_is_wrong_and_says_all_of_it() {
+async fn an_invalid_reload_on_hangup_changes_nothing_and_logs_all_errors() {
     let authority = Authority::new();
     let config = configured(&authority, "");
     let good = fs::read_to_string(&config).unwrap();

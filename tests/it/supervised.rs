@@ -71,7 +71,7 @@ impl ServiceManager {
 }
 
 #[test]
-fn it_is_told_of_every_stage() {
+fn every_state_change_is_notified() {
     let manager = ServiceManager::new();
     let server = manager.start(None);
     let first = manager.receive(TEST_TIMEOUT).unwrap();
@@ -93,7 +93,7 @@ fn it_is_told_of_every_stage() {
 }
 
 #[test]
-fn the_next_process_is_the_one_to_look_after() {
+fn an_upgrade_notifies_the_new_main_process() {
     let manager = ServiceManager::new();
     let server = manager.start(None);
     manager.wait_for("READY=1");
@@ -110,7 +110,7 @@ fn the_next_process_is_the_one_to_look_after() {
 }
 
 #[test]
-fn the_heart_beats_while_every_listener_does_its_work_and_stops_when_one_hangs() {
+fn the_watchdog_is_notified_only_while_every_listener_responds() {
     let manager = ServiceManager::new();
     let server = manager.start(Some(Duration::from_millis(300)));
     for _ in 0..3 {
@@ -148,7 +148,7 @@ impl Drop for StalledAccept {
 }
 
 #[test]
-fn without_a_manager_nothing_is_said_and_with_one_that_is_gone_it_serves() {
+fn the_server_runs_with_an_unreachable_service_manager() {
     let manager = ServiceManager::new();
     let path = manager.place.path().join("notify");
     std::fs::remove_file(&path).unwrap();

@@ -254,7 +254,7 @@ pub(crate) struct Spy {
     pub(crate) lazy_flush: bool,
     /// Every read fails from now on.
     pub(crate) broken: Arc<AtomicBool>,
-    /// Errno values that accept returns before the next connection. The last one comes first.
+    /// Errno values that accept returns before the next connection. The last one is returned first.
     pub(crate) accept_errors: Arc<Mutex<Vec<i32>>>,
     /// The number of binds.
     pub(crate) binds: Arc<AtomicUsize>,

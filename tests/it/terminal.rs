@@ -42,7 +42,7 @@ fn run_in_terminal(home: &Path, steps: &[&str], server: &Running, color: bool) -
 }
 
 #[test]
-fn lines_are_edited_and_remembered_and_answers_have_a_colour() {
+fn lines_can_be_edited_and_recalled_and_replies_are_coloured() {
     let server = Program::switchboard().args(["--listen", "tcp://127.0.0.1:0", "--framing", "lines"]).start();
     let home = tempfile::tempdir().unwrap();
     // Ctrl-A moves to the beginning of the line.

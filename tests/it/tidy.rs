@@ -47,7 +47,7 @@ pub(crate) fn none<T: std::fmt::Debug>(offenders: &[T]) {
 }
 
 #[test]
-fn a_module_of_the_framework_uses_only_those_below_it() {
+fn framework_modules_use_only_modules_below_them() {
     let lib = fs::read_to_string(root().join("framework/src/lib.rs")).unwrap();
     let modules = lib.lines().filter_map(|line| {
         line.trim_start_matches("pub ").strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';'))
@@ -74,13 +74,13 @@ fn a_module_of_the_framework_uses_only_those_below_it() {
 }
 
 #[test]
-fn every_file_says_what_it_is_for() {
+fn every_file_has_a_description() {
     let silent = sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name);
     none(&silent.collect::<Vec<_>>());
 }
 
 #[test]
-fn every_test_module_has_its_sentence() {
+fn every_test_module_has_a_description() {
     let main = fs::read_to_string(root().join("tests/it/main.rs")).unwrap();
     let lines: Vec<&str> = main.lines().collect();
     let bare = lines.windows(2).filter(|pair| pair[1].starts_with("mod ") && !pair[0].starts_with("/// "));
@@ -100,7 +100,7 @@ const LONG_FILES: [(&str, &str); 1] = [(
 )];
 
 #[test]
-fn no_file_is_longer_than_can_be_read() {
+fn no_file_is_longer_than_the_limit() {
     const LIMIT: usize = 300;
     let lengths: BTreeMap<String, usize> =
         sources().into_iter().map(|(name, text)| (name, text.lines().count())).collect();
@@ -236,7 +236,7 @@ const OLD_NAMES: [&str; 74] = [
 ];
 
 #[test]
-fn no_name_of_the_first_version_is_left() {
+fn no_outdated_name_is_left() {
     let mut left = Vec::new();
     for (name, text) in sources() {
         if name == "tests/it/tidy.rs" {
@@ -293,7 +293,7 @@ fn packages_depend_one_way() {
 }
 
 #[test]
-fn the_top_holds_only_what_belongs_there() {
+fn the_top_level_directory_has_only_the_listed_entries() {
     const BELONGS: [&str; 12] = [
         "framework",
         "handlers",
@@ -317,7 +317,7 @@ fn the_top_holds_only_what_belongs_there() {
 }
 
 #[test]
-fn nothing_is_left_for_later() {
+fn no_todo_is_left() {
     // Each word is split, so that this file does not match.
     let words =
         [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX"), concat!("dbg", "!("), concat!("todo", "!(")];
@@ -339,7 +339,7 @@ fn every_example_is_named_in_the_readme() {
 }
 
 #[test]
-fn every_example_is_declared_and_nothing_is_declared_without_a_file() {
+fn examples_and_their_declarations_match() {
     let manifest = fs::read_to_string(root().join("examples/Cargo.toml")).unwrap();
     let paths = manifest.lines().filter_map(|line| line.split("path").nth(1)?.split('"').nth(1));
     let missing = paths.filter(|path| path.ends_with(".rs") && !root().join("examples").join(path).exists());

@@ -152,7 +152,7 @@ pub(crate) async fn serve(settings: TlsSettings, probe: &Probe) -> (Running, Str
 }
 
 #[tokio::test]
-async fn it_goes_around_every_transport_of_connections() {
+async fn tls_works_over_every_stream_transport() {
     async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(config: &Arc<ClientConfig>, io: T) {
         let mut client = tls_connect(config, "localhost", io).await.unwrap();
         client.send("a\nb\n").await.expect("a\nb\n").await.send("big 300000\n").await;
@@ -183,7 +183,7 @@ async fn it_goes_around_every_transport_of_connections() {
 }
 
 #[tokio::test]
-async fn a_handler_is_told_what_the_handshake_found_out() {
+async fn the_handler_gets_the_handshake_details() {
     let authority = Authority::new();
     let mut settings = authority.settings();
     settings.alpn = vec!["two".into(), "one".into()];
@@ -197,7 +197,7 @@ async fn a_handler_is_told_what_the_handshake_found_out() {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_again_resumes() {
+async fn a_reconnecting_client_resumes_its_session() {
     let authority = Authority::new();
     let (_running, name) = serve_facts(authority.settings()).await;
     let config = Arc::new(authority.client(None));
@@ -208,7 +208,7 @@ async fn a_client_that_comes_again_resumes() {
 }
 
 #[tokio::test]
-async fn the_host_that_is_asked_for_picks_the_certificate() {
+async fn the_requested_host_name_selects_the_certificate() {
     let authority = Authority::new();
     let mut settings = authority.settings();
     for (file, host) in [("one", "one.example"), ("any", "*.many.example")] {
@@ -227,7 +227,7 @@ async fn the_host_that_is_asked_for_picks_the_certificate() {
 }
 
 #[tokio::test]
-async fn only_clients_whom_the_authority_signed_are_let_in() {
+async fn only_clients_with_a_certificate_of_the_ca_are_accepted() {
     let (authority, other) = (Authority::new(), Authority::new());
     let mut settings = authority.settings();
     settings.client_ca = Some(authority.path("ca.pem"));
@@ -252,7 +252,7 @@ async fn only_clients_whom_the_authority_signed_are_let_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_says_nothing_delays_nobody_and_is_closed_in_time() {
+async fn a_silent_client_delays_no_other_client_and_is_closed_at_the_timeout() {
     let (authority, probe) = (Authority::new(), Probe::default());
     for (handshake, closed) in [(None, 10), (Some(secs(3)), 3)] {
         let name = unique("tls");
@@ -274,7 +274,7 @@ async fn a_client_that_says_nothing_delays_nobody_and_is_closed_in_time() {
 }
 
 #[tokio::test]
-async fn a_half_closed_client_reads_the_last_reply_and_a_clean_end() {
+async fn a_half_closed_client_gets_the_last_reply_and_close_notify() {
     let (authority, probe) = (Authority::new(), Probe::default());
     let (_running, name) = serve(authority.settings(), &probe).await;
     let config = Arc::new(authority.client(None));
@@ -293,7 +293,7 @@ async fn a_half_closed_client_reads_the_last_reply_and_a_clean_end() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_without_a_word_has_closed_unless_it_cut_a_message_short() {
+async fn a_missing_close_notify_is_a_normal_close_unless_a_message_is_truncated() {
     let (authority, probe) = (Authority::new(), Probe::default());
     let (_running, name) = serve(authority.settings(), &probe).await;
     let config = Arc::new(authority.client(None));
@@ -307,7 +307,7 @@ async fn a_client_that_leaves_without_a_word_has_closed_unless_it_cut_a_message_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_read_is_closed_as_stalled_and_holds_little() {
+async fn a_client_that_does_not_read_closes_with_write_stalled_and_uses_little_memory() {
     let (authority, probe) = (Authority::new(), Probe::default());
     let name = unique("tls");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).tls(authority.settings());
@@ -322,7 +322,7 @@ async fn a_client_that_does_not_read_is_closed_as_stalled_and_holds_little() {
 }
 
 #[tokio::test]
-async fn files_that_do_not_fit_are_named_in_a_sentence() {
+async fn invalid_files_are_reported_by_name() {
     let authority = Authority::new();
     let good = authority.settings();
     let other = authority.sign("other", "other.example", |_| {});
@@ -383,7 +383,7 @@ pub(crate) fn program(authority: &Authority, command: &[&str]) -> Program {
 }
 
 #[test]
-fn the_program_serves_it_and_pythons_client_is_content() {
+fn a_python_client_completes_a_tls_session_with_the_program() {
     let Some(python) = tool("python3") else { return };
     let authority = Authority::new();
     configured(&authority, "alpn = ['hello']\nclient_ca = 'ca.pem'\n[timeouts]\nhandshake = '5s'\n");
@@ -417,7 +417,7 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=20) as pl
 }
 
 #[test]
-fn openssl_is_content_with_either_version() {
+fn openssl_connects_with_tls_1_2_and_1_3() {
     let Some(openssl) = tool("openssl") else { return };
     let authority = Authority::new();
     configured(&authority, "");
@@ -441,7 +441,7 @@ fn openssl_is_content_with_either_version() {
 }
 
 #[test]
-fn openssl_and_python_are_let_in_by_their_certificate_alone() {
+fn openssl_and_python_need_a_client_certificate() {
     const PYTHON: &str = "
 import socket, ssl, sys
 context = ssl.create_default_context(cafile='ca.pem')
@@ -489,7 +489,7 @@ except OSError as error: print('refused')
 }
 
 #[tokio::test]
-async fn clients_that_open_tcp_and_never_say_hello_do_not_keep_others_out() {
+async fn clients_that_never_send_a_client_hello_do_not_block_others() {
     let authority = Authority::new();
     configured(&authority, "");
     let server = program(&authority, &["serve"]).start();
@@ -509,7 +509,7 @@ async fn clients_that_open_tcp_and_never_say_hello_do_not_keep_others_out() {
 }
 
 #[test]
-fn testssl_has_nothing_to_say_against_a_listener_with_defaults() {
+fn testssl_reports_no_problem_for_a_default_listener() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let (Some(testssl), Some(openssl)) = (tool("testssl"), tool("openssl")) else { return };
     let authority = Authority::new();
@@ -580,7 +580,7 @@ fn audit(testssl: &Path, place: &Path, kind: &str, checks: &[&str], server: &har
 }
 
 #[test]
-fn plain_text_meets_no_handler_and_the_log_says_handshake() {
+fn plain_text_reaches_no_handler_and_is_logged_as_handshake() {
     let authority = Authority::new();
     configured(&authority, "");
     let server = program(&authority, &["serve"]).start();
@@ -595,7 +595,7 @@ fn plain_text_meets_no_handler_and_the_log_says_handshake() {
 }
 
 #[test]
-fn the_program_names_key_and_file_of_what_does_not_fit() {
+fn the_program_reports_the_key_and_path_of_an_invalid_file() {
     let authority = Authority::new();
     authority.sign("other", "other.example", |_| {});
     configured(&authority, "[listeners.main.tls.sni.'other.example']\ncertificate = 'other.pem'\nkey = 'other.key'\n");

@@ -38,7 +38,7 @@ async fn wait_until(mut holds: impl AsyncFnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn a_reset_in_the_middle_ends_as_io_error_and_the_next_client_is_served() {
+async fn a_reset_closes_with_io_error_and_the_next_client_is_served() {
     let probe = Probe::default();
     let (_running, address) = tcp(&probe, |server| server).await;
     for message in ["beg", "hang\n", "x\nbig 10000000\n"] {
@@ -55,7 +55,7 @@ async fn a_reset_in_the_middle_ends_as_io_error_and_the_next_client_is_served() 
 }
 
 #[tokio::test]
-async fn a_client_that_is_gone_before_it_is_accepted_is_nobodys_concern() {
+async fn a_client_that_disconnects_before_accept_affects_no_other_client() {
     let probe = Probe::default();
     let (_running, address) = tcp(&probe, |server| server).await;
     for _ in 0..200 {
@@ -66,7 +66,7 @@ async fn a_client_that_is_gone_before_it_is_accepted_is_nobodys_concern() {
 }
 
 #[tokio::test]
-async fn a_great_many_clients_at_once_are_all_served() {
+async fn many_simultaneous_clients_are_all_served() {
     let probe = Probe::default();
     let (running, address) = tcp(&probe, |server| server).await;
     let mut clients = Vec::new();
@@ -85,7 +85,7 @@ async fn a_great_many_clients_at_once_are_all_served() {
 }
 
 #[tokio::test]
-async fn what_was_written_before_a_close_arrives_although_the_peer_sent_more() {
+async fn data_written_before_a_close_arrives_even_if_the_peer_sends_more() {
     let probe = Probe::default();
     let (_running, address) = tcp(&probe, |server| server).await;
     for _ in 0..20 {
@@ -96,7 +96,7 @@ async fn what_was_written_before_a_close_arrives_although_the_peer_sent_more() {
 }
 
 #[tokio::test]
-async fn nodelay_and_keepalive_are_on_unless_said() {
+async fn nodelay_and_keepalive_are_on_by_default() {
     let probe = Probe::default();
     let (running, address) = tcp(&probe, |server| server).await;
     dial(&address).await.send("x\n").await.expect("x\n").await;
@@ -107,7 +107,7 @@ async fn nodelay_and_keepalive_are_on_unless_said() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_told_with_the_listener_and_the_address() {
+async fn a_port_in_use_is_reported_with_the_listener_and_the_address() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
     let server = Server::bind(format!("tcp://127.0.0.1:{port}")).name("front");
@@ -121,7 +121,7 @@ async fn a_port_that_is_taken_is_told_with_the_listener_and_the_address() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_listened_on_is_told() {
+async fn addresses_that_cannot_be_bound_are_reported() {
     for (endpoint, said) in [
         ("tcp://192.0.2.1:9", "192.0.2.1:9"),
         ("nonsense:x", "there is no transport \"nonsense\"; available:"),
@@ -142,7 +142,7 @@ async fn what_cannot_be_listened_on_is_told() {
 }
 
 #[tokio::test]
-async fn a_port_can_be_had_again_at_once_after_a_drain() {
+async fn a_port_can_be_bound_again_immediately_after_a_drain() {
     let probe = Probe::default();
     let (running, address) = tcp(&probe, |server| server).await;
     dial(&address).await.send("finish bye\n").await.expect("bye\n").await.expect_end().await;
@@ -154,7 +154,7 @@ async fn a_port_can_be_had_again_at_once_after_a_drain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn exactly_so_many_connections_are_open_at_once_and_slots_come_back() {
+async fn the_connection_limit_is_exact_and_slots_are_released() {
     let served = serve_with(Probe::default(), |server| server.limits(limits(|l| l.connections = 3))).await;
     for _ in 0..3 {
         let mut clients = Vec::new();
@@ -179,7 +179,7 @@ async fn exactly_so_many_connections_are_open_at_once_and_slots_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slot_comes_back_after_a_panic_an_error_and_a_cut() {
+async fn a_slot_is_released_after_a_panic_an_error_and_an_abort() {
     let served = serve_with(Probe::default(), |server| server.limits(limits(|l| l.connections = 1))).await;
     for message in ["panic\n", "error\n", "stream-panic\n", "close\n", "finish\n"] {
         let mut client = served.connect().await;
@@ -189,7 +189,7 @@ async fn a_slot_comes_back_after_a_panic_an_error_and_a_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_of_accept_end_nothing_and_a_broken_listener_is_bound_again() {
+async fn accept_errors_do_not_stop_the_server_and_a_failed_listener_is_bound_again() {
     let spy = Spy::default();
     // ECONNABORTED, EMFILE, ENOBUFS, EPROTO and others, in reverse order.
     spy.accept_errors.lock().unwrap().extend([103, 24, 105, 71, 95, 5, 4, 11]);
@@ -210,7 +210,7 @@ fn at(dir: &Path, name: &str) -> (std::path::PathBuf, String) {
 }
 
 #[tokio::test]
-async fn a_unix_socket_serves_has_its_mode_and_is_gone_at_the_end() {
+async fn a_unix_socket_serves_with_its_mode_and_is_removed_on_exit() {
     let dir = tempfile::tempdir().unwrap();
     for mode in [0o600, 0o660, 0o666] {
         let (path, endpoint) = at(dir.path(), "s");
@@ -229,7 +229,7 @@ async fn a_unix_socket_serves_has_its_mode_and_is_gone_at_the_end() {
 }
 
 #[tokio::test]
-async fn a_path_that_a_dead_server_left_behind_is_taken_over() {
+async fn a_stale_socket_path_is_reused() {
     let dir = tempfile::tempdir().unwrap();
     for scheme in ["unix", "unixgram"] {
         let path = dir.path().join(scheme);
@@ -246,7 +246,7 @@ async fn a_path_that_a_dead_server_left_behind_is_taken_over() {
 }
 
 #[tokio::test]
-async fn a_path_on_which_somebody_listens_is_refused_and_left_alone() {
+async fn a_path_in_use_is_rejected_and_not_removed() {
     let dir = tempfile::tempdir().unwrap();
     let (path, endpoint) = at(dir.path(), "s");
     let _first = Server::bind(&*endpoint).framing(Lines::default()).start(Echo).await.unwrap();
@@ -258,7 +258,7 @@ async fn a_path_on_which_somebody_listens_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_path_with_something_else_is_refused_and_left_alone() {
+async fn a_path_that_is_not_a_socket_is_rejected_and_not_removed() {
     let dir = tempfile::tempdir().unwrap();
     let (path, endpoint) = at(dir.path(), "s");
     fs::write(&path, "precious").unwrap();
@@ -276,7 +276,7 @@ async fn a_path_with_something_else_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_somebody_elses_by_now_is_not_removed() {
+async fn a_path_that_another_server_has_rebound_is_not_removed() {
     let dir = tempfile::tempdir().unwrap();
     let (path, endpoint) = at(dir.path(), "s");
     let first = Server::bind(&*endpoint).start(Echo).await.unwrap();
@@ -290,7 +290,7 @@ async fn a_path_that_is_somebody_elses_by_now_is_not_removed() {
 }
 
 #[tokio::test]
-async fn any_path_that_the_system_takes_is_taken() {
+async fn any_path_that_the_system_accepts_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let room = 107 - dir.path().as_os_str().len() - "/".len() - "/s".len();
     let parent = dir.path().join("d".repeat(room));
@@ -307,7 +307,7 @@ async fn any_path_that_the_system_takes_is_taken() {
 }
 
 #[tokio::test]
-async fn a_group_that_does_not_exist_is_told() {
+async fn an_unknown_group_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let (path, endpoint) = at(dir.path(), "s");
     let options = socket(|options| options.group = Some("no-such-group".to_owned()));
@@ -357,7 +357,7 @@ async fn a_listener_that_panics_is_bound_again() {
 }
 
 #[tokio::test]
-async fn the_last_words_of_a_stream_handler_arrive_though_it_did_not_listen_to_the_end() {
+async fn the_last_reply_of_a_stream_handler_arrives_despite_unread_input() {
     /// Reads a part of the input, replies and closes.
     struct ReadsPart;
     impl StreamHandler for ReadsPart {

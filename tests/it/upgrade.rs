@@ -20,7 +20,7 @@ use crate::changes::{at, lines, listener_set, made, start};
 use crate::support::Probe;
 
 #[tokio::test(start_paused = true)]
-async fn the_one_before_serves_who_is_there_until_they_are_silent_and_the_next_one_whoever_comes() {
+async fn the_old_process_serves_open_connections_and_the_new_process_new_ones() {
     let (old, new) = (Probe::default(), Probe::default());
     let before = start(at("main", "tcp://127.0.0.1:0"), &old).await;
     let address = before.address().unwrap();
@@ -54,7 +54,7 @@ async fn the_one_before_serves_who_is_there_until_they_are_silent_and_the_next_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_never_stops_asking_is_served_until_the_drain_begins() {
+async fn a_client_that_sends_continuously_is_served_until_the_drain() {
     let probe = Probe::default();
     let before = Arc::new(start(at("main", "tcp://127.0.0.1:0"), &probe).await);
     let to = format!("127.0.0.1:{}", before.address().unwrap().port().unwrap());
@@ -186,7 +186,7 @@ fn run_clients(address: String, stop: Arc<AtomicBool>, served: Arc<AtomicUsize>,
 }
 
 #[test]
-fn twenty_upgrades_under_load_refuse_nobody_and_lose_no_reply() {
+fn twenty_upgrades_under_load_reject_no_client_and_lose_no_reply() {
     let config = "[log]\nlevel = 'info,switchboard::connection=warn'\n\
                   [listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n";
     let mut server = Installed::start(config);
@@ -227,7 +227,7 @@ fn twenty_upgrades_under_load_refuse_nobody_and_lose_no_reply() {
 }
 
 #[test]
-fn what_is_not_ready_changes_nothing_and_says_why() {
+fn a_failed_upgrade_changes_nothing_and_logs_the_reason() {
     let config = "[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\n";
     let mut server = Installed::start(config);
     let place = server.place.path().to_owned();
@@ -275,7 +275,7 @@ fn what_is_not_ready_changes_nothing_and_says_why() {
 }
 
 #[test]
-fn sockets_of_every_kind_go_on_and_a_path_goes_with_the_last() {
+fn sockets_of_every_kind_survive_upgrades_and_a_path_is_removed_at_the_end() {
     let config = "[admin]\nlisten = 'unix:admin'\n\
                   [listeners.stream]\nlisten = 'unix:stream'\nhandler = 'echo'\n\
                   [listeners.gram]\nlisten = 'unixgram:gram'\nhandler = 'echo'\n\

@@ -10,30 +10,30 @@ fn config(flags: &[(&str, &str)]) -> Config {
 }
 
 #[test]
-fn a_layer_that_refuses_its_options_makes_the_configuration_faulty_used_or_not() {
+fn invalid_layer_options_are_errors_even_if_the_layer_is_unused() {
     for listed in [&[("listeners.main.layers", "busy")][..], &[]] {
         let flags = [&[("layers.busy.type", "concurrency"), ("layers.busy.limit", "0")], listed].concat();
         let config = config(&flags);
-        let refused = refusals(&config, &crate::registry(), None).to_string();
-        assert!(refused.starts_with("error: layers.busy: "), "{refused}");
+        let rejected = refusals(&config, &crate::registry(), None).to_string();
+        assert!(rejected.starts_with("error: layers.busy: "), "{rejected}");
         let runtime = runtime(1).unwrap();
-        let refused = runtime.block_on(async { assemble(config, &crate::registry(), None) }).unwrap_err().to_string();
-        assert!(refused.starts_with("error: layers.busy: "), "{refused}");
+        let rejected = runtime.block_on(async { assemble(config, &crate::registry(), None) }).unwrap_err().to_string();
+        assert!(rejected.starts_with("error: layers.busy: "), "{rejected}");
     }
 }
 
 #[test]
-fn it_is_told_with_all_other_faults() {
+fn invalid_layer_options_are_reported_with_all_other_errors() {
     let flags = [("layers.busy.type", "concurrency"), ("layers.busy.limit", "0"), ("drain.deadline", "soon")];
     let flags = flags.map(|(key, value)| ("--set".to_owned(), key.to_owned(), value.to_owned()));
     let inputs = Inputs { flags: flags.to_vec(), ..Inputs::default() };
-    let refused = config::load(&inputs, &crate::registry()).unwrap_err();
-    let told = all_faults(*refused, &crate::registry(), None).to_string();
+    let rejected = config::load(&inputs, &crate::registry()).unwrap_err();
+    let told = all_faults(*rejected, &crate::registry(), None).to_string();
     assert!(told.contains("error: drain.deadline: ") && told.contains("error: layers.busy: "), "{told}");
 }
 
 #[test]
-fn files_are_counted_for_connections_and_not_for_datagrams() {
+fn connections_count_as_open_files_and_datagram_peers_do_not() {
     let config = config(&[
         ("limits.connections", "100"),
         ("listeners.main.listen", "tcp://127.0.0.1:0"),

@@ -7,7 +7,7 @@ fn read(line: &str) -> Result<Command, clap::Error> {
 }
 
 #[test]
-fn serve_is_what_is_done_when_nothing_is_said() {
+fn serve_is_the_default_command() {
     for line in ["switchboard --listen udp://[::1]:1", "switchboard serve --listen udp://[::1]:1"] {
         let Ok(Command::Serve(options)) = read(line) else { panic!("{line}") };
         let inputs = options.inputs(std::iter::empty());
@@ -51,7 +51,7 @@ fn the_help_lists_the_names_of_the_registry() {
 }
 
 #[test]
-fn wrong_usage_is_told() {
+fn wrong_usage_is_reported() {
     for line in [
         "switchboard --nonsense",
         "switchboard dance",
@@ -72,7 +72,7 @@ fn wrong_usage_is_told() {
 }
 
 #[test]
-fn a_difference_is_asked_for_under_config() {
+fn diff_is_a_subcommand_of_config() {
     let Ok(Command::Config { command: Some(ConfigCommand::Diff { options, against }), .. }) =
         read("switchboard config diff --handler echo --against old.toml")
     else {
@@ -84,7 +84,7 @@ fn a_difference_is_asked_for_under_config() {
 }
 
 #[test]
-fn the_client_has_its_defaults() {
+fn the_client_has_defaults() {
     let Ok(Command::Connect(options)) = read("switchboard connect tcp://localhost:9999") else { panic!() };
     assert_eq!((options.framing, options.wait), (AnyFraming::default(), Duration::from_secs(1)));
     let line = ["switchboard", "connect", "unix:/a", "--framing", "{ type = \"delimited\", delimiter = \"|\" }"];

@@ -78,7 +78,7 @@ impl<'r> Schemas<'r> {
         Self { registry, types: BTreeMap::new() }
     }
 
-    /// Stores the type of a section if `path` is the key of one. A later call wins.
+    /// Stores the type of a section if `path` is the key of one. A later call replaces an earlier one.
     pub(crate) fn note_type(&mut self, path: &[String], kind: &str) {
         if let Some((_, section)) = SectionKind::of(path)
             && path[section.len()..] == ["type"]

@@ -1,7 +1,7 @@
 //! The configuration: read in layers (defaults < file < environment < flags) and checked as a whole. All errors are
 //! reported.
 //!
-//! [`load`] reads the sources ([`mod@file`], [`overrides`]), validates each alone ([`validate`], [`options`]), merges
+//! [`load`] reads the sources ([`mod@file`], [`env_and_flags`]), validates each alone ([`validate`], [`options`]), merges
 //! them ([`Merged`], [`resolve`]) and checks the result ([`check`]). It reads one file; environment and flags are
 //! arguments. It binds no socket.
 

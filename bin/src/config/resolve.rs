@@ -1,7 +1,7 @@
 //! The defaults of every key, and the complete tree: every listener has all keys, every handler and layer has all
 //! options.
 //!
-//! The key of a listener overrides the shared key, whatever the layers of both are. `switchboard config` prints this
+//! The key of a listener overrides the shared key, from any source. `switchboard config` prints this
 //! tree.
 
 use super::diagnostic::Origin;

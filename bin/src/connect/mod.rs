@@ -37,7 +37,7 @@ async fn run(options: &ConnectOptions, input: Input<impl AsyncRead + Unpin>, out
     let reason = match address {
         Endpoint::Tcp(at) => {
             let stream = TcpStream::connect((at.host.as_str(), at.port)).await.map_err(not_connected)?;
-            // Sends each line at once instead of waiting for the next one (Nagle's algorithm).
+            // Sends each line immediately instead of waiting for the next one (Nagle's algorithm).
             let _ = stream.set_nodelay(true);
             return stream::run(stream, input, options, out).await;
         }

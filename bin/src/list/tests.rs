@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_list_names_everything_with_its_options() {
+fn the_list_contains_all_components_and_their_options() {
     let registry = crate::registry();
     let text = text(&registry);
     for part in [
@@ -22,7 +22,7 @@ fn the_list_names_everything_with_its_options() {
 }
 
 #[test]
-fn the_json_list_is_json() {
+fn the_json_list_is_valid_json() {
     let list: Json = serde_json::from_str(&json(&crate::registry())).unwrap();
     assert_eq!(list["handlers"][1]["name"], "hello");
     let options = list["handlers"][1]["options"].as_array().unwrap();

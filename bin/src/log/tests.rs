@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn json_has_its_fields_side_by_side_and_text_has_no_colour_unasked() {
+fn json_fields_are_flat_and_text_has_no_colour_by_default() {
     for (format, is_terminal, is_json) in [
         (Format::Auto, false, true),
         (Format::Auto, true, false),
@@ -31,7 +31,7 @@ fn json_has_its_fields_side_by_side_and_text_has_no_colour_unasked() {
 }
 
 #[test]
-fn lines_that_cannot_be_written_are_counted_and_do_not_pile_up() {
+fn lines_that_cannot_be_written_are_dropped_and_counted() {
     let unwritten = Arc::new(AtomicUsize::new(0));
     let mut writer = BufWriter::new(StderrWriter { out: None, unwritten: unwritten.clone() });
     writer.write_all(b"one\ntwo\n").and_then(|()| writer.flush()).unwrap();

@@ -102,7 +102,9 @@ impl Admission {
             (AddressKnown::Effective, _) if connection.proxy().is_some_and(|info| info.is_local) => return Ok(()),
             _ => {}
         }
-        self.check_access(connection.peer())?;
+        if !self.allows(connection.peer()) {
+            return Err(Rejection::ACCESS);
+        }
         if known == AddressKnown::Socket {
             self.check_capacity(table, connection)?;
         }
@@ -117,8 +119,9 @@ impl Admission {
         }
     }
 
-    pub(crate) fn check_access(&self, peer: &Address) -> Result<(), Rejection> {
-        if self.access.allows(peer) { Ok(()) } else { Err(Rejection::ACCESS) }
+    /// Whether the access list allows a peer.
+    pub(crate) fn allows(&self, peer: &Address) -> bool {
+        self.access.allows(peer)
     }
 
     fn check_capacity(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {

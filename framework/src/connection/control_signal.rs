@@ -16,11 +16,11 @@ pub(crate) enum ControlSignal {
     AbortHandshake,
     /// Finish the messages in progress, then close.
     Drain,
-    /// Close at once: a pusher found the outbox full.
+    /// Close immediately: a pusher found the outbox full.
     OutboxFull,
-    /// Close at once: the drain deadline has passed.
+    /// Close immediately: the drain deadline has passed.
     DrainDeadline,
-    /// Close at once: the operator closed the connection.
+    /// Close immediately: the operator closed the connection.
     Kill,
 }
 

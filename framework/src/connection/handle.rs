@@ -158,7 +158,7 @@ impl Connection {
         self.0.reason.get().copied()
     }
 
-    /// Runs a background task; at most [`TASKS_PER_CONNECTION`] at once. It is dropped when the connection closes.
+    /// Runs a background task; at most [`TASKS_PER_CONNECTION`] concurrently. It is dropped when the connection closes.
     /// A panic ends only the task.
     pub fn spawn<F>(&self, task: F) -> Result<(), TooManyTasks>
     where
@@ -166,7 +166,7 @@ impl Connection {
     {
         let mut tasks = self.0.tasks.lock();
         if self.close_reason().is_some() {
-            return Ok(()); // the task would be dropped at once
+            return Ok(()); // the task would be dropped immediately
         }
         let tasks = tasks.get_or_insert_with(JoinSet::new);
         while tasks.try_join_next().is_some() {}

@@ -27,7 +27,7 @@ pub(crate) struct Handshakes(Mutex<BTreeMap<u64, Connection>>);
 pub(crate) struct HandshakeGuard(Arc<Handshakes>, u64);
 
 impl Handshakes {
-    /// Adds a handshake. If `limit` (at least 1) is reached, aborts the oldest one, whose place is free at once.
+    /// Adds a handshake. If `limit` (at least 1) is reached, aborts the oldest one, and frees its slot immediately.
     pub(crate) fn begin(self: &Arc<Self>, connection: &Connection, limit: usize) -> HandshakeGuard {
         let mut in_progress = self.0.lock();
         while in_progress.len() >= limit.max(1)

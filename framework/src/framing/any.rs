@@ -47,7 +47,7 @@ macro_rules! any_framing {
         }
 
         impl Kind {
-            /// A built-in framing goes into its variant; its name comes with it.
+            /// A built-in framing becomes its enum variant, which has a fixed name.
             fn new<F: Framing<In = Bytes, Out = Bytes>>(framing: F) -> (&'static str, Self) {
                 let mut framing = Some(framing);
                 let any: &mut dyn Any = &mut framing;

@@ -85,7 +85,7 @@ pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + 
 
     /// Called for each message.
     ///
-    /// A `Bytes` message is a slice of the read buffer (4 KiB; 64 KiB if a peer sends much at once). Copy
+    /// A `Bytes` message is a slice of the read buffer (4 KiB; 64 KiB if a peer sends large bursts). Copy
     /// (`Bytes::copy_from_slice`) data that you keep for long; otherwise a few bytes keep the whole buffer alive.
     fn message(
         &self,

@@ -1,4 +1,4 @@
-//! A panic ends one call, not the task around it.
+//! Catches panics, so that a panic ends one call and not its task.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -11,7 +11,7 @@ use crate::layer::call::{CallLayer, PollCall, layer_options};
 
 /// Drops a call that takes too long, with the error [`Elapsed`]: the connection closes with reason `message_timeout`.
 ///
-/// The timer starts when the call first waits. A call that is ready at once uses no timer.
+/// The timer starts when the call first waits. A call that is ready immediately uses no timer.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeout {
     after: Duration,

@@ -106,9 +106,9 @@ async fn establish(
         .catch_unwind()
         .map(|established| established.unwrap_or_else(|payload| Err(io::Error::other(Panicked::new(&*payload)))));
     tokio::select! {
-        biased; // a complete handshake wins over a signal
+        biased; // a complete handshake takes precedence over a signal
         established = tokio::time::timeout(limit, established) => match established {
-            // Whatever error the transport made of the rejection, or none.
+            // The transport may return any error, or none, for a rejected client.
             Ok(_) if connection.close_reason().is_some() => Err(Failure::Rejected),
             Ok(established) => established
                 .map_err(|error| Failure::Handshake(CloseReason::Handshake, Some(error.to_string()))),

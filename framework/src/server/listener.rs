@@ -130,9 +130,6 @@ impl ListenerHandle {
     /// The same listener with other settings for new connections.
     pub(super) fn change(&self, spec: ListenerSpec, pipeline: Pipeline, finish_timeout: Duration) -> Self {
         let listener_context = self.state.context(&spec, Some(&self.listener_context));
-        if spec.limits.connections_per_source > 0 {
-            self.state.table.count_all_sources();
-        }
         match (&self.snapshots, pipeline.services.clone()) {
             (SnapshotSender::Stream(sender), Services { stream: Some(service), .. }) => {
                 sender.send_replace(snapshot(service, &listener_context, &spec, finish_timeout));

@@ -59,8 +59,12 @@ impl ListenerState {
         Count { entered, gone, cut, datagrams }
     }
 
-    /// The context of new connections. Rates continue from the previous context.
+    /// The context of new connections. Rates continue from the previous context, and open connections count for their
+    /// sources.
     pub(super) fn context(&self, spec: &ListenerSpec, previous: Option<&ListenerContext>) -> Arc<ListenerContext> {
+        if spec.limits.connections_per_source > 0 {
+            self.table.count_all_sources();
+        }
         let admission = Admission::new(&spec.limits, &spec.rates, spec.access.clone(), spec.proxy.clone());
         Arc::new(ListenerContext {
             info: Arc::new(ListenerInfo {

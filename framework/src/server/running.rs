@@ -130,7 +130,7 @@ impl Running {
         self.abort_handle.clone()
     }
 
-    /// Shuts down gracefully (drains). The listeners close after the announcement. Idle connections close at once; busy
+    /// Shuts down gracefully (drains). The listeners close after the announcement. Idle connections close immediately; busy
     /// ones close after their replies in progress. At the deadline the remaining connections are aborted.
     pub async fn drain(&self) -> Drained {
         // A reload gives up, unless it has passed the point of no return.

@@ -108,7 +108,7 @@ settings! {
         /// Maximum rate of new connections per source. Above it, connections are accepted and closed immediately.
         /// 0/s: off.
         pub connections_per_source: Rate = Rate::default(),
-        /// Number of events that may arrive at once before a rate applies. 0: the number allowed in one second.
+        /// Burst: number of events accepted together before the rate applies. 0: the number allowed in one second.
         #[schemars(range(max = 10_000_000))]
         pub burst: u32 = 0,
     }

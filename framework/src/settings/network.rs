@@ -122,7 +122,7 @@ settings! {
 impl Access {
     /// Whether a peer is allowed. A peer without an IP address (Unix socket, memory) is allowed if `allow` is empty.
     pub fn allows(&self, peer: &Address) -> bool {
-        let listed = |networks: &Networks| peer.ip().is_some_and(|ip| networks.contains(ip));
+        let listed = |networks: &Networks| !networks.is_empty() && peer.ip().is_some_and(|ip| networks.contains(ip));
         !listed(&self.deny) && (self.allow.is_empty() || listed(&self.allow))
     }
 }

@@ -113,7 +113,7 @@ impl fmt::Debug for Listener {
 /// Accepts connections.
 #[async_trait]
 pub trait StreamListener: Send {
-    /// The next client. `None` means that no more clients will come, which is not an error. Must be cancel safe.
+    /// The next client. `None` means that there will be no more clients, which is not an error. Must be cancel safe.
     ///
     /// # Errors
     ///
@@ -208,7 +208,7 @@ impl Route {
     }
 }
 
-/// Writes few, large values: every datagram is looked up by its route, and a keyed hash costs per value.
+/// Writes few, large values: every datagram is looked up by its route, and the cost of a keyed hash grows with the number of values.
 impl Hash for Route {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match &self.peer {

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn one_line_end_is_cut_and_no_more() {
+fn exactly_one_line_ending_is_removed() {
     for (message, name) in [
         ("Michael", "Michael"),
         ("Michael\n", "Michael"),
@@ -19,7 +19,7 @@ fn one_line_end_is_cut_and_no_more() {
 }
 
 #[test]
-fn the_message_takes_the_place_of_the_braces() {
+fn the_message_replaces_the_braces() {
     let hello = |greeting: &str| Hello::new(HelloOptions { greeting: greeting.into(), ..Default::default() });
     assert_eq!(hello("hello, {}!").greet(b"\xff\0"), &b"hello, \xff\0!"[..]);
     assert_eq!(hello("{} {}").greet(b"a"), "a {}");

@@ -70,8 +70,8 @@ pub fn delimited(data: &[u8]) {
     any_stream(&AnyFraming::new(delimited), limit, reads, input.0, <[u8]>::to_vec);
 }
 
-/// Checks the properties of every framing that keeps message boundaries, and returns the messages. `reencoded` maps a
-/// message to its form after encoding and decoding.
+/// Checks the properties of every framing that preserves message boundaries, and returns the messages. `reencoded` maps
+/// a message to its form after encoding and decoding.
 fn any_stream(
     framing: &AnyFraming,
     limit: usize,

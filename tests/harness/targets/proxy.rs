@@ -64,7 +64,7 @@ fn read_in_steps(data: &[u8], whole: &Result<Progress, HeaderError>) {
                 return;
             }
             (Err(_), Err(_)) => return,
-            (found, whole) => panic!("{found:?} in steps, but {whole:?} at once"),
+            (found, whole) => panic!("{found:?} in steps, but {whole:?} in one call"),
         }
     }
 }

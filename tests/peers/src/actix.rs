@@ -1,4 +1,4 @@
-//! actix-server: a service for each connection, on one worker; its acceptor has a thread of its own.
+//! actix-server: one service per connection, one worker, and a separate acceptor thread.
 
 use actix_rt::System;
 use actix_rt::net::TcpStream;

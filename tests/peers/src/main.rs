@@ -4,7 +4,7 @@
 //! serves with one worker until it is killed. `peers --list` prints one `NAME PROTOCOL` per line. Build it with
 //! `cargo build --release --manifest-path tests/peers/Cargo.toml`, with `--features pingora` where cmake is installed.
 //!
-//! | protocol | what it does |
+//! | protocol | behaviour |
 //! |---|---|
 //! | raw | sends back what was read |
 //! | lines | sends back each line |
@@ -29,7 +29,7 @@ mod tokio_util;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// What a peer speaks.
+/// The protocol of a benchmark server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Raw,
@@ -43,7 +43,7 @@ use Protocol::{Hello, Length, Lines, Raw, Udp};
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// A framework: its name, what it speaks, and how it is started.
+/// A framework: its name, its protocols, and the function that runs its server.
 type Peer = (&'static str, &'static [Protocol], fn(Protocol) -> Outcome);
 
 const PEERS: &[Peer] = &[
@@ -87,11 +87,11 @@ fn run(arguments: &[String]) -> Outcome {
     let (_, protocols, serve) = PEERS
         .iter()
         .find(|(known, ..)| known == name)
-        .ok_or_else(|| format!("no peer is called {name:?}; peers --list says which there are"))?;
+        .ok_or_else(|| format!("unknown peer {name:?}; peers --list shows all peers"))?;
     let spoken = protocols
         .iter()
         .find(|known| known.name() == protocol)
-        .ok_or_else(|| format!("{name} does not speak {protocol:?}; peers --list says what it speaks"))?;
+        .ok_or_else(|| format!("{name} does not support {protocol:?}; peers --list shows its protocols"))?;
     serve(*spoken)
 }
 
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell if even this cannot be written.
+            // If standard error cannot be written, the error cannot be reported.
             let _ = writeln!(std::io::stderr(), "peers: {error}");
             ExitCode::FAILURE
         }

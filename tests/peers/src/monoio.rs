@@ -1,4 +1,4 @@
-//! monoio: a task for each connection, whose buffer is lent to the kernel; io_uring where there is one, else epoll.
+//! monoio: one task per connection, which passes its buffer to the kernel; io_uring if available, otherwise epoll.
 
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;
@@ -66,6 +66,6 @@ async fn datagrams() -> io::Result<()> {
         let received;
         (received, buffer) = socket.recv_from(buffer).await;
         let (_, from) = received?;
-        (_, buffer) = socket.send_to(buffer, from).await; // a datagram may get lost
+        (_, buffer) = socket.send_to(buffer, from).await; // a datagram can be lost
     }
 }

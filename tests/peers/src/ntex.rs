@@ -14,7 +14,7 @@ use crate::{Outcome, Protocol, session, start};
 pub(crate) fn serve(protocol: Protocol) -> Outcome {
     System::new("peer", DefaultRuntime).block_on(async move {
         let listener = start::listen()?;
-        // It sets TCP_NODELAY itself.
+        // ntex sets TCP_NODELAY.
         let connection = move |io: Io| async move {
             match protocol {
                 Protocol::Hello => hello(&io).await,

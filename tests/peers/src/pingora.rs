@@ -1,4 +1,4 @@
-//! pingora-core: an application that is handed each stream; one thread, which is its default.
+//! pingora-core: an application that handles each stream, with one thread (the default).
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ struct Peer(Protocol);
 #[async_trait]
 impl ServerApp for Peer {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
-        // It sets TCP_NODELAY itself. A connection that failed is over, like one that ended.
+        // pingora sets TCP_NODELAY. A failed connection is closed like any other.
         let _ = match self.0 {
             Protocol::Hello => session::hello(&mut stream).await,
             _ => session::raw(&mut stream).await,

@@ -1,4 +1,4 @@
-//! rama: a service for each stream that its listener accepts; its own echo service for raw.
+//! rama: one service per accepted stream; the built-in echo service for raw.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! rs-netty: a pipeline of its own codec and a handler for each connection, or for the UDP socket.
+//! rs-netty: a pipeline of a built-in codec and a handler, per connection or for the UDP socket.
 
 use bytes::Bytes;
 use rs_netty::codec::{ByteArrayDecoder, BytesDatagramCodec, LengthFieldBasedFrameDecoder, LineCodec};
@@ -13,7 +13,7 @@ impl<M: Send + 'static> Handler<M> for Echo {
     type Write = M;
 
     async fn read(&mut self, cx: &mut Context<M>, message: M) -> Result<()> {
-        cx.write_and_flush(message); // not awaited: a pipelined message need not wait for the one before
+        cx.write_and_flush(message); // not awaited, so that pipelined messages do not wait for each other
         Ok(())
     }
 }

@@ -1,17 +1,17 @@
-//! How every peer starts: a listener on a free port, and the line that says where. It knows no framework.
+//! Startup of every peer: binds a free port and prints its address. Independent of the frameworks.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Socket, Type};
 
-/// Room for those who connect all at once; that of std is 128.
+/// Backlog for many simultaneous connections; the backlog of std is 128.
 const BACKLOG: i32 = 4096;
 
 /// The address of a free port.
 pub(crate) const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Listens on a free port, and says so.
+/// Listens on a free port and prints its address.
 pub(crate) fn listen() -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&ANY.into())?;
@@ -22,14 +22,14 @@ pub(crate) fn listen() -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// The first line, which whoever started this process waits for.
+/// Prints the first line, which the parent process waits for.
 pub(crate) fn announce(address: SocketAddr) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "listening {address}")?;
     out.flush()
 }
 
-/// Runs a server on tokio, with the one thread there is.
+/// Runs a server on a single-threaded tokio runtime.
 pub(crate) fn on_tokio<F: Future>(server: F) -> io::Result<F::Output> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(server))
 }

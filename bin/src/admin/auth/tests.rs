@@ -17,7 +17,7 @@ fn checked(
 }
 
 #[test]
-fn what_changes_something_needs_the_token_where_there_is_one() {
+fn modifying_requests_need_the_configured_token() {
     let far = "tcp://0.0.0.0:1";
     let with = |value| checked(far, Some("secret"), true, &[("host", "any.example"), ("authorization", value)]);
     assert_eq!(with("Bearer secret"), Ok(()));
@@ -32,7 +32,7 @@ fn what_changes_something_needs_the_token_where_there_is_one() {
 }
 
 #[test]
-fn a_page_from_elsewhere_gets_nothing_through_a_browser() {
+fn cross_origin_requests_are_rejected() {
     let near = "tcp://127.0.0.1:1";
     for host in ["127.0.0.1:1", "localhost:1", "[::1]:1", "LOCALHOST"] {
         assert_eq!(checked(near, None, true, &[("host", host)]), Ok(()), "{host}");

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::tree::path;
 
 #[test]
-fn a_fault_is_one_sentence_with_its_origin() {
+fn an_error_is_one_sentence_with_its_origin() {
     let diagnostic = Diagnostic::new(&path("listeners.main.listen"), "\"x\" is no\nthing")
         .from(Some(Origin::file("a.toml", Some(7))));
     assert_eq!(diagnostic.to_string(), "listeners.main.listen: \"x\" is no\\nthing (a.toml, line 7)");
@@ -12,14 +12,14 @@ fn a_fault_is_one_sentence_with_its_origin() {
 }
 
 #[test]
-fn a_fault_is_one_line_whatever_its_origin_is_called() {
+fn an_error_is_one_line_even_if_its_origin_contains_line_breaks() {
     let diagnostic =
         Diagnostic::new(&path("log.level"), "\"x\" is none").from(Some(Origin::new("environment variable A\x7f\nB")));
     assert_eq!(diagnostic.to_string(), r#"log.level: "x" is none (environment variable A\u{7f}\nB)"#);
 }
 
 #[test]
-fn faults_are_listed_by_layer_and_line() {
+fn errors_are_sorted_by_source_and_line() {
     let origins = [
         Origin::new("flag --listen"),
         Origin::file("a", Some(9)),
@@ -36,7 +36,7 @@ fn faults_are_listed_by_layer_and_line() {
 }
 
 #[test]
-fn near_names_are_suggested_and_far_ones_are_not() {
+fn similar_names_are_suggested_and_others_are_not() {
     let known = ["connections", "frame", "outbox"];
     assert_eq!(nearest("conections", known), Some("connections"));
     assert_eq!(nearest("FRAME", known), Some("frame"));

@@ -16,7 +16,7 @@ fn rejected(name: &str, text: &str) -> (Option<usize>, String) {
 }
 
 #[test]
-fn the_three_formats_say_the_same_with_lines() {
+fn the_three_formats_give_the_same_values_and_lines() {
     let files = [
         ("a.toml", "listen = 'x'\n[log]\nlevel = 'info'\n[listeners.main]\nlayers = ['a',\n 'b']\nn = 0x10\nf = 1.5\n"),
         ("a.yaml", "listen: x\nlog:\n  level: info\nlisteners:\n  main: {f: 1.5, n: 16,\n    layers: [a, b]}\n"),
@@ -43,7 +43,7 @@ fn the_three_formats_say_the_same_with_lines() {
 }
 
 #[test]
-fn a_file_that_is_not_its_format_is_one_sentence_with_the_line() {
+fn a_syntax_error_is_one_sentence_with_the_line() {
     for (name, text, line, part) in [
         ("a.toml", "a = 1\nb = \n", Some(2), "this is not TOML"),
         ("a.toml", "a = 1\na = 2\n", Some(2), "duplicate key"),
@@ -60,7 +60,7 @@ fn a_file_that_is_not_its_format_is_one_sentence_with_the_line() {
 }
 
 #[test]
-fn an_empty_file_says_nothing() {
+fn an_empty_file_sets_nothing() {
     for name in ["a.toml", "a.yaml"] {
         assert!(parsed(name, "# only a remark\n").tree.is_empty(), "{name}");
     }
@@ -68,14 +68,14 @@ fn an_empty_file_says_nothing() {
 }
 
 #[test]
-fn a_yaml_word_is_a_text_unless_it_is_true_or_false() {
+fn an_unquoted_yaml_word_is_a_string_unless_it_is_true_or_false() {
     let tree = parsed("a.yml", "a: no\nb: on\nc: true\nd: \"5\"\ne:\n").tree;
     let expected = json!({"a": "no", "b": "on", "c": true, "d": "5", "e": null});
     assert_eq!(tree::to_json(&Value::Dict(Tag::Default, tree)), expected);
 }
 
 #[test]
-fn dates_and_endless_numbers_are_told_with_their_key() {
+fn dates_and_infinite_numbers_are_reported_with_their_key() {
     let contents = parsed("a.toml", "a = 2020-01-01\nb = inf\nc = [99999999999999999999]\n");
     let keys: Vec<String> = contents.unsupported.iter().map(|(path, _)| tree::dotted(path)).collect();
     assert_eq!(keys, ["a", "b", "c.0"]);

@@ -1,9 +1,9 @@
-//! Errors: all at once, each with its key, origin and suggestion.
+//! Errors: all are reported in one run, each with its key, origin and suggestion.
 
 use super::*;
 
 #[test]
-fn ten_faults_are_ten_sentences() {
+fn ten_errors_are_ten_sentences() {
     let text = r#"listen = "localhost:80"
 handler = "ehco"
 [log]
@@ -45,7 +45,7 @@ welcom = "hi"
 }
 
 #[test]
-fn a_fault_is_told_even_where_a_higher_layer_hides_it() {
+fn an_error_is_reported_even_if_a_higher_source_overrides_the_value() {
     let text = "listen = 'nowhere'\n[limits]\nframe = 5\n[handlers.hello]\nwelcome = 5\n";
     let config = Case {
         file: Some(text),
@@ -64,8 +64,8 @@ fn a_fault_is_told_even_where_a_higher_layer_hides_it() {
 }
 
 #[test]
-fn one_mistake_is_one_sentence() {
-    // The handler hangs on a faulty section, the address is mistyped, and so is its key: nothing else is missed for it.
+fn one_mistake_is_one_error() {
+    // An invalid section, address or key causes no further errors, such as a missing handler or address.
     only(
         &file("handler = 'mine'\n[handlers.mine]\ntype = 'ehco'\n").bad(),
         "handlers.mine.type: \"ehco\" is not a handler; did you mean \"echo\"? Known here: echo, hello, many, must, streamy, typed (switchboard.toml, line 3)",
@@ -79,7 +79,7 @@ fn one_mistake_is_one_sentence() {
 }
 
 #[test]
-fn what_is_missing_is_told() {
+fn missing_keys_are_reported() {
     only(
         &file("[listeners.web]\nhandler = 'echo'\n").bad(),
         "listeners.web.listen: is missing; write it like \"tcp://127.0.0.1:9999\" (switchboard.toml, line 1)",
@@ -92,7 +92,7 @@ fn what_is_missing_is_told() {
             "handlers.must.count: is required by must (switchboard.toml, line 2)",
         ]
     );
-    // What another layer gives is not missing.
+    // A key that another source sets is not missing.
     Case {
         file: Some("handler = 'must'\n[handlers.must]\npath = 'x'\n"),
         environment: &[("SWITCHBOARD_HANDLERS__MUST__COUNT", "1")],
@@ -102,7 +102,7 @@ fn what_is_missing_is_told() {
 }
 
 #[test]
-fn options_are_checked_deep_and_all_at_once_even_where_nobody_uses_the_section() {
+fn all_options_of_a_section_are_checked_even_if_the_section_is_unused() {
     let text = "[handlers.many]\ntext = 5\nports = [1, 'x', 70000]\n[handlers.many.inner]\ndeep = -1\ndepth = 1\n";
     let mut diagnostics = file(text).bad();
     diagnostics.sort();
@@ -124,7 +124,7 @@ fn options_are_checked_deep_and_all_at_once_even_where_nobody_uses_the_section()
 }
 
 #[test]
-fn wrong_types_are_told_for_every_kind_of_key() {
+fn wrong_types_are_reported_for_every_kind_of_key() {
     for (text, expected) in [
         ("log = 5", "log: 5 is not a table (switchboard.toml, line 1)"),
         (
@@ -218,13 +218,13 @@ fn wrong_types_are_told_for_every_kind_of_key() {
 }
 
 #[test]
-fn a_yaml_key_without_a_value_is_told_unless_it_is_a_section() {
+fn a_yaml_key_without_a_value_is_an_error_unless_it_is_a_section() {
     let case = Case { name: "a.yaml", file: Some("listen:\nlog:\nlimits:\n"), ..Case::default() };
     only(&case.bad(), "listen: has no value; set a value or remove the key (a.yaml, line 1)");
 }
 
 #[test]
-fn the_origin_of_a_fault_is_the_flag_or_variable_itself() {
+fn the_origin_of_an_error_is_the_flag_or_variable() {
     let flags =
         [("--set listeners.main.limits.frame", "listeners.main.limits.frame", "lots"), ("--listen", "listen", "x")];
     assert_eq!(
@@ -237,7 +237,7 @@ fn the_origin_of_a_fault_is_the_flag_or_variable_itself() {
 }
 
 #[test]
-fn keys_of_what_this_build_has_not_are_refused_wherever_they_come_from() {
+fn keys_of_features_missing_from_this_build_are_rejected_from_every_source() {
     let diagnostics = set(&[("--listen", "listen", "tpc://127.0.0.1:1")]).bad();
     assert!(diagnostics[0].contains("has an unknown transport; did you mean \"tcp\"?"), "{diagnostics:?}");
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn who_may_come_is_shared_by_listeners_whose_peers_have_addresses() {
+fn shared_access_settings_apply_to_listeners_with_network_addresses() {
     let text = "
         access = { allow = ['10.0.0.0/8'] }
         [listeners.a]
@@ -37,7 +37,7 @@ fn who_may_come_is_shared_by_listeners_whose_peers_have_addresses() {
 }
 
 #[test]
-fn a_wrong_network_and_a_section_that_can_do_nothing_say_what_would_do() {
+fn an_invalid_network_and_a_section_without_effect_suggest_a_fix() {
     for (text, parts) in [
         (
             "access.deny = ['10.0.0.1/8', 'x']",
@@ -64,7 +64,7 @@ fn a_wrong_network_and_a_section_that_can_do_nothing_say_what_would_do() {
 }
 
 #[test]
-fn a_secret_is_in_no_fault() {
+fn errors_never_contain_secrets() {
     let text = "[handlers.many]\npassword = ['hunter2']\n[handlers.other]\ntype = 'many'\npassword = 4711\n";
     let diagnostics = file(text).bad();
     assert_eq!(diagnostics.len(), 2, "{diagnostics:?}");
@@ -76,7 +76,7 @@ fn a_secret_is_in_no_fault() {
 }
 
 #[test]
-fn tls_and_its_section_belong_together() {
+fn tls_addresses_and_tls_sections_require_each_other() {
     let diagnostics = file("[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n").bad();
     assert_eq!(diagnostics.len(), 2, "{diagnostics:?}");
     for (diagnostic, file) in diagnostics.iter().zip(["certificate", "key"]) {
@@ -121,7 +121,7 @@ fn tls_and_its_section_belong_together() {
 }
 
 #[test]
-fn a_handler_that_does_not_fit_its_transport_names_both() {
+fn a_handler_transport_mismatch_names_both() {
     let text = "listen = 'udp://127.0.0.1:1'\nhandler = 'streamy'\n";
     only(
         &file(text).bad(),
@@ -131,7 +131,7 @@ fn a_handler_that_does_not_fit_its_transport_names_both() {
 }
 
 #[test]
-fn a_framing_that_does_not_fit_is_told() {
+fn an_incompatible_framing_is_reported() {
     let text = "listen = 'udp://127.0.0.1:1'\nframing = 'lines'\n";
     let diagnostics = file(text).bad();
     assert!(
@@ -166,7 +166,7 @@ fn layers_have_names_and_sections_like_handlers() {
 }
 
 #[test]
-fn two_listeners_cannot_have_one_address() {
+fn two_listeners_cannot_share_an_address() {
     let text = "
         [listeners.a]
         listen = 'tcp://127.0.0.1:7000'
@@ -182,7 +182,7 @@ fn two_listeners_cannot_have_one_address() {
 }
 
 #[test]
-fn a_burst_without_a_rate_is_told() {
+fn a_burst_without_a_rate_is_an_error() {
     let diagnostics = file("[listeners.main.rate]\nburst = 5\n").bad();
     assert!(diagnostics[0].starts_with("listeners.main.rate.burst: has no effect without a rate"), "{diagnostics:?}");
     let config = file("rate = { messages_per_source = '10/m', burst = 5 }\n").good();

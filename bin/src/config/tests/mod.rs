@@ -1,4 +1,4 @@
-//! The promises of the configuration, one test each: from sources to effective values, or to errors.
+//! The guarantees of the configuration, one test each: from sources to effective values, or to errors.
 
 mod errors;
 mod listeners;
@@ -64,7 +64,7 @@ impl Handler for Nothing {
     }
 }
 
-/// Serves connections only.
+/// Requires a stream transport.
 struct Streamy;
 
 impl Handler for Streamy {
@@ -115,9 +115,9 @@ impl Case<'_> {
         self.load().unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
     }
 
-    /// The sentences, without the last line, which must count them.
+    /// The error lines, without the last line, which must contain their number.
     fn bad(&self) -> Vec<String> {
-        let diagnostics = self.load().expect_err("this configuration should be faulty");
+        let diagnostics = self.load().expect_err("this configuration should be invalid");
         let mut lines: Vec<String> = diagnostics.lines().map(str::to_owned).collect();
         let count = lines.pop().unwrap();
         let plural = if lines.len() == 1 { "error" } else { "errors" };
@@ -143,7 +143,7 @@ fn only(diagnostics: &[String], expected: &str) {
     assert_eq!(diagnostics, [expected]);
 }
 
-/// The one listener.
+/// The listener `main`.
 fn main_of(config: &Config) -> &check::config::Listener {
     &config.listeners["main"]
 }

@@ -32,7 +32,7 @@ const RICH: &str = r#"
 "#;
 
 #[test]
-fn what_is_printed_reads_back_to_the_same() {
+fn the_printed_configuration_loads_to_the_same_values() {
     for text in ["", RICH] {
         let config = file(text).good();
         let toml = config.effective.print(Shape::Toml);
@@ -48,7 +48,7 @@ fn what_is_printed_reads_back_to_the_same() {
 }
 
 #[test]
-fn each_printed_value_says_where_it_came_from() {
+fn each_value_is_printed_with_its_origin() {
     let config = Case {
         file: Some("listen = 'tcp://127.0.0.1:1'\n[limits]\nframe = '2KiB'\n[handlers.hello]\nwelcome = 'hi'\n"),
         environment: &[("SWITCHBOARD_LISTENERS__MAIN__LIMITS__OUTBOX", "3")],

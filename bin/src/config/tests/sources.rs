@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn without_anything_there_is_main_with_the_defaults_of_the_framework() {
+fn without_settings_there_is_one_listener_with_the_defaults_of_the_framework() {
     let config = Case::default().good();
     let main = main_of(&config);
     assert_eq!(main.spec.endpoint.to_string(), "tcp://127.0.0.1:9999");
@@ -18,7 +18,7 @@ fn without_anything_there_is_main_with_the_defaults_of_the_framework() {
 }
 
 #[test]
-fn a_binary_with_one_handler_serves_it_unasked_and_with_several_must_be_told() {
+fn the_handler_is_optional_only_if_the_binary_has_exactly_one() {
     let mut registry = Registry::new();
     registry.handler("shout", |_: NoOptions| Ok(Nothing));
     let config = load(&Inputs::default(), &registry).unwrap();
@@ -32,7 +32,7 @@ fn a_binary_with_one_handler_serves_it_unasked_and_with_several_must_be_told() {
 }
 
 #[test]
-fn a_later_layer_wins_defaults_file_environment_flags() {
+fn later_sources_override_defaults_file_environment_flags() {
     let text = "[listeners.main.limits]\nframe = '1KiB'\noutbox = 1\nsessions = 1\n";
     let environment =
         [("SWITCHBOARD_LISTENERS__MAIN__LIMITS__OUTBOX", "2"), ("SWITCHBOARD_LISTENERS__MAIN__LIMITS__SESSIONS", "2")];
@@ -43,7 +43,7 @@ fn a_later_layer_wins_defaults_file_environment_flags() {
 }
 
 #[test]
-fn json_and_yaml_say_the_same_as_toml() {
+fn json_and_yaml_give_the_same_values_as_toml() {
     let files = [
         ("a.toml", "listen = 'udp://127.0.0.1:1'\nhandler = 'echo'\n[handlers.echo]\n[limits]\nframe = '2KiB'\n"),
         (
@@ -66,7 +66,7 @@ fn json_and_yaml_say_the_same_as_toml() {
 }
 
 #[test]
-fn a_shared_value_holds_for_each_listener_and_its_own_wins_whichever_layer_either_came_from() {
+fn a_listener_overrides_shared_values_from_any_source() {
     let text = "
         listeners.a = { listen = 'tcp://127.0.0.1:1', limits = { outbox = 7 } }
         listeners.b = { listen = 'tcp://127.0.0.1:2' }
@@ -84,7 +84,7 @@ fn a_shared_value_holds_for_each_listener_and_its_own_wins_whichever_layer_eithe
 }
 
 #[test]
-fn short_forms_stand_for_main_in_every_layer() {
+fn short_forms_set_keys_of_main_in_every_source() {
     let config = Case {
         file: Some("listen = 'tcp://0.0.0.0:7000'\n"),
         environment: &[("SWITCHBOARD_HANDLER", "echo")],
@@ -100,7 +100,7 @@ fn short_forms_stand_for_main_in_every_layer() {
 }
 
 #[test]
-fn a_layer_that_says_the_same_key_twice_names_both() {
+fn a_key_set_twice_in_one_source_is_an_error_that_names_both() {
     let text = "listen = 'tcp://127.0.0.1:1'\n[listeners.main]\nlisten = 'tcp://127.0.0.1:2'\n";
     only(
         &file(text).bad(),
@@ -123,7 +123,7 @@ fn a_layer_that_says_the_same_key_twice_names_both() {
 }
 
 #[test]
-fn the_same_value_twice_is_fine_and_so_are_two_layers() {
+fn the_same_value_twice_is_allowed_and_so_are_two_sources() {
     file("handler = 'echo'\nlisteners.main.handler = 'echo'\n").good();
     env(&[("SWITCHBOARD_HANDLER", "echo"), ("SWITCHBOARD_LISTENERS__MAIN__HANDLER", "echo")]).good();
     let config = Case {
@@ -135,7 +135,7 @@ fn the_same_value_twice_is_fine_and_so_are_two_layers() {
 }
 
 #[test]
-fn a_short_form_that_stands_for_no_listener_is_told() {
+fn a_short_form_without_its_listener_is_an_error() {
     let text = "[listeners.web]\nlisten = 'tcp://127.0.0.1:1'\n";
     let config = Case { file: Some(text), flags: &[("--listen", "listen", "tcp://127.0.0.1:2")], ..Case::default() };
     only(
@@ -155,7 +155,7 @@ fn a_short_form_that_stands_for_no_listener_is_told() {
 }
 
 #[test]
-fn what_kubernetes_sets_is_passed_over() {
+fn variables_set_by_kubernetes_are_ignored() {
     env(&[
         ("SWITCHBOARD_SERVICE_HOST", "10.0.0.1"),
         ("SWITCHBOARD_SERVICE_PORT", "9999"),
@@ -169,7 +169,7 @@ fn what_kubernetes_sets_is_passed_over() {
 }
 
 #[test]
-fn a_variable_that_fits_no_key_is_told_with_what_was_meant() {
+fn an_unknown_variable_is_reported_with_a_suggestion() {
     for (variable, expected) in [
         ("SWITCHBOARD_LOG_LEVEL", "log_level: is not a known key; did you mean SWITCHBOARD_LOG__LEVEL?"),
         (
@@ -201,7 +201,7 @@ fn an_empty_variable_counts_as_not_set() {
 
 #[cfg(unix)]
 #[test]
-fn a_variable_that_is_no_text_is_told() {
+fn a_variable_that_is_not_utf8_is_reported() {
     use std::os::unix::ffi::OsStringExt;
     let environment = vec![("SWITCHBOARD_HANDLER".into(), OsString::from_vec(vec![0xff]))];
     let inputs = Inputs { environment, ..Inputs::default() };
@@ -213,7 +213,7 @@ fn a_variable_that_is_no_text_is_told() {
 }
 
 #[test]
-fn rust_log_wins_over_every_layer() {
+fn rust_log_overrides_every_source() {
     let config = Case {
         environment: &[("RUST_LOG", "switchboard=trace"), ("SWITCHBOARD_LOG__LEVEL", "warn")],
         flags: &[("--log-level", "log.level", "error")],

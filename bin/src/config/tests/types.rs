@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_text_from_the_environment_is_read_as_what_its_key_wants() {
+fn texts_from_the_environment_are_converted_to_the_type_of_the_key() {
     let config = env(&[
         ("SWITCHBOARD_HANDLER", "many"),
         ("SWITCHBOARD_HANDLERS__MANY__TEXT", "007"),
@@ -35,7 +35,7 @@ fn a_text_from_the_environment_is_read_as_what_its_key_wants() {
 }
 
 #[test]
-fn options_are_typed_by_the_type_of_their_section_whichever_source_says_it() {
+fn option_types_follow_the_type_of_the_section_from_any_source() {
     let config = Case {
         file: Some("handler = 'mine'\n[handlers.mine]\ntype = 'many'\n[handlers.my-other]\ntype = 'many'\n"),
         environment: &[("SWITCHBOARD_HANDLERS__MINE__TEXT", "1"), ("SWITCHBOARD_HANDLERS__MY_OTHER__NUMBER", "2")],
@@ -49,7 +49,7 @@ fn options_are_typed_by_the_type_of_their_section_whichever_source_says_it() {
 }
 
 #[test]
-fn a_framing_can_be_a_name_or_a_table_in_every_layer() {
+fn a_framing_can_be_a_name_or_a_table_in_every_source() {
     let config = file("framing = { type = 'length', width = 2, order = 'little', max = '1KiB' }\n").good();
     let expected = Length::new(2, ByteOrder::Little, 0).unwrap().max(1024);
     assert_eq!(main_of(&config).framing, AnyFraming::new(expected));
@@ -60,7 +60,7 @@ fn a_framing_can_be_a_name_or_a_table_in_every_layer() {
     }
     let config = env(&[("SWITCHBOARD_FRAMING__TYPE", "length"), ("SWITCHBOARD_FRAMING__WIDTH", "8")]).good();
     assert_eq!(main_of(&config).framing.name(), "length");
-    // A name takes the place of a whole table.
+    // A name replaces the whole table.
     let text = "framing = { type = 'length', width = 2 }\n";
     let config = Case { file: Some(text), flags: &[("--framing", "framing", "lines")], ..Case::default() }.good();
     assert_eq!(main_of(&config).framing, AnyFraming::new(Lines::default()));
@@ -69,7 +69,7 @@ fn a_framing_can_be_a_name_or_a_table_in_every_layer() {
 }
 
 #[test]
-fn a_named_file_that_cannot_be_read_is_told_by_who_named_it() {
+fn an_unreadable_config_file_is_reported_with_its_origin() {
     let named = |file: Option<&str>, environment: &[(&str, &str)]| {
         let inputs = Inputs {
             file: file.map(PathBuf::from),
@@ -86,13 +86,13 @@ fn a_named_file_that_cannot_be_read_is_told_by_who_named_it() {
         diagnostics.starts_with(&format!("{expected} (environment variable SWITCHBOARD_CONFIG)\n")),
         "{diagnostics}"
     );
-    // What is wrong elsewhere is told with it.
+    // Errors of other keys are reported in the same run.
     let diagnostics = named(Some("/not/there.toml"), &[("SWITCHBOARD_FRAMNG", "x")]);
     assert!(diagnostics.ends_with("error: invalid configuration (2 errors)\n"), "{diagnostics}");
 }
 
 #[test]
-fn a_file_that_is_not_its_format_is_one_sentence_with_the_line() {
+fn a_syntax_error_is_one_sentence_with_the_line() {
     let diagnostics = file("listen = 'tcp://127.0.0.1:1'\nhandler = \n").bad();
     assert!(
         diagnostics.len() == 1 && diagnostics[0].starts_with("switchboard.toml, line 2: this is not TOML"),

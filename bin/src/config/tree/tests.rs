@@ -8,7 +8,7 @@ fn dict(json: &Json) -> Dict {
 }
 
 #[test]
-fn values_are_found_put_and_taken_by_path() {
+fn values_are_read_inserted_and_removed_by_path() {
     let mut tree = dict(&json!({"a": {"b": 1, "c": ["x", "y"]}, "d": {}}));
     assert_eq!(get(&tree, &path("a.c.1")).unwrap().as_str(), Some("y"));
     assert!(get(&tree, &path("a.b.z")).is_none());
@@ -24,7 +24,7 @@ fn values_are_found_put_and_taken_by_path() {
 }
 
 #[test]
-fn differences_are_named_by_their_keys_and_a_lone_table_by_its_own() {
+fn differences_are_listed_by_key_and_an_added_or_removed_table_as_one() {
     let one = json!({"a": {"b": 1, "c": ["x"], "same": true}, "gone": {"e": 1, "f": 2}});
     let other = json!({"a": {"b": 2, "c": ["x", "y"], "same": true}, "new": {"e": 1}});
     let found: Vec<String> = differences(&one, &other).iter().map(|(path, ..)| dotted(path)).collect();
@@ -37,7 +37,7 @@ fn odd_keys_are_quoted() {
 }
 
 #[test]
-fn numbers_survive_the_way_there_and_back() {
+fn numbers_survive_a_round_trip() {
     let json = json!({"a": [1, -1, 1.5, true, "x", u64::MAX], "b": {}});
     assert_eq!(to_json(&from_json(&json)), json);
 }

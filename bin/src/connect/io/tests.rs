@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_reply_is_printed_as_its_bytes_on_a_line_of_its_own() {
+fn a_reply_is_printed_unchanged_on_a_separate_line() {
     let mut out = Vec::new();
     print_reply(&mut out, b"\xff\xfe").unwrap();
     print_reply(&mut out, b"line\n").unwrap();

@@ -41,19 +41,19 @@ async fn slow(mut far: DuplexStream) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lines_of_a_pipe_are_not_glued_together_in_raw_framing() {
+async fn piped_lines_stay_separate_messages_in_raw_framing() {
     let (status, text) = printed("a\nb\nc\n", "raw", slow).await;
     assert_eq!((status.unwrap(), text.as_str()), (0, "a,b,c|welcome!\nok\nok\nok\n"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_closes_first_ends_it() {
+async fn the_session_ends_when_the_server_closes() {
     let (status, text) = printed("a\nexit\nnever\n", "raw", slow).await;
     assert_eq!((status.unwrap(), text.as_str()), (0, "a,exit|welcome!\nok\n"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_end_of_input_it_waits_for_silence() {
+async fn after_the_end_of_input_the_client_waits_until_the_server_is_silent() {
     let (status, text) = printed("a\nb", "lines", |mut far| async move {
         let mut got = String::new();
         far.read_to_string(&mut got).await.unwrap();
@@ -69,7 +69,7 @@ async fn at_the_end_of_input_it_waits_for_silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_that_is_no_message_and_a_line_that_is_none_are_told() {
+async fn invalid_replies_and_invalid_input_lines_are_reported() {
     let (status, text) = printed("nonsense\n1\n", "json-lines", |mut far| async move {
         let mut got = String::new();
         far.read_to_string(&mut got).await.unwrap();

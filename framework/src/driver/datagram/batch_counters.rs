@@ -11,7 +11,7 @@ pub(crate) struct BatchCounters {
     started: Option<Instant>,
     received: u64,
     bytes: u64,
-    /// Messages whose handler was ready at once.
+    /// Messages whose handler was ready immediately.
     pub(crate) handled: u64,
 }
 

@@ -1,6 +1,6 @@
 //! Serves the datagrams of one socket: receives, calls the handlers of the peers, and sends replies and pushed frames.
 //!
-//! A reply that is ready at once needs neither a task nor another allocation. A reply that is not ready delays only
+//! A reply that is ready immediately needs neither a task nor another allocation. A reply that is not ready delays only
 //! later messages of the same peer. Messages, frames and peers are bounded; the excess is dropped and counted.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use crate::close_reason::CloseReason;
 use crate::connection::{Connection, ListenerContext};
 use crate::driver::datagram::batch_counters::BatchCounters;
 use crate::driver::datagram::drop_reason::DropReason;
-use crate::driver::datagram::jobs::{FrameStream, Job, JobQueue, JobResult, Started};
+use crate::driver::datagram::jobs::{FrameStream, Job, JobQueue, JobResult};
 use crate::driver::datagram::peers::{Peer, PeerTable};
 use crate::driver::datagram::receiver::DatagramReceiver;
 use crate::driver::datagram::send_queue::SendQueue;
@@ -32,7 +32,7 @@ use crate::transport::{DatagramSocket, Route};
 /// Maximum datagrams received, frames pushed and jobs resumed per batch, before other tasks get a turn.
 const BATCH: usize = 64;
 
-/// The result of a job, if it is ready at once.
+/// The result of a job, if it is ready immediately.
 type Step<C, Out> = Option<JobResult<C, Out>>;
 
 pub(crate) struct Dispatcher<F: Framing, C, N> {
@@ -93,7 +93,8 @@ where
     fn receive(&mut self, cx: &mut TaskContext<'_>) -> bool {
         match self.receiver.poll_receive(cx) {
             Poll::Pending => return false,
-            Poll::Ready(Ok((route, datagram))) => {
+            Poll::Ready(Ok(route)) => {
+                let datagram = self.receiver.datagram();
                 if let Err(reason) = self.handle_datagram(&route, datagram, cx) {
                     self.send_queue.drop_one(&route, reason);
                 }
@@ -106,10 +107,12 @@ where
     fn handle_datagram(&mut self, route: &Route, datagram: Bytes, cx: &mut TaskContext<'_>) -> Result<(), DropReason> {
         let bytes = datagram.len();
         self.receiver.check(route, &datagram)?;
-        self.send_queue.listener_context.admission.check_access(&route.peer).map_err(|_| DropReason::Denied)?;
+        if !self.send_queue.listener_context.admission.allows(&route.peer) {
+            return Err(DropReason::Denied);
+        }
         let decoded = catch_unwind(AssertUnwindSafe(|| self.framing.datagram_in(datagram)));
         let Ok(Ok(message)) = decoded else { return Err(DropReason::BadFrame) };
-        // A state or layer that panics on creation costs only this datagram.
+        // A panic while a state or layer is created drops only this datagram.
         let new_peer =
             || catch_unwind(AssertUnwindSafe(|| (self.new_peer)(route, &self.send_queue.listener_context))).ok();
         let new_peer = || new_peer().map(|(connection, calls)| (connection, Box::new(calls)));
@@ -162,15 +165,20 @@ where
         bytes: usize,
         cx: &mut TaskContext<'_>,
     ) -> Step<C, F::Out> {
-        match self.jobs.start(step, bytes, cx) {
-            Started::Ready(result) => return Some(result),
-            Started::Running => self.peers.get(peer).running_since = Some(self.counters.started()),
-            Started::Dropped => {
-                let route = self.remove_peer(peer, CloseReason::Limit);
-                self.send_queue.drop_one(&route, DropReason::Waiting);
-            }
+        let result = self.jobs.start(step, bytes, cx);
+        if result.is_none() {
+            self.keep_running(peer, bytes);
         }
-        None
+        result
+    }
+
+    fn keep_running(&mut self, peer: usize, bytes: usize) {
+        if self.jobs.keep_running(bytes) {
+            self.peers.get(peer).running_since = Some(self.counters.started());
+        } else {
+            let route = self.remove_peer(peer, CloseReason::Limit);
+            self.send_queue.drop_one(&route, DropReason::Waiting);
+        }
     }
 
     fn run(&mut self, mut result: Step<C, F::Out>, cx: &mut TaskContext<'_>) {

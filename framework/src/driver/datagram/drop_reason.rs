@@ -35,15 +35,14 @@ pub(crate) enum DropReason {
     AmplificationLimit,
 }
 
-/// Ports of services that answer any datagram: echo, daytime, qotd, chargen, time, dns, tftp, ntp.
-const ANSWERING_PORTS: [u16; 8] = [7, 13, 17, 19, 37, 53, 69, 123];
-
-/// Why a datagram must not be answered: its source is forged, or would answer the reply in an endless loop.
+/// Why a datagram must not be answered: a real sender does not have its source address, or a service there would answer
+/// the reply in an endless loop.
 pub(crate) fn reject_source(route: &Route, local: &Address) -> Option<DropReason> {
     let Address::Inet(peer) = &route.peer else { return None };
     let ip = peer.ip().to_canonical();
     let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    if peer.port() == 0 || ANSWERING_PORTS.contains(&peer.port()) {
+    // Services that answer any datagram: echo, daytime, qotd, chargen, time, dns, tftp, ntp.
+    if matches!(peer.port(), 0 | 7 | 13 | 17 | 19 | 37 | 53 | 69 | 123) {
         return Some(DropReason::SourcePort);
     }
     if ip.is_unspecified() || ip.is_multicast() || is_broadcast {

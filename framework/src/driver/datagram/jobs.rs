@@ -39,26 +39,27 @@ pub(crate) enum JobResult<C, Out> {
     Frame { job: Job<C>, frames: FrameStream<Out>, next: Option<Result<Out>>, then: Then },
 }
 
-pub(crate) enum Started<C, Out> {
-    Ready(JobResult<C, Out>),
-    /// The step is not ready; [`JobQueue::poll_next`] returns its result.
-    Running,
-    /// Too many messages are pending.
-    Dropped,
-}
-
 pub(crate) struct JobQueue<C, Out> {
     pub(crate) running: FuturesUnordered<JobFuture<C, Out>>,
     queued: usize,
     pending_bytes: usize,
     /// The allocation of the last job, for the next one.
     spare: Option<JobFuture<C, Out>>,
+    /// The step that [`start`](Self::start) has polled last, if it was not ready.
+    not_ready: Option<JobFuture<C, Out>>,
     remaining_polls: usize,
 }
 
 impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
     pub(crate) fn new() -> Self {
-        Self { running: FuturesUnordered::new(), queued: 0, pending_bytes: 0, spare: None, remaining_polls: 0 }
+        Self {
+            running: FuturesUnordered::new(),
+            queued: 0,
+            pending_bytes: 0,
+            spare: None,
+            not_ready: None,
+            remaining_polls: 0,
+        }
     }
 
     pub(crate) fn start_batch(&mut self) {
@@ -81,13 +82,13 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
     }
 
     /// Polls a step of a job once, in the allocation of the previous job. Only a step that is not ready needs another
-    /// allocation.
+    /// allocation. Call [`keep_running`](Self::keep_running) after `None`.
     pub(crate) fn start(
         &mut self,
         step: impl Future<Output = JobResult<C, Out>> + Send + 'static,
         bytes: usize,
         cx: &mut Context<'_>,
-    ) -> Started<C, Out> {
+    ) -> Option<JobResult<C, Out>> {
         let mut step = match self.spare.take() {
             Some(mut spare) => {
                 spare.set(step);
@@ -101,15 +102,22 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
             cx.waker().wake_by_ref(); // the next batch polls it, after other tasks had a turn
         } else if let Poll::Ready(result) = step.poll(cx) {
             self.spare = Some(step);
-            return Started::Ready(result);
+            return Some(result);
         }
+        self.not_ready = Some(step);
+        None
+    }
+
+    /// Keeps the step that was not ready; [`poll_next`](Self::poll_next) returns its result. False if too many messages
+    /// are pending: the step is dropped.
+    pub(crate) fn keep_running(&mut self, bytes: usize) -> bool {
+        let step = self.not_ready.take();
         if self.running.len() < MAX_RUNNING && self.pending_bytes <= MAX_PENDING_BYTES {
-            self.running.push(step);
-            Started::Running
-        } else {
-            self.pending_bytes -= bytes;
-            Started::Dropped
+            self.running.extend(step);
+            return true;
         }
+        self.pending_bytes -= bytes;
+        false
     }
 
     /// A step of a job has a result: its message does not count until the next step starts.

@@ -34,7 +34,7 @@ pub(crate) trait DatagramDispatcher: Send {
     fn set_context(&mut self, listener_context: Arc<ListenerContext>);
 }
 
-/// How far a socket task is on the way to its end.
+/// The shutdown phase of a socket task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LoopState {
     Active,

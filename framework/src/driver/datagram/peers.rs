@@ -36,7 +36,7 @@ pub(crate) struct Peer<C, In> {
     /// The handler calls; `None` while a message is handled.
     pub(crate) calls: Option<Box<C>>,
     pub(crate) queue: VecDeque<QueuedMessage<In>>,
-    /// When the running message was received, if its handler was not ready at once.
+    /// When the running message was received, if its handler was not ready immediately.
     pub(crate) running_since: Option<Instant>,
 }
 
@@ -45,9 +45,8 @@ pub(crate) struct PeerTable<C, In> {
     index: HashTable<usize>,
     hasher: RandomState,
     entries: Slab<Entry<C, In>>,
-    probation: List,
-    established: List,
-    validated: List,
+    /// By [`Segment`].
+    lists: [List; 3],
     limit: usize,
     max_protected: usize,
 }
@@ -81,9 +80,7 @@ impl<C, In> PeerTable<C, In> {
             index: HashTable::new(),
             hasher: RandomState::new(),
             entries: Slab::new(),
-            probation: List::default(),
-            established: List::default(),
-            validated: List::default(),
+            lists: Default::default(),
             limit,
             max_protected: limit - limit.div_ceil(4),
         }
@@ -148,23 +145,28 @@ impl<C, In> PeerTable<C, In> {
     }
 
     /// Makes a peer the most recently seen of its segment, or of a higher one.
-    #[inline]
     fn mark_seen(&mut self, key: usize, segment: Segment) {
         let current = self.entries[key].segment;
-        let is_promoted = current < segment && self.max_protected > 0;
-        self.move_to(key, if is_promoted { segment } else { current });
-        if is_promoted && self.established.len + self.validated.len > self.max_protected {
-            let demoted = self.established.oldest.or(self.validated.oldest);
-            demoted.into_iter().for_each(|key| self.move_to(key, Segment::Probation));
+        if current >= segment || self.max_protected == 0 {
+            return self.move_to(key, current);
+        }
+        self.move_to(key, segment);
+        let [_, established, validated] = self.lists;
+        if established.len + validated.len > self.max_protected
+            && let Some(demoted) = established.oldest.or(validated.oldest)
+        {
+            self.move_to(demoted, Segment::Probation);
         }
     }
 
     /// Evicts a peer on probation that has no message in progress. False if there is none.
     fn evict(&mut self) -> bool {
-        for _ in 0..CANDIDATES.min(self.probation.len) {
-            let Some(oldest) = self.probation.oldest else { return false };
+        for _ in 0..CANDIDATES.min(self.list(Segment::Probation).len) {
+            let Some(oldest) = self.list(Segment::Probation).oldest else { return false };
             let peer = &self.entries[oldest].peer;
-            if peer.connection.is_address_validated() && self.validated.len < self.max_protected {
+            if peer.connection.is_address_validated()
+                && self.lists[Segment::Validated as usize].len < self.max_protected
+            {
                 self.mark_seen(oldest, Segment::Validated); // validated since its last datagram
             } else if peer.calls.is_some() {
                 self.remove(oldest, CloseReason::Limit);
@@ -177,11 +179,7 @@ impl<C, In> PeerTable<C, In> {
     }
 
     fn list(&mut self, segment: Segment) -> &mut List {
-        match segment {
-            Segment::Probation => &mut self.probation,
-            Segment::Established => &mut self.established,
-            Segment::Validated => &mut self.validated,
-        }
+        &mut self.lists[segment as usize]
     }
 
     fn move_to(&mut self, key: usize, segment: Segment) {

@@ -37,7 +37,6 @@ impl DatagramReceiver {
         Self { local: socket.local(), socket, buffer: BytesMut::new(), limit, errors_in_a_row: 0, pause: None }
     }
 
-    #[inline]
     pub(crate) fn check(&self, route: &Route, datagram: &Bytes) -> Result<(), DropReason> {
         if datagram.len() > self.limit {
             return Err(DropReason::FrameTooLarge); // and possibly truncated
@@ -45,8 +44,9 @@ impl DatagramReceiver {
         reject_source(route, &self.local).map_or(Ok(()), Err)
     }
 
+    /// Receives a datagram into the buffer; [`datagram`](Self::datagram) copies it out.
     #[inline]
-    pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Route, Bytes)>> {
+    pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Route>> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
@@ -54,19 +54,20 @@ impl DatagramReceiver {
         // One byte more than the limit, so that a truncated datagram is recognized as too large.
         self.buffer.clear();
         self.buffer.reserve((self.limit + 1).max(MIN_BUFFER));
-        match ready!(self.socket.poll_receive(cx, &mut self.buffer)) {
-            Ok(route) => {
-                self.errors_in_a_row = 0;
-                // A copy: a small message that waits must not keep a large buffer.
-                Poll::Ready(Ok((route, Bytes::copy_from_slice(&self.buffer))))
-            }
-            Err(error) => {
-                self.errors_in_a_row += 1;
-                if self.errors_in_a_row.is_multiple_of(ERRORS_BEFORE_PAUSE) {
-                    self.pause = Some(Box::pin(tokio::time::sleep(ERROR_PAUSE)));
-                }
-                Poll::Ready(Err(error))
+        let received = ready!(self.socket.poll_receive(cx, &mut self.buffer));
+        if received.is_ok() {
+            self.errors_in_a_row = 0;
+        } else {
+            self.errors_in_a_row += 1;
+            if self.errors_in_a_row.is_multiple_of(ERRORS_BEFORE_PAUSE) {
+                self.pause = Some(Box::pin(tokio::time::sleep(ERROR_PAUSE)));
             }
         }
+        Poll::Ready(received)
+    }
+
+    /// The received datagram. It is a copy: a small message that waits must not keep a large buffer.
+    pub(crate) fn datagram(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.buffer)
     }
 }

@@ -1,4 +1,4 @@
-//! Sends datagrams: at once, or from a bounded queue while the socket buffer is full. Logs dropped datagrams.
+//! Sends datagrams immediately, or from a bounded queue while the socket buffer is full. Logs dropped datagrams.
 
 use std::array;
 use std::collections::VecDeque;
@@ -77,6 +77,7 @@ impl SendQueue {
         }
     }
 
+    #[inline]
     fn send(&mut self, route: &Route, datagram: Bytes) {
         if self.unsent.is_empty() {
             match self.socket.try_send(&datagram, route) {
@@ -108,6 +109,7 @@ impl SendQueue {
         }
     }
 
+    #[cold]
     pub(crate) fn drop_one(&mut self, route: &Route, reason: DropReason) {
         let info = &self.listener_context.info;
         info.metrics.failed(Outcome::Dropped);
@@ -118,6 +120,7 @@ impl SendQueue {
     }
 
     /// Counts and logs a failed message. Errors are not answered: two servers could answer each other endlessly.
+    #[cold]
     pub(crate) fn message_failed(&mut self, route: &Route, error: &BoxError) {
         if find_cause::<OverRate>(&**error).is_some() {
             return self.drop_one(route, DropReason::Rate);

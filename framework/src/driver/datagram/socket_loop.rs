@@ -23,7 +23,7 @@ use crate::layer::Panicked;
 use crate::settings::deadline_after;
 use crate::transport::DatagramSocket;
 
-/// Maximum replaced dispatchers that finish at once; above it, the oldest is aborted.
+/// Maximum replaced dispatchers that finish concurrently; above it, the oldest is aborted.
 const MAX_FINISHING: usize = 8;
 /// Pause before a panicked dispatcher is replaced, doubled each time.
 const MIN_RESTART_PAUSE: Duration = Duration::from_millis(100);

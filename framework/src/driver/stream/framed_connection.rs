@@ -45,7 +45,7 @@ impl<F: Framing> FramedConnection<F> {
         poll_fn(|cx| self.poll_read_more(cx)).await
     }
 
-    /// Awaits `work` while the connection is driven. Costs nothing if `work` is ready at once.
+    /// Awaits `work` while the connection is driven. Costs nothing if `work` is ready immediately.
     pub(crate) async fn drive_while<T>(&mut self, work: impl Future<Output = T>) -> Result<T, CloseOutcome> {
         let mut work = pin!(work);
         poll_fn(|cx| {
@@ -106,7 +106,7 @@ impl<F: Framing> FramedConnection<F> {
         self.start_closing(reason);
         let mut failed = None;
         if is_graceful(reason) {
-            // That the peer has closed meanwhile does not change the reason.
+            // A close by the peer during this write does not change the reason.
             failed = self.write_all().await.err().filter(|failed| {
                 if failed.reason == CloseReason::IoError {
                     self.io.reader.ended = true;
@@ -154,7 +154,7 @@ impl<F: Framing> FramedConnection<F> {
         io.poll_read_message(cx)
     }
 
-    /// Obeys control signals, writes output and checks deadlines. Registers the task for everything that is pending.
+    /// Handles control signals, writes output and checks deadlines. Registers the task for everything that is pending.
     fn poll_background(
         &mut self,
         cx: &mut Context<'_>,

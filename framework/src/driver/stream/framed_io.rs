@@ -156,7 +156,7 @@ impl<F: Framing> FramedIo<F> {
 }
 
 /// Measures the latency of messages, from the read that received a message until its reply is written. The clock is
-/// read once per read, and once more for each message whose handler was not ready at once.
+/// read once per read, and once more for each message whose handler was not ready immediately.
 #[derive(Debug, Default)]
 pub(crate) struct LatencyTracker {
     pub(crate) messages: u64,
@@ -164,7 +164,7 @@ pub(crate) struct LatencyTracker {
     recorded: u64,
     /// When the first message that is not recorded was read.
     started: Option<Instant>,
-    /// The handler of the last message was not ready at once.
+    /// The handler of the last message was not ready immediately.
     pub(crate) slow: bool,
 }
 

@@ -23,14 +23,14 @@ const DRAIN_LINGER_TIMEOUT: Duration = Duration::from_millis(100);
 /// Maximum bytes read and dropped while a connection lingers.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
-/// Whether queued output is written, and the connection lingers, after a close for this reason.
+/// Whether a close for this reason writes the queued output and lingers.
 pub(crate) fn is_graceful(reason: CloseReason) -> bool {
     use CloseReason::{DrainDeadline, IoError, Killed, OutboxFull, WriteStalled};
     !matches!(reason, IoError | Killed | DrainDeadline | OutboxFull | WriteStalled)
 }
 
 /// Shuts down the output, and lets the peer read what was written last. `last_write` is `None` if the peer has ended
-/// its output. A signal to close at once ends the wait.
+/// its output. A signal to close immediately ends the wait.
 pub(crate) async fn lingering_close(
     io: &mut BoxIo,
     connection: &Connection,

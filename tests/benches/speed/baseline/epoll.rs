@@ -74,7 +74,7 @@ pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent]) -> io::Result<usize
 }
 
 impl Connection {
-    /// Reads once and writes all replies at once. Returns whether the connection stays open.
+    /// Reads once and writes all replies together. Returns whether the connection stays open.
     fn read<P: Protocol>(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<bool> {
         let held = self.partial.len();
         buffer[..held].copy_from_slice(&self.partial);
