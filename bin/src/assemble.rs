@@ -12,7 +12,8 @@ use switchboard::transport::tls::TlsAcceptor;
 use switchboard::{Kind, ListenerSet, Registry};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config::{Config, Diagnostic, Diagnostics, InvalidConfigLoad, Section};
+use crate::config::{self, Config, Diagnostic, Diagnostics, Inputs, LoadError, Section};
+use crate::exit::Failure;
 
 /// File descriptors that do not belong to listeners: standard streams, the runtime, files of handlers.
 const OWN_FILES: u64 = 64;
@@ -81,7 +82,7 @@ pub(crate) fn assemble(
 }
 
 /// Builds each changed handler and layer and loads the TLS files, and returns the errors. Everything built is dropped.
-pub(crate) fn refusals(config: &Config, registry: &Registry, before: Option<&Assembled>) -> Diagnostics {
+pub(crate) fn build_errors(config: &Config, registry: &Registry, before: Option<&Assembled>) -> Diagnostics {
     match runtime(1) {
         Ok(runtime) => {
             let mut assembler = Assembler { config, registry, before, diagnostics: Diagnostics::default() };
@@ -94,12 +95,17 @@ pub(crate) fn refusals(config: &Config, registry: &Registry, before: Option<&Ass
 }
 
 /// The errors of an invalid configuration, together with those of building its valid handlers and layers.
-pub(crate) fn all_faults(refused: InvalidConfigLoad, registry: &Registry, before: Option<&Assembled>) -> Diagnostics {
-    let InvalidConfigLoad { mut diagnostics, rest } = refused;
+pub(crate) fn all_errors(invalid: LoadError, registry: &Registry, before: Option<&Assembled>) -> Diagnostics {
+    let LoadError { mut diagnostics, rest } = invalid;
     if let Some(rest) = rest {
-        diagnostics.append(refusals(&rest, registry, before));
+        diagnostics.append(build_errors(&rest, registry, before));
     }
     diagnostics
+}
+
+/// Loads a configuration. The failure has every error, including those of building its valid handlers and layers.
+pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Failure> {
+    config::load(inputs, registry).map_err(|invalid| Failure::config(all_errors(*invalid, registry, None)))
 }
 
 /// Builds handlers and layers and collects the errors.
@@ -141,13 +147,13 @@ impl Assembler<'_> {
     fn try_others(&mut self, is_built_handler: impl Fn(&str) -> bool, is_built_layer: impl Fn(&str) -> bool) {
         let Self { config, before, .. } = *self;
         for (name, section) in &config.handlers {
-            if section.is_sound && !is_built_handler(name) && !self.is_known_handler(name) {
+            if section.is_valid && !is_built_handler(name) && !self.is_known_handler(name) {
                 self.handler(name);
             }
         }
         for (name, section) in &config.layers {
             let is_known = before.is_some_and(|before| before.config.layers.get(name) == Some(section));
-            if section.is_sound && !is_built_layer(name) && !is_known {
+            if section.is_valid && !is_built_layer(name) && !is_known {
                 self.layer(name);
             }
         }

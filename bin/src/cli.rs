@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use switchboard::framing::AnyFraming;
 use switchboard::{Endpoint, Registry};
 
-use crate::config::{self, Inputs};
+use crate::config::{self, Inputs, Origin};
+use crate::connect::Target;
 
 /// Default locations of the configuration file.
 const DEFAULT_FILES: [&str; 2] = ["switchboard.toml", "/etc/switchboard/switchboard.toml"];
@@ -21,7 +21,7 @@ Configuration: defaults < file < environment < flags. The file is --config, else
 ./switchboard.toml, else /etc/switchboard/switchboard.toml. The key listeners.main.listen is \
 SWITCHBOARD_LISTENERS__MAIN__LISTEN in the environment, and --set listeners.main.listen=… as a flag.
 
-Exit status: 0 stopped cleanly, 1 could not run, 2 wrong usage, 3 connections were aborted, 78 invalid configuration.";
+Exit status: 0 stopped cleanly, 1 could not start or failed, 2 wrong usage, 3 connections were aborted, 78 invalid configuration.";
 
 /// A server for custom TCP, UDP, TLS and Unix-socket protocols
 #[derive(Debug, Parser)]
@@ -125,13 +125,21 @@ pub(crate) struct Options {
 pub(crate) struct ConnectOptions {
     /// Address of the server: tcp://127.0.0.1:9999, udp://127.0.0.1:9999, unix:/run/app.sock or unixgram:/run/app.sock
     #[arg(value_name = "ADDRESS")]
-    pub(crate) address: Endpoint,
-    /// Message framing: raw, lines, length, delimited, json-lines, or a table such as '{ type = "length", width = 2 }'
-    #[arg(long, value_name = "NAME", default_value = "raw", value_parser = config::read_framing)]
-    pub(crate) framing: AnyFraming,
+    address: Endpoint,
+    #[arg(long, value_name = "NAME", default_value = "raw")]
+    framing: String,
     /// After end of input, exit once the server has been silent for this long
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
-    pub(crate) wait: Duration,
+    wait: Duration,
+}
+
+impl ConnectOptions {
+    /// The framing can be any of the registry.
+    pub(crate) fn target(self, registry: &Registry) -> Result<Target, String> {
+        let framing = config::read_framing(&self.framing, registry)
+            .map_err(|error| format!("invalid value '{}' for '--framing <NAME>': {error}", self.framing))?;
+        Ok(Target { address: self.address, framing, wait: self.wait })
+    }
 }
 
 impl Cli {
@@ -158,10 +166,9 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Sets the help of these options, in every command that accepts [`Options`].
+/// Sets the help of these options in every command.
 fn set_help(command: clap::Command, help: &[(&str, String); 3]) -> clap::Command {
-    let accepts_options = command.get_arguments().any(|arg| arg.get_id() == "handler");
-    let command = command.mut_args(|arg| match help.iter().find(|(id, _)| accepts_options && arg.get_id() == *id) {
+    let command = command.mut_args(|arg| match help.iter().find(|(id, _)| arg.get_id() == *id) {
         Some((_, help)) => arg.help(help),
         None => arg,
     });
@@ -180,6 +187,7 @@ impl Options {
         let named = named.into_iter().filter_map(|(flag, key, value)| Some((flag.to_owned(), key.to_owned(), value?)));
         let set = self.set.into_iter().map(|(key, value)| (format!("--set {key}"), key, value));
         Inputs {
+            file_origin: self.config.as_ref().map(|_| Origin::new("flag --config")),
             file: self.config,
             text: None,
             search: DEFAULT_FILES.iter().map(PathBuf::from).collect(),

@@ -69,8 +69,8 @@ impl<'a> ConfigCheck<'a> {
     /// Returns the effective configuration as TOML without secrets, or all errors.
     pub fn check(&self) -> Result<String, InvalidConfig> {
         let (effective, diagnostics) = match config::load(&self.inputs, self.registry) {
-            Ok(config) => (config.effective.print(Shape::Toml), assemble::refusals(&config, self.registry, None)),
-            Err(refused) => (String::new(), assemble::all_faults(*refused, self.registry, None)),
+            Ok(config) => (config.effective.print(Shape::Toml), assemble::build_errors(&config, self.registry, None)),
+            Err(invalid) => (String::new(), assemble::all_errors(*invalid, self.registry, None)),
         };
         if diagnostics.is_empty() {
             Ok(effective)

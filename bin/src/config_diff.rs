@@ -16,12 +16,13 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::assemble;
-use crate::config::{self, Admin, Config, Inputs, Shape};
+use crate::config::{self, Admin, Config, Inputs, Origin, Shape};
+use crate::exit::Failure;
 
-/// `config diff`: time for the running server to reply.
+/// Time for the running server to reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
-/// `config diff`: the largest configuration that is read from the server.
-const LARGEST: usize = 16 << 20;
+/// The largest configuration that is read from the server.
+const MAX_REPLY: usize = 16 << 20;
 
 /// The changes, one line per key, compared with a file or with the running server.
 pub(crate) fn between(
@@ -29,17 +30,17 @@ pub(crate) fn between(
     against: Option<PathBuf>,
     inputs: &Inputs,
     registry: &Registry,
-) -> Result<String, String> {
+) -> Result<String, Failure> {
     let json = |config: &Config| serde_json::from_str::<Json>(&config.effective.print(Shape::Json));
     let before = match against {
         Some(file) => {
-            let inputs = Inputs { file: Some(file), ..inputs.clone() };
-            let other = config::load(&inputs, registry).map_err(|invalid| invalid.diagnostics.to_string())?;
-            json(&other).map_err(|error| error.to_string())?
+            let file_origin = Some(Origin::new("flag --against"));
+            let inputs = Inputs { file: Some(file), file_origin, ..inputs.clone() };
+            json(&assemble::load(&inputs, registry)?).map_err(Failure::new)?
         }
-        None => running(config)?,
+        None => running(config).map_err(Failure::new)?,
     };
-    let after = json(config).map_err(|error| error.to_string())?;
+    let after = json(config).map_err(Failure::new)?;
     let value = |value: Option<&Json>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
     let mut text = String::new();
     for (key, before, after) in config::differences(&before, &after) {
@@ -58,17 +59,17 @@ fn running(config: &Config) -> Result<Json, String> {
     };
     let ask = || -> Result<Json, BoxError> {
         let runtime = assemble::runtime(1)?;
-        let reply = runtime.block_on(async { timeout(REPLY_TIMEOUT, ask(admin)).await });
+        let reply = runtime.block_on(async { timeout(REPLY_TIMEOUT, get_config(admin)).await });
         runtime.shutdown_background();
         reply.map_err(|_| format!("no reply within {} seconds", REPLY_TIMEOUT.as_secs()))?
     };
     ask().map_err(|error| format!("cannot ask the server at {} (admin.listen): {error}", admin.endpoint))
 }
 
-async fn ask(admin: &Admin) -> Result<Json, BoxError> {
+async fn get_config(admin: &Admin) -> Result<Json, BoxError> {
     match &admin.endpoint {
         Endpoint::Tcp(at) => {
-            // A wildcard address is not an address to connect to.
+            // A client cannot connect to a wildcard address.
             let host = match &*at.host {
                 "0.0.0.0" => "127.0.0.1",
                 "::" => "::1",
@@ -90,7 +91,7 @@ async fn get(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, admin: &A
     }
     let reply = client.send_request(request.body(Body::empty())?).await?;
     let status = reply.status();
-    let body = to_bytes(Body::new(reply.into_body()), LARGEST).await?;
+    let body = to_bytes(Body::new(reply.into_body()), MAX_REPLY).await?;
     if status != StatusCode::OK {
         return Err(format!("it replied {status}: {}", String::from_utf8_lossy(&body).trim_end()).into());
     }

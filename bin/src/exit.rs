@@ -24,6 +24,11 @@ impl Failure {
         Self { message: format!("error: {error}\n"), status: FAILED }
     }
 
+    /// Wrong usage of the command line.
+    pub(crate) fn usage(error: impl Display) -> Self {
+        Self { status: USAGE, ..Self::new(error) }
+    }
+
     /// An invalid configuration; the diagnostics are complete lines.
     pub(crate) fn config(diagnostics: impl Display) -> Self {
         Self { message: diagnostics.to_string(), status: CONFIG }
@@ -44,6 +49,11 @@ pub(crate) fn print_stdout(text: impl Display) -> Result<u8, Failure> {
         }
         _ => Ok(0),
     }
+}
+
+/// The text of an I/O error without the number of the system.
+pub(crate) fn reason(error: &io::Error) -> String {
+    error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 pub(crate) fn print_error(text: &str) {

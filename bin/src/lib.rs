@@ -52,9 +52,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use assemble::load;
 use bytesize::ByteSize;
 use cli::{Cli, Command, ConfigCommand, OutputFormat};
-use config::{Config, Inputs, Shape};
+use config::{Config, Shape};
 use exit::{Failure, print_stdout};
 
 /// A registry with the built-in transports, framings, layers and handlers (`hello` and `echo`).
@@ -79,8 +80,9 @@ pub fn run(registry: Registry) -> ExitCode {
 /// assert_eq!(status, std::process::ExitCode::SUCCESS);
 /// ```
 pub fn run_from<A: Into<OsString>>(registry: Registry, args: impl IntoIterator<Item = A>) -> ExitCode {
+    let registry = Arc::new(registry);
     let status = match Cli::read(args.into_iter().map(Into::into), &registry) {
-        Ok(command) => execute(command, &Arc::new(registry)).unwrap_or_else(Failure::print),
+        Ok(command) => execute(command, &registry).unwrap_or_else(Failure::print),
         Err(error) => {
             // clap reports --help and --version as errors, too. A closed pipe is not an error.
             let _ = error.print();
@@ -101,7 +103,7 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
         Command::Config { command: Some(ConfigCommand::Diff { options, against }), .. } => {
             let inputs = options.inputs(environment);
             let config = load(&inputs, registry)?;
-            print_stdout(config_diff::between(&config, against, &inputs, registry).map_err(Failure::new)?)
+            print_stdout(config_diff::between(&config, against, &inputs, registry)?)
         }
         Command::Config { options, origin, format, .. } => {
             let shape = match format {
@@ -115,13 +117,15 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
         Command::Schema => print_stdout(config::schema(registry)),
         Command::Completions { shell } => print_stdout(man::completions(shell, Cli::command_with(registry))),
         Command::Man => print_stdout(man::man_page(Cli::command_with(registry)).map_err(Failure::new)?),
-        Command::Connect(options) => connect::connect(&options).map_err(Failure::new),
+        Command::Connect(options) => {
+            connect::connect(&options.target(registry).map_err(Failure::usage)?).map_err(Failure::new)
+        }
     }
 }
 
 /// Creates every handler and layer, used or not, because some options are only validated then.
 fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure> {
-    let diagnostics = assemble::refusals(&config, registry, None);
+    let diagnostics = assemble::build_errors(&config, registry, None);
     if !diagnostics.is_empty() {
         return Err(Failure::config(diagnostics));
     }
@@ -139,10 +143,6 @@ fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure>
         verdict += "all addresses can be bound\n";
     }
     print_stdout(verdict)
-}
-
-fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Failure> {
-    config::load(inputs, registry).map_err(|invalid| Failure::config(assemble::all_faults(*invalid, registry, None)))
 }
 
 #[cfg(doctest)]

@@ -35,7 +35,7 @@ pub(crate) fn json(registry: &Registry) -> String {
     });
     let transports = registry
         .transports()
-        .map(|known| json!({ "name": known.scheme, "summary": known.summary, "brings": kind(known.kind) }));
+        .map(|known| json!({ "name": known.scheme, "summary": known.summary, "provides": kind(known.kind) }));
     let list = json!({
         "handlers": handlers.collect::<Json>(),
         "transports": transports.collect::<Json>(),

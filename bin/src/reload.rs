@@ -27,7 +27,7 @@ impl Reload<'_> {
         let assembling = tokio::task::spawn_blocking(move || {
             inputs.environment = std::env::vars_os().collect();
             config::load(&inputs, &registry)
-                .map_err(|invalid| assemble::all_faults(*invalid, &registry, Some(&current)))
+                .map_err(|invalid| assemble::all_errors(*invalid, &registry, Some(&current)))
                 .and_then(|config| assemble::assemble(config, &registry, Some(&current)))
                 .map_err(|diagnostics| diagnostics.sentences())
         });
@@ -36,21 +36,24 @@ impl Reload<'_> {
         let (listeners, assembled) = assembling.await.unwrap_or_else(panicked)?;
         // The admin endpoint goes first, because it can be restored if the rest is rejected.
         let (settings, previous) = (assembled.config.admin.as_ref(), self.current.config.admin.as_ref());
-        let configure_admin = async |settings| {
-            let configured = admin.configure(settings, Vec::new()).await;
-            configured.map_err(|error| vec![error.to_string()])
-        };
         if settings != previous {
-            configure_admin(settings).await?;
+            admin.configure(settings, Vec::new()).await.map_err(|error| vec![error.to_string()])?;
         }
-        let reloaded = running.reload(listeners).await;
-        if reloaded.is_err() && settings != previous {
-            configure_admin(previous).await?;
-        }
-        let changes = reloaded.map_err(|error| match error {
-            ReloadError::Start(errors) => errors.iter().map(ToString::to_string).collect(),
-            other => vec![other.to_string()],
-        })?;
+        let changes = match running.reload(listeners).await {
+            Ok(changes) => changes,
+            Err(error) => {
+                let mut errors = match error {
+                    ReloadError::Start(errors) => errors.iter().map(ToString::to_string).collect(),
+                    other => vec![other.to_string()],
+                };
+                if settings != previous
+                    && let Err(error) = admin.configure(previous, Vec::new()).await
+                {
+                    errors.push(format!("cannot restore the admin endpoint: {error}"));
+                }
+                return Err(errors);
+            }
+        };
         self.log.apply(&assembled.config.log);
         assemble::raise_open_files(&assembled.config);
         admin.set_config(&assembled.config);

@@ -70,12 +70,13 @@ impl ServiceManager {
         let Some(interval) = self.watchdog_timeout.map(|timeout| timeout / 2) else {
             return std::future::pending().await;
         };
+        let mut ticks = tokio::time::interval(interval);
         loop {
+            ticks.tick().await;
             match timeout(interval, running.heartbeat()).await {
                 Ok(()) => self.notify(&[NotifyState::Watchdog]),
                 Err(_) => error!(target: "switchboard", "listener not responding; watchdog notification withheld"),
             }
-            tokio::time::sleep(interval).await;
         }
     }
 

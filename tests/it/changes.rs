@@ -16,6 +16,7 @@ use switchboard::registry::HandlerInstance;
 use switchboard::server::{Changes, ListenerSpec, ReloadError};
 use switchboard::settings::DrainSettings;
 use switchboard::transport::{Transports, memory};
+use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
 
 use crate::support::{Probe, connect, secs};
@@ -109,6 +110,24 @@ async fn new_limits_apply_to_new_connections_and_count_open_ones() {
     connect(&name).await.send("three\n").await.expect("three\n").await;
     // An identical reload changes nothing.
     assert_eq!(keep(&running, spec).await.unwrap(), Changes::default());
+}
+
+#[tokio::test]
+async fn a_new_limit_per_source_counts_open_connections_with_and_without_a_new_accept_loop() {
+    for replaces_accept_loop in [false, true] {
+        let probe = Probe::default();
+        let running = start(at("main", "tcp://127.0.0.1:0"), &probe).await;
+        let _open = TcpStream::connect(port(&running)).unwrap();
+        probe.called("open", 1).await;
+        let mut spec = at("main", "tcp://127.0.0.1:0");
+        spec.limits.connections_per_source = 1;
+        spec.socket.nodelay = !replaces_accept_loop;
+        assert_eq!(keep(&running, spec).await.unwrap().changed, ["main"]);
+        let mut second = tokio::net::TcpStream::connect(port(&running)).await.unwrap();
+        let read = timeout(TEST_TIMEOUT, second.read(&mut [0; 1])).await.unwrap();
+        assert_eq!(read.unwrap_or(0), 0, "accepted");
+        assert_eq!(running.report()[0].open, 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -170,6 +170,14 @@ fn config_diff_shows_the_changes_of_a_reload() {
     let (status, said) = difference(place.path(), &["--against", "old.toml"]);
     assert_eq!(status, Some(0));
     assert!(said.starts_with("listeners.main.listen: \"tcp://127.0.0.1:7\" -> \"tcp://127.0.0.1:8\" ("), "{said}");
+    write("invalid.toml", "[limits]\nframe = 'lots'\nconections = 7\n");
+    let (status, said) = difference(place.path(), &["--against", "invalid.toml"]);
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!((status, lines.len()), (Some(78), 3), "{said}");
+    assert!(lines[0].starts_with("error: limits.frame: ") && lines[0].contains("(invalid.toml, line 2)"), "{said}");
+    let (status, said) = difference(place.path(), &["--against", "absent.toml"]);
+    assert_eq!(status, Some(78), "{said}");
+    assert!(said.contains("absent.toml cannot be read") && said.contains("(flag --against)"), "{said}");
     let (status, said) = difference(place.path(), &[]);
     assert!(status == Some(1) && said.contains("--against"), "{said}");
 }

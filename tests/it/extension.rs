@@ -81,6 +81,23 @@ fn a_third_party_framing_layer_and_transport_serve_together() {
     assert_eq!(&reply, b"7:> hello,");
 }
 
+#[test]
+fn the_client_uses_a_third_party_framing() {
+    let server = extended().args(["serve", "--listen", "tcp://127.0.0.1:0", "--framing", "netstring"]);
+    let server = server.args(["--handler", "echo"]).start();
+    let address = format!("tcp://{}", server.socket("main"));
+    let client = extended().args(["connect", &address, "--framing", "netstring"]).input("hello\n").run();
+    assert_eq!((client.code(), client.stdout.trim_end()), (Some(0), "hello"), "{}", client.stderr);
+    assert!(printed(&["connect", "--help"]).contains("netstring"));
+    let wrong = extended().args(["connect", &address, "--framing", "netstrin"]).run();
+    assert_eq!(wrong.code(), Some(2));
+    assert!(
+        wrong.stderr.contains("--framing") && wrong.stderr.contains("did you mean \"netstring\""),
+        "{}",
+        wrong.stderr
+    );
+}
+
 /// `tests/extension/add_setting` builds the binary that this test examines.
 #[test]
 fn a_setting_is_one_field() {

@@ -104,7 +104,7 @@ fn components(page: &mut String, list: &Value) {
             }
         }
     }
-    page.push_str("\n## Transports\n\n| scheme | what it brings |\n|---|---|\n");
+    page.push_str("\n## Transports\n\n| scheme | provides |\n|---|---|\n");
     for entry in list["transports"].as_array().unwrap() {
         let _ = writeln!(page, "| `{}` | {} |", entry["name"].as_str().unwrap(), entry["summary"].as_str().unwrap());
     }

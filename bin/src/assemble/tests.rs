@@ -14,7 +14,7 @@ fn invalid_layer_options_are_errors_even_if_the_layer_is_unused() {
     for listed in [&[("listeners.main.layers", "busy")][..], &[]] {
         let flags = [&[("layers.busy.type", "concurrency"), ("layers.busy.limit", "0")], listed].concat();
         let config = config(&flags);
-        let rejected = refusals(&config, &crate::registry(), None).to_string();
+        let rejected = build_errors(&config, &crate::registry(), None).to_string();
         assert!(rejected.starts_with("error: layers.busy: "), "{rejected}");
         let runtime = runtime(1).unwrap();
         let rejected = runtime.block_on(async { assemble(config, &crate::registry(), None) }).unwrap_err().to_string();
@@ -28,7 +28,7 @@ fn invalid_layer_options_are_reported_with_all_other_errors() {
     let flags = flags.map(|(key, value)| ("--set".to_owned(), key.to_owned(), value.to_owned()));
     let inputs = Inputs { flags: flags.to_vec(), ..Inputs::default() };
     let rejected = config::load(&inputs, &crate::registry()).unwrap_err();
-    let told = all_faults(*rejected, &crate::registry(), None).to_string();
+    let told = all_errors(*rejected, &crate::registry(), None).to_string();
     assert!(told.contains("error: drain.deadline: ") && told.contains("error: layers.busy: "), "{told}");
 }
 
@@ -40,5 +40,5 @@ fn connections_count_as_open_files_and_datagram_peers_do_not() {
         ("listeners.gram.listen", "udp://127.0.0.1:0"),
     ]);
     assert_eq!(needed_files(&config), OWN_FILES + 102 + 2);
-    assert!(refusals(&config, &crate::registry(), None).is_empty());
+    assert!(build_errors(&config, &crate::registry(), None).is_empty());
 }

@@ -59,7 +59,6 @@ fn wrong_usage_is_reported() {
         "switchboard --listen a --listen b",
         "switchboard connect",
         "switchboard connect 127.0.0.1:9999",
-        "switchboard connect tcp://a:1 --framing line",
         "switchboard connect tcp://a:1 --wait long",
         "switchboard config --origin --format json",
         "switchboard config --origin diff",
@@ -67,6 +66,8 @@ fn wrong_usage_is_reported() {
     ] {
         assert!(read(line).is_err_and(|error| error.use_stderr()), "{line}");
     }
+    let Ok(Command::Connect(options)) = read("switchboard connect tcp://a:1 --framing line") else { panic!() };
+    assert!(options.target(&crate::registry()).is_err_and(|error| error.contains("did you mean \"lines\"")));
     assert!(read("switchboard --help").is_err_and(|error| !error.use_stderr()));
     assert!(read("switchboard --version").is_err_and(|error| !error.use_stderr()));
 }
@@ -86,8 +87,9 @@ fn diff_is_a_subcommand_of_config() {
 #[test]
 fn the_client_has_defaults() {
     let Ok(Command::Connect(options)) = read("switchboard connect tcp://localhost:9999") else { panic!() };
-    assert_eq!((options.framing, options.wait), (AnyFraming::default(), Duration::from_secs(1)));
+    let target = options.target(&crate::registry()).unwrap();
+    assert_eq!((target.framing.name(), target.wait), ("raw", Duration::from_secs(1)));
     let line = ["switchboard", "connect", "unix:/a", "--framing", "{ type = \"delimited\", delimiter = \"|\" }"];
     let Ok(Command::Connect(options)) = Cli::read(line.map(OsString::from), &crate::registry()) else { panic!() };
-    assert_eq!(options.framing.name(), "delimited");
+    assert_eq!(options.target(&crate::registry()).unwrap().framing.name(), "delimited");
 }

@@ -211,19 +211,19 @@ pub(crate) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a st
     nearest(found, known).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
 }
 
-/// `Known here: connections, frame, outbox`; a long list is cut.
+/// `Available: connections, frame, outbox`; a long list is cut.
 pub(crate) fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     /// Known names that an error message lists.
     const SHOWN: usize = 16;
     let names: Vec<&str> = names.into_iter().collect();
     match names.len() {
-        0 => "Nothing is known here".into(),
-        count if count > SHOWN => format!("Known here: {} and {} more", names[..SHOWN].join(", "), count - SHOWN),
-        _ => format!("Known here: {}", names.join(", ")),
+        0 => "No names are available".into(),
+        count if count > SHOWN => format!("Available: {} and {} more", names[..SHOWN].join(", "), count - SHOWN),
+        _ => format!("Available: {}", names.join(", ")),
     }
 }
 
-/// The error of an unknown name: `is not WHAT; did you mean "x"? Known here: …`.
+/// The error of an unknown name: `is not WHAT; did you mean "x"? Available: …`.
 pub(crate) fn unknown<'a>(what: &str, found: &str, names: impl IntoIterator<Item = &'a str> + Clone) -> String {
     let suggestion = suggestion(found, names.clone());
     let stop = if suggestion.is_empty() { "." } else { "" };

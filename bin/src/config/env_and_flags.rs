@@ -4,11 +4,10 @@ use std::ffi::{OsStr, OsString};
 
 use figment::value::Dict;
 
-use super::coerce::coerce;
+use super::coerce::{coerce, read_table};
 use super::diagnostic::{Origin, Report};
-use super::expected::KINDS;
-use super::expected::Schemas;
-use super::source::{Source, full_path};
+use super::expected::{KINDS, Schemas, full_path};
+use super::source::Source;
 use super::tree::{self, Path};
 
 /// The prefix of our variables.
@@ -25,6 +24,13 @@ pub(crate) struct Override {
 impl Override {
     pub(crate) fn flag(name: &str, key: &str, text: &str) -> Self {
         Self { path: tree::path(key), text: text.to_owned(), origin: format!("flag {name}"), hint: None }
+    }
+
+    /// The value as a tree. It is a table (`{ type = "length", width = 2 }`) or text.
+    pub(crate) fn raw_tree(&self) -> Dict {
+        let mut tree = Dict::new();
+        tree::insert(&mut tree, &self.path, read_table(&self.text).unwrap_or_else(|| self.text.as_str().into()));
+        tree
     }
 
     pub(crate) fn source(self, schemas: &Schemas<'_>) -> Source {

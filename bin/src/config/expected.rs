@@ -1,12 +1,16 @@
 //! Finds the schema of a key: in the schema of the configuration file, or in the options of a handler or layer.
 
-use super::sections::ConfigFile;
-use super::tree::Path;
-use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+
+use figment::value::Dict;
+use serde_json::{Value as Json, json};
 use switchboard::Registry;
 use switchboard::registry::EntryInfo;
+
+use super::sections::ConfigFile;
+use super::tree;
+use super::tree::Path;
 
 /// The schema of the file, without the options of handlers and layers.
 pub(crate) fn file_schema() -> &'static Json {
@@ -66,6 +70,14 @@ pub(crate) fn shared_keys() -> &'static SharedKeys {
     &KEYS
 }
 
+/// The path of a key without short forms.
+pub(crate) fn full_path(path: &[String]) -> Path {
+    match path.first() {
+        Some(first) if shared_keys().short_forms.contains(first) => [&tree::path("listeners.main")[..], path].concat(),
+        _ => path.to_vec(),
+    }
+}
+
 /// The schema of every key, including the options of handlers and layers.
 pub(crate) struct Schemas<'r> {
     registry: &'r Registry,
@@ -78,12 +90,15 @@ impl<'r> Schemas<'r> {
         Self { registry, types: BTreeMap::new() }
     }
 
-    /// Stores the type of a section if `path` is the key of one. A later call replaces an earlier one.
-    pub(crate) fn note_type(&mut self, path: &[String], kind: &str) {
-        if let Some((_, section)) = SectionKind::of(path)
-            && path[section.len()..] == ["type"]
-        {
-            self.types.insert(section.to_vec(), kind.to_owned());
+    /// Stores the types of the sections in a source. A later source replaces the types of an earlier one.
+    pub(crate) fn note_types(&mut self, source: &Dict) {
+        for (path, value) in tree::leaves(source) {
+            let path = full_path(&path);
+            if let (Some((_, section)), Some(name)) = (SectionKind::of(&path), value.as_str())
+                && path[section.len()..] == ["type"]
+            {
+                self.types.insert(section.to_vec(), name.to_owned());
+            }
         }
     }
 
@@ -238,7 +253,11 @@ impl SectionKind {
     }
 
     pub(crate) fn entry<'r>(self, registry: &'r Registry, name: &str) -> Option<&'r EntryInfo> {
-        self.entries(registry).into_iter().find(|entry| entry.name() == name)
+        match self {
+            Self::Handler => registry.handler_entry(name).map(|entry| entry.info()),
+            Self::Layer => registry.layer_entry(name).map(|entry| entry.info()),
+            Self::Framing => registry.framing_entry(name).map(|entry| entry.info()),
+        }
     }
 
     pub(crate) fn entries(self, registry: &Registry) -> Vec<&EntryInfo> {

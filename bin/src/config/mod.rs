@@ -1,9 +1,9 @@
 //! The configuration: read in layers (defaults < file < environment < flags) and checked as a whole. All errors are
 //! reported.
 //!
-//! [`load`] reads the sources ([`mod@file`], [`env_and_flags`]), validates each alone ([`validate`], [`options`]), merges
-//! them ([`Merged`], [`resolve`]) and checks the result ([`check`]). It reads one file; environment and flags are
-//! arguments. It binds no socket.
+//! [`load`] reads the sources ([`mod@file`], [`env_and_flags`]), validates each alone ([`validate`], [`options`]),
+//! merges them ([`Merged`], [`resolve`]) and checks the result ([`check`]). It reads one file; environment and flags
+//! are arguments. It binds no socket.
 
 mod check;
 mod coerce;
@@ -30,7 +30,7 @@ use switchboard::Registry;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use check::{Admin, Config, Section};
-pub(crate) use diagnostic::{Diagnostic, Diagnostics};
+pub(crate) use diagnostic::{Diagnostic, Diagnostics, Origin};
 pub(crate) use expected::needs_restart;
 pub(crate) use options::read_framing;
 pub(crate) use print::Shape;
@@ -38,15 +38,17 @@ pub(crate) use schema::{OptionDoc, documented, schema};
 pub(crate) use sections::{Format, Log, check_level};
 pub(crate) use tree::{differences, dotted};
 
-use diagnostic::{Origin, Report};
+use diagnostic::Report;
 use env_and_flags::Override;
 use expected::Schemas;
 use source::{Merged, Source};
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inputs {
-    /// The file that `--config` names.
+    /// The file that a flag names.
     pub(crate) file: Option<PathBuf>,
+    /// The flag that names the file.
+    pub(crate) file_origin: Option<Origin>,
     /// The content of that file, if it is already read.
     pub(crate) text: Option<String>,
     /// Default locations of the file. The first that exists is used.
@@ -57,23 +59,23 @@ pub(crate) struct Inputs {
 }
 
 #[derive(Debug)]
-pub(crate) struct InvalidConfigLoad {
+pub(crate) struct LoadError {
     pub(crate) diagnostics: Diagnostics,
     /// The valid part, if the sources could be read.
     pub(crate) rest: Option<Config>,
 }
 
-pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<InvalidConfigLoad>> {
+pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<LoadError>> {
     let mut report = Report::default();
     let mut schemas = Schemas::new(registry);
     let by_variable = env_and_flags::named_file(&inputs.environment).map(FilePath::new);
     let file = file::choose(inputs.file.as_deref().or(by_variable), &inputs.search);
     let origin = match inputs.file {
-        Some(_) => Some(Origin::new("flag --config")),
+        Some(_) => inputs.file_origin.clone(),
         None => by_variable.map(|_| Origin::new("environment variable SWITCHBOARD_CONFIG")),
     };
     // If the file cannot be read, the errors of the other sources are still reported.
-    let mut is_whole = true;
+    let mut file_is_read = true;
     let mut sources: Vec<Source> = Vec::new();
     if let Some(path) = &file {
         let contents = match &inputs.text {
@@ -82,14 +84,12 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<I
         };
         match contents {
             Ok(contents) => {
-                for (path, value) in tree::leaves(&contents.tree) {
-                    schemas.note_type(&source::full_path(&path), value.as_str().unwrap_or_default());
-                }
+                schemas.note_types(&contents.tree);
                 sources.push(Source::file(path, contents, &schemas, &mut report));
             }
             Err(diagnostic) => {
                 report.diagnostic(&[], diagnostic);
-                is_whole = false;
+                file_is_read = false;
             }
         }
     }
@@ -97,13 +97,7 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<I
     let variables = env_and_flags::variables(&inputs.environment, &schemas, &of_file, &mut report);
     let flags: Vec<Override> = inputs.flags.iter().map(|(flag, key, text)| Override::flag(flag, key, text)).collect();
     for entry in variables.iter().chain(&flags) {
-        let path = source::full_path(&entry.path);
-        schemas.note_type(&path, &entry.text);
-        // The value can be a table: `{ type = "length", width = 2 }`.
-        let table = coerce::read_table(&entry.text).and_then(|table| table.into_dict()).unwrap_or_default();
-        for (inner, value) in tree::leaves(&table) {
-            schemas.note_type(&[&path[..], &inner].concat(), value.as_str().unwrap_or_default());
-        }
+        schemas.note_types(&entry.raw_tree());
     }
     for layer in [variables, flags] {
         let layer: Vec<Source> = layer.into_iter().map(|entry| entry.source(&schemas)).collect();
@@ -115,8 +109,8 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<I
     for source in &mut sources {
         validate::validate(source, &schemas, registry, &mut report);
     }
-    if !is_whole {
-        return Err(Box::new(InvalidConfigLoad { diagnostics: report.diagnostics, rest: None }));
+    if !file_is_read {
+        return Err(Box::new(LoadError { diagnostics: report.diagnostics, rest: None }));
     }
     let names = resolve::listener_names(&sources);
     sources.insert(0, resolve::defaults(names.iter(), registry));
@@ -125,7 +119,7 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<I
     let whole = resolve::resolve(&merged, &schemas, registry);
     match check::check(whole, merged, &schemas, registry, &mut report, file) {
         Some(config) if report.diagnostics.is_empty() => Ok(config),
-        rest => Err(Box::new(InvalidConfigLoad { diagnostics: report.diagnostics, rest })),
+        rest => Err(Box::new(LoadError { diagnostics: report.diagnostics, rest })),
     }
 }
 
@@ -162,7 +156,7 @@ fn reject_lost_short_forms(sources: &mut [Source], report: &mut Report) {
             report.add(short, what, source.origin(short));
         }
         for short in std::mem::take(&mut source.shorts) {
-            tree::remove(&mut source.tree, &source::full_path(&short), tree::table());
+            tree::remove(&mut source.tree, &expected::full_path(&short), tree::table());
         }
         if let Some(Value::Dict(_, listeners)) = source.tree.get_mut("listeners") {
             listeners.retain(|name, _| name != "main");

@@ -8,8 +8,7 @@ use switchboard::registry::EntryInfo;
 
 use super::coerce::{placeholder, read_table};
 use super::diagnostic::{Report, is_secret, quoted, unknown};
-use super::expected::{Expected, Schemas};
-use super::expected::{KINDS, SectionKind};
+use super::expected::{Expected, KINDS, Schemas, SectionKind};
 use super::source::{Merged, Source};
 use super::tree::{self, Path, under};
 use super::validate::mismatch;
@@ -70,8 +69,7 @@ fn options(dict: &Dict, at: &[String]) -> Dict {
 }
 
 /// Builds a framing from the text of an option: a name, or a table such as `{ type = "length", width = 2 }`.
-pub(crate) fn read_framing(text: &str) -> Result<AnyFraming, String> {
-    let registry = Registry::new();
+pub(crate) fn read_framing(text: &str, registry: &Registry) -> Result<AnyFraming, String> {
     let mut options = if text.trim_start().starts_with('{') {
         let table = read_table(text).and_then(|table| table.into_dict());
         table.ok_or_else(|| format!("{} is not a table of TOML or JSON", quoted(text)))?

@@ -4,17 +4,17 @@
 //! The key of a listener overrides the shared key, from any source. `switchboard config` prints this
 //! tree.
 
-use super::diagnostic::Origin;
-use super::expected::file_schema;
-use super::expected::{KINDS, SectionKind};
-use super::expected::{Schemas, shared_keys};
-use super::source::{Merged, Source};
-use super::tree::{self, names, path, under};
+use std::collections::BTreeSet;
+
 use figment::value::{Dict, Tag, Value};
 use serde_json::Value as Json;
-use std::collections::BTreeSet;
 use switchboard::framing::AnyFraming;
 use switchboard::{Endpoint, Registry};
+
+use super::diagnostic::Origin;
+use super::expected::{KINDS, Schemas, SectionKind, file_schema, shared_keys};
+use super::source::{Merged, Source};
+use super::tree::{self, names, path, under};
 
 /// The names of the listeners: the declared ones, or `main` if there are none.
 pub(crate) fn listener_names(sources: &[Source]) -> BTreeSet<String> {

@@ -1,13 +1,12 @@
 //! `switchboard schema`: the JSON Schema of the configuration file, including the options of the handlers and layers of
 //! this build.
 
-use super::expected::SectionKind;
-use super::expected::{Expected, listed};
-use super::expected::{file_schema, without_null};
-use super::resolve::listener;
-use super::tree;
 use serde_json::{Map, Value as Json, json};
 use switchboard::Registry;
+
+use super::expected::{Expected, SectionKind, file_schema, listed, without_null};
+use super::resolve::listener;
+use super::tree;
 
 pub(crate) fn schema(registry: &Registry) -> String {
     let mut schema = file_schema().clone();

@@ -6,7 +6,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::diagnostic::{Diagnostic, Origin, Report, found};
-use super::expected::{Schemas, shared_keys};
+use super::expected::{Schemas, full_path, shared_keys};
 use super::file::{Contents, Lines};
 use super::tree::{self, Path};
 
@@ -158,12 +158,4 @@ pub(crate) fn find_contradictions(layer: &[Source], report: &mut Report) {
 fn twice(path: &[String], a: (&Value, &Origin), b: (&Value, &Origin)) -> Diagnostic {
     let show = |(value, origin): (&Value, &Origin)| format!("{} ({origin})", found(path, &tree::to_json(value)));
     Diagnostic::new(path, format!("is set twice, to {} and to {}; remove one", show(a), show(b))).listed_at(b.1)
-}
-
-/// The path of a key without short forms.
-pub(crate) fn full_path(path: &[String]) -> Path {
-    match path.first() {
-        Some(first) if shared_keys().short_forms.contains(first) => [&tree::path("listeners.main")[..], path].concat(),
-        _ => path.to_vec(),
-    }
 }

@@ -3,19 +3,18 @@
 //! Each source is checked before the sources are merged, so that an error is reported with its origin even if a later
 //! source overrides the value. An invalid value is removed, and nothing that depends on it is checked.
 
-use super::coerce::placeholder;
-use super::diagnostic::{Report, quoted, unknown};
-use super::diagnostic::{found, suggestion};
-use super::expected::KINDS;
-use super::expected::{Expected, Schemas};
-use super::sections::{ConfigFile, is_name};
-use super::source::Source;
-use super::tree::{self, Path, under};
 use figment::error::Kind;
 use figment::value::{Dict, Value};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use switchboard::{Endpoint, Registry};
+
+use super::coerce::placeholder;
+use super::diagnostic::{Report, found, quoted, suggestion, unknown};
+use super::expected::{Expected, KINDS, Schemas};
+use super::sections::{ConfigFile, is_name};
+use super::source::Source;
+use super::tree::{self, Path, under};
 
 /// Reports every error of a source and removes the invalid values from its tree.
 pub(crate) fn validate(source: &mut Source, schemas: &Schemas<'_>, registry: &Registry, report: &mut Report) {

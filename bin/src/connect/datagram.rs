@@ -8,8 +8,7 @@ use tokio::io::AsyncRead;
 use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::time::{Instant, sleep_until};
 
-use crate::cli::ConnectOptions;
-use crate::connect::io::{self as session, Input, Result, print_reply, print_unsent};
+use crate::connect::io::{self as session, Input, Result, Target, print_reply, print_unsent};
 
 pub(super) enum DatagramSocket {
     Udp(UdpSocket),
@@ -36,7 +35,7 @@ impl DatagramSocket {
 pub(super) async fn run(
     socket: &DatagramSocket,
     mut input: Input<impl AsyncRead + Unpin>,
-    options: &ConnectOptions,
+    target: &Target,
     out: &mut impl Write,
 ) -> Result<u8> {
     let mut buffer = vec![0; 65_536];
@@ -44,34 +43,34 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             line = input.next(), if is_open => match line? {
-                None => (is_open, deadline) = (false, Instant::now() + options.wait),
+                None => (is_open, deadline) = (false, Instant::now() + target.wait),
                 Some(line) => {
-                    if let Err(error) = send(socket, line, options).await {
+                    if let Err(error) = send(socket, line, target).await {
                         print_unsent(error);
                         status = 1;
                     }
                 }
             },
             received = socket.receive(&mut buffer) => {
-                let count = received.map_err(|error| failed(&error, options))?;
-                let reply = options.framing.datagram_in(Bytes::copy_from_slice(&buffer[..count]));
+                let count = received.map_err(|error| failed(&error, target))?;
+                let reply = target.framing.datagram_in(Bytes::copy_from_slice(&buffer[..count]));
                 print_reply(out, &reply.map_err(|error| error.to_string())?)?;
-                deadline = Instant::now() + options.wait;
+                deadline = Instant::now() + target.wait;
             }
             () = sleep_until(deadline), if !is_open => return Ok(status),
         }
     }
 }
 
-async fn send(socket: &DatagramSocket, line: Bytes, options: &ConnectOptions) -> Result<()> {
-    let datagram = options.framing.datagram_out(line).map_err(|error| error.to_string())?;
-    socket.send(&datagram).await.map_err(|error| failed(&error, options))?;
+async fn send(socket: &DatagramSocket, line: Bytes, target: &Target) -> Result<()> {
+    let datagram = target.framing.datagram_out(line).map_err(|error| error.to_string())?;
+    socket.send(&datagram).await.map_err(|error| failed(&error, target))?;
     Ok(())
 }
 
-fn failed(error: &io::Error, options: &ConnectOptions) -> String {
+fn failed(error: &io::Error, target: &Target) -> String {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => format!("nothing is listening on {}", options.address),
-        _ => session::failed(&options.address, error),
+        io::ErrorKind::ConnectionRefused => format!("nothing is listening on {}", target.address),
+        _ => session::failed(&target.address, error),
     }
 }

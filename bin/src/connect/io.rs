@@ -2,17 +2,29 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use bytes::Bytes;
+use switchboard::Endpoint;
+use switchboard::framing::AnyFraming;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::sync::mpsc;
+
+use crate::exit;
 
 pub(super) type Result<T> = std::result::Result<T, String>;
 
 /// An I/O error without the error number of the operating system.
 pub(super) fn failed(context: impl Display, error: &io::Error) -> String {
-    let error = error.to_string();
-    format!("{context}: {}", error.split(" (os error").next().unwrap_or_default())
+    format!("{context}: {}", exit::reason(error))
+}
+
+/// The server to connect to, and how to talk to it.
+pub(crate) struct Target {
+    pub(crate) address: Endpoint,
+    pub(crate) framing: AnyFraming,
+    /// After the end of the input, the silence of the server after which the client stops.
+    pub(crate) wait: Duration,
 }
 
 pub(super) enum Input<R> {
@@ -49,7 +61,7 @@ pub(super) fn print_reply(out: &mut impl Write, reply: &[u8]) -> Result<()> {
 }
 
 pub(super) fn print_unsent(error: impl Display) {
-    crate::exit::print_error(&format!("error: line not sent: {error}\n"));
+    exit::print_error(&format!("error: line not sent: {error}\n"));
 }
 
 #[cfg(test)]

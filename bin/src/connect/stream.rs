@@ -10,8 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::cli::ConnectOptions;
-use crate::connect::io::{Input, Result, failed, print_reply, print_unsent};
+use crate::connect::io::{Input, Result, Target, failed, print_reply, print_unsent};
 
 /// Wait for a greeting before the first message of a pipe.
 const GREETING_TIMEOUT: Duration = Duration::from_millis(250);
@@ -23,20 +22,20 @@ const MAX_MESSAGE: usize = 1 << 30;
 pub(super) async fn run(
     stream: impl AsyncRead + AsyncWrite,
     mut input: Input<impl AsyncRead + Unpin>,
-    options: &ConnectOptions,
+    target: &Target,
     out: &mut impl Write,
 ) -> Result<u8> {
     let (reader, mut writer) = split(stream);
     let (read_done, mut reads) = watch::channel(());
-    let codec = options.framing.codec(MAX_MESSAGE);
+    let codec = target.framing.codec(MAX_MESSAGE);
     let mut status = 0;
     let mut receiving = Box::pin(receive(reader, codec, &read_done, out));
     tokio::select! {
         // The server closed first, or a reply was invalid.
         received = &mut receiving => return received.map(|()| status),
-        sent = send(&mut writer, &mut input, reads.clone(), options, &mut status) => sent?,
+        sent = send(&mut writer, &mut input, reads.clone(), target, &mut status) => sent?,
     }
-    let silence = async { while let Ok(Ok(())) = timeout(options.wait, reads.changed()).await {} };
+    let silence = async { while let Ok(Ok(())) = timeout(target.wait, reads.changed()).await {} };
     tokio::select! {
         received = &mut receiving => received.map(|()| status),
         () = silence => Ok(status),
@@ -48,13 +47,13 @@ async fn send(
     writer: &mut (impl AsyncWrite + Unpin),
     input: &mut Input<impl AsyncRead + Unpin>,
     mut reads: watch::Receiver<()>,
-    options: &ConnectOptions,
+    target: &Target,
     status: &mut u8,
 ) -> Result<()> {
     // With raw framing each read of the server is one message. Lines of a pipe would arrive in one read, and the first
     // one before the greeting, so wait for a reply to each.
-    let waits_for_replies = options.framing.name() == "raw" && matches!(input, Input::Piped(..));
-    let (mut codec, mut buffer) = (options.framing.codec(MAX_MESSAGE), BytesMut::new());
+    let waits_for_replies = target.framing.name() == "raw" && matches!(input, Input::Piped(..));
+    let (mut codec, mut buffer) = (target.framing.codec(MAX_MESSAGE), BytesMut::new());
     if waits_for_replies {
         let _ = timeout(GREETING_TIMEOUT, reads.changed()).await;
     }
@@ -74,7 +73,7 @@ async fn send(
         }
         buffer.clear();
         if waits_for_replies {
-            let _ = timeout(options.wait, reads.changed()).await;
+            let _ = timeout(target.wait, reads.changed()).await;
         }
     }
     writer.shutdown().await.or_else(|error| ignore_closed(&error))

@@ -2,14 +2,12 @@
 //!
 //! Control characters in replies are escaped, so that a server cannot control the terminal.
 
-use std::env;
-use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread;
+use std::{env, fs, thread};
 
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use rustyline::{Config, DefaultEditor, ExternalPrinter, error::ReadlineError};

@@ -10,8 +10,8 @@ use crate::settings::Size;
 
 /// A message is the result of one read, at most `limits.frame` bytes; nothing is added to a reply.
 ///
-/// TCP does not preserve message boundaries: two quick sends can arrive as one message, and one send as two. Use `Raw` for
-/// people at a terminal and for protocols that need no boundaries.
+/// TCP does not preserve message boundaries: two quick sends can arrive as one message, and one send as two. Use `Raw`
+/// for people at a terminal and for protocols that need no boundaries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Raw {

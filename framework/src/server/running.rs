@@ -130,10 +130,10 @@ impl Running {
         self.abort_handle.clone()
     }
 
-    /// Shuts down gracefully (drains). The listeners close after the announcement. Idle connections close immediately; busy
-    /// ones close after their replies in progress. At the deadline the remaining connections are aborted.
+    /// Shuts down gracefully (drains). The listeners close after the announcement. Idle connections close immediately;
+    /// busy ones close after their replies in progress. At the deadline the remaining connections are aborted.
     pub async fn drain(&self) -> Drained {
-        // A reload gives up, unless it has passed the point of no return.
+        // A reload in progress is cancelled, unless it has begun to apply its changes.
         self.draining.send_replace(true);
         drop(self.reloading.lock().await);
         let DrainSettings { announce, deadline } = self.state().drain;

@@ -208,7 +208,8 @@ impl Route {
     }
 }
 
-/// Writes few, large values: every datagram is looked up by its route, and the cost of a keyed hash grows with the number of values.
+/// Writes few, large values: every datagram is looked up by its route, and the cost of a keyed hash
+/// grows with the number of values.
 impl Hash for Route {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match &self.peer {

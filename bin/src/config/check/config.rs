@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value as Json;
-
 use switchboard::framing::AnyFraming;
 use switchboard::server::ListenerSpec;
 use switchboard::settings::DrainSettings;
@@ -49,7 +48,7 @@ pub(crate) struct Section {
     pub(crate) kind: String,
     /// The options, which the type accepts.
     pub(crate) options: Json,
-    pub(crate) is_sound: bool,
+    pub(crate) is_valid: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

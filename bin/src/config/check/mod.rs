@@ -73,8 +73,8 @@ impl Check<'_> {
             }
             if known.contains(&kind) {
                 let options = Json::Object(settings.options.clone());
-                let is_sound = !self.report.is_invalid(&at);
-                found.insert(name.clone(), Section { kind: kind.to_owned(), options, is_sound });
+                let is_valid = !self.report.is_invalid(&at);
+                found.insert(name.clone(), Section { kind: kind.to_owned(), options, is_valid });
             } else if tree::get(&self.merged.tree, &key).is_some() {
                 self.reject(&key, unknown(&format!("{} is not {what}", quoted(kind)), kind, known.iter().copied()));
             } else if !self.report.is_invalid_in(&at) {

@@ -1,14 +1,15 @@
 //! Checks TLS, the PROXY protocol, access lists and rates of a listener, and the admin endpoint.
 
-use super::config::{Admin, Check};
-use crate::config::resolve::has_network;
-use crate::config::sections::ListenerSettings;
-use crate::config::sections::{AdminSettings, Token};
-use crate::config::tree::path;
-use crate::config::tree::{self, under};
 use std::fs;
 use std::net::IpAddr;
+
 use switchboard::{Endpoint, Kind, TlsIdentity, TlsSettings};
+
+use super::config::{Admin, Check};
+use crate::config::resolve::has_network;
+use crate::config::sections::{AdminSettings, ListenerSettings, Token};
+use crate::config::tree::{self, path, under};
+use crate::exit;
 
 impl Check<'_> {
     /// A `tls://` address requires the section, and the section requires a `tls://` or `systemd:` address. The files
@@ -141,7 +142,7 @@ impl Check<'_> {
         let read = match (&settings.token, &settings.token_file) {
             (Some(_), Some(_)) => Err("cannot be set together with admin.token; remove one".to_owned()),
             (None, Some(file)) => fs::read_to_string(file)
-                .map_err(|error| error.to_string())
+                .map_err(|error| exit::reason(&error))
                 .and_then(|text| Ok(text.trim().parse().map(Some)?))
                 .map_err(|error| format!("cannot read a token from {}: {error}", file.display())),
             (token, None) => Ok(token.clone()),

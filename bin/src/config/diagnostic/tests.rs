@@ -42,7 +42,7 @@ fn similar_names_are_suggested_and_others_are_not() {
     assert_eq!(nearest("FRAME", known), Some("frame"));
     assert_eq!(nearest("tls", known), None);
     let sentence = unknown("is not a known key", "farme", known);
-    assert_eq!(sentence, "is not a known key; did you mean \"frame\"? Known here: connections, frame, outbox");
+    assert_eq!(sentence, "is not a known key; did you mean \"frame\"? Available: connections, frame, outbox");
 }
 
 #[test]

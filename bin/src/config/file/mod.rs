@@ -6,11 +6,11 @@ mod yaml_json;
 
 pub(crate) use contents::{Contents, Lines};
 
-use std::fs;
-use std::io;
 use std::path::{Path as FilePath, PathBuf};
+use std::{fs, io};
 
 use super::diagnostic::{Diagnostic, Origin};
+use crate::exit;
 
 /// The file to read: the named one, or else the first that exists.
 pub(crate) fn choose(named: Option<&FilePath>, search: &[PathBuf]) -> Option<PathBuf> {
@@ -24,7 +24,7 @@ pub(crate) fn read(path: &FilePath, origin: Option<Origin>) -> Result<Contents, 
     let text = fs::read_to_string(path).map_err(|error| {
         let what = match error.kind() {
             io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
-            _ => format!("cannot be read: {}", error.to_string().split(" (os error").next().unwrap_or_default()),
+            _ => format!("cannot be read: {}", exit::reason(&error)),
         };
         Diagnostic::general(format!("{} {what}", path.display())).from(origin)
     })?;

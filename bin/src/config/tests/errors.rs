@@ -31,15 +31,15 @@ welcom = "hi"
         [
             "admin.listen: is missing; write it like \"tcp://127.0.0.1:9900\" or \"unix:/run/switchboard/admin.sock\" (switchboard.toml, line 9)",
             "handlers.Loud: \"Loud\" is not a name; a name is a lower-case letter, then lower-case letters, digits, \"_\" and \"-\" (switchboard.toml, line 13)",
-            "handlers.hello.welcom: is not an option of hello; did you mean \"welcome\"? Known here: type, welcome, greeting, exit, delay (switchboard.toml, line 12)",
-            "listeners.main.framing: \"line\" is not a framing; did you mean \"lines\"? Known here: raw, lines, length, delimited, json-lines (flag --framing)",
-            "listeners.main.handler: \"ehco\" is not a handler; did you mean \"echo\"? Known here: echo, hello, many, must, streamy, typed (switchboard.toml, line 2)",
+            "handlers.hello.welcom: is not an option of hello; did you mean \"welcome\"? Available: type, welcome, greeting, exit, delay (switchboard.toml, line 12)",
+            "listeners.main.framing: \"line\" is not a framing; did you mean \"lines\"? Available: raw, lines, length, delimited, json-lines (flag --framing)",
+            "listeners.main.handler: \"ehco\" is not a handler; did you mean \"echo\"? Available: echo, hello, many, must, streamy, typed (switchboard.toml, line 2)",
             "listeners.main.limits.connections: \"5\" is not a whole number from 1 to 10000000; write it without quotes (switchboard.toml, line 7)",
             "listeners.main.limits.frame: \"lots\" is not a size; write it like \"64KiB\" (switchboard.toml, line 6)",
             "listeners.main.limits.outbox: 0 is out of range; 1 to 65536 are possible (switchboard.toml, line 8)",
             "listeners.main.listen: \"localhost:80\" is not an address: missing scheme; use tcp://localhost:80 or udp://localhost:80 (switchboard.toml, line 1)",
             "listeners.main.timeouts.idle: \"30 parsecs\" is not a duration; write it like \"30s\", \"500ms\" or \"1h 30m\" (environment variable SWITCHBOARD_LISTENERS__MAIN__TIMEOUTS__IDLE)",
-            "log.levle: is not a known key; did you mean \"level\"? Known here: level, format (switchboard.toml, line 4)",
+            "log.levle: is not a known key; did you mean \"level\"? Available: level, format (switchboard.toml, line 4)",
         ]
     );
 }
@@ -68,7 +68,7 @@ fn one_mistake_is_one_error() {
     // An invalid section, address or key causes no further errors, such as a missing handler or address.
     only(
         &file("handler = 'mine'\n[handlers.mine]\ntype = 'ehco'\n").bad(),
-        "handlers.mine.type: \"ehco\" is not a handler; did you mean \"echo\"? Known here: echo, hello, many, must, streamy, typed (switchboard.toml, line 3)",
+        "handlers.mine.type: \"ehco\" is not a handler; did you mean \"echo\"? Available: echo, hello, many, must, streamy, typed (switchboard.toml, line 3)",
     );
     assert_eq!(file("[listeners.web]\nlisen = 'tcp://127.0.0.1:1'\n").bad().len(), 1);
     assert_eq!(file("[listeners.web]\nlisten = 5\n").bad().len(), 1);
@@ -112,7 +112,7 @@ fn all_options_of_a_section_are_checked_even_if_the_section_is_unused() {
         "{diagnostics:#?}"
     );
     assert!(
-        diagnostics[1].starts_with("handlers.many.inner.depth: is not an option of many. Known here: deep, other_key"),
+        diagnostics[1].starts_with("handlers.many.inner.depth: is not an option of many. Available: deep, other_key"),
         "{diagnostics:#?}"
     );
     assert!(diagnostics[2].starts_with("handlers.many.ports.1: \"x\" is not a whole number"), "{diagnostics:#?}");
@@ -198,11 +198,11 @@ fn wrong_types_are_reported_for_every_kind_of_key() {
         ),
         (
             "framing = { type = 'lines', width = 4 }",
-            "listeners.main.framing.width: is not an option of lines. Known here: type, max (switchboard.toml, line 1)",
+            "listeners.main.framing.width: is not an option of lines. Available: type, max (switchboard.toml, line 1)",
         ),
         (
             "framing = { type = 'length', wdth = 4 }",
-            "listeners.main.framing.wdth: is not an option of length; did you mean \"width\"? Known here: type, width, order, offset, max (switchboard.toml, line 1)",
+            "listeners.main.framing.wdth: is not an option of length; did you mean \"width\"? Available: type, width, order, offset, max (switchboard.toml, line 1)",
         ),
         (
             "framing = { type = 'delimited', delimiter = '' }",

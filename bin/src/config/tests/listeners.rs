@@ -156,7 +156,7 @@ fn layers_have_names_and_sections_like_handlers() {
     assert_eq!((config.layers["slow"].kind.as_str(), config.layers["trace"].kind.as_str()), ("rate", "trace"));
     only(
         &file("[listeners.main]\nlayers = ['trace', 'rat']\n").bad(),
-        "listeners.main.layers.1: \"rat\" is not a layer; did you mean \"rate\"? Known here: concurrency, rate, timeout, trace (switchboard.toml, line 2)",
+        "listeners.main.layers.1: \"rat\" is not a layer; did you mean \"rate\"? Available: concurrency, rate, timeout, trace (switchboard.toml, line 2)",
     );
     assert!(
         file("[layers.slow]\nrate = '1/s'\n").bad()[0]

@@ -101,11 +101,10 @@ impl Case<'_> {
             fs::write(&path, text).unwrap();
         }
         let inputs = Inputs {
-            file: None,
-            text: None,
             search: vec![path],
             environment: self.environment.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
             flags: self.flags.iter().map(|(f, k, v)| ((*f).to_owned(), (*k).to_owned(), (*v).to_owned())).collect(),
+            ..Inputs::default()
         };
         let here = format!("{}/", dir.path().display());
         load(&inputs, &test_registry()).map_err(|invalid| invalid.diagnostics.to_string().replace(&here, ""))

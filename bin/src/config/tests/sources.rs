@@ -26,7 +26,7 @@ fn the_handler_is_optional_only_if_the_binary_has_exactly_one() {
     registry.handler("whisper", |_: NoOptions| Ok(Nothing));
     let diagnostics = load(&Inputs::default(), &registry).unwrap_err().diagnostics.to_string();
     assert!(
-        diagnostics.starts_with("error: listeners.main.handler: is missing. Known here: shout, whisper\n"),
+        diagnostics.starts_with("error: listeners.main.handler: is missing. Available: shout, whisper\n"),
         "{diagnostics}"
     );
 }
@@ -180,7 +180,7 @@ fn an_unknown_variable_is_reported_with_a_suggestion() {
             "SWITCHBOARD_LISTENERS__MAIN_LISTEN",
             "listeners.main_listen: \"x\" is not a table; did you mean SWITCHBOARD_LISTENERS__MAIN__LISTEN?",
         ),
-        ("SWITCHBOARD_LISTNE", "listne: is not a known key; did you mean \"listen\"? Known here: "),
+        ("SWITCHBOARD_LISTNE", "listne: is not a known key; did you mean \"listen\"? Available: "),
         ("SWITCHBOARD_SERVICE", "service: is not a known key"),
         ("SWITCHBOARD_", "\"\": is not a known key"),
     ] {

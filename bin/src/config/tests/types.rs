@@ -56,7 +56,10 @@ fn a_framing_can_be_a_name_or_a_table_in_every_source() {
     for text in ["{ type = \"delimited\", delimiter = \"|\" }", "{\"type\": \"delimited\", \"delimiter\": \"|\"}"] {
         let config = env(&[("SWITCHBOARD_FRAMING", text)]).good();
         assert_eq!(main_of(&config).framing.name(), "delimited", "{text}");
-        assert_eq!(read_framing("{ type = \"delimited\", delimiter = \"|\" }").as_ref(), Ok(&main_of(&config).framing));
+        assert_eq!(
+            read_framing("{ type = \"delimited\", delimiter = \"|\" }", &crate::registry()).as_ref(),
+            Ok(&main_of(&config).framing)
+        );
     }
     let config = env(&[("SWITCHBOARD_FRAMING__TYPE", "length"), ("SWITCHBOARD_FRAMING__WIDTH", "8")]).good();
     assert_eq!(main_of(&config).framing.name(), "length");
@@ -64,8 +67,12 @@ fn a_framing_can_be_a_name_or_a_table_in_every_source() {
     let text = "framing = { type = 'length', width = 2 }\n";
     let config = Case { file: Some(text), flags: &[("--framing", "framing", "lines")], ..Case::default() }.good();
     assert_eq!(main_of(&config).framing, AnyFraming::new(Lines::default()));
-    assert!(read_framing("{ type = \"lines\", width = 2 }").unwrap_err().contains("not an option of lines"));
-    assert!(read_framing("{ type = ").is_err());
+    assert!(
+        read_framing("{ type = \"lines\", width = 2 }", &crate::registry())
+            .unwrap_err()
+            .contains("not an option of lines")
+    );
+    assert!(read_framing("{ type = ", &crate::registry()).is_err());
 }
 
 #[test]
@@ -73,6 +80,7 @@ fn an_unreadable_config_file_is_reported_with_its_origin() {
     let named = |file: Option<&str>, environment: &[(&str, &str)]| {
         let inputs = Inputs {
             file: file.map(PathBuf::from),
+            file_origin: file.map(|_| Origin::new("flag --config")),
             environment: environment.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
             ..Inputs::default()
         };

@@ -4,9 +4,9 @@ use tokio::io::{BufReader, DuplexStream, duplex};
 
 use super::*;
 
-fn options(framing: &str) -> ConnectOptions {
-    let framing = crate::config::read_framing(framing).unwrap();
-    ConnectOptions { address: "tcp://127.0.0.1:1".parse().unwrap(), framing, wait: Duration::from_secs(1) }
+fn target(framing: &str) -> Target {
+    let framing = crate::config::read_framing(framing, &crate::registry()).unwrap();
+    Target { address: "tcp://127.0.0.1:1".parse().unwrap(), framing, wait: Duration::from_secs(1) }
 }
 
 /// Runs a session with these lines and this server; returns what the server read and what was printed.
@@ -18,7 +18,7 @@ where
     let server = tokio::spawn(server(far));
     let mut out = Vec::new();
     let input = Input::Piped(BufReader::new(lines.as_bytes()), Vec::new());
-    let status = run(near, input, &options(framing), &mut out).await;
+    let status = run(near, input, &target(framing), &mut out).await;
     let reads = server.await.unwrap();
     (status, format!("{}|{}", reads.join(","), String::from_utf8_lossy(&out)))
 }

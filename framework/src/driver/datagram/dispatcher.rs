@@ -271,12 +271,7 @@ where
         self.send_queue.flush(cx);
         let mut has_more = (0..BATCH).all(|_| self.resume_job(cx));
         has_more |= (0..BATCH).all(|_| self.send_pushed(cx));
-        let receives = match state {
-            LoopState::Active => true,
-            LoopState::DrainingInput => !self.input_drained,
-            LoopState::Finishing => false,
-        };
-        if receives {
+        if state == LoopState::Active || (state == LoopState::DrainingInput && !self.input_drained) {
             let is_full = (0..BATCH).all(|_| self.receive(cx));
             self.input_drained = state == LoopState::DrainingInput && !is_full;
             has_more |= is_full;
