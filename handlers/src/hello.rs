@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use switchboard::settings::Interval;
 use switchboard::{Context, Handler, Kind, Reply, Result};
 
 /// Sends a greeting for each message.
@@ -34,8 +35,8 @@ pub struct HelloOptions {
     /// Message that closes the connection.
     pub exit: String,
     /// Delay before each reply; other connections are not delayed.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[serde(with = "Interval")]
+    #[schemars(with = "Interval")]
     pub delay: Duration,
 }
 

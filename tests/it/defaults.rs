@@ -77,7 +77,7 @@ fn every_key_has_the_documented_default() {
             assert!(rows.iter().any(|row| row[..2] == expected), "{expected:?}");
         }
     }
-    check_table("keys", ["key", "default", "what it is for"], rows.into_iter());
+    check_table("keys", ["key", "default", "purpose"], rows.into_iter());
 }
 
 /// A constant of a source file: name, type, expression and doc comment.
@@ -200,7 +200,7 @@ fn every_fixed_bound_is_documented_with_its_value() {
         let value = text(&constant.kind, value(own, &named), of_part);
         [format!("`{file}` `{}`", constant.name), value, constant.doc.clone()]
     });
-    check_table("bounds", ["bound", "value", "what it bounds"], rows);
+    check_table("bounds", ["bound", "value", "purpose"], rows);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn keys(page: &mut String, schema: &Value) {
         let key = path.strip_prefix("listeners.NAME.").unwrap_or_default();
         let is_shared = schema["properties"].get(key).is_some();
         let title = if is_shared { format!("[{path}], or [{key}] for all") } else { format!("[{path}]") };
-        let _ = write!(page, "\n### `{title}`\n\n| key | default | what it is for |\n|---|---|---|\n");
+        let _ = write!(page, "\n### `{title}`\n\n| key | default | purpose |\n|---|---|---|\n");
         for (key, property) in section["properties"].as_object().unwrap() {
             if target(schema, property).is_none() {
                 let what = property["description"].as_str().unwrap_or_default();
@@ -91,7 +91,7 @@ fn components(page: &mut String, list: &Value) {
             );
             let options = entry["options"].as_array().unwrap();
             if !options.is_empty() {
-                page.push_str("\n| option | default | what it is for |\n|---|---|---|\n");
+                page.push_str("\n| option | default | purpose |\n|---|---|---|\n");
             }
             for option in options {
                 let default = match &option["default"] {
@@ -130,7 +130,7 @@ fn metrics(page: &mut String, program: &dyn Fn() -> Program) {
     io.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
     let mut text = String::new();
     io.read_to_string(&mut text).unwrap();
-    page.push_str("\n## Metrics\n\nEach has the label `listener`, but for the first two.\n\n| metric | kind | labels | what it counts |\n|---|---|---|---|\n");
+    page.push_str("\n## Metrics\n\nAll metrics except the first two have the label `listener`.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n");
     let lines: Vec<_> = text.lines().collect();
     for (at, line) in lines.iter().enumerate() {
         let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|help| help.split_once(' ')) else { continue };
@@ -161,7 +161,7 @@ pub(crate) fn page(program: &dyn Fn() -> Program) -> String {
          ## Configuration\n\nDefaults < file < environment < flags. A key is `SWITCHBOARD_A__B__C` in the environment and \
          `--set a.b.c=…` as a flag.\nSizes (`\"64KiB\"`), durations (`\"30s\"`) and rates (`\"100/s\"`) are text.\n",
     );
-    page.push_str("\n### Top level\n\n| key | what it is for |\n|---|---|\n");
+    page.push_str("\n### Top level\n\n| key | purpose |\n|---|---|\n");
     let properties = schema["properties"].as_object().unwrap();
     let is_section = |property: &Value| property["type"] == "object" || target(&schema, property).is_some();
     for (key, property) in properties.iter().filter(|(_, property)| !is_section(property)) {

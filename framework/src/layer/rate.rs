@@ -42,7 +42,6 @@ layer_options! {
     /// Options of the `rate` layer.
     RateOptions {
         /// Message rate of each source (an IPv4 address, or the /64 of an IPv6 address); 0/s for no limit.
-        #[schemars(with = "String")]
         rate: Rate = Rate::per_second(1000),
         /// Largest burst of messages; 0 for as many as one second allows.
         burst: u32 = 0,

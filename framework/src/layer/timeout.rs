@@ -8,6 +8,7 @@ use tokio::time::Sleep;
 
 use crate::error::Result;
 use crate::layer::call::{CallLayer, PollCall, layer_options};
+use crate::settings::Interval;
 
 /// Drops a call that takes too long, with the error [`Elapsed`]: the connection closes with reason `message_timeout`.
 ///
@@ -28,8 +29,8 @@ layer_options! {
     /// Options of the `timeout` layer.
     TimeoutOptions {
         /// How long one handler call may take; 0s for no timeout.
-        #[serde(with = "humantime_serde")]
-        #[schemars(with = "String")]
+        #[serde(with = "Interval")]
+        #[schemars(with = "Interval")]
         time: Duration = Duration::from_secs(30),
     }
     "timeout" => Timeout: "limits how long one handler call may take; on timeout the connection closes",

@@ -185,11 +185,11 @@ impl Acceptor {
 
     fn admit(&mut self, accepted: Accepted) {
         let ServiceSnapshot { listener_context, service, handshake_timeout, .. } = self.snapshot.borrow().clone();
-        let Accepted { peer, local, credentials, stage } = accepted;
+        let Accepted { peer, local, credentials, handshake } = accepted;
         let connection = Connection::new(listener_context.info.clone(), Kind::Stream, peer, local, credentials);
         if listener_context.admission.check(&listener_context.table, &connection, AddressKnown::Socket).is_ok() {
             let guard = listener_context.table.guard(&connection);
-            connection_task::spawn(service, stage, handshake_timeout, connection, guard, listener_context);
+            connection_task::spawn(service, handshake, handshake_timeout, connection, guard, listener_context);
         }
     }
 

@@ -22,17 +22,17 @@ const TARGET: &str = "switchboard::connection";
 
 pub(super) fn spawn(
     service: ConnectionService,
-    stage: HandshakeState,
+    handshake: HandshakeState,
     handshake_timeout: Duration,
     connection: Connection,
     guard: ConnectionGuard,
     listener_context: Arc<ListenerContext>,
 ) {
-    match stage {
+    match handshake {
         HandshakeState::Ready(io) => drop(tokio::spawn(serve(service, io, connection, guard))),
-        stage => {
+        handshake => {
             // Boxed, so that an open connection does not keep the memory of its handshake.
-            let handshake = Box::pin(establish(stage, handshake_timeout, connection.clone(), listener_context));
+            let handshake = Box::pin(establish(handshake, handshake_timeout, connection.clone(), listener_context));
             tokio::spawn(async move {
                 match handshake.await {
                     Ok(io) => serve(service, io, connection, guard).await,
@@ -90,7 +90,7 @@ impl Failure {
 
 /// Runs the handshake, until it ends, its timeout passes or the connection is signalled to close.
 async fn establish(
-    stage: HandshakeState,
+    handshake: HandshakeState,
     timeout: Duration,
     connection: Connection,
     listener_context: Arc<ListenerContext>,
@@ -102,7 +102,7 @@ async fn establish(
         ControlSignal::Continue => Poll::Pending,
         signal => Poll::Ready(signal),
     });
-    let established = AssertUnwindSafe(stage.establish(HandshakeContext::new(&connection, &listener_context)))
+    let established = AssertUnwindSafe(handshake.establish(HandshakeContext::new(&connection, &listener_context)))
         .catch_unwind()
         .map(|established| established.unwrap_or_else(|payload| Err(io::Error::other(Panicked::new(&*payload)))));
     tokio::select! {

@@ -28,8 +28,8 @@ pub(super) struct ListenerState {
 /// The connections that a listener has opened, closed and aborted, and the datagrams that it has aborted.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Count {
-    pub(super) entered: usize,
-    pub(super) gone: usize,
+    pub(super) accepted: usize,
+    pub(super) closed: usize,
     pub(super) cut: usize,
     pub(super) datagrams: usize,
 }
@@ -37,8 +37,8 @@ pub(super) struct Count {
 impl Count {
     pub(super) fn plus(self, other: Self) -> Self {
         Self {
-            entered: self.entered + other.entered,
-            gone: self.gone + other.gone,
+            accepted: self.accepted + other.accepted,
+            closed: self.closed + other.closed,
             cut: self.cut + other.cut,
             datagrams: self.datagrams + other.datagrams,
         }
@@ -55,8 +55,8 @@ impl ListenerState {
     pub(super) fn count(&self) -> Count {
         let Self { table, datagrams_cut, .. } = self;
         let datagrams = datagrams_cut.load(SeqCst);
-        let (entered, gone, cut) = table.totals();
-        Count { entered, gone, cut, datagrams }
+        let (accepted, closed, cut) = table.totals();
+        Count { accepted, closed, cut, datagrams }
     }
 
     /// The context of new connections. Rates continue from the previous context, and open connections count for their

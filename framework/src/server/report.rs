@@ -119,7 +119,7 @@ impl Running {
                 // Both share their metrics; only open connections are counted separately.
                 Some(report) => {
                     report.open += listener.open();
-                    report.accepted += listener.count().entered as u64;
+                    report.accepted += listener.count().accepted as u64;
                     let (bytes_in, bytes_out) = listener.table().with_open(bytes);
                     report.bytes_in += bytes_in;
                     report.bytes_out += bytes_out;
@@ -207,7 +207,7 @@ fn report(listener: &ListenerHandle, is_draining: bool) -> ListenerReport {
         },
         open: listener.open(),
         sessions: metrics.sessions.load(Relaxed),
-        accepted: listener.count().entered as u64,
+        accepted: listener.count().accepted as u64,
         closed,
         rejected: Rejection::REASONS.map(|reason| (reason, rejected[reason as usize])).into(),
         messages: named(Outcome::ALL, failed),

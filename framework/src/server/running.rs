@@ -184,7 +184,7 @@ async fn drain(listeners: &[ListenerHandle], deadline: Instant, aborted: impl Fu
     listeners.iter().for_each(|listener| listener.advance(Phase::Draining { deadline }));
     // The backlog is accepted first, so that all connections are counted and signalled.
     let _ = tokio::time::timeout(BACKLOG_TIMEOUT, join_all(listeners.iter().map(ListenerHandle::closed))).await;
-    let entered = sum().entered;
+    let accepted = sum().accepted;
     broadcast(listeners, ControlSignal::Drain);
     let abort = tokio::select! {
         _ = join_all(listeners.iter().map(ListenerHandle::ended)) => None,
@@ -201,7 +201,7 @@ async fn drain(listeners: &[ListenerHandle], deadline: Instant, aborted: impl Fu
     }
     let after = sum();
     let datagrams = after.datagrams - before.datagrams;
-    Drained { open: entered - before.gone + datagrams, cut: left + after.cut - before.cut + datagrams }
+    Drained { open: accepted - before.closed + datagrams, cut: left + after.cut - before.cut + datagrams }
 }
 
 fn broadcast(listeners: &[ListenerHandle], signal: ControlSignal) {

@@ -1,23 +1,4 @@
 //! Option types that are written as text with a unit: sizes, durations, rates and file modes.
-//!
-//! Use them as fields of the options of a handler, layer or framing:
-//!
-//! ```
-//! use switchboard::settings::{Interval, Size};
-//!
-//! #[derive(serde::Deserialize, schemars::JsonSchema)]
-//! #[serde(deny_unknown_fields)]
-//! struct CacheOptions {
-//!     /// Maximum size of the cache.
-//!     memory: Size,
-//!     /// Lifetime of an entry.
-//!     lifetime: Interval,
-//! }
-//!
-//! let options: CacheOptions = serde_json::from_str(r#"{ "memory": "16MiB", "lifetime": "5m" }"#)?;
-//! assert_eq!((*options.memory, options.lifetime.as_secs()), (16 << 20, 300));
-//! # Ok::<(), serde_json::Error>(())
-//! ```
 
 use std::ops::Deref;
 use std::time::Duration;

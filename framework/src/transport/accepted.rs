@@ -30,7 +30,7 @@ pub struct Accepted {
     pub local: Address,
     /// The credentials of the peer's process, where the system reports them.
     pub credentials: Option<Credentials>,
-    pub(crate) stage: HandshakeState,
+    pub(crate) handshake: HandshakeState,
 }
 
 pub(crate) enum HandshakeState {
@@ -96,7 +96,7 @@ impl fmt::Debug for HandshakeContext {
 impl Accepted {
     /// A client whose bytes can be read immediately.
     pub fn ready(peer: Address, local: Address, io: impl Io) -> Self {
-        Self { peer, local, credentials: None, stage: HandshakeState::Ready(Box::new(io)) }
+        Self { peer, local, credentials: None, handshake: HandshakeState::Ready(Box::new(io)) }
     }
 
     /// A client whose bytes can be read after a handshake.
@@ -105,8 +105,8 @@ impl Accepted {
         H: FnOnce(HandshakeContext) -> F + Send + 'static,
         F: Future<Output = io::Result<BoxIo>> + Send + 'static,
     {
-        let stage = HandshakeState::Handshake(Box::new(|context| Box::pin(handshake(context))));
-        Self { peer, local, credentials: None, stage }
+        let handshake = HandshakeState::Handshake(Box::new(|context| Box::pin(handshake(context))));
+        Self { peer, local, credentials: None, handshake }
     }
 
     /// Adds a handshake after the existing one, for a listener that wraps another. The new handshake receives the byte
@@ -119,7 +119,7 @@ impl Accepted {
     {
         let (peer, local, credentials) = (self.peer.clone(), self.local.clone(), self.credentials);
         let both = Self::handshake(peer, local, |context| async move {
-            let io = self.stage.establish(context.clone()).await?;
+            let io = self.handshake.establish(context.clone()).await?;
             handshake(io, context).await
         });
         Self { credentials, ..both }
@@ -128,8 +128,8 @@ impl Accepted {
     /// Wraps the byte stream, for a listener that inspects or changes the bytes.
     #[must_use]
     pub fn map(self, wrap: impl FnOnce(BoxIo) -> BoxIo + Send + 'static) -> Self {
-        match self.stage {
-            HandshakeState::Ready(io) => Self { stage: HandshakeState::Ready(wrap(io)), ..self },
+        match self.handshake {
+            HandshakeState::Ready(io) => Self { handshake: HandshakeState::Ready(wrap(io)), ..self },
             HandshakeState::Handshake(_) => self.then(|io, _| async { Ok(wrap(io)) }),
         }
     }

@@ -27,7 +27,7 @@ fn unix_block(client: &[u8], server: &[u8]) -> Vec<u8> {
     [padded(client), padded(server)].concat()
 }
 
-/// The checksum is worked out bit by bit here, not by the table of the package.
+/// The checksum is computed bit by bit here, independently of the table of the crate.
 fn with_checksum() -> Vec<u8> {
     let mut header = with_tlvs(&[CRC32C, 0, 4, 0, 0, 0, 0, UNIQUE_ID, 0, 2, b'i', b'd']);
     let mut crc = u32::MAX;
@@ -89,12 +89,12 @@ static UNIX_PAIR: std::sync::LazyLock<String> =
     std::sync::LazyLock::new(|| format!("unix:@name unix:{}", "x".repeat(108)));
 static LONGEST_ID: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| format!("5={}", "i".repeat(128)));
 
-pub(in super::super) fn good() -> Vec<Vec<u8>> {
+pub(in super::super) fn valid_headers() -> Vec<Vec<u8>> {
     table().into_iter().map(|(header, ..)| header).collect()
 }
 
 #[test]
-fn what_a_header_says_is_understood_whatever_follows() {
+fn a_header_is_parsed_for_any_following_bytes() {
     for (header, addresses, tlvs) in table() {
         for glued in [&b""[..], b"x", b"\r\n", b"PROXY UNKNOWN\r\n", &[0; 300]] {
             let bytes = [&*header, glued].concat();
@@ -112,8 +112,8 @@ fn what_a_header_says_is_understood_whatever_follows() {
 }
 
 #[test]
-fn a_part_of_a_header_needs_no_more_than_the_rest() {
-    for header in good() {
+fn an_incomplete_header_requests_at_most_the_missing_bytes() {
+    for header in valid_headers() {
         for cut in 0..header.len() {
             match parse(&header[..cut]) {
                 Ok(Progress::NeedMore { least }) if least > 0 && cut + least <= header.len() => {}
@@ -124,8 +124,8 @@ fn a_part_of_a_header_needs_no_more_than_the_rest() {
 }
 
 #[test]
-fn a_header_of_version_1_takes_few_reads() {
-    for header in good().into_iter().filter(|header| header.starts_with(b"PROXY")) {
+fn a_version_1_header_needs_few_reads() {
+    for header in valid_headers().into_iter().filter(|header| header.starts_with(b"PROXY")) {
         let (mut have, mut reads) = (0, 0);
         while let Ok(Progress::NeedMore { least }) = parse(&header[..have]) {
             (have, reads) = (have + least, reads + 1);
@@ -135,7 +135,7 @@ fn a_header_of_version_1_takes_few_reads() {
 }
 
 #[test]
-fn what_is_broken_is_refused_with_a_sentence() {
+fn invalid_headers_are_rejected_with_an_error_message() {
     let long = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
     let too_long = format!("PROXY TCP6 {long} {long} 65535 65535    \r\n");
     for (line, part) in [
@@ -183,9 +183,9 @@ fn what_is_broken_is_refused_with_a_sentence() {
         (&format!("PROXY UNKNOWN {}\r\n", "x".repeat(92)), "no line end within 107 bytes"),
         (&format!("PROXY TCP4 {}", "1".repeat(200)), "no line end within 107 bytes"),
     ] {
-        assert_refused(line.as_bytes(), part);
+        assert_rejected(line.as_bytes(), part);
     }
-    assert_refused(b"PROXY TCP4 1.1.1.\xb9 1.1.1.1 1 1\r\n", "not ASCII");
+    assert_rejected(b"PROXY TCP4 1.1.1.\xb9 1.1.1.1 1 1\r\n", "not ASCII");
     let checksum = with_checksum();
     let with = |at: usize, byte: u8| {
         let mut header = checksum.clone();
@@ -222,12 +222,12 @@ fn what_is_broken_is_refused_with_a_sentence() {
         (with(FIXED, 1), "checksum"),
         (with(checksum.len() - 1, 1), "checksum"),
     ] {
-        assert_refused(&header, part);
+        assert_rejected(&header, part);
     }
 }
 
 #[track_caller]
-fn assert_refused(bytes: &[u8], part: &str) {
+fn assert_rejected(bytes: &[u8], part: &str) {
     match parse(bytes) {
         Err(error) => {
             let error = error.to_string();
@@ -239,9 +239,9 @@ fn assert_refused(bytes: &[u8], part: &str) {
 }
 
 #[test]
-fn no_bytes_are_a_reason_to_panic() {
+fn no_input_causes_a_panic() {
     // Every header with every byte changed in a few ways: whatever it then is, it is told.
-    for header in good() {
+    for header in valid_headers() {
         for at in 0..header.len().min(300) {
             for change in [1, 0x10, 0x20, 0x80, 0xff] {
                 let mut bytes = header.clone();

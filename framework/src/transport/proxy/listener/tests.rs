@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
 async fn a_header_is_read_for_any_read_sizes_and_later_bytes_stay_unread() {
-    for header in parser::tests::good() {
+    for header in parser::tests::valid_headers() {
         let glued = [&*header, b"PROXY \r\nbehind"].concat();
         for piece in [1, 2, 3, 7, glued.len()] {
             let (mut ours, mut theirs) = tokio::io::duplex(piece);
