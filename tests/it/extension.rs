@@ -110,7 +110,7 @@ fn a_setting_is_one_field() {
     let scratch = &schema["$defs"]["Limits"]["properties"]["scratch"];
     assert_eq!((&scratch["default"], &scratch["maximum"]), (&7.into(), &9.into()), "{scratch}");
     let config = program().args(["config", "--set", "limits.scratch=5", "--origin"]).run().stdout;
-    assert!(config.contains("scratch = 5 # flag --set limits.scratch"), "{config}");
+    assert!(config.contains("scratch = 5  # flag --set limits.scratch"), "{config}");
     // Printed in the order of declaration: before `frame`.
     assert!(config.find("scratch = ").unwrap() < config.find("frame = ").unwrap(), "{config}");
     let wrong = program().arg("check").env("SWITCHBOARD_LISTENERS__MAIN__LIMITS__SCRATCH", "10").run();
