@@ -200,12 +200,9 @@ pub(crate) fn max_memory(config: &Config) -> (u64, BTreeMap<&str, u64>) {
 }
 
 fn needed_files(config: &Config) -> u64 {
-    let of_listener = |kind: Kind, connections: usize| match kind {
-        Kind::Stream => OF_LISTENER + connections as u64,
-        Kind::Datagram => OF_LISTENER,
-    };
-    let listeners = config.listeners.values();
-    OWN_FILES + listeners.map(|listener| of_listener(listener.kind, listener.spec.limits.connections)).sum::<u64>()
+    let needed = OWN_FILES + OF_LISTENER * config.listeners.len() as u64;
+    let streams = config.listeners.values().filter(|listener| listener.kind == Kind::Stream);
+    needed + streams.map(|listener| listener.spec.limits.connections as u64).sum::<u64>()
 }
 
 #[cfg(test)]

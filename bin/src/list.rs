@@ -65,10 +65,7 @@ fn needs(needs: Needs) -> &'static str {
 }
 
 fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Stream => "connections",
-        Kind::Datagram => "datagrams",
-    }
+    if kind == Kind::Datagram { "datagrams" } else { "connections" }
 }
 
 /// A row of a table. The rows of options follow the row of their entry.

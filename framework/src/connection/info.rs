@@ -11,6 +11,7 @@ use crate::metrics::ListenerMetrics;
 
 /// Whether a listener serves byte streams or datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Kind {
     /// A connection: an ordered byte stream that a framing splits into messages.
     Stream,

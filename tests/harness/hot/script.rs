@@ -79,17 +79,11 @@ pub(super) struct Scripted {
 #[async_trait]
 impl Transport for Scripted {
     fn schemes(&self) -> Vec<SchemeInfo> {
-        match self.kind {
-            Kind::Stream => vec![SchemeInfo::new("script", "one scripted client", Kind::Stream)],
-            Kind::Datagram => vec![SchemeInfo::new("script", "one scripted peer", Kind::Datagram)],
-        }
+        vec![SchemeInfo::new("script", "one scripted client or peer", self.kind)]
     }
 
     async fn bind(&self, bind: Bind) -> io::Result<Listener> {
-        let listener = match self.kind {
-            Kind::Stream => stream::listener,
-            Kind::Datagram => datagram::listener,
-        };
+        let listener = if self.kind == Kind::Stream { stream::listener } else { datagram::listener };
         Ok(listener(self.script.clone(), self.shared.clone(), bind.endpoint))
     }
 }

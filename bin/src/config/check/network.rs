@@ -85,13 +85,11 @@ impl Check<'_> {
                 continue;
             }
             let what = format!("lists networks, but the peers of \"{endpoint}\" have no network address");
-            let advice = match kind {
-                Kind::Stream => {
-                    format!("remove this key, or add [{}] if a proxy sends the addresses", tree::dotted(&proxy))
-                }
-                Kind::Datagram => "remove this key".to_owned(),
+            let or_proxy = match kind {
+                Kind::Stream => format!(", or add [{}] if a proxy sends the addresses", tree::dotted(&proxy)),
+                _ => String::new(),
             };
-            self.reject(&key, format!("{what}; {advice}"));
+            self.reject(&key, format!("{what}; remove this key{or_proxy}"));
         }
     }
 
