@@ -18,7 +18,7 @@ pub(crate) struct Admission {
     access: Access,
     proxy: Option<ProxySettings>,
     pub(crate) limits: Limits,
-    rates: Rates,
+    pub(crate) rates: Rates,
     limiter: Option<Arc<Limiter>>,
     throttles: Arc<Throttles>,
 }

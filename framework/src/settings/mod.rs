@@ -108,6 +108,10 @@ settings! {
         /// Maximum rate of new connections per source. Above it, connections are accepted and closed immediately.
         /// 0/s: off.
         pub connections_per_source: Rate = Rate::default(),
+        /// Maximum rate of datagrams to one datagram peer whose address is not validated. Above it, they are dropped. One
+        /// of 50,000 is dropped at any rate. Two servers then cannot answer each other endlessly after one forged
+        /// datagram. Handlers can validate peers. Unix sockets have no such limit. 0/s: off.
+        pub replies_per_peer: Rate = Rate::per_second(15_000),
         /// Burst: number of events accepted together before the rate applies. 0: the number allowed in one second.
         #[schemars(range(max = 10_000_000))]
         pub burst: u32 = 0,

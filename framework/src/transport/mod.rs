@@ -21,6 +21,8 @@ pub mod tls;
 mod udp;
 #[cfg(feature = "unix")]
 mod unix;
+#[cfg(feature = "unix")]
+mod unixgram;
 
 pub(crate) use accepted::HandshakeState;
 pub use accepted::{Accepted, BoxIo, HandshakeContext, Incoming, Io};
@@ -32,4 +34,6 @@ pub use tcp::Tcp;
 #[cfg(feature = "udp")]
 pub use udp::Udp;
 #[cfg(feature = "unix")]
-pub use unix::{Unix, Unixgram};
+pub use unix::Unix;
+#[cfg(feature = "unix")]
+pub use unixgram::Unixgram;

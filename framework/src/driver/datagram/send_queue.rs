@@ -69,6 +69,10 @@ impl SendQueue {
                 if !connection.amplification_limit().try_debit(&route.peer, datagram.len()) {
                     return self.drop_one(route, DropReason::AmplificationLimit);
                 }
+                let rate = self.listener_context.admission.rates.replies_per_peer;
+                if !connection.amplification_limit().try_count(&route.peer, rate) {
+                    return self.drop_one(route, DropReason::ReplyRate);
+                }
                 connection.counters().bytes_out.add(datagram.len());
                 self.send(route, datagram);
             }
