@@ -95,6 +95,9 @@ mod imports;
 /// TCP and Unix sockets, and the errors for addresses that cannot be bound.
 mod transports;
 
+/// Sockets in hostile or changing surroundings: replaced paths, several addresses, lost paths and addresses.
+mod socket_faults;
+
 /// TLS over every stream transport, and the errors for invalid files.
 mod tls;
 

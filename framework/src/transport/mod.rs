@@ -13,6 +13,7 @@ pub mod proxy;
 #[path = "proxy/disabled.rs"]
 pub(crate) mod proxy;
 mod socket;
+mod socket_path;
 mod systemd;
 mod table;
 mod tcp;
@@ -21,6 +22,8 @@ pub mod tls;
 mod udp;
 #[cfg(feature = "unix")]
 mod unix;
+#[cfg(feature = "unix")]
+mod unix_bind;
 #[cfg(feature = "unix")]
 mod unixgram;
 

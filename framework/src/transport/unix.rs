@@ -1,20 +1,13 @@
-//! Unix stream sockets, and the paths of Unix sockets.
-//!
-//! Mode and group are set before clients can connect. A path on which a server listens is never replaced; a stale path
-//! is.
+//! Unix stream sockets.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::Group;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Socket, Type};
 use tokio::net::UnixListener;
 use tokio::net::unix::SocketAddr;
 
@@ -23,7 +16,9 @@ use crate::connection::Kind;
 use crate::settings::SocketOptions;
 use crate::transport::accepted::Accepted;
 use crate::transport::listener::{Bind, Listener, SchemeInfo, StreamListener, Transport, unsupported_endpoint};
-use crate::transport::socket::{BoundSocket, SharedSocket, SocketPath, adopt};
+use crate::transport::socket::SharedSocket;
+use crate::transport::socket_path::SocketPath;
+use crate::transport::unix_bind::bind_or_adopt;
 
 /// `unix:/path`. Uses the socket options `backlog`, `mode` and `group`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,60 +86,4 @@ pub(super) fn peer_address(peer: &SocketAddr) -> Address {
         let name = [b"\0", peer.as_abstract_name()?].concat();
         Some(Arc::from(Path::new(OsStr::from_bytes(&name))))
     }))
-}
-
-/// Binds a non-blocking socket to `path`, or takes over one. Sets the mode and group of a path that this process owns.
-pub(super) fn bind_or_adopt(
-    path: &Path,
-    kind: Type,
-    options: &SocketOptions,
-    inherited: Option<SharedSocket>,
-) -> io::Result<BoundSocket> {
-    let group = options.group.as_deref().map(group_id).transpose()?;
-    let (socket, socket_path) = match inherited {
-        Some(inherited) => adopt(inherited)?,
-        None => bind_path(path, kind, options.mode)?,
-    };
-    if socket_path.as_ref().is_some_and(|path| path.is_owned()) {
-        if let Some(group) = group {
-            chown(path, None, Some(group))?;
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(options.mode))?;
-    }
-    Ok((socket, socket_path))
-}
-
-fn bind_path(path: &Path, kind: Type, mode: u32) -> io::Result<BoundSocket> {
-    let address = SockAddr::unix(path)?;
-    remove_stale(path, &address, kind)?;
-    let socket = Socket::new(Domain::UNIX, kind, None)?;
-    socket.set_nonblocking(true)?;
-    // Linux creates the path with the mode of the socket (unix(7)). Only the owner may connect until the group is set.
-    fchmod(&socket, Mode::from_bits_truncate(mode & 0o700))?;
-    socket.bind(&address)?;
-    Ok((socket, Some(Arc::new(SocketPath::at(path)?))))
-}
-
-/// Removes a stale socket. Fails if a server listens on the path, or if the file is not a socket.
-fn remove_stale(path: &Path, address: &SockAddr, kind: Type) -> io::Result<()> {
-    let metadata = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        metadata => metadata?,
-    };
-    if !metadata.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists and is not a socket"));
-    }
-    let probe = Socket::new(Domain::UNIX, kind, None)?;
-    probe.set_nonblocking(true)?;
-    match probe.connect(address) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // Connected, the queue is full, or permission is denied: a server may be listening.
-        _ => Err(io::ErrorKind::AddrInUse.into()),
-    }
-}
-
-fn group_id(name: &str) -> io::Result<u32> {
-    let found = Group::from_name(name)?.map(|group| group.gid.as_raw()).or_else(|| name.parse().ok());
-    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("group {name:?} does not exist")))
 }

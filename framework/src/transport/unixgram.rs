@@ -13,8 +13,10 @@ use tokio::net::UnixDatagram;
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
 use crate::transport::listener::{Bind, DatagramSocket, Listener, Route, SchemeInfo, Transport, unsupported_endpoint};
-use crate::transport::socket::{SharedSocket, SocketPath};
-use crate::transport::unix::{bind_or_adopt, peer_address};
+use crate::transport::socket::SharedSocket;
+use crate::transport::socket_path::SocketPath;
+use crate::transport::unix::peer_address;
+use crate::transport::unix_bind::bind_or_adopt;
 
 /// `unixgram:/path`. Uses the socket options `mode` and `group`. A client that has not bound its socket can send, but
 /// receives no reply.
