@@ -141,6 +141,7 @@ impl ListenerSpec {
         spec.limits.handshakes = unused.limits.handshakes;
         spec.timeouts.handshake = unused.timeouts.handshake;
         spec.rates.connections_per_source = unused.rates.connections_per_source;
+        spec.rates.failed_handshakes_per_source = unused.rates.failed_handshakes_per_source;
         spec
     }
 }
