@@ -142,6 +142,7 @@ impl ListenerSpec {
         spec.timeouts.handshake = unused.timeouts.handshake;
         spec.rates.connections_per_source = unused.rates.connections_per_source;
         spec.rates.replies_per_peer = unused.rates.replies_per_peer;
+        spec.rates.failed_handshakes_per_source = unused.rates.failed_handshakes_per_source;
         spec
     }
 }

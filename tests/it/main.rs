@@ -14,6 +14,9 @@ mod datagram;
 /// Admission by client address: access lists, connection limits and rates.
 mod edge;
 
+/// Unknown clients cannot make handshakes expensive, and cannot keep other clients out of them.
+mod handshake_faults;
+
 /// A listener at its limits stays within the memory that the limits allow.
 mod memory;
 

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use tower::{Service, ServiceExt};
 
 use crate::close_reason::CloseReason;
-use crate::connection::{Connection, ConnectionGuard, ControlSignal, ListenerContext};
+use crate::connection::{Admission, Connection, ConnectionGuard, ControlSignal, ListenerContext};
 use crate::driver::reason_of;
 use crate::error::chain;
 use crate::layer::Panicked;
@@ -32,11 +32,15 @@ pub(super) fn spawn(
         HandshakeState::Ready(io) => drop(tokio::spawn(serve(service, io, connection, guard))),
         handshake => {
             // Boxed, so that an open connection does not keep the memory of its handshake.
-            let handshake = Box::pin(establish(handshake, handshake_timeout, connection.clone(), listener_context));
+            let context = listener_context.clone();
+            let handshake = Box::pin(establish(handshake, handshake_timeout, connection.clone(), context));
             tokio::spawn(async move {
                 match handshake.await {
-                    Ok(io) => serve(service, io, connection, guard).await,
-                    Err(failure) => failure.close(&connection),
+                    Ok(io) => {
+                        drop(listener_context);
+                        serve(service, io, connection, guard).await;
+                    }
+                    Err(failure) => failure.close(&connection, &listener_context.admission),
                 }
             });
         }
@@ -76,10 +80,13 @@ enum Failure {
 }
 
 impl Failure {
-    fn close(self, connection: &Connection) {
+    fn close(self, connection: &Connection, admission: &Admission) {
         match self {
             Self::Rejected => {}
             Self::Handshake(reason, error) => {
+                if reason == CloseReason::Handshake {
+                    admission.handshake_failed(connection);
+                }
                 log_opened(connection);
                 connection.finish(reason);
                 log_closed(connection, error.as_deref());
@@ -118,7 +125,7 @@ async fn establish(
             }
         },
         signal = signal => Err(if signal == ControlSignal::AbortHandshake {
-            let error = "limits.handshakes is reached: the oldest handshake is aborted";
+            let error = "limits.handshakes is reached: the oldest handshake of the source with most is aborted";
             Failure::Handshake(CloseReason::Limit, Some(error.to_owned()))
         } else {
             Failure::Handshake(signal.immediate_close_reason().unwrap_or(CloseReason::Drain), None)
