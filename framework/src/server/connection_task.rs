@@ -11,6 +11,7 @@ use tower::{Service, ServiceExt};
 
 use crate::close_reason::CloseReason;
 use crate::connection::{Admission, Connection, ConnectionGuard, ControlSignal, ListenerContext};
+use crate::deadline_timer;
 use crate::driver::reason_of;
 use crate::error::chain;
 use crate::layer::Panicked;
@@ -114,7 +115,7 @@ async fn establish(
         .map(|established| established.unwrap_or_else(|payload| Err(io::Error::other(Panicked::new(&*payload)))));
     tokio::select! {
         biased; // a complete handshake takes precedence over a signal
-        established = tokio::time::timeout(limit, established) => match established {
+        established = deadline_timer::timeout(limit, established) => match established {
             // The transport may return any error, or none, for a rejected client.
             Ok(_) if connection.close_reason().is_some() => Err(Failure::Rejected),
             Ok(established) => established
