@@ -19,8 +19,10 @@ use crate::reload::{Readers, Reload};
 use crate::service_manager::ServiceManager;
 use crate::signals::{LiveServer, Signals};
 
-/// Interval of reports about dropped log lines.
-const DROPPED_LINES_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of reports about suppressed and dropped log lines.
+const LOG_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Timeout for the threads of the runtime when the process exits.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Runs the server until it stops. A reload reads `inputs` again.
 pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -> Result<u8, Failure> {
@@ -47,12 +49,13 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
         let (initial, current) = (assembled.config.clone(), Arc::new(assembled));
         let reload = Reload { inputs, registry, log: &log, initial, current, readers: Readers::default() };
         tokio::select! {
-            never = log.report_dropped(DROPPED_LINES_INTERVAL) => match never {},
+            never = log.report(LOG_REPORT_INTERVAL) => match never {},
             result = run(listeners, signals, reload, &executable, sockets) => result,
         }
     });
-    // Does not wait for blocking tasks, such as a name lookup.
-    runtime.shutdown_background();
+    // Drops all tasks, which write the log lines that are due later. Hardly waits for blocking tasks, such as a name
+    // lookup.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     // Before an error is printed, so that it does not interleave with log lines.
     log.flush();
     result

@@ -81,6 +81,8 @@ pub struct ListenerSpec {
     pub proxy: Option<ProxySettings>,
     /// If set, connections use TLS; required for `tls://`.
     pub tls: Option<TlsSettings>,
+    /// Whether `connection opened` and `connection closed` are logged at level debug instead of info.
+    pub debug_log: bool,
 }
 
 impl ListenerSpec {
@@ -98,6 +100,7 @@ impl ListenerSpec {
             socket: SocketOptions::default(),
             proxy: None,
             tls: None,
+            debug_log: false,
         }
     }
 
@@ -134,6 +137,7 @@ impl ListenerSpec {
             socket: unused.socket,
             proxy: unused.proxy,
             tls: unused.tls,
+            debug_log: unused.debug_log,
             ..self.clone()
         };
         spec.limits.connections = unused.limits.connections;

@@ -105,6 +105,7 @@ impl Admin {
         if let Some(admin) = admin {
             let mut spec = ListenerSpec::new(NAME, admin.endpoint.clone());
             (spec.limits.connections, spec.timeouts.idle) = (CONNECTIONS, IDLE_TIMEOUT);
+            spec.debug_log = true; // health checks and scrapes would fill the log
             listeners.listen(spec, &self.handler);
         }
         // Set before the listener accepts, so that the first request needs the new token.

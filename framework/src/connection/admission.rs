@@ -3,8 +3,6 @@
 use std::array;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::address::Address;
 use crate::close_reason::CloseReason;
 use crate::connection::handle::Connection;
@@ -24,7 +22,7 @@ pub(crate) struct Admission {
     throttles: Arc<Throttles>,
 }
 
-type Throttles = Mutex<[LogThrottle; CloseReason::ALL.len()]>;
+type Throttles = [LogThrottle; CloseReason::ALL.len()];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AddressKnown {
@@ -58,7 +56,7 @@ impl Admission {
     pub(crate) fn new(limits: &Limits, rates: &Rates, access: Access, proxy: Option<ProxySettings>) -> Self {
         let limiter = Limiter::new(rates.connections_per_source, rates.burst).map(Arc::new);
         let failed_handshakes = FailureLimiter::new(rates.failed_handshakes_per_source, rates.burst).map(Arc::new);
-        let throttles = Arc::new(Mutex::new(array::from_fn(|_| LogThrottle::default())));
+        let throttles = Arc::new(array::from_fn(|_| LogThrottle::default()));
         Self { access, proxy, limits: *limits, rates: *rates, limiter, failed_handshakes, throttles }
     }
 
@@ -88,14 +86,16 @@ impl Admission {
             connection.finish(reason);
             table.remove_rejected(connection);
             connection.listener_info().metrics.rejected.add(reason as usize, 1);
-            let count = self.throttles.lock()[reason as usize].count();
-            if let Some(count) = count {
-                let (listener, peer, reason) = (connection.listener(), connection.peer(), reason.as_str());
-                tracing::warn!(
-                    target: "switchboard::connection",
-                    listener, %peer, reason, rule, count, "connection rejected"
-                );
-            }
+            self.throttles[reason as usize].log(|| {
+                let (connection, reason) = (connection.clone(), reason.as_str());
+                move |count| {
+                    let (listener, peer) = (connection.listener(), connection.peer());
+                    tracing::warn!(
+                        target: "switchboard::connection",
+                        listener, %peer, reason, rule, count, "connection rejected"
+                    );
+                }
+            });
         }
         result
     }

@@ -134,12 +134,23 @@ async fn establish(
     }
 }
 
+/// Logs at level info, or at debug if the listener asks for it.
+macro_rules! log {
+    ($connection:expr, $($event:tt)+) => {
+        if $connection.listener_info().debug_log {
+            tracing::debug!(target: TARGET, $($event)+);
+        } else {
+            tracing::info!(target: TARGET, $($event)+);
+        }
+    };
+}
+
 fn log_opened(connection: &Connection) {
     let (listener, peer) = (connection.listener(), connection.peer());
     let proxy = connection.proxy().map(|_| tracing::field::display(connection.socket_peer()));
     let client = connection.tls().and_then(|info| info.client.as_ref()).map(|client| &*client.subject);
     let uid = connection.credentials().map(|credentials| credentials.uid);
-    tracing::info!(target: TARGET, listener, %peer, proxy, client, uid, "connection opened");
+    log!(connection, listener, %peer, proxy, client, uid, "connection opened");
 }
 
 fn log_closed(connection: &Connection, error: Option<&str>) {
@@ -147,7 +158,7 @@ fn log_closed(connection: &Connection, error: Option<&str>) {
     let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed).as_str();
     let (messages, bytes_in, bytes_out) = (connection.messages(), connection.bytes_in(), connection.bytes_out());
     let seconds = connection.opened().elapsed().as_secs_f64();
-    tracing::info!(
-        target: TARGET, listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed"
+    log!(
+        connection, listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed"
     );
 }

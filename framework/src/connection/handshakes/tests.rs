@@ -6,7 +6,8 @@ use crate::connection::{Kind, ListenerInfo, ProxyInfo};
 use crate::drain::DrainSwitch;
 
 fn connection(peer: &str) -> Connection {
-    let info = ListenerInfo { name: "main".into(), drain: DrainSwitch::default().signal(), metrics: Arc::default() };
+    let (name, drain) = ("main".into(), DrainSwitch::default().signal());
+    let info = ListenerInfo { name, drain, metrics: Arc::default(), debug_log: false };
     let peer = peer.parse().map_or(Address::Unix(None), Address::Inet);
     Connection::new(Arc::new(info), Kind::Stream, peer, Address::Unix(None), None)
 }
