@@ -37,7 +37,7 @@ pub(crate) fn check(
     let file = match read(&whole) {
         Ok(file) => file,
         Err((path, kind)) => {
-            let what = message(&whole, &path, kind, &schemas.expected(&path));
+            let what = message(&whole, &path, kind, schemas);
             report.add(&path, what, merged.origin(&path));
             return None;
         }
@@ -100,9 +100,7 @@ impl Check<'_> {
             // Both use a TCP port.
             let place = if let Endpoint::Tls(at) = listen { Endpoint::Tcp(at.clone()) } else { listen.clone() };
             if let Some((_, other)) = taken.iter().find(|(taken, _)| *taken == place) {
-                let origin = self.merged.origin(other).filter(|origin| !origin.is_default());
-                let origin = origin.map(|origin| format!(" ({origin})")).unwrap_or_default();
-                let what = format!("\"{listen}\" is already used by {}{origin}", tree::dotted(&other[..2]));
+                let what = format!("\"{listen}\" is already used by {}", tree::dotted(&other[..2]));
                 self.reject(&key, what);
             }
             taken.push((place, key));

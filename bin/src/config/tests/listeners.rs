@@ -175,7 +175,7 @@ fn two_listeners_cannot_share_an_address() {
     ";
     only(
         &file(text).bad(),
-        "listeners.b.listen: \"tcp://127.0.0.1:7000\" is already used by listeners.a (switchboard.toml, line 3) (switchboard.toml, line 5)",
+        "listeners.b.listen: \"tcp://127.0.0.1:7000\" is already used by listeners.a (switchboard.toml, line 5)",
     );
     file("[listeners.a]\nlisten = 'tcp://127.0.0.1:0'\n[listeners.b]\nlisten = 'tcp://127.0.0.1:0'\n").good();
     file("[listeners.a]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.b]\nlisten = 'udp://127.0.0.1:1'\n").good();
