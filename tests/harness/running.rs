@@ -151,8 +151,8 @@ impl Running {
             thread::park_timeout(POLL_INTERVAL);
         };
         // A grandchild may keep the pipes open, so the wait for their end is short.
-        self.stdout.wait_for_end(Duration::from_secs(1));
-        self.stderr.wait_for_end(Duration::from_secs(1));
+        self.stdout.wait_for_end(Duration::from_secs(5));
+        self.stderr.wait_for_end(Duration::from_secs(5));
         Output { status, stdout: self.stdout.text(), stderr: self.stderr.text() }
     }
 }

@@ -162,7 +162,7 @@ async fn every_client_in_the_kernel_backlog_is_answered() {
     let drained = server.drain().await;
     let mut answered = 0;
     for mut client in clients {
-        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        client.set_read_timeout(Some(harness::TEST_TIMEOUT)).unwrap();
         let mut answer = [0; 2];
         answered += usize::from(client.read_exact(&mut answer).is_ok());
     }

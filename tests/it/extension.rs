@@ -86,7 +86,8 @@ fn the_client_uses_a_third_party_framing() {
     let server = extended().args(["serve", "--listen", "tcp://127.0.0.1:0", "--framing", "netstring"]);
     let server = server.args(["--handler", "echo"]).start();
     let address = format!("tcp://{}", server.socket("main"));
-    let client = extended().args(["connect", &address, "--framing", "netstring"]).input("hello\n").run();
+    let client =
+        extended().args(["connect", &address, "--framing", "netstring", "--wait", "1m"]).input("hello\n").run();
     assert_eq!((client.code(), client.stdout.trim_end()), (Some(0), "hello"), "{}", client.stderr);
     assert!(printed(&["connect", "--help"]).contains("netstring"));
     let wrong = extended().args(["connect", &address, "--framing", "netstrin"]).run();

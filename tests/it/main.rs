@@ -23,6 +23,9 @@ mod memory;
 /// Spoofed source addresses: no amplification, no evicted clients, and bounded memory.
 mod forged;
 
+/// A paused or starved process closes no active connection.
+mod paused;
+
 /// Drain (graceful shutdown): no reply is lost, the deadline holds, and aborted connections are counted.
 mod drain;
 

@@ -34,7 +34,7 @@ print(shown.decode(), status, sep='|')
 fn run_in_terminal(home: &Path, steps: &[&str], server: &Running, color: bool) -> Option<String> {
     let to = format!("tcp://{}", server.socket("main"));
     let python = Program::at(&tool("python3")?).args(["-c", TERMINAL]).args(steps).arg("--");
-    let client = python.arg(target().join("switchboard")).args(["connect", &to, "--framing", "lines"]);
+    let client = python.arg(target().join("switchboard")).args(["connect", &to, "--framing", "lines", "--wait", "1m"]);
     let client = client.env("XDG_STATE_HOME", home).env("TERM", "xterm");
     let output = if color { client.env("NO_COLOR", "") } else { client.env("NO_COLOR", "1") }.run();
     assert_eq!(output.code(), Some(0), "{}", output.stderr);

@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use harness::{Client, Event, Program, Running, Signal, TEST_TIMEOUT, target};
+use harness::{Client, Event, Program, Running, Signal, TEST_TIMEOUT, target, unique};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tokio::time::timeout;
 
 use crate::changes::{at, lines, listener_set, made, start};
-use crate::support::Probe;
+use crate::support::{Probe, connect};
 
 #[tokio::test(start_paused = true)]
 async fn the_old_process_serves_open_connections_and_the_new_process_new_ones() {
@@ -56,9 +56,9 @@ async fn the_old_process_serves_open_connections_and_the_new_process_new_ones() 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_sends_continuously_is_served_until_the_drain() {
     let probe = Probe::default();
-    let before = Arc::new(start(at("main", "tcp://127.0.0.1:0"), &probe).await);
-    let to = format!("127.0.0.1:{}", before.address().unwrap().port().unwrap());
-    let mut client = Client(tokio::net::TcpStream::connect(&to).await.unwrap());
+    let name = unique("upgrade"); // paused time would pass while a socket waits for the kernel
+    let before = Arc::new(start(at("main", &format!("mem:{name}")), &probe).await);
+    let mut client = connect(&name).await;
     client.send("one\n").await.expect("one\n").await;
     let began = tokio::time::Instant::now();
     let handing = tokio::spawn({

@@ -70,23 +70,23 @@ impl Running {
     }
 }
 
-/// The messages, bytes in and bytes out of a connection, and since when they are unchanged.
-type Activity = ((u64, u64, u64), Instant);
+/// The messages, bytes in and bytes out of a connection, and for how long they are unchanged.
+type Activity = ((u64, u64, u64), Duration);
 
-/// Signals idle connections to close. Returns whether all connections were idle.
+/// Signals idle connections to close. Returns whether all connections were idle. Time is counted in checks: a process
+/// that was stopped has not seen the input of that time.
 fn close_idle(open: &[Connection], idle_timeout: Duration, last_seen: &mut HashMap<u64, Activity>) -> bool {
-    let now = Instant::now();
     let mut all_idle = true;
     let seen = open.iter().map(|connection| {
         let activity = (connection.messages(), connection.bytes_in(), connection.bytes_out());
         let unchanged = last_seen.get(&connection.id()).filter(|(before, _)| *before == activity);
-        let since = unchanged.map_or(now, |(_, since)| *since);
-        if now.duration_since(since) >= idle_timeout {
+        let idle = unchanged.map_or(Duration::ZERO, |(_, idle)| *idle + POLL_INTERVAL);
+        if idle >= idle_timeout {
             connection.signal(ControlSignal::Drain);
         } else {
             all_idle = false;
         }
-        (connection.id(), (activity, since))
+        (connection.id(), (activity, idle))
     });
     *last_seen = seen.collect();
     all_idle

@@ -4,8 +4,8 @@
 //! cannot fail: it replaces settings and stops removed listeners.
 
 use futures_util::future::join_all;
-use tokio::time::timeout;
 
+use crate::deadline_timer::timeout;
 use crate::server::changes::{Changes, ReloadError};
 use crate::server::listener::ListenerHandle;
 use crate::server::listener_set::ListenerSet;

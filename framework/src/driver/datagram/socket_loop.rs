@@ -103,6 +103,7 @@ impl DatagramLoop {
                 }
                 LoopEvent::Draining => {
                     if self.state == LoopState::Active {
+                        tokio::task::yield_now().await; // lets the runtime poll the socket for readiness
                         self.state = LoopState::DrainingInput;
                     }
                     let mut drain = self.snapshot.listener_context.info.drain.clone();

@@ -1,8 +1,8 @@
 //! All deadlines of a connection, in one lazily armed timer.
 //!
 //! Events only set flags; the clock is read once per wake-up. The timer is armed for the earliest deadline and checked
-//! again when it fires, so a busy connection re-arms it once per idle timeout, not once per message. A deadline that has
-//! passed leaves time for input and output that the process could not notice earlier, see [`DeadlineTimer`].
+//! again when it fires, so a busy connection re-arms it once per idle timeout, not once per message. A deadline that
+//! has passed leaves time for input and output that the process could not notice earlier, see [`DeadlineTimer`].
 
 use std::mem::take;
 use std::pin::Pin;
