@@ -3,6 +3,8 @@
 //! Logging never blocks the server. Lines go through a bounded queue to a thread. If standard error stalls or is
 //! closed, lines are dropped and counted, and the count is logged later.
 
+mod escaped_lines;
+
 use std::convert::Infallible;
 use std::env;
 use std::fs::File;
@@ -22,6 +24,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{self, Format};
+use escaped_lines::EscapedLines;
 
 /// Lines in the queue; a few megabytes at most.
 const QUEUED_LINES: usize = 8192;
@@ -123,11 +126,12 @@ fn stderr_layer(format: Format, queue: NonBlocking) -> BoxLayer {
 }
 
 fn layer(format: Format, is_terminal: bool, color: bool, queue: NonBlocking) -> BoxLayer {
+    let lines = |color| EscapedLines { queue, color };
     if format == Format::Json || (format == Format::Auto && !is_terminal) {
         let layer = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
-        layer.with_writer(queue).boxed()
+        layer.with_writer(lines(false)).boxed()
     } else {
-        fmt::layer().with_ansi(color).with_target(false).with_writer(queue).boxed()
+        fmt::layer().with_ansi(color).with_target(false).with_writer(lines(color)).boxed()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::admin::Admin;
 use crate::assemble::{self, Assembled};
 use crate::config::{self, Config, Inputs};
 use crate::log::Log;
+use crate::permissions;
 
 /// The current configuration, and the sources of the next one.
 pub(crate) struct Reload<'s> {
@@ -55,6 +56,7 @@ impl Reload<'_> {
             }
         };
         self.log.apply(&assembled.config.log);
+        permissions::log_warnings(&assembled.config);
         assemble::raise_open_files(&assembled.config);
         admin.set_config(&assembled.config);
         self.current = Arc::new(assembled);

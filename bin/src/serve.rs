@@ -15,6 +15,7 @@ use crate::config::{Config, Inputs};
 use crate::exit::Failure;
 use crate::handover::{Executable, InheritedSockets};
 use crate::log::Log;
+use crate::permissions;
 use crate::reload::Reload;
 use crate::service_manager::ServiceManager;
 use crate::signals::{LiveServer, Signals};
@@ -34,6 +35,7 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
     let signals = signals.map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?;
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
+    permissions::log_warnings(&config);
     assemble::raise_open_files(&config);
     let result = runtime.block_on(async {
         let (listeners, assembled) = assemble::assemble(config, registry, None).map_err(Failure::config)?;

@@ -11,6 +11,8 @@ mod acceptor;
 mod acceptor;
 #[cfg(feature = "tls")]
 mod load;
+#[cfg(feature = "tls")]
+mod pem;
 
 pub use acceptor::TlsAcceptor;
 
