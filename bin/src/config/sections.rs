@@ -15,7 +15,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
 use switchboard::settings::text::{deserialize_optional_path, deserialize_text};
-use switchboard::settings::{DrainSettings, Limits, Rates, Secret, SocketOptions, Timeouts};
+use switchboard::settings::{DrainSettings, Limits, Rate, Rates, Secret, SocketOptions, Timeouts};
 use switchboard::{Access, Endpoint, ProxySettings, TlsSettings};
 use tracing_subscriber::EnvFilter;
 
@@ -147,11 +147,14 @@ pub(crate) struct Log {
     pub(crate) level: String,
     /// Format. auto: text on a terminal, otherwise json.
     pub(crate) format: Format,
+    /// Maximum rate of lines of one event and listener, so that clients cannot fill the disk. Further lines are
+    /// counted, and the count is logged as `log lines suppressed`. Levels debug and trace have no limit. 0/s: off.
+    pub(crate) lines: Rate,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: Format::Auto }
+        Self { level: "info".to_owned(), format: Format::Auto, lines: Rate::per_second(100) }
     }
 }
 

@@ -37,20 +37,23 @@ pub(super) struct ListenerSocket {
     endpoint: String,
     address: String,
     owns_path: bool,
+    /// The device and inode number of the path. Absent in the list of an older version.
+    #[serde(default)]
+    file: Option<(u64, u64)>,
 }
 
 impl ListenerSocket {
     pub(super) fn new(inherited: &Inherited) -> Self {
-        let Inherited { listener, endpoint, address, owns_path, .. } = inherited;
+        let Inherited { listener, endpoint, address, owns_path, file, .. } = inherited;
         let (endpoint, address) = (endpoint.to_string(), address.to_string());
-        Self { name: listener.clone(), endpoint, address, owns_path: *owns_path }
+        Self { name: listener.clone(), endpoint, address, owns_path: *owns_path, file: *file }
     }
 
     /// `None` for an address that this version cannot parse. The listener then fails to parse it, too, and reports it.
     pub(super) fn inherited(self, fd: OwnedFd) -> Option<Inherited> {
         let (endpoint, address) = (self.endpoint.parse().ok()?, self.address.parse().ok()?);
         let mut inherited = Inherited::new(self.name, endpoint, address, SharedSocket::new(fd));
-        inherited.owns_path = self.owns_path;
+        (inherited.owns_path, inherited.file) = (self.owns_path, self.file);
         Some(inherited)
     }
 }

@@ -30,9 +30,9 @@ impl Running {
         let passed = |listener: &&ListenerHandle| matches!(listener.spec.endpoint, Endpoint::Systemd(_));
         let socket = |listener: &ListenerHandle| {
             let (spec, socket) = (&listener.spec, listener.share()?);
-            let owns_path = socket.owns_path();
+            let file = socket.owned_file();
             let inherited = Inherited::new(&*spec.name, spec.endpoint.clone(), listener.endpoint.clone(), socket);
-            Some(Inherited { owns_path, ..inherited })
+            Some(Inherited { owns_path: file.is_some(), file, ..inherited })
         };
         listeners.iter().filter(|listener| !passed(listener)).filter_map(socket).collect()
     }

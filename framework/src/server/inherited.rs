@@ -18,6 +18,8 @@ pub struct Inherited {
     pub address: Endpoint,
     /// Whether the server created the path of a Unix socket, and so removes it when it stops.
     pub owns_path: bool,
+    /// The device and inode number of the file that the server created. `None`: the file that is at the path.
+    pub file: Option<(u64, u64)>,
     /// The socket.
     pub socket: SharedSocket,
 }
@@ -25,7 +27,7 @@ pub struct Inherited {
 impl Inherited {
     /// The socket of a listener that is configured with `endpoint` and listens on `address`.
     pub fn new(listener: impl Into<String>, endpoint: Endpoint, address: Endpoint, socket: SharedSocket) -> Self {
-        Self { listener: listener.into(), endpoint, address, owns_path: false, socket }
+        Self { listener: listener.into(), endpoint, address, owns_path: false, file: None, socket }
     }
 
     /// Several listeners can be configured with port 0, so then the name must match too.
@@ -38,9 +40,9 @@ impl Inherited {
 /// Takes the inherited socket of a listener, if there is one.
 pub(super) fn take_inherited(inherited: &mut Vec<Inherited>, spec: &ListenerSpec) -> io::Result<Option<SharedSocket>> {
     let Some(found) = inherited.iter().position(|inherited| inherited.fits(spec)) else { return Ok(None) };
-    let Inherited { socket, owns_path, .. } = inherited.swap_remove(found);
+    let Inherited { socket, owns_path, file, .. } = inherited.swap_remove(found);
     Ok(Some(match &spec.endpoint {
-        Endpoint::Unix(path) | Endpoint::Unixgram(path) if owns_path => socket.at_path(path)?,
+        Endpoint::Unix(path) | Endpoint::Unixgram(path) if owns_path => socket.at_path(path, file)?,
         _ => socket,
     }))
 }

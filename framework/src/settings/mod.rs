@@ -65,8 +65,8 @@ settings! {
         /// because many clients can share an address. Set it on the internet, or one source can take all connections.
         #[schemars(range(max = 10_000_000), extend("x-applies" = "connections network"))]
         pub connections_per_source: usize = 0,
-        /// Maximum TLS and PROXY handshakes in progress. At the limit, a new handshake closes the oldest one, so that
-        /// silent clients cannot block others.
+        /// Maximum TLS and PROXY handshakes in progress. At the limit, the source with most handshakes loses its oldest
+        /// one, so that silent clients cannot block others. A source is an IPv4 address or an IPv6 /64.
         #[schemars(range(min = 1, max = 10_000_000), extend("x-applies" = "handshakes"))]
         pub handshakes: usize = 256,
         /// Largest message, without header or terminator. A larger message closes the connection; a larger datagram is
@@ -122,6 +122,16 @@ settings! {
         /// 0/s: off.
         #[schemars(extend("x-applies" = "connections network"))]
         pub connections_per_source: Rate = Rate::default(),
+        /// Maximum rate of datagrams to one datagram peer whose address is not validated. Above it, they are dropped. One
+        /// of 50,000 is dropped at any rate. Two servers then cannot answer each other endlessly after one forged
+        /// datagram. Handlers can validate peers. Unix sockets have no such limit. 0/s: off.
+        #[schemars(extend("x-applies" = "datagrams network"))]
+        pub replies_per_peer: Rate = Rate::per_second(15_000),
+        /// Maximum rate of failed TLS and PROXY handshakes per source. Above it, connections of the source are accepted
+        /// and closed immediately, because each handshake costs CPU time. Raise it if many clients share one address.
+        /// 0/s: off.
+        #[schemars(extend("x-applies" = "handshakes"))]
+        pub failed_handshakes_per_source: Rate = Rate::per_second(50),
         /// Burst: number of events accepted together before the rate applies. 0: the number allowed in one second.
         #[schemars(range(max = 10_000_000), extend("x-applies" = "network"))]
         pub burst: u32 = 0,

@@ -13,6 +13,7 @@ pub mod proxy;
 #[path = "proxy/disabled.rs"]
 pub(crate) mod proxy;
 mod socket;
+mod socket_path;
 mod systemd;
 mod table;
 mod tcp;
@@ -21,6 +22,10 @@ pub mod tls;
 mod udp;
 #[cfg(feature = "unix")]
 mod unix;
+#[cfg(feature = "unix")]
+mod unix_bind;
+#[cfg(feature = "unix")]
+mod unixgram;
 
 pub(crate) use accepted::HandshakeState;
 pub use accepted::{Accepted, BoxIo, HandshakeContext, Incoming, Io};
@@ -32,4 +37,6 @@ pub use tcp::Tcp;
 #[cfg(feature = "udp")]
 pub use udp::Udp;
 #[cfg(feature = "unix")]
-pub use unix::{Unix, Unixgram};
+pub use unix::Unix;
+#[cfg(feature = "unix")]
+pub use unixgram::Unixgram;

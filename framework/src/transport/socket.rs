@@ -1,19 +1,17 @@
 //! Creates sockets, and shares bound ones: a reload or a new process listens on the same socket.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::lookup_host;
 
 use crate::address::{Endpoint, HostPort};
 use crate::settings::SocketOptions;
+use crate::transport::socket_path::{FileId, SocketPath};
 
 /// A handle to a bound socket. The socket stays open until the last handle is dropped.
 #[derive(Debug)]
@@ -55,21 +53,19 @@ impl SharedSocket {
     /// listens on it.
     pub(crate) fn keep_path(&self, keep: bool) {
         if let Some(path) = &self.path {
-            path.keep.store(keep, Relaxed);
+            path.keep(keep);
         }
     }
 
-    /// Whether the file at the path of a Unix socket belongs to this socket.
-    pub(crate) fn owns_path(&self) -> bool {
-        self.path.as_ref().is_some_and(|path| path.is_owned())
+    /// The file at the path of a Unix socket, if it belongs to this socket.
+    pub(crate) fn owned_file(&self) -> Option<FileId> {
+        self.path.as_ref().filter(|path| path.is_owned()).map(|path| path.file())
     }
 
-    /// The same handle with a path that another process created. The path stays until [`keep_path`](Self::keep_path) is
-    /// called with `false`.
-    pub(crate) fn at_path(self, path: &Path) -> io::Result<Self> {
-        let path = SocketPath::at(path)?;
-        path.keep.store(true, Relaxed);
-        Ok(Self { path: Some(Arc::new(path)), ..self })
+    /// The same handle with a path and file that another process created; `None` is the file that is there now. The
+    /// path stays until [`keep_path`](Self::keep_path) is called with `false`.
+    pub(crate) fn at_path(self, path: &Path, file: Option<FileId>) -> io::Result<Self> {
+        Ok(Self { path: Some(Arc::new(SocketPath::of_other(path, file)?)), ..self })
     }
 
     /// The endpoint that the socket is bound to.
@@ -102,39 +98,6 @@ impl SharedSocket {
     pub(crate) fn socket_addr(&self) -> Option<SocketAddr> {
         SockRef::from(&self.fd).local_addr().ok()?.as_socket()
     }
-}
-
-/// The path of a Unix socket. It is removed on drop if the file is still the same.
-#[derive(Debug)]
-pub(crate) struct SocketPath {
-    path: PathBuf,
-    file: (u64, u64),
-    /// Another process listens on the path too.
-    keep: AtomicBool,
-}
-
-impl SocketPath {
-    /// Whether the file at the path is still the same.
-    pub(crate) fn is_owned(&self) -> bool {
-        identity(&self.path).is_ok_and(|file| file == self.file)
-    }
-
-    /// The file that is at the path now.
-    pub(crate) fn at(path: &Path) -> io::Result<Self> {
-        identity(path).map(|file| Self { path: path.to_owned(), file, keep: AtomicBool::new(false) })
-    }
-}
-
-impl Drop for SocketPath {
-    fn drop(&mut self) {
-        if !self.keep.load(Relaxed) && self.is_owned() {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 /// A socket, with its path if it is a Unix socket whose path this process owns.

@@ -16,7 +16,7 @@ use crate::transport::tcp;
 #[cfg(feature = "udp")]
 use crate::transport::udp;
 #[cfg(feature = "unix")]
-use crate::transport::unix;
+use crate::transport::{unix, unixgram};
 
 /// `systemd:NAME`: a socket that the service manager passed under this name. It can be a TCP, UDP, Unix stream or Unix
 /// datagram socket. The socket options apply as for that transport, except `reuse_port`, `mode` and `group`, which the
@@ -88,7 +88,7 @@ impl Transport for Systemd {
             }
             #[cfg(feature = "unix")]
             (Domain::UNIX, Type::DGRAM) => {
-                unix::listen_datagram(socket, None, endpoint, address.as_pathname().map(Arc::from))
+                unixgram::listen_datagram(socket, None, endpoint, address.as_pathname().map(Arc::from))
             }
             _ => unsupported("the socket is not of a supported kind (TCP, UDP, Unix stream or Unix datagram)"),
         }

@@ -16,7 +16,9 @@ use crate::transport::tcp::Tcp;
 #[cfg(feature = "udp")]
 use crate::transport::udp::Udp;
 #[cfg(feature = "unix")]
-use crate::transport::unix::{Unix, Unixgram};
+use crate::transport::unix::Unix;
+#[cfg(feature = "unix")]
+use crate::transport::unixgram::Unixgram;
 
 /// Transports by scheme. The default contains the built-in transports.
 #[derive(Clone)]

@@ -1,33 +1,24 @@
-//! Unix stream and datagram sockets.
-//!
-//! Mode and group are set before clients can connect. A path on which a server listens is never replaced; a stale path
-//! is.
+//! Unix stream sockets.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
-use bytes::BytesMut;
-use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::Group;
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Socket, Type};
+use tokio::net::UnixListener;
 use tokio::net::unix::SocketAddr;
-use tokio::net::{UnixDatagram, UnixListener};
 
 use crate::address::{Address, Credentials, Endpoint};
 use crate::connection::Kind;
 use crate::settings::SocketOptions;
 use crate::transport::accepted::Accepted;
-use crate::transport::listener::{
-    Bind, DatagramSocket, Listener, Route, SchemeInfo, StreamListener, Transport, unsupported_endpoint,
-};
-use crate::transport::socket::{BoundSocket, SharedSocket, SocketPath, adopt};
+use crate::transport::listener::{Bind, Listener, SchemeInfo, StreamListener, Transport, unsupported_endpoint};
+use crate::transport::socket::SharedSocket;
+use crate::transport::socket_path::SocketPath;
+use crate::transport::unix_bind::bind_or_adopt;
 
 /// `unix:/path`. Uses the socket options `backlog`, `mode` and `group`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,150 +79,11 @@ impl StreamListener for UnixStreamListener {
     }
 }
 
-/// `unixgram:/path`. Uses the socket options `mode` and `group`. A client that has not bound its socket can send, but
-/// receives no reply.
-///
-/// Replies that a client has not read yet count against the send buffer of this socket. A client that never reads can
-/// fill the buffer; replies to other clients are then dropped until it reads or exits. Use `mode` and `group` to
-/// restrict access to trusted clients.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Unixgram;
-
-#[async_trait]
-impl Transport for Unixgram {
-    fn schemes(&self) -> Vec<SchemeInfo> {
-        vec![SchemeInfo::new("unixgram", "Unix datagram socket: unixgram:/path", Kind::Datagram)]
-    }
-
-    async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
-        let Endpoint::Unixgram(path) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
-        let (socket, socket_path) = bind_or_adopt(path, Type::DGRAM, &options, inherited)?;
-        let local = Some(Arc::from(path.as_path()));
-        listen_datagram(socket, socket_path, endpoint, local)
-    }
-}
-
-pub(super) fn listen_datagram(
-    socket: Socket,
-    socket_path: Option<Arc<SocketPath>>,
-    endpoint: Endpoint,
-    path: Option<Arc<Path>>,
-) -> io::Result<Listener> {
-    let socket = UnixDatagram::from_std(socket.into())?;
-    Ok(Listener::Datagram(Box::new(UnixDatagramSocket { socket, endpoint, local: Address::Unix(path), socket_path })))
-}
-
-struct UnixDatagramSocket {
-    /// Declared before the socket, so that the path is removed before another process can bind it.
-    socket_path: Option<Arc<SocketPath>>,
-    socket: UnixDatagram,
-    endpoint: Endpoint,
-    local: Address,
-}
-
-impl DatagramSocket for UnixDatagramSocket {
-    fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
-        loop {
-            match self.socket.try_recv_buf_from(buffer) {
-                Ok((_, peer)) => return Poll::Ready(Ok(Route::new(peer_address(&peer), None))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
-        let Address::Unix(Some(peer)) = &route.peer else {
-            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the sender has not bound its socket"));
-        };
-        // Not through tokio: one receiver with a full queue would clear the write readiness for all receivers.
-        match SockRef::from(&self.socket).send_to(payload, &SockAddr::unix(peer)?) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(io::Error::other("the queue of the receiver is full"))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_send_ready(cx)
-    }
-
-    fn endpoint(&self) -> Endpoint {
-        self.endpoint.clone()
-    }
-
-    fn local(&self) -> Address {
-        self.local.clone()
-    }
-
-    fn share(&self) -> Option<SharedSocket> {
-        Some(SharedSocket::of(&self.socket)?.with_path(self.socket_path.clone()))
-    }
-}
-
 /// The address of a peer. An abstract name (unix(7)) becomes a path that begins with NUL.
-fn peer_address(peer: &SocketAddr) -> Address {
+pub(super) fn peer_address(peer: &SocketAddr) -> Address {
     let path = peer.as_pathname().map(Arc::from);
     Address::Unix(path.or_else(|| {
         let name = [b"\0", peer.as_abstract_name()?].concat();
         Some(Arc::from(Path::new(OsStr::from_bytes(&name))))
     }))
-}
-
-/// Binds a non-blocking socket to `path`, or takes over one. Sets the mode and group of a path that this process owns.
-fn bind_or_adopt(
-    path: &Path,
-    kind: Type,
-    options: &SocketOptions,
-    inherited: Option<SharedSocket>,
-) -> io::Result<BoundSocket> {
-    let group = options.group.as_deref().map(group_id).transpose()?;
-    let (socket, socket_path) = match inherited {
-        Some(inherited) => adopt(inherited)?,
-        None => bind_path(path, kind, options.mode)?,
-    };
-    if socket_path.as_ref().is_some_and(|path| path.is_owned()) {
-        if let Some(group) = group {
-            chown(path, None, Some(group))?;
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(options.mode))?;
-    }
-    Ok((socket, socket_path))
-}
-
-fn bind_path(path: &Path, kind: Type, mode: u32) -> io::Result<BoundSocket> {
-    let address = SockAddr::unix(path)?;
-    remove_stale(path, &address, kind)?;
-    let socket = Socket::new(Domain::UNIX, kind, None)?;
-    socket.set_nonblocking(true)?;
-    // Linux creates the path with the mode of the socket (unix(7)). Only the owner may connect until the group is set.
-    fchmod(&socket, Mode::from_bits_truncate(mode & 0o700))?;
-    socket.bind(&address)?;
-    Ok((socket, Some(Arc::new(SocketPath::at(path)?))))
-}
-
-/// Removes a stale socket. Fails if a server listens on the path, or if the file is not a socket.
-fn remove_stale(path: &Path, address: &SockAddr, kind: Type) -> io::Result<()> {
-    let metadata = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        metadata => metadata?,
-    };
-    if !metadata.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists and is not a socket"));
-    }
-    let probe = Socket::new(Domain::UNIX, kind, None)?;
-    probe.set_nonblocking(true)?;
-    match probe.connect(address) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // Connected, the queue is full, or permission is denied: a server may be listening.
-        _ => Err(io::ErrorKind::AddrInUse.into()),
-    }
-}
-
-fn group_id(name: &str) -> io::Result<u32> {
-    let found = Group::from_name(name)?.map(|group| group.gid.as_raw()).or_else(|| name.parse().ok());
-    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("group {name:?} does not exist")))
 }

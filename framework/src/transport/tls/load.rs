@@ -14,6 +14,7 @@ use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::settings::{TlsIdentity, TlsSettings};
+use crate::transport::tls::client_verifier::BoundedVerifier;
 use crate::transport::tls::{TlsError, pem};
 
 /// The rustls configuration of these settings.
@@ -29,9 +30,9 @@ pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
             let wrong = |message: String| TlsError::new(&["client_ca"], message);
             let roots = Arc::new(roots(path).map_err(wrong)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
-            builder.with_client_cert_verifier(
-                verifier.map_err(|_| wrong(format!("the certificates in {} cannot be used", path.display())))?,
-            )
+            let verifier =
+                verifier.map_err(|_| wrong(format!("the certificates in {} cannot be used", path.display())))?;
+            builder.with_client_cert_verifier(BoundedVerifier::new(verifier))
         }
     };
     let mut hosts = HashMap::new();
