@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use switchboard::settings::Interval;
+use switchboard::settings::text::escape_unsafe;
 use switchboard::{Endpoint, Registry};
 
 use crate::config::{self, Inputs, Origin};
@@ -80,6 +82,19 @@ pub(crate) enum Command {
     Connect(ConnectOptions),
 }
 
+impl Command {
+    /// The flags that locate the configuration or set its keys.
+    fn options(&self) -> Option<&Options> {
+        match self {
+            Self::Config { command: Some(ConfigCommand::Diff { options, .. }), .. }
+            | Self::Config { options, .. }
+            | Self::Serve(options)
+            | Self::Check { options, .. } => Some(options),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Show what a reload of the running server would change
@@ -111,8 +126,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME")]
     framing: Option<String>,
     /// Set any key by its path, such as listeners.main.limits.frame=1MiB; can be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
-    set: Vec<(String, String)>,
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Log level, or a filter such as info,switchboard=debug; RUST_LOG takes precedence
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -129,16 +144,16 @@ pub(crate) struct ConnectOptions {
     #[arg(long, value_name = "NAME", default_value = "raw")]
     framing: String,
     /// After end of input, exit once the server has been silent for this long
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
-    wait: Duration,
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = str::parse::<Interval>)]
+    wait: Interval,
 }
 
 impl ConnectOptions {
     /// The framing can be any of the registry.
     pub(crate) fn target(self, registry: &Registry) -> Result<Target, String> {
         let framing = config::read_framing(&self.framing, registry)
-            .map_err(|error| format!("invalid value '{}' for '--framing <NAME>': {error}", self.framing))?;
-        Ok(Target { address: self.address, framing, wait: self.wait })
+            .map_err(|error| format!("invalid value for '--framing <NAME>': {error}"))?;
+        Ok(Target { address: self.address, framing, wait: *self.wait })
     }
 }
 
@@ -157,8 +172,16 @@ impl Cli {
     }
 
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> Result<Command, clap::Error> {
-        let cli = Self::from_arg_matches(&Self::command_with(registry).try_get_matches_from(args)?)?;
-        Ok(cli.command.unwrap_or(Command::Serve(cli.options)))
+        let mut command = Self::command_with(registry);
+        let matches = command.try_get_matches_from_mut(args);
+        let cli = matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(without_values)?;
+        let command_line = cli.command.unwrap_or(Command::Serve(cli.options));
+        if command_line.options().is_some_and(|options| options.set.iter().any(|set| key_value(set).is_none())) {
+            let error =
+                "--set needs KEY=VALUE, such as --set listeners.main.limits.frame=1MiB; one has no \"=\" or no key";
+            return Err(command.error(ErrorKind::ValueValidation, error));
+        }
+        Ok(command_line)
     }
 }
 
@@ -185,7 +208,9 @@ impl Options {
             ("--log-format", "log.format", self.log_format),
         ];
         let named = named.into_iter().filter_map(|(flag, key, value)| Some((flag.to_owned(), key.to_owned(), value?)));
-        let set = self.set.into_iter().map(|(key, value)| (format!("--set {key}"), key, value));
+        // Cli::read has rejected the others.
+        let set = self.set.iter().filter_map(|set| key_value(set));
+        let set = set.map(|(key, value)| (format!("--set {key}"), key, value));
         Inputs {
             file_origin: self.config.as_ref().map(|_| Origin::new("flag --config")),
             file: self.config,
@@ -197,11 +222,32 @@ impl Options {
     }
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
-        _ => Err("use KEY=VALUE, such as listeners.main.limits.frame=1MiB".into()),
+/// An error does not show the argument, which may be a secret: `admin.token: SECRET`.
+fn key_value(text: &str) -> Option<(String, String)> {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let (key, value) = text.split_once('=')?;
+    let key = key.trim();
+    (!key.is_empty() && key.chars().all(is_part)).then(|| (key.to_owned(), value.to_owned()))
+}
+
+/// Hides the part after `=` of an argument that clap quotes: `admin.token=SECRET` without `--set`. Escapes the rest.
+fn without_values(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidSubcommand, ContextKind::InvalidValue] {
+        if let Some(ContextValue::String(text)) = error.get(kind) {
+            let text = text.clone();
+            let shown = match text.split_once('=') {
+                Some((name, _)) => format!("{name}=…"),
+                None => text.clone(),
+            };
+            let shown = ContextValue::String(escape_unsafe(&shown, |_| false));
+            if text.contains('=') {
+                // The suggested corrections quote the argument, too.
+                error.remove(ContextKind::Suggested);
+            }
+            error.insert(kind, shown);
+        }
     }
+    error
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use axum::http::{Request, StatusCode};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use serde_json::Value as Json;
+use switchboard::settings::text::escape_unsafe;
 use switchboard::{BoxError, Endpoint, Registry};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -49,7 +50,7 @@ pub(crate) fn between(
         let origin = if after.is_some() { format!(" ({origin})") } else { String::new() };
         let _ = writeln!(text, "{}: {} -> {}{when}{origin}", config::dotted(&key), value(before), value(after));
     }
-    Ok(if text.is_empty() { "no changes\n".to_owned() } else { text })
+    Ok(if text.is_empty() { "no changes\n".to_owned() } else { escape_unsafe(&text, |c| c == '\n') })
 }
 
 fn running(config: &Config) -> Result<Json, String> {

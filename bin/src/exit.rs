@@ -1,7 +1,9 @@
 //! Exit statuses, and output on standard output and standard error.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+
+use switchboard::settings::text::escape_unsafe;
 
 /// The server could not start, or stopped because of an error.
 pub(crate) const FAILED: u8 = 1;
@@ -43,9 +45,10 @@ impl Failure {
 /// Prints to standard output and returns the exit status. A closed pipe is not an error.
 pub(crate) fn print_stdout(text: impl Display) -> Result<u8, Failure> {
     let mut out = io::stdout().lock();
-    match write!(out, "{text}").and_then(|()| out.flush()) {
+    let text = shown(text.to_string(), out.is_terminal());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format_args!("cannot write to standard output: {error}")))
+            Err(Failure::new(format_args!("cannot write to standard output: {}", reason(&error))))
         }
         _ => Ok(0),
     }
@@ -58,5 +61,12 @@ pub(crate) fn reason(error: &io::Error) -> String {
 
 pub(crate) fn print_error(text: &str) {
     // One write, because standard error is unbuffered and the log writes there too.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let mut out = io::stderr().lock();
+    let text = shown(text.to_owned(), out.is_terminal());
+    let _ = out.write_all(text.as_bytes());
+}
+
+/// The text for a terminal, which text of others must not control, or for a file or pipe.
+fn shown(text: String, is_terminal: bool) -> String {
+    if is_terminal { escape_unsafe(&text, |c| matches!(c, '\n' | '\t')) } else { text }
 }

@@ -39,6 +39,7 @@ mod handover;
 mod list;
 mod log;
 mod man;
+mod permissions;
 mod reload;
 mod serve;
 mod service_manager;
@@ -56,7 +57,7 @@ use assemble::load;
 use bytesize::ByteSize;
 use cli::{Cli, Command, ConfigCommand, OutputFormat};
 use config::{Config, Shape};
-use exit::{Failure, print_stdout};
+use exit::{Failure, print_error, print_stdout};
 
 /// A registry with the built-in transports, framings, layers and handlers (`hello` and `echo`).
 pub fn registry() -> Registry {
@@ -128,6 +129,9 @@ fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure>
     let diagnostics = assemble::build_errors(&config, registry, None);
     if !diagnostics.is_empty() {
         return Err(Failure::config(diagnostics));
+    }
+    for warning in permissions::warnings(&config) {
+        print_error(&format!("warning: {warning}\n"));
     }
     let mut verdict = match &config.file {
         Some(file) => format!("{}: configuration OK\n", file.display()),

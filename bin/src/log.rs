@@ -3,6 +3,7 @@
 //! Logging never blocks the server. Lines go through a bounded queue to a thread. If standard error stalls or is
 //! closed, lines are dropped and counted, and the count is logged later. Lines above a rate are counted too.
 
+mod escaped_lines;
 mod line_limit;
 mod writer;
 
@@ -25,6 +26,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{self, Format};
+use crate::log::escaped_lines::EscapedLines;
 use crate::log::line_limit::LineLimit;
 use crate::log::writer::{LineWriter, WriterState};
 
@@ -138,11 +140,12 @@ fn stderr_layer(format: Format, queue: NonBlocking) -> BoxLayer {
 }
 
 fn layer(format: Format, is_terminal: bool, color: bool, queue: NonBlocking) -> BoxLayer {
+    let lines = |color| EscapedLines { queue, color };
     if format == Format::Json || (format == Format::Auto && !is_terminal) {
         let layer = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
-        layer.with_writer(queue).boxed()
+        layer.with_writer(lines(false)).boxed()
     } else {
-        fmt::layer().with_ansi(color).with_target(false).with_writer(queue).boxed()
+        fmt::layer().with_ansi(color).with_target(false).with_writer(lines(color)).boxed()
     }
 }
 

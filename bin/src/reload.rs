@@ -12,6 +12,7 @@ use crate::admin::Admin;
 use crate::assemble::{self, Assembled};
 use crate::config::{self, Config, Inputs};
 use crate::log::Log;
+use crate::permissions;
 
 /// How long a whole reload may take.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,6 +71,7 @@ impl Reload<'_> {
             }
         };
         self.log.apply(&assembled.config.log);
+        permissions::log_warnings(&assembled.config);
         assemble::raise_open_files(&assembled.config);
         admin.set_config(&assembled.config);
         self.current = Arc::new(assembled);

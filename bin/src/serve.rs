@@ -15,6 +15,7 @@ use crate::config::{Config, Inputs};
 use crate::exit::Failure;
 use crate::handover::{Executable, InheritedSockets};
 use crate::log::Log;
+use crate::permissions;
 use crate::reload::{Readers, Reload};
 use crate::service_manager::ServiceManager;
 use crate::signals::{LiveServer, Signals};
@@ -36,6 +37,7 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
     let mut signals = signals.map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?;
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
+    permissions::log_warnings(&config);
     assemble::raise_open_files(&config);
     let result = runtime.block_on(async {
         // Reads files, which may block, so a signal must be able to interrupt it.

@@ -162,12 +162,34 @@ fn parse(text: &str) -> Result<Endpoint, String> {
         None if custom && rest.parse::<u16>().is_err() => {
             Ok(Endpoint::Other { scheme: scheme.to_owned(), rest: rest.to_owned() })
         }
-        None => Err(format!("missing scheme; use tcp://{text} or udp://{text}")),
+        None => Err(missing_scheme(text)),
     }
 }
 
+/// The error of an address without a scheme. It suggests only addresses that can be parsed.
+fn missing_scheme(text: &str) -> String {
+    // `TCP://host:port` has a scheme in upper case.
+    match repaired(text.rsplit_once("//").map_or(text, |(_, rest)| rest)) {
+        Some(address) => format!("missing scheme; use tcp://{address} or udp://{address}"),
+        None => "missing scheme; use an address such as tcp://127.0.0.1:9999 or unix:/run/app.sock".to_owned(),
+    }
+}
+
+/// The probable address: `:9999` means every address, and an IPv6 address has brackets.
+fn repaired(text: &str) -> Option<HostPort> {
+    let (host, port) = text.rsplit_once(':')?;
+    let candidates = [text.to_owned(), format!("0.0.0.0{text}"), format!("[{host}]:{port}")];
+    candidates.iter().find_map(|candidate| HostPort::parse(candidate).ok())
+}
+
 fn host_port(scheme: &str, rest: &str) -> Result<HostPort, String> {
-    HostPort::parse(rest.strip_prefix("//").ok_or_else(|| format!("two slashes and host:port must follow {scheme}:"))?)
+    let address = rest.strip_prefix("//");
+    let parsed =
+        address.map_or_else(|| Err(format!("two slashes and host:port must follow {scheme}:")), HostPort::parse);
+    parsed.map_err(|reason| match repaired(address.unwrap_or(rest)) {
+        Some(address) => format!("{reason}; use {scheme}://{address}"),
+        None => reason,
+    })
 }
 
 fn path(scheme: &str, rest: &str) -> Result<PathBuf, String> {
@@ -214,12 +236,12 @@ impl HostPort {
         let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
             Some(Some(inner)) if inner.parse::<Ipv6Addr>().is_ok() => inner,
             Some(_) => return Err(format!("{host:?} is not an IPv6 address in brackets")),
-            None if host.contains(':') => return Err(format!("write an IPv6 address in brackets: [{host}]:{port}")),
+            None if host.contains(':') => return Err("an IPv6 address must be in brackets".to_owned()),
             None => host,
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
         if host.is_empty() || !host.chars().all(plain) {
-            return Err(format!("{host:?} is not a host; use 0.0.0.0 or [::] to listen on every address"));
+            return Err(format!("{host:?} is not a host; 0.0.0.0 or [::] listens on every address"));
         }
         if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') && host.parse::<Ipv4Addr>().is_err() {
             return Err(format!("{host:?} is not an IPv4 address"));

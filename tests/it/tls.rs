@@ -607,7 +607,7 @@ fn the_program_reports_the_key_and_path_of_an_invalid_file() {
     for command in ["check", "serve"] {
         let refused = program(&authority, &[command]).run();
         assert_eq!(refused.code(), Some(78), "{command}: {}", refused.stderr);
-        let wanted = "there is no private key in other.key (encrypted keys are not supported) (tls.toml, line ";
+        let wanted = "there is no private key in other.key: the file is empty (tls.toml, line ";
         assert!(refused.stderr.contains(wanted), "{}", refused.stderr);
         assert!(refused.stderr.contains("error: listeners.main.tls.sni."), "{}", refused.stderr);
     }

@@ -1,5 +1,7 @@
 //! Tests of `cli.rs`.
 
+use std::time::Duration;
+
 use super::*;
 
 fn read(line: &str) -> Result<Command, clap::Error> {

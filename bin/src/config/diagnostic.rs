@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use serde_json::Value as Json;
 
+use switchboard::settings::text::is_unsafe;
 pub(crate) use switchboard::settings::text::quoted;
 
 use super::tree::{self, Path};
@@ -32,6 +33,14 @@ impl Origin {
             Some(line) => Self { text: format!("{name}, line {line}"), order: (0, line) },
             None => Self { text: name.to_owned(), order: (0, 0) },
         }
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        self.order.0 == 0
+    }
+
+    pub(crate) fn is_flag(&self) -> bool {
+        self.order.0 == 2
     }
 
     pub(crate) fn is_default(&self) -> bool {
@@ -94,7 +103,7 @@ impl fmt::Display for Diagnostic {
 }
 
 fn escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    text.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
+    text.chars().try_for_each(|c| if is_unsafe(c) { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
 }
 
 /// All errors of a configuration. Displayed: one per line, and a last line with their number.

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use figment::value::{Dict, Value};
 use serde_json::Value as Json;
-use toml_writer::{ToTomlKey, ToTomlValue, TomlStringBuilder};
+use switchboard::settings::text::{escape_unsafe, is_unsafe};
+use toml_writer::{ToTomlKey, ToTomlValue, TomlKeyBuilder, TomlStringBuilder};
 
 use super::diagnostic::Origin;
 use super::expected::Schemas;
@@ -42,7 +44,7 @@ impl Effective {
 
     pub(crate) fn print(&self, shape: Shape) -> String {
         match shape {
-            Shape::Json => format!("{:#}\n", self.json(&[])),
+            Shape::Json => escape_unsafe(&format!("{:#}\n", self.json(&[])), |c| c == '\n'),
             Shape::Toml | Shape::Origins => {
                 let mut text = String::new();
                 self.toml(&[], shape == Shape::Origins, &mut text);
@@ -62,6 +64,21 @@ impl Effective {
             }
             _ => self.merged.origin_of(path, value),
         }
+    }
+
+    /// The secrets that are set, each with its origin.
+    pub(crate) fn secrets(&self) -> Vec<(Path, Origin)> {
+        let secrets = self.secrets.iter().map(|path| (path.clone(), self.origin(path)));
+        secrets.filter(|(_, origin)| !origin.is_default()).collect()
+    }
+
+    pub(crate) fn token_file(&self) -> Option<PathBuf> {
+        tree::get_text(&self.whole, &tree::path("admin.token_file")).map(PathBuf::from)
+    }
+
+    /// The origin as a comment, which ends at a line break. The name of a file can contain one.
+    fn comment(&self, path: &[String]) -> String {
+        escape_unsafe(&self.origin(path).to_string(), |_| false)
     }
 
     /// The keys that differ from another configuration, without secrets.
@@ -89,12 +106,12 @@ impl Effective {
         let (tables, values): (Vec<_>, Vec<_>) = entries.iter().partition(|(.., value)| value.as_dict().is_some());
         // The header of a table that contains only tables, such as [listeners], is omitted.
         if !at.is_empty() && (!values.is_empty() || tables.is_empty()) {
-            let header = at.iter().map(|segment| segment.to_toml_key()).collect::<Vec<_>>().join(".");
+            let header = at.iter().map(|segment| toml_key(segment)).collect::<Vec<_>>().join(".");
             let gap = if text.is_empty() { "" } else { "\n" };
             let _ = writeln!(text, "{gap}[{header}]");
         }
         for (path, key, value) in values {
-            let (key, origin) = (key.to_toml_key(), self.origin(path));
+            let (key, origin) = (toml_key(key), self.comment(path));
             let _ = match (self.secrets.contains(path), origins) {
                 (true, _) => writeln!(text, "# {key} is set and not shown ({origin})"),
                 (false, true) => writeln!(text, "{key} = {}  # {origin}", toml_value(&tree::to_json(value))),
@@ -103,7 +120,7 @@ impl Effective {
         }
         for (path, key, _) in tables {
             if self.secrets.contains(path) {
-                let _ = writeln!(text, "\n# {} is set and not shown ({})", key.to_toml_key(), self.origin(path));
+                let _ = writeln!(text, "\n# {} is set and not shown ({})", toml_key(key), self.comment(path));
             } else {
                 self.toml(path, origins, text);
             }
@@ -141,14 +158,22 @@ fn walk(
     }
 }
 
+/// A bare key, or a quoted one with escapes.
+fn toml_key(key: &str) -> String {
+    match key.chars().any(is_unsafe) {
+        true => escape_unsafe(&TomlKeyBuilder::new(key).as_basic().to_toml_key(), |_| false),
+        false => key.to_toml_key(),
+    }
+}
+
 fn toml_value(value: &Json) -> String {
     match value {
         Json::Null => "\"\"".into(),
         Json::Bool(_) | Json::Number(_) => value.to_string(),
-        Json::String(text) => TomlStringBuilder::new(text).as_basic().to_toml_value(),
+        Json::String(text) => escape_unsafe(&TomlStringBuilder::new(text).as_basic().to_toml_value(), |_| false),
         Json::Array(items) => format!("[{}]", items.iter().map(toml_value).collect::<Vec<_>>().join(", ")),
         Json::Object(map) => {
-            let entries = map.iter().map(|(key, value)| format!("{} = {}", key.to_toml_key(), toml_value(value)));
+            let entries = map.iter().map(|(key, value)| format!("{} = {}", toml_key(key), toml_value(value)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
         }
     }

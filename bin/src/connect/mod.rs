@@ -5,7 +5,7 @@ mod io;
 mod stream;
 mod terminal;
 
-use std::io::{Error, Write, stdout};
+use std::io::{Error, Write};
 use std::net::SocketAddr;
 
 use switchboard::Endpoint;
@@ -15,7 +15,7 @@ use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream, lookup_host};
 use crate::connect::datagram::DatagramSocket;
 pub(crate) use crate::connect::io::Target;
 use crate::connect::io::{Input, Result, failed};
-use crate::connect::terminal::Terminal;
+use crate::connect::terminal::{Output, Terminal};
 
 /// Runs until the input has ended and the server has closed or was silent for `--wait`. The exit status is 1 if a line
 /// could not be sent.
@@ -24,7 +24,10 @@ pub(crate) fn connect(target: &Target) -> Result<u8> {
     let runtime = runtime.map_err(|error| failed("cannot start the runtime", &error))?;
     let status = match Terminal::open() {
         Some((lines, mut terminal)) => runtime.block_on(run(target, Input::<Stdin>::Terminal(lines), &mut terminal)),
-        None => runtime.block_on(run(target, Input::Piped(BufReader::new(stdin()), Vec::new()), &mut stdout())),
+        None => {
+            let input = Input::Piped(BufReader::new(stdin()), Vec::new());
+            runtime.block_on(run(target, input, &mut Output::open()))
+        }
     };
     // Does not wait for a blocking read of standard input.
     runtime.shutdown_background();

@@ -11,6 +11,7 @@ use std::{env, fs, thread};
 
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use rustyline::{Config, DefaultEditor, ExternalPrinter, error::ReadlineError};
+use switchboard::settings::text::escape_unsafe;
 use tokio::sync::mpsc;
 
 /// Maximum lines of the history.
@@ -49,6 +50,39 @@ impl Terminal {
             shows_prompt.store(false, Relaxed);
         });
         Some((lines, terminal))
+    }
+}
+
+/// Standard output when standard input is not a terminal. Replies are escaped if they are shown on a terminal.
+pub(super) enum Output {
+    File(io::Stdout),
+    Terminal(Vec<u8>),
+}
+
+impl Output {
+    pub(super) fn open() -> Self {
+        let out = io::stdout();
+        if out.is_terminal() { Self::Terminal(Vec::new()) } else { Self::File(out) }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(out) => out.write(bytes),
+            Self::Terminal(buffer) => buffer.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(out) => out.flush(),
+            Self::Terminal(buffer) => {
+                let text = render(&std::mem::take(buffer), false);
+                let mut out = io::stdout();
+                out.write_all(text.as_bytes()).and_then(|()| out.flush())
+            }
+        }
     }
 }
 
@@ -94,7 +128,8 @@ fn read_lines(editor: &mut DefaultEditor, lines: &mpsc::Sender<String>) {
 /// The history file of the XDG base directory specification, in a directory that only its owner can read.
 fn history_file() -> Option<PathBuf> {
     let state = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = state.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".local/state")))?;
+    let home = || env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = state.or_else(|| Some(home()?.join(".local/state")))?;
     let directory = state.join("switchboard");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).ok()?;
     Some(directory.join("connect_history"))
@@ -103,14 +138,8 @@ fn history_file() -> Option<PathBuf> {
 /// A reply as it is printed: in green, with escaped control characters.
 fn render(reply: &[u8], use_color: bool) -> String {
     let text = String::from_utf8_lossy(reply);
-    let mut rendered = String::with_capacity(text.len());
-    for c in text.strip_suffix('\n').unwrap_or(&text).chars() {
-        match c {
-            '\n' | '\t' => rendered.push(c),
-            c if c.is_control() => rendered.extend(c.escape_default()),
-            c => rendered.push(c),
-        }
-    }
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let rendered = escape_unsafe(text, |c| matches!(c, '\n' | '\t'));
     if use_color { format!("\x1b[32m{rendered}\x1b[0m\n") } else { rendered + "\n" }
 }
 

@@ -52,3 +52,28 @@ fn parse_errors_name_the_problem() {
         assert!(error.contains(part), "{text}: {error}");
     }
 }
+
+#[test]
+fn every_suggested_address_can_be_parsed() {
+    for (text, suggested) in [
+        (":9999", "tcp://0.0.0.0:9999"),
+        ("::1:9999", "tcp://[::1]:9999"),
+        ("[::1]:9999", "tcp://[::1]:9999"),
+        ("TCP://127.0.0.1:9999", "tcp://127.0.0.1:9999"),
+        ("tcp://:9999", "tcp://0.0.0.0:9999"),
+        ("udp:127.0.0.1:53", "udp://127.0.0.1:53"),
+        ("tls::443", "tls://0.0.0.0:443"),
+        ("tcp://::1:80", "tcp://[::1]:80"),
+        ("tcp://fe80::1:2:80", "tcp://[fe80::1:2]:80"),
+        ("1.2.3.4.5:80", "tcp://127.0.0.1:9999"),
+        ("a b:80", "tcp://127.0.0.1:9999"),
+    ] {
+        let error = text.parse::<Endpoint>().expect_err(text).to_string();
+        let (_, reason) = error.split_once(" is not an address: ").unwrap();
+        let addresses: Vec<&str> = reason.split([' ', ';', ',']).filter(|word| word.contains("://")).collect();
+        assert!(addresses.contains(&suggested), "{text}: {error}");
+        for address in addresses {
+            assert!(address.parse::<Endpoint>().is_ok(), "{text}: {error}");
+        }
+    }
+}

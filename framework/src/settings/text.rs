@@ -1,6 +1,6 @@
 //! Deserializes options that are written as text.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
 use serde::Deserializer;
@@ -25,6 +25,28 @@ pub fn quoted(text: &str) -> String {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
     }
+}
+
+/// Whether a character can change how a terminal or an editor shows the text around it: a control character (C0, DEL,
+/// C1), a line or paragraph separator, or a control of the direction of text (UAX #9).
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
+}
+
+/// A text in which each [unsafe](is_unsafe) character that `keep` does not keep is written as `\u202E`: an escape of
+/// JSON, and of TOML in a basic string.
+pub fn escape_unsafe(text: &str, keep: impl Fn(char) -> bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if !is_unsafe(c) || keep(c) => escaped.push(c),
+            c => {
+                let _ = write!(escaped, "\\u{:04X}", u32::from(c)); // never fails
+            }
+        }
+    }
+    escaped
 }
 
 /// Deserializes an option that is written as text. `what` completes the sentence "5 is not …".
@@ -56,10 +78,15 @@ where
 
 /// Deserializes the path of a file. A text that contains a key or certificate is rejected and not shown.
 pub fn deserialize_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    /// Bytes of the name of a file (NAME_MAX of limits.h). A longer text is the content of a file.
+    const LONGEST_NAME: usize = 255;
     deserialize_text(deserializer, "a path; write it in quotes, like \"cert.pem\"", |text| {
         if text.is_empty() {
             Err("a path cannot be empty; write it like \"cert.pem\"")
-        } else if text.contains("-----BEGIN") || text.contains('\n') {
+        } else if text.contains("-----BEGIN")
+            || text.contains('\n')
+            || text.split('/').any(|name| name.len() > LONGEST_NAME)
+        {
             Err("the value (not shown) is not a path; write the path of the file, not its content")
         } else {
             Ok(PathBuf::from(text))

@@ -2,22 +2,20 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::settings::{TlsIdentity, TlsSettings};
-use crate::transport::tls::TlsError;
 use crate::transport::tls::client_verifier::BoundedVerifier;
+use crate::transport::tls::{TlsError, pem};
 
 /// The rustls configuration of these settings.
 pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
@@ -32,7 +30,8 @@ pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
             let wrong = |message: String| TlsError::new(&["client_ca"], message);
             let roots = Arc::new(roots(path).map_err(wrong)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
-            let verifier = verifier.map_err(|error| wrong(format!("{} cannot be used: {error}", path.display())))?;
+            let verifier =
+                verifier.map_err(|_| wrong(format!("the certificates in {} cannot be used", path.display())))?;
             builder.with_client_cert_verifier(BoundedVerifier::new(verifier))
         }
     };
@@ -91,17 +90,10 @@ fn certified(
     let TlsIdentity { certificate, key } = identity;
     let wrong_certificate = |message: String| TlsError::new(&[within, &["certificate"]].concat(), message);
     let wrong_key = |message: String| TlsError::new(&[within, &["key"]].concat(), message);
-    let chain = certificates(certificate).map_err(wrong_certificate)?;
+    let chain = pem::certificates(certificate).map_err(wrong_certificate)?;
     valid_today(&chain[0], certificate).map_err(wrong_certificate)?;
-    let bytes = read(key).map_err(wrong_key)?;
-    let private = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
-        wrong_key(match error {
-            PemError::NoItemsFound => {
-                format!("there is no private key in {} (encrypted keys are not supported)", key.display())
-            }
-            error => format!("{} cannot be read: {error}", key.display()),
-        })
-    })?;
+    let private = pem::private_key(key).map_err(wrong_key)?;
+    let unsupported = pem::unsupported(&private);
     CertifiedKey::from_der(chain, private, provider).map(Arc::new).map_err(|error| match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => wrong_key(format!(
             "the key in {} does not belong to the certificate in {}",
@@ -109,42 +101,29 @@ fn certified(
             certificate.display()
         )),
         Error::InvalidCertificate(_) => {
-            wrong_certificate(format!("the certificate in {} cannot be used: {error}", certificate.display()))
+            wrong_certificate(format!("the certificate in {} is damaged", certificate.display()))
         }
-        _ => wrong_key(format!("the key in {} cannot be used: {error}", key.display())),
+        _ => wrong_key(format!("the key in {} {unsupported}; {SUPPORTED}", key.display())),
     })
 }
 
-/// The certificates of a file, at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let bytes = read(path)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match chain {
-        Ok(chain) if chain.is_empty() => Err(format!("there is no certificate in {}", path.display())),
-        Ok(chain) => Ok(chain),
-        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
-    }
-}
+const SUPPORTED: &str = "use RSA of 2048 to 4096 bits, ECDSA of the curves P-256 or P-384, or Ed25519";
 
 fn roots(path: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    let unusable = |error| format!("a certificate in {} cannot be used: {error}", path.display());
-    for certificate in certificates(path)? {
+    let unusable = |_| format!("a certificate in {} is damaged", path.display());
+    for certificate in pem::certificates(path)? {
         roots.add(certificate).map_err(unusable)?;
     }
     Ok(roots)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
 /// Rejects a certificate that has expired or is not valid yet. Intermediates are not checked: a chain may contain an
 /// expired cross-signed certificate for old clients.
 fn valid_today(certificate: &[u8], path: &Path) -> Result<(), String> {
     let path = path.display();
-    let (_, parsed) = X509Certificate::from_der(certificate)
-        .map_err(|error| format!("the certificate in {path} cannot be read: {error}"))?;
+    let (_, parsed) =
+        X509Certificate::from_der(certificate).map_err(|_| format!("the certificate in {path} is damaged"))?;
     let (validity, now) = (parsed.validity(), ASN1Time::now());
     if validity.not_after < now {
         return Err(format!("the certificate in {path} has expired ({})", validity.not_after));

@@ -13,6 +13,8 @@ mod acceptor;
 mod client_verifier;
 #[cfg(feature = "tls")]
 mod load;
+#[cfg(feature = "tls")]
+mod pem;
 
 pub use acceptor::TlsAcceptor;
 

@@ -1,0 +1,39 @@
+//! Escapes what tracing-subscriber leaves in a log line: one event is one line, and text of others controls no terminal.
+
+use std::io::{self, Write};
+
+use switchboard::settings::text::{escape_unsafe, is_unsafe};
+use tracing_appender::non_blocking::NonBlocking;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// A writer of whole lines.
+#[derive(Clone)]
+pub(super) struct EscapedLines {
+    pub(super) queue: NonBlocking,
+    /// The lines contain colours.
+    pub(super) color: bool,
+}
+
+impl Write for EscapedLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let keep = |c: char| c == '\t' || (self.color && c == '\x1b');
+        match str::from_utf8(bytes).map(|text| text.strip_suffix('\n').unwrap_or(text)) {
+            Ok(line) if line.chars().any(|c| is_unsafe(c) && !keep(c)) => {
+                self.queue.write_all((escape_unsafe(line, keep) + "\n").as_bytes()).map(|()| bytes.len())
+            }
+            _ => self.queue.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.queue.flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for EscapedLines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}

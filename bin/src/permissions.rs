@@ -1,0 +1,85 @@
+//! Warnings about files that other users can read or write, and about secrets in the arguments.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use switchboard::TlsIdentity;
+
+use crate::config::{Config, dotted};
+
+const READ_BY_OTHERS: u32 = 0o004;
+const WRITE_BY_OTHERS: u32 = 0o002;
+const STICKY: u32 = 0o1000;
+
+/// One sentence for each problem. They do not make a configuration invalid.
+pub(crate) fn warnings(config: &Config) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    let secrets = config.effective.secrets();
+    if let Some(file) = &config.file {
+        let has_secret = secrets.iter().any(|(_, origin)| origin.is_file());
+        check(file, if has_secret { Some("a secret") } else { None }, &mut found);
+    }
+    for (key, origin) in secrets.iter().filter(|(_, origin)| origin.is_flag()) {
+        found.insert(format!(
+            "{} is set by the {origin}, and every user of this machine can see arguments (ps); set it in a file or in the \
+             environment",
+            dotted(key)
+        ));
+    }
+    if let Some(file) = config.effective.token_file() {
+        check(&file, Some("a token"), &mut found);
+    }
+    for tls in config.listeners.values().filter_map(|listener| listener.spec.tls.as_ref()) {
+        for TlsIdentity { certificate, key } in std::iter::once(&tls.identity()).chain(tls.sni.values()) {
+            check(key, Some("a private key"), &mut found);
+            check(certificate, None, &mut found);
+        }
+        if let Some(authority) = &tls.client_ca {
+            check(authority, None, &mut found);
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Logs what is unsafe about the files and arguments of a configuration.
+pub(crate) fn log_warnings(config: &Config) {
+    for warning in warnings(config) {
+        tracing::warn!(target: "switchboard", "{warning}");
+    }
+}
+
+/// Checks a file and its directories. `secret` is what must not be read by others.
+fn check(path: &Path, secret: Option<&str>, found: &mut BTreeSet<String>) {
+    // A missing file is an error elsewhere. A pipe has no permissions that matter.
+    let Ok(real) = fs::canonicalize(path) else { return };
+    let Some(mode) = mode(&real) else { return };
+    let name = path.display();
+    if mode & WRITE_BY_OTHERS != 0 {
+        found.insert(format!("every user can write {name} (mode {:04o}); use chmod o-w", mode & 0o7777));
+    }
+    if let (Some(what), true) = (secret, mode & READ_BY_OTHERS != 0) {
+        found.insert(format!(
+            "every user can read {name} (mode {:04o}), which contains {what}; use chmod o-rwx",
+            mode & 0o7777
+        ));
+    }
+    // The directories of a symbolic link matter, too.
+    let link = std::path::absolute(path).unwrap_or_default();
+    for directory in real.ancestors().chain(link.ancestors()).filter(|directory| directory.is_dir()) {
+        let Ok(metadata) = fs::metadata(directory) else { continue };
+        let mode = metadata.mode();
+        if mode & WRITE_BY_OTHERS != 0 && mode & STICKY == 0 {
+            found.insert(format!(
+                "every user can replace {name}, because every user can write the directory {} (mode {:04o}); use chmod o-w",
+                directory.display(),
+                mode & 0o7777
+            ));
+        }
+    }
+}
+
+fn mode(file: &Path) -> Option<u32> {
+    fs::metadata(file).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.mode())
+}
