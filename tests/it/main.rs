@@ -17,6 +17,9 @@ mod edge;
 /// Unknown clients cannot make handshakes expensive, and cannot keep other clients out of them.
 mod handshake_faults;
 
+/// Clients cannot fill the log, every suppressed or dropped line is counted, and lines are never mixed.
+mod log_faults;
+
 /// A listener at its limits stays within the memory that the limits allow.
 mod memory;
 

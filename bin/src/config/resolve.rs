@@ -52,6 +52,7 @@ pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registr
             values.extend(tree::get_table(&merged.tree, &under(&at, group)).cloned().unwrap_or_default());
             listener.insert(group.clone(), Value::Dict(Tag::Default, values));
         }
+        share_access(&mut listener, &at, merged, &mut whole);
         let named = listener.get("handler").and_then(Value::as_str);
         handlers.extend(named.filter(|name| registry.handler_entry(name).is_some()).map(str::to_owned));
         let named = listener.get("layers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
@@ -65,6 +66,24 @@ pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registr
         }
     }
     whole
+}
+
+/// Moves the access lists that a listener inherits to the top level. They can have thousands of networks, and a copy per
+/// listener would need gigabytes.
+fn share_access(listener: &mut Dict, at: &[String], merged: &Merged, whole: &mut Dict) {
+    let Some(Value::Dict(_, lists)) = listener.get_mut("access") else { return };
+    let own = tree::get_table(&merged.tree, &under(at, "access"));
+    for key in lists.keys().cloned().collect::<Vec<_>>() {
+        let is_own = own.is_some_and(|own| own.contains_key(&key));
+        if !is_own && lists[&key].as_array().is_some_and(|networks| !networks.is_empty()) {
+            let shared = under(&path("access"), &key);
+            if let Some(list) = lists.remove(&key)
+                && tree::get(whole, &shared).is_none()
+            {
+                tree::insert(whole, &shared, list);
+            }
+        }
+    }
 }
 
 /// Whether neither the transport nor a proxy provides the network address of a peer.

@@ -1,6 +1,7 @@
 //! Networks ([`Network`], [`Networks`]) and access lists ([`Access`]).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -63,7 +64,7 @@ impl From<IpAddr> for Network {
     }
 }
 
-/// A set of networks. A lookup is a binary search.
+/// A set of networks. A lookup is a binary search. Clones share their memory.
 ///
 /// ```
 /// use switchboard::Networks;
@@ -73,11 +74,11 @@ impl From<IpAddr> for Network {
 /// # Ok::<(), switchboard::settings::InvalidValue>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(from = "Vec<Network>")]
+#[serde(from = "Vec<Network>", into = "Vec<Network>")]
 #[schemars(with = "Vec<Network>", inline)]
 pub struct Networks(
     /// Sorted, without overlaps.
-    Vec<Network>,
+    Arc<[Network]>,
 );
 
 impl Networks {
@@ -99,7 +100,13 @@ impl FromIterator<Network> for Networks {
         let networks: Vec<IpNet> = networks.into_iter().map(|Network(network)| network).collect();
         let mut networks: Vec<_> = IpNet::aggregate(&networks).into_iter().map(Network).collect();
         networks.sort();
-        Self(networks)
+        Self(networks.into())
+    }
+}
+
+impl From<Networks> for Vec<Network> {
+    fn from(Networks(networks): Networks) -> Self {
+        networks.to_vec()
     }
 }
 

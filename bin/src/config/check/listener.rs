@@ -38,7 +38,7 @@ impl Check<'_> {
         let (endpoint, kind) = listen?;
         let mut spec = ListenerSpec::new(name, endpoint);
         (spec.limits, spec.timeouts, spec.rates) = (settings.limits, settings.timeouts, settings.rate);
-        (spec.access, spec.proxy) = (settings.access.clone(), settings.proxy.clone());
+        (spec.access, spec.proxy) = (self.access_lists(&at, settings, &spec.endpoint), settings.proxy.clone());
         spec.socket = settings.socket.clone();
         spec.tls = tls;
         Some(Listener { spec, kind, handler: handler?.0, framing: framing?, layers })

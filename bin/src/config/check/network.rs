@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::IpAddr;
 
-use switchboard::{Endpoint, Kind, TlsIdentity, TlsSettings};
+use switchboard::{Access, Endpoint, Kind, TlsIdentity, TlsSettings};
 
 use super::config::{Admin, Check};
 use crate::config::applies::{self, Traits, has_network};
@@ -73,6 +73,22 @@ impl Check<'_> {
         }
     }
 
+    /// The lists of a listener. A list that it does not set is the shared one, if its peers have network addresses.
+    pub(super) fn access_lists(&self, at: &[String], settings: &ListenerSettings, endpoint: &Endpoint) -> Access {
+        let mut access = settings.access.clone();
+        if has_network(endpoint) || settings.proxy.is_some() {
+            let shared = &self.file.access; // a clone of a list shares its memory
+            let is_own = |key: &str| tree::get(&self.merged.tree, &under(&under(at, "access"), key)).is_some();
+            if !is_own("allow") {
+                access.allow = shared.allow.clone();
+            }
+            if !is_own("deny") {
+                access.deny = shared.deny.clone();
+            }
+        }
+        access
+    }
+
     /// Access lists have no effect on peers without a network address.
     pub(super) fn access(&mut self, at: &[String], settings: &ListenerSettings, endpoint: &Endpoint, kind: Kind) {
         let proxy = under(at, "proxy");
@@ -123,7 +139,7 @@ impl Check<'_> {
     pub(super) fn burst(&mut self, at: &[String], settings: &ListenerSettings) {
         let rate = under(at, "rate");
         let key = under(&rate, "burst");
-        let rates = ["messages_per_source", "connections_per_source"];
+        let rates = ["messages_per_source", "connections_per_source", "failed_handshakes_per_source"];
         let mut keys = rates.iter().flat_map(|one| [under(&rate, one), under(&path("rate"), one)]);
         let is_invalid = keys.any(|key| self.report.is_invalid(&key)) || self.report.is_invalid(&key);
         let has_rate = !settings.rate.messages_per_source.is_off() || !settings.rate.connections_per_source.is_off();

@@ -37,6 +37,43 @@ fn shared_access_settings_apply_to_listeners_with_network_addresses() {
 }
 
 #[test]
+fn a_list_that_many_listeners_inherit_exists_once_and_each_listener_can_replace_it() {
+    let mut text = "access.deny = ['192.0.2.1', '198.51.100.0/24']\n".to_owned();
+    for nth in 0..50 {
+        text += &format!("[listeners.l{nth}]\nlisten = 'tcp://127.0.0.1:{}'\n", 1000 + nth);
+    }
+    text += "
+        [listeners.own]
+        listen = 'udp://127.0.0.1:1'
+        access.deny = ['203.0.113.0/24']
+        [listeners.none]
+        listen = 'udp://127.0.0.1:2'
+        access = { allow = ['192.0.2.0/24'], deny = [] }
+        [listeners.path]
+        listen = 'unix:/run/a.sock'
+    ";
+    let config = file(&text).good();
+    let is_denied = |name: &str, ip: &str| config.listeners[name].spec.access.deny.contains(ip.parse().unwrap());
+    for name in ["l0", "l17", "l49"] {
+        assert!(is_denied(name, "192.0.2.1") && is_denied(name, "198.51.100.9") && !is_denied(name, "203.0.113.1"));
+    }
+    assert!(is_denied("own", "203.0.113.1") && !is_denied("own", "192.0.2.1"));
+    for name in ["none", "path"] {
+        assert!(config.listeners[name].spec.access.deny.is_empty(), "{name}");
+    }
+    for shape in [Shape::Toml, Shape::Origins, Shape::Json] {
+        let printed = config.effective.print(shape);
+        assert_eq!(printed.matches("198.51.100.0/24").count(), 1, "{printed}");
+    }
+    let printed = config.effective.print(Shape::Toml);
+    let again = file(&printed).good();
+    assert_eq!(format!("{:?}", again.listeners), format!("{:?}", config.listeners));
+    assert_eq!(again.effective.print(Shape::Toml), printed);
+    let changed = file(&text.replace("198.51.100.0/24", "198.51.100.0/25")).good();
+    assert_eq!(config.effective.differences(&changed.effective), [tree::path("access.deny")]);
+}
+
+#[test]
 fn an_invalid_network_and_a_section_without_effect_suggest_a_fix() {
     for (text, parts) in [
         (
