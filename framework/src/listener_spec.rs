@@ -1,5 +1,7 @@
 //! The specification of one listener, and the memory that its limits allow.
 
+use std::os::fd::RawFd;
+
 use bytes::Bytes;
 
 use crate::address::Endpoint;
@@ -81,6 +83,13 @@ pub struct ListenerSpec {
     pub proxy: Option<ProxySettings>,
     /// If set, connections use TLS; required for `tls://`.
     pub tls: Option<TlsSettings>,
+    /// If set, connections whose file descriptor has this number or a higher one are accepted, closed and counted as
+    /// `limit`. The system assigns the lowest free number (open(2)), so such a number means that all lower ones are in
+    /// use. The descriptors from this number to the limit of the process stay free for everything else.
+    pub descriptor_limit: Option<RawFd>,
+    /// If set, the listener stops accepting while `limits.connections` are open, and further clients wait in the
+    /// backlog. Otherwise they are accepted and closed.
+    pub waits_when_full: bool,
 }
 
 impl ListenerSpec {
@@ -98,6 +107,8 @@ impl ListenerSpec {
             socket: SocketOptions::default(),
             proxy: None,
             tls: None,
+            descriptor_limit: None,
+            waits_when_full: false,
         }
     }
 
@@ -134,6 +145,8 @@ impl ListenerSpec {
             socket: unused.socket,
             proxy: unused.proxy,
             tls: unused.tls,
+            descriptor_limit: unused.descriptor_limit,
+            waits_when_full: unused.waits_when_full,
             ..self.clone()
         };
         spec.limits.connections = unused.limits.connections;
