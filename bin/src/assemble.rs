@@ -1,25 +1,18 @@
-//! Builds the server from a valid configuration: the runtime, the listeners with their handlers, the limit of open
-//! files.
+//! Builds the server from a valid configuration: the runtime, and the listeners with their handlers.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use switchboard::error::BoxError;
 use switchboard::registry::{HandlerInstance, LayerInstance};
 use switchboard::transport::tls::TlsAcceptor;
-use switchboard::{Kind, ListenerSet, Registry};
+use switchboard::{ListenerSet, Registry};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{self, Config, Diagnostic, Diagnostics, Inputs, LoadError, Section};
+use crate::descriptors;
 use crate::exit::Failure;
-
-/// File descriptors that do not belong to listeners: standard streams, the runtime, files of handlers.
-const OWN_FILES: u64 = 64;
-
-/// File descriptors per listener: the socket, and its duplicate for reload and upgrade.
-const OF_LISTENER: u64 = 2;
 
 /// The runtime of the server. A single worker runs on the current thread, where a wake-up costs about 5% less.
 pub(crate) fn runtime(workers: usize) -> io::Result<Runtime> {
@@ -53,6 +46,7 @@ pub(crate) fn assemble(
     let mut assembler = Assembler { config: &config, registry, before, diagnostics: Diagnostics::default() };
     let mut listeners = ListenerSet::new(registry.transport_table());
     listeners.drain_settings(config.drain);
+    let descriptor_limit = descriptors::limit_of_connections();
     let mut handlers = BTreeMap::new();
     for name in config.listeners.values().map(|listener| &listener.handler) {
         if !handlers.contains_key(name) {
@@ -64,6 +58,7 @@ pub(crate) fn assemble(
     for listener in config.listeners.values() {
         let mut spec = listener.spec.clone();
         spec.framing = listener.framing.clone();
+        spec.descriptor_limit = descriptor_limit;
         spec.layers = listener.layers.iter().filter_map(|name| assembler.layer(name)).collect();
         if let Some(handler) = handlers.get(&listener.handler) {
             listeners.listen(spec, handler);
@@ -168,41 +163,11 @@ impl Assembler<'_> {
     }
 }
 
-/// Raises the soft limit of open files to the hard limit, and warns if the configuration needs more.
-pub(crate) fn raise_open_files(config: &Config) {
-    let needed = needed_files(config);
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        if soft < hard {
-            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        }
-        Ok(hard)
-    });
-    match raised {
-        Ok(allowed) if allowed < needed => tracing::warn!(
-            target: "switchboard",
-            needed,
-            allowed,
-            "limits.connections needs more file descriptors than this process is allowed; raise the limit (ulimit -n, LimitNOFILE=) or lower limits.connections"
-        ),
-        Ok(_) => {}
-        Err(error) => {
-            let error = error.desc();
-            tracing::warn!(target: "switchboard", needed, error, "the limit of open files cannot be raised");
-        }
-    }
-}
-
 /// The maximum memory of all listeners together, and of each by name.
 pub(crate) fn max_memory(config: &Config) -> (u64, BTreeMap<&str, u64>) {
     let each = config.listeners.iter().map(|(name, listener)| (&**name, listener.spec.max_memory(listener.kind)));
     let each: BTreeMap<_, _> = each.collect();
     (each.values().fold(0, |all, more| all.saturating_add(*more)), each)
-}
-
-fn needed_files(config: &Config) -> u64 {
-    let needed = OWN_FILES + OF_LISTENER * config.listeners.len() as u64;
-    let streams = config.listeners.values().filter(|listener| listener.kind == Kind::Stream);
-    needed + streams.map(|listener| listener.spec.limits.connections as u64).sum::<u64>()
 }
 
 #[cfg(test)]

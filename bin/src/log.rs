@@ -130,7 +130,7 @@ impl Log {
 
 /// The level was validated before, so parsing does not fail here.
 fn filter(level: &str) -> EnvFilter {
-    EnvFilter::builder().parse_lossy(level)
+    config::parse_filter(level).unwrap_or_default()
 }
 
 fn stderr_layer(format: Format, queue: NonBlocking) -> BoxLayer {

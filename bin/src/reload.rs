@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admin::Admin;
 use crate::assemble::{self, Assembled};
 use crate::config::{self, Config, Inputs};
+use crate::descriptors;
 use crate::log::Log;
 use crate::permissions;
 
@@ -72,7 +73,7 @@ impl Reload<'_> {
         };
         self.log.apply(&assembled.config.log);
         permissions::log_warnings(&assembled.config);
-        assemble::raise_open_files(&assembled.config);
+        descriptors::raise_limit(&assembled.config);
         admin.set_config(&assembled.config);
         self.current = Arc::new(assembled);
         self.log_changes(&changes);

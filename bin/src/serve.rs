@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use crate::admin::Admin;
 use crate::assemble;
 use crate::config::{Config, Inputs};
+use crate::descriptors;
 use crate::exit::Failure;
 use crate::handover::{Executable, InheritedSockets};
 use crate::log::Log;
@@ -38,7 +39,7 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
     permissions::log_warnings(&config);
-    assemble::raise_open_files(&config);
+    descriptors::raise_limit(&config);
     let result = runtime.block_on(async {
         // Reads files, which may block, so a signal must be able to interrupt it.
         let at_start = registry.clone();
@@ -71,7 +72,7 @@ fn runtime(workers: usize) -> Result<Runtime, Failure> {
 pub(crate) fn try_bind(config: Config, registry: &Registry) -> Result<(), Failure> {
     let InheritedSockets { systemd, .. } = InheritedSockets::take().map_err(Failure::new)?;
     let runtime = runtime(1)?;
-    assemble::raise_open_files(&config);
+    descriptors::raise_limit(&config);
     let bound = runtime.block_on(async {
         let admin = config.admin.clone();
         let (mut listeners, _) = assemble::assemble(config, registry, None).map_err(Failure::config)?;

@@ -1,5 +1,7 @@
 //! The specification of one listener, and the memory that its limits allow.
 
+use std::os::fd::RawFd;
+
 use bytes::Bytes;
 
 use crate::address::Endpoint;
@@ -83,6 +85,13 @@ pub struct ListenerSpec {
     pub tls: Option<TlsSettings>,
     /// Whether `connection opened` and `connection closed` are logged at level debug instead of info.
     pub debug_log: bool,
+    /// If set, connections whose file descriptor has this number or a higher one are accepted, closed and counted as
+    /// `limit`. The system assigns the lowest free number (open(2)), so such a number means that all lower ones are in
+    /// use. The descriptors from this number to the limit of the process stay free for everything else.
+    pub descriptor_limit: Option<RawFd>,
+    /// If set, the listener stops accepting while `limits.connections` are open, and further clients wait in the
+    /// backlog. Otherwise they are accepted and closed.
+    pub waits_when_full: bool,
 }
 
 impl ListenerSpec {
@@ -101,6 +110,8 @@ impl ListenerSpec {
             proxy: None,
             tls: None,
             debug_log: false,
+            descriptor_limit: None,
+            waits_when_full: false,
         }
     }
 
@@ -138,6 +149,8 @@ impl ListenerSpec {
             proxy: unused.proxy,
             tls: unused.tls,
             debug_log: unused.debug_log,
+            descriptor_limit: unused.descriptor_limit,
+            waits_when_full: unused.waits_when_full,
             ..self.clone()
         };
         spec.limits.connections = unused.limits.connections;

@@ -1,25 +1,28 @@
 //! The admin endpoint stays reachable and safe whatever clients, files and operators do.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use harness::{Program, Signal, TEST_TIMEOUT};
 use nix::libc::O_NONBLOCK;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::admin::AdminServer;
+use crate::admin::{AdminServer, ask};
 
 const CONFIG: &str =
     "[admin]\nlisten = 'tcp://127.0.0.1:0'\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n";
 
 /// A server in a directory of its own, with its configuration file.
-pub(crate) struct Place {
-    pub(crate) directory: tempfile::TempDir,
-    pub(crate) server: AdminServer,
+struct Place {
+    directory: tempfile::TempDir,
+    server: AdminServer,
 }
 
 impl Place {
@@ -33,6 +36,16 @@ impl Place {
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    fn connect(&self, listener: &str) -> Box<dyn Read> {
+        let address = self.server.0.socket(listener);
+        if self.server.0.address(listener).starts_with("unix:") {
+            return Box::new(UnixStream::connect(self.path(&address)).unwrap());
+        }
+        let io = TcpStream::connect(address).unwrap();
+        io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+        Box::new(io)
     }
 
     fn configure(&self, config: &str) {
@@ -197,4 +210,326 @@ fn unknown_query_parameters_of_every_route_are_rejected() {
     }
     assert_eq!(server.get("/livez?").status, 200);
     assert!(server.get("/nowhere").body.contains("POST /reload - reload the configuration (force)"));
+}
+
+/// Starts the server with a limit of open files, in a directory with files of its own.
+fn start_in(files: u32, config: &str, prepare: impl Fn(&Path)) -> Place {
+    drop(Program::switchboard()); // builds the binary
+    let directory = tempfile::tempdir().unwrap();
+    prepare(directory.path());
+    fs::write(directory.path().join("switchboard.toml"), config).unwrap();
+    let command = format!("ulimit -n {files} && exec {} serve", harness::target().join("switchboard").display());
+    let running = Program::at(Path::new("/bin/sh")).args(["-c", &command]).current_dir(directory.path()).spawn();
+    running.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
+    Place { directory, server: AdminServer(running) }
+}
+
+#[test]
+fn clients_that_use_all_open_files_leave_the_admin_endpoint_and_reloads_working() {
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let unix = "[listeners.local]\nlisten = 'unix:local'\n";
+    let tls = "[listeners.secure]\nlisten = 'tls://127.0.0.1:0'\ntls = { certificate = 'c', key = 'k' }\n";
+    let config = format!("{CONFIG}{unix}{tls}");
+    for workers in [1, 2] {
+        for listener in ["main", "local", "secure"] {
+            let directory_of_files = |place: &Path| {
+                fs::write(place.join("c"), pair.cert.pem()).unwrap();
+                fs::write(place.join("k"), pair.signing_key.serialize_pem()).unwrap();
+            };
+            let place = start_in(100, &format!("[runtime]\nworkers = {workers}\n{config}"), directory_of_files);
+            let limited = place.server.0.wait_for_event(|event| event["reserved"] == 25);
+            assert_eq!((&limited["available"], &limited["level"]), (&75.into(), &"WARN".into()));
+            let clients: Vec<_> = (0..150).map(|_| place.connect(listener)).collect();
+            let rejected = place.server.0.wait_for_event(|event| event["message"] == "connection rejected");
+            assert_eq!((&rejected["reason"], &rejected["rule"]), (&"limit".into(), &"open files".into()));
+            let silent: Vec<_> = (0..150).map(|_| place.server.tcp()).collect();
+            assert_eq!(place.server.get("/readyz").status, 200, "{listener}");
+            let name = format!("switchboard_connections_rejected_total{{listener=\"{listener}\",reason=\"limit\"}}");
+            place.server.wait_until("rejected clients are counted", || place.server.metric(&name).unwrap() >= 75.0);
+            assert!(
+                place.server.metric(&format!("switchboard_connections_open{{listener=\"{listener}\"}}")) > Some(30.0)
+            );
+            // The reload reads the files again, and starts a listener.
+            place.configure(&format!("{config}[listeners.more]\nlisten = 'tcp://127.0.0.1:0'\n"));
+            let reloaded = place.server.send("POST", "/reload", "");
+            assert_eq!(reloaded.status, 200, "{listener}: {}", reloaded.body);
+            drop((clients, silent));
+            // Descriptors that become free serve clients again.
+            place.server.wait_until("a client is served", || {
+                place.connect("main").read(&mut [0]).is_ok_and(|bytes| bytes == 1)
+            });
+        }
+    }
+}
+
+#[test]
+fn silent_admin_clients_lose_their_place_to_new_ones() {
+    for (count, sent) in [(64, ""), (100, ""), (250, ""), (250, "G"), (250, "GET / HTTP/1.1\r\nhost: x\r\n")] {
+        let server = AdminServer::start(&[]);
+        let silent: Vec<_> = (0..count)
+            .map(|_| {
+                let mut io = server.tcp();
+                io.write_all(sent.as_bytes()).unwrap();
+                io
+            })
+            .collect();
+        for path in ["/livez", "/readyz", "/metrics", "/status"] {
+            assert_eq!(server.get(path).status, 200, "{count} {sent:?} {path}");
+        }
+        drop(silent);
+    }
+}
+
+#[test]
+fn health_checks_without_a_host_header_are_answered() {
+    let place = Place::start(CONFIG);
+    for path in ["/livez", "/readyz", "/metrics"] {
+        for request in [
+            format!("GET {path} HTTP/1.0\r\n\r\n"),
+            format!("GET {path} HTTP/1.0\r\nhost:\r\n\r\n"),
+            format!("GET {path} HTTP/1.1\r\nconnection: close\r\n\r\n"),
+            format!("HEAD {path} HTTP/1.0\r\n\r\n"),
+            format!("GET {path} HTTP/1.0\r\nhost: 10.0.0.1:9900\r\n\r\n"),
+        ] {
+            let reply = place.server.raw(&request);
+            assert!(reply.starts_with("HTTP/1.") && reply.contains(" 200 OK\r\n"), "{request:?}: {reply}");
+            assert!(reply.to_ascii_lowercase().contains("cache-control: no-store"), "{reply}");
+        }
+        let foreign = place.server.raw(&format!("GET {path} HTTP/1.0\r\nhost: evil.example\r\n\r\n"));
+        assert!(foreign.contains(" 403 "), "{foreign}");
+    }
+    for path in ["/status", "/connections", "/log-level", "/", "/nowhere"] {
+        let reply = place.server.raw(&format!("GET {path} HTTP/1.0\r\n\r\n"));
+        assert!(reply.contains(" 403 "), "{path}: {reply}");
+    }
+}
+
+#[test]
+fn every_reply_forbids_caching() {
+    let server = AdminServer::start(&[]);
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/livez"),
+        ("GET", "/readyz"),
+        ("GET", "/metrics"),
+        ("GET", "/status"),
+        ("GET", "/connections"),
+        ("GET", "/config"),
+        ("GET", "/log-level"),
+        ("GET", "/nowhere"),
+        ("GET", "/livez?x"),
+        ("PUT", "/log-level"),
+        ("POST", "/reload"),
+        ("POST", "/metrics"),
+        ("DELETE", "/connections/0"),
+    ] {
+        let reply = server.send(method, path, "");
+        let headers = reply.head.matches("cache-control: no-store").count();
+        assert_eq!(headers, 1, "{method} {path}: {}", reply.head);
+    }
+}
+
+#[test]
+fn a_request_has_one_deadline_and_a_refused_one_is_answered_before_its_body() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    fs::write(&token, "a-long-secret").unwrap();
+    let server = AdminServer::start(&["--set", &format!("admin.token_file={}", token.display())]);
+    let unfinished = |headers: &str| {
+        let mut io = server.tcp();
+        let head = format!("PUT /log-level HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n{headers}\r\nd");
+        io.write_all(head.as_bytes()).unwrap();
+        io
+    };
+    let authorized = "authorization: Bearer a-long-secret\r\n";
+    let (began, slow) = (Instant::now(), unfinished(authorized));
+    // Refused at once: the rest of the body never comes.
+    for (headers, status) in [
+        ("", "401"),
+        ("authorization: Bearer wrong\r\n", "401"),
+        ("authorization: Bearer a-long-secret\r\norigin: http://evil.example\r\n", "403"),
+        ("expect: 100-continue\r\n", "401"),
+    ] {
+        let mut reply = String::new();
+        unfinished(headers).read_to_string(&mut reply).unwrap();
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {reply}");
+    }
+    // A byte now and then does not extend the deadline.
+    let mut trickle = slow.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        while trickle.write_all(b"e").is_ok() {
+            thread::park_timeout(Duration::from_millis(500));
+        }
+    });
+    let mut reply = [0; 1024];
+    let bytes = (&slow).read(&mut reply).unwrap();
+    let reply = String::from_utf8_lossy(&reply[..bytes]);
+    assert!(reply.starts_with("HTTP/1.1 408 ") && reply.contains("complete within 10 s"), "{reply}");
+    assert!(began.elapsed().as_secs() >= 9, "{:?}", began.elapsed());
+    drop(slow);
+    server.0.signal(Signal::SIGTERM);
+    drop(server);
+    sender.join().unwrap();
+}
+
+#[test]
+fn connections_are_paged_and_filtered() {
+    let server = AdminServer::start(&["--set", "listeners.more.listen=tcp://127.0.0.1:0"]);
+    let more = server.0.socket("more");
+    let main: Vec<_> = (0..7).map(|_| server.client()).collect();
+    let other: Vec<_> = (0..3).map(|_| TcpStream::connect(&more).unwrap()).collect();
+    server.wait_until("all are open", || {
+        server.get("/connections").json()["connections"].as_array().unwrap().len() == 10
+    });
+    let list = |query: &str| {
+        let page = server.get(&format!("/connections{query}")).json();
+        let ids: Vec<_> =
+            page["connections"].as_array().unwrap().iter().map(|one| one["id"].as_u64().unwrap()).collect();
+        (ids, page["next"].as_u64())
+    };
+    let (all, next) = list("");
+    assert!(all.is_sorted() && all.len() == 10 && next.is_none(), "{all:?} {next:?}");
+    assert_eq!(list("?limit=10"), (all.clone(), None));
+    let (mut paged, mut query) = (Vec::new(), "?limit=3".to_owned());
+    loop {
+        let (page, next) = list(&query);
+        paged.extend(page);
+        let Some(next) = next else { break };
+        query = format!("?limit=3&after={next}");
+    }
+    assert_eq!(paged, all);
+    let peer = main[2].get_ref().local_addr().unwrap();
+    for (query, found) in [
+        ("?listener=main".to_owned(), 7),
+        ("?listener=more".to_owned(), 3),
+        ("?listener=nothing".to_owned(), 0),
+        (format!("?peer={peer}"), 1),
+        ("?peer=127.0.0.1".to_owned(), 10),
+        ("?peer=127.0.0.2".to_owned(), 0),
+        ("?peer=127.0.0".to_owned(), 0),
+        ("?listener=more&peer=127.0.0.1&limit=2".to_owned(), 2),
+        (format!("?after={}", all[9]), 0),
+        (format!("?after={}", u64::MAX), 0),
+        ("?limit=10000".to_owned(), 10),
+    ] {
+        assert_eq!(list(&query).0.len(), found, "{query}");
+    }
+    for wrong in ["limit=0", "limit=10001", "limit=-1", "limit=x", "after=x", "after=-1", "limit=1&limit=2", "lmit=1"] {
+        let refused = server.get(&format!("/connections?{wrong}"));
+        assert_eq!(refused.status, 422, "{wrong}: {}", refused.body);
+    }
+    drop((main, other));
+}
+
+#[test]
+fn concurrent_requests_for_connections_get_complete_and_current_replies() {
+    let server = AdminServer::start(&[]);
+    let clients: Vec<_> = (0..50).map(|_| server.client()).collect();
+    thread::scope(|scope| {
+        for request in 0..60 {
+            let server = &server;
+            scope.spawn(move || {
+                let path = ["/connections", "/connections?limit=50", "/status", "/metrics"][request % 4];
+                let reply = server.get(path);
+                assert_eq!(reply.status, 200, "{path}");
+                if path.starts_with("/connections") {
+                    assert_eq!(reply.json()["connections"].as_array().unwrap().len(), 50);
+                }
+            });
+        }
+    });
+    drop(clients);
+}
+
+#[test]
+fn filters_use_no_regular_expressions_and_are_bounded() {
+    let server = AdminServer::start(&[]);
+    // As a regular expression, it needs 150 MiB per second.
+    let expensive = format!("x[s{{f=.*a{}}}]=trace", ".".repeat(22));
+    assert_eq!(server.send("PUT", "/log-level", &expensive).status, 200);
+    let long = format!("info,{}=debug", "x".repeat(4096));
+    let many = vec!["x=info"; 65].join(",");
+    let nested = "x[s{f=(a+)+}]=trace".to_owned();
+    for (filter, part) in
+        [(&long, "limited to 4096 bytes; this one has 41"), (&many, "limited to 64 directives; this one has 65")]
+    {
+        if filter.len() < 4096 {
+            let refused = server.send("PUT", "/log-level", filter);
+            assert_eq!(refused.status, 422, "{}", refused.body);
+            assert!(refused.body.contains(part) && refused.body.len() < 200, "{}", refused.body);
+        }
+        let checks = [
+            Program::switchboard().args(["check", "--log-level", filter]),
+            Program::switchboard().args(["check", "--set", &format!("log.level={filter}")]),
+            Program::switchboard().arg("check").env("RUST_LOG", filter),
+            Program::switchboard().arg("check").env("SWITCHBOARD_LOG__LEVEL", filter),
+        ];
+        for check in checks {
+            let refused = check.run();
+            assert_eq!(refused.code(), Some(78), "{}", refused.stderr);
+            assert!(refused.stderr.contains(part), "{}", refused.stderr);
+        }
+    }
+    // A quantifier of a regular expression is text, too.
+    let accepted = Program::switchboard().arg("check").env("RUST_LOG", &nested).run();
+    assert_eq!(accepted.code(), Some(0), "{}", accepted.stderr);
+}
+
+#[test]
+fn an_exposed_admin_endpoint_is_warned_about_and_serves_only_health_without_a_token() {
+    let port = harness::free_port();
+    let checked = |admin: &[&str]| {
+        let set = admin.iter().flat_map(|arg| ["--set", arg]);
+        let checked = Program::switchboard().arg("check").args(set).run();
+        assert_eq!(checked.code(), Some(0), "{admin:?}: {}", checked.stderr);
+        checked.stderr
+    };
+    for (listen, without, with) in [
+        ("tcp://127.0.0.1:9900", "every local user can drain", ""),
+        ("tcp://127.0.0.2:9900", "every local user can drain", ""),
+        ("tcp://[::1]:9900", "every local user can drain", ""),
+        ("tcp://[::ffff:127.0.0.1]:9900", "every local user can drain", ""),
+        ("tcp://localhost:9900", "every local user can drain", ""),
+        ("tcp://0.0.0.0:9900", "serves only /livez, /readyz and /metrics", "the network unencrypted"),
+        ("tcp://[::]:9900", "serves only /livez, /readyz and /metrics", "the network unencrypted"),
+        ("tcp://192.0.2.1:9900", "serves only /livez, /readyz and /metrics", "the network unencrypted"),
+        ("tcp://db.example:9900", "serves only /livez, /readyz and /metrics", "the network unencrypted"),
+        ("unix:/run/a.sock", "", ""),
+    ] {
+        let listen = format!("admin.listen={listen}");
+        for (args, part) in [(&[&*listen][..], without), (&[&*listen, "admin.token=secret"], with)] {
+            let warned = checked(args);
+            assert_eq!(warned.matches("warning: admin.listen").count(), usize::from(!part.is_empty()), "{warned}");
+            assert!(warned.contains(part), "{args:?}: {warned}");
+        }
+    }
+    for host in ["0.0.0.0", "[::]"] {
+        let server = AdminServer::at("tcp://127.0.0.1:0", &format!("tcp://{host}:{port}"), &[]);
+        server.0.wait_for_event(|event| {
+            event["level"] == "WARN" && event["message"].as_str().unwrap().contains("serves only /livez")
+        });
+        let request = |method: &str, path: &str| {
+            let io = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            ask(io, method, path, "", "")
+        };
+        for path in ["/livez", "/readyz", "/metrics"] {
+            assert_eq!(request("GET", path).status, 200, "{host} {path}");
+        }
+        for (method, path) in [
+            ("GET", "/"),
+            ("GET", "/status"),
+            ("GET", "/connections"),
+            ("GET", "/log-level"),
+            ("GET", "/config"),
+            ("GET", "/nowhere"),
+            ("PUT", "/log-level"),
+            ("DELETE", "/connections/1"),
+            ("POST", "/reload"),
+            ("POST", "/drain"),
+        ] {
+            let refused = request(method, path);
+            assert_eq!(refused.status, 403, "{host} {method} {path}: {}", refused.body);
+            assert!(refused.body.contains("set admin.token_file"), "{}", refused.body);
+        }
+    }
 }

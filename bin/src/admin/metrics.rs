@@ -3,8 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::response::Response;
 use switchboard::metrics::{LATENCY_BOUNDS, Latency};
 use switchboard::server::ListenerReport;
 use switchboard::{CloseReason, Phase, Running};
@@ -45,8 +44,9 @@ fn accept_errors(report: &ListenerReport) -> Vec<(&'static str, u64)> {
     report.accept_errors.clone()
 }
 
-pub(super) async fn metrics(State(state): SharedState) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text(&state.running))
+pub(super) async fn metrics(State(state): SharedState) -> Response {
+    let build = |running: &Running| ("text/plain; version=0.0.4; charset=utf-8", text(running).into_bytes());
+    state.replies.reply("metrics".to_owned(), &state.running, build).await
 }
 
 fn text(running: &Running) -> String {

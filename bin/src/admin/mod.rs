@@ -3,9 +3,12 @@
 //! A reload is sent to the control loop as [`ReloadRequest`]. A drain is signalled separately.
 
 mod auth;
+mod connections;
 mod metrics;
 mod parameters;
 mod routes;
+mod shared_reply;
+mod slots;
 mod state;
 mod status;
 
@@ -17,7 +20,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
@@ -30,18 +35,20 @@ use tokio::sync::{Notify, mpsc};
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
+use crate::admin::auth::{Client, REQUEST_TIMEOUT};
+use crate::admin::shared_reply::SharedReplies;
+use crate::admin::slots::Slots;
 use crate::admin::state::AdminState;
 use crate::config::{self, Config, Shape};
+use crate::descriptors;
 use crate::log::Log;
 
 /// The name of the listener.
 const NAME: &str = "admin";
-/// Maximum open connections.
+/// Maximum open connections. A small limit of open files allows fewer.
 const CONNECTIONS: usize = 100;
 /// Idle timeout of a connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Timeout for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Drain deadline of the admin endpoint, after the server has stopped.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 /// How long the address may take to be resolved and bound at the start.
@@ -52,6 +59,7 @@ const RELOAD_QUEUE: usize = 16;
 pub(crate) struct Admin {
     state: Arc<AdminState>,
     handler: HandlerInstance,
+    max_connections: usize,
     pub(crate) running: Running,
 }
 
@@ -71,19 +79,22 @@ impl Admin {
             reloads,
             drain: Notify::new(),
             started,
+            replies: SharedReplies::default(),
             settings,
             config: config_text,
         });
-        let handler = HandlerInstance::stream(HttpHandler(routes::router(state.clone())));
+        let max_connections = descriptors::for_admin(CONNECTIONS);
+        let (router, slots) = (routes::router(state.clone()), Slots::new(max_connections));
+        let handler = HandlerInstance::stream(HttpHandler { router, slots });
         let running = ListenerSet::new(Transports::default()).start().await?;
-        let admin = Self { state, handler, running };
+        let admin = Self { state, handler, max_connections, running };
         admin.set_config(config);
         admin.configure(config.admin.as_ref(), inherited, BIND_TIMEOUT).await?;
         Ok((admin, received))
     }
 
     pub(crate) async fn try_bind(endpoint: Endpoint) -> Result<()> {
-        let handler = HandlerInstance::stream(HttpHandler(Router::new()));
+        let handler = HandlerInstance::stream(HttpHandler { router: Router::new(), slots: Slots::new(1) });
         let mut listeners = ListenerSet::new(Transports::default());
         listeners.listen(ListenerSpec::new(NAME, endpoint), &handler);
         Ok(listeners.try_bind().await?)
@@ -104,13 +115,19 @@ impl Admin {
         listeners.drain_settings(drain);
         if let Some(admin) = admin {
             let mut spec = ListenerSpec::new(NAME, admin.endpoint.clone());
-            (spec.limits.connections, spec.timeouts.idle) = (CONNECTIONS, IDLE_TIMEOUT);
             spec.debug_log = true; // health checks and scrapes would fill the log
+            // Room for evicted connections that are being closed. A new client waits until there is room.
+            spec.limits.connections = self.max_connections + self.max_connections.div_ceil(2);
+            spec.waits_when_full = true;
+            spec.timeouts.idle = IDLE_TIMEOUT;
             listeners.listen(spec, &self.handler);
         }
         // Set before the listener accepts, so that the first request needs the new token.
         let previous = mem::replace(&mut *self.state.settings.lock(), admin.cloned());
         self.running.reload(listeners).await.inspect_err(|_| *self.state.settings.lock() = previous)?;
+        if let Some(warning) = admin.and_then(config::Admin::warning) {
+            tracing::warn!(target: "switchboard", "{warning}");
+        }
         Ok(())
     }
 
@@ -136,22 +153,35 @@ impl Admin {
     }
 }
 
-struct HttpHandler(Router);
+struct HttpHandler {
+    router: Router,
+    slots: Slots,
+}
 
 impl StreamHandler for HttpHandler {
     async fn serve(&self, connection: Connection, stream: ByteStream) -> Result<()> {
-        let service = TowerToHyperService::new(self.0.clone());
+        let guard = self.slots.enter(&connection);
+        let client = Client { connection: connection.clone(), slot: guard.slot.clone() };
+        let router = TowerToHyperService::new(self.router.clone());
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(client.clone());
+            router.call(request)
+        });
         let http = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(REQUEST_TIMEOUT) // for the head; `authorize` enforces the rest
             .half_close(true) // reply to clients that close their sending side after the request
             .serve_connection(TokioIo::new(stream), service);
         let mut http = pin!(http);
         let mut drain = connection.drain();
         tokio::select! {
             closed = http.as_mut() => return Ok(closed?),
+            () = guard.slot.evicted() => return Ok(()),
             () = drain.draining() => http.as_mut().graceful_shutdown(),
         }
-        Ok(http.await?)
+        tokio::select! {
+            closed = http => Ok(closed?),
+            () = guard.slot.evicted() => Ok(()),
+        }
     }
 }

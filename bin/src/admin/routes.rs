@@ -6,19 +6,20 @@ use axum::extract::{Path, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::{from_extractor, from_fn_with_state};
-use axum::response::IntoResponse;
-use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{from_extractor, from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, any, on};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use switchboard::server::{Changes, Readiness};
 use tokio::sync::oneshot;
 
+use crate::admin::auth::{Access, authorize};
 use crate::admin::parameters::{NoParameters, Parameters};
 use crate::admin::state::{AdminState, ReloadRequest, SharedState};
-use crate::admin::{auth, metrics, status};
+use crate::admin::{connections, metrics, status};
 
 /// The dashboard, built from `bin/page`. It loads nothing from other hosts.
 const DASHBOARD: &str = include_str!("../../page/dist/index.html");
@@ -28,8 +29,7 @@ const DASHBOARD_POLICY: &str = include_str!("../../page/dist/policy");
 struct Route {
     method: Method,
     path: &'static str,
-    /// It modifies the server or returns sensitive data, so it requires the token.
-    is_protected: bool,
+    access: Access,
     /// The query parameters that the handler reads. Others are rejected.
     parameters: &'static [&'static str],
     help: &'static str,
@@ -38,15 +38,16 @@ struct Route {
 
 type Handler = fn(MethodFilter) -> MethodRouter<Arc<AdminState>>;
 
-/// Every route. The router, the check of the token and the reply to unknown paths use this table.
+/// Every route. The router, the check of each request and the reply to unknown paths use this table.
 const ROUTES: [Route; 12] = [
-    public("/", "dashboard", |method| on(method, dashboard)),
-    public("/livez", "200 while the process runs", |method| on(method, livez)),
-    public("/readyz", "200 if every listener accepts connections, else 503", |method| on(method, readyz)),
-    public("/metrics", "metrics in the Prometheus text format", |method| on(method, metrics::metrics)),
-    public("/status", "state and counters of each listener, as JSON", |method| on(method, status::status)),
-    public("/connections", "open connections, as JSON", |method| on(method, status::connections)),
-    public("/log-level", "log level or filter", |method| on(method, log_level)),
+    read("/", "dashboard", |method| on(method, dashboard)),
+    health("/livez", "200 while the process runs", |method| on(method, livez)),
+    health("/readyz", "200 if every listener accepts connections, else 503", |method| on(method, readyz)),
+    health("/metrics", "metrics in the Prometheus text format", |method| on(method, metrics::metrics)),
+    read("/status", "state and counters of each listener, as JSON", |method| on(method, status::status)),
+    read("/connections", "open connections, as JSON", |method| on(method, connections::connections))
+        .with(&["limit", "after", "listener", "peer"]),
+    read("/log-level", "log level or filter", |method| on(method, log_level)),
     protected(Method::GET, "/config", "effective configuration without secrets, as JSON", |method| on(method, config)),
     protected(Method::DELETE, "/connections/{id}", "close a connection", |method| on(method, close_connection)),
     protected(Method::PUT, "/log-level", "set the log level or filter", |method| on(method, set_log_level)),
@@ -54,12 +55,16 @@ const ROUTES: [Route; 12] = [
     protected(Method::POST, "/reload", "reload the configuration", |method| on(method, reload)).with(&["force"]),
 ];
 
-const fn public(path: &'static str, help: &'static str, handler: Handler) -> Route {
-    Route { method: Method::GET, path, is_protected: false, parameters: &[], help, handler }
+const fn health(path: &'static str, help: &'static str, handler: Handler) -> Route {
+    Route { method: Method::GET, path, access: Access::Health, parameters: &[], help, handler }
+}
+
+const fn read(path: &'static str, help: &'static str, handler: Handler) -> Route {
+    Route { method: Method::GET, path, access: Access::Read, parameters: &[], help, handler }
 }
 
 const fn protected(method: Method, path: &'static str, help: &'static str, handler: Handler) -> Route {
-    Route { method, path, is_protected: true, parameters: &[], help, handler }
+    Route { method, path, access: Access::Protected, parameters: &[], help, handler }
 }
 
 impl Route {
@@ -71,17 +76,22 @@ impl Route {
 
 pub(super) fn router(state: Arc<AdminState>) -> Router {
     let mut router = Router::new();
-    for Route { method, path, is_protected, parameters, handler, .. } in ROUTES {
+    let authorized = |access| from_fn_with_state((state.clone(), access), authorize);
+    for Route { method, path, access, parameters, handler, .. } in ROUTES {
         let mut route = handler(MethodFilter::try_from(method).expect("a standard method"));
         if parameters.is_empty() {
             route = route.route_layer(from_extractor::<Parameters<NoParameters>>());
         }
-        if is_protected {
-            route = route.route_layer(from_fn_with_state(state.clone(), auth::authenticate));
-        }
-        router = router.route(path, route);
+        router = router.route(path, route.route_layer(authorized(access)));
     }
-    router.fallback(not_found).layer(from_fn_with_state(state.clone(), auth::check_request)).with_state(state)
+    let fallback = any(not_found).layer(authorized(Access::Read));
+    router.fallback_service(fallback.with_state(state.clone())).layer(map_response(no_store)).with_state(state)
+}
+
+/// Every reply is about this moment.
+async fn no_store(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 async fn not_found(uri: Uri) -> (StatusCode, String) {
@@ -98,7 +108,6 @@ async fn dashboard() -> impl IntoResponse {
         (CONTENT_SECURITY_POLICY, DASHBOARD_POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
-        (CACHE_CONTROL, "no-store"),
     ];
     (headers, DASHBOARD)
 }

@@ -9,6 +9,7 @@ use switchboard::Running;
 use switchboard::server::Changes;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::admin::shared_reply::SharedReplies;
 use crate::config;
 use crate::log::Log;
 
@@ -28,6 +29,7 @@ pub(super) struct AdminState {
     /// Requests a drain. It is no reload request, because a drain must not wait for a reload in progress.
     pub(super) drain: Notify,
     pub(super) started: Instant,
+    pub(super) replies: SharedReplies,
     /// The `[admin]` section; `None` while there is no admin endpoint.
     pub(super) settings: Mutex<Option<config::Admin>>,
     /// The effective configuration as JSON, without secrets.

@@ -1,33 +1,32 @@
-//! The state of the server and its connections as JSON.
+//! The state of the server and its listeners as JSON.
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use serde_json::{Map, Value, json};
 use switchboard::metrics::{LATENCY_BOUNDS, Outcome};
 use switchboard::server::ListenerReport;
-use switchboard::{CloseReason, Connection, Phase};
+use switchboard::{CloseReason, Phase, Running};
 
 use crate::admin::state::SharedState;
 
-pub(super) async fn status(State(state): SharedState) -> Json<Value> {
-    let phase = match state.running.phase() {
-        Phase::Cutting => "cutting",
-        Phase::Running if !state.running.is_stopping() => "running",
-        _ => "draining",
+pub(super) async fn status(State(state): SharedState) -> Response {
+    let started = state.started;
+    let build = move |running: &Running| {
+        let phase = match running.phase() {
+            Phase::Cutting => "cutting",
+            Phase::Running if !running.is_stopping() => "running",
+            _ => "draining",
+        };
+        let status = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "uptime_seconds": started.elapsed().as_secs_f64(),
+            "phase": phase,
+            "listeners": running.report().iter().map(listener).collect::<Value>(),
+        });
+        ("application/json", status.to_string().into_bytes())
     };
-    Json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "pid": std::process::id(),
-        "uptime_seconds": state.started.elapsed().as_secs_f64(),
-        "phase": phase,
-        "listeners": state.running.report().iter().map(listener).collect::<Value>(),
-    }))
-}
-
-pub(super) async fn connections(State(state): SharedState) -> Json<Value> {
-    let mut connections = state.running.connections();
-    connections.sort_by_key(Connection::id);
-    Json(json!({ "connections": connections.iter().map(connection).collect::<Value>() }))
+    state.replies.reply("status".to_owned(), &state.running, build).await
 }
 
 fn listener(report: &ListenerReport) -> Value {
@@ -53,17 +52,4 @@ fn listener(report: &ListenerReport) -> Value {
 
 fn counts<T: Copy>(counts: &[(T, u64)], name: fn(T) -> &'static str) -> Map<String, Value> {
     counts.iter().map(|(label, count)| (name(*label).to_owned(), (*count).into())).collect()
-}
-
-fn connection(connection: &Connection) -> Value {
-    json!({
-        "id": connection.id(),
-        "listener": connection.listener(),
-        "peer": connection.peer().to_string(),
-        "age_seconds": connection.opened().elapsed().as_secs_f64(),
-        "messages": connection.messages(),
-        "bytes_in": connection.bytes_in(),
-        "bytes_out": connection.bytes_out(),
-        "state": if connection.drain().is_draining() { "draining" } else { "open" },
-    })
 }

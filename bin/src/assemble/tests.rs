@@ -31,14 +31,3 @@ fn invalid_layer_options_are_reported_with_all_other_errors() {
     let told = all_errors(*rejected, &crate::registry(), None).to_string();
     assert!(told.contains("error: drain.deadline: ") && told.contains("error: layers.busy: "), "{told}");
 }
-
-#[test]
-fn connections_count_as_open_files_and_datagram_peers_do_not() {
-    let config = config(&[
-        ("limits.connections", "100"),
-        ("listeners.main.listen", "tcp://127.0.0.1:0"),
-        ("listeners.gram.listen", "udp://127.0.0.1:0"),
-    ]);
-    assert_eq!(needed_files(&config), OWN_FILES + 102 + 2);
-    assert!(build_errors(&config, &crate::registry(), None).is_empty());
-}

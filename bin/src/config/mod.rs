@@ -28,7 +28,6 @@ use std::path::{Path as FilePath, PathBuf};
 
 use figment::value::{Dict, Value};
 use switchboard::Registry;
-use tracing_subscriber::EnvFilter;
 
 pub(crate) use check::{Admin, Config, Section};
 pub(crate) use diagnostic::{Diagnostic, Diagnostics, Origin};
@@ -36,7 +35,7 @@ pub(crate) use expected::needs_restart;
 pub(crate) use options::read_framing;
 pub(crate) use print::Shape;
 pub(crate) use schema::{OptionDoc, documented, schema};
-pub(crate) use sections::{Format, Log, check_level};
+pub(crate) use sections::{Format, Log, check_level, parse_filter};
 pub(crate) use tree::{differences, dotted};
 
 use diagnostic::Report;
@@ -131,11 +130,8 @@ fn rust_log(environment: &[(OsString, OsString)], report: &mut Report) -> Option
     let (_, filter) = environment.iter().find(|(variable, filter)| variable == "RUST_LOG" && !filter.is_empty())?;
     let key = tree::path("log.level");
     let origin = "environment variable RUST_LOG";
-    let filter = filter.to_str().and_then(|filter| EnvFilter::builder().parse(filter).ok());
-    let Some(filter) = filter else {
-        report.add(&key, "is not a filter; write it like \"info,switchboard=debug\"", Origin::new(origin));
-        return None;
-    };
+    let filter = filter.to_str().ok_or_else(|| "is not UTF-8".to_owned()).and_then(parse_filter);
+    let filter = filter.map_err(|error| report.add(&key, error, Origin::new(origin))).ok()?;
     let mut tree = Dict::new();
     // A parsed filter prints the level of every directive, as log.level requires.
     tree::insert(&mut tree, &key, Value::from(filter.to_string()));

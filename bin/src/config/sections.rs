@@ -190,7 +190,8 @@ impl Default for RuntimeSettings {
 pub(crate) struct AdminSettings {
     /// Address of the admin endpoint: tcp://host:port, or unix:/path.
     pub(crate) listen: Option<Endpoint>,
-    /// Bearer token required for every modifying request. Required unless the address is loopback or a Unix socket.
+    /// Bearer token required for every modifying request. Without a token, an address that is neither loopback nor a
+    /// Unix socket serves only /livez, /readyz and /metrics.
     #[schemars(with = "Option<Secret>", example = "a-long-random-text")]
     pub(crate) token: Option<Token>,
     /// File that contains the token, instead of `token`.
@@ -229,10 +230,17 @@ impl<'de> Deserialize<'de> for Token {
 
 const LEVEL: &str =
     "a level (off, error, warn, info, debug, trace) or a filter; write a filter like \"info,switchboard=debug\"";
+/// Maximum length of a log filter.
+const MAX_FILTER: usize = 4096;
+/// Maximum number of directives of a log filter. Every event of a disabled level is compared with each.
+const MAX_DIRECTIVES: usize = 64;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Checks a log level or filter.
 pub(crate) fn check_level(text: &str) -> Result<(), String> {
+    if text.len() > MAX_FILTER {
+        return parse_filter(text).map(drop); // its error does not repeat the text
+    }
     // EnvFilter reads a single unknown word as the name of a module, so "inf" would log everything of a module inf.
     // Here a single word must be a level.
     for part in text.split(',') {
@@ -241,7 +249,20 @@ pub(crate) fn check_level(text: &str) -> Result<(), String> {
             return Err(format!("{} is not {LEVEL}{}", quoted(text), suggestion(level, LEVELS)));
         }
     }
-    EnvFilter::builder().parse(text).map(drop).map_err(|_| format!("{} is not {LEVEL}", quoted(text)))
+    parse_filter(text).map(drop)
+}
+
+/// Parses a log filter. Values of fields are compared as text: a regular expression could take unbounded time.
+pub(crate) fn parse_filter(text: &str) -> Result<EnvFilter, String> {
+    if text.len() > MAX_FILTER {
+        return Err(format!("a filter is limited to {MAX_FILTER} bytes; this one has {}", text.len()));
+    }
+    let directives = text.split(',').count();
+    if directives > MAX_DIRECTIVES {
+        return Err(format!("a filter is limited to {MAX_DIRECTIVES} directives; this one has {directives}"));
+    }
+    let filter = EnvFilter::builder().with_regex(false).parse(text);
+    filter.map_err(|_| format!("{} is not {LEVEL}", quoted(text)))
 }
 
 fn deserialize_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -1,6 +1,7 @@
 //! Admission: applies access lists, limits and rates by source to each client, and records rejections.
 
 use std::array;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use crate::address::Address;
@@ -20,6 +21,8 @@ pub(crate) struct Admission {
     limiter: Option<Arc<Limiter>>,
     failed_handshakes: Option<Arc<FailureLimiter>>,
     throttles: Arc<Throttles>,
+    /// Connections with this descriptor number or a higher one are rejected.
+    descriptor_limit: Option<RawFd>,
 }
 
 type Throttles = [LogThrottle; CloseReason::ALL.len()];
@@ -45,6 +48,7 @@ impl Rejection {
     pub(crate) const REASONS: [CloseReason; 3] = [CloseReason::Limit, CloseReason::Denied, CloseReason::Rate];
 
     const CONNECTIONS: Self = Self { reason: CloseReason::Limit, rule: "limits.connections" };
+    const DESCRIPTORS: Self = Self { reason: CloseReason::Limit, rule: "open files" };
     const PER_SOURCE: Self = Self { reason: CloseReason::Limit, rule: "limits.connections_per_source" };
     const ACCESS: Self = Self { reason: CloseReason::Denied, rule: "access" };
     const PROXY: Self = Self { reason: CloseReason::Denied, rule: "proxy.trusted" };
@@ -57,7 +61,13 @@ impl Admission {
         let limiter = Limiter::new(rates.connections_per_source, rates.burst).map(Arc::new);
         let failed_handshakes = FailureLimiter::new(rates.failed_handshakes_per_source, rates.burst).map(Arc::new);
         let throttles = Arc::new(array::from_fn(|_| LogThrottle::default()));
-        Self { access, proxy, limits: *limits, rates: *rates, limiter, failed_handshakes, throttles }
+        let (limits, rates) = (*limits, *rates);
+        Self { access, proxy, limits, rates, limiter, failed_handshakes, throttles, descriptor_limit: None }
+    }
+
+    /// Rejects connections whose descriptor has this number or a higher one.
+    pub(crate) fn descriptor_limit(self, descriptor_limit: Option<RawFd>) -> Self {
+        Self { descriptor_limit, ..self }
     }
 
     /// These rules with the log throttles of `previous` and, for each unchanged rate, its counts.
@@ -82,6 +92,26 @@ impl Admission {
         known: AddressKnown,
     ) -> Result<(), Rejection> {
         let result = self.apply(table, connection, known);
+        self.record(table, connection, result)
+    }
+
+    /// Rejects a connection whose descriptor belongs to the reserve.
+    pub(crate) fn check_descriptor(
+        &self,
+        table: &ConnectionTable,
+        connection: &Connection,
+        descriptor: Option<RawFd>,
+    ) -> Result<(), Rejection> {
+        let is_reserved = descriptor.zip(self.descriptor_limit).is_some_and(|(descriptor, limit)| descriptor >= limit);
+        if is_reserved { self.record(table, connection, Err(Rejection::DESCRIPTORS)) } else { Ok(()) }
+    }
+
+    fn record(
+        &self,
+        table: &ConnectionTable,
+        connection: &Connection,
+        result: Result<(), Rejection>,
+    ) -> Result<(), Rejection> {
         if let Err(Rejection { reason, rule }) = result {
             connection.finish(reason);
             table.remove_rejected(connection);

@@ -88,6 +88,11 @@ impl ConnectionTable {
         visit(&mut self.entries.lock().open.values())
     }
 
+    /// The ids of the open connections, in any order.
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.entries.lock().open.keys().copied().collect()
+    }
+
     pub(crate) fn get(&self, id: u64) -> Option<Connection> {
         self.entries.lock().open.get(&id).cloned()
     }

@@ -79,6 +79,8 @@ pub(super) struct Acceptor {
     pub(super) snapshot: watch::Receiver<ServiceSnapshot<ConnectionService>>,
     pub(super) endpoint: Endpoint,
     pub(super) options: SocketOptions,
+    /// The number of open connections at which the loop pauses.
+    pub(super) pause_at: Option<usize>,
     /// Cancelled when another accept loop takes over the socket.
     pub(super) retired: CancellationToken,
     pub(super) socket: Arc<OpenSocket>,
@@ -127,6 +129,7 @@ impl Acceptor {
         let mut pause = MIN_PAUSE;
         let mut failures_in_a_row = 0;
         loop {
+            let has_room = self.pause_at.is_none_or(|limit| table.len() < limit);
             let accepted = tokio::select! {
                 // A retired loop leaves the backlog to the loop that has taken over, even during a drain.
                 biased;
@@ -141,7 +144,8 @@ impl Acceptor {
                     let _ = answer.send(()); // the caller may have stopped waiting
                     continue;
                 }
-                accepted = listener.accept() => accepted,
+                () = table.connection_closed(), if !has_room => continue,
+                accepted = listener.accept(), if has_room => accepted,
             };
             let error = match accepted {
                 Ok(Some(accepted)) => {
@@ -185,9 +189,13 @@ impl Acceptor {
 
     fn admit(&mut self, accepted: Accepted) {
         let ServiceSnapshot { listener_context, service, handshake_timeout, .. } = self.snapshot.borrow().clone();
-        let Accepted { peer, local, credentials, handshake } = accepted;
+        let Accepted { peer, local, credentials, descriptor, handshake } = accepted;
         let connection = Connection::new(listener_context.info.clone(), Kind::Stream, peer, local, credentials);
-        if listener_context.admission.check(&listener_context.table, &connection, AddressKnown::Socket).is_ok() {
+        let (admission, table) = (&listener_context.admission, &listener_context.table);
+        let admitted = admission
+            .check_descriptor(table, &connection, descriptor)
+            .and_then(|()| admission.check(table, &connection, AddressKnown::Socket));
+        if admitted.is_ok() {
             let guard = listener_context.table.guard(&connection);
             connection_task::spawn(service, handshake, handshake_timeout, connection, guard, listener_context);
         }

@@ -96,6 +96,7 @@ impl ListenerHandle {
                     snapshot,
                     endpoint: endpoint.clone(),
                     options: spec.socket.clone(),
+                    pause_at: spec.waits_when_full.then_some(spec.limits.connections),
                     retired: retired.clone(),
                     socket: socket.clone(),
                     heartbeats,

@@ -65,7 +65,8 @@ impl ListenerState {
         if spec.limits.connections_per_source > 0 {
             self.table.count_all_sources();
         }
-        let admission = Admission::new(&spec.limits, &spec.rates, spec.access.clone(), spec.proxy.clone());
+        let admission = Admission::new(&spec.limits, &spec.rates, spec.access.clone(), spec.proxy.clone())
+            .descriptor_limit(spec.descriptor_limit);
         Arc::new(ListenerContext {
             info: Arc::new(ListenerInfo {
                 name: spec.name.as_str().into(),

@@ -78,7 +78,8 @@ fn needs_new_acceptor(listener: &ListenerHandle, new: &ListenerSpec) -> bool {
     let socket = SocketOptions { reuse_port: new.socket.reuse_port, ..old.socket.clone() };
     let shares = listener.share().is_some();
     let tls = if shares { old.tls != new.tls } else { old.tls.is_some() != new.tls.is_some() };
-    socket != new.socket || tls || old.proxy.is_some() != new.proxy.is_some()
+    let pause = |spec: &ListenerSpec| spec.waits_when_full.then_some(spec.limits.connections);
+    socket != new.socket || tls || old.proxy.is_some() != new.proxy.is_some() || pause(old) != pause(new)
 }
 
 /// Prepares the changes of all listeners.

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use crate::address::Endpoint;
 use crate::close_reason::CloseReason;
-use crate::connection::{Connection, ControlSignal, Kind, Rejection};
+use crate::connection::{Connection, ConnectionTable, ControlSignal, Kind, Rejection};
 use crate::drain::Phase;
 use crate::metrics::{AcceptErrorClass, Latency, Outcome};
 use crate::server::listener::ListenerHandle;
@@ -137,6 +137,26 @@ impl Running {
         listeners.iter().flat_map(of).collect()
     }
 
+    /// At most `limit` open connections that `matches` accepts, in the order of their [ids](Connection::id), from the
+    /// first id above `after`. Excludes datagram peers.
+    ///
+    /// Accepting and closing connections wait only for a copy of the ids. With many connections this takes
+    /// milliseconds: call it through `tokio::task::spawn_blocking`.
+    pub fn connections_after(
+        &self,
+        after: u64,
+        limit: usize,
+        mut matches: impl FnMut(&Connection) -> bool,
+    ) -> Vec<Connection> {
+        let listeners = self.all_listeners();
+        let ids = |table: &ConnectionTable| table.ids().into_iter().filter(|id| *id > after).collect::<Vec<_>>();
+        let mut all: Vec<_> =
+            listeners.iter().flat_map(|one| ids(one.table()).into_iter().map(move |id| (id, one))).collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        let open = all.into_iter().filter_map(|(id, listener)| listener.table().get(id));
+        open.filter(|connection| matches(connection)).take(limit).collect()
+    }
+
     /// Aborts the connection with this [id](Connection::id). Returns whether it was open.
     pub fn kill(&self, id: u64) -> bool {
         let found = self.all_listeners().iter().find_map(|listener| listener.table().get(id));
@@ -180,11 +200,25 @@ impl Running {
         if self.is_stopping() {
             return Readiness::NotReady("draining".to_owned());
         }
-        let mut reports = self.report();
-        reports.retain(|report| matches!(report.state, ListenerStatus::Down | ListenerStatus::Ended));
-        let sentence = |report: &ListenerReport| format!("listener {} is {}", report.name, report.state.as_str());
-        let down: Vec<_> = reports.iter().map(sentence).collect();
+        // Not from `report`, which visits every open connection.
+        let listeners = self.state().listeners.clone();
+        let mut down: Vec<_> =
+            listeners.iter().map(|listener| (&listener.spec.name, status(listener, false))).collect();
+        down.retain(|(_, status)| matches!(status, ListenerStatus::Down | ListenerStatus::Ended));
+        down.sort_unstable_by_key(|(name, _)| *name);
+        let down: Vec<_> =
+            down.into_iter().map(|(name, status)| format!("listener {name} is {}", status.as_str())).collect();
         if down.is_empty() { Readiness::Ready } else { Readiness::NotReady(down.join(", ")) }
+    }
+}
+
+fn status(listener: &ListenerHandle, is_draining: bool) -> ListenerStatus {
+    match listener.phase() {
+        Phase::Running if is_draining => ListenerStatus::Draining,
+        Phase::Running if listener.is_open() => ListenerStatus::Listening,
+        Phase::Running if listener.is_over() => ListenerStatus::Ended,
+        Phase::Running => ListenerStatus::Down,
+        _ => ListenerStatus::Draining,
     }
 }
 
@@ -204,13 +238,7 @@ fn report(listener: &ListenerHandle, is_draining: bool) -> ListenerReport {
         name: listener.spec.name.clone(),
         endpoint: listener.endpoint.clone(),
         kind: listener.kind(),
-        state: match listener.phase() {
-            Phase::Running if is_draining => ListenerStatus::Draining,
-            Phase::Running if listener.is_open() => ListenerStatus::Listening,
-            Phase::Running if listener.is_over() => ListenerStatus::Ended,
-            Phase::Running => ListenerStatus::Down,
-            _ => ListenerStatus::Draining,
-        },
+        state: status(listener, is_draining),
         open: listener.open(),
         sessions: metrics.sessions.load(Relaxed),
         accepted: listener.count().accepted as u64,

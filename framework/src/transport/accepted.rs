@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -30,6 +31,8 @@ pub struct Accepted {
     pub local: Address,
     /// The credentials of the peer's process, where the system reports them.
     pub credentials: Option<Credentials>,
+    /// The number of its file descriptor, for [`descriptor_limit`](crate::server::ListenerSpec::descriptor_limit).
+    pub descriptor: Option<RawFd>,
     pub(crate) handshake: HandshakeState,
 }
 
@@ -97,7 +100,7 @@ impl fmt::Debug for HandshakeContext {
 impl Accepted {
     /// A client whose bytes can be read immediately.
     pub fn ready(peer: Address, local: Address, io: impl Io) -> Self {
-        Self { peer, local, credentials: None, handshake: HandshakeState::Ready(Box::new(io)) }
+        Self { peer, local, credentials: None, descriptor: None, handshake: HandshakeState::Ready(Box::new(io)) }
     }
 
     /// A client whose bytes can be read after a handshake.
@@ -107,7 +110,7 @@ impl Accepted {
         F: Future<Output = io::Result<BoxIo>> + Send + 'static,
     {
         let handshake = HandshakeState::Handshake(Box::new(|context| Box::pin(handshake(context))));
-        Self { peer, local, credentials: None, handshake }
+        Self { peer, local, credentials: None, descriptor: None, handshake }
     }
 
     /// Adds a handshake after the existing one, for a listener that wraps another. The new handshake receives the byte
@@ -119,11 +122,12 @@ impl Accepted {
         F: Future<Output = io::Result<BoxIo>> + Send + 'static,
     {
         let (peer, local, credentials) = (self.peer.clone(), self.local.clone(), self.credentials);
+        let descriptor = self.descriptor;
         let both = Self::handshake(peer, local, |context| async move {
             let io = self.handshake.establish(context.clone()).await?;
             handshake(io, context).await
         });
-        Self { credentials, ..both }
+        Self { credentials, descriptor, ..both }
     }
 
     /// Wraps the byte stream, for a listener that inspects or changes the bytes.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 
 use async_trait::async_trait;
 use socket2::{Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -74,7 +75,9 @@ impl StreamListener for TcpStreamListener {
         // disconnected; the first read reports that.
         let wildcard = self.local.ip().is_unspecified();
         let local = wildcard.then(|| stream.local_addr().ok()).flatten().unwrap_or(self.local);
-        Ok(Some(Accepted::ready(canonical(peer), canonical(local), stream)))
+        let descriptor = Some(stream.as_raw_fd());
+        let accepted = Accepted::ready(canonical(peer), canonical(local), stream);
+        Ok(Some(Accepted { descriptor, ..accepted }))
     }
 
     fn endpoint(&self) -> Endpoint {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -64,7 +65,9 @@ impl StreamListener for UnixStreamListener {
         let (stream, peer) = self.listener.accept().await?;
         let peer = peer_address(&peer);
         let credentials = stream.peer_cred().ok();
+        let descriptor = Some(stream.as_raw_fd());
         let mut accepted = Accepted::ready(peer, self.local.clone(), stream);
+        accepted.descriptor = descriptor;
         accepted.credentials =
             credentials.map(|peer| Credentials { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() });
         Ok(Some(accepted))

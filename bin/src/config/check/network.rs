@@ -152,12 +152,11 @@ impl Check<'_> {
 }
 
 impl Check<'_> {
-    /// An endpoint that other machines can reach requires a token.
+    /// The admin endpoint is TCP or a Unix socket.
     pub(super) fn admin(&mut self) -> Option<Admin> {
         let settings = self.file.admin.as_ref()?;
-        let (listen, token) = (path("admin.listen"), path("admin.token"));
+        let listen = path("admin.listen");
         let secret = self.token(settings);
-        let has_failed = self.report.is_invalid(&token) || self.report.is_invalid(&path("admin.token_file"));
         let Some(endpoint) = settings.listen.clone() else {
             if !self.report.is_invalid_in(&path("admin")) {
                 let what = "is missing; write it like \"tcp://127.0.0.1:9900\" or \"unix:/run/switchboard/admin.sock\"";
@@ -167,12 +166,6 @@ impl Check<'_> {
         };
         if !matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)) {
             let what = format!("\"{endpoint}\" cannot be used for [admin]; use tcp://127.0.0.1:9900 or unix:/path");
-            self.reject(&listen, what);
-        } else if !is_local(&endpoint) && secret.is_none() && !has_failed {
-            let what = format!(
-                "\"{endpoint}\" is reachable from other machines, so set admin.token or admin.token_file; or listen on 127.0.0.1 \
-                 or a Unix socket"
-            );
             self.reject(&listen, what);
         }
         Some(Admin { endpoint, token: secret })
@@ -195,12 +188,28 @@ impl Check<'_> {
     }
 }
 
-fn is_local(endpoint: &Endpoint) -> bool {
-    match endpoint {
-        Endpoint::Tcp(at) => {
-            at.host == "localhost" || at.host.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
-        }
-        Endpoint::Unix(_) => true,
-        _ => false,
+impl Admin {
+    /// What an operator should know about a valid section that others can use.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let Self { endpoint, token } = self;
+        let Endpoint::Tcp(at) = endpoint else { return None };
+        let ip = at.host.parse().map(|ip: IpAddr| ip.to_canonical());
+        let is_loopback = at.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
+        let what = match (is_loopback, token) {
+            (true, Some(_)) => return None,
+            (true, None) => {
+                "has no token, so every local user can drain the server; use a Unix socket (mode 0600), or set \
+                 admin.token_file"
+            }
+            (false, Some(_)) => {
+                "can be reached from other machines, and the token crosses the network unencrypted; use a Unix socket \
+                 with ssh, or 127.0.0.1 behind a TLS proxy"
+            }
+            (false, None) => {
+                "can be reached from other machines and has no token, so it serves only /livez, /readyz and /metrics; \
+                 set admin.token_file, or use a Unix socket"
+            }
+        };
+        Some(format!("admin.listen: \"{endpoint}\" {what}"))
     }
 }

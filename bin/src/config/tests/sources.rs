@@ -232,6 +232,6 @@ fn rust_log_overrides_every_source() {
     assert_eq!(env(&[("RUST_LOG", "")]).good().log.level, "info");
     only(
         &env(&[("RUST_LOG", "a=b=c")]).bad(),
-        "log.level: is not a filter; write it like \"info,switchboard=debug\" (environment variable RUST_LOG)",
+        "log.level: \"a=b=c\" is not a level (off, error, warn, info, debug, trace) or a filter; write a filter like \"info,switchboard=debug\" (environment variable RUST_LOG)",
     );
 }

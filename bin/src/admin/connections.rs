@@ -1,0 +1,94 @@
+//! `GET /connections`: pages of the open connections as JSON.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use switchboard::{Address, Connection, Running};
+
+use crate::admin::parameters::Parameters;
+use crate::admin::state::SharedState;
+
+/// Connections of a page, unless the request asks for another number.
+const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::new(200).expect("not zero");
+const MAX_LIMIT: usize = 10_000;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Query {
+    limit: Option<NonZeroUsize>,
+    /// The `next` of the previous page.
+    after: u64,
+    listener: Option<String>,
+    /// An IP address with a port, or the address alone for all its ports, or another address as it is printed.
+    peer: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Page {
+    connections: Vec<Entry>,
+    /// The `after` of the next page; `None` after the last one.
+    next: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    id: u64,
+    listener: String,
+    peer: String,
+    age_seconds: f64,
+    messages: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    state: &'static str,
+}
+
+pub(super) async fn connections(State(state): SharedState, Parameters(query): Parameters<Query>) -> Response {
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT).get();
+    if limit > MAX_LIMIT {
+        let error = format!("invalid query: limit={limit} is out of range; 1 to {MAX_LIMIT} are possible\n");
+        return (StatusCode::UNPROCESSABLE_ENTITY, error).into_response();
+    }
+    let key = format!("connections {query:?}");
+    let build = move |running: &Running| {
+        let page = serde_json::to_vec(&page(running, &query, limit));
+        ("application/json", page.expect("a page is valid JSON"))
+    };
+    state.replies.reply(key, &state.running, build).await
+}
+
+fn page(running: &Running, query: &Query, limit: usize) -> Page {
+    let peer_ip: Option<IpAddr> = query.peer.as_deref().and_then(|peer| peer.parse().ok());
+    let is_peer = |peer: &str, address: &Address| match (peer_ip, address) {
+        (Some(ip), Address::Inet(address)) => address.ip().to_canonical() == ip.to_canonical(),
+        (_, address) => address.to_string() == peer,
+    };
+    let matches = |connection: &Connection| {
+        query.listener.as_deref().is_none_or(|listener| connection.listener() == listener)
+            && query.peer.as_deref().is_none_or(|peer| is_peer(peer, connection.peer()))
+    };
+    // One more, to know whether this is the last page.
+    let mut found = running.connections_after(query.after, limit + 1, matches);
+    let is_last = found.len() <= limit;
+    found.truncate(limit);
+    let next = if is_last { None } else { found.last().map(Connection::id) };
+    Page { connections: found.iter().map(Entry::new).collect(), next }
+}
+
+impl Entry {
+    fn new(connection: &Connection) -> Self {
+        Self {
+            id: connection.id(),
+            listener: connection.listener().to_owned(),
+            peer: connection.peer().to_string(),
+            age_seconds: connection.opened().elapsed().as_secs_f64(),
+            messages: connection.messages(),
+            bytes_in: connection.bytes_in(),
+            bytes_out: connection.bytes_out(),
+            state: if connection.drain().is_draining() { "draining" } else { "open" },
+        }
+    }
+}
