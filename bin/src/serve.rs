@@ -87,23 +87,32 @@ async fn run(
     listeners.transports().add(systemd.clone());
     listeners.inherit(inherited);
     let start = async {
-        let running = Arc::new(listeners.start().await?);
+        let bound = listeners.bind().await?;
+        if let Some(admin) = &reload.initial.admin
+            && !inherited_admin.iter().any(|socket| [&socket.endpoint, &socket.address].contains(&&admin.endpoint))
+        {
+            Admin::try_bind(admin.endpoint.clone()).await?;
+        }
+        // Accepts nothing before the commit, so that an aborted upgrade loses no client.
+        let is_upgrade = old_process.is_some();
+        if let Some(old_process) = old_process {
+            let completed = tokio::task::spawn_blocking(|| old_process.complete_handover()).await;
+            let completed = completed.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+            completed.map_err(|error| format!("the old process did not complete the handover: {error}"))?;
+        }
+        let running = Arc::new(bound.start());
         let admin = Admin::start(running.clone(), reload.log.clone(), &reload.initial, inherited_admin);
         let (admin, commands) = admin.await?;
+        if is_upgrade {
+            running.take_socket_paths();
+            admin.running.take_socket_paths();
+        }
         Ok::<_, BoxError>((running, admin, commands))
     };
     let (running, admin, commands) = tokio::select! {
         started = start => started.map_err(Failure::new)?,
         _ = signals.stop.next() => return Ok(0),
     };
-    if let Some(old_process) = old_process {
-        let completed = tokio::task::spawn_blocking(|| old_process.complete_handover()).await;
-        completed.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(|error| {
-            Failure::new(format_args!("the old process exited before the handover was complete: {error}"))
-        })?;
-        running.take_socket_paths();
-        admin.running.take_socket_paths();
-    }
     let service_manager = ServiceManager::from_env();
     let server = LiveServer { running: &running, admin: &admin, systemd, executable, service_manager };
     Ok(server.run(signals, commands, reload).await)

@@ -114,15 +114,18 @@ impl LiveServer<'_> {
         if self.running.is_stopping() {
             return Err("the server is draining".to_owned());
         }
+        if std::process::id() == 1 {
+            // pid_namespaces(7): the kernel kills all processes of a PID namespace when its process 1 exits.
+            return Err("this process is process 1, and a container stops with its process 1; \
+                        start a new container instead"
+                .to_owned());
+        }
         let (listeners, admin) = (self.running.sockets(), self.admin.running.sockets());
         let new_process = handover::start_new_process(self.executable, &self.systemd, listeners, admin).await?;
         let pid = new_process.pid;
         // Before the commit, because systemd ignores notifications of a process that is not the main process.
         self.service_manager.set_main_process(pid);
-        new_process.commit().await.map_err(|error| {
-            self.service_manager.set_main_process(std::process::id());
-            format!("the new process exited right after it became ready: {error}")
-        })?;
+        new_process.commit().await.inspect_err(|_| self.service_manager.set_main_process(std::process::id()))?;
         Ok(pid)
     }
 
