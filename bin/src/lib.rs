@@ -39,6 +39,7 @@ mod handover;
 mod list;
 mod log;
 mod man;
+mod process;
 mod reload;
 mod serve;
 mod service_manager;

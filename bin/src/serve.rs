@@ -15,6 +15,7 @@ use crate::config::{Config, Inputs};
 use crate::exit::Failure;
 use crate::handover::{Executable, InheritedSockets};
 use crate::log::Log;
+use crate::process;
 use crate::reload::Reload;
 use crate::service_manager::ServiceManager;
 use crate::signals::{LiveServer, Signals};
@@ -24,16 +25,19 @@ const DROPPED_LINES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the server until it stops. A reload reads `inputs` again.
 pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -> Result<u8, Failure> {
+    let findings = process::correct_inherited();
     // Before any thread is started, because it changes the environment.
     let sockets = InheritedSockets::take().map_err(Failure::new)?;
     let executable = Executable::current()
         .map_err(|error| Failure::new(format_args!("cannot locate the executable of this process: {error}")))?;
+    process::check_resources(config.workers).map_err(Failure::new)?;
     let log = Arc::new(Log::start(&config.log));
     let runtime = runtime(config.workers)?;
-    let signals = runtime.block_on(async { Signals::new() });
+    let signals = runtime.block_on(async { process::install_signal_handlers().and_then(|()| Signals::new()) });
     let signals = signals.map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?;
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
+    findings.iter().for_each(process::Finding::log);
     assemble::raise_open_files(&config);
     let result = runtime.block_on(async {
         let (listeners, assembled) = assemble::assemble(config, registry, None).map_err(Failure::config)?;
