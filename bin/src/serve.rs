@@ -16,7 +16,7 @@ use crate::exit::Failure;
 use crate::handover::{Executable, InheritedSockets};
 use crate::log::Log;
 use crate::process;
-use crate::reload::Reload;
+use crate::reload::{Readers, Reload};
 use crate::service_manager::ServiceManager;
 use crate::signals::{LiveServer, Signals};
 
@@ -34,15 +34,22 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
     let log = Arc::new(Log::start(&config.log));
     let runtime = runtime(config.workers)?;
     let signals = runtime.block_on(async { process::install_signal_handlers().and_then(|()| Signals::new()) });
-    let signals = signals.map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?;
+    let mut signals = signals.map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?;
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
     findings.iter().for_each(process::Finding::log);
     assemble::raise_open_files(&config);
     let result = runtime.block_on(async {
-        let (listeners, assembled) = assemble::assemble(config, registry, None).map_err(Failure::config)?;
+        // Reads files, which may block, so a signal must be able to interrupt it.
+        let at_start = registry.clone();
+        let assembling = tokio::task::spawn_blocking(move || assemble::assemble(config, &at_start, None));
+        let (listeners, assembled) = tokio::select! {
+            // The panic hook has logged a panic.
+            assembled = assembling => assembled.map_err(Failure::new)?.map_err(Failure::config)?,
+            _ = signals.stop.next() => return Ok(0),
+        };
         let (initial, current) = (assembled.config.clone(), Arc::new(assembled));
-        let reload = Reload { inputs, registry, log: &log, initial, current };
+        let reload = Reload { inputs, registry, log: &log, initial, current, readers: Readers::default() };
         tokio::select! {
             never = log.report_dropped(DROPPED_LINES_INTERVAL) => match never {},
             result = run(listeners, signals, reload, &executable, sockets) => result,
@@ -106,20 +113,20 @@ async fn run(
         }
         let running = Arc::new(bound.start());
         let admin = Admin::start(running.clone(), reload.log.clone(), &reload.initial, inherited_admin);
-        let (admin, commands) = admin.await?;
+        let (admin, reloads) = admin.await?;
         if is_upgrade {
             running.take_socket_paths();
             admin.running.take_socket_paths();
         }
-        Ok::<_, BoxError>((running, admin, commands))
+        Ok::<_, BoxError>((running, admin, reloads))
     };
-    let (running, admin, commands) = tokio::select! {
+    let (running, admin, reloads) = tokio::select! {
         started = start => started.map_err(Failure::new)?,
         _ = signals.stop.next() => return Ok(0),
     };
     let service_manager = ServiceManager::from_env();
     let server = LiveServer { running: &running, admin: &admin, systemd, executable, service_manager };
-    Ok(server.run(signals, commands, reload).await)
+    Ok(server.run(signals, reloads, reload).await)
 }
 
 /// Logs the sockets of the service manager, with a warning for each socket that no listener uses.

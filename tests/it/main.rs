@@ -32,6 +32,9 @@ mod metrics;
 /// The admin endpoint shows the state, runs commands, and protects both.
 mod admin;
 
+/// The admin endpoint under attack and under load: it stays reachable, and a drain never waits.
+mod admin_faults;
+
 /// Upgrade: the new process takes over the sockets, and no client notices.
 mod upgrade;
 
