@@ -3,11 +3,14 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Running, Signal, TEST_TIMEOUT, target};
+use harness::{Event, Program, Running, Signal, TEST_TIMEOUT, target, tool};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
@@ -188,4 +191,236 @@ fn repeated_upgrade_signals_start_one_new_process() {
     assert_eq!(fs::read_to_string(place.join("starts")).unwrap().lines().count(), 1);
     assert!(rejections(server.log()) <= 3);
     server.stop();
+}
+
+/// The server in a directory, started by a shell command that executes `"$@"` with other attributes.
+struct Started {
+    running: Running,
+    place: tempfile::TempDir,
+}
+
+impl Started {
+    /// `None` if the machine lacks a program that the command needs.
+    fn by(tools: &[&str], command: &str, config: &str) -> Option<Self> {
+        if tools.iter().any(|name| tool(name).is_none()) {
+            return None;
+        }
+        let (program, place) = by_shell(command, config);
+        Some(Self { running: program.spawn(), place })
+    }
+
+    #[track_caller]
+    fn is_ready(&self) {
+        self.running.wait_for_event(|event| event["message"] == "listening");
+    }
+
+    #[track_caller]
+    fn stops(self) -> tempfile::TempDir {
+        self.running.signal(Signal::SIGTERM);
+        let ended = self.running.wait();
+        assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+        self.place
+    }
+
+    fn install(&self, text: &str) {
+        let next = script(self.place.path(), "next", &format!("#!/bin/sh\n{text}\n"));
+        fs::rename(next, self.place.path().join("server")).unwrap();
+    }
+
+    fn finds(&self, attribute: &str) -> String {
+        let is_finding = |event: &Event| event["message"] == "unusual process attribute";
+        let found = self.running.wait_for_event(|event| is_finding(event) && event["attribute"] == attribute);
+        found["found"].as_str().unwrap().to_owned()
+    }
+
+    fn attribute(&self, name: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.running.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+        line.unwrap().trim().to_owned()
+    }
+}
+
+fn by_shell(command: &str, config: &str) -> (Program, tempfile::TempDir) {
+    drop(Program::switchboard()); // builds the binary
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("switchboard.toml"), config).unwrap();
+    std::os::unix::fs::symlink(target().join("switchboard"), place.path().join("server")).unwrap();
+    let server = place.path().join("server");
+    let program = Program::at(Path::new("/bin/sh")).current_dir(place.path());
+    (program.args(["-c", command, "sh"]).arg(server), place)
+}
+
+#[test]
+fn blocked_and_ignored_signals_keep_their_effect() {
+    for (tools, command) in [
+        (&["env"][..], "exec env --block-signal=TERM,INT,HUP,USR2,CHLD \"$@\""),
+        (&["env"], "exec env --block-signal \"$@\""),
+        (&["env"], "exec env --ignore-signal=TERM,HUP,USR2,CHLD \"$@\""),
+        (&["env"], "exec env --block-signal=CHLD --ignore-signal=CHLD,PIPE,XFSZ \"$@\""),
+        (&["nohup"], "exec nohup \"$@\" >nohup.out"),
+        (&["setsid"], "trap '' TERM HUP USR2; exec \"$@\""),
+    ] {
+        let Some(server) = Started::by(tools, command, CONFIG) else { continue };
+        server.is_ready();
+        if command.contains("--block") {
+            assert!(server.finds("blocked signals").contains("SIGCHLD"), "{command}");
+        }
+        server.running.signal(Signal::SIGHUP);
+        server.running.wait_for_event(|event| event["message"] == "reloaded");
+        // The exit status of the new program is received.
+        server.install("exit 7");
+        server.running.signal(Signal::SIGUSR2);
+        let rejected = server.running.wait_for_event(|event| event["message"] == "upgrade rejected");
+        assert!(rejected["error"].as_str().unwrap().contains("exit status 7"), "{command}: {rejected}");
+        is_served(&server.running.socket("main"));
+        server.stops();
+    }
+}
+
+#[test]
+fn as_process_1_the_server_rejects_an_upgrade_and_continues() {
+    const UNSHARE: [&str; 3] = ["--pid", "--fork", "--mount-proc"];
+    let Some(unshare) = tool("unshare") else { return };
+    if Program::at(&unshare).args(UNSHARE).arg("true").run().code() != Some(0) {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must not skip tests");
+        eprintln!("skipped: this user cannot create a PID namespace");
+        return;
+    }
+    let (_, place) = by_shell("", CONFIG);
+    let server = Program::at(&unshare).current_dir(place.path()).args(UNSHARE).arg(place.path().join("server"));
+    let mut server = server.spawn();
+    let address = server.socket("main");
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.id())).unwrap();
+    let process_1 = Pid::from_raw(children.trim().parse().unwrap());
+    for count in 1..=2 {
+        kill(process_1, Signal::SIGUSR2).unwrap();
+        wait_until("the upgrade is rejected", || rejections(&server) == count);
+    }
+    let rejected = server.wait_for_event(|event| event["message"] == "upgrade rejected");
+    assert!(rejected["error"].as_str().unwrap().contains("this process is process 1"), "{rejected}");
+    is_served(&address);
+    kill(process_1, Signal::SIGHUP).unwrap();
+    server.wait_for_event(|event| event["message"] == "reloaded");
+    server.wait_until("it still runs", || true);
+    kill(process_1, Signal::SIGTERM).unwrap();
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn no_socket_gets_the_descriptor_of_a_closed_standard_stream() {
+    for redirect in ["0<&- 1>&- 2>&-", "0<&-", "2>&-", "0<&- 2>&-", "1>&- 2>&-"] {
+        let config = "[listeners.main]\nlisten = 'unix:socket'\n";
+        let Some(server) = Started::by(&[], &format!("exec \"$@\" {redirect}"), config) else { continue };
+        let mut client = None;
+        wait_until("the server listens", || {
+            client = UnixStream::connect(server.place.path().join("socket")).ok();
+            client.is_some()
+        });
+        client.unwrap().read_exact(&mut [0; 8]).unwrap();
+        for (stream, closed) in [(0, "0<"), (1, "1>"), (2, "2>")] {
+            let open = fs::read_link(format!("/proc/{}/fd/{stream}", server.running.id())).unwrap();
+            assert!(!redirect.contains(closed) || open == Path::new("/dev/null"), "{redirect}: {open:?}");
+        }
+        server.stops();
+    }
+}
+
+#[test]
+fn inherited_descriptors_do_not_reach_the_new_program() {
+    for open in ["7</dev/null", "3</dev/null 4<switchboard.toml 9>lock", "200>lock", "19<>lock"] {
+        let Some(server) = Started::by(&[], &format!("exec {open}; exec \"$@\""), CONFIG) else { return };
+        server.is_ready();
+        // The shell and `ls` have no other descriptors than the passed ones: the stream and one socket.
+        server.install("ls -l /proc/$$/fd > list; exit 7");
+        server.running.signal(Signal::SIGUSR2);
+        server.running.wait_for_event(|event| event["message"] == "upgrade rejected");
+        let list = fs::read_to_string(server.place.path().join("list")).unwrap();
+        assert!(!list.contains("lock") && !list.contains("switchboard.toml") && !list.contains("/dev/null"), "{list}");
+        server.stops();
+    }
+}
+
+#[test]
+fn a_umask_that_locks_the_owner_out_or_lets_others_write_is_corrected() {
+    for (umask, corrected) in [("0777", "0077"), ("0", "0022"), ("0700", "0022"), ("0002", "0002"), ("0077", "0077")] {
+        let config = "[listeners.main]\nlisten = 'unix:socket'\n";
+        let Some(server) = Started::by(&[], &format!("umask {umask}; exec \"$@\""), config) else { return };
+        server.is_ready();
+        assert_eq!(server.attribute("Umask"), corrected, "{umask}");
+        let mode = fs::metadata(server.place.path().join("socket")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{umask}");
+        server.stops();
+    }
+}
+
+#[test]
+fn a_log_file_at_the_limit_of_file_sizes_does_not_end_the_server() {
+    for limit in ["ulimit -f 2", "ulimit -S -f 4"] {
+        let config = "[listeners.main]\nlisten = 'unix:socket'\n";
+        let Some(server) = Started::by(&[], &format!("{limit}; exec \"$@\" 2>log"), config) else { return };
+        let path = server.place.path().join("socket");
+        wait_until("the server listens", || UnixStream::connect(&path).is_ok());
+        for _ in 0..200 {
+            UnixStream::connect(&path).unwrap().read_exact(&mut [0; 8]).unwrap();
+        }
+        let place = server.stops();
+        assert!(fs::metadata(place.path().join("log")).unwrap().len() <= 4096, "the limit was reached");
+    }
+}
+
+#[test]
+fn too_few_descriptors_or_threads_are_one_sentence_at_the_start() {
+    let as_other_user = "exec prlimit --nproc=2 setpriv --reuid=65533 --clear-groups";
+    for (tools, command, part) in [
+        (&[][..], "ulimit -n 8; exec \"$@\"", "file descriptors: Too many open files"),
+        (&[], "ulimit -n 14; exec \"$@\"", "file descriptors: Too many open files"),
+        (&["prlimit", "setpriv"], &format!("{as_other_user} \"$@\""), "threads: Resource temporarily unavailable"),
+    ] {
+        let is_root = nix::unistd::geteuid().is_root();
+        if tools.iter().any(|name| tool(name).is_none()) || (command.contains("setpriv") && !is_root) {
+            eprintln!("skipped: {command} needs privileges");
+            continue;
+        }
+        let (_, place) = by_shell("", CONFIG);
+        // The other user can read neither the build directory nor the directory of the test.
+        let public =
+            tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir_in("/tmp").unwrap();
+        fs::copy(target().join("switchboard"), public.path().join("server")).unwrap();
+        let program = Program::at(Path::new("/bin/sh")).current_dir(public.path()).args(["-c", command, "sh"]);
+        let ended = program.arg(public.path().join("server")).args(["--listen", "tcp://127.0.0.1:0"]).run();
+        assert_eq!(ended.code(), Some(1), "{command}: {}", ended.stderr);
+        assert!(ended.stderr.contains(part) && ended.stderr.lines().count() == 1, "{command}: {}", ended.stderr);
+        drop(place);
+    }
+    // A low soft limit is raised.
+    let Some(server) = Started::by(&[], "ulimit -S -n 8; exec \"$@\"", CONFIG) else { return };
+    is_served(&server.running.socket("main"));
+    server.stops();
+}
+
+#[test]
+fn a_deleted_directory_an_empty_environment_and_an_empty_name_are_accepted() {
+    for (command, attribute) in [
+        ("mkdir gone; cd gone; rmdir ../gone; exec \"$@\" --listen tcp://127.0.0.1:0", Some("working directory")),
+        ("exec env -i \"$@\"", None),
+        ("unset HOME PATH; exec \"$@\"", None),
+        ("ulimit -t 3600; exec \"$@\"", Some("limit of CPU seconds (RLIMIT_CPU)")),
+        ("ulimit -c 0; exec \"$@\" </dev/tty || exec \"$@\" </dev/null", None),
+    ] {
+        let Some(server) = Started::by(&[], command, CONFIG) else { return };
+        is_served(&server.running.socket("main"));
+        if let Some(attribute) = attribute {
+            server.finds(attribute);
+        }
+        server.stops();
+    }
+    let mut program = Program::switchboard().args(["--listen", "tcp://127.0.0.1:0"]);
+    program.command().arg0("");
+    let server = program.start();
+    is_served(&server.socket("main"));
+    server.signal(Signal::SIGUSR2);
+    let new = server.wait_for_event(|event| event["message"] == "upgraded")["pid"].as_i64().unwrap();
+    is_served(&server.socket("main"));
+    kill(Pid::from_raw(i32::try_from(new).unwrap()), Signal::SIGTERM).unwrap();
+    assert_eq!(server.wait().code(), Some(0));
 }

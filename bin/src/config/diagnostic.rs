@@ -97,6 +97,9 @@ fn escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     text.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
 }
 
+/// Maximum number of reported errors: a large file with nothing but errors must not take minutes.
+const MAX_ERRORS: usize = 1000;
+
 /// All errors of a configuration. Displayed: one per line, and a last line with their number.
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics(Vec<Diagnostic>);
@@ -136,6 +139,9 @@ impl fmt::Display for Diagnostics {
             writeln!(f, "error: {sentence}")?;
         }
         match self.0.len() {
+            MAX_ERRORS.. => {
+                writeln!(f, "error: invalid configuration (at least {MAX_ERRORS} errors; no more are shown)")
+            }
             1 => writeln!(f, "error: invalid configuration (1 error)"),
             count => writeln!(f, "error: invalid configuration ({count} errors)"),
         }
@@ -156,8 +162,10 @@ impl Report {
 
     /// Adds an error and marks its key as invalid.
     pub(crate) fn diagnostic(&mut self, key: &[String], diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
-        self.invalid.push(key.to_vec());
+        if self.diagnostics.0.len() < MAX_ERRORS {
+            self.diagnostics.push(diagnostic);
+            self.invalid.push(key.to_vec());
+        }
     }
 
     /// Whether a key of this table was invalid; it may be missing now.

@@ -23,6 +23,7 @@
 //! ```
 
 mod define;
+pub mod file;
 mod network;
 mod rate;
 pub mod text;

@@ -9,6 +9,8 @@ pub(crate) use contents::{Contents, Lines};
 use std::path::{Path as FilePath, PathBuf};
 use std::{fs, io};
 
+use switchboard::settings::file as bounded;
+
 use super::diagnostic::{Diagnostic, Origin};
 use crate::exit;
 
@@ -21,7 +23,7 @@ pub(crate) fn choose(named: Option<&FilePath>, search: &[PathBuf]) -> Option<Pat
 
 /// Reads a file. `origin` is the flag or variable that names the file.
 pub(crate) fn read(path: &FilePath, origin: Option<Origin>) -> Result<Contents, Diagnostic> {
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = bounded::read_text(path).map_err(|error| {
         let what = match error.kind() {
             io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
             _ => format!("cannot be read: {}", exit::reason(&error)),

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
-use crate::settings::{TlsIdentity, TlsSettings};
+use crate::settings::{TlsIdentity, TlsSettings, file};
 use crate::transport::tls::TlsError;
 
 /// The rustls configuration of these settings.
@@ -136,7 +135,7 @@ fn roots(path: &Path) -> Result<RootCertStore, String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    file::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
 /// Rejects a certificate that has expired or is not valid yet. Intermediates are not checked: a chain may contain an
