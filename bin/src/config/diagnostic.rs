@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 pub(crate) use switchboard::settings::text::quoted;
 
-use super::tree::{self, Path};
+use super::tree::{self, MAX_ERRORS, Path};
 
 /// Where a value is set: `switchboard.toml, line 3`, `environment variable X`, `flag --listen`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -97,9 +97,6 @@ fn escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     text.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
 }
 
-/// Maximum number of reported errors: a large file with nothing but errors must not take minutes.
-const MAX_ERRORS: usize = 1000;
-
 /// All errors of a configuration. Displayed: one per line, and a last line with their number.
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics(Vec<Diagnostic>);
@@ -120,6 +117,11 @@ impl Diagnostics {
         let mut diagnostics: Vec<&Diagnostic> = self.0.iter().collect();
         diagnostics.sort_by_key(|diagnostic| diagnostic.order);
         diagnostics.into_iter().map(ToString::to_string).collect()
+    }
+
+    /// Whether no more errors are collected.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= MAX_ERRORS
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -162,7 +164,7 @@ impl Report {
 
     /// Adds an error and marks its key as invalid.
     pub(crate) fn diagnostic(&mut self, key: &[String], diagnostic: Diagnostic) {
-        if self.diagnostics.0.len() < MAX_ERRORS {
+        if !self.diagnostics.is_full() {
             self.diagnostics.push(diagnostic);
             self.invalid.push(key.to_vec());
         }

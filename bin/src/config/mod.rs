@@ -120,7 +120,7 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<L
     for source in &mut sources {
         validate::validate(source, &schemas, registry, &mut report);
     }
-    if !file_is_read {
+    if !file_is_read || report.diagnostics.is_full() {
         return Err(Box::new(LoadError { diagnostics: report.diagnostics, rest: None }));
     }
     let names = resolve::listener_names(&sources);
