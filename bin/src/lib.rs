@@ -41,6 +41,7 @@ mod list;
 mod log;
 mod man;
 mod permissions;
+mod process;
 mod reload;
 mod serve;
 mod service_manager;

@@ -17,6 +17,7 @@ use crate::exit::Failure;
 use crate::handover::{Executable, InheritedSockets};
 use crate::log::Log;
 use crate::permissions;
+use crate::process;
 use crate::reload::{Readers, Reload};
 use crate::service_manager::ServiceManager;
 use crate::signals::{LiveServer, Signals};
@@ -28,16 +29,19 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Runs the server until it stops. A reload reads `inputs` again.
 pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -> Result<u8, Failure> {
+    let findings = process::correct_inherited();
     // Before any thread is started, because it changes the environment.
     let sockets = InheritedSockets::take().map_err(Failure::new)?;
     let executable = Executable::current()
         .map_err(|error| Failure::new(format_args!("cannot locate the executable of this process: {error}")))?;
+    process::check_resources(config.workers).map_err(Failure::new)?;
     let log = Arc::new(Log::start(&config.log));
     let runtime = runtime(config.workers)?;
-    let signals = runtime.block_on(async { Signals::new() });
+    let signals = runtime.block_on(async { process::install_signal_handlers().and_then(|()| Signals::new()) });
     let mut signals = signals.map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?;
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
+    findings.iter().for_each(process::Finding::log);
     permissions::log_warnings(&config);
     descriptors::raise_limit(&config);
     let result = runtime.block_on(async {
@@ -100,26 +104,35 @@ async fn run(
     listeners.transports().add(systemd.clone());
     listeners.inherit(inherited);
     let start = async {
-        let running = Arc::new(listeners.start().await?);
+        let bound = listeners.bind().await?;
+        if let Some(admin) = &reload.initial.admin
+            && !inherited_admin.iter().any(|socket| [&socket.endpoint, &socket.address].contains(&&admin.endpoint))
+        {
+            Admin::try_bind(admin.endpoint.clone()).await?;
+        }
+        // Accepts nothing before the commit, so that an aborted upgrade loses no client.
+        let is_upgrade = old_process.is_some();
+        if let Some(old_process) = old_process {
+            let completed = tokio::task::spawn_blocking(|| old_process.complete_handover()).await;
+            let completed = completed.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+            completed.map_err(|error| format!("the old process did not complete the handover: {error}"))?;
+        }
+        let running = Arc::new(bound.start());
         let admin = Admin::start(running.clone(), reload.log.clone(), &reload.initial, inherited_admin);
-        let (admin, commands) = admin.await?;
-        Ok::<_, BoxError>((running, admin, commands))
+        let (admin, reloads) = admin.await?;
+        if is_upgrade {
+            running.take_socket_paths();
+            admin.running.take_socket_paths();
+        }
+        Ok::<_, BoxError>((running, admin, reloads))
     };
-    let (running, admin, commands) = tokio::select! {
+    let (running, admin, reloads) = tokio::select! {
         started = start => started.map_err(Failure::new)?,
         _ = signals.stop.next() => return Ok(0),
     };
-    if let Some(old_process) = old_process {
-        let completed = tokio::task::spawn_blocking(|| old_process.complete_handover()).await;
-        completed.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(|error| {
-            Failure::new(format_args!("the old process exited before the handover was complete: {error}"))
-        })?;
-        running.take_socket_paths();
-        admin.running.take_socket_paths();
-    }
     let service_manager = ServiceManager::from_env();
     let server = LiveServer { running: &running, admin: &admin, systemd, executable, service_manager };
-    Ok(server.run(signals, commands, reload).await)
+    Ok(server.run(signals, reloads, reload).await)
 }
 
 /// Logs the sockets of the service manager, with a warning for each socket that no listener uses.

@@ -2,17 +2,24 @@
 
 use std::convert::Infallible;
 use std::env;
+use std::ffi::OsString;
 use std::iter;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use switchboard::Running;
+use switchboard::settings::text::quoted;
 use tokio::time::timeout;
 use tracing::error;
 
 /// Interval of status notifications.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The shortest timeout of a watchdog: a shorter one would leave no time for anything but notifications.
+const MIN_WATCHDOG: Duration = Duration::from_millis(10);
+/// The longest timeout of a watchdog.
+const MAX_WATCHDOG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The service manager that started this process, if any.
 #[derive(Debug)]
@@ -26,10 +33,11 @@ pub(crate) struct ServiceManager {
 impl ServiceManager {
     /// Reads `WATCHDOG_USEC` and `WATCHDOG_PID`, see sd_watchdog_enabled(3).
     pub(crate) fn from_env() -> Self {
-        let number = |name| env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-        let is_for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
-        let timeout = number("WATCHDOG_USEC").filter(|usec| *usec > 0 && is_for_us).map(Duration::from_micros);
-        Self { watchdog_timeout: timeout, has_handed_over: AtomicBool::new(false) }
+        let watchdog_timeout = watchdog_timeout(|name| env::var_os(name), std::process::id()).unwrap_or_else(|error| {
+            tracing::warn!(target: "switchboard", error, "no watchdog notifications are sent");
+            None
+        });
+        Self { watchdog_timeout, has_handed_over: AtomicBool::new(false) }
     }
 
     /// The server accepts connections, after a start or a reload.
@@ -98,3 +106,28 @@ impl ServiceManager {
         }
     }
 }
+
+/// The timeout of the watchdog; `None` if there is none for this process. A variable without a value counts as not set.
+fn watchdog_timeout(variable: impl Fn(&str) -> Option<OsString>, own_pid: u32) -> Result<Option<Duration>, String> {
+    let number = |name: &str| match variable(name).filter(|value| !value.is_empty()) {
+        None => Ok(None),
+        Some(value) => {
+            let number = value.to_str().and_then(|text| text.parse::<u64>().ok());
+            let error = || format!("{name} is {}, which is not a number", quoted(&value.to_string_lossy()));
+            number.map(Some).ok_or_else(error)
+        }
+    };
+    let Some(microseconds) = number("WATCHDOG_USEC")? else { return Ok(None) };
+    if number("WATCHDOG_PID")?.is_some_and(|pid| pid != u64::from(own_pid)) {
+        return Ok(None);
+    }
+    let timeout = Duration::from_micros(microseconds);
+    if timeout < MIN_WATCHDOG {
+        let min = MIN_WATCHDOG.as_micros();
+        return Err(format!("WATCHDOG_USEC is {microseconds}; the shortest supported timeout is {min} microseconds"));
+    }
+    Ok(Some(timeout.min(MAX_WATCHDOG)))
+}
+
+#[cfg(test)]
+mod tests;

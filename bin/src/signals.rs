@@ -115,6 +115,12 @@ impl LiveServer<'_> {
 
     /// Starts a new process and commits the handover. After an error this process continues.
     async fn upgrade(&self) -> Result<u32, String> {
+        if std::process::id() == 1 {
+            // pid_namespaces(7): the kernel kills all processes of a PID namespace when its process 1 exits.
+            return Err("this process is process 1, and a container stops with its process 1; \
+                        start a new container instead"
+                .to_owned());
+        }
         let (listeners, admin) = (self.running.sockets(), self.admin.running.sockets());
         let new_process = tokio::select! {
             biased;
@@ -124,10 +130,7 @@ impl LiveServer<'_> {
         let pid = new_process.pid;
         // Before the commit, because systemd ignores notifications of a process that is not the main process.
         self.service_manager.set_main_process(pid);
-        new_process.commit().await.map_err(|error| {
-            self.service_manager.set_main_process(std::process::id());
-            format!("the new process exited right after it became ready: {error}")
-        })?;
+        new_process.commit().await.inspect_err(|_| self.service_manager.set_main_process(std::process::id()))?;
         Ok(pid)
     }
 

@@ -47,6 +47,9 @@ mod admin_faults;
 /// Upgrade: the new process takes over the sockets, and no client notices.
 mod upgrade;
 
+/// What a process inherits, what it passes on in an upgrade, and what both accept from outside.
+mod process_faults;
+
 /// Subcommands that print: schema, man page, completions, check and diff.
 mod cli;
 

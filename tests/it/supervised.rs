@@ -12,20 +12,20 @@ use nix::unistd::Pid;
 use harness::{Program, Running, Signal, TEST_TIMEOUT, tool};
 
 /// The notification socket of a service manager.
-struct ServiceManager {
+pub(crate) struct ServiceManager {
     socket: UnixDatagram,
-    place: tempfile::TempDir,
+    pub(crate) place: tempfile::TempDir,
 }
 
 impl ServiceManager {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(place.path().join("notify")).unwrap();
         socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         Self { socket, place }
     }
 
-    fn start(&self, watchdog: Option<Duration>) -> Running {
+    pub(crate) fn start(&self, watchdog: Option<Duration>) -> Running {
         let program = Program::switchboard()
             .args(["serve", "--listen", "tcp://127.0.0.1:0"])
             .current_dir(self.place.path())
@@ -38,7 +38,7 @@ impl ServiceManager {
     }
 
     /// Receives the next notification, if one arrives within this time.
-    fn receive(&self, within: Duration) -> Option<String> {
+    pub(crate) fn receive(&self, within: Duration) -> Option<String> {
         self.socket.set_read_timeout(Some(within)).unwrap();
         let mut buffer = [0; 1000];
         let count = self.socket.recv(&mut buffer).ok()?;
@@ -57,7 +57,7 @@ impl ServiceManager {
     }
 
     /// Waits for a notification with this line and ignores the others.
-    fn wait_for(&self, line: &str) -> String {
+    pub(crate) fn wait_for(&self, line: &str) -> String {
         let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let left =

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use switchboard::settings::text::is_unsafe;
 pub(crate) use switchboard::settings::text::quoted;
 
-use super::tree::{self, Path};
+use super::tree::{self, MAX_ERRORS, Path};
 
 /// Where a value is set: `switchboard.toml, line 3`, `environment variable X`, `flag --listen`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -128,6 +128,11 @@ impl Diagnostics {
         diagnostics.into_iter().map(ToString::to_string).collect()
     }
 
+    /// Whether no more errors are collected.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= MAX_ERRORS
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -145,6 +150,9 @@ impl fmt::Display for Diagnostics {
             writeln!(f, "error: {sentence}")?;
         }
         match self.0.len() {
+            MAX_ERRORS.. => {
+                writeln!(f, "error: invalid configuration (at least {MAX_ERRORS} errors; no more are shown)")
+            }
             1 => writeln!(f, "error: invalid configuration (1 error)"),
             count => writeln!(f, "error: invalid configuration ({count} errors)"),
         }
@@ -165,8 +173,10 @@ impl Report {
 
     /// Adds an error and marks its key as invalid.
     pub(crate) fn diagnostic(&mut self, key: &[String], diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
-        self.invalid.push(key.to_vec());
+        if !self.diagnostics.is_full() {
+            self.diagnostics.push(diagnostic);
+            self.invalid.push(key.to_vec());
+        }
     }
 
     /// Whether a key of this table was invalid; it may be missing now.

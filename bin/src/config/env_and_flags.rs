@@ -26,6 +26,11 @@ impl Override {
         Self { path: tree::path(key), text: text.to_owned(), origin: format!("flag {name}"), hint: None }
     }
 
+    /// The variable or flag, without a long name.
+    pub(crate) fn origin(&self) -> String {
+        self.origin.chars().take(80).collect()
+    }
+
     /// The value as a tree. It is a table (`{ type = "length", width = 2 }`) or text.
     pub(crate) fn raw_tree(&self) -> Dict {
         let mut tree = Dict::new();

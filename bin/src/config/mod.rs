@@ -43,6 +43,13 @@ use env_and_flags::Override;
 use expected::Schemas;
 use source::{Merged, Source};
 
+/// Maximum number of listeners.
+const MAX_LISTENERS: usize = 4096;
+/// Maximum number of variables, and of flags, that set a key.
+const MAX_OVERRIDES: usize = 1000;
+/// Maximum number of levels of a key in a variable or flag. The readers of files have limits of their own.
+const MAX_LEVELS: usize = 32;
+
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inputs {
     /// The file that a flag names.
@@ -98,6 +105,10 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<L
     let of_file = sources.first().map(|source| source.tree.clone()).unwrap_or_default();
     let variables = env_and_flags::variables(&inputs.environment, &schemas, &of_file, &mut report);
     let flags: Vec<Override> = inputs.flags.iter().map(|(flag, key, text)| Override::flag(flag, key, text)).collect();
+    if let Err(what) = check_overrides(&variables).and_then(|()| check_overrides(&flags)) {
+        report.diagnostic(&[], Diagnostic::general(what));
+        return Err(Box::new(LoadError { diagnostics: report.diagnostics, rest: None }));
+    }
     for entry in variables.iter().chain(&flags) {
         schemas.note_types(&entry.raw_tree());
     }
@@ -111,10 +122,15 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<L
     for source in &mut sources {
         validate::validate(source, &schemas, registry, &mut report);
     }
-    if !file_is_read {
+    if !file_is_read || report.diagnostics.is_full() {
         return Err(Box::new(LoadError { diagnostics: report.diagnostics, rest: None }));
     }
     let names = resolve::listener_names(&sources);
+    if names.len() > MAX_LISTENERS {
+        let what = format!("{} listeners are configured; at most {MAX_LISTENERS} are supported", names.len());
+        report.add(&tree::path("listeners"), what, None);
+        return Err(Box::new(LoadError { diagnostics: report.diagnostics, rest: None }));
+    }
     sources.insert(0, resolve::defaults(names.iter(), registry));
     let merged = Merged::new(&sources);
     options::validate(&sources, &merged, &schemas, registry, &mut report);
@@ -122,6 +138,17 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<L
     match check::check(whole, merged, &schemas, registry, &mut report, file) {
         Some(config) if report.diagnostics.is_empty() => Ok(config),
         rest => Err(Box::new(LoadError { diagnostics: report.diagnostics, rest })),
+    }
+}
+
+/// Rejects more variables or flags, or deeper keys, than any configuration needs.
+fn check_overrides(layer: &[Override]) -> Result<(), String> {
+    if layer.len() > MAX_OVERRIDES {
+        return Err(format!("{} variables or flags set a key; use a file for more than {MAX_OVERRIDES}", layer.len()));
+    }
+    match layer.iter().find(|entry| entry.path.len() > MAX_LEVELS) {
+        Some(entry) => Err(format!("the key of {} has more than {MAX_LEVELS} levels", entry.origin())),
+        None => Ok(()),
     }
 }
 

@@ -17,7 +17,7 @@ const GREETING_TIMEOUT: Duration = Duration::from_millis(250);
 /// Maximum size of one read.
 const READ_SIZE: usize = 64 * 1024;
 /// Maximum size of a message. Buffers grow with the data.
-const MAX_MESSAGE: usize = 1 << 30;
+const MAX_MESSAGE: usize = 16 << 20;
 
 pub(super) async fn run(
     stream: impl AsyncRead + AsyncWrite,

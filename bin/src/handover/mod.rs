@@ -2,8 +2,10 @@
 //!
 //! `inherited` receives them, `new_process` starts a new process with them. Both use `protocol`.
 
+mod environment;
 mod inherited;
 mod new_process;
+mod processes;
 mod protocol;
 
 pub(crate) use inherited::InheritedSockets;

@@ -2,23 +2,34 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
+use nix::unistd::Pid;
 use switchboard::server::Inherited;
 use switchboard::transport::Systemd;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::handover::protocol::{COMMIT, FIRST_DESCRIPTOR, ListenerSocket, PassedSocket, READY, STREAM, SocketList};
+use crate::handover::processes;
+use crate::handover::protocol::{
+    COMMIT, FIRST_DESCRIPTOR, ListenerSocket, MAX_REPLY, PassedSocket, READY, STREAM, SocketList,
+};
 
 /// Timeout for the new process to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a ready new process must keep running before the handover is committed.
+const TRIAL: Duration = Duration::from_secs(5);
+/// How long it must keep running after the commit before this process stops accepting.
+const TRIAL_AFTER_COMMIT: Duration = Duration::from_secs(1);
 /// Timeout for the exit status of a new process that closed its stream.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -46,11 +57,13 @@ impl Executable {
     }
 }
 
-/// A new process before the handover is committed. Dropping it kills the process.
+/// A new process before the handover is committed. Dropping it kills the process and its children.
 pub(crate) struct NewProcess {
     child: Child,
     pub(crate) pid: u32,
     stream: BufReader<UnixStream>,
+    /// The inode of the other end of the stream. Every process of the upgrade inherits it.
+    their_stream: u64,
     is_committed: bool,
 }
 
@@ -58,11 +71,13 @@ impl Drop for NewProcess {
     fn drop(&mut self) {
         if !self.is_committed {
             let _ = self.child.start_kill(); // it may have exited
+            processes::kill_group(Pid::from_raw(self.pid.cast_signed()), self.their_stream);
         }
     }
 }
 
-/// Starts the executable with these sockets and waits until it is ready. After an error no new process is left.
+/// Starts the executable with these sockets, and waits until it is ready and has run for a few seconds. After an error
+/// no new process is left.
 pub(crate) async fn start_new_process(
     executable: &Executable,
     systemd: &Systemd,
@@ -85,58 +100,103 @@ pub(crate) async fn start_new_process(
         add(PassedSocket::Admin(ListenerSocket::new(&inherited)), inherited.socket.into_fd());
     }
     let path = executable.path.display();
-    let (child, stream) = spawn(executable, sockets).map_err(|error| format!("cannot start {path}: {error}"))?;
-    let pid = child.id().ok_or("the new process exited immediately")?;
-    let mut new_process = NewProcess { child, pid, stream: BufReader::new(stream), is_committed: false };
-    let ready = new_process.wait_until_ready(&list).await;
-    ready.map_err(|error| format!("{path}: {error}; see its output on standard error"))?;
-    Ok(new_process)
+    let mut new_process = spawn(executable, sockets).map_err(|error| format!("cannot start {path}: {error}"))?;
+    let started = match new_process.wait_until_ready(&list).await {
+        Ok(()) => new_process.keeps_running(TRIAL).await,
+        Err(error) => Err(error),
+    };
+    match started {
+        Ok(()) => Ok(new_process),
+        Err(error) => {
+            new_process.end().await;
+            Err(format!("{path}: {error}; see its output on standard error"))
+        }
+    }
 }
 
-fn spawn(executable: &Executable, sockets: Vec<OwnedFd>) -> io::Result<(Child, UnixStream)> {
+fn spawn(executable: &Executable, sockets: Vec<OwnedFd>) -> io::Result<NewProcess> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    let passed: Vec<OwnedFd> = std::iter::once(theirs.into()).chain(sockets).collect();
+    let theirs = OwnedFd::from(theirs);
+    let their_stream = File::from(theirs.try_clone()?).metadata()?.ino();
+    let passed: Vec<OwnedFd> = std::iter::once(theirs).chain(sockets).collect();
     let mut command = Command::new(&executable.path);
     command.args(&executable.args).env("LISTEN_FDS", passed.len().to_string()).env("LISTEN_FDNAMES", STREAM);
     // These contain the process ID of this process, and the new process would ignore the sockets and the watchdog.
     command.env_remove("LISTEN_PID").env_remove("WATCHDOG_PID");
+    // A group of its own, so that a failed upgrade can end its children.
+    command.process_group(0);
     let descriptors = passed.into_iter().zip(FIRST_DESCRIPTOR..);
     let mappings = descriptors.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
     command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
     let child = command.spawn()?;
-    Ok((child, UnixStream::from_std(ours)?))
+    let pid = child.id().ok_or_else(|| io::Error::other("it exited immediately"))?;
+    let stream = BufReader::new(UnixStream::from_std(ours)?);
+    Ok(NewProcess { child, pid, stream, their_stream, is_committed: false })
 }
 
 impl NewProcess {
     async fn wait_until_ready(&mut self, list: &SocketList) -> Result<(), String> {
+        let Self { child, stream, .. } = self;
         // The reply is empty if the new process closes the stream.
         let exchange = async {
-            self.stream.get_mut().write_all((serde_json::to_string(list)? + "\n").as_bytes()).await?;
-            let mut reply = String::new();
-            self.stream.read_line(&mut reply).await?;
-            io::Result::Ok(reply)
+            stream.get_mut().write_all((serde_json::to_string(list)? + "\n").as_bytes()).await?;
+            let mut reply = Vec::new();
+            stream.take(MAX_REPLY as u64).read_until(b'\n', &mut reply).await?;
+            io::Result::Ok(String::from_utf8_lossy(&reply).trim_end().to_owned())
         };
-        let reply = timeout(READY_TIMEOUT, exchange).await;
+        // A child of the new process can keep the stream open after the new process has exited.
+        let reply = tokio::select! {
+            biased;
+            reply = timeout(READY_TIMEOUT, exchange) => reply,
+            status = child.wait() => return Err(ended(status)),
+        };
         let reply = reply.map_err(|_| format!("it was not ready within {} seconds", READY_TIMEOUT.as_secs()))?;
-        match reply.as_deref().map(str::trim_end) {
+        match reply.as_deref() {
             Ok(READY) => Ok(()),
             Ok("") | Err(_) => match timeout(EXIT_TIMEOUT, self.child.wait()).await {
-                Ok(Ok(status)) => {
-                    let code = status.code().map(|code| format!("exit status {code}"));
-                    Err(format!("it ended with {}", code.unwrap_or_else(|| status.to_string())))
-                }
-                _ => Err("it is not a compatible switchboard binary".to_owned()),
+                Ok(status) => Err(ended(status)),
+                Err(_) => Err("it is not a compatible switchboard binary".to_owned()),
             },
             Ok(other) => Err(format!("it is not a compatible switchboard binary: it replied {other:?}")),
         }
     }
 
-    /// Hands the sockets over. From now on the new process runs independently.
-    pub(crate) async fn commit(mut self) -> io::Result<()> {
-        self.stream.get_mut().write_all(format!("{COMMIT}\n").as_bytes()).await?;
+    /// Fails if the new process exits within this time.
+    async fn keeps_running(&mut self, time: Duration) -> Result<(), String> {
+        match timeout(time, self.child.wait()).await {
+            Ok(status) => Err(format!("it became ready, and within seconds {}", ended(status))),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Hands the sockets over: the new process accepts connections from now on. After an error it has ended.
+    pub(crate) async fn commit(mut self) -> Result<(), String> {
+        let committed = self.stream.get_mut().write_all(format!("{COMMIT}\n").as_bytes()).await;
+        // A stop signal for this process does not stop the new one from now on.
         self.is_committed = true;
-        Ok(())
+        let result = match committed {
+            Ok(()) => self.keeps_running(TRIAL_AFTER_COMMIT).await,
+            Err(_) => Err("it became ready, and then closed its stream to this process".to_owned()),
+        };
+        if result.is_err() {
+            self.is_committed = false;
+            self.end().await;
+        }
+        result
+    }
+
+    /// Kills the process and its children, on a thread that may block.
+    async fn end(self) {
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+}
+
+fn ended(status: io::Result<ExitStatus>) -> String {
+    match status.map(|status| (status, status.code())) {
+        Ok((_, Some(code))) => format!("it ended with exit status {code}"),
+        Ok((status, None)) => format!("it ended with {status}"),
+        Err(error) => format!("it cannot be watched: {error}"),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The protocol between the old and the new process of an upgrade.
 //!
 //! They share a stream socket. The old process sends a [`SocketList`] as one line of JSON. The new process replies
-//! [`READY`] when it accepts connections. The old process sends [`COMMIT`] and drains; before that, it can still abort
-//! the upgrade by killing the new process.
+//! [`READY`] when its listeners are bound. The old process sends [`COMMIT`] if the new one is still running a few
+//! seconds later; before that, it can still abort the upgrade by killing the new process. Then the new process accepts
+//! connections, and the old one drains.
 
 use std::os::fd::OwnedFd;
 
@@ -18,6 +19,10 @@ pub(super) const READY: &str = "ready";
 pub(super) const COMMIT: &str = "commit";
 /// The number of the first passed descriptor, SD_LISTEN_FDS_START of sd_listen_fds(3).
 pub(super) const FIRST_DESCRIPTOR: i32 = 3;
+/// Maximum size of the list of sockets, the longest line.
+pub(super) const MAX_LIST: usize = 4 << 20;
+/// Maximum size of a reply of either process.
+pub(super) const MAX_REPLY: usize = 256;
 
 /// Describes the passed sockets, in the order of their descriptors.
 pub(super) type SocketList = Vec<PassedSocket>;

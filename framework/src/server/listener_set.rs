@@ -1,5 +1,6 @@
 //! Several listeners with their handlers, to start or to reload a server.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::listener_spec::ListenerSpec;
@@ -75,10 +76,7 @@ impl ListenerSet {
     ///
     /// A listener cannot be bound. The others are closed again.
     pub async fn start(self) -> Result<Running, StartError> {
-        let (transports, drain) = (self.transports.clone(), self.drain);
-        let bound = self.bind().await?;
-        let listeners = bound.into_iter().map(|(spec, bound)| ListenerHandle::start(spec, bound, drain.deadline, None));
-        Ok(Running::new(transports, listeners.collect(), drain))
+        self.bind().await.map(BoundSet::start)
     }
 
     /// Binds all listeners and closes them again, to check whether [`start`](Self::start) would succeed. Clients that
@@ -91,7 +89,17 @@ impl ListenerSet {
         self.bind().await.map(drop)
     }
 
-    async fn bind(self) -> Result<Vec<(ListenerSpec, BoundListener)>, StartError> {
+    /// Binds all listeners. Clients that connect wait in the backlog until [`BoundSet::start`].
+    ///
+    /// # Errors
+    ///
+    /// A listener cannot be bound. The others are closed again.
+    pub async fn bind(self) -> Result<BoundSet, StartError> {
+        let (transports, drain) = (self.transports.clone(), self.drain);
+        Ok(BoundSet { transports, drain, bound: self.bind_all().await? })
+    }
+
+    async fn bind_all(self) -> Result<Vec<(ListenerSpec, BoundListener)>, StartError> {
         let Self { transports, plan, mut inherited, .. } = self;
         let mut bound = Vec::new();
         for (spec, handler) in plan {
@@ -105,5 +113,28 @@ impl ListenerSet {
             }
         }
         Ok(bound)
+    }
+}
+
+/// Listeners that are bound and accept no connection yet. Dropping it closes them.
+#[must_use = "dropping it closes the listeners"]
+pub struct BoundSet {
+    transports: Transports,
+    drain: DrainSettings,
+    bound: Vec<(ListenerSpec, BoundListener)>,
+}
+
+impl BoundSet {
+    /// Starts serving. Must be called inside a tokio runtime.
+    pub fn start(self) -> Running {
+        let Self { transports, drain, bound } = self;
+        let listeners = bound.into_iter().map(|(spec, bound)| ListenerHandle::start(spec, bound, drain.deadline, None));
+        Running::new(transports, listeners.collect(), drain)
+    }
+}
+
+impl fmt::Debug for BoundSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.bound.iter().map(|(spec, _)| &spec.name)).finish()
     }
 }

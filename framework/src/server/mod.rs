@@ -23,7 +23,7 @@ mod stop_signals;
 pub use builder::Server;
 pub use changes::{Changes, ReloadError};
 pub use inherited::Inherited;
-pub use listener_set::ListenerSet;
+pub use listener_set::{BoundSet, ListenerSet};
 pub use report::{ListenerReport, ListenerStatus, Readiness};
 pub use running::{AbortHandle, Drained, Running};
 pub use start_error::StartError;

@@ -27,6 +27,7 @@
 //! ```
 
 mod define;
+pub mod file;
 mod network;
 mod rate;
 mod secret;

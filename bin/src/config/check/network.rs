@@ -1,8 +1,8 @@
 //! Checks TLS, the PROXY protocol, access lists and rates of a listener, and the admin endpoint.
 
-use std::fs;
 use std::net::IpAddr;
 
+use switchboard::settings::file as bounded;
 use switchboard::{Access, Endpoint, Kind, TlsIdentity, TlsSettings};
 
 use super::config::{Admin, Check};
@@ -175,7 +175,7 @@ impl Check<'_> {
         let key = path("admin.token_file");
         let read = match (&settings.token, &settings.token_file) {
             (Some(_), Some(_)) => Err("cannot be set together with admin.token; remove one".to_owned()),
-            (None, Some(file)) => fs::read_to_string(file)
+            (None, Some(file)) => bounded::read_text(file)
                 .map_err(|error| exit::reason(&error))
                 .and_then(|text| Ok(text.trim().parse().map(Some)?))
                 .map_err(|error| format!("cannot read a token from {}: {error}", file.display())),

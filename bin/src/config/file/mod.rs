@@ -14,6 +14,7 @@ use std::{fs, io};
 
 use figment::value::Value;
 use nix::unistd::geteuid;
+use switchboard::settings::file as bounded;
 
 use super::diagnostic::{Diagnostic, Origin};
 use super::expected::Schemas;
@@ -28,7 +29,7 @@ pub(crate) fn choose(named: Option<&FilePath>, search: &[PathBuf]) -> Option<Pat
 
 /// Reads a file. `origin` is the flag or variable that names the file.
 pub(crate) fn read(path: &FilePath, origin: Option<Origin>) -> Result<Contents, Diagnostic> {
-    let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error).from(origin))?;
+    let text = bounded::read_text(path).map_err(|error| unreadable(path, &error).from(origin))?;
     parse_named(path, &text)
 }
 

@@ -1,10 +1,11 @@
 //! Reads certificates and keys from PEM files (RFC 7468). The error of another kind of file names that kind.
 
-use std::fs;
 use std::path::Path;
 
 use rustls::pki_types::pem::{Error as PemError, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::settings::file;
 
 /// The certificates of a file, at least one.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -69,7 +70,7 @@ struct PemFile {
 impl PemFile {
     fn read(path: &Path, what: &str, convert: &str) -> Result<Self, String> {
         let name = path.display();
-        let bytes = fs::read(path).map_err(|error| format!("{name} cannot be read: {}", reason(&error)))?;
+        let bytes = file::read(path).map_err(|error| format!("{name} cannot be read: {}", reason(&error)))?;
         // Editors on Windows may write a byte order mark.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let text = String::from_utf8_lossy(bytes);
