@@ -9,9 +9,19 @@ use switchboard::TlsIdentity;
 
 use crate::config::{Config, dotted};
 
-const READ_BY_OTHERS: u32 = 0o004;
-const WRITE_BY_OTHERS: u32 = 0o002;
-const STICKY: u32 = 0o1000;
+/// Whether users other than the owner and the group can read (inode(7)).
+fn others_read(mode: u32) -> bool {
+    mode & 0o004 != 0
+}
+
+fn others_write(mode: u32) -> bool {
+    mode & 0o002 != 0
+}
+
+/// Whether every user can replace the files of others in a directory. The sticky bit prevents it.
+fn others_replace(mode: u32) -> bool {
+    others_write(mode) && mode & 0o1000 == 0
+}
 
 /// One sentence for each problem. They do not make a configuration invalid.
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
@@ -56,10 +66,10 @@ fn check(path: &Path, secret: Option<&str>, found: &mut BTreeSet<String>) {
     let Ok(real) = fs::canonicalize(path) else { return };
     let Some(mode) = mode(&real) else { return };
     let name = path.display();
-    if mode & WRITE_BY_OTHERS != 0 {
+    if others_write(mode) {
         found.insert(format!("every user can write {name} (mode {:04o}); use chmod o-w", mode & 0o7777));
     }
-    if let (Some(what), true) = (secret, mode & READ_BY_OTHERS != 0) {
+    if let (Some(what), true) = (secret, others_read(mode)) {
         found.insert(format!(
             "every user can read {name} (mode {:04o}), which contains {what}; use chmod o-rwx",
             mode & 0o7777
@@ -70,7 +80,7 @@ fn check(path: &Path, secret: Option<&str>, found: &mut BTreeSet<String>) {
     for directory in real.ancestors().chain(link.ancestors()).filter(|directory| directory.is_dir()) {
         let Ok(metadata) = fs::metadata(directory) else { continue };
         let mode = metadata.mode();
-        if mode & WRITE_BY_OTHERS != 0 && mode & STICKY == 0 {
+        if others_replace(mode) {
             found.insert(format!(
                 "every user can replace {name}, because every user can write the directory {} (mode {:04o}); use chmod o-w",
                 directory.display(),

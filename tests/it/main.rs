@@ -53,6 +53,9 @@ mod process_faults;
 /// Subcommands that print: schema, man page, completions, check and diff.
 mod cli;
 
+/// Configuration: files without keys, inherited variables, errors without secrets, escapes and permissions.
+mod config_faults;
+
 /// The interactive client in a terminal.
 mod terminal;
 

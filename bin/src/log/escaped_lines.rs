@@ -1,4 +1,4 @@
-//! Escapes what tracing-subscriber leaves in a log line: one event is one line, and text of others controls no terminal.
+//! Escapes what tracing-subscriber leaves in a log line: one event is one line, and no text controls a terminal.
 
 use std::io::{self, Write};
 

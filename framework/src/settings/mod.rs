@@ -4,10 +4,11 @@
 //! A setting is plain data: comparable, without I/O. The documentation of a field is also the help text for operators.
 //!
 //! The mark `x-applies` in the schema of a field names what a listener must have for the field to have an effect:
-//! `connections`, `datagrams`, peers on a `network`, `handshakes` of TLS or PROXY, or a `tcp`, `inet` or `unix` address.
-//! To set such a field of a listener that does not have it is an error.
+//! `connections`, `datagrams`, peers on a `network`, `handshakes` of TLS or PROXY, or a `tcp`, `inet` or `unix`
+//! address. To set such a field of a listener that does not have it is an error.
 //!
-//! Use [`Secret`], [`Size`], [`Interval`], [`Rate`] and [`Mode`] as fields of the options of a handler, layer or framing:
+//! Use [`Secret`], [`Size`], [`Interval`], [`Rate`] and [`Mode`] as fields of the options of a handler, layer or
+//! framing:
 //!
 //! ```
 //! use switchboard::settings::{Interval, Size};

@@ -110,8 +110,8 @@ impl Check<'_> {
         }
     }
 
-    /// A setting of this listener that can have no effect on it is an error. A shared setting is not, and neither is the
-    /// default, which `switchboard config` prints for every listener.
+    /// A setting of this listener that can have no effect on it is an error. A shared setting is not, and neither is
+    /// the default, which `switchboard config` prints for every listener.
     pub(super) fn without_effect(&mut self, at: &[String]) {
         let Some(listener) = tree::get_table(&self.merged.tree, at) else { return };
         let Some(traits) = Traits::of(listener, self.registry) else { return };
