@@ -1,5 +1,5 @@
-//! The limit of open files. It is raised at the start, and a part of it is reserved: connections cannot use the reserve,
-//! so that the admin endpoint, files and reloads work however many clients connect.
+//! The limit of open files. It is raised at the start, and a part of it is reserved: connections cannot use the
+//! reserve, so that the admin endpoint, files and reloads work however many clients connect.
 
 use std::os::fd::RawFd;
 

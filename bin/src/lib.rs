@@ -144,12 +144,13 @@ fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure>
     let listeners: Vec<_> = listeners.into_iter().map(|(name, bytes)| format!("{name} {}", size(bytes))).collect();
     let (total, listeners) = (size(total), listeners.join(", "));
     verdict += &format!("memory: at most {total} ({listeners}), without the memory of handlers\n");
-    if let Some(warning) = config.admin.as_ref().and_then(config::Admin::warning) {
-        print_error(&format!("warning: {warning}\n"));
-    }
+    let warning = config.admin.as_ref().and_then(config::Admin::warning);
     if bind {
         serve::try_bind(config, registry)?;
         verdict += "all addresses can be bound\n";
+    }
+    if let Some(warning) = warning {
+        print_error(&format!("warning: {warning}\n"));
     }
     print_stdout(verdict)
 }

@@ -32,8 +32,8 @@ pub(crate) struct Reload<'s> {
 }
 
 impl Reload<'_> {
-    /// Reloads the configuration. An error contains every reason why the reload was rejected. A forced reload may remove
-    /// every current listener.
+    /// Reloads the configuration. An error contains every reason why the reload was rejected. A forced reload may
+    /// remove every current listener.
     pub(crate) async fn reload(
         &mut self,
         running: &Running,

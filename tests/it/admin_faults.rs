@@ -20,12 +20,12 @@ const CONFIG: &str =
     "[admin]\nlisten = 'tcp://127.0.0.1:0'\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n";
 
 /// A server in a directory of its own, with its configuration file.
-struct Place {
+struct Fixture {
     directory: tempfile::TempDir,
     server: AdminServer,
 }
 
-impl Place {
+impl Fixture {
     fn start(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("switchboard.toml"), config).unwrap();
@@ -78,25 +78,25 @@ fn a_drain_begins_at_once_while_a_reload_waits_for_a_file() {
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     for (file, config) in cases {
         for by_signal in [false, true] {
-            let place = Place::start(CONFIG);
-            fs::write(place.path("c"), pair.cert.pem()).unwrap();
-            fs::write(place.path("k"), pair.signing_key.serialize_pem()).unwrap();
-            let fifo = place.path("fifo");
+            let fixture = Fixture::start(CONFIG);
+            fs::write(fixture.path("c"), pair.cert.pem()).unwrap();
+            fs::write(fixture.path("k"), pair.signing_key.serialize_pem()).unwrap();
+            let fifo = fixture.path("fifo");
             mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
             match &config {
-                Some(config) => place.configure(config),
-                None => fs::rename(&fifo, place.path("switchboard.toml")).unwrap(),
+                Some(config) => fixture.configure(config),
+                None => fs::rename(&fifo, fixture.path("switchboard.toml")).unwrap(),
             }
-            let fifo = if config.is_some() { fifo } else { place.path("switchboard.toml") };
-            place.server.0.signal(Signal::SIGHUP);
+            let fifo = if config.is_some() { fifo } else { fixture.path("switchboard.toml") };
+            fixture.server.0.signal(Signal::SIGHUP);
             let writer = wait_for_reader(&fifo);
             if by_signal {
-                place.server.0.signal(Signal::SIGTERM);
+                fixture.server.0.signal(Signal::SIGTERM);
             } else {
-                assert_eq!(place.server.send("POST", "/drain", "").status, 202, "{file}");
+                assert_eq!(fixture.server.send("POST", "/drain", "").status, 202, "{file}");
             }
             // The reload deadline is longer than the timeout of this wait.
-            let ended = place.server.0.wait();
+            let ended = fixture.server.0.wait();
             assert_eq!(ended.code(), Some(0), "{file}: {}", ended.stderr);
             assert!(ended.stderr.contains("\"drained\""), "{file}: {}", ended.stderr);
             drop(writer);
@@ -159,30 +159,30 @@ fn a_reload_that_would_close_every_current_listener_needs_force() {
     let listener = |name: &str, port: u16| format!("[listeners.{name}]\nlisten = 'tcp://127.0.0.1:{port}'\n");
     let (one, two) = (harness::free_port(), harness::free_port());
     let admin = "[admin]\nlisten = 'tcp://127.0.0.1:0'\n";
-    let place = Place::start(&format!("{admin}{}", listener("main", one)));
+    let fixture = Fixture::start(&format!("{admin}{}", listener("main", one)));
     // The last one leaves only the default listener, which is no current one.
     for config in [listener("main", two), listener("other", two), "[log]\nlevel = 'info'\n".to_owned()] {
-        place.configure(&format!("{admin}{config}"));
-        let refused = place.server.send("POST", "/reload", "");
+        fixture.configure(&format!("{admin}{config}"));
+        let refused = fixture.server.send("POST", "/reload", "");
         assert_eq!(refused.status, 422, "{config}");
         let error = refused.json()["errors"][0].as_str().unwrap().to_owned();
         for part in ["keeps none of the current listeners", &format!("main at tcp://127.0.0.1:{one}"), "force=true"] {
             assert!(error.contains(part), "{config}: {error}");
         }
     }
-    place.server.0.signal(Signal::SIGHUP);
-    place.server.0.wait_for_event(|event| event["message"] == "reload rejected");
-    drop(place.server.client_at(one));
+    fixture.server.0.signal(Signal::SIGHUP);
+    fixture.server.0.wait_for_event(|event| event["message"] == "reload rejected");
+    drop(fixture.server.client_at(one));
     // Another name for the same address keeps it, and so does one listener of several.
     for config in [listener("renamed", one), listener("renamed", one) + &listener("more", two), listener("more", two)] {
-        place.configure(&format!("{admin}{config}"));
-        assert_eq!(place.server.send("POST", "/reload", "").status, 200, "{config}");
+        fixture.configure(&format!("{admin}{config}"));
+        assert_eq!(fixture.server.send("POST", "/reload", "").status, 200, "{config}");
     }
-    place.configure(&format!("{admin}{}", listener("main", one)));
-    assert_eq!(place.server.send("POST", "/reload?force=false", "").status, 422);
-    let forced = place.server.send("POST", "/reload?force=true", "");
+    fixture.configure(&format!("{admin}{}", listener("main", one)));
+    assert_eq!(fixture.server.send("POST", "/reload?force=false", "").status, 422);
+    let forced = fixture.server.send("POST", "/reload?force=true", "");
     assert_eq!((forced.status, &forced.json()["stopped"][0]), (200, &"more".into()));
-    drop(place.server.client_at(one));
+    drop(fixture.server.client_at(one));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn unknown_query_parameters_of_every_route_are_rejected() {
 }
 
 /// Starts the server with a limit of open files, in a directory with files of its own.
-fn start_in(files: u32, config: &str, prepare: impl Fn(&Path)) -> Place {
+fn start_in(files: u32, config: &str, prepare: impl Fn(&Path)) -> Fixture {
     drop(Program::switchboard()); // builds the binary
     let directory = tempfile::tempdir().unwrap();
     prepare(directory.path());
@@ -221,7 +221,7 @@ fn start_in(files: u32, config: &str, prepare: impl Fn(&Path)) -> Place {
     let command = format!("ulimit -n {files} && exec {} serve", harness::target().join("switchboard").display());
     let running = Program::at(Path::new("/bin/sh")).args(["-c", &command]).current_dir(directory.path()).spawn();
     running.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
-    Place { directory, server: AdminServer(running) }
+    Fixture { directory, server: AdminServer(running) }
 }
 
 #[test]
@@ -232,31 +232,31 @@ fn clients_that_use_all_open_files_leave_the_admin_endpoint_and_reloads_working(
     let config = format!("{CONFIG}{unix}{tls}");
     for workers in [1, 2] {
         for listener in ["main", "local", "secure"] {
-            let directory_of_files = |place: &Path| {
-                fs::write(place.join("c"), pair.cert.pem()).unwrap();
-                fs::write(place.join("k"), pair.signing_key.serialize_pem()).unwrap();
+            let directory_of_files = |directory: &Path| {
+                fs::write(directory.join("c"), pair.cert.pem()).unwrap();
+                fs::write(directory.join("k"), pair.signing_key.serialize_pem()).unwrap();
             };
-            let place = start_in(100, &format!("[runtime]\nworkers = {workers}\n{config}"), directory_of_files);
-            let limited = place.server.0.wait_for_event(|event| event["reserved"] == 25);
+            let fixture = start_in(100, &format!("[runtime]\nworkers = {workers}\n{config}"), directory_of_files);
+            let limited = fixture.server.0.wait_for_event(|event| event["reserved"] == 25);
             assert_eq!((&limited["available"], &limited["level"]), (&75.into(), &"WARN".into()));
-            let clients: Vec<_> = (0..150).map(|_| place.connect(listener)).collect();
-            let rejected = place.server.0.wait_for_event(|event| event["message"] == "connection rejected");
+            let clients: Vec<_> = (0..150).map(|_| fixture.connect(listener)).collect();
+            let rejected = fixture.server.0.wait_for_event(|event| event["message"] == "connection rejected");
             assert_eq!((&rejected["reason"], &rejected["rule"]), (&"limit".into(), &"open files".into()));
-            let silent: Vec<_> = (0..150).map(|_| place.server.tcp()).collect();
-            assert_eq!(place.server.get("/readyz").status, 200, "{listener}");
+            let silent: Vec<_> = (0..150).map(|_| fixture.server.tcp()).collect();
+            assert_eq!(fixture.server.get("/readyz").status, 200, "{listener}");
             let name = format!("switchboard_connections_rejected_total{{listener=\"{listener}\",reason=\"limit\"}}");
-            place.server.wait_until("rejected clients are counted", || place.server.metric(&name).unwrap() >= 75.0);
+            fixture.server.wait_until("rejected clients are counted", || fixture.server.metric(&name).unwrap() >= 75.0);
             assert!(
-                place.server.metric(&format!("switchboard_connections_open{{listener=\"{listener}\"}}")) > Some(30.0)
+                fixture.server.metric(&format!("switchboard_connections_open{{listener=\"{listener}\"}}")) > Some(30.0)
             );
             // The reload reads the files again, and starts a listener.
-            place.configure(&format!("{config}[listeners.more]\nlisten = 'tcp://127.0.0.1:0'\n"));
-            let reloaded = place.server.send("POST", "/reload", "");
+            fixture.configure(&format!("{config}[listeners.more]\nlisten = 'tcp://127.0.0.1:0'\n"));
+            let reloaded = fixture.server.send("POST", "/reload", "");
             assert_eq!(reloaded.status, 200, "{listener}: {}", reloaded.body);
             drop((clients, silent));
             // Descriptors that become free serve clients again.
-            place.server.wait_until("a client is served", || {
-                place.connect("main").read(&mut [0]).is_ok_and(|bytes| bytes == 1)
+            fixture.server.wait_until("a client is served", || {
+                fixture.connect("main").read(&mut [0]).is_ok_and(|bytes| bytes == 1)
             });
         }
     }
@@ -282,7 +282,7 @@ fn silent_admin_clients_lose_their_place_to_new_ones() {
 
 #[test]
 fn health_checks_without_a_host_header_are_answered() {
-    let place = Place::start(CONFIG);
+    let fixture = Fixture::start(CONFIG);
     for path in ["/livez", "/readyz", "/metrics"] {
         for request in [
             format!("GET {path} HTTP/1.0\r\n\r\n"),
@@ -291,15 +291,15 @@ fn health_checks_without_a_host_header_are_answered() {
             format!("HEAD {path} HTTP/1.0\r\n\r\n"),
             format!("GET {path} HTTP/1.0\r\nhost: 10.0.0.1:9900\r\n\r\n"),
         ] {
-            let reply = place.server.raw(&request);
+            let reply = fixture.server.raw(&request);
             assert!(reply.starts_with("HTTP/1.") && reply.contains(" 200 OK\r\n"), "{request:?}: {reply}");
             assert!(reply.to_ascii_lowercase().contains("cache-control: no-store"), "{reply}");
         }
-        let foreign = place.server.raw(&format!("GET {path} HTTP/1.0\r\nhost: evil.example\r\n\r\n"));
+        let foreign = fixture.server.raw(&format!("GET {path} HTTP/1.0\r\nhost: evil.example\r\n\r\n"));
         assert!(foreign.contains(" 403 "), "{foreign}");
     }
     for path in ["/status", "/connections", "/log-level", "/", "/nowhere"] {
-        let reply = place.server.raw(&format!("GET {path} HTTP/1.0\r\n\r\n"));
+        let reply = fixture.server.raw(&format!("GET {path} HTTP/1.0\r\n\r\n"));
         assert!(reply.contains(" 403 "), "{path}: {reply}");
     }
 }

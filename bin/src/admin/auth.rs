@@ -11,10 +11,10 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
-use switchboard::{Address, Connection, Endpoint};
+use switchboard::{Address, Endpoint};
 use tokio::time::timeout_at;
 
-use crate::admin::slots::Slot;
+use crate::admin::client_table::Client;
 use crate::admin::state::AdminState;
 use crate::config;
 
@@ -34,28 +34,21 @@ pub(super) enum Access {
     Protected,
 }
 
-/// The connection of a request.
-#[derive(Clone)]
-pub(super) struct Client {
-    pub(super) connection: Connection,
-    pub(super) slot: Arc<Slot>,
-}
-
 /// Checks a request and then reads its body, so that a refused client sends no body for nothing. The driver lingers, so
 /// that the reply arrives although the body is unread.
 pub(super) async fn authorize(
     State((state, access)): State<(Arc<AdminState>, Access)>,
-    Extension(client): Extension<Client>,
+    Extension(client): Extension<Arc<Client>>,
     request: Request,
     next: Next,
 ) -> Response {
     // A connection can outlive the endpoint for a moment.
     let Some(admin) = state.settings.lock().clone() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
-    if let Err(rejected) = check(&admin, access, client.connection.local(), request.headers()) {
+    if let Err(rejected) = check(&admin, access, client.local(), request.headers()) {
         return rejected.into_response();
     }
     let (head, body) = request.into_parts();
-    let deadline = client.slot.waiting_since() + REQUEST_TIMEOUT;
+    let deadline = client.waiting_since() + REQUEST_TIMEOUT;
     let body = match timeout_at(deadline, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => {
@@ -67,9 +60,9 @@ pub(super) async fn authorize(
             return (StatusCode::REQUEST_TIMEOUT, [(CONNECTION, "close")], error).into_response();
         }
     };
-    client.slot.set_answering();
+    client.set_answering();
     let response = next.run(Request::from_parts(head, Body::from(body))).await;
-    client.slot.set_waiting();
+    client.set_waiting();
     response
 }
 

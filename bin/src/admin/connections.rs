@@ -14,6 +14,7 @@ use crate::admin::state::SharedState;
 
 /// Connections of a page, unless the request asks for another number.
 const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::new(200).expect("not zero");
+/// The largest page.
 const MAX_LIMIT: usize = 10_000;
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,12 +3,12 @@
 //! A reload is sent to the control loop as [`ReloadRequest`]. A drain is signalled separately.
 
 mod auth;
+mod client_table;
 mod connections;
 mod metrics;
 mod parameters;
 mod routes;
 mod shared_reply;
-mod slots;
 mod state;
 mod status;
 
@@ -35,9 +35,9 @@ use tokio::sync::{Notify, mpsc};
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
-use crate::admin::auth::{Client, REQUEST_TIMEOUT};
+use crate::admin::auth::REQUEST_TIMEOUT;
+use crate::admin::client_table::ClientTable;
 use crate::admin::shared_reply::SharedReplies;
-use crate::admin::slots::Slots;
 use crate::admin::state::AdminState;
 use crate::config::{self, Config, Shape};
 use crate::descriptors;
@@ -84,8 +84,8 @@ impl Admin {
             config: config_text,
         });
         let max_connections = descriptors::for_admin(CONNECTIONS);
-        let (router, slots) = (routes::router(state.clone()), Slots::new(max_connections));
-        let handler = HandlerInstance::stream(HttpHandler { router, slots });
+        let (router, clients) = (routes::router(state.clone()), ClientTable::new(max_connections));
+        let handler = HandlerInstance::stream(HttpHandler { router, clients });
         let running = ListenerSet::new(Transports::default()).start().await?;
         let admin = Self { state, handler, max_connections, running };
         admin.set_config(config);
@@ -94,7 +94,7 @@ impl Admin {
     }
 
     pub(crate) async fn try_bind(endpoint: Endpoint) -> Result<()> {
-        let handler = HandlerInstance::stream(HttpHandler { router: Router::new(), slots: Slots::new(1) });
+        let handler = HandlerInstance::stream(HttpHandler { router: Router::new(), clients: ClientTable::new(1) });
         let mut listeners = ListenerSet::new(Transports::default());
         listeners.listen(ListenerSpec::new(NAME, endpoint), &handler);
         Ok(listeners.try_bind().await?)
@@ -155,13 +155,13 @@ impl Admin {
 
 struct HttpHandler {
     router: Router,
-    slots: Slots,
+    clients: ClientTable,
 }
 
 impl StreamHandler for HttpHandler {
     async fn serve(&self, connection: Connection, stream: ByteStream) -> Result<()> {
-        let guard = self.slots.enter(&connection);
-        let client = Client { connection: connection.clone(), slot: guard.slot.clone() };
+        let guard = self.clients.enter(&connection);
+        let client = guard.client.clone();
         let router = TowerToHyperService::new(self.router.clone());
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(client.clone());
@@ -176,12 +176,8 @@ impl StreamHandler for HttpHandler {
         let mut drain = connection.drain();
         tokio::select! {
             closed = http.as_mut() => return Ok(closed?),
-            () = guard.slot.evicted() => return Ok(()),
             () = drain.draining() => http.as_mut().graceful_shutdown(),
         }
-        tokio::select! {
-            closed = http => Ok(closed?),
-            () = guard.slot.evicted() => Ok(()),
-        }
+        Ok(http.await?)
     }
 }

@@ -1,3 +1,5 @@
+//! Tests of `reload.rs`.
+
 use std::sync::mpsc::channel;
 
 use super::*;

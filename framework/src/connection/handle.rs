@@ -153,6 +153,11 @@ impl Connection {
         self.0.listener.drain.clone()
     }
 
+    /// Aborts the connection with reason [`Killed`](CloseReason::Killed).
+    pub fn kill(&self) {
+        self.signal(ControlSignal::Kill);
+    }
+
     /// Why the connection closed; `None` while it is open.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.0.reason.get().copied()

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use crate::address::Endpoint;
 use crate::close_reason::CloseReason;
-use crate::connection::{Connection, ConnectionTable, ControlSignal, Kind, Rejection};
+use crate::connection::{Connection, ConnectionTable, Kind, Rejection};
 use crate::drain::Phase;
 use crate::metrics::{AcceptErrorClass, Latency, Outcome};
 use crate::server::listener::ListenerHandle;
@@ -160,7 +160,7 @@ impl Running {
     /// Aborts the connection with this [id](Connection::id). Returns whether it was open.
     pub fn kill(&self, id: u64) -> bool {
         let found = self.all_listeners().iter().find_map(|listener| listener.table().get(id));
-        found.map(|connection| connection.signal(ControlSignal::Kill)).is_some()
+        found.map(|connection| connection.kill()).is_some()
     }
 
     /// The phase of a drain. It is still `Running` during the announcement; see [`is_stopping`](Self::is_stopping).
