@@ -210,6 +210,20 @@ fn a_frame_too_long_for_the_length_field_is_rejected() {
     assert!(Delimited::new("x".repeat(255)).is_ok());
 }
 
+#[tokio::test]
+async fn a_line_without_a_json_value_closes_the_connection_as_bad_frame() {
+    for line in ["\n", "\r\n", " \n", "\t \r\n", "\n\n", "[]\n\n", "\u{feff}\n", " "] {
+        let (probe, name) = (Probe::default(), unique("json"));
+        let server = Server::bind(format!("mem:{name}")).framing(JsonLines::default());
+        let _running = server.start(probe.clone()).await.unwrap();
+        let mut client = connect(&name).await;
+        client.send("1\n").await.expect("1\n").await.send(line).await.half_close().await;
+        let expected = if line.starts_with("[]") { "[]\n" } else { "" };
+        assert_eq!(client.rest().await, expected.as_bytes(), "{line:?}");
+        assert_eq!(probe.reason().await, "bad_frame", "{line:?}");
+    }
+}
+
 #[test]
 fn a_json_line_has_exactly_one_json_value() {
     let framing = AnyFraming::new(JsonLines::default());

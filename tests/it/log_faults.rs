@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -279,4 +279,26 @@ fn an_output_with_an_error_neither_stalls_nor_ends_the_server() {
     flood(&server.address, 1000, b"hi");
     server.stop();
     drop(reader);
+}
+
+#[test]
+fn health_checks_of_a_proxy_write_no_lines_and_clients_that_it_does_not_know_do() {
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
+    for header in [&b"PROXY UNKNOWN\r\n"[..], b"PROXY UNKNOWN 1.1.1.1 2.2.2.2 3 4\r\n", local] {
+        let args = ["--listen", "tcp://127.0.0.1:0", "--handler", "echo", "--framing", "lines"];
+        let server = Program::switchboard().args(args).args(PROXY).start();
+        let address = server.socket("main");
+        for _ in 0..10 {
+            let mut check = TcpStream::connect(&address).unwrap();
+            check.write_all(header).unwrap();
+            check.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(check.read(&mut [0]).unwrap(), 0);
+        }
+        let mut client = TcpStream::connect(&address).unwrap();
+        client.write_all(&[header, b"hi\n"].concat()).unwrap();
+        client.read_exact(&mut [0; 3]).unwrap();
+        drop(client);
+        server.wait_for_event(|event| event["message"] == "connection closed" && event["messages"] == 1);
+        assert_eq!((count(&server.log(), "connection opened"), count(&server.log(), "connection closed")), (0, 1));
+    }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use harness::{Client, Event, Program, free_port, tool, unique};
 use switchboard::prelude::*;
-use switchboard::settings::Timeouts;
+use switchboard::settings::{Rate, Rates, Timeouts};
 use switchboard::transport::memory;
 use switchboard::{Address, Networks, ProxySettings};
 use tempfile::TempDir;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
-use crate::support::{MemClient, Probe, Served, secs, serve_with, timeouts};
+use crate::support::{MemClient, Probe, Served, limits, secs, serve_with, timeouts};
 use crate::tls::{Authority, tls_connect};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.9 50000 443\r\n";
@@ -91,8 +91,34 @@ async fn health_checks_of_the_proxy_pass_the_allow_list() {
     for header in [local(), V1.to_vec()] {
         proxy(&served).await.send(header).await.send("hi\n").await.expect("hi\n").await;
     }
-    // A proxy also sends UNKNOWN for a client whose address it does not know.
+    // A proxy also sends UNKNOWN for a client whose address it does not know: the address of the proxy must be listed.
     proxy(&served).await.send("PROXY UNKNOWN\r\n").await.expect_end().await;
+    let access = switchboard::Access::default().allow(trusted(&["192.0.2.0/24", "10.0.0.1"]).trusted);
+    let served = serve_with(Probe::default(), |server| server.proxy(trusted(&["10.0.0.0/8"])).access(access)).await;
+    proxy(&served).await.send("PROXY UNKNOWN\r\n").await.send("hi\n").await.expect("hi\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_and_rates_by_source_do_not_apply_to_connections_that_name_no_client() {
+    let unspecified = b"\r\n\r\n\0\r\nQUIT\n\x21\x00\x00\x00".to_vec();
+    for header in [local(), unspecified, b"PROXY UNKNOWN\r\n".to_vec(), b"PROXY UNKNOWN a b c d\r\n".to_vec()] {
+        let served = serve_with(Probe::default(), |server| {
+            let rates = Rates::default().connections_per_source(Rate::per_hour(1));
+            let limits = limits(|limits| limits.connections_per_source = 1);
+            server.proxy(trusted(&["10.0.0.0/8"])).rates(rates).limits(limits)
+        })
+        .await;
+        let mut checks = Vec::new();
+        for _ in 0..5 {
+            let mut check = proxy(&served).await;
+            check.send(&header).await.send("hi\n").await.expect("hi\n").await;
+            checks.push(check);
+        }
+        // Clients are still limited.
+        let mut client = proxy(&served).await;
+        client.send(V1).await.send("hi\n").await.expect("hi\n").await;
+        proxy(&served).await.send(V1).await.expect_end().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -290,9 +316,16 @@ async fn direct_clients_bypassing_haproxy_are_rejected() {
 
 #[tokio::test]
 async fn health_checks_of_haproxy_succeed() {
-    let options = "send-proxy-v2 check check-send-proxy inter 50ms fall 1 rise 1";
-    let Some(front) = BehindHaproxy::start("tcp://127.0.0.1:0", "", options, None) else { return };
-    // A health check uses the LOCAL command, so the peer is the socket of HAProxy.
+    // A health check sends LOCAL (version 2) or UNKNOWN (version 1), so the peer is the socket of HAProxy.
+    for version in ["send-proxy-v2", "send-proxy"] {
+        let options = format!("{version} check check-send-proxy inter 50ms fall 1 rise 1");
+        health_checks_succeed(&options).await;
+    }
+}
+
+async fn health_checks_succeed(options: &str) {
+    let settings = "log.level = 'debug'\nrate.connections_per_source = '1/h'\nlimits.connections_per_source = 1";
+    let Some(front) = BehindHaproxy::start("tcp://127.0.0.1:0", settings, options, None) else { return };
     let checked = front.server.wait_for_event(|event| {
         event["message"] == "connection opened" && is_via_haproxy(event) && event["peer"] == event["proxy"]
     });
@@ -300,6 +333,7 @@ async fn health_checks_of_haproxy_succeed() {
         .server
         .wait_for_event(|event| event["message"] == "connection closed" && event["peer"] == checked["peer"]);
     assert_ne!(closed["reason"], "handshake", "{closed}");
+    assert_eq!((&checked["level"], &closed["level"]), (&"DEBUG".into(), &"DEBUG".into()));
     let (mut client, _) = front.client("127.0.0.5", front.at).await;
     client.send("hi\n").await.expect("hi\n").await;
     assert!(!front.haproxy.stderr().contains("DOWN"), "{}", front.haproxy.stderr());

@@ -68,8 +68,8 @@ pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registr
     whole
 }
 
-/// Moves the access lists that a listener inherits to the top level. They can have thousands of networks, and a copy per
-/// listener would need gigabytes.
+/// Moves the access lists that a listener inherits to the top level. They can have thousands of networks, and a copy
+/// for each listener would need gigabytes.
 fn share_access(listener: &mut Dict, at: &[String], merged: &Merged, whole: &mut Dict) {
     let Some(Value::Dict(_, lists)) = listener.get_mut("access") else { return };
     let own = tree::get_table(&merged.tree, &under(at, "access"));

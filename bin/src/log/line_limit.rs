@@ -14,7 +14,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 /// Maximum counted pairs of an event and a listener. Further listeners share one count per event.
-const MAX_WINDOWS: usize = 4096;
+const MAX_COUNTS: usize = 4096;
 /// Longest event name in a report.
 const MAX_NAME: usize = 100;
 
@@ -26,12 +26,12 @@ pub(super) struct LineLimit(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     rate: Rate,
-    windows: HashMap<(Identifier, String), Window>,
+    counts: HashMap<(Identifier, String), LineCount>,
 }
 
 /// The lines of one event and listener in one period of the rate.
 #[derive(Debug)]
-struct Window {
+struct LineCount {
     /// The message of the first event.
     event: String,
     is_error: bool,
@@ -48,11 +48,11 @@ impl LineLimit {
     /// Logs how many lines of each event were suppressed since the last report.
     pub(super) fn report(&self) {
         let mut state = self.0.lock();
-        let suppressed = state.windows.iter_mut().filter(|(_, window)| window.suppressed > 0);
+        let suppressed = state.counts.iter_mut().filter(|(_, entry)| entry.suppressed > 0);
         let reports: Vec<_> = suppressed
-            .map(|((_, listener), window)| {
-                let count = std::mem::take(&mut window.suppressed);
-                (listener.clone(), window.event.clone(), window.is_error, count)
+            .map(|((_, listener), entry)| {
+                let count = std::mem::take(&mut entry.suppressed);
+                (listener.clone(), entry.event.clone(), entry.is_error, count)
             })
             .collect();
         drop(state);
@@ -79,32 +79,32 @@ impl LineLimit {
         if state.rate.is_off() {
             return true;
         }
-        if !state.windows.contains_key(&key) {
-            if state.windows.len() >= MAX_WINDOWS {
-                state.windows.retain(|_, window| !window.is_over(now, period) || window.suppressed > 0);
+        if !state.counts.contains_key(&key) {
+            if state.counts.len() >= MAX_COUNTS {
+                state.counts.retain(|_, entry| !entry.is_over(now, period) || entry.suppressed > 0);
             }
-            if state.windows.len() >= MAX_WINDOWS {
+            if state.counts.len() >= MAX_COUNTS {
                 key.1.clear();
             }
         }
-        let window = state.windows.entry(key).or_insert_with(|| {
+        let entry = state.counts.entry(key).or_insert_with(|| {
             let mut message = Text::of("message");
             event.record(&mut message);
-            Window::new(message.value, *event.metadata().level() == Level::ERROR, now)
+            LineCount::new(message.value, *event.metadata().level() == Level::ERROR, now)
         });
-        if window.is_over(now, period) {
-            (window.begin, window.lines) = (now, 0);
+        if entry.is_over(now, period) {
+            (entry.begin, entry.lines) = (now, 0);
         }
-        if window.lines < most {
-            window.lines += 1;
+        if entry.lines < most {
+            entry.lines += 1;
             return true;
         }
-        window.suppressed += 1;
+        entry.suppressed += 1;
         false
     }
 }
 
-impl Window {
+impl LineCount {
     fn new(event: String, is_error: bool, begin: Instant) -> Self {
         Self { event, is_error, begin, lines: 0, suppressed: 0 }
     }

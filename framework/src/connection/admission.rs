@@ -147,6 +147,10 @@ impl Admission {
             self.check_capacity(table, connection)?;
         }
         let Some(source) = connection.source() else { return Ok(()) };
+        // All checks of a proxy, and all clients that it does not know, would count as one source.
+        if connection.proxy().is_some_and(|header| !header.names_client()) {
+            return Ok(());
+        }
         let per_source = self.limits.connections_per_source;
         if per_source > 0 && !table.count_source(connection, source, per_source) {
             return Err(Rejection::PER_SOURCE);
@@ -164,7 +168,7 @@ impl Admission {
     pub(crate) fn handshake_failed(&self, connection: &Connection) {
         let is_known = match (&self.proxy, connection.proxy()) {
             (Some(_), None) => false,
-            (_, Some(header)) => !header.is_local,
+            (_, Some(header)) => header.names_client(),
             (None, None) => true,
         };
         if let (Some(failed), Some(source), true) = (&self.failed_handshakes, connection.source(), is_known) {

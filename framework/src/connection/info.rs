@@ -105,8 +105,8 @@ pub struct ProxyInfo {
     /// The address of the client, and the address that it connected to. `None` for `LOCAL` and `UNKNOWN`: the socket
     /// addresses apply.
     pub addresses: Option<(Address, Address)>,
-    /// The command is `LOCAL`: the proxy opened the connection itself, for example for a health check. Access lists,
-    /// limits by source and rates do not apply.
+    /// The command is `LOCAL`: the proxy opened the connection itself, for example for a health check. Access lists do
+    /// not apply.
     pub is_local: bool,
     /// The type and value of each TLV (version 2), in order, without padding and checksum.
     pub tlvs: Vec<(u8, Bytes)>,
@@ -121,6 +121,12 @@ impl ProxyInfo {
     /// A header with the client address, the address that the client connected to, and the TLVs.
     pub fn new(addresses: Option<(Address, Address)>, tlvs: Vec<(u8, Bytes)>) -> Self {
         Self { addresses, is_local: false, tlvs }
+    }
+
+    /// Whether the header names a client. Otherwise the connection is one of the proxy itself, such as a health check,
+    /// or the proxy does not know its client. Limits and rates by source do not apply.
+    pub fn names_client(&self) -> bool {
+        self.addresses.is_some()
     }
 
     /// The first value of a type: for example `0x02` (authority) or `0x05` (unique id).

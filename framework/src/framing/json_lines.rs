@@ -23,7 +23,7 @@ pub struct JsonLines {
 }
 
 built_in! {
-    "json-lines", "one JSON value per line; anything else is rejected", JsonLines => JsonLinesCodec,
+    "json-lines", "one JSON value per line; anything else, also an empty line, is rejected", JsonLines => JsonLinesCodec,
     |self, limit| JsonLinesCodec { lines: Lines::default().codec(limit) };
     /// Sets the longest line in bytes, without its end; replaces `limits.frame`.
 }

@@ -134,10 +134,12 @@ async fn establish(
     }
 }
 
-/// Logs at level info, or at debug if the listener asks for it.
+/// Logs at level info. Logs at debug if the listener asks for it, and for a health check of a proxy, which names no
+/// client and sends nothing.
 macro_rules! log {
     ($connection:expr, $($event:tt)+) => {
-        if $connection.listener_info().debug_log {
+        let is_check = || $connection.proxy().is_some_and(|header| !header.names_client());
+        if $connection.listener_info().debug_log || ($connection.bytes_in() == 0 && is_check()) {
             tracing::debug!(target: TARGET, $($event)+);
         } else {
             tracing::info!(target: TARGET, $($event)+);

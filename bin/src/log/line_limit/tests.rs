@@ -118,5 +118,5 @@ fn names_without_a_bound_share_one_count() {
             tracing::info!(listener = nth.to_string(), "an event with any number of names");
         }
     });
-    assert!(limit.0.lock().windows.len() <= MAX_WINDOWS + 1);
+    assert!(limit.0.lock().counts.len() <= MAX_COUNTS + 1);
 }
