@@ -12,6 +12,8 @@ use super::tree::{self, Path};
 
 /// The prefix of our variables.
 const PREFIX: &str = "SWITCHBOARD_";
+/// Maximum number of levels of a key in a variable or flag. The readers of files have limits of their own.
+pub(super) const MAX_LEVELS: usize = 32;
 
 #[derive(Debug)]
 pub(crate) struct Override {
@@ -70,7 +72,8 @@ pub(crate) fn variables(
         if rest == "CONFIG" || is_kubernetes(rest) {
             continue;
         }
-        let path = spell(schemas, &rest.split("__").collect::<Vec<_>>(), names);
+        // One level too many is enough to reject the key.
+        let path = spell(schemas, &rest.split("__").take(MAX_LEVELS + 1).collect::<Vec<_>>(), names);
         let origin = format!("environment variable {variable}");
         let Some(text) = text.to_str() else {
             report.add(&path, "is not UTF-8 text", Origin::new(origin));
@@ -128,5 +131,5 @@ fn guess(schemas: &Schemas<'_>, name: &str) -> Option<Path> {
     }
     let words: Vec<&str> = name.split('_').filter(|word| !word.is_empty()).collect();
     let mut path = Path::new();
-    (!words.is_empty() && walk(schemas, &mut path, &words)).then_some(path)
+    ((1..=MAX_LEVELS).contains(&words.len()) && walk(schemas, &mut path, &words)).then_some(path)
 }
