@@ -142,7 +142,7 @@ fn a_killed_new_process_has_accepted_no_client() {
         let children = fs::read_to_string(format!("/proc/{old}/task/{old}/children")).unwrap_or_default();
         let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
         // It is waiting for the commit once it has logged its start.
-        new = pids.map(Pid::from_raw).last();
+        new = pids.map(Pid::from_raw).next();
         let starts = server.log().log().iter().filter(|event| event["message"] == "starting").count();
         new.is_some() && starts == 2
     });

@@ -12,6 +12,8 @@ use super::tree::{self, Path};
 
 /// The prefix of our variables.
 const PREFIX: &str = "SWITCHBOARD_";
+/// Maximum number of levels of a key in a variable or flag. The readers of files have limits of their own.
+pub(super) const MAX_LEVELS: usize = 32;
 
 #[derive(Debug)]
 pub(crate) struct Override {
@@ -67,7 +69,8 @@ pub(crate) fn variables(
     for (variable, text) in all.iter().filter(|(_, text)| !text.is_empty()) {
         let Some(variable) = variable.to_str() else { continue };
         let Some(rest) = variable.strip_prefix(PREFIX).filter(|rest| *rest != "CONFIG") else { continue };
-        let path = spell(schemas, &rest.split("__").collect::<Vec<_>>(), names);
+        // One level too many is enough to reject the key.
+        let path = spell(schemas, &rest.split("__").take(MAX_LEVELS + 1).collect::<Vec<_>>(), names);
         let expected = schemas.expected(&path);
         // A list has no blank item, so a blank text is an empty variable too.
         let is_blank = text.to_str().is_some_and(|text| text.trim().is_empty());
@@ -159,5 +162,5 @@ fn guess(schemas: &Schemas<'_>, name: &str) -> Option<Path> {
     }
     let words: Vec<&str> = name.split('_').filter(|word| !word.is_empty()).collect();
     let mut path = Path::new();
-    (!words.is_empty() && walk(schemas, &mut path, &words)).then_some(path)
+    ((1..=MAX_LEVELS).contains(&words.len()) && walk(schemas, &mut path, &words)).then_some(path)
 }

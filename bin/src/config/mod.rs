@@ -39,7 +39,7 @@ pub(crate) use sections::{Format, Log, check_level, parse_filter};
 pub(crate) use tree::{differences, dotted};
 
 use diagnostic::Report;
-use env_and_flags::Override;
+use env_and_flags::{MAX_LEVELS, Override};
 use expected::Schemas;
 use source::{Merged, Source};
 
@@ -47,8 +47,6 @@ use source::{Merged, Source};
 const MAX_LISTENERS: usize = 4096;
 /// Maximum number of variables, and of flags, that set a key.
 const MAX_OVERRIDES: usize = 1000;
-/// Maximum number of levels of a key in a variable or flag. The readers of files have limits of their own.
-const MAX_LEVELS: usize = 32;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inputs {

@@ -34,7 +34,7 @@ impl InheritedSockets {
     /// any thread is started, because it changes the environment.
     pub(crate) fn take() -> Result<Self, String> {
         // Before the crate allocates memory for as many descriptors as the variable names.
-        let names = environment::passed_names(|name| std::env::var_os(name), std::process::id())?;
+        let names = environment::passed_names(std::env::var_os, std::process::id())?;
         let mut passed = ListenFd::from_env();
         let mut sockets = Vec::new();
         for (index, name) in names.into_iter().enumerate() {
