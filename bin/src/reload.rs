@@ -46,6 +46,8 @@ impl Reload<'_> {
             () = running.stopping() => return Err(vec![ReloadError::Draining.to_string()]),
             assembled = self.assemble(deadline) => assembled?,
         };
+        // A default file that has disappeared: without it the server would have other listeners.
+        self.check_file().map_err(|error| vec![error])?;
         if !is_forced && !listeners.keeps_any_of(running) {
             return Err(vec![removes_every_listener(running)]);
         }
@@ -78,6 +80,17 @@ impl Reload<'_> {
         self.current = Arc::new(assembled);
         self.log_changes(&changes);
         Ok(changes)
+    }
+
+    /// Fails if the configuration file of this process no longer exists, perhaps together with the working directory.
+    pub(crate) fn check_file(&self) -> Result<(), String> {
+        match &self.current.config.file {
+            Some(file) if !file.exists() => Err(format!(
+                "the configuration file {} no longer exists; restore it, or restart the server without it",
+                file.display()
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Reads the files and creates the handlers.

@@ -84,7 +84,7 @@ impl LiveServer<'_> {
         loop {
             tokio::select! {
                 _ = hangup.recv() => drop(self.reload(&mut reload, false).await),
-                _ = user2.recv() => match self.upgrade().await {
+                _ = user2.recv() => match self.upgrade(&reload).await {
                     Ok(pid) => {
                         tracing::info!(target: "switchboard", pid, "upgraded");
                         self.hand_over().await;
@@ -114,13 +114,14 @@ impl LiveServer<'_> {
     }
 
     /// Starts a new process and commits the handover. After an error this process continues.
-    async fn upgrade(&self) -> Result<u32, String> {
+    async fn upgrade(&self, reload: &Reload<'_>) -> Result<u32, String> {
         if std::process::id() == 1 {
             // pid_namespaces(7): the kernel kills all processes of a PID namespace when its process 1 exits.
             return Err("this process is process 1, and a container stops with its process 1; \
                         start a new container instead"
                 .to_owned());
         }
+        reload.check_file()?;
         let (listeners, admin) = (self.running.sockets(), self.admin.running.sockets());
         let new_process = tokio::select! {
             biased;

@@ -65,8 +65,8 @@ impl Running {
             |listener: &ListenerHandle| !listener.is_over() && plan.iter().any(|(spec, _)| matches(listener, spec));
         let leaving: Vec<ListenerHandle> =
             listeners.iter().filter(|listener| !stays(listener)).chain(&stopping).cloned().collect();
-        let mut preparing =
-            ReloadPlan { transports: &self.transports, listeners: &listeners, inherited, leaving, taken: Vec::new() };
+        let (transports, taken, bound) = (&self.transports, Vec::new(), Vec::new());
+        let mut preparing = ReloadPlan { transports, listeners: &listeners, inherited, leaving, taken, bound };
         let steps = tokio::select! {
             biased;
             () = self.stopping() => return Err(ReloadError::Draining),

@@ -25,6 +25,8 @@ pub struct ListenerReport {
     pub kind: Kind,
     /// Its state.
     pub state: ListenerStatus,
+    /// Why new clients cannot reach it although it listens: its path or its address has disappeared.
+    pub problem: Option<String>,
     /// Open connections.
     pub open: usize,
     /// Datagram peers in the session table.
@@ -53,7 +55,7 @@ pub struct ListenerReport {
 pub enum ListenerStatus {
     /// It accepts connections or receives datagrams.
     Listening,
-    /// It has failed and is being bound again.
+    /// It has failed and is being bound again, or new clients cannot reach it.
     Down,
     /// It has stopped accepting; open connections finish.
     Draining,
@@ -202,19 +204,25 @@ impl Running {
         }
         // Not from `report`, which visits every open connection.
         let listeners = self.state().listeners.clone();
-        let mut down: Vec<_> =
-            listeners.iter().map(|listener| (&listener.spec.name, status(listener, false))).collect();
-        down.retain(|(_, status)| matches!(status, ListenerStatus::Down | ListenerStatus::Ended));
-        down.sort_unstable_by_key(|(name, _)| *name);
-        let down: Vec<_> =
-            down.into_iter().map(|(name, status)| format!("listener {name} is {}", status.as_str())).collect();
+        let mut down: Vec<_> = listeners.iter().filter_map(|listener| down(listener)).collect();
+        down.sort_unstable();
         if down.is_empty() { Readiness::Ready } else { Readiness::NotReady(down.join(", ")) }
     }
 }
 
-fn status(listener: &ListenerHandle, is_draining: bool) -> ListenerStatus {
+/// A sentence about a listener that does not accept clients.
+fn down(listener: &ListenerHandle) -> Option<String> {
+    let problem = listener.problem();
+    let status = status(listener, problem.is_some(), false);
+    let problem = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
+    matches!(status, ListenerStatus::Down | ListenerStatus::Ended)
+        .then(|| format!("listener {} is {}{problem}", listener.spec.name, status.as_str()))
+}
+
+fn status(listener: &ListenerHandle, has_problem: bool, is_draining: bool) -> ListenerStatus {
     match listener.phase() {
         Phase::Running if is_draining => ListenerStatus::Draining,
+        Phase::Running if has_problem => ListenerStatus::Down,
         Phase::Running if listener.is_open() => ListenerStatus::Listening,
         Phase::Running if listener.is_over() => ListenerStatus::Ended,
         Phase::Running => ListenerStatus::Down,
@@ -234,11 +242,13 @@ fn report(listener: &ListenerHandle, is_draining: bool) -> ListenerReport {
         let closed = named(CloseReason::ALL, metrics.closed.counts());
         (closed, metrics.bytes_in.load(Relaxed) + bytes_in, metrics.bytes_out.load(Relaxed) + bytes_out)
     });
+    let problem = listener.problem();
     ListenerReport {
         name: listener.spec.name.clone(),
         endpoint: listener.endpoint.clone(),
         kind: listener.kind(),
-        state: status(listener, is_draining),
+        state: status(listener, problem.is_some(), is_draining),
+        problem: problem.map(|problem| problem.to_string()),
         open: listener.open(),
         sessions: metrics.sessions.load(Relaxed),
         accepted: listener.count().accepted as u64,

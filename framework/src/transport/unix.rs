@@ -21,7 +21,8 @@ use crate::transport::socket::SharedSocket;
 use crate::transport::socket_path::SocketPath;
 use crate::transport::unix_bind::bind_or_adopt;
 
-/// `unix:/path`. Uses the socket options `backlog`, `mode` and `group`.
+/// `unix:/path`, with the socket options `backlog`, `mode` and `group`, or `unix:@name`, an abstract socket (unix(7)),
+/// which every process in the network namespace can connect to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unix;
 
@@ -83,7 +84,7 @@ impl StreamListener for UnixStreamListener {
 }
 
 /// The address of a peer. An abstract name (unix(7)) becomes a path that begins with NUL.
-pub(super) fn peer_address(peer: &SocketAddr) -> Address {
+fn peer_address(peer: &SocketAddr) -> Address {
     let path = peer.as_pathname().map(Arc::from);
     Address::Unix(path.or_else(|| {
         let name = [b"\0", peer.as_abstract_name()?].concat();
