@@ -17,7 +17,7 @@ use std::{env, fs, thread};
 use harness::{Program, Running, TEST_TIMEOUT, tool};
 use nix::libc::ucred;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, bind, sendmsg, socket};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::unistd::{Uid, chdir, chroot, getpid};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -352,10 +352,7 @@ fn send_as(user: u32, client: &UnixDatagram, at: &Path, also: &[ControlMessage<'
 }
 
 fn bind_unix(path: &Path, owner: u32) -> UnixDatagram {
-    // Not with std, which rejects the longest path.
-    let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    bind(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
-    let socket = UnixDatagram::from(socket);
+    let socket = UnixDatagram::bind(path).unwrap();
     chown(path, Some(owner), Some(owner)).unwrap();
     socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     socket
@@ -414,7 +411,7 @@ fn a_unix_client_is_answered_if_the_socket_at_its_path_is_its_own() {
     let Some(unix) = Unixgrams::new() else { return };
     let longest = unix.place.path().as_os_str().len() + 1;
     for (name, owner, user) in
-        [("own", NOBODY, NOBODY), ("root", 0, 0), ("of-another", NOBODY, 0), (&*"n".repeat(108 - longest), 1234, 1234)]
+        [("own", NOBODY, NOBODY), ("root", 0, 0), ("of-another", NOBODY, 0), (&*"n".repeat(107 - longest), 1234, 1234)]
     {
         let client = bind_unix(&unix.at(name), owner);
         send_as(user, &client, &unix.at("server"), &[]);
