@@ -151,8 +151,8 @@ pub(crate) fn from_json(json: &Json) -> Value {
 /// Maximum number of reported errors. Each one is found by another check of the tree, which is slow for a large tree.
 pub(crate) const MAX_ERRORS: usize = 100;
 
-/// Finds the errors of a tree, at most [`MAX_ERRORS`]. `check` returns the first error and is repeated until no error is
-/// left.
+/// Finds the errors of a tree, at most [`MAX_ERRORS`]. `check` returns the first error, and is repeated until no error
+/// is left.
 ///
 /// An invalid value is removed, and a missing value or invalid list item is replaced by `placeholder`, so that one
 /// mistake is one error and hides no other.
