@@ -100,8 +100,9 @@ async fn health_checks_of_the_proxy_pass_the_allow_list() {
 
 #[tokio::test(start_paused = true)]
 async fn limits_and_rates_by_source_do_not_apply_to_connections_that_name_no_client() {
+    let own = b"PROXY TCP4 10.0.0.1 10.0.0.2 7 443\r\n".to_vec(); // the socket of the proxy
     let unspecified = b"\r\n\r\n\0\r\nQUIT\n\x21\x00\x00\x00".to_vec();
-    for header in [local(), unspecified, b"PROXY UNKNOWN\r\n".to_vec(), b"PROXY UNKNOWN a b c d\r\n".to_vec()] {
+    for header in [local(), unspecified, b"PROXY UNKNOWN\r\n".to_vec(), b"PROXY UNKNOWN a b c d\r\n".to_vec(), own] {
         let served = serve_with(Probe::default(), |server| {
             let rates = Rates::default().connections_per_source(Rate::per_hour(1));
             let limits = limits(|limits| limits.connections_per_source = 1);

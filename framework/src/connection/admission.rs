@@ -148,7 +148,7 @@ impl Admission {
         }
         let Some(source) = connection.source() else { return Ok(()) };
         // All checks of a proxy, and all clients that it does not know, would count as one source.
-        if connection.proxy().is_some_and(|header| !header.names_client()) {
+        if connection.is_of_proxy() {
             return Ok(());
         }
         let per_source = self.limits.connections_per_source;
@@ -166,11 +166,7 @@ impl Admission {
 
     /// Counts a failed handshake for its source. Without a PROXY header, the source behind a proxy is not known.
     pub(crate) fn handshake_failed(&self, connection: &Connection) {
-        let is_known = match (&self.proxy, connection.proxy()) {
-            (Some(_), None) => false,
-            (_, Some(header)) => header.names_client(),
-            (None, None) => true,
-        };
+        let is_known = (self.proxy.is_none() || connection.proxy().is_some()) && !connection.is_of_proxy();
         if let (Some(failed), Some(source), true) = (&self.failed_handshakes, connection.source(), is_known) {
             failed.count(source);
         }

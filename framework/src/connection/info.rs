@@ -123,12 +123,6 @@ impl ProxyInfo {
         Self { addresses, is_local: false, tlvs }
     }
 
-    /// Whether the header names a client. Otherwise the connection is one of the proxy itself, such as a health check,
-    /// or the proxy does not know its client. Limits and rates by source do not apply.
-    pub fn names_client(&self) -> bool {
-        self.addresses.is_some()
-    }
-
     /// The first value of a type: for example `0x02` (authority) or `0x05` (unique id).
     pub fn tlv(&self, kind: u8) -> Option<&Bytes> {
         self.tlvs.iter().find(|(of, _)| *of == kind).map(|(_, value)| value)

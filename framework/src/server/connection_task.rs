@@ -138,8 +138,8 @@ async fn establish(
 /// client and sends nothing.
 macro_rules! log {
     ($connection:expr, $($event:tt)+) => {
-        let is_check = || $connection.proxy().is_some_and(|header| !header.names_client());
-        if $connection.listener_info().debug_log || ($connection.bytes_in() == 0 && is_check()) {
+        let is_check = $connection.bytes_in() == 0 && $connection.is_of_proxy();
+        if $connection.listener_info().debug_log || is_check {
             tracing::debug!(target: TARGET, $($event)+);
         } else {
             tracing::info!(target: TARGET, $($event)+);

@@ -116,10 +116,10 @@ impl<'a> Walk<'a> {
             return Err(Excess::Paths);
         }
         for next in self.intermediates {
-            let is_same = |used: &&X509Certificate<'_>| {
+            let is_same = |used: &X509Certificate<'_>| {
                 used.subject().as_raw() == next.subject().as_raw() && used.public_key().raw == next.public_key().raw
             };
-            if next.subject().as_raw() == issuer && !path.iter().any(|used| is_same(&used)) && path.len() <= MAX_DEPTH {
+            if next.subject().as_raw() == issuer && !path.iter().any(|used| is_same(used)) && path.len() <= MAX_DEPTH {
                 path.push(next);
                 self.extend(path)?;
                 path.pop();
