@@ -2,7 +2,13 @@
 
 use std::convert::Infallible;
 use std::env;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
 use std::iter;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -14,9 +20,16 @@ use tracing::error;
 /// Interval of status notifications.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long a notification may wait for a service manager that does not read.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The service manager that started this process, if any.
 #[derive(Debug)]
 pub(crate) struct ServiceManager {
+    /// The address in `NOTIFY_SOCKET`.
+    socket: Option<SocketAddr>,
+    /// The last notification failed, which is logged once.
+    has_failed: AtomicBool,
     /// The service manager restarts the server after this time without a watchdog notification.
     watchdog_timeout: Option<Duration>,
     /// The new process is the main process and sends the notifications.
@@ -24,12 +37,26 @@ pub(crate) struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Reads `WATCHDOG_USEC` and `WATCHDOG_PID`, see sd_watchdog_enabled(3).
+    /// Reads `NOTIFY_SOCKET`, see sd_notify(3), and `WATCHDOG_USEC` and `WATCHDOG_PID`, see sd_watchdog_enabled(3).
     pub(crate) fn from_env() -> Self {
+        let socket = env::var_os("NOTIFY_SOCKET").filter(|value| !value.is_empty());
+        let socket = socket.and_then(|value| {
+            let invalid = |reason| {
+                let value = value.to_string_lossy();
+                let hint = "no notification is sent; use an absolute path or @name";
+                tracing::warn!(target: "switchboard", %value, reason, "NOTIFY_SOCKET is not supported: {hint}");
+            };
+            socket_address(&value).map_err(|error| invalid(error.to_string())).ok()
+        });
         let number = |name| env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
         let is_for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         let timeout = number("WATCHDOG_USEC").filter(|usec| *usec > 0 && is_for_us).map(Duration::from_micros);
-        Self { watchdog_timeout: timeout, has_handed_over: AtomicBool::new(false) }
+        Self {
+            socket,
+            has_failed: AtomicBool::new(false),
+            watchdog_timeout: timeout,
+            has_handed_over: AtomicBool::new(false),
+        }
     }
 
     /// The server accepts connections, after a start or a reload.
@@ -56,7 +83,7 @@ impl ServiceManager {
 
     /// Sends status and watchdog notifications. A watchdog notification requires a heartbeat of every listener.
     pub(crate) async fn run(&self, running: &Running) -> Infallible {
-        if env::var_os("NOTIFY_SOCKET").is_none() {
+        if self.socket.is_none() {
             return std::future::pending().await;
         }
         tokio::select! {
@@ -90,11 +117,33 @@ impl ServiceManager {
 
     /// A failed notification does not stop the server.
     fn notify(&self, states: &[NotifyState<'_>]) {
-        if self.has_handed_over.load(Relaxed) {
-            return;
-        }
-        if let Err(error) = sd_notify::notify(false, states) {
-            tracing::warn!(target: "switchboard", %error, "cannot notify systemd");
+        let Some(socket) = self.socket.as_ref().filter(|_| !self.has_handed_over.load(Relaxed)) else { return };
+        let sent = send(socket, states);
+        let has_failed = self.has_failed.swap(sent.is_err(), Relaxed);
+        if let Err(error) = sent
+            && !has_failed
+        {
+            tracing::warn!(target: "switchboard", %error, "cannot notify the service manager");
         }
     }
+}
+
+/// The address of a notification socket: an absolute path, or `@` and a name in the abstract namespace (unix(7)).
+fn socket_address(value: &OsStr) -> io::Result<SocketAddr> {
+    match value.as_bytes() {
+        [b'/', ..] => SocketAddr::from_pathname(value),
+        [b'@', name @ ..] if !name.is_empty() => SocketAddr::from_abstract_name(name),
+        [b'v', b's', b'o', b'c', b'k', ..] => Err(io::Error::other("vsock sockets are not supported")),
+        _ => Err(io::Error::other("it is not an absolute path and does not begin with @")),
+    }
+}
+
+/// Not with `sd_notify::notify`, which does not support abstract sockets.
+fn send(socket: &SocketAddr, states: &[NotifyState<'_>]) -> io::Result<()> {
+    let mut message = String::new();
+    states.iter().for_each(|state| writeln!(message, "{state}").unwrap_or_default());
+    let sender = UnixDatagram::unbound()?;
+    sender.set_write_timeout(Some(SEND_TIMEOUT))?;
+    sender.send_to_addr(message.as_bytes(), socket)?;
+    Ok(())
 }

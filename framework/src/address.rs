@@ -2,13 +2,16 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use crate::error::debug_as_display;
+
+mod peer;
+
+pub use peer::{Address, Credentials, Source};
 
 /// The address of a listener, as written in the configuration: `tcp://127.0.0.1:9999`, `unix:/run/app.sock` …
 ///
@@ -31,9 +34,10 @@ pub enum Endpoint {
     Tls(HostPort),
     /// `udp://HOST:PORT`.
     Udp(HostPort),
-    /// `unix:/PATH`, a stream socket.
+    /// `unix:/PATH`, a stream socket. `unix:@NAME` is a name in the abstract namespace of Linux (unix(7)); its path
+    /// begins with NUL.
     Unix(PathBuf),
-    /// `unixgram:/PATH`, a datagram socket.
+    /// `unixgram:/PATH` or `unixgram:@NAME`, a datagram socket.
     Unixgram(PathBuf),
     /// `systemd:NAME`, a socket from the service manager.
     Systemd(String),
@@ -84,7 +88,8 @@ schemes! {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct HostPort {
-    /// A host name or an IP address. An IPv6 address has no brackets here.
+    /// A host name or an IP address. An IPv6 address has no brackets here; a link-local one can end in `%` and the name
+    /// of an interface.
     pub host: String,
     /// 0 to 65535; 0 lets the system choose.
     pub port: u16,
@@ -171,8 +176,13 @@ fn host_port(scheme: &str, rest: &str) -> Result<HostPort, String> {
 }
 
 fn path(scheme: &str, rest: &str) -> Result<PathBuf, String> {
-    let missing = || format!("a path must follow {scheme}: as in {scheme}:/run/app.sock");
-    if rest.is_empty() { Err(missing()) } else { Ok(rest.into()) }
+    match rest.strip_prefix('@') {
+        _ if rest.is_empty() => Err(format!("a path must follow {scheme}: as in {scheme}:/run/app.sock")),
+        Some("") => Err(format!("a name must follow {scheme}:@")),
+        _ if rest.contains('\0') => Err("a path must not contain a NUL character".to_owned()),
+        Some(name) => Ok(format!("\0{name}").into()),
+        None => Ok(rest.into()),
+    }
 }
 
 fn name(scheme: &str, rest: &str) -> Result<String, String> {
@@ -212,12 +222,12 @@ impl HostPort {
         let number: u16 =
             number.ok_or_else(|| format!("{port:?} is not a port; a port is a number from 0 to 65535"))?;
         let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
-            Some(Some(inner)) if inner.parse::<Ipv6Addr>().is_ok() => inner,
+            Some(Some(inner)) if is_ipv6(inner) => return Ok(Self::new(inner, number)),
             Some(_) => return Err(format!("{host:?} is not an IPv6 address in brackets")),
             None if host.contains(':') => return Err(format!("write an IPv6 address in brackets: [{host}]:{port}")),
             None => host,
         };
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if host.is_empty() || !host.chars().all(plain) {
             return Err(format!("{host:?} is not a host; use 0.0.0.0 or [::] to listen on every address"));
         }
@@ -226,6 +236,13 @@ impl HostPort {
         }
         Ok(Self::new(host, number))
     }
+}
+
+/// Whether this is an IPv6 address, perhaps with the name or number of an interface after `%` (RFC 4007).
+fn is_ipv6(text: &str) -> bool {
+    let (address, zone) = text.split_once('%').unwrap_or((text, "-"));
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() && zone.chars().all(plain)
 }
 
 impl fmt::Display for HostPort {
@@ -240,109 +257,11 @@ impl fmt::Display for Endpoint {
         let scheme = self.scheme();
         match self {
             Self::Tcp(address) | Self::Tls(address) | Self::Udp(address) => write!(f, "{scheme}://{address}"),
-            Self::Unix(path) | Self::Unixgram(path) => write!(f, "{scheme}:{}", path.display()),
-            Self::Systemd(rest) | Self::Memory(rest) | Self::Other { rest, .. } => write!(f, "{scheme}:{rest}"),
-        }
-    }
-}
-
-/// The address of a peer, or the local address of a connection.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Address {
-    /// An IP address and port.
-    Inet(SocketAddr),
-    /// The path of a Unix socket; `None` for an unnamed socket. A path that begins with NUL is a name in the abstract
-    /// namespace of Linux (unix(7)) and is printed with an `@`.
-    Unix(Option<Arc<Path>>),
-    /// A name from the transport.
-    Named(Arc<str>),
-}
-
-impl Address {
-    /// The IP address, for peers that have one.
-    pub fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Self::Inet(address) => Some(address.ip()),
-            Self::Unix(_) | Self::Named(_) => None,
-        }
-    }
-
-    /// The key of per-source limits. `None` without an IP address: per-source limits do not apply then.
-    pub fn source(&self) -> Option<Source> {
-        self.ip().map(Source::of)
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inet(address) => address.fmt(f),
-            // The peer chose these bytes, so they are escaped before they reach a terminal or a log.
-            Self::Unix(Some(path)) => match path.as_os_str().as_bytes() {
-                [0, name @ ..] => write!(f, "unix:@{}", String::from_utf8_lossy(name).escape_debug()),
-                path => write!(f, "unix:{}", String::from_utf8_lossy(path).escape_debug()),
+            Self::Unix(path) | Self::Unixgram(path) => match path.as_os_str().as_bytes() {
+                [0, name @ ..] => write!(f, "{scheme}:@{}", String::from_utf8_lossy(name)),
+                _ => write!(f, "{scheme}:{}", path.display()),
             },
-            Self::Unix(None) => f.write_str("unix:"),
-            Self::Named(name) => write!(f, "{}", name.escape_debug()),
-        }
-    }
-}
-
-impl From<SocketAddr> for Address {
-    fn from(address: SocketAddr) -> Self {
-        Self::Inet(address)
-    }
-}
-
-/// The credentials of the process at the other end of a Unix socket when it connected (`SO_PEERCRED`, unix(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Credentials {
-    /// The user id.
-    pub uid: u32,
-    /// The group id.
-    pub gid: u32,
-    /// The process id, where the system reports it.
-    pub pid: Option<i32>,
-}
-
-impl Credentials {
-    /// The credentials of a process.
-    pub fn new(uid: u32, gid: u32, pid: Option<i32>) -> Self {
-        Self { uid, gid, pid }
-    }
-}
-
-/// The key of per-source limits: an IPv4 address, or the /64 network of an IPv6 address.
-///
-/// An IPv4-mapped IPv6 address counts as its IPv4 address.
-///
-/// ```
-/// use switchboard::Source;
-/// let of = |text: &str| Source::of(text.parse().unwrap());
-/// assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
-/// assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-/// assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Source {
-    /// One IPv4 address.
-    V4(Ipv4Addr),
-    /// The first 64 bits of an IPv6 address.
-    V6([u16; 4]),
-}
-
-impl Source {
-    /// The source of an address.
-    pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Self::V6([a, b, c, d])
-            }
+            Self::Systemd(rest) | Self::Memory(rest) | Self::Other { rest, .. } => write!(f, "{scheme}:{rest}"),
         }
     }
 }

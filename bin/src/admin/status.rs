@@ -38,6 +38,7 @@ fn listener(report: &ListenerReport) -> Value {
         "name": report.name,
         "address": report.endpoint.to_string(),
         "state": report.state.as_str(),
+        "problem": report.problem,
         "open": report.open,
         "sessions": report.sessions,
         "accepted": report.accepted,

@@ -62,7 +62,8 @@ pub(crate) struct ConfigFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListenerSettings {
-    /// Address, such as tcp://127.0.0.1:9999, unix:/run/app.sock or systemd:NAME (a socket from the service manager).
+    /// Address, such as tcp://127.0.0.1:9999, unix:/run/app.sock, unix:@NAME (abstract) or systemd:NAME (a socket from
+    /// the service manager).
     pub(crate) listen: Option<Endpoint>,
     /// Handler: a [handlers.NAME] section, or the type of a built-in handler.
     #[schemars(example = &"hello")]

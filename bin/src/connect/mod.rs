@@ -7,6 +7,10 @@ mod terminal;
 
 use std::io::{Error, Write, stdout};
 use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::SocketAddr as UnixAddr;
+use std::path::Path;
 
 use switchboard::Endpoint;
 use tokio::io::{AsyncRead, BufReader, Stdin, stdin};
@@ -29,6 +33,17 @@ pub(crate) fn connect(target: &Target) -> Result<u8> {
     // Does not wait for a blocking read of standard input.
     runtime.shutdown_background();
     status
+}
+
+/// Connects to a path or, if it begins with NUL, to an abstract name.
+fn connect_unixgram(socket: UnixDatagram, path: &Path) -> std::io::Result<UnixDatagram> {
+    let address = match path.as_os_str().as_bytes() {
+        [0, name @ ..] => UnixAddr::from_abstract_name(name)?,
+        _ => UnixAddr::from_pathname(path)?,
+    };
+    let socket = socket.into_std()?;
+    socket.connect_addr(&address)?;
+    UnixDatagram::from_std(socket)
 }
 
 async fn run(target: &Target, input: Input<impl AsyncRead + Unpin>, out: &mut impl Write) -> Result<u8> {
@@ -57,7 +72,7 @@ async fn run(target: &Target, input: Input<impl AsyncRead + Unpin>, out: &mut im
             // The server needs a path to reply to. It is removed at the end.
             let socket = tempfile::Builder::new().prefix("switchboard-connect-").make(|path| UnixDatagram::bind(path));
             let (socket, _path) = socket.map_err(|error| failed("cannot create a socket", &error))?.into_parts();
-            socket.connect(path).map_err(not_connected)?;
+            let socket = connect_unixgram(socket, path).map_err(not_connected)?;
             return datagram::run(&DatagramSocket::Unix(socket), input, target, out).await;
         }
         Endpoint::Tls(at) => format!("TLS is not supported; use openssl s_client -connect {at}"),

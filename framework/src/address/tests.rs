@@ -1,5 +1,8 @@
 //! Tests of `address.rs`.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use super::*;
 
 #[test]
@@ -20,6 +23,10 @@ fn every_form_is_parsed_and_printed_unchanged() {
         "udp://[::1]:53",
         "unix:/run/app.sock",
         "unixgram:/run/app.sock",
+        "unix:@app",
+        "unixgram:@app/with:any name",
+        "unix:./@file",
+        "tcp://[fe80::1%eth0]:7000",
         "systemd:main",
         "mem:test",
         "stdio:",
@@ -45,7 +52,12 @@ fn parse_errors_name_the_problem() {
         ("tcp://[::1:80", "brackets"),
         ("tcp://127.0.0.256:80", "not an IPv4 address"),
         ("tcp://a b:80", "not a host"),
+        ("tcp://[fe80::1%]:80", "brackets"),
+        ("tcp://[fe80::1%a b]:80", "brackets"),
+        ("tcp://fe80%eth0:80", "not a host"),
         ("unix:", "path"),
+        ("unix:@", "name"),
+        ("unixgram:/run/a\0b", "NUL"),
         ("mem:", "name"),
     ] {
         let error = text.parse::<Endpoint>().expect_err(text).to_string();

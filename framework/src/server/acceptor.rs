@@ -26,6 +26,7 @@ use crate::pipeline::ConnectionService;
 use crate::server::bind::Binder;
 use crate::server::connection_task;
 use crate::server::listener_state::OpenSocket;
+use crate::server::reachability::Reachability;
 use crate::settings::SocketOptions;
 use crate::transport::{Accepted, Listener, StreamListener};
 
@@ -122,7 +123,9 @@ impl Acceptor {
     async fn accept_from(&mut self, listener: &mut dyn StreamListener) -> bool {
         let (context, retired) = (self.context(), self.retired.clone());
         let (mut drain, table) = (context.info.drain.clone(), context.table.clone());
+        let (name, socket) = (context.info.name.clone(), self.socket.clone());
         drop(context); // a reload replaces it
+        let mut reachability = Reachability::of(&socket);
         let mut retired = pin!(retired.cancelled());
         let mut pause = MIN_PAUSE;
         let mut failures_in_a_row = 0;
@@ -142,6 +145,7 @@ impl Acceptor {
                     continue;
                 }
                 accepted = listener.accept() => accepted,
+                () = reachability.path_lost(&socket, &name) => return true,
             };
             let error = match accepted {
                 Ok(Some(accepted)) => {

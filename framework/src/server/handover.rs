@@ -14,6 +14,7 @@ use crate::server::inherited::Inherited;
 use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
 use crate::settings::deadline_after;
+use crate::transport::{SharedSocket, Unreachable};
 
 /// How long a connection must be idle before it is closed. Data that a client sends to a closing connection is lost, so
 /// the time is generous.
@@ -23,18 +24,23 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Running {
     /// Handles to the sockets of all listeners, for a process that will [inherit](crate::ListenerSet::inherit) them.
-    /// Excludes listeners whose transport cannot [share](crate::transport::StreamListener::share) sockets, and sockets
-    /// from the service manager, which the new process receives separately.
+    /// Excludes listeners whose transport cannot [share](crate::transport::StreamListener::share) sockets, Unix sockets
+    /// whose path is lost, and sockets from the service manager, which the new process receives separately. A listener
+    /// with a host name has one socket for each address.
     pub fn sockets(&self) -> Vec<Inherited> {
         let listeners = self.state().listeners.clone();
         let passed = |listener: &&ListenerHandle| matches!(listener.spec.endpoint, Endpoint::Systemd(_));
-        let socket = |listener: &ListenerHandle| {
-            let (spec, socket) = (&listener.spec, listener.share()?);
-            let file = socket.owned_file();
-            let inherited = Inherited::new(&*spec.name, spec.endpoint.clone(), listener.endpoint.clone(), socket);
-            Some(Inherited { owns_path: file.is_some(), file, ..inherited })
+        let sockets = |listener: &ListenerHandle| {
+            let (spec, endpoint) = (listener.spec.clone(), listener.endpoint.clone());
+            let is_reachable = listener.problem() != Some(Unreachable::Path);
+            let shared = listener.share().filter(|_| is_reachable).into_iter().flat_map(SharedSocket::split);
+            shared.map(move |socket| {
+                let file = socket.owned_file();
+                let inherited = Inherited::new(&*spec.name, spec.endpoint.clone(), endpoint.clone(), socket);
+                Inherited { owns_path: file.is_some(), file, ..inherited }
+            })
         };
-        listeners.iter().filter(|listener| !passed(listener)).filter_map(socket).collect()
+        listeners.iter().filter(|listener| !passed(listener)).flat_map(sockets).collect()
     }
 
     /// Takes ownership of the paths of [inherited](crate::ListenerSet::inherit) Unix sockets, after the old process has

@@ -2,6 +2,7 @@
 //!
 //! A reload replaces the handle by one with other settings. Both share the same [`ListenerState`].
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +22,9 @@ use crate::pipeline::{ConnectionService, Pipeline, Services};
 use crate::server::acceptor::{Acceptor, run};
 use crate::server::bind::{BoundListener, BoundTransport};
 use crate::server::listener_state::{Count, ListenerState, OpenSocket};
-use crate::transport::SharedSocket;
+use crate::server::reachability::Reachability;
 use crate::transport::tls::TlsAcceptor;
+use crate::transport::{SharedSocket, Unreachable};
 
 /// A running listener. Clones refer to the same listener.
 #[derive(Clone)]
@@ -57,6 +59,29 @@ fn snapshot<S>(
     ServiceSnapshot { listener_context, service, handshake_timeout, finish_timeout }
 }
 
+/// Logs each address if a host name has several, and the configured address otherwise.
+fn log_listening(listener: &str, endpoint: &Endpoint, socket: Option<&SharedSocket>) {
+    let log = |address: &dyn Display| {
+        tracing::info!(target: "switchboard::listener", listener, address = %address, "listening");
+    };
+    let addresses: Vec<SocketAddr> = socket.into_iter().flat_map(SharedSocket::socket_addrs).collect();
+    match &*addresses {
+        [_, _, ..] => addresses.iter().for_each(|address| log(&format_args!("{}://{address}", endpoint.scheme()))),
+        _ => log(endpoint),
+    }
+}
+
+/// Logs whether clients can reach a datagram socket, until it closes. Only a reload binds its path again.
+async fn watch(socket: Arc<OpenSocket>, listener: String, retired: CancellationToken) {
+    let mut reachability = Reachability::of(&socket);
+    while socket.is_open() {
+        tokio::select! {
+            () = retired.cancelled() => return,
+            () = reachability.path_lost(&socket, &listener) => {}
+        }
+    }
+}
+
 impl ListenerHandle {
     /// Serves a bound listener. Metrics continue from an earlier listener of the same name.
     pub(super) fn start(
@@ -84,7 +109,7 @@ impl ListenerHandle {
         finish_timeout: Duration,
     ) -> Self {
         let listener_context = state.context(&spec, previous);
-        tracing::info!(target: "switchboard::listener", listener = spec.name, address = %endpoint, "listening");
+        log_listening(&spec.name, &endpoint, shared.as_ref());
         let (socket, retired) = (Arc::new(OpenSocket::default()), CancellationToken::new());
         let (heartbeat, heartbeats) = mpsc::channel(1);
         let tls = binder.tls.clone();
@@ -108,6 +133,7 @@ impl ListenerHandle {
                 let (snapshots, snapshot) = watch::channel(snapshot(service, &listener_context, &spec, finish_timeout));
                 let datagrams_cut = state.datagrams_cut.clone();
                 let datagram_loop = DatagramLoop::new(datagrams, snapshot, retired.clone(), datagrams_cut, heartbeats);
+                tokio::spawn(watch(socket.clone(), spec.name.clone(), retired.clone()));
                 let socket = socket.clone();
                 state.datagram_loops.spawn(datagram_loop.run().map(move |()| socket.set_closed()));
                 SnapshotSender::Datagram(snapshots)
@@ -157,6 +183,11 @@ impl ListenerHandle {
     /// Whether it listens. It does not while it is bound again after a failure.
     pub(super) fn is_open(&self) -> bool {
         self.socket.is_open()
+    }
+
+    /// Why new clients cannot reach it although it listens, if so.
+    pub(super) fn problem(&self) -> Option<Unreachable> {
+        self.socket.problem()
     }
 
     /// Waits for the next iteration of the accept loop or datagram loop.

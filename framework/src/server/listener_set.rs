@@ -5,6 +5,7 @@ use crate::pipeline::HandlerInstance;
 use crate::server::bind::{BoundListener, bind};
 use crate::server::inherited::{Inherited, take_inherited};
 use crate::server::listener::ListenerHandle;
+use crate::server::neighbours::{are_both_wildcards, bind_beside, name_listener};
 use crate::server::running::Running;
 use crate::server::start_error::StartError;
 use crate::settings::DrainSettings;
@@ -75,15 +76,25 @@ impl ListenerSet {
 
     async fn bind(self) -> Result<Vec<(ListenerSpec, BoundListener)>, StartError> {
         let Self { transports, plan, mut inherited, .. } = self;
-        let mut bound = Vec::new();
+        let mut bound: Vec<(ListenerSpec, BoundListener)> = Vec::new();
         for (spec, handler) in plan {
+            let pipeline = handler.pipeline(&spec);
             let ready = match take_inherited(&mut inherited, &spec) {
-                Ok(socket) => bind(&transports, &spec, handler.pipeline(&spec), socket).await,
+                Ok(None) => {
+                    let beside = bound.iter().filter(|(_, other)| are_both_wildcards(&other.endpoint, &spec.endpoint));
+                    let beside: Vec<_> = beside.filter_map(|(_, other)| other.shared.as_ref()?.try_clone()).collect();
+                    bind_beside(&transports, &spec, pipeline, &beside).await
+                }
+                Ok(socket) => bind(&transports, &spec, pipeline, socket).await,
                 Err(error) => Err(error.into()),
             };
             match ready {
                 Ok(ready) => bound.push((spec, ready)),
-                Err(source) => return Err(StartError { listener: spec.name, endpoint: spec.endpoint, source }),
+                Err(error) => {
+                    let listeners = bound.iter().map(|(spec, own)| (&*spec.name, &own.endpoint, own.shared.as_ref()));
+                    let source = name_listener(error, &spec.endpoint, listeners);
+                    return Err(StartError { listener: spec.name, endpoint: spec.endpoint, source });
+                }
             }
         }
         Ok(bound)

@@ -11,7 +11,7 @@ use crate::connection::{Admission, ConnectionTable, Handshakes, ListenerContext,
 use crate::drain::DrainSwitch;
 use crate::listener_spec::ListenerSpec;
 use crate::metrics::ListenerMetrics;
-use crate::transport::SharedSocket;
+use crate::transport::{SharedSocket, Unreachable};
 
 #[derive(Default)]
 pub(super) struct ListenerState {
@@ -102,6 +102,15 @@ impl OpenSocket {
 
     pub(super) fn share(&self) -> Option<SharedSocket> {
         self.0.lock().1.as_ref()?.try_clone()
+    }
+
+    /// Why new clients cannot reach the open socket, if so.
+    pub(super) fn problem(&self) -> Option<Unreachable> {
+        self.0.lock().1.as_ref()?.problem()
+    }
+
+    pub(super) fn can_be_lost(&self) -> bool {
+        self.0.lock().1.as_ref().is_some_and(SharedSocket::can_be_lost)
     }
 
     pub(super) fn socket_addr(&self) -> Option<SocketAddr> {

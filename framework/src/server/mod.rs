@@ -13,6 +13,8 @@ mod inherited;
 mod listener;
 mod listener_set;
 mod listener_state;
+mod neighbours;
+mod reachability;
 mod reload;
 mod reload_plan;
 mod report;

@@ -66,8 +66,8 @@ impl Running {
         let leaving: Vec<ListenerHandle> =
             listeners.iter().filter(|listener| !stays(listener)).chain(&stopping).cloned().collect();
         let mut draining = self.draining.subscribe();
-        let mut preparing =
-            ReloadPlan { transports: &self.transports, listeners: &listeners, inherited, leaving, taken: Vec::new() };
+        let (transports, taken, bound) = (&self.transports, Vec::new(), Vec::new());
+        let mut preparing = ReloadPlan { transports, listeners: &listeners, inherited, leaving, taken, bound };
         let steps = tokio::select! {
             biased;
             _ = draining.wait_for(|draining| *draining) => return Err(ReloadError::Draining),

@@ -10,10 +10,11 @@ use crate::server::bind::{BoundListener, bind, load};
 use crate::server::changes::{Changes, ReloadError};
 use crate::server::inherited::{Inherited, take_inherited};
 use crate::server::listener::ListenerHandle;
+use crate::server::neighbours::{are_both_wildcards, bind_beside, have_same_port, name_listener};
 use crate::server::start_error::StartError;
 use crate::settings::SocketOptions;
 use crate::transport::tls::TlsAcceptor;
-use crate::transport::{SharedSocket, Transports};
+use crate::transport::{SharedSocket, Transports, Unreachable};
 
 /// A prepared change of one listener, which cannot fail.
 pub(super) enum PlannedChange {
@@ -72,6 +73,11 @@ fn needs_new_acceptor(listener: &ListenerHandle, new: &ListenerSpec) -> bool {
     socket != new.socket || tls || old.proxy.is_some() != new.proxy.is_some()
 }
 
+/// Whether the path of a Unix socket has been removed or replaced. The listener is then bound again.
+fn has_lost_path(listener: &ListenerHandle) -> bool {
+    listener.problem() == Some(Unreachable::Path)
+}
+
 /// Prepares the changes of all listeners.
 pub(super) struct ReloadPlan<'a> {
     pub(super) transports: &'a Transports,
@@ -82,6 +88,8 @@ pub(super) struct ReloadPlan<'a> {
     pub(super) leaving: Vec<ListenerHandle>,
     /// Former members of `leaving` whose sockets new listeners use.
     pub(super) taken: Vec<ListenerHandle>,
+    /// New sockets, with the names and endpoints of their listeners.
+    pub(super) bound: Vec<(String, Endpoint, SharedSocket)>,
 }
 
 impl ReloadPlan<'_> {
@@ -119,7 +127,7 @@ impl ReloadPlan<'_> {
 
     fn continues(&self, spec: &ListenerSpec) -> bool {
         match self.listener(spec) {
-            Some(listener) => needs_new_acceptor(listener, spec),
+            Some(listener) => !has_lost_path(listener) && needs_new_acceptor(listener, spec),
             None => self.leaving.iter().any(|listener| is_bound_to(listener, &spec.endpoint)),
         }
     }
@@ -129,9 +137,18 @@ impl ReloadPlan<'_> {
         let Some(listener) = self.listener(spec) else {
             let is_namesake = |listener: &&ListenerHandle| listener.spec.name == spec.name;
             let previous = self.listeners.iter().chain(&self.leaving).find(is_namesake).cloned();
-            return Ok(PlannedChange::Start(spec.clone(), self.start(spec, pipeline).await?, previous));
+            let bound = self.start(spec, pipeline).await.map_err(|error| self.explain(error, spec))?;
+            if let Some(socket) = bound.shared.as_ref().and_then(SharedSocket::try_clone) {
+                self.bound.push((spec.name.clone(), bound.endpoint.clone(), socket));
+            }
+            return Ok(PlannedChange::Start(spec.clone(), bound, previous));
         };
         pipeline.fits(listener.kind())?;
+        if has_lost_path(listener) {
+            let bound = bind(self.transports, spec, pipeline, None).await;
+            let bound = bound.map_err(|error| self.explain(error, spec))?;
+            return Ok(PlannedChange::Rebind(listener.clone(), spec.clone(), bound));
+        }
         if needs_new_acceptor(listener, spec) {
             let inherited = listener.share();
             if inherited.is_none() && listener.is_open() {
@@ -179,20 +196,22 @@ impl ReloadPlan<'_> {
             return Ok(bound);
         }
         // A change from one address to the wildcard address, for example: both sockets have the port for a moment.
-        let overlapping: Vec<_> = self.leaving.iter().filter(|listener| overlaps(listener, &spec.endpoint)).collect();
-        let shared: Vec<SharedSocket> = overlapping.into_iter().filter_map(ListenerHandle::share).collect();
-        if shared.is_empty() {
-            return bind(self.transports, spec, pipeline, None).await;
-        }
-        shared.iter().for_each(|socket| socket.set_reuse_port(true));
-        let mut sharing = spec.clone();
-        sharing.socket.reuse_port = true;
-        let bound = bind(self.transports, &sharing, pipeline, None).await;
-        if !spec.socket.reuse_port {
-            let new = bound.iter().filter_map(|bound| bound.shared.as_ref());
-            shared.iter().chain(new).for_each(|socket| socket.set_reuse_port(false));
-        }
-        bound
+        let is_leaving = |listener: &ListenerHandle| self.leaving.iter().any(|leaving| leaving.is(listener));
+        let overlapping = self.leaving.iter().filter(|listener| have_same_port(&listener.endpoint, &spec.endpoint));
+        let kept = self.listeners.iter().filter(|listener| !is_leaving(listener));
+        let wildcards = kept.filter(|listener| are_both_wildcards(&listener.endpoint, &spec.endpoint));
+        let new = self.bound.iter().filter(|(_, endpoint, _)| are_both_wildcards(endpoint, &spec.endpoint));
+        let beside = overlapping.chain(wildcards).filter_map(ListenerHandle::share);
+        let beside: Vec<_> = beside.chain(new.filter_map(|(_, _, socket)| socket.try_clone())).collect();
+        bind_beside(self.transports, spec, pipeline, &beside).await
+    }
+
+    /// Names the listener that uses the address, if it stays or is new.
+    fn explain(&self, error: BoxError, spec: &ListenerSpec) -> BoxError {
+        let kept: Vec<_> = self.listeners.iter().map(|listener| (listener, listener.share())).collect();
+        let kept = kept.iter().map(|(listener, socket)| (&*listener.spec.name, &listener.endpoint, socket.as_ref()));
+        let new = self.bound.iter().map(|(name, endpoint, socket)| (&**name, endpoint, Some(socket)));
+        name_listener(error, &spec.endpoint, kept.chain(new).filter(|(name, ..)| *name != spec.name))
     }
 }
 
@@ -200,11 +219,4 @@ impl ReloadPlan<'_> {
 fn is_bound_to(listener: &ListenerHandle, endpoint: &Endpoint) -> bool {
     let is_configured = endpoint.port() != Some(0) && listener.spec.endpoint.same_socket(endpoint);
     is_configured || listener.endpoint.same_socket(endpoint)
-}
-
-/// Whether two endpoints use the same port of the same protocol.
-fn overlaps(listener: &ListenerHandle, endpoint: &Endpoint) -> bool {
-    let is_udp = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Udp(_));
-    let port = endpoint.port().filter(|port| *port != 0);
-    port.is_some() && listener.endpoint.port() == port && is_udp(&listener.endpoint) == is_udp(endpoint)
 }

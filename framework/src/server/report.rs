@@ -25,6 +25,8 @@ pub struct ListenerReport {
     pub kind: Kind,
     /// Its state.
     pub state: ListenerStatus,
+    /// Why new clients cannot reach it although it listens: its path or its address has disappeared.
+    pub problem: Option<String>,
     /// Open connections.
     pub open: usize,
     /// Datagram peers in the session table.
@@ -53,7 +55,7 @@ pub struct ListenerReport {
 pub enum ListenerStatus {
     /// It accepts connections or receives datagrams.
     Listening,
-    /// It has failed and is being bound again.
+    /// It has failed and is being bound again, or new clients cannot reach it.
     Down,
     /// It has stopped accepting; open connections finish.
     Draining,
@@ -176,7 +178,10 @@ impl Running {
         }
         let mut reports = self.report();
         reports.retain(|report| matches!(report.state, ListenerStatus::Down | ListenerStatus::Ended));
-        let sentence = |report: &ListenerReport| format!("listener {} is {}", report.name, report.state.as_str());
+        let sentence = |report: &ListenerReport| {
+            let problem = report.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+            format!("listener {} is {}{problem}", report.name, report.state.as_str())
+        };
         let down: Vec<_> = reports.iter().map(sentence).collect();
         if down.is_empty() { Readiness::Ready } else { Readiness::NotReady(down.join(", ")) }
     }
@@ -194,17 +199,20 @@ fn report(listener: &ListenerHandle, is_draining: bool) -> ListenerReport {
         let closed = named(CloseReason::ALL, metrics.closed.counts());
         (closed, metrics.bytes_in.load(Relaxed) + bytes_in, metrics.bytes_out.load(Relaxed) + bytes_out)
     });
+    let problem = listener.problem();
     ListenerReport {
         name: listener.spec.name.clone(),
         endpoint: listener.endpoint.clone(),
         kind: listener.kind(),
         state: match listener.phase() {
             Phase::Running if is_draining => ListenerStatus::Draining,
+            Phase::Running if problem.is_some() => ListenerStatus::Down,
             Phase::Running if listener.is_open() => ListenerStatus::Listening,
             Phase::Running if listener.is_over() => ListenerStatus::Ended,
             Phase::Running => ListenerStatus::Down,
             _ => ListenerStatus::Draining,
         },
+        problem: problem.map(|problem| problem.to_string()),
         open: listener.open(),
         sessions: metrics.sessions.load(Relaxed),
         accepted: listener.count().accepted as u64,

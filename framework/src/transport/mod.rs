@@ -12,6 +12,7 @@ pub mod proxy;
 #[cfg(not(feature = "proxy"))]
 #[path = "proxy/disabled.rs"]
 pub(crate) mod proxy;
+mod several;
 mod socket;
 mod socket_path;
 mod systemd;
@@ -31,6 +32,7 @@ pub(crate) use accepted::HandshakeState;
 pub use accepted::{Accepted, BoxIo, HandshakeContext, Incoming, Io};
 pub use listener::{Bind, DatagramSocket, Listener, Route, SchemeInfo, StreamListener, Transport};
 pub use socket::SharedSocket;
+pub(crate) use socket::Unreachable;
 pub use systemd::Systemd;
 pub use table::{BoxTransport, TransportService, Transports};
 pub use tcp::Tcp;

@@ -62,6 +62,11 @@ impl SocketPath {
         fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.file)
     }
 
+    /// Whether `path` leads to this file, perhaps through symbolic links.
+    pub(super) fn is_file_of(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == self.file)
+    }
+
     /// Sets the group and the mode of the file.
     pub(super) fn set_permissions(&self, mode: u32, group: Option<u32>) -> io::Result<()> {
         self.entry.set_permissions(self.file, mode, group)

@@ -11,6 +11,8 @@ use socket2::{Domain, Type};
 use crate::address::Endpoint;
 use crate::connection::Kind;
 use crate::transport::listener::{Bind, Listener, SchemeInfo, Transport, unsupported_endpoint};
+#[cfg(feature = "unix")]
+use crate::transport::socket::local_path;
 use crate::transport::socket::{SharedSocket, adopt};
 use crate::transport::tcp;
 #[cfg(feature = "udp")]
@@ -84,11 +86,11 @@ impl Transport for Systemd {
             (Domain::IPV4 | Domain::IPV6, Type::DGRAM) => udp::listen(socket, &endpoint),
             #[cfg(feature = "unix")]
             (Domain::UNIX, Type::STREAM) => {
-                unix::listen(socket, None, endpoint, address.as_pathname().map(Arc::from), &options)
+                unix::listen(socket, None, endpoint, local_path(&address).map(Arc::from), &options)
             }
             #[cfg(feature = "unix")]
             (Domain::UNIX, Type::DGRAM) => {
-                unixgram::listen_datagram(socket, None, endpoint, address.as_pathname().map(Arc::from))
+                unixgram::listen_datagram(socket, None, endpoint, local_path(&address).map(Arc::from))
             }
             _ => unsupported("the socket is not of a supported kind (TCP, UDP, Unix stream or Unix datagram)"),
         }

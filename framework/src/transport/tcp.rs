@@ -12,7 +12,8 @@ use crate::connection::Kind;
 use crate::settings::SocketOptions;
 use crate::transport::accepted::Accepted;
 use crate::transport::listener::{Bind, Listener, SchemeInfo, StreamListener, Transport, unsupported_endpoint};
-use crate::transport::socket::{SharedSocket, adopt, bind_first};
+use crate::transport::several::combine;
+use crate::transport::socket::{SharedSocket, adopt_all, bind_all};
 
 /// `tcp://host:port`, and the TCP part of `tls://host:port`. Uses all socket options except `mode` and `group`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,11 +39,11 @@ impl Transport for Tcp {
             }
             _ => return Err(unsupported_endpoint(&endpoint)),
         };
-        let socket = match inherited {
-            Some(inherited) => adopt(inherited)?.0,
-            None => bind_first(host_port, Type::STREAM, Protocol::TCP, &options).await?,
+        let sockets = match inherited {
+            Some(inherited) => adopt_all(inherited)?,
+            None => bind_all(host_port, Type::STREAM, Protocol::TCP, &options).await?,
         };
-        listen(socket, &endpoint, &options)
+        combine(sockets.into_iter().map(|socket| listen(socket, &endpoint, &options)))
     }
 }
 

@@ -20,7 +20,8 @@ use tokio::net::UdpSocket;
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
 use crate::transport::listener::{Bind, DatagramSocket, Listener, Route, SchemeInfo, Transport, unsupported_endpoint};
-use crate::transport::socket::{SharedSocket, adopt, bind_first};
+use crate::transport::several::combine;
+use crate::transport::socket::{SharedSocket, adopt_all, bind_all};
 
 /// The size of the largest datagram.
 const MAX_DATAGRAM: usize = 64 * 1024;
@@ -37,11 +38,11 @@ impl Transport for Udp {
 
     async fn bind(&self, Bind { endpoint, options, inherited }: Bind) -> io::Result<Listener> {
         let Endpoint::Udp(host_port) = &endpoint else { return Err(unsupported_endpoint(&endpoint)) };
-        let socket = match inherited {
-            Some(inherited) => adopt(inherited)?.0,
-            None => bind_first(host_port, Type::DGRAM, Protocol::UDP, &options).await?,
+        let sockets = match inherited {
+            Some(inherited) => adopt_all(inherited)?,
+            None => bind_all(host_port, Type::DGRAM, Protocol::UDP, &options).await?,
         };
-        listen(socket, &endpoint)
+        combine(sockets.into_iter().map(|socket| listen(socket, &endpoint)))
     }
 }
 

@@ -20,7 +20,8 @@ use crate::transport::socket::SharedSocket;
 use crate::transport::socket_path::SocketPath;
 use crate::transport::unix_bind::bind_or_adopt;
 
-/// `unix:/path`. Uses the socket options `backlog`, `mode` and `group`.
+/// `unix:/path`, with the socket options `backlog`, `mode` and `group`, or `unix:@name`, an abstract socket (unix(7)),
+/// which every process in the network namespace can connect to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unix;
 

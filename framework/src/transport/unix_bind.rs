@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,7 +32,12 @@ pub(super) fn bind_or_adopt(
     inherited: Option<SharedSocket>,
 ) -> io::Result<BoundSocket> {
     let group = options.group.as_deref().map(group_id).transpose()?;
-    let Some(inherited) = inherited else { return bind_path(path, kind, options.mode, group) };
+    let Some(inherited) = inherited else {
+        return match path.as_os_str().as_bytes() {
+            [0, ..] => Ok((bind_new(&SockAddr::unix(path)?, kind)?, None)), // abstract: no file, so no mode and no group
+            _ => bind_path(path, kind, options.mode, group),
+        };
+    };
     let (socket, socket_path) = adopt(inherited)?;
     if let Some(path) = socket_path.as_ref().filter(|path| path.is_owned()) {
         path.set_permissions(options.mode, group)?;
@@ -43,11 +49,7 @@ fn bind_path(path: &Path, kind: Type, mode: u32, group: Option<u32>) -> io::Resu
     let address = SockAddr::unix(path)?;
     let entry = Entry::of(path)?;
     remove_stale(&entry, &address, kind)?;
-    let socket = Socket::new(Domain::UNIX, kind, None)?;
-    socket.set_nonblocking(true)?;
-    // Linux creates the path with the mode of the socket (unix(7)). Only the owner may connect until the mode is set.
-    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    socket.bind(&address)?;
+    let socket = bind_new(&address, kind)?;
     let is_protected = entry.is_protected()?;
     let file = if is_protected { socket_at(&entry)? } else { set_in_private(&entry, &socket, kind, mode, group)? };
     let path = SocketPath::new(path, entry, file);
@@ -55,6 +57,15 @@ fn bind_path(path: &Path, kind: Type, mode: u32, group: Option<u32>) -> io::Resu
         path.set_permissions(mode, group)?;
     }
     Ok((socket, Some(Arc::new(path))))
+}
+
+fn bind_new(address: &SockAddr, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, kind, None)?;
+    socket.set_nonblocking(true)?;
+    // Linux creates the path with the mode of the socket (unix(7)). Only the owner may connect until the mode is set.
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// Sets mode and group in a private directory and moves the socket back to its path.

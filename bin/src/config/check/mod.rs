@@ -1,6 +1,7 @@
 //! Checks the complete tree and builds the configuration from it. Finds errors that involve several keys: unknown
 //! names, a handler that does not fit its transport, two listeners with one address.
 
+mod addresses;
 pub(super) mod config;
 mod listener;
 mod network;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 
 use figment::value::Dict;
 use serde_json::Value as Json;
-use switchboard::{Endpoint, Registry};
+use switchboard::Registry;
 
 pub(crate) use config::{Admin, Config, Section};
 
@@ -21,7 +22,7 @@ use super::expected::Schemas;
 use super::expected::SectionKind;
 use super::print::Effective;
 use super::source::Merged;
-use super::tree::{self, Path, under};
+use super::tree::{self, under};
 use super::validate::message;
 use super::validate::read;
 
@@ -84,28 +85,5 @@ impl Check<'_> {
             }
         }
         found
-    }
-
-    /// Two listeners cannot have the same address. Port 0 is a new port for each.
-    fn addresses(&mut self) {
-        let mut taken: Vec<(Endpoint, Path)> = Vec::new();
-        // The names of listeners contain no dots.
-        let listeners = self.file.listeners.iter().map(|(name, one)| (format!("listeners.{name}.listen"), &one.listen));
-        let admin = self.file.admin.iter().map(|admin| ("admin.listen".to_owned(), &admin.listen));
-        for (key, listen) in listeners.chain(admin) {
-            let (key, Some(listen)) = (tree::path(&key), listen) else { continue };
-            if listen.port() == Some(0) || self.report.is_invalid(&key) {
-                continue;
-            }
-            // Both use a TCP port.
-            let place = if let Endpoint::Tls(at) = listen { Endpoint::Tcp(at.clone()) } else { listen.clone() };
-            if let Some((_, other)) = taken.iter().find(|(taken, _)| *taken == place) {
-                let origin = self.merged.origin(other).filter(|origin| !origin.is_default());
-                let origin = origin.map(|origin| format!(" ({origin})")).unwrap_or_default();
-                let what = format!("\"{listen}\" is already used by {}{origin}", tree::dotted(&other[..2]));
-                self.reject(&key, what);
-            }
-            taken.push((place, key));
-        }
     }
 }

@@ -175,10 +175,49 @@ fn two_listeners_cannot_share_an_address() {
     ";
     only(
         &file(text).bad(),
-        "listeners.b.listen: \"tcp://127.0.0.1:7000\" is already used by listeners.a (switchboard.toml, line 3) (switchboard.toml, line 5)",
+        "listeners.b.listen: \"tcp://127.0.0.1:7000\" is already used by listeners.a (switchboard.toml, line 5)",
     );
     file("[listeners.a]\nlisten = 'tcp://127.0.0.1:0'\n[listeners.b]\nlisten = 'tcp://127.0.0.1:0'\n").good();
     file("[listeners.a]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.b]\nlisten = 'udp://127.0.0.1:1'\n").good();
+}
+
+#[test]
+fn addresses_that_cannot_be_bound_together_are_errors_that_name_both_listeners() {
+    let pair = |one: &str, other: &str, more: &str| {
+        format!("{more}\n[listeners.a]\nlisten = '{one}'\n[listeners.b]\nlisten = '{other}'\n")
+    };
+    for (one, other) in [
+        ("tcp://0.0.0.0:7000", "tcp://127.0.0.1:7000"),
+        ("tcp://127.0.0.1:7000", "tcp://0.0.0.0:7000"),
+        ("tcp://[::]:7000", "tcp://127.0.0.1:7000"),
+        ("tcp://[::1]:7000", "tcp://[::]:7000"),
+        ("udp://[::]:7000", "udp://10.0.0.1:7000"),
+        ("tcp://[::ffff:127.0.0.1]:7000", "tcp://127.0.0.1:7000"),
+        ("tcp://localhost:7000", "tcp://LOCALHOST:7000"),
+        ("unix:/tmp/../tmp/app.sock", "unix:/tmp/app.sock"),
+        ("unix:/tmp/app.sock", "unixgram:/tmp/app.sock"),
+        ("unix:./app.sock", "unix:app.sock"),
+        ("unix:@app", "unix:@app"),
+        ("systemd:web", "systemd:web"),
+    ] {
+        let found = file(&pair(one, other, "")).bad();
+        let names_both = found[0].contains("listeners.b.listen") && found[0].contains("listeners.a");
+        assert!(found.len() == 1 && names_both && found[0].contains(one), "{one}, {other}: {found:?}");
+    }
+    for (one, other, more) in [
+        ("tcp://0.0.0.0:7000", "tcp://[::]:7000", ""),
+        ("udp://[::]:7000", "udp://0.0.0.0:7000", ""),
+        ("tcp://0.0.0.0:7000", "tcp://[::1]:7000", ""),
+        ("tcp://0.0.0.0:7000", "udp://127.0.0.1:7000", ""),
+        ("tcp://0.0.0.0:7000", "tcp://127.0.0.1:7000", "socket.reuse_port = true"),
+        ("tcp://0.0.0.0:0", "tcp://127.0.0.1:0", ""),
+        ("unix:@app", "unixgram:@app", ""),
+        ("unix:/tmp/app", "unix:@/tmp/app", ""),
+    ] {
+        file(&pair(one, other, more)).good();
+    }
+    let admin = file("admin = { listen = 'tcp://[::]:7000', token = 'x' }\nlisten = 'tcp://0.0.0.0:7000'\n").bad();
+    assert!(admin.len() == 1 && admin[0].contains("listeners.main"), "{admin:?}");
 }
 
 #[test]
