@@ -31,6 +31,8 @@ impl Reload<'_> {
                 .and_then(|config| assemble::assemble(config, &registry, Some(&current)))
                 .map_err(|diagnostics| diagnostics.sentences())
         });
+        // A default file that has disappeared: without it the server would start with other listeners.
+        self.check_file().map_err(|error| vec![error])?;
         // The panic hook has logged the panic.
         let panicked = |_| Err(vec!["a handler or layer panicked while it was created".to_owned()]);
         let (listeners, assembled) = assembling.await.unwrap_or_else(panicked)?;
@@ -60,6 +62,17 @@ impl Reload<'_> {
         self.current = Arc::new(assembled);
         self.log_changes(&changes);
         Ok(changes)
+    }
+
+    /// Fails if the configuration file of this process no longer exists, perhaps together with the working directory.
+    pub(crate) fn check_file(&self) -> Result<(), String> {
+        match &self.current.config.file {
+            Some(file) if !file.exists() => Err(format!(
+                "the configuration file {} no longer exists; restore it, or restart the server without it",
+                file.display()
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn log_changes(&self, changes: &Changes) {

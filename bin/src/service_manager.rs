@@ -123,7 +123,7 @@ impl ServiceManager {
         if let Err(error) = sent
             && !has_failed
         {
-            tracing::warn!(target: "switchboard", %error, "cannot notify the service manager");
+            tracing::warn!(target: "switchboard", %error, "cannot notify systemd");
         }
     }
 }

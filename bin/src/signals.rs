@@ -82,7 +82,7 @@ impl LiveServer<'_> {
         loop {
             tokio::select! {
                 _ = hangup.recv() => drop(self.reload(&mut reload).await),
-                _ = user2.recv() => match self.upgrade().await {
+                _ = user2.recv() => match self.upgrade(&reload).await {
                     Ok(pid) => {
                         tracing::info!(target: "switchboard", pid, "upgraded");
                         self.hand_over().await;
@@ -110,7 +110,8 @@ impl LiveServer<'_> {
     }
 
     /// Starts a new process and commits the handover. After an error this process continues.
-    async fn upgrade(&self) -> Result<u32, String> {
+    async fn upgrade(&self, reload: &Reload<'_>) -> Result<u32, String> {
+        reload.check_file()?;
         if self.running.is_stopping() {
             return Err("the server is draining".to_owned());
         }

@@ -480,7 +480,7 @@ fn a_host_name_is_bound_on_all_its_addresses() {
     fs::write(place.path().join("switchboard.toml"), config).unwrap();
     let setup = "mount --bind hosts /etc/hosts";
     let Some(program) = in_namespaces(&["--mount"], setup, place.path(), &["serve"]) else { return };
-    let server = program.spawn();
+    let mut server = program.spawn();
     let addresses = ["127.0.0.1", "127.0.0.2"];
     let [tcp, udp] = ["tcp", "udp"].map(|scheme| {
         let ports = addresses.map(|address| listening(&server, &format!("{scheme}://{address}")));
@@ -502,17 +502,16 @@ fn a_host_name_is_bound_on_all_its_addresses() {
         }
     };
     all_are_served();
-    assert!(readyz(&admin).contains(" 200 "));
+    server.wait_until("it is ready", || readyz(&admin).contains(" 200 "));
     let config = fs::read_to_string(place.path().join("switchboard.toml")).unwrap();
     fs::write(place.path().join("switchboard.toml"), format!("socket.backlog = 99\n{config}")).unwrap();
     server.signal(Signal::SIGHUP);
     server.wait_for_event(|event| event["message"] == "reloaded");
     all_are_served();
-    // The new process has all sockets before the old one stops.
     server.signal(Signal::SIGUSR2);
-    server.wait_for_event(|event| event["message"] == "drained");
+    server.wait_for_event(|event| event["message"] == "upgraded");
     all_are_served();
-    assert!(readyz(&admin).contains(" 200 "));
+    server.wait_until("the new process is ready", || readyz(&admin).contains(" 200 "));
 }
 
 #[test]
@@ -543,7 +542,7 @@ fn an_address_that_an_interface_loses_is_reported_until_it_returns() {
     server.wait_until("it is ready", || readyz(&admin).contains(" 200 "));
     let address = |change: &str| {
         let pid = server.id().to_string();
-        let run = [&format!("--target={pid}"), "--net", "ip", "addr", change, "10.99.0.1/24", "dev", "d0"];
+        let run = [&format!("--target={pid}"), "--net", "ip", "addr", change, "10.99.0.1/24", "dev", "lo"];
         assert!(Command::new(&nsenter).args(run).status().unwrap().success());
     };
     for _ in 0..2 {
@@ -554,4 +553,57 @@ fn an_address_that_an_interface_loses_is_reported_until_it_returns() {
         address("add");
         assert!(readyz(&admin).contains(" 200 "));
     }
+}
+
+#[test]
+fn a_configuration_file_that_disappears_stops_neither_the_server_nor_its_listeners() {
+    for removed in ["switchboard.toml", ""] {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("work");
+        fs::create_dir(&directory).unwrap();
+        let text = "[listeners.a]\nlisten = 'tcp://127.0.0.1:0'\nhandler = 'echo'\n";
+        fs::write(directory.join("switchboard.toml"), text).unwrap();
+        let server = Program::switchboard().arg("serve").current_dir(&directory).start();
+        let address = server.socket("a");
+        // The file, or the whole working directory.
+        if removed.is_empty() {
+            fs::remove_dir_all(&directory).unwrap();
+        } else {
+            fs::remove_file(directory.join(removed)).unwrap();
+        }
+        for (signal, message) in [(Signal::SIGHUP, "reload rejected"), (Signal::SIGUSR2, "upgrade rejected")] {
+            server.signal(signal);
+            let event = server.wait_for_event(|event| event["message"] == message);
+            assert!(event["error"].as_str().unwrap().contains("switchboard.toml no longer exists"), "{event:?}");
+        }
+        let mut client = TcpStream::connect(&address).unwrap();
+        client.write_all(b"ping").unwrap();
+        let mut reply = [0; 4];
+        client.read_exact(&mut reply).unwrap();
+        server.signal(Signal::SIGTERM);
+        drop(client);
+        assert_eq!(server.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_token_file_that_disappears_rejects_a_reload_and_changes_nothing_else() {
+    let place = tempfile::tempdir().unwrap();
+    let admin = place.path().join("admin");
+    fs::write(place.path().join("token"), "secret\n").unwrap();
+    let config = format!(
+        "listen = 'tcp://127.0.0.1:0'\nadmin = {{ listen = 'unix:{}', token_file = 'token' }}\n",
+        admin.display()
+    );
+    fs::write(place.path().join("switchboard.toml"), config).unwrap();
+    let mut server = Program::switchboard().arg("serve").current_dir(place.path()).start();
+    server.wait_until("it is ready", || readyz(&admin).contains(" 200 "));
+    fs::remove_file(place.path().join("token")).unwrap();
+    server.signal(Signal::SIGHUP);
+    let event = server.wait_for_event(|event| event["message"] == "reload rejected");
+    assert!(event["error"].as_str().unwrap().contains("token"), "{event:?}");
+    assert!(readyz(&admin).contains(" 200 "));
+    fs::write(place.path().join("token"), "secret\n").unwrap();
+    server.signal(Signal::SIGHUP);
+    server.wait_for_event(|event| event["message"] == "reloaded");
 }

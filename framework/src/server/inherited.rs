@@ -40,7 +40,7 @@ impl Inherited {
 /// Takes the inherited sockets of a listener, if there are any: one, or one for each address of its host name.
 pub(super) fn take_inherited(inherited: &mut Vec<Inherited>, spec: &ListenerSpec) -> io::Result<Option<SharedSocket>> {
     let Some(found) = inherited.iter().position(|inherited| inherited.fits(spec)) else { return Ok(None) };
-    let Inherited { listener, address, socket, owns_path, file, .. } = inherited.swap_remove(found);
+    let Inherited { listener, address, socket, owns_path, file, .. } = inherited.remove(found);
     let others = inherited.extract_if(.., |other| other.listener == listener && other.address == address);
     let others: Vec<_> = others.map(|other| other.socket).collect();
     let socket = match &spec.endpoint {
