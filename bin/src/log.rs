@@ -1,16 +1,19 @@
 //! The log: events on standard error, as text or JSON.
 //!
 //! Logging never blocks the server. Lines go through a bounded queue to a thread. If standard error stalls or is
-//! closed, lines are dropped and counted, and the count is logged later.
+//! closed, lines are dropped and counted, and the count is logged later. Lines above a rate are counted too.
+
+mod line_limit;
+mod writer;
 
 use std::convert::Infallible;
 use std::env;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal};
 use std::os::fd::AsFd;
 use std::panic;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -22,16 +25,21 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{self, Format};
+use crate::log::line_limit::LineLimit;
+use crate::log::writer::{LineWriter, WriterState};
 
 /// Lines in the queue; a few megabytes at most.
 const QUEUED_LINES: usize = 8192;
+/// Maximum wait for space in a full pipe or on a full disk, before lines are dropped.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Timeout of the final flush. Dropping the guard of the queue waits one second.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub(crate) struct Log {
     guard: Mutex<Option<WorkerGuard>>,
     queue: NonBlocking,
-    unwritten: Arc<AtomicUsize>,
+    writer: Arc<WriterState>,
+    limit: LineLimit,
     /// The level or filter as it was configured.
     level: Mutex<String>,
     filter: reload::Handle<EnvFilter, Layered<reload::Layer<BoxLayer, Registry>, Registry>>,
@@ -43,19 +51,20 @@ type BoxLayer = Box<dyn Layer<Registry> + Send + Sync>;
 impl Log {
     /// Installs the global subscriber and a panic hook that logs panics.
     pub(crate) fn start(log: &config::Log) -> Self {
-        let unwritten = Arc::new(AtomicUsize::new(0));
+        let (state, limit) = (Arc::new(WriterState::default()), LineLimit::default());
+        limit.set_rate(log.lines);
         // A duplicate of standard error bypasses the lock of std, because the log thread may block while it writes.
         let stderr = io::stderr().as_fd().try_clone_to_owned().ok().map(File::from);
-        let writer = BufWriter::new(StderrWriter { out: stderr, unwritten: unwritten.clone() });
+        let writer = BufWriter::new(LineWriter::new(stderr, MAX_WAIT, state.clone()));
         let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("log");
         let (queue, guard) = queue.finish(writer);
         let (format_layer, format) = reload::Layer::new(stderr_layer(log.format, queue.clone()));
         let (filter_layer, filter) = reload::Layer::new(filter(&log.level));
         // Fails only if a subscriber is installed already, which then stays in use.
-        let _ = tracing_subscriber::registry().with(format_layer).with(filter_layer).try_init();
+        let _ = tracing_subscriber::registry().with(format_layer).with(filter_layer).with(limit.clone()).try_init();
         panic::set_hook(Box::new(log_panic));
         let (guard, level) = (Mutex::new(Some(guard)), Mutex::new(log.level.clone()));
-        Self { guard, queue, unwritten, level, filter, format }
+        Self { guard, queue, writer: state, limit, level, filter, format }
     }
 
     pub(crate) fn level(&self) -> String {
@@ -74,29 +83,35 @@ impl Log {
 
     pub(crate) fn apply(&self, log: &config::Log) {
         let _ = self.set_level(&log.level); // validated before
+        self.limit.set_rate(log.lines);
         let _ = self.format.reload(stderr_layer(log.format, self.queue.clone()));
     }
 
-    pub(crate) async fn report_dropped(&self, interval: Duration) -> Infallible {
+    /// Logs the numbers of suppressed and dropped lines, at most once in each interval.
+    pub(crate) async fn report(&self, interval: Duration) -> Infallible {
         let errors = self.queue.error_counter();
-        let count = || errors.dropped_lines().saturating_add(self.unwritten.load(Relaxed));
+        let dropped = || errors.dropped_lines().saturating_add(self.writer.dropped.load(Relaxed));
         let mut reported = 0;
         loop {
             tokio::time::sleep(interval).await;
-            let dropped = count();
-            if dropped == reported {
+            self.limit.report();
+            let total = dropped();
+            if total == reported {
                 continue;
             }
-            tracing::warn!(target: "switchboard", count = dropped - reported, "log lines dropped");
-            // If this line was dropped too, report the count again.
-            if count() == dropped {
-                reported = dropped;
+            // The total stays correct if this line is dropped after it was queued.
+            tracing::warn!(target: "switchboard", count = total - reported, total, "log lines dropped");
+            // If this line was dropped at once, report the count again.
+            if dropped() == total {
+                reported = total;
             }
         }
     }
 
     /// Writes the queued lines, unless standard error stalls.
     pub(crate) fn flush(&self) {
+        self.limit.report();
+        self.writer.is_closing.store(true, Relaxed);
         // When the queue is full, the guard prints a warning to standard output, which may block forever. A separate
         // thread takes that risk and ends with the process.
         let (done, flushed) = mpsc::sync_channel(1);
@@ -128,25 +143,6 @@ fn layer(format: Format, is_terminal: bool, color: bool, queue: NonBlocking) -> 
         layer.with_writer(queue).boxed()
     } else {
         fmt::layer().with_ansi(color).with_target(false).with_writer(queue).boxed()
-    }
-}
-
-struct StderrWriter {
-    out: Option<File>,
-    unwritten: Arc<AtomicUsize>,
-}
-
-impl Write for StderrWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.out.as_mut().is_none_or(|out| out.write_all(bytes).is_err()) {
-            self.unwritten.fetch_add(bytes.iter().filter(|byte| **byte == b'\n').count(), Relaxed);
-        }
-        // After an error, BufWriter would keep the lines, and its buffer would grow without limit.
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

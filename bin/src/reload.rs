@@ -1,14 +1,23 @@
 //! Applies a new configuration to the running server, as a whole or not at all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use switchboard::server::{Changes, ReloadError};
-use switchboard::{Registry, Running};
+use switchboard::{ListenerSet, Registry, Running};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use crate::admin::Admin;
 use crate::assemble::{self, Assembled};
 use crate::config::{self, Config, Inputs};
 use crate::log::Log;
+
+/// How long a whole reload may take.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Reloads whose files are being read, the current one included. A read of a FIFO or of a network file system can block
+/// for ever, and nothing can cancel it.
+const MAX_READERS: usize = 4;
 
 /// The current configuration, and the sources of the next one.
 pub(crate) struct Reload<'s> {
@@ -17,29 +26,35 @@ pub(crate) struct Reload<'s> {
     pub(crate) log: &'s Arc<Log>,
     pub(crate) initial: Arc<Config>,
     pub(crate) current: Arc<Assembled>,
+    pub(crate) readers: Readers,
 }
 
 impl Reload<'_> {
-    /// Reloads the configuration. An error contains every reason why the reload was rejected.
-    pub(crate) async fn reload(&mut self, running: &Running, admin: &Admin) -> Result<Changes, Vec<String>> {
-        let (current, mut inputs, registry) = (self.current.clone(), self.inputs.clone(), self.registry.clone());
-        // Reads files and creates handlers, which may block.
-        let assembling = tokio::task::spawn_blocking(move || {
-            inputs.environment = std::env::vars_os().collect();
-            config::load(&inputs, &registry)
-                .map_err(|invalid| assemble::all_errors(*invalid, &registry, Some(&current)))
-                .and_then(|config| assemble::assemble(config, &registry, Some(&current)))
-                .map_err(|diagnostics| diagnostics.sentences())
-        });
-        // A default file that has disappeared: without it the server would start with other listeners.
+    /// Reloads the configuration. An error contains every reason why the reload was rejected. A forced reload may remove
+    /// every current listener.
+    pub(crate) async fn reload(
+        &mut self,
+        running: &Running,
+        admin: &Admin,
+        is_forced: bool,
+    ) -> Result<Changes, Vec<String>> {
+        let deadline = Instant::now() + RELOAD_TIMEOUT;
+        let (mut listeners, assembled) = tokio::select! {
+            biased;
+            () = running.stopping() => return Err(vec![ReloadError::Draining.to_string()]),
+            assembled = self.assemble(deadline) => assembled?,
+        };
+        // A default file that has disappeared: without it the server would have other listeners.
         self.check_file().map_err(|error| vec![error])?;
-        // The panic hook has logged the panic.
-        let panicked = |_| Err(vec!["a handler or layer panicked while it was created".to_owned()]);
-        let (listeners, assembled) = assembling.await.unwrap_or_else(panicked)?;
+        if !is_forced && !listeners.keeps_any_of(running) {
+            return Err(vec![removes_every_listener(running)]);
+        }
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        listeners.prepare_timeout(timeout);
         // The admin endpoint goes first, because it can be restored if the rest is rejected.
         let (settings, previous) = (assembled.config.admin.as_ref(), self.current.config.admin.as_ref());
         if settings != previous {
-            admin.configure(settings, Vec::new()).await.map_err(|error| vec![error.to_string()])?;
+            admin.configure(settings, Vec::new(), timeout).await.map_err(|error| vec![error.to_string()])?;
         }
         let changes = match running.reload(listeners).await {
             Ok(changes) => changes,
@@ -49,7 +64,7 @@ impl Reload<'_> {
                     other => vec![other.to_string()],
                 };
                 if settings != previous
-                    && let Err(error) = admin.configure(previous, Vec::new()).await
+                    && let Err(error) = admin.configure(previous, Vec::new(), RELOAD_TIMEOUT).await
                 {
                     errors.push(format!("cannot restore the admin endpoint: {error}"));
                 }
@@ -75,6 +90,19 @@ impl Reload<'_> {
         }
     }
 
+    /// Reads the files and creates the handlers.
+    async fn assemble(&self, deadline: Instant) -> Result<(ListenerSet, Assembled), Vec<String>> {
+        let (current, mut inputs, registry) = (self.current.clone(), self.inputs.clone(), self.registry.clone());
+        let assembling = self.readers.read(deadline, move || {
+            inputs.environment = std::env::vars_os().collect();
+            config::load(&inputs, &registry)
+                .map_err(|invalid| assemble::all_errors(*invalid, &registry, Some(&current)))
+                .and_then(|config| assemble::assemble(config, &registry, Some(&current)))
+                .map_err(|diagnostics| diagnostics.sentences())
+        });
+        assembling.await.map_err(|error| vec![error])?
+    }
+
     fn log_changes(&self, changes: &Changes) {
         let config = &self.current.config;
         let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
@@ -86,3 +114,52 @@ impl Reload<'_> {
         tracing::info!(target: "switchboard", config = file, started, changed, stopped, at_start, "reloaded");
     }
 }
+
+fn removes_every_listener(running: &Running) -> String {
+    let current = running.addresses().into_iter().map(|(name, address)| format!("{name} at {address}"));
+    let current = current.collect::<Vec<_>>().join(", ");
+    format!(
+        "the configuration keeps none of the current listeners ({current}); keep one of them, or force the reload with \
+         POST /reload?force=true at the admin endpoint"
+    )
+}
+
+/// Threads that read the files of a reload.
+pub(crate) struct Readers(Arc<Semaphore>);
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_READERS)))
+    }
+}
+
+impl Readers {
+    /// Runs `read` on a thread that may block. At the deadline the thread is left alone, and its result is dropped.
+    async fn read<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let permit = self.0.clone().try_acquire_owned().map_err(|_| {
+            format!("{MAX_READERS} earlier reloads still wait for a file; check for FIFOs and network file systems")
+        })?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let result = read();
+            drop(permit);
+            result
+        });
+        match timeout_at(deadline, reading).await {
+            Ok(Ok(result)) => Ok(result),
+            // The panic hook has logged the panic.
+            Ok(Err(_)) => Err("a handler or layer panicked while it was created".to_owned()),
+            Err(_) => Err(format!(
+                "the configuration and its files were not read within {} s; a file may be a FIFO, or its file system does \
+                 not respond",
+                RELOAD_TIMEOUT.as_secs()
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

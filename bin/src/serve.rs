@@ -15,12 +15,14 @@ use crate::config::{Config, Inputs};
 use crate::exit::Failure;
 use crate::handover::{Executable, InheritedSockets};
 use crate::log::Log;
-use crate::reload::Reload;
+use crate::reload::{Readers, Reload};
 use crate::service_manager::ServiceManager;
 use crate::signals::{LiveServer, Signals};
 
-/// Interval of reports about dropped log lines.
-const DROPPED_LINES_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of reports about suppressed and dropped log lines.
+const LOG_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Timeout for the threads of the runtime when the process exits.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Runs the server until it stops. A reload reads `inputs` again.
 pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -> Result<u8, Failure> {
@@ -31,21 +33,29 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
     let log = Arc::new(Log::start(&config.log));
     let runtime = runtime(config.workers)?;
     let signals = runtime.block_on(async { Signals::new() });
-    let signals = signals.map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?;
+    let mut signals = signals.map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?;
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
     assemble::raise_open_files(&config);
     let result = runtime.block_on(async {
-        let (listeners, assembled) = assemble::assemble(config, registry, None).map_err(Failure::config)?;
+        // Reads files, which may block, so a signal must be able to interrupt it.
+        let at_start = registry.clone();
+        let assembling = tokio::task::spawn_blocking(move || assemble::assemble(config, &at_start, None));
+        let (listeners, assembled) = tokio::select! {
+            // The panic hook has logged a panic.
+            assembled = assembling => assembled.map_err(Failure::new)?.map_err(Failure::config)?,
+            _ = signals.stop.next() => return Ok(0),
+        };
         let (initial, current) = (assembled.config.clone(), Arc::new(assembled));
-        let reload = Reload { inputs, registry, log: &log, initial, current };
+        let reload = Reload { inputs, registry, log: &log, initial, current, readers: Readers::default() };
         tokio::select! {
-            never = log.report_dropped(DROPPED_LINES_INTERVAL) => match never {},
+            never = log.report(LOG_REPORT_INTERVAL) => match never {},
             result = run(listeners, signals, reload, &executable, sockets) => result,
         }
     });
-    // Does not wait for blocking tasks, such as a name lookup.
-    runtime.shutdown_background();
+    // Drops all tasks, which write the log lines that are due later. Hardly waits for blocking tasks, such as a name
+    // lookup.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     // Before an error is printed, so that it does not interleave with log lines.
     log.flush();
     result

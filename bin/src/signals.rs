@@ -1,19 +1,18 @@
-//! The control loop: handles signals and admin commands while the server runs.
+//! The control loop: handles signals and admin requests while the server runs.
 
 use std::convert::Infallible;
 use std::io;
 use std::task::Poll;
 
-use futures_util::future::join;
+use futures_util::future::{join, ready};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use switchboard::Running;
 use switchboard::server::Changes;
 use switchboard::transport::Systemd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 
-use crate::admin::{Admin, AdminCommand};
+use crate::admin::{Admin, ReloadRequest};
 use crate::exit;
 use crate::handover::{self, Executable};
 use crate::reload::Reload;
@@ -55,68 +54,74 @@ pub(crate) struct LiveServer<'s> {
 
 impl LiveServer<'_> {
     /// Runs until the server has drained. Returns the exit status.
-    pub(crate) async fn run(&self, signals: Signals, commands: Receiver<AdminCommand>, reload: Reload<'_>) -> u8 {
+    pub(crate) async fn run(&self, signals: Signals, reloads: Receiver<ReloadRequest>, reload: Reload<'_>) -> u8 {
         self.service_manager.ready();
         let Signals { stop, hangup, user2 } = signals;
-        let drain = Notify::new();
-        // Only the first request to drain counts: a second one would abort connections, as a second signal does.
-        let stop = stream::select(stop, stream::once(drain.notified()));
+        // Independent of `handle`, so that a drain begins at once while a reload or an upgrade is in progress.
+        let requested = stream::once(self.admin.drain_requested());
+        // A request only begins a drain: a second stop would abort connections, as a second signal does.
+        let mut has_begun = false;
+        let counts = |is_signal: &bool| ready(*is_signal || !std::mem::replace(&mut has_begun, true));
+        let stop = stream::select(stop.map(|()| true), requested.map(|()| false)).filter(counts).map(drop);
         let drained = tokio::select! {
             drained = self.running.serve_until(stop.inspect(|()| self.service_manager.stopping())) => drained,
-            never = self.handle(hangup, user2, commands, reload, &drain) => match never {},
+            never = self.handle(hangup, user2, reloads, reload) => match never {},
             never = self.service_manager.run(self.running) => match never {},
         };
         self.admin.stop().await;
         if drained.cut > 0 { exit::ABORTED } else { 0 }
     }
 
-    /// Handles one request at a time. Signals that arrive meanwhile are merged into one.
+    /// Handles one reload or upgrade at a time; each has a deadline, and a drain cancels it. Signals that arrive
+    /// meanwhile are merged into one.
     async fn handle(
         &self,
         mut hangup: Signal,
         mut user2: Signal,
-        mut commands: Receiver<AdminCommand>,
+        mut reloads: Receiver<ReloadRequest>,
         mut reload: Reload<'_>,
-        drain: &Notify,
     ) -> Infallible {
         loop {
             tokio::select! {
-                _ = hangup.recv() => drop(self.reload(&mut reload).await),
+                _ = hangup.recv() => drop(self.reload(&mut reload, false).await),
                 _ = user2.recv() => match self.upgrade(&reload).await {
                     Ok(pid) => {
                         tracing::info!(target: "switchboard", pid, "upgraded");
                         self.hand_over().await;
-                        drain.notify_one();
+                        self.admin.request_drain();
                     }
                     Err(error) => tracing::warn!(target: "switchboard", error, "upgrade rejected"),
                 },
-                Some(command) = commands.recv() => match command {
-                    // Fails if the client has disconnected.
-                    AdminCommand::Reload(result) => drop(result.send(self.reload(&mut reload).await)),
-                    AdminCommand::Drain => drain.notify_one(),
-                },
+                // The reply fails if the client has disconnected.
+                Some(ReloadRequest { is_forced, result }) = reloads.recv() => {
+                    drop(result.send(self.reload(&mut reload, is_forced).await));
+                }
             }
         }
     }
 
-    async fn reload(&self, reload: &mut Reload<'_>) -> Result<Changes, Vec<String>> {
+    async fn reload(&self, reload: &mut Reload<'_>, is_forced: bool) -> Result<Changes, Vec<String>> {
         self.service_manager.reloading();
-        let reloaded = reload.reload(self.running, self.admin).await;
+        let reloaded = reload.reload(self.running, self.admin, is_forced).await;
         if let Err(errors) = &reloaded {
             tracing::warn!(target: "switchboard", errors = errors.len(), error = errors.join("; "), "reload rejected");
         }
-        self.service_manager.ready();
+        // The notification would contradict the one about the drain.
+        if !self.running.is_stopping() {
+            self.service_manager.ready();
+        }
         reloaded
     }
 
     /// Starts a new process and commits the handover. After an error this process continues.
     async fn upgrade(&self, reload: &Reload<'_>) -> Result<u32, String> {
         reload.check_file()?;
-        if self.running.is_stopping() {
-            return Err("the server is draining".to_owned());
-        }
         let (listeners, admin) = (self.running.sockets(), self.admin.running.sockets());
-        let new_process = handover::start_new_process(self.executable, &self.systemd, listeners, admin).await?;
+        let new_process = tokio::select! {
+            biased;
+            () = self.running.stopping() => return Err("the server is draining".to_owned()),
+            started = handover::start_new_process(self.executable, &self.systemd, listeners, admin) => started?,
+        };
         let pid = new_process.pid;
         // Before the commit, because systemd ignores notifications of a process that is not the main process.
         self.service_manager.set_main_process(pid);

@@ -111,6 +111,8 @@ mod rate_limiter;
 
 mod drain;
 
+mod deadline_timer;
+
 mod log_throttle;
 
 pub mod settings;

@@ -81,6 +81,8 @@ pub struct ListenerSpec {
     pub proxy: Option<ProxySettings>,
     /// If set, connections use TLS; required for `tls://`.
     pub tls: Option<TlsSettings>,
+    /// Whether `connection opened` and `connection closed` are logged at level debug instead of info.
+    pub debug_log: bool,
 }
 
 impl ListenerSpec {
@@ -98,6 +100,7 @@ impl ListenerSpec {
             socket: SocketOptions::default(),
             proxy: None,
             tls: None,
+            debug_log: false,
         }
     }
 
@@ -134,6 +137,7 @@ impl ListenerSpec {
             socket: unused.socket,
             proxy: unused.proxy,
             tls: unused.tls,
+            debug_log: unused.debug_log,
             ..self.clone()
         };
         spec.limits.connections = unused.limits.connections;
@@ -141,6 +145,8 @@ impl ListenerSpec {
         spec.limits.handshakes = unused.limits.handshakes;
         spec.timeouts.handshake = unused.timeouts.handshake;
         spec.rates.connections_per_source = unused.rates.connections_per_source;
+        spec.rates.replies_per_peer = unused.rates.replies_per_peer;
+        spec.rates.failed_handshakes_per_source = unused.rates.failed_handshakes_per_source;
         spec
     }
 }

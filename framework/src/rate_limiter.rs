@@ -1,5 +1,6 @@
-//! Rate limits per source, in a bounded table.
+//! Rate limits per source, in bounded tables.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
@@ -11,10 +12,11 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::address::Source;
-use crate::settings::Rate;
+use crate::settings::{Rate, deadline_after};
 
 /// Maximum sources that one rate limit counts separately; further ones are counted in groups.
 const MAX_SOURCES: usize = 65_536;
@@ -48,15 +50,20 @@ impl Clock for TokioClock {
     }
 }
 
+/// The time per event and the burst of a rate. `None` if the rate is off.
+fn quota(rate: Rate, burst: u32) -> Option<(Duration, NonZeroU32)> {
+    if rate.is_off() {
+        return None;
+    }
+    let each = (rate.per() / rate.count()).max(Duration::from_nanos(1));
+    let second = (Duration::from_secs(1).as_nanos() / each.as_nanos()).clamp(1, u128::from(u32::MAX));
+    Some((each, NonZeroU32::new(burst).or(NonZeroU32::new(second as u32))?))
+}
+
 impl Limiter {
     /// `None` if the rate is off.
     pub(crate) fn new(rate: Rate, burst: u32) -> Option<Self> {
-        if rate.is_off() {
-            return None;
-        }
-        let each = (rate.per() / rate.count()).max(Duration::from_nanos(1));
-        let second = (Duration::from_secs(1).as_nanos() / each.as_nanos()).clamp(1, u128::from(u32::MAX));
-        let burst = NonZeroU32::new(burst).or(NonZeroU32::new(second as u32))?;
+        let (each, burst) = quota(rate, burst)?;
         let quota = Quota::with_period(each)?.allow_burst(burst);
         let clock = TokioClock { origin: Instant::now() };
         let governor = RateLimiter::new(quota, DashMapStateStore::default(), clock);
@@ -86,6 +93,48 @@ impl Limiter {
     fn group(&self, source: Source) -> Source {
         let group = self.hasher.hash_one(source) as u32 % GROUPS;
         Source::V4(Ipv4Addr::from(group)) // no client has an address in 0.0.0.0/16
+    }
+}
+
+/// Maximum sources in a [`FailureLimiter`].
+const MAX_FAILING_SOURCES: usize = 4_096;
+
+/// A rate of failures per source. A failure is counted after its work was done, so the check does not count.
+#[derive(Debug)]
+pub(crate) struct FailureLimiter {
+    each: Duration,
+    burst: Duration,
+    /// When the failures of each source are forgotten. Each failure adds `each`.
+    sources: Mutex<HashMap<Source, Instant>>,
+}
+
+impl FailureLimiter {
+    /// `None` if the rate is off.
+    pub(crate) fn new(rate: Rate, burst: u32) -> Option<Self> {
+        let (each, burst) = quota(rate, burst)?;
+        Some(Self { each, burst: each.saturating_mul(burst.get()), sources: Mutex::default() })
+    }
+
+    /// Whether a source has reached its rate of failures.
+    pub(crate) fn is_reached(&self, source: Source) -> bool {
+        self.sources.lock().get(&source).is_some_and(|until| *until >= deadline_after(Instant::now(), self.burst))
+    }
+
+    /// Counts a failure. If the table is full, the source with the fewest failures is forgotten.
+    pub(crate) fn count(&self, source: Source) {
+        let now = Instant::now();
+        let mut sources = self.sources.lock();
+        if !sources.contains_key(&source) && sources.len() >= MAX_FAILING_SOURCES {
+            sources.retain(|_, until| *until > now);
+            let fewest = sources.iter().min_by_key(|(_, until)| **until).map(|(source, _)| *source);
+            if let Some(fewest) = fewest.filter(|_| sources.len() >= MAX_FAILING_SOURCES) {
+                sources.remove(&fewest);
+            }
+        }
+        // Failures of handshakes that were in progress together add at most one more burst.
+        let until = sources.entry(source).or_insert(now);
+        let most = deadline_after(now, self.burst.saturating_mul(2));
+        *until = deadline_after((*until).max(now), self.each).min(most);
     }
 }
 

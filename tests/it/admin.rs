@@ -11,19 +11,19 @@ use harness::{Program, Running, Signal, TEST_TIMEOUT, free_port, tool};
 use serde_json::Value;
 
 /// An HTTP response.
-struct Response {
-    status: u16,
-    head: String,
-    body: String,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Response {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 }
 
-fn ask(mut io: impl Read + Write, method: &str, path: &str, headers: &str, body: &str) -> Response {
+pub(crate) fn ask(mut io: impl Read + Write, method: &str, path: &str, headers: &str, body: &str) -> Response {
     let length = body.len();
     write!(io, "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
         .unwrap();
@@ -35,36 +35,44 @@ fn ask(mut io: impl Read + Write, method: &str, path: &str, headers: &str, body:
 }
 
 /// A server with an admin endpoint.
-struct AdminServer(Running);
+pub(crate) struct AdminServer(pub(crate) Running);
 
 impl AdminServer {
-    fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         Self::at("tcp://127.0.0.1:0", "tcp://127.0.0.1:0", args)
     }
 
-    fn at(listen: &str, admin: &str, args: &[&str]) -> Self {
+    pub(crate) fn at(listen: &str, admin: &str, args: &[&str]) -> Self {
         let program = Program::switchboard().args(["serve", "--listen", listen, "--framing", "lines"]);
         let running = program.args(["--set", &format!("admin.listen={admin}")]).args(args).spawn();
         running.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
         Self(running)
     }
 
-    fn tcp(&self) -> TcpStream {
+    pub(crate) fn tcp(&self) -> TcpStream {
         let io = TcpStream::connect(self.0.socket("admin")).unwrap();
         io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         io
     }
 
-    fn get(&self, path: &str) -> Response {
+    pub(crate) fn get(&self, path: &str) -> Response {
         ask(self.tcp(), "GET", path, "", "")
     }
 
-    fn send(&self, method: &str, path: &str, body: &str) -> Response {
+    pub(crate) fn send(&self, method: &str, path: &str, body: &str) -> Response {
         ask(self.tcp(), method, path, "", body)
     }
 
+    /// A client that has received the welcome of a listener on this port.
+    pub(crate) fn client_at(&self, port: u16) -> TcpStream {
+        let mut io = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+        io.read_exact(&mut [0; 8]).unwrap();
+        io
+    }
+
     /// A client that has exchanged one message.
-    fn client(&self) -> BufReader<TcpStream> {
+    pub(crate) fn client(&self) -> BufReader<TcpStream> {
         let mut client = BufReader::new(TcpStream::connect(self.0.socket("main")).unwrap());
         client.get_ref().set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         client.get_mut().write_all(b"Ada\n").unwrap();
@@ -77,14 +85,14 @@ impl AdminServer {
         client
     }
 
-    fn metric(&self, line: &str) -> Option<f64> {
+    pub(crate) fn metric(&self, line: &str) -> Option<f64> {
         let page = self.get("/metrics").body;
         let found = page.lines().find_map(|found| found.strip_prefix(line))?;
         Some(found.trim().parse().unwrap())
     }
 
     /// Polls until a condition holds.
-    fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
+    pub(crate) fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
         let deadline = Instant::now() + TEST_TIMEOUT;
         while !holds() {
             assert!(Instant::now() < deadline, "{what}");

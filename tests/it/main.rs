@@ -14,6 +14,9 @@ mod datagram;
 /// Admission by client address: access lists, connection limits and rates.
 mod edge;
 
+/// Unknown clients cannot make handshakes expensive, and cannot keep other clients out of them.
+mod handshake_faults;
+
 /// A listener at its limits stays within the memory that the limits allow.
 mod memory;
 
@@ -31,6 +34,9 @@ mod metrics;
 
 /// The admin endpoint shows the state, runs commands, and protects both.
 mod admin;
+
+/// The admin endpoint under attack and under load: it stays reachable, and a drain never waits.
+mod admin_faults;
 
 /// Upgrade: the new process takes over the sockets, and no client notices.
 mod upgrade;

@@ -1,14 +1,15 @@
 //! The admin endpoint: HTTP on a listener of the framework.
 //!
-//! A reload or drain is sent to the control loop as [`AdminCommand`].
+//! A reload is sent to the control loop as [`ReloadRequest`]. A drain is signalled separately.
 
 mod auth;
 mod metrics;
+mod parameters;
 mod routes;
 mod state;
 mod status;
 
-pub(crate) use state::AdminCommand;
+pub(crate) use state::ReloadRequest;
 
 use std::mem;
 use std::pin::pin;
@@ -25,7 +26,7 @@ use switchboard::prelude::*;
 use switchboard::registry::HandlerInstance;
 use switchboard::server::{Inherited, ListenerSpec};
 use switchboard::transport::Transports;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
@@ -43,8 +44,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Drain deadline of the admin endpoint, after the server has stopped.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
-/// Commands that wait for the control loop.
-const COMMAND_QUEUE: usize = 16;
+/// How long the address may take to be resolved and bound at the start.
+const BIND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Reload requests that wait for the control loop.
+const RELOAD_QUEUE: usize = 16;
 
 pub(crate) struct Admin {
     state: Arc<AdminState>,
@@ -53,21 +56,29 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// Starts the endpoint, on the inherited sockets if there are any. The receiver returns the commands of operators.
+    /// Starts the endpoint, on the inherited sockets if there are any. The receiver returns the requests to reload.
     pub(crate) async fn start(
         running: Arc<Running>,
         log: Arc<Log>,
         config: &Config,
         inherited: Vec<Inherited>,
-    ) -> Result<(Self, mpsc::Receiver<AdminCommand>)> {
-        let (commands, received) = mpsc::channel(COMMAND_QUEUE);
+    ) -> Result<(Self, mpsc::Receiver<ReloadRequest>)> {
+        let (reloads, received) = mpsc::channel(RELOAD_QUEUE);
         let (settings, config_text, started) = (Mutex::default(), Mutex::default(), Instant::now());
-        let state = Arc::new(AdminState { running, log, commands, started, settings, config: config_text });
+        let state = Arc::new(AdminState {
+            running,
+            log,
+            reloads,
+            drain: Notify::new(),
+            started,
+            settings,
+            config: config_text,
+        });
         let handler = HandlerInstance::stream(HttpHandler(routes::router(state.clone())));
         let running = ListenerSet::new(Transports::default()).start().await?;
         let admin = Self { state, handler, running };
         admin.set_config(config);
-        admin.configure(config.admin.as_ref(), inherited).await?;
+        admin.configure(config.admin.as_ref(), inherited, BIND_TIMEOUT).await?;
         Ok((admin, received))
     }
 
@@ -78,9 +89,15 @@ impl Admin {
         Ok(listeners.try_bind().await?)
     }
 
-    /// Applies an `[admin]` section. After an error the previous one stays in effect.
-    pub(crate) async fn configure(&self, admin: Option<&config::Admin>, inherited: Vec<Inherited>) -> Result<()> {
+    /// Applies an `[admin]` section within `timeout`. After an error the previous one stays in effect.
+    pub(crate) async fn configure(
+        &self,
+        admin: Option<&config::Admin>,
+        inherited: Vec<Inherited>,
+        timeout: Duration,
+    ) -> Result<()> {
         let mut listeners = ListenerSet::new(Transports::default());
+        listeners.prepare_timeout(timeout);
         listeners.inherit(inherited);
         let mut drain = switchboard::settings::DrainSettings::default();
         drain.deadline = DRAIN_DEADLINE;
@@ -88,6 +105,7 @@ impl Admin {
         if let Some(admin) = admin {
             let mut spec = ListenerSpec::new(NAME, admin.endpoint.clone());
             (spec.limits.connections, spec.timeouts.idle) = (CONNECTIONS, IDLE_TIMEOUT);
+            spec.debug_log = true; // health checks and scrapes would fill the log
             listeners.listen(spec, &self.handler);
         }
         // Set before the listener accepts, so that the first request needs the new token.
@@ -99,6 +117,16 @@ impl Admin {
     /// Sets the configuration that `GET /config` returns.
     pub(crate) fn set_config(&self, config: &Config) {
         *self.state.config.lock() = config.effective.print(Shape::Json);
+    }
+
+    /// Requests a drain.
+    pub(crate) fn request_drain(&self) {
+        self.state.drain.notify_one();
+    }
+
+    /// Waits for a request to drain. A request before the call counts.
+    pub(crate) async fn drain_requested(&self) {
+        self.state.drain.notified().await;
     }
 
     /// Finishes requests in progress and stops.

@@ -7,15 +7,17 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_extractor, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use switchboard::server::{Changes, Readiness};
 use tokio::sync::oneshot;
 
-use crate::admin::state::{AdminCommand, AdminState, SharedState};
+use crate::admin::parameters::{NoParameters, Parameters};
+use crate::admin::state::{AdminState, ReloadRequest, SharedState};
 use crate::admin::{auth, metrics, status};
 
 /// The dashboard, built from `bin/page`. It loads nothing from other hosts.
@@ -28,6 +30,8 @@ struct Route {
     path: &'static str,
     /// It modifies the server or returns sensitive data, so it requires the token.
     is_protected: bool,
+    /// The query parameters that the handler reads. Others are rejected.
+    parameters: &'static [&'static str],
     help: &'static str,
     handler: Handler,
 }
@@ -47,21 +51,31 @@ const ROUTES: [Route; 12] = [
     protected(Method::DELETE, "/connections/{id}", "close a connection", |method| on(method, close_connection)),
     protected(Method::PUT, "/log-level", "set the log level or filter", |method| on(method, set_log_level)),
     protected(Method::POST, "/drain", "drain and stop", |method| on(method, drain)),
-    protected(Method::POST, "/reload", "reload the configuration", |method| on(method, reload)),
+    protected(Method::POST, "/reload", "reload the configuration", |method| on(method, reload)).with(&["force"]),
 ];
 
 const fn public(path: &'static str, help: &'static str, handler: Handler) -> Route {
-    Route { method: Method::GET, path, is_protected: false, help, handler }
+    Route { method: Method::GET, path, is_protected: false, parameters: &[], help, handler }
 }
 
 const fn protected(method: Method, path: &'static str, help: &'static str, handler: Handler) -> Route {
-    Route { method, path, is_protected: true, help, handler }
+    Route { method, path, is_protected: true, parameters: &[], help, handler }
+}
+
+impl Route {
+    const fn with(mut self, parameters: &'static [&'static str]) -> Self {
+        self.parameters = parameters;
+        self
+    }
 }
 
 pub(super) fn router(state: Arc<AdminState>) -> Router {
     let mut router = Router::new();
-    for Route { method, path, is_protected, handler, .. } in ROUTES {
+    for Route { method, path, is_protected, parameters, handler, .. } in ROUTES {
         let mut route = handler(MethodFilter::try_from(method).expect("a standard method"));
+        if parameters.is_empty() {
+            route = route.route_layer(from_extractor::<Parameters<NoParameters>>());
+        }
         if is_protected {
             route = route.route_layer(from_fn_with_state(state.clone(), auth::authenticate));
         }
@@ -71,7 +85,10 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
 }
 
 async fn not_found(uri: Uri) -> (StatusCode, String) {
-    let routes = ROUTES.map(|route| format!("{} {} - {}\n", route.method, route.path, route.help));
+    let routes = ROUTES.map(|Route { method, path, parameters, help, .. }| {
+        let query = if parameters.is_empty() { String::new() } else { format!(" ({})", parameters.join(", ")) };
+        format!("{method} {path} - {help}{query}\n")
+    });
     (StatusCode::NOT_FOUND, format!("{} not found; available routes:\n{}", uri.path(), routes.concat()))
 }
 
@@ -123,16 +140,25 @@ async fn drain(State(state): SharedState) -> (StatusCode, &'static str) {
     if state.running.is_stopping() {
         return (StatusCode::ACCEPTED, "already draining\n");
     }
-    match state.commands.try_send(AdminCommand::Drain) {
-        Ok(()) => (StatusCode::ACCEPTED, "draining\n"),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy; try again\n"),
-    }
+    state.drain.notify_one();
+    (StatusCode::ACCEPTED, "draining\n")
 }
 
-async fn reload(State(state): SharedState) -> (StatusCode, Json<Value>) {
+/// The parameters of `POST /reload`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ReloadParameters {
+    /// The reload may remove every current listener.
+    force: bool,
+}
+
+async fn reload(
+    State(state): SharedState,
+    Parameters(ReloadParameters { force }): Parameters<ReloadParameters>,
+) -> (StatusCode, Json<Value>) {
     let (result, reloaded) = oneshot::channel();
     let errors = |errors: &[String]| Json(json!({ "errors": errors }));
-    if state.commands.try_send(AdminCommand::Reload(result)).is_err() {
+    if state.reloads.try_send(ReloadRequest { is_forced: force, result }).is_err() {
         return (StatusCode::SERVICE_UNAVAILABLE, errors(&["busy; try again".to_owned()]));
     }
     match reloaded.await {

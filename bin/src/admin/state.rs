@@ -1,4 +1,4 @@
-//! The state that the admin routes share, and the commands that they send to the control loop.
+//! The state that the admin routes share, and the requests that they send to the control loop.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,22 +7,26 @@ use axum::extract::State;
 use parking_lot::Mutex;
 use switchboard::Running;
 use switchboard::server::Changes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::config;
 use crate::log::Log;
 
+/// A request to reload the configuration.
 #[derive(Debug)]
-pub(crate) enum AdminCommand {
-    /// Reload the configuration; the result lists the changed listeners, or all errors.
-    Reload(oneshot::Sender<Result<Changes, Vec<String>>>),
-    Drain,
+pub(crate) struct ReloadRequest {
+    /// The reload may remove every current listener.
+    pub(crate) is_forced: bool,
+    /// Receives the changed listeners, or all errors.
+    pub(crate) result: oneshot::Sender<Result<Changes, Vec<String>>>,
 }
 
 pub(super) struct AdminState {
     pub(super) running: Arc<Running>,
     pub(super) log: Arc<Log>,
-    pub(super) commands: mpsc::Sender<AdminCommand>,
+    pub(super) reloads: mpsc::Sender<ReloadRequest>,
+    /// Requests a drain. It is no reload request, because a drain must not wait for a reload in progress.
+    pub(super) drain: Notify,
     pub(super) started: Instant,
     /// The `[admin]` section; `None` while there is no admin endpoint.
     pub(super) settings: Mutex<Option<config::Admin>>,

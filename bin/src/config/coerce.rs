@@ -12,11 +12,8 @@ use super::tree;
 pub(crate) fn coerce(expected: &Expected<'_>, text: &str) -> Value {
     let accepts = |kind| expected.accepts(kind).then_some(());
     let table = || accepts("object").and_then(|()| read_table(text));
-    let list = || {
-        let items = expected.child("0");
-        let split = text.split(',').filter(|_| !text.trim().is_empty());
-        accepts("array").map(|()| Value::from(split.map(|item| coerce(&items, item.trim())).collect::<Vec<_>>()))
-    };
+    let written_list = || accepts("array").and_then(|()| read_list(text));
+    let list = || accepts("array").and_then(|()| split_list(&expected.child("0"), text));
     let whole = || text.parse::<i64>().map(Value::from).or_else(|_| text.parse::<u64>().map(Value::from)).ok();
     let whole = || accepts("integer").or_else(|| accepts("number")).and_then(|()| whole());
     let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from);
@@ -24,8 +21,14 @@ pub(crate) fn coerce(expected: &Expected<'_>, text: &str) -> Value {
     let boolean = || accepts("boolean").and_then(|()| text.parse::<bool>().ok().map(Value::from));
     let text = || Value::from(text);
     match accepts("string") {
-        Some(()) => table().unwrap_or_else(text),
-        None => table().or_else(whole).or_else(float).or_else(boolean).or_else(list).unwrap_or_else(text),
+        Some(()) => table().or_else(written_list).unwrap_or_else(text),
+        None => table()
+            .or_else(written_list)
+            .or_else(whole)
+            .or_else(float)
+            .or_else(boolean)
+            .or_else(list)
+            .unwrap_or_else(text),
     }
 }
 
@@ -50,11 +53,34 @@ pub(crate) fn placeholder(expected: &Expected<'_>) -> Value {
 
 /// Reads `{ type = "length", width = 2 }` as TOML or JSON.
 pub(crate) fn read_table(text: &str) -> Option<Value> {
+    read_brackets(text, '{').filter(Json::is_object).map(|json| tree::from_json(&json))
+}
+
+/// Reads `["a", "b"]` as TOML or JSON.
+fn read_list(text: &str) -> Option<Value> {
+    read_brackets(text, '[').filter(Json::is_array).map(|json| tree::from_json(&json))
+}
+
+fn read_brackets(text: &str, open: char) -> Option<Json> {
     let text = text.trim();
-    if !text.starts_with('{') {
+    if !text.starts_with(open) {
         return None;
     }
     let json = serde_json::from_str::<Json>(text).ok();
-    let json = json.or_else(|| toml::from_str::<Json>(&format!("it = {text}")).ok()?.get_mut("it").map(Json::take))?;
-    json.is_object().then(|| tree::from_json(&json))
+    json.or_else(|| toml::from_str::<Json>(&format!("it = {text}")).ok()?.get_mut("it").map(Json::take))
+}
+
+/// The items between commas. A shell removes the quotes of `["a", "b"]`, so brackets around the list are optional.
+/// A list with unbalanced quotes or brackets stays text.
+fn split_list(items: &Expected<'_>, text: &str) -> Option<Value> {
+    let text = text.trim();
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    // The brackets of [::1]:80,[::2]:80 belong to the items.
+    let inner = inner.filter(|inner| !inner.contains(['[', ']']));
+    if text.starts_with('[') && (inner.is_none() && !text.contains("]:") || text.contains(['"', '\''])) {
+        return None;
+    }
+    let inner = inner.unwrap_or(text).trim();
+    let split = inner.split(',').filter(|_| !inner.is_empty());
+    Some(Value::from(split.map(|item| coerce(items, item.trim())).collect::<Vec<_>>()))
 }

@@ -173,36 +173,14 @@ impl Report {
 }
 
 /// A value at the start of an error message: `"lots"`, `5`, `a list`. The value of a secret key is not shown.
-pub(crate) fn found(key: &[String], value: &Json) -> String {
-    if is_secret(key) {
-        return "the value (not shown)".into();
-    }
+pub(crate) fn found(value: &Json, is_secret: bool) -> String {
     match value {
+        _ if is_secret => "the value (not shown)".into(),
         Json::Null => "nothing".into(),
         Json::Bool(_) | Json::Number(_) => value.to_string(),
         Json::String(text) => quoted(text),
         Json::Array(_) => "a list".into(),
         Json::Object(_) => "a table".into(),
-    }
-}
-
-/// Whether a key is a secret: its name, or the name of an enclosing table, is or ends in token, password, secret or
-/// key.
-///
-/// The name of a listener, handler or layer is chosen by the operator and is ignored.
-pub(crate) fn is_secret(key: &[String]) -> bool {
-    const WORDS: [&str; 4] = ["token", "password", "secret", "key"];
-    let named = |segment: &String| {
-        let segment = segment.to_ascii_lowercase();
-        WORDS.iter().any(|word| segment.rsplit(['_', '-']).next() == Some(word))
-    };
-    match key {
-        // The values in this section are paths, not secrets.
-        [listeners, _, tls, ..] if listeners == "listeners" && tls == "tls" => false,
-        [section, _, rest @ ..] if matches!(section.as_str(), "listeners" | "handlers" | "layers") => {
-            rest.iter().any(named)
-        }
-        _ => key.iter().any(named),
     }
 }
 

@@ -61,11 +61,15 @@ pub(crate) fn variables(
     // An empty variable counts as not set.
     for (variable, text) in all.iter().filter(|(_, text)| !text.is_empty()) {
         let Some(variable) = variable.to_str() else { continue };
-        let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
-        if rest == "CONFIG" || is_kubernetes(rest) {
+        let Some(rest) = variable.strip_prefix(PREFIX).filter(|rest| *rest != "CONFIG") else { continue };
+        let path = spell(schemas, &rest.split("__").collect::<Vec<_>>(), names);
+        let expected = schemas.expected(&path);
+        // A list has no blank item, so a blank text is an empty variable too.
+        let is_blank = text.to_str().is_some_and(|text| text.trim().is_empty());
+        let is_unset = is_blank && expected.accepts("array") && !expected.accepts("string");
+        if is_unset || (!expected.is_value() && is_kubernetes(rest, text)) {
             continue;
         }
-        let path = spell(schemas, &rest.split("__").collect::<Vec<_>>(), names);
         let origin = format!("environment variable {variable}");
         let Some(text) = text.to_str() else {
             report.add(&path, "is not UTF-8 text", Origin::new(origin));
@@ -84,11 +88,38 @@ pub(crate) fn named_file(all: &[(OsString, OsString)]) -> Option<&OsStr> {
     named.map(|(_, file)| file.as_os_str()).filter(|file| !file.is_empty())
 }
 
-/// Whether Kubernetes sets a variable of this form for a service named switchboard: `SWITCHBOARD_SERVICE_HOST`,
-/// `SWITCHBOARD_SERVICE_PORT_ADMIN`, `SWITCHBOARD_PORT_9999_TCP_ADDR` … None of our keys has such a name.
-fn is_kubernetes(rest: &str) -> bool {
-    let one_of = |word: &str| rest == word || rest.strip_prefix(word).is_some_and(|rest| rest.starts_with('_'));
-    rest == "SERVICE_HOST" || one_of("SERVICE_PORT") || one_of("PORT")
+/// Whether Kubernetes sets such a variable for a service whose name begins with `switchboard`:
+/// `SWITCHBOARD_ADMIN_SERVICE_HOST`, `SWITCHBOARD_SERVICE_PORT_HTTP`, `SWITCHBOARD_PORT_9999_TCP_ADDR` … See "Discovering
+/// services" in the documentation of Kubernetes. A service name does not end in a dash, so `X__PORT` is a key.
+fn is_kubernetes(rest: &str, text: &OsStr) -> bool {
+    // What follows the name of the service. The name can contain each of these words, too.
+    let words = ["SERVICE_HOST", "SERVICE_PORT", "PORT"].into_iter();
+    let mut ends = words.flat_map(|word| rest.match_indices(word)).filter_map(|(at, word)| {
+        let (service, end) = (&rest[..at], &rest[at + word.len()..]);
+        let service = service.is_empty() || service.strip_suffix('_').is_some_and(|name| !name.ends_with('_'));
+        service.then_some((word, end))
+    });
+    ends.any(|(word, end)| match (word, end) {
+        ("SERVICE_HOST" | "SERVICE_PORT", "") => true,
+        ("SERVICE_PORT", name) => name.strip_prefix('_').is_some_and(is_port_name),
+        // The value is tcp://10.0.0.1:9999. Any other value was meant for a key.
+        ("PORT", "") => text.to_str().is_some_and(|text| text.contains("://")),
+        ("PORT", end) => is_port(end),
+        _ => false,
+    })
+}
+
+fn is_port_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('_') && !name.ends_with('_') && !name.contains("__")
+}
+
+/// `_9999_TCP`, or `_9999_TCP_` and a property.
+fn is_port(text: &str) -> bool {
+    let mut parts = text.split('_').skip(1);
+    let number = parts.next().is_some_and(|number| number.parse::<u16>().is_ok());
+    let protocol = parts.next().is_some_and(|protocol| ["TCP", "UDP", "SCTP"].contains(&protocol));
+    let property = parts.next().is_none_or(|property| ["PROTO", "PORT", "ADDR"].contains(&property));
+    text.starts_with('_') && number && protocol && property && parts.next().is_none()
 }
 
 /// The path that the parts of a variable's name mean: `MY_LISTENER` can be `my-listener`.

@@ -108,6 +108,11 @@ impl<'r> Schemas<'r> {
         self.types.get(section).or_else(default).map(String::as_str)
     }
 
+    /// Whether the value at `path` is a secret: its schema, or that of an enclosing table, has the mark `x-secret`.
+    pub(crate) fn is_secret(&self, path: &[String]) -> bool {
+        (1..=path.len()).any(|end| self.expected(&path[..end]).is_secret())
+    }
+
     pub(crate) fn options(&self, section: &[String]) -> Option<&'r Json> {
         let (kind, _) = SectionKind::of(section)?;
         kind.entry(self.registry, self.type_of(section)?).map(EntryInfo::options)
@@ -145,6 +150,10 @@ impl<'s> Expected<'s> {
     /// Whether the key accepts something other than a table.
     pub(crate) fn is_value(&self) -> bool {
         ["string", "integer", "number", "boolean", "array"].iter().any(|kind| self.accepts(kind))
+    }
+
+    pub(crate) fn is_secret(&self) -> bool {
+        self.forms().any(|form| form.get("x-secret") == Some(&Json::Bool(true)))
     }
 
     pub(crate) fn accepts(&self, kind: &str) -> bool {

@@ -5,6 +5,7 @@
 //! merges them ([`Merged`], [`resolve`]) and checks the result ([`check`]). It reads one file; environment and flags
 //! are arguments. It binds no socket.
 
+mod applies;
 mod check;
 mod coerce;
 mod diagnostic;
@@ -69,7 +70,8 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<L
     let mut report = Report::default();
     let mut schemas = Schemas::new(registry);
     let by_variable = env_and_flags::named_file(&inputs.environment).map(FilePath::new);
-    let file = file::choose(inputs.file.as_deref().or(by_variable), &inputs.search);
+    let named = inputs.file.as_deref().or(by_variable);
+    let file = file::choose(named, &inputs.search);
     let origin = match inputs.file {
         Some(_) => inputs.file_origin.clone(),
         None => by_variable.map(|_| Origin::new("environment variable SWITCHBOARD_CONFIG")),
@@ -80,9 +82,10 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<L
     if let Some(path) = &file {
         let contents = match &inputs.text {
             Some(text) => file::parse_named(path, text),
-            None => file::read(path, origin),
+            None if named.is_none() && path.is_relative() => file::read_trusted(path),
+            None => file::read(path, origin.clone()),
         };
-        match contents {
+        match contents.and_then(|contents| file::require_keys(path, contents, &schemas, origin)) {
             Ok(contents) => {
                 schemas.note_types(&contents.tree);
                 sources.push(Source::file(path, contents, &schemas, &mut report));
@@ -101,7 +104,7 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<L
     }
     for layer in [variables, flags] {
         let layer: Vec<Source> = layer.into_iter().map(|entry| entry.source(&schemas)).collect();
-        source::find_contradictions(&layer, &mut report);
+        source::find_contradictions(&layer, &schemas, &mut report);
         sources.extend(layer);
     }
     reject_lost_short_forms(&mut sources, &mut report);

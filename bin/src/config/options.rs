@@ -7,11 +7,11 @@ use switchboard::framing::AnyFraming;
 use switchboard::registry::EntryInfo;
 
 use super::coerce::{placeholder, read_table};
-use super::diagnostic::{Report, is_secret, quoted, unknown};
+use super::diagnostic::{Report, quoted, unknown};
 use super::expected::{Expected, KINDS, Schemas, SectionKind};
 use super::source::{Merged, Source};
 use super::tree::{self, Path, under};
-use super::validate::mismatch;
+use super::validate::{hide, mismatch};
 
 /// Reports every error of the options: of each source, then of the merged options.
 pub(crate) fn validate(
@@ -45,14 +45,14 @@ pub(crate) fn validate(
             for (path, value) in tree::leaves(&own) {
                 tree::insert(&mut together, &path, value.clone());
             }
-            for (path, what) in errors(entry, &at, together) {
+            for (path, what) in errors(entry, together) {
                 if tree::get(&own, &path).is_some() {
                     let key = [&at[..], &path].concat();
                     report.add(&key, what, source.origin(&key));
                 }
             }
         }
-        for (path, what) in errors(entry, &at, all) {
+        for (path, what) in errors(entry, all) {
             let key = [&at[..], &path].concat();
             // Errors of a single source are already reported.
             if !report.is_invalid(&key) {
@@ -72,7 +72,8 @@ fn options(dict: &Dict, at: &[String]) -> Dict {
 pub(crate) fn read_framing(text: &str, registry: &Registry) -> Result<AnyFraming, String> {
     let mut options = if text.trim_start().starts_with('{') {
         let table = read_table(text).and_then(|table| table.into_dict());
-        table.ok_or_else(|| format!("{} is not a table of TOML or JSON", quoted(text)))?
+        // The table may contain a secret.
+        table.ok_or("the text (not shown) is not a table; write it like { type = \"length\", width = 2 }")?
     } else {
         Dict::from([("type".to_owned(), text.into())])
     };
@@ -80,7 +81,7 @@ pub(crate) fn read_framing(text: &str, registry: &Registry) -> Result<AnyFraming
     let names: Vec<_> = registry.framings().map(|entry| entry.name()).collect();
     let entry = registry.framing_entry(&name);
     let entry = entry.ok_or_else(|| format!("{} {}", quoted(&name), unknown("is not a framing", &name, names)))?;
-    let errors = errors(entry.info(), &[], options.clone()).into_iter();
+    let errors = errors(entry.info(), options.clone()).into_iter();
     let errors: Vec<_> = errors.map(|(path, what)| format!("{}: {what}", tree::dotted(&path))).collect();
     if errors.is_empty() {
         entry.build(tree::to_json(&options.into())).map_err(|error| error.to_string())
@@ -89,20 +90,20 @@ pub(crate) fn read_framing(text: &str, registry: &Registry) -> Result<AnyFraming
     }
 }
 
-/// Every error of the options of the section at `at`. A type checks its own options and returns the first error.
-fn errors(entry: &EntryInfo, at: &[String], mut options: Dict) -> Vec<(Path, String)> {
+/// Every error of the options of a section. A type checks its own options and returns the first error.
+fn errors(entry: &EntryInfo, mut options: Dict) -> Vec<(Path, String)> {
     let check = |options: &Dict| {
         entry.check_options(&tree::to_json(&options.clone().into())).map_err(|error| {
             let missing = missing(&error.message).map(|key| under(&error.path, key));
             let path = missing.unwrap_or(error.path);
-            let what = message(entry, at, options, &path, &error.message);
+            let what = message(entry, options, &path, &error.message);
             (path, what)
         })
     };
     tree::every_error(&mut options, check, |path| placeholder(&Expected::at(entry.options(), path)))
 }
 
-fn message(entry: &EntryInfo, at: &[String], options: &Dict, path: &[String], message: &str) -> String {
+fn message(entry: &EntryInfo, options: &Dict, path: &[String], message: &str) -> String {
     let expected = |path| Expected::at(entry.options(), path);
     if let (true, Some((last, table))) = (message.starts_with("unknown field"), path.split_last()) {
         let mut known = expected(table).keys();
@@ -115,15 +116,17 @@ fn message(entry: &EntryInfo, at: &[String], options: &Dict, path: &[String], me
     if missing(message).is_some() {
         return format!("is required by {}", entry.name());
     }
-    let key = [at, path].concat();
+    let is_secret = (0..=path.len()).any(|end| expected(&path[..end]).is_secret());
     let value = tree::get(options, path).map(tree::to_json);
     let parts = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
     match (parts.and_then(|parts| parts.rsplit_once(", expected ")), &value) {
-        (Some((_, name)), Some(value)) => mismatch(&key, value, name, &expected(path)),
-        (None, Some(value)) if message.starts_with("unknown variant") => mismatch(&key, value, "", &expected(path)),
-        // The message can quote the value.
-        _ if is_secret(&key) => "the value (not shown) is invalid".into(),
-        _ => message.to_owned(),
+        (Some((_, name)), Some(value)) => mismatch(value, name, &expected(path), is_secret),
+        (None, Some(value)) if message.starts_with("unknown variant") => {
+            mismatch(value, "", &expected(path), is_secret)
+        }
+        // The text of serde names the type of the programmer.
+        _ if message.starts_with("data did not match any variant") => "is none of the accepted forms".to_owned(),
+        _ => hide(message.to_owned(), is_secret),
     }
 }
 

@@ -1,14 +1,14 @@
 //! Prints the effective configuration as TOML that can be read again, with or without origins, or as JSON. Secrets are
 //! not printed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use figment::value::{Dict, Value};
 use serde_json::Value as Json;
 use toml_writer::{ToTomlKey, ToTomlValue, TomlStringBuilder};
 
-use super::diagnostic::{Origin, is_secret};
+use super::diagnostic::Origin;
 use super::expected::Schemas;
 use super::source::Merged;
 use super::tree::{self, Path, under};
@@ -28,13 +28,16 @@ pub(crate) struct Effective {
     merged: Merged,
     /// The keys of each table in the order of the schema.
     order: BTreeMap<Path, Vec<String>>,
+    /// The keys whose values are secret. An enclosing table is listed instead of its keys.
+    secrets: BTreeSet<Path>,
 }
 
 impl Effective {
     pub(crate) fn new(whole: Dict, merged: Merged, schemas: &Schemas<'_>) -> Self {
         let mut keys = BTreeMap::new();
-        order(&whole, &[], schemas, &mut keys);
-        Self { whole, merged, order: keys }
+        let mut secrets = BTreeSet::new();
+        walk(&whole, &[], schemas, &mut keys, &mut secrets);
+        Self { whole, merged, order: keys, secrets }
     }
 
     pub(crate) fn print(&self, shape: Shape) -> String {
@@ -73,7 +76,7 @@ impl Effective {
     }
 
     fn json(&self, at: &[String]) -> Json {
-        let shown = self.entries(at).into_iter().filter(|(path, ..)| !is_secret(path));
+        let shown = self.entries(at).into_iter().filter(|(path, ..)| !self.secrets.contains(path));
         let shown = shown.map(|(path, key, value)| match value {
             Value::Dict(..) => (key, self.json(&path)),
             _ => (key, tree::to_json(value)),
@@ -92,14 +95,14 @@ impl Effective {
         }
         for (path, key, value) in values {
             let (key, origin) = (key.to_toml_key(), self.origin(path));
-            let _ = match (is_secret(path), origins) {
+            let _ = match (self.secrets.contains(path), origins) {
                 (true, _) => writeln!(text, "# {key} is set and not shown ({origin})"),
                 (false, true) => writeln!(text, "{key} = {}  # {origin}", toml_value(&tree::to_json(value))),
                 (false, false) => writeln!(text, "{key} = {}", toml_value(&tree::to_json(value))),
             };
         }
         for (path, key, _) in tables {
-            if is_secret(path) {
+            if self.secrets.contains(path) {
                 let _ = writeln!(text, "\n# {} is set and not shown ({})", key.to_toml_key(), self.origin(path));
             } else {
                 self.toml(path, origins, text);
@@ -119,11 +122,21 @@ impl Effective {
     }
 }
 
-fn order(dict: &Dict, at: &[String], schemas: &Schemas<'_>, found: &mut BTreeMap<Path, Vec<String>>) {
-    found.insert(at.to_vec(), schemas.expected(at).keys());
+/// Finds the order of the keys of each table, and the secrets.
+fn walk(
+    dict: &Dict,
+    at: &[String],
+    schemas: &Schemas<'_>,
+    order: &mut BTreeMap<Path, Vec<String>>,
+    secrets: &mut BTreeSet<Path>,
+) {
+    order.insert(at.to_vec(), schemas.expected(at).keys());
     for (key, value) in dict {
-        if let Some(inner) = value.as_dict() {
-            order(inner, &under(at, key), schemas, found);
+        let path = under(at, key);
+        if schemas.is_secret(&path) {
+            secrets.insert(path);
+        } else if let Some(inner) = value.as_dict() {
+            walk(inner, &path, schemas, order, secrets);
         }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use switchboard::framing::AnyFraming;
 use switchboard::{Endpoint, Registry};
 
+use super::applies::{self, Traits, has_network};
 use super::diagnostic::Origin;
 use super::expected::{KINDS, Schemas, SectionKind, file_schema, shared_keys};
 use super::source::{Merged, Source};
@@ -31,12 +32,23 @@ pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registr
     for name in names(&merged.tree, &path("listeners")) {
         let at = ["listeners".to_owned(), name];
         let mut listener = tree::get_table(&merged.tree, &at).cloned().unwrap_or_default();
+        let traits = Traits::of(&listener, registry);
         for group in shared {
             // The shared access lists do not apply to peers without a network address.
             if group == "access" && has_no_peer_address(&listener) {
                 continue;
             }
             let mut values = tree::get_table(&merged.tree, std::slice::from_ref(group)).cloned().unwrap_or_default();
+            // A shared value without effect on this listener is not inherited, so that the printed configuration is valid.
+            if let Some(traits) = &traits {
+                values = values
+                    .into_iter()
+                    .filter_map(|(key, value)| match traits.without_effect(group, &key) {
+                        Some(_) => applies::default(group, &key).map(|default| (key, default)),
+                        None => Some((key, value)),
+                    })
+                    .collect();
+            }
             values.extend(tree::get_table(&merged.tree, &under(&at, group)).cloned().unwrap_or_default());
             listener.insert(group.clone(), Value::Dict(Tag::Default, values));
         }
@@ -59,11 +71,6 @@ pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registr
 fn has_no_peer_address(listener: &Dict) -> bool {
     let endpoint = listener.get("listen").and_then(Value::as_str).and_then(|text| text.parse::<Endpoint>().ok());
     endpoint.is_some_and(|endpoint| !has_network(&endpoint)) && !listener.contains_key("proxy")
-}
-
-/// Whether the peers of a transport have network addresses. The peers of a third-party transport can have them.
-pub(crate) fn has_network(endpoint: &Endpoint) -> bool {
-    !matches!(endpoint, Endpoint::Unix(_) | Endpoint::Unixgram(_) | Endpoint::Memory(_))
 }
 
 /// A section with its type and the defaults from the schema of its type.

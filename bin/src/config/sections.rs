@@ -15,7 +15,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
 use switchboard::settings::text::{deserialize_optional_path, deserialize_text};
-use switchboard::settings::{DrainSettings, Limits, Rates, SocketOptions, Timeouts};
+use switchboard::settings::{DrainSettings, Limits, Rate, Rates, Secret, SocketOptions, Timeouts};
 use switchboard::{Access, Endpoint, ProxySettings, TlsSettings};
 use tracing_subscriber::EnvFilter;
 
@@ -148,11 +148,14 @@ pub(crate) struct Log {
     pub(crate) level: String,
     /// Format. auto: text on a terminal, otherwise json.
     pub(crate) format: Format,
+    /// Maximum rate of lines of one event and listener, so that clients cannot fill the disk. Further lines are
+    /// counted, and the count is logged as `log lines suppressed`. Levels debug and trace have no limit. 0/s: off.
+    pub(crate) lines: Rate,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: Format::Auto }
+        Self { level: "info".to_owned(), format: Format::Auto, lines: Rate::per_second(100) }
     }
 }
 
@@ -189,7 +192,7 @@ pub(crate) struct AdminSettings {
     /// Address of the admin endpoint: tcp://host:port, or unix:/path.
     pub(crate) listen: Option<Endpoint>,
     /// Bearer token required for every modifying request. Required unless the address is loopback or a Unix socket.
-    #[schemars(with = "Option<String>", example = "a-long-random-text")]
+    #[schemars(with = "Option<Secret>", example = "a-long-random-text")]
     pub(crate) token: Option<Token>,
     /// File that contains the token, instead of `token`.
     #[serde(deserialize_with = "deserialize_optional_path")]
@@ -205,7 +208,7 @@ impl FromStr for Token {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         match text {
-            "" => Err("a token cannot be empty"),
+            "" => Err("the value (not shown) is empty; write a long random text"),
             // A token must fit into an HTTP header.
             text if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Self(text.to_owned())),
             _ => Err("the value (not shown) is not a token; use ASCII letters, digits and punctuation, without spaces"),

@@ -40,7 +40,7 @@ impl Source {
             report.add(&path, what, source.origin(&path));
         }
         source.fill_empty(schemas, report);
-        source.expand_short_forms(report);
+        source.expand_short_forms(schemas, report);
         source
     }
 
@@ -65,7 +65,7 @@ impl Source {
         }
     }
 
-    fn expand_short_forms(&mut self, report: &mut Report) {
+    fn expand_short_forms(&mut self, schemas: &Schemas<'_>, report: &mut Report) {
         for key in &shared_keys().short_forms {
             let short = tree::path(key);
             let long = full_path(&short);
@@ -81,7 +81,10 @@ impl Source {
                     tree::insert(&mut self.tree, &long, value);
                 }
                 Some(other) if tree::to_json(other) == tree::to_json(&value) => {}
-                Some(other) => report.diagnostic(&long, twice(&long, (&value, &short_origin), (other, &long_origin))),
+                Some(other) => {
+                    let twice = twice(&long, (&value, &short_origin), (other, &long_origin), schemas);
+                    report.diagnostic(&long, twice);
+                }
             }
         }
     }
@@ -134,7 +137,7 @@ impl Merged {
 }
 
 /// Reports a key that one layer sets twice to different values, or both as a table and by individual keys.
-pub(crate) fn find_contradictions(layer: &[Source], report: &mut Report) {
+pub(crate) fn find_contradictions(layer: &[Source], schemas: &Schemas<'_>, report: &mut Report) {
     let leaves: Vec<(Path, &Value, Origin)> = layer
         .iter()
         .flat_map(|source| {
@@ -144,7 +147,7 @@ pub(crate) fn find_contradictions(layer: &[Source], report: &mut Report) {
     for (index, (path, value, origin)) in leaves.iter().enumerate() {
         for (other_path, other, other_origin) in &leaves[..index] {
             if path == other_path && tree::to_json(value) != tree::to_json(other) {
-                report.diagnostic(path, twice(path, (other, other_origin), (value, origin)));
+                report.diagnostic(path, twice(path, (other, other_origin), (value, origin), schemas));
             } else if path != other_path && (path.starts_with(other_path) || other_path.starts_with(path)) {
                 let whole = if path.len() < other_path.len() { path } else { other_path };
                 let what =
@@ -155,7 +158,9 @@ pub(crate) fn find_contradictions(layer: &[Source], report: &mut Report) {
     }
 }
 
-fn twice(path: &[String], a: (&Value, &Origin), b: (&Value, &Origin)) -> Diagnostic {
-    let show = |(value, origin): (&Value, &Origin)| format!("{} ({origin})", found(path, &tree::to_json(value)));
+fn twice(path: &[String], a: (&Value, &Origin), b: (&Value, &Origin), schemas: &Schemas<'_>) -> Diagnostic {
+    // The key may be a misspelled secret.
+    let is_hidden = !schemas.expected(path).is_value() || schemas.is_secret(path);
+    let show = |(value, origin): (&Value, &Origin)| format!("{} ({origin})", found(&tree::to_json(value), is_hidden));
     Diagnostic::new(path, format!("is set twice, to {} and to {}; remove one", show(a), show(b))).listed_at(b.1)
 }

@@ -44,7 +44,7 @@ fn reject_keys_and_values(source: &mut Source, schemas: &Schemas<'_>, report: &m
         Ok(_) => violation(dict, schemas).map_or(Ok(()), Err),
         Err((path, kind)) => {
             let is_unknown = matches!(kind, Kind::UnknownField(..));
-            let what = message(dict, &path, kind, &schemas.expected(&path));
+            let what = message(dict, &path, kind, schemas);
             let what = match &source.hint {
                 // The hint is more precise than the nearest name.
                 Some(hint) if is_unknown => format!("is not a known key; did you mean {hint}?"),
@@ -91,8 +91,9 @@ pub(crate) fn violation(dict: &Dict, schemas: &Schemas<'_>) -> Option<(Path, Str
             }
             _ => {
                 let (expected, value) = (schemas.expected(path), tree::to_json(value));
-                out_of_range(path, &value, &expected)
-                    .or_else(|| not_listed(path, &value, &expected))
+                let found = found(&value, schemas.is_secret(path));
+                out_of_range(&found, &value, &expected)
+                    .or_else(|| not_listed(&found, &value, &expected))
                     .map(|what| (path.to_vec(), what))
             }
         }
@@ -108,9 +109,8 @@ fn bounds(expected: &Expected<'_>) -> (Option<i128>, Option<i128>) {
     (bound("minimum"), bound("maximum"))
 }
 
-fn out_of_range(path: &[String], value: &Json, expected: &Expected<'_>) -> Option<String> {
+fn out_of_range(found: &str, value: &Json, expected: &Expected<'_>) -> Option<String> {
     let number = value.as_f64()?;
-    let found = found(path, value);
     match bounds(expected) {
         (min, max) if min.is_none_or(|min| number >= min as f64) && max.is_none_or(|max| number <= max as f64) => None,
         (Some(min), Some(max)) => Some(format!("{found} is out of range; {min} to {max} are possible")),
@@ -119,17 +119,23 @@ fn out_of_range(path: &[String], value: &Json, expected: &Expected<'_>) -> Optio
     }
 }
 
-fn not_listed(path: &[String], value: &Json, expected: &Expected<'_>) -> Option<String> {
+fn not_listed(found: &str, value: &Json, expected: &Expected<'_>) -> Option<String> {
     let constants = expected.constants().filter(|constants| !constants.contains(&value))?;
     let text = |constant: &&Json| constant.as_str().map_or_else(|| constant.to_string(), str::to_owned);
     let names: Vec<String> = constants.iter().map(text).collect();
     let near = value.as_str().map(|text| suggestion(text, names.iter().map(String::as_str))).unwrap_or_default();
-    Some(format!("{} is not one of {}{near}", found(path, value), names.join(", ")))
+    Some(format!("{found} is not one of {}{near}", names.join(", ")))
 }
 
 /// The error of a value that has the wrong type. `expected_type` is serde's name of the type.
-pub(crate) fn mismatch(path: &[String], value: &Json, expected_type: &str, expected: &Expected<'_>) -> String {
-    if let Some(what) = not_listed(path, value, expected) {
+pub(crate) fn mismatch(value: &Json, expected_type: &str, expected: &Expected<'_>, is_secret: bool) -> String {
+    let is_table = expected_type == "a map" || expected_type.starts_with("struct ");
+    if is_table && value.is_string() {
+        // The text can be a table with a missing brace, and contain a secret.
+        return "a text is not a table; write a table like { key = \"value\" }".to_owned();
+    }
+    let found = found(value, is_secret);
+    if let Some(what) = not_listed(&found, value, expected) {
         return what;
     }
     let integer = matches!(
@@ -138,7 +144,7 @@ pub(crate) fn mismatch(path: &[String], value: &Json, expected_type: &str, expec
     );
     let (min, max) = bounds(expected);
     let is_integer = value.is_i64() || value.is_u64();
-    if let Some(what) = out_of_range(path, value, expected).filter(|_| integer && is_integer) {
+    if let Some(what) = out_of_range(&found, value, expected).filter(|_| integer && is_integer) {
         return what;
     }
     let example = || expected.forms().find_map(|form| form.get("examples")?.get(0)?.as_str());
@@ -160,21 +166,30 @@ pub(crate) fn mismatch(path: &[String], value: &Json, expected_type: &str, expec
         ("f64" | "f32", ..) => "a number".to_owned(),
         ("a duration", ..) => "a duration; write it like \"30s\"".to_owned(),
         ("unit", ..) => "nothing".to_owned(),
-        ("a map", ..) => "a table".to_owned(),
-        (name, ..) if name.starts_with("struct ") => "a table".to_owned(),
+        _ if is_table => "a table".to_owned(),
+        ("a character", ..) => "a text of one character".to_owned(),
+        (name, ..) if name.starts_with("tuple ") || name.starts_with("an array of ") => "a list of this length".into(),
+        (name, ..) if name.starts_with("enum ") || name.starts_with("variant ") => "an accepted value".to_owned(),
         (other, ..) => other.to_owned(),
     };
     let quotes = if unquoted { "; write it without quotes" } else { "" };
-    format!("{} is not {wanted}{quotes}", found(path, value))
+    format!("{found} is not {wanted}{quotes}")
 }
 
-pub(crate) fn message(dict: &Dict, path: &[String], kind: Kind, expected: &Expected<'_>) -> String {
+pub(crate) fn message(dict: &Dict, path: &[String], kind: Kind, schemas: &Schemas<'_>) -> String {
     let value = tree::get(dict, path).map(tree::to_json).unwrap_or_default();
+    let (expected, is_secret) = (schemas.expected(path), schemas.is_secret(path));
     match kind {
         Kind::UnknownField(key, known) => unknown("is not a known key", &key, known.iter().copied()),
-        Kind::InvalidType(_, name) | Kind::InvalidValue(_, name) => mismatch(path, &value, &name, expected),
-        Kind::UnknownVariant(..) => mismatch(path, &value, "", expected),
-        Kind::Message(message) => message,
-        other => other.to_string(),
+        Kind::InvalidType(_, name) | Kind::InvalidValue(_, name) => mismatch(&value, &name, &expected, is_secret),
+        Kind::UnknownVariant(..) => mismatch(&value, "", &expected, is_secret),
+        Kind::Message(message) => hide(message, is_secret),
+        _ => format!("{} is not an accepted value", found(&value, is_secret)),
     }
+}
+
+/// The message of a type about its value, which the message can quote.
+pub(crate) fn hide(message: String, is_secret: bool) -> String {
+    let is_safe = !is_secret || message.starts_with("the value (not shown)");
+    if is_safe { message } else { "the value (not shown) is invalid".to_owned() }
 }

@@ -3,27 +3,26 @@
 use std::array;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::address::Address;
 use crate::close_reason::CloseReason;
 use crate::connection::handle::Connection;
 use crate::connection::table::ConnectionTable;
 use crate::log_throttle::LogThrottle;
-use crate::rate_limiter::Limiter;
-use crate::settings::{Access, Limits, ProxySettings, Rates};
+use crate::rate_limiter::{FailureLimiter, Limiter};
+use crate::settings::{Access, Limits, ProxySettings, Rate, Rates};
 
 #[derive(Debug)]
 pub(crate) struct Admission {
     access: Access,
     proxy: Option<ProxySettings>,
     pub(crate) limits: Limits,
-    rates: Rates,
+    pub(crate) rates: Rates,
     limiter: Option<Arc<Limiter>>,
+    failed_handshakes: Option<Arc<FailureLimiter>>,
     throttles: Arc<Throttles>,
 }
 
-type Throttles = Mutex<[LogThrottle; CloseReason::ALL.len()]>;
+type Throttles = [LogThrottle; CloseReason::ALL.len()];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AddressKnown {
@@ -50,21 +49,28 @@ impl Rejection {
     const ACCESS: Self = Self { reason: CloseReason::Denied, rule: "access" };
     const PROXY: Self = Self { reason: CloseReason::Denied, rule: "proxy.trusted" };
     const RATE: Self = Self { reason: CloseReason::Rate, rule: "rate.connections_per_source" };
+    const FAILED_HANDSHAKES: Self = Self { reason: CloseReason::Rate, rule: "rate.failed_handshakes_per_source" };
 }
 
 impl Admission {
     pub(crate) fn new(limits: &Limits, rates: &Rates, access: Access, proxy: Option<ProxySettings>) -> Self {
         let limiter = Limiter::new(rates.connections_per_source, rates.burst).map(Arc::new);
-        let throttles = Arc::new(Mutex::new(array::from_fn(|_| LogThrottle::default())));
-        Self { access, proxy, limits: *limits, rates: *rates, limiter, throttles }
+        let failed_handshakes = FailureLimiter::new(rates.failed_handshakes_per_source, rates.burst).map(Arc::new);
+        let throttles = Arc::new(array::from_fn(|_| LogThrottle::default()));
+        Self { access, proxy, limits: *limits, rates: *rates, limiter, failed_handshakes, throttles }
     }
 
-    /// These rules with the log throttles of `previous` and, if the rate is unchanged, its rate counts.
-    pub(crate) fn after(self, previous: &Self) -> Self {
-        let same_rate = (self.rates.connections_per_source, self.rates.burst)
-            == (previous.rates.connections_per_source, previous.rates.burst);
-        let limiter = if same_rate { previous.limiter.clone() } else { self.limiter };
-        Self { limiter, throttles: previous.throttles.clone(), ..self }
+    /// These rules with the log throttles of `previous` and, for each unchanged rate, its counts.
+    pub(crate) fn after(mut self, previous: &Self) -> Self {
+        let same_burst = self.rates.burst == previous.rates.burst;
+        let is_same = |rate: fn(&Rates) -> Rate| same_burst && rate(&self.rates) == rate(&previous.rates);
+        if is_same(|rates| rates.connections_per_source) {
+            self.limiter = previous.limiter.clone();
+        }
+        if is_same(|rates| rates.failed_handshakes_per_source) {
+            self.failed_handshakes = previous.failed_handshakes.clone();
+        }
+        Self { throttles: previous.throttles.clone(), ..self }
     }
 
     /// Applies the rules to a connection, as far as its address is `known`. With [`AddressKnown::Socket`], an accepted
@@ -80,14 +86,16 @@ impl Admission {
             connection.finish(reason);
             table.remove_rejected(connection);
             connection.listener_info().metrics.rejected.add(reason as usize, 1);
-            let count = self.throttles.lock()[reason as usize].count();
-            if let Some(count) = count {
-                let (listener, peer, reason) = (connection.listener(), connection.peer(), reason.as_str());
-                tracing::warn!(
-                    target: "switchboard::connection",
-                    listener, %peer, reason, rule, count, "connection rejected"
-                );
-            }
+            self.throttles[reason as usize].log(|| {
+                let (connection, reason) = (connection.clone(), reason.as_str());
+                move |count| {
+                    let (listener, peer) = (connection.listener(), connection.peer());
+                    tracing::warn!(
+                        target: "switchboard::connection",
+                        listener, %peer, reason, rule, count, "connection rejected"
+                    );
+                }
+            });
         }
         result
     }
@@ -113,9 +121,24 @@ impl Admission {
         if per_source > 0 && !table.count_source(connection, source, per_source) {
             return Err(Rejection::PER_SOURCE);
         }
+        if self.failed_handshakes.as_ref().is_some_and(|failed| failed.is_reached(source)) {
+            return Err(Rejection::FAILED_HANDSHAKES);
+        }
         match &self.limiter {
             Some(limiter) if limiter.check(source).is_err() => Err(Rejection::RATE),
             _ => Ok(()),
+        }
+    }
+
+    /// Counts a failed handshake for its source. Without a PROXY header, the source behind a proxy is not known.
+    pub(crate) fn handshake_failed(&self, connection: &Connection) {
+        let is_known = match (&self.proxy, connection.proxy()) {
+            (Some(_), None) => false,
+            (_, Some(header)) => !header.is_local,
+            (None, None) => true,
+        };
+        if let (Some(failed), Some(source), true) = (&self.failed_handshakes, connection.source(), is_known) {
+            failed.count(source);
         }
     }
 

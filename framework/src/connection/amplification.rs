@@ -1,19 +1,52 @@
-//! Limits the bytes sent to a datagram peer whose address is not validated, against amplification attacks (RFC 9000,
-//! section 8).
+//! Limits the bytes and the datagrams sent to a datagram peer whose address is not validated, against amplification
+//! attacks (RFC 9000, section 8) and against two servers that answer each other endlessly (CVE-2024-2169).
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
 use crate::address::Address;
 use crate::connection::info::Counter;
+use crate::settings::Rate;
 
 /// Bytes that may be sent to an unvalidated datagram peer per byte received from it.
 const FACTOR: u64 = 3;
+/// Of this many datagrams to an unvalidated peer, one is dropped: it ends an exchange with a server that answers every
+/// reply, at any rate. Clients of UDP expect such losses.
+const DATAGRAMS_PER_DROP: u64 = 50_000;
 
 /// The bytes that one datagram peer may still be sent. Only the task of its socket counts; any task may validate.
 #[derive(Debug, Default)]
 pub(crate) struct AmplificationLimit {
     validated: AtomicBool,
     remaining: Counter,
+    datagrams: DatagramRate,
+}
+
+/// Counts datagrams. The clock is read only every `rate.count()` datagrams.
+#[derive(Debug, Default)]
+struct DatagramRate {
+    sent: Counter,
+    /// The value of `sent` at which a limit may be reached.
+    next_check: Counter,
+    period: Mutex<Period>,
+}
+
+/// The period of a rate that began last.
+#[derive(Debug)]
+struct Period {
+    started: Option<Instant>,
+    /// The value of `sent` when it began.
+    first: u64,
+    /// The value of `sent` at which one datagram is dropped.
+    next_drop: u64,
+}
+
+impl Default for Period {
+    fn default() -> Self {
+        Self { started: None, first: 0, next_drop: DATAGRAMS_PER_DROP }
+    }
 }
 
 impl AmplificationLimit {
@@ -38,6 +71,37 @@ impl AmplificationLimit {
         }
         let remaining = self.remaining.get().checked_sub(headers.saturating_add(payload as u64));
         remaining.inspect(|remaining| self.remaining.set(*remaining)).is_some()
+    }
+
+    /// Counts a datagram to send. False if it exceeds the rate and must be dropped.
+    pub(crate) fn try_count(&self, peer: &Address, rate: Rate) -> bool {
+        rate.is_off() || self.is_validated() || header_bytes(peer).is_none() || self.datagrams.try_count(rate)
+    }
+}
+
+impl DatagramRate {
+    #[inline]
+    fn try_count(&self, rate: Rate) -> bool {
+        let is_sent = self.sent.get() < self.next_check.get() || self.check(rate);
+        self.sent.add(usize::from(is_sent));
+        is_sent
+    }
+
+    #[cold]
+    fn check(&self, rate: Rate) -> bool {
+        let (sent, now) = (self.sent.get(), Instant::now());
+        let mut period = self.period.lock();
+        if sent >= period.next_drop {
+            period.next_drop = sent + DATAGRAMS_PER_DROP;
+            return false;
+        }
+        let is_over = period.started.is_none_or(|started| now >= started + rate.per());
+        if is_over {
+            *period = Period { started: Some(now), first: sent, ..*period };
+        }
+        let limit = period.first + u64::from(rate.count());
+        self.next_check.set(limit.min(period.next_drop));
+        sent < limit
     }
 }
 

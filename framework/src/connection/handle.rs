@@ -182,7 +182,8 @@ impl Connection {
     /// The source address of a datagram can be forged. A network peer that is not validated is therefore sent at most
     /// three times the bytes it sent, replies and pushes together. IP and UDP headers count (28 bytes per datagram for
     /// IPv4, 48 for IPv6). Datagrams above the limit are dropped and logged as `datagram dropped` with reason
-    /// `amplification_limit`. Validated peers have no such limit and are evicted last
+    /// `amplification_limit`. Datagrams above the rate [`replies_per_peer`](crate::settings::Rates::replies_per_peer)
+    /// are dropped with reason `reply_rate`. Validated peers have no such limits and are evicted last
     /// ([`Limits::sessions`](crate::settings::Limits::sessions)); an evicted peer is unvalidated again.
     ///
     #[cfg_attr(feature = "udp", doc = "```")]

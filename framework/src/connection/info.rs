@@ -25,6 +25,7 @@ pub(crate) struct ListenerInfo {
     pub(crate) name: Arc<str>,
     pub(crate) drain: DrainSignal,
     pub(crate) metrics: Arc<ListenerMetrics>,
+    pub(crate) debug_log: bool,
 }
 
 /// A count that only the driver of the connection changes, so no atomic read-modify-write is needed.

@@ -4,8 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Sleep;
-
+use crate::deadline_timer::DeadlineTimer;
 use crate::error::Result;
 use crate::layer::call::{CallLayer, PollCall, layer_options};
 use crate::settings::Interval;
@@ -47,7 +46,7 @@ impl<R> CallLayer<R> for Timeout {
 
     #[inline]
     fn begin(&self, _: &R) -> Timer {
-        Timer { after: self.after, sleep: None }
+        Timer { after: self.after, timer: None }
     }
 }
 
@@ -55,7 +54,7 @@ impl<R> CallLayer<R> for Timeout {
 #[derive(Debug)]
 pub struct Timer {
     after: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<DeadlineTimer>>>,
 }
 
 impl PollCall for Timer {
@@ -67,8 +66,8 @@ impl PollCall for Timer {
         if self.after.is_zero() {
             return Poll::Pending;
         }
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.after)));
-        sleep.as_mut().poll(cx).map(|()| Err(Elapsed(self.after).into()))
+        let timer = self.timer.get_or_insert_with(|| Box::pin(DeadlineTimer::after(self.after)));
+        timer.as_mut().poll(cx).map(|()| Err(Elapsed(self.after).into()))
     }
 }
 

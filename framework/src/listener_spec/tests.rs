@@ -17,7 +17,8 @@ fn changes_of_admission_and_socket_settings_keep_the_pipeline() {
     (other.name, other.endpoint) = ("other".to_owned(), Endpoint::Memory("other".to_owned()));
     (other.limits.connections, other.limits.connections_per_source, other.limits.handshakes) = (1, 2, 3);
     other.timeouts.handshake = Duration::from_secs(1);
-    other.rates.connections_per_source = Rate::per_second(1);
+    (other.rates.connections_per_source, other.rates.failed_handshakes_per_source) =
+        (Rate::per_second(1), Rate::per_second(2));
     other.socket.backlog = 1;
     assert_ne!(spec(), other);
     assert!(spec().same_pipeline(&other));

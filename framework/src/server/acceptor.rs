@@ -198,14 +198,16 @@ impl Acceptor {
     }
 
     /// Counts and logs an accept error.
-    fn record(&mut self, error: &io::Error) -> Class {
+    fn record(&self, error: &io::Error) -> Class {
         let class = classify(error);
         self.snapshot.borrow().listener_context.info.metrics.accept_errors.add(class as usize, 1);
-        if class != Class::Again
-            && let Some(count) = self.failures.count()
-        {
-            let (context, class) = (self.context(), class.as_str());
-            tracing::warn!(target: TARGET, listener = &*context.info.name, %error, class, count, "accept failed");
+        if class != Class::Again {
+            self.failures.log(|| {
+                let (context, error, class) = (self.context(), error.to_string(), class.as_str());
+                move |count| {
+                    tracing::warn!(target: TARGET, listener = &*context.info.name, error, class, count, "accept failed");
+                }
+            });
         }
         class
     }

@@ -6,7 +6,7 @@ use crate::error::debug_as_display;
 use crate::server::start_error::StartError;
 use crate::transport::tls::TlsError;
 
-/// How long a reload may take to resolve names and read files.
+/// The default of [`ListenerSet::prepare_timeout`](crate::ListenerSet::prepare_timeout).
 pub(super) const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A rejected reload. Nothing has changed.
@@ -26,7 +26,7 @@ pub enum ReloadError {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Start(Vec<StartError>),
     /// Resolving names or reading files took too long.
-    #[error("not ready within {PREPARE_TIMEOUT:?}")]
+    #[error("names were not resolved or files not read in time")]
     Late,
     /// The server is draining.
     #[error("the server is draining")]

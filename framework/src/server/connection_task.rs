@@ -10,7 +10,8 @@ use futures_util::FutureExt;
 use tower::{Service, ServiceExt};
 
 use crate::close_reason::CloseReason;
-use crate::connection::{Connection, ConnectionGuard, ControlSignal, ListenerContext};
+use crate::connection::{Admission, Connection, ConnectionGuard, ControlSignal, ListenerContext};
+use crate::deadline_timer;
 use crate::driver::reason_of;
 use crate::error::chain;
 use crate::layer::Panicked;
@@ -32,11 +33,15 @@ pub(super) fn spawn(
         HandshakeState::Ready(io) => drop(tokio::spawn(serve(service, io, connection, guard))),
         handshake => {
             // Boxed, so that an open connection does not keep the memory of its handshake.
-            let handshake = Box::pin(establish(handshake, handshake_timeout, connection.clone(), listener_context));
+            let context = listener_context.clone();
+            let handshake = Box::pin(establish(handshake, handshake_timeout, connection.clone(), context));
             tokio::spawn(async move {
                 match handshake.await {
-                    Ok(io) => serve(service, io, connection, guard).await,
-                    Err(failure) => failure.close(&connection),
+                    Ok(io) => {
+                        drop(listener_context);
+                        serve(service, io, connection, guard).await;
+                    }
+                    Err(failure) => failure.close(&connection, &listener_context.admission),
                 }
             });
         }
@@ -76,10 +81,13 @@ enum Failure {
 }
 
 impl Failure {
-    fn close(self, connection: &Connection) {
+    fn close(self, connection: &Connection, admission: &Admission) {
         match self {
             Self::Rejected => {}
             Self::Handshake(reason, error) => {
+                if reason == CloseReason::Handshake {
+                    admission.handshake_failed(connection);
+                }
                 log_opened(connection);
                 connection.finish(reason);
                 log_closed(connection, error.as_deref());
@@ -107,7 +115,7 @@ async fn establish(
         .map(|established| established.unwrap_or_else(|payload| Err(io::Error::other(Panicked::new(&*payload)))));
     tokio::select! {
         biased; // a complete handshake takes precedence over a signal
-        established = tokio::time::timeout(limit, established) => match established {
+        established = deadline_timer::timeout(limit, established) => match established {
             // The transport may return any error, or none, for a rejected client.
             Ok(_) if connection.close_reason().is_some() => Err(Failure::Rejected),
             Ok(established) => established
@@ -118,7 +126,7 @@ async fn establish(
             }
         },
         signal = signal => Err(if signal == ControlSignal::AbortHandshake {
-            let error = "limits.handshakes is reached: the oldest handshake is aborted";
+            let error = "limits.handshakes is reached: the oldest handshake of the source with most is aborted";
             Failure::Handshake(CloseReason::Limit, Some(error.to_owned()))
         } else {
             Failure::Handshake(signal.immediate_close_reason().unwrap_or(CloseReason::Drain), None)
@@ -126,12 +134,23 @@ async fn establish(
     }
 }
 
+/// Logs at level info, or at debug if the listener asks for it.
+macro_rules! log {
+    ($connection:expr, $($event:tt)+) => {
+        if $connection.listener_info().debug_log {
+            tracing::debug!(target: TARGET, $($event)+);
+        } else {
+            tracing::info!(target: TARGET, $($event)+);
+        }
+    };
+}
+
 fn log_opened(connection: &Connection) {
     let (listener, peer) = (connection.listener(), connection.peer());
     let proxy = connection.proxy().map(|_| tracing::field::display(connection.socket_peer()));
     let client = connection.tls().and_then(|info| info.client.as_ref()).map(|client| &*client.subject);
     let uid = connection.credentials().map(|credentials| credentials.uid);
-    tracing::info!(target: TARGET, listener, %peer, proxy, client, uid, "connection opened");
+    log!(connection, listener, %peer, proxy, client, uid, "connection opened");
 }
 
 fn log_closed(connection: &Connection, error: Option<&str>) {
@@ -139,7 +158,7 @@ fn log_closed(connection: &Connection, error: Option<&str>) {
     let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed).as_str();
     let (messages, bytes_in, bytes_out) = (connection.messages(), connection.bytes_in(), connection.bytes_out());
     let seconds = connection.opened().elapsed().as_secs_f64();
-    tracing::info!(
-        target: TARGET, listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed"
+    log!(
+        connection, listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed"
     );
 }

@@ -1,11 +1,15 @@
 //! Several listeners with their handlers, to start or to reload a server.
 
+use std::time::Duration;
+
 use crate::listener_spec::ListenerSpec;
 use crate::pipeline::HandlerInstance;
 use crate::server::bind::{BoundListener, bind};
+use crate::server::changes::PREPARE_TIMEOUT;
 use crate::server::inherited::{Inherited, take_inherited};
 use crate::server::listener::ListenerHandle;
 use crate::server::neighbours::{are_both_wildcards, bind_beside, name_listener};
+use crate::server::reload_plan::keeps_any;
 use crate::server::running::Running;
 use crate::server::start_error::StartError;
 use crate::settings::DrainSettings;
@@ -20,12 +24,14 @@ pub struct ListenerSet {
     pub(super) plan: Vec<(ListenerSpec, HandlerInstance)>,
     /// Sockets from the old process.
     pub(super) inherited: Vec<Inherited>,
+    pub(super) prepare_timeout: Duration,
 }
 
 impl ListenerSet {
     /// No listeners, and the transports that bind them.
     pub fn new(transports: Transports) -> Self {
-        Self { transports, drain: DrainSettings::default(), plan: Vec::new(), inherited: Vec::new() }
+        let drain = DrainSettings::default();
+        Self { transports, drain, plan: Vec::new(), inherited: Vec::new(), prepare_timeout: PREPARE_TIMEOUT }
     }
 
     /// The transports. A [reload](Running::reload) keeps the transports of the start.
@@ -50,6 +56,18 @@ impl ListenerSet {
     pub fn inherit(&mut self, sockets: impl IntoIterator<Item = Inherited>) -> &mut Self {
         self.inherited.extend(sockets);
         self
+    }
+
+    /// Sets how long a [reload](Running::reload) may resolve names and read files. The default is 30 s.
+    pub fn prepare_timeout(&mut self, timeout: Duration) -> &mut Self {
+        self.prepare_timeout = timeout;
+        self
+    }
+
+    /// Whether a [reload](Running::reload) with these listeners keeps at least one of the current sockets, under any
+    /// name. A server without listeners has none to keep.
+    pub fn keeps_any_of(&self, running: &Running) -> bool {
+        keeps_any(&running.state().listeners, &self.plan)
     }
 
     /// Binds all listeners and starts serving. Must be called inside a tokio runtime.

@@ -71,6 +71,7 @@ impl ListenerState {
                 name: spec.name.as_str().into(),
                 drain: self.switch.signal(),
                 metrics: self.metrics.clone(),
+                debug_log: spec.debug_log,
             }),
             admission: match previous {
                 Some(previous) => admission.after(&previous.admission),

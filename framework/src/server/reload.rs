@@ -6,7 +6,7 @@
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::server::changes::{Changes, PREPARE_TIMEOUT, ReloadError};
+use crate::server::changes::{Changes, ReloadError};
 use crate::server::listener::ListenerHandle;
 use crate::server::listener_set::ListenerSet;
 use crate::server::reload_plan::{ReloadPlan, matches};
@@ -56,7 +56,7 @@ impl Running {
     /// ```
     pub async fn reload(&self, listeners: ListenerSet) -> Result<Changes, ReloadError> {
         let reloading = self.reloading.lock().await;
-        let ListenerSet { drain, plan, inherited, .. } = listeners;
+        let ListenerSet { drain, plan, inherited, prepare_timeout, .. } = listeners;
         let (listeners, stopping) = {
             let state = self.state();
             (state.listeners.clone(), state.stopping.clone())
@@ -65,13 +65,12 @@ impl Running {
             |listener: &ListenerHandle| !listener.is_over() && plan.iter().any(|(spec, _)| matches(listener, spec));
         let leaving: Vec<ListenerHandle> =
             listeners.iter().filter(|listener| !stays(listener)).chain(&stopping).cloned().collect();
-        let mut draining = self.draining.subscribe();
         let (transports, taken, bound) = (&self.transports, Vec::new(), Vec::new());
         let mut preparing = ReloadPlan { transports, listeners: &listeners, inherited, leaving, taken, bound };
         let steps = tokio::select! {
             biased;
-            _ = draining.wait_for(|draining| *draining) => return Err(ReloadError::Draining),
-            steps = timeout(PREPARE_TIMEOUT, preparing.prepare(plan)) => steps.map_err(|_| ReloadError::Late)??,
+            () = self.stopping() => return Err(ReloadError::Draining),
+            steps = timeout(prepare_timeout, preparing.prepare(plan)) => steps.map_err(|_| ReloadError::Late)??,
         };
         // Nothing below can fail or wait.
         let ReloadPlan { taken, .. } = preparing;

@@ -62,6 +62,15 @@ pub(super) fn matches(listener: &ListenerHandle, spec: &ListenerSpec) -> bool {
     listener.spec.name == spec.name && listener.spec.endpoint.same_socket(&spec.endpoint)
 }
 
+/// Whether a set of listeners uses the socket of at least one running listener, under any name.
+pub(super) fn keeps_any(running: &[ListenerHandle], plan: &[(ListenerSpec, HandlerInstance)]) -> bool {
+    let mut running = running.iter().filter(|listener| !listener.is_over()).peekable();
+    let stays = |listener: &ListenerHandle| {
+        plan.iter().any(|(spec, _)| matches(listener, spec) || is_bound_to(listener, &spec.endpoint))
+    };
+    running.peek().is_none() || running.any(stays)
+}
+
 /// Whether the accept loop must be replaced: it holds the TLS and PROXY wrappers and the socket options. New TLS
 /// settings replace it too, so that a connection never combines the old certificates with the new handler. `reuse_port`
 /// only applies at bind.

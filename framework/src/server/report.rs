@@ -164,6 +164,12 @@ impl Running {
         *self.draining.borrow()
     }
 
+    /// Waits until a drain has begun or is announced.
+    pub async fn stopping(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+    }
+
     /// Waits until the loop of every listener has completed one more iteration, for a watchdog. Use a timeout: a
     /// listener that is bound again, or whose thread is blocked, does not answer.
     pub async fn heartbeat(&self) {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::address::Endpoint;
 use crate::connection::ControlSignal;
+use crate::deadline_timer::{self, DeadlineTimer};
 use crate::drain::Phase;
 use crate::server::listener::ListenerHandle;
 use crate::server::listener_state::Count;
@@ -183,19 +184,21 @@ async fn drain(listeners: &[ListenerHandle], deadline: Instant, aborted: impl Fu
     let before = sum();
     listeners.iter().for_each(|listener| listener.advance(Phase::Draining { deadline }));
     // The backlog is accepted first, so that all connections are counted and signalled.
-    let _ = tokio::time::timeout(BACKLOG_TIMEOUT, join_all(listeners.iter().map(ListenerHandle::closed))).await;
+    let _ = deadline_timer::timeout(BACKLOG_TIMEOUT, join_all(listeners.iter().map(ListenerHandle::closed))).await;
     let accepted = sum().accepted;
     broadcast(listeners, ControlSignal::Drain);
     let abort = tokio::select! {
+        biased;
         _ = join_all(listeners.iter().map(ListenerHandle::ended)) => None,
-        () = tokio::time::sleep_until(deadline) => Some(ControlSignal::DrainDeadline),
+        () = DeadlineTimer::new(deadline) => Some(ControlSignal::DrainDeadline),
         () = aborted => Some(ControlSignal::Kill),
     };
     let mut left = 0;
     if let Some(signal) = abort {
         listeners.iter().for_each(|listener| listener.advance(Phase::Cutting));
         broadcast(listeners, signal);
-        if tokio::time::timeout(ABORT_TIMEOUT, join_all(listeners.iter().map(ListenerHandle::ended))).await.is_err() {
+        if deadline_timer::timeout(ABORT_TIMEOUT, join_all(listeners.iter().map(ListenerHandle::ended))).await.is_err()
+        {
             left = listeners.iter().map(ListenerHandle::open).sum();
         }
     }

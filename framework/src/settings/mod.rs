@@ -3,7 +3,11 @@
 //! The configuration file, its schema, the defaults, `switchboard config` and the reference derive from these types.
 //! A setting is plain data: comparable, without I/O. The documentation of a field is also the help text for operators.
 //!
-//! Use [`Size`], [`Interval`], [`Rate`] and [`Mode`] as fields of the options of a handler, layer or framing:
+//! The mark `x-applies` in the schema of a field names what a listener must have for the field to have an effect:
+//! `connections`, `datagrams`, peers on a `network`, `handshakes` of TLS or PROXY, or a `tcp`, `inet` or `unix` address.
+//! To set such a field of a listener that does not have it is an error.
+//!
+//! Use [`Secret`], [`Size`], [`Interval`], [`Rate`] and [`Mode`] as fields of the options of a handler, layer or framing:
 //!
 //! ```
 //! use switchboard::settings::{Interval, Size};
@@ -25,12 +29,14 @@
 mod define;
 mod network;
 mod rate;
+mod secret;
 pub mod text;
 mod tls;
 mod units;
 
 pub use network::{Access, Network, Networks};
 pub use rate::Rate;
+pub use secret::Secret;
 pub use text::InvalidValue;
 pub use tls::{ProxySettings, TlsIdentity, TlsSettings};
 pub use units::{Interval, Mode, Size};
@@ -53,15 +59,15 @@ settings! {
     #[derive(Copy)]
     pub struct Limits {
         /// Maximum open connections. Further connections are accepted, closed immediately and counted as rejected.
-        #[schemars(range(min = 1, max = 10_000_000))]
+        #[schemars(range(min = 1, max = 10_000_000), extend("x-applies" = "connections"))]
         pub connections: usize = 10_000,
         /// Maximum open connections per source, an IPv4 address or an IPv6 /64. 0: no limit per source. Off by default,
         /// because many clients can share an address. Set it on the internet, or one source can take all connections.
-        #[schemars(range(max = 10_000_000))]
+        #[schemars(range(max = 10_000_000), extend("x-applies" = "connections network"))]
         pub connections_per_source: usize = 0,
-        /// Maximum TLS and PROXY handshakes in progress. At the limit, a new handshake closes the oldest one, so that
-        /// silent clients cannot block others.
-        #[schemars(range(min = 1, max = 10_000_000))]
+        /// Maximum TLS and PROXY handshakes in progress. At the limit, the source with most handshakes loses its oldest
+        /// one, so that silent clients cannot block others. A source is an IPv4 address or an IPv6 /64.
+        #[schemars(range(min = 1, max = 10_000_000), extend("x-applies" = "handshakes"))]
         pub handshakes: usize = 256,
         /// Largest message, without header or terminator. A larger message closes the connection; a larger datagram is
         /// dropped.
@@ -71,7 +77,7 @@ settings! {
         pub outbox: usize = 256,
         /// Maximum remembered datagram peers. The least recently seen peer is forgotten; peers seen only once are
         /// forgotten first, so that a flood of spoofed senders does not evict active peers.
-        #[schemars(range(min = 1, max = 10_000_000))]
+        #[schemars(range(min = 1, max = 10_000_000), extend("x-applies" = "datagrams"))]
         pub sessions: usize = 10_000,
     }
 }
@@ -81,20 +87,26 @@ settings! {
     #[derive(Copy)]
     pub struct Timeouts {
         /// Time for the TLS handshake and the PROXY header together. The default allows for lost packets.
+        #[schemars(extend("x-applies" = "handshakes"))]
         pub handshake: Duration as "Interval" = Duration::from_secs(10),
         /// Time from accept to the first complete message. 0s: off. Off by default, because clients of many protocols
         /// can stay silent; `idle` then applies.
+        #[schemars(extend("x-applies" = "connections"))]
         pub first_message: Duration as "Interval" = Duration::ZERO,
         /// Time from the first byte of a message to its last. 0s: off. A byte every few seconds does not keep a
         /// connection open.
+        #[schemars(extend("x-applies" = "connections"))]
         pub frame: Duration as "Interval" = Duration::from_secs(30),
         /// Time without reading or writing, while no handler call is in progress. 0s: off.
+        #[schemars(extend("x-applies" = "connections"))]
         pub idle: Duration as "Interval" = Duration::from_secs(300),
         /// Time for one handler call. 0s: off.
         pub message: Duration as "Interval" = Duration::ZERO,
         /// Time without progress while the peer does not read. 0s: off.
+        #[schemars(extend("x-applies" = "connections"))]
         pub write: Duration as "Interval" = Duration::from_secs(30),
         /// Maximum age of a connection. It closes at the next message boundary. 0s: off.
+        #[schemars(extend("x-applies" = "connections"))]
         pub lifetime: Duration as "Interval" = Duration::ZERO,
     }
 }
@@ -104,12 +116,24 @@ settings! {
     #[derive(Copy)]
     pub struct Rates {
         /// Maximum rate of messages per source. Above it, a stream is read later and a datagram is dropped. 0/s: off.
+        #[schemars(extend("x-applies" = "network"))]
         pub messages_per_source: Rate = Rate::default(),
         /// Maximum rate of new connections per source. Above it, connections are accepted and closed immediately.
         /// 0/s: off.
+        #[schemars(extend("x-applies" = "connections network"))]
         pub connections_per_source: Rate = Rate::default(),
+        /// Maximum rate of datagrams to one datagram peer whose address is not validated. Above it, they are dropped. One
+        /// of 50,000 is dropped at any rate. Two servers then cannot answer each other endlessly after one forged
+        /// datagram. Handlers can validate peers. Unix sockets have no such limit. 0/s: off.
+        #[schemars(extend("x-applies" = "datagrams network"))]
+        pub replies_per_peer: Rate = Rate::per_second(15_000),
+        /// Maximum rate of failed TLS and PROXY handshakes per source. Above it, connections of the source are accepted
+        /// and closed immediately, because each handshake costs CPU time. Raise it if many clients share one address.
+        /// 0/s: off.
+        #[schemars(extend("x-applies" = "handshakes"))]
+        pub failed_handshakes_per_source: Rate = Rate::per_second(50),
         /// Burst: number of events accepted together before the rate applies. 0: the number allowed in one second.
-        #[schemars(range(max = 10_000_000))]
+        #[schemars(range(max = 10_000_000), extend("x-applies" = "network"))]
         pub burst: u32 = 0,
     }
 }
@@ -118,19 +142,23 @@ settings! {
     /// Socket options.
     pub struct SocketOptions {
         /// Length of the kernel queue for connections that are not yet accepted (`listen(2)`).
-        #[schemars(range(min = 1, max = 65_535))]
+        #[schemars(range(min = 1, max = 65_535), extend("x-applies" = "connections"))]
         pub backlog: u32 = 1024,
         /// Sends small segments immediately (`TCP_NODELAY`).
+        #[schemars(extend("x-applies" = "tcp"))]
         pub nodelay: bool = true,
         /// Idle time before TCP keepalive probes. 0s: off.
+        #[schemars(extend("x-applies" = "tcp"))]
         pub keepalive: Duration as "Keepalive" = Duration::from_secs(60),
         /// Allows several processes to listen on the same port (`SO_REUSEPORT`). Off by default, so that a second
         /// server on the same port is an error. A change needs a restart.
-        #[schemars(extend("x-restart" = true))]
+        #[schemars(extend("x-applies" = "inet", "x-restart" = true))]
         pub reuse_port: bool = false,
         /// Mode of the path of a Unix socket, set before the socket accepts connections.
+        #[schemars(extend("x-applies" = "unix"))]
         pub mode: u32 as "Mode" = 0o600,
         /// Group of the path of a Unix socket.
+        #[schemars(extend("x-applies" = "unix"))]
         pub group: Option<String> = None,
     }
 }

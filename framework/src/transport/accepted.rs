@@ -80,7 +80,8 @@ impl HandshakeContext {
         if !self.connection.set_proxy_info(info) {
             return Err(io::Error::other("the connection has two PROXY headers; only one is supported"));
         }
-        let ListenerContext { admission, table, .. } = &*self.listener_context;
+        let ListenerContext { admission, table, handshakes, .. } = &*self.listener_context;
+        handshakes.source_known(&self.connection);
         admission
             .check(table, &self.connection, AddressKnown::Effective)
             .map_err(|rejection| io::Error::new(io::ErrorKind::PermissionDenied, rejection))

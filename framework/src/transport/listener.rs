@@ -197,14 +197,16 @@ pub trait DatagramSocket: Send + Sync + 'static {
 pub struct Route {
     /// The sender.
     pub peer: Address,
-    /// The destination address of the datagram, if the socket listens on several addresses.
+    /// The local address that received the datagram, if the socket listens on several addresses.
     pub local_ip: Option<IpAddr>,
+    /// The index of the interface that a reply must leave by; 0 if the routing table decides.
+    pub interface: u32,
 }
 
 impl Route {
     /// A route to a peer, from the given local address.
     pub fn new(peer: Address, local_ip: Option<IpAddr>) -> Self {
-        Self { peer, local_ip }
+        Self { peer, local_ip, interface: 0 }
     }
 }
 
@@ -221,5 +223,6 @@ impl Hash for Route {
         if let Some(local_ip) = self.local_ip {
             local_ip.hash(state);
         }
+        // Not the interface: it rarely distinguishes two routes.
     }
 }

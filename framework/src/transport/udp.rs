@@ -1,5 +1,5 @@
-//! UDP. A wildcard socket reads the destination address of each datagram (ip(7), ipv6(7)) and replies from that
-//! address. Not with `quinn-udp`: it sets the don't-fragment bit, enables GRO and hides send errors.
+//! UDP. A wildcard socket reads the local address of each datagram (ip(7), ipv6(7)) and replies from that address. Not
+//! with `quinn-udp`: it sets the don't-fragment bit, enables GRO and hides send errors.
 
 use parking_lot::Mutex;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -52,9 +52,13 @@ pub(super) fn listen(socket: Socket, endpoint: &Endpoint) -> io::Result<Listener
     let endpoint = endpoint.with_port(local.port());
     let scratch = local.ip().is_unspecified().then(|| Mutex::new(vec![0; MAX_DATAGRAM]));
     match local {
-        _ if scratch.is_none() => {}
+        _ if scratch.is_none() => {} // the kernel replies from the address of the socket
         SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
-        SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+        SocketAddr::V6(_) => {
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+            // For IPv4 datagrams: the option for IPv6 has only their destination.
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        }
     }
     Ok(Listener::Datagram(Box::new(UdpDatagramSocket { socket, endpoint, local, scratch })))
 }
@@ -69,43 +73,67 @@ struct UdpDatagramSocket {
 }
 
 impl UdpDatagramSocket {
-    /// Receives a datagram and its destination address.
+    /// Receives a datagram and the local address for the reply.
     fn receive(&self, scratch: &mut [u8], buffer: &mut BytesMut) -> io::Result<Route> {
         let mut control = nix::cmsg_space!(in_pktinfo, in6_pktinfo);
         let (bytes, route) = {
             let mut slices = [IoSliceMut::new(scratch)];
             let fd = self.socket.as_raw_fd();
             let message = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut control), MsgFlags::empty())?;
-            let local_ip = message.cmsgs()?.find_map(|control| match control {
-                ControlMessageOwned::Ipv4PacketInfo(info) => {
-                    Some(IpAddr::V4(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes())))
-                }
-                ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr))),
-                _ => None,
-            });
             let peer = message.address.as_ref().and_then(to_std).ok_or(io::ErrorKind::InvalidData)?;
-            (message.bytes, Route::new(Address::Inet(peer), local_ip))
+            let mut route = Route::new(Address::Inet(peer), None);
+            // Fails if control messages are missing, because a service manager requested more of them.
+            for control in message.cmsgs().into_iter().flatten() {
+                self.set_local(&mut route, &control);
+            }
+            (message.bytes, route)
         };
         buffer.extend_from_slice(&scratch[..bytes]);
         Ok(route)
     }
 
-    fn send(&self, payload: &[u8], peer: SocketAddr, local_ip: Option<IpAddr>) -> io::Result<()> {
+    /// Reads the local address from a control message. An IPv4 datagram on an IPv6 socket has one of each kind, the IPv4
+    /// one last.
+    fn set_local(&self, route: &mut Route, control: &ControlMessageOwned) {
+        match control {
+            // `ipi_addr` is the destination, which can be a broadcast or multicast address. `ipi_spec_dst` is always an
+            // address of this host (ip(7)), or unspecified if the interface has none.
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                let ip = Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes());
+                let ip = if self.local.is_ipv4() { ip.into() } else { ip.to_ipv6_mapped().into() };
+                *route =
+                    Route::new(route.peer.clone(), Some(ip).filter(|ip: &IpAddr| !ip.to_canonical().is_unspecified()));
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                // A multicast address cannot be a source: the kernel chooses an address of the interface. A link-local
+                // address is valid only on its interface (RFC 4007).
+                route.local_ip = Some(ip.into()).filter(|_| !ip.is_multicast());
+                if ip.is_multicast() || ip.is_unicast_link_local() {
+                    route.interface = info.ipi6_ifindex;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn send(&self, payload: &[u8], peer: SocketAddr, route: &Route) -> io::Result<()> {
         let fd = self.socket.as_raw_fd();
         let slices = [IoSlice::new(payload)];
         let to = SockaddrStorage::from(peer);
         let flags = MsgFlags::empty();
-        match local_ip {
-            Some(IpAddr::V4(local_ip)) => {
+        match (route.local_ip, route.interface) {
+            (Some(IpAddr::V4(local_ip)), _) => {
                 let from = in_addr { s_addr: u32::from_ne_bytes(local_ip.octets()) };
                 let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: from, ipi_addr: in_addr { s_addr: 0 } };
                 sendmsg(fd, &slices, &[ControlMessage::Ipv4PacketInfo(&info)], flags, Some(&to))?
             }
-            Some(IpAddr::V6(local_ip)) => {
-                let info = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: local_ip.octets() }, ipi6_ifindex: 0 };
+            (None, 0) => sendmsg(fd, &slices, &[], flags, Some(&to))?,
+            (local_ip, interface) => {
+                let from = if let Some(IpAddr::V6(local_ip)) = local_ip { local_ip } else { Ipv6Addr::UNSPECIFIED };
+                let info = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: from.octets() }, ipi6_ifindex: interface };
                 sendmsg(fd, &slices, &[ControlMessage::Ipv6PacketInfo(&info)], flags, Some(&to))?
             }
-            None => sendmsg(fd, &slices, &[], flags, Some(&to))?,
         };
         Ok(())
     }
@@ -133,7 +161,7 @@ impl DatagramSocket for UdpDatagramSocket {
     fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
         let Address::Inet(peer) = route.peer else { return Err(io::ErrorKind::InvalidInput.into()) };
         match self.scratch {
-            Some(_) => self.socket.try_io(Interest::WRITABLE, || self.send(payload, peer, route.local_ip)),
+            Some(_) => self.socket.try_io(Interest::WRITABLE, || self.send(payload, peer, route)),
             None => self.socket.try_send_to(payload, peer).map(drop),
         }
     }

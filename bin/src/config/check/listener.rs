@@ -28,6 +28,7 @@ impl Check<'_> {
         }
         let framing = self.framing(&at, settings, listen.as_ref().map(|(_, kind)| *kind), entry);
         let layers = self.layers(&at, settings, entry);
+        self.without_effect(&at);
         self.burst(&at, settings);
         if let Some((endpoint, kind)) = &listen {
             self.proxy(&at, settings, endpoint, *kind);
@@ -122,6 +123,11 @@ impl Check<'_> {
             self.reject(&key, format!("is missing; it is one of {}", names.join(", ")));
             return None;
         };
+        if name.starts_with('{') {
+            // The text can contain a secret option.
+            self.reject(&key, "the text (not shown) is not a table; write it like { type = \"length\", width = 2 }");
+            return None;
+        }
         let Some(entry) = self.registry.framing_entry(name) else {
             let key = if tree::get_text(&self.merged.tree, &key).is_some() { key } else { under(&key, "type") };
             let what = unknown(&format!("{} is not a framing", quoted(name)), name, names);

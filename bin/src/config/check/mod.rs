@@ -38,7 +38,7 @@ pub(crate) fn check(
     let file = match read(&whole) {
         Ok(file) => file,
         Err((path, kind)) => {
-            let what = message(&whole, &path, kind, &schemas.expected(&path));
+            let what = message(&whole, &path, kind, schemas);
             report.add(&path, what, merged.origin(&path));
             return None;
         }

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use switchboard::{Endpoint, Kind, TlsIdentity, TlsSettings};
 
 use super::config::{Admin, Check};
-use crate::config::resolve::has_network;
+use crate::config::applies::{self, Traits, has_network};
+use crate::config::expected::shared_keys;
 use crate::config::sections::{AdminSettings, ListenerSettings, Token};
 use crate::config::tree::{self, path, under};
 use crate::exit;
@@ -93,14 +94,40 @@ impl Check<'_> {
         }
     }
 
+    /// A setting of this listener that can have no effect on it is an error. A shared setting is not, and neither is the
+    /// default, which `switchboard config` prints for every listener.
+    pub(super) fn without_effect(&mut self, at: &[String]) {
+        let Some(listener) = tree::get_table(&self.merged.tree, at) else { return };
+        let Some(traits) = Traits::of(listener, self.registry) else { return };
+        if self.report.is_invalid_in(&under(at, "listen")) || self.report.is_invalid(&under(at, "proxy")) {
+            return;
+        }
+        // Access lists have their own check.
+        for section in shared_keys().sections.iter().filter(|section| *section != "access") {
+            let within = under(at, section);
+            for (key, value) in tree::get_table(&self.merged.tree, &within).into_iter().flatten() {
+                let path = under(&within, key);
+                let default = applies::default(section, key);
+                let is_default = default.is_some_and(|default| tree::to_json(&default) == tree::to_json(value));
+                if let Some(reason) = traits.without_effect(section, key)
+                    && !is_default
+                    && !self.report.is_invalid(&path)
+                {
+                    self.reject(&path, format!("has no effect, because {reason}; remove this key"));
+                }
+            }
+        }
+    }
+
     /// A burst has no effect without a rate.
     pub(super) fn burst(&mut self, at: &[String], settings: &ListenerSettings) {
         let rate = under(at, "rate");
         let key = under(&rate, "burst");
         let rates = ["messages_per_source", "connections_per_source"];
         let mut keys = rates.iter().flat_map(|one| [under(&rate, one), under(&path("rate"), one)]);
-        let has_rate = keys.any(|key| self.report.is_invalid(&key) || self.is_set(&key));
-        if settings.rate.burst > 0 && self.is_set(&key) && !has_rate && !self.report.is_invalid(&key) {
+        let is_invalid = keys.any(|key| self.report.is_invalid(&key)) || self.report.is_invalid(&key);
+        let has_rate = !settings.rate.messages_per_source.is_off() || !settings.rate.connections_per_source.is_off();
+        if settings.rate.burst > 0 && self.is_set(&key) && !has_rate && !is_invalid {
             let what =
                 "has no effect without a rate; set messages_per_source or connections_per_source, like \"100/s\"";
             self.reject(&key, what);

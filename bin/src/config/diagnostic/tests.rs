@@ -48,10 +48,6 @@ fn similar_names_are_suggested_and_others_are_not() {
 #[test]
 fn a_secret_is_never_shown() {
     let value = Json::String("hunter2".into());
-    for key in ["admin.token", "handlers.a.password", "handlers.a.api_key", "handlers.a.secret.inner"] {
-        assert!(!found(&path(key), &value).contains("hunter2"), "{key}");
-    }
-    for key in ["listeners.main.tls.key", "handlers.key.welcome", "handlers.a.monkey", "log.level"] {
-        assert_eq!(found(&path(key), &value), "\"hunter2\"", "{key}");
-    }
+    assert_eq!(found(&value, true), "the value (not shown)");
+    assert_eq!(found(&value, false), "\"hunter2\"");
 }

@@ -6,10 +6,17 @@ mod yaml_json;
 
 pub(crate) use contents::{Contents, Lines};
 
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path as FilePath, PathBuf};
 use std::{fs, io};
 
+use figment::value::Value;
+use nix::unistd::geteuid;
+
 use super::diagnostic::{Diagnostic, Origin};
+use super::expected::Schemas;
 use crate::exit;
 
 /// The file to read: the named one, or else the first that exists.
@@ -21,14 +28,48 @@ pub(crate) fn choose(named: Option<&FilePath>, search: &[PathBuf]) -> Option<Pat
 
 /// Reads a file. `origin` is the flag or variable that names the file.
 pub(crate) fn read(path: &FilePath, origin: Option<Origin>) -> Result<Contents, Diagnostic> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        let what = match error.kind() {
-            io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
-            _ => format!("cannot be read: {}", exit::reason(&error)),
-        };
-        Diagnostic::general(format!("{} {what}", path.display())).from(origin)
-    })?;
+    let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error).from(origin))?;
     parse_named(path, &text)
+}
+
+/// Reads a file that was found in the working directory. Another user may have put it there, so it must belong to root
+/// or to the user of this process, and not be writable by everyone (CWE-426).
+pub(crate) fn read_trusted(path: &FilePath) -> Result<Contents, Diagnostic> {
+    let failed = |error: io::Error| unreadable(path, &error);
+    let rejected = |what: &str| {
+        let name = path.display();
+        let advice = format!("it was found in the working directory; to use it, name it with --config ./{name}");
+        Diagnostic::general(format!("./{name} is not used, because {what}; {advice}"))
+    };
+    let is_own = |file: &Metadata| file.uid() == 0 || file.uid() == geteuid().as_raw();
+    // To open a pipe of another user could block forever.
+    let (link, target) = (fs::symlink_metadata(path).map_err(failed)?, fs::metadata(path).map_err(failed)?);
+    if !is_own(&link) || !is_own(&target) {
+        return Err(rejected("it belongs to another user"));
+    }
+    if !target.is_file() {
+        return Err(rejected("it is not a regular file"));
+    }
+    let mut file = File::open(path).map_err(failed)?;
+    // The path may have been replaced since, so the opened file is checked too.
+    let opened = file.metadata().map_err(failed)?;
+    if !is_own(&opened) {
+        return Err(rejected("it belongs to another user"));
+    }
+    if opened.mode() & 0o002 != 0 {
+        return Err(rejected("every user can write it"));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed)?;
+    parse_named(path, &text)
+}
+
+fn unreadable(path: &FilePath, error: &io::Error) -> Diagnostic {
+    let what = match error.kind() {
+        io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
+        _ => format!("cannot be read: {}", exit::reason(error)),
+    };
+    Diagnostic::general(format!("{} {what}", path.display()))
 }
 
 /// Reads the text of a file; an error has the file and line.
@@ -37,6 +78,26 @@ pub(crate) fn parse_named(path: &FilePath, text: &str) -> Result<Contents, Diagn
         let at = Origin::file(&path.display().to_string(), line);
         Diagnostic::general(format!("{at}: {}", what.trim().replace('\n', "; ")))
     })
+}
+
+/// Rejects a file that sets no key: a file that was emptied by mistake would otherwise replace every setting by its
+/// default. An empty section, such as `[log]`, sets no key.
+pub(crate) fn require_keys(
+    path: &FilePath,
+    contents: Contents,
+    schemas: &Schemas<'_>,
+    origin: Option<Origin>,
+) -> Result<Contents, Diagnostic> {
+    let sets_nothing = |(key, value): (&String, &Value)| match value {
+        Value::Dict(_, table) => table.is_empty(),
+        Value::Empty(..) => schemas.expected(std::slice::from_ref(key)).accepts("object"),
+        _ => false,
+    };
+    if contents.unsupported.is_empty() && contents.tree.iter().all(sets_nothing) {
+        let what = format!("{} sets no key; set at least one key, such as listen, or use no file", path.display());
+        return Err(Diagnostic::general(what).from(origin));
+    }
+    Ok(contents)
 }
 
 /// Reads a text in the format of the file's extension, or returns the line and an error message.

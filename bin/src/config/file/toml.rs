@@ -11,7 +11,10 @@ pub(super) fn parse(text: &str) -> Result<Contents, (Option<usize>, String)> {
     let starts: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
     let line = |at: usize| starts.partition_point(|start| *start <= at) + 1;
     let table = DeTable::parse(text).map_err(|error| {
-        (error.span().map(|span| line(span.start)), format!("this is not TOML: {}", error.message()))
+        // The messages are fixed texts, such as "unclosed table, expected `]`", without text of the file.
+        let what = error.message();
+        let what = if what.contains("recurs") { "tables or lists are nested too deeply" } else { what };
+        (error.span().map(|span| line(span.start)), format!("this is not TOML: {what}"))
     })?;
     let mut contents = Contents::default();
     contents.tree = read_table(table.get_ref(), &[], &line, &mut contents);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use figment::value::{Dict, Tag, Value};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::{Error as YamlError, Spanned};
 
 use super::contents::{Contents, Lines};
 use crate::config::diagnostic::quoted;
@@ -13,14 +13,43 @@ use crate::config::tree;
 pub(super) fn parse_yaml(text: &str) -> Result<Contents, (Option<usize>, String)> {
     let node = yaml_node(text).map_err(|error| {
         let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
-        (line, format!("this is not YAML: {}", without_line(&error.without_snippet().to_string())))
+        (line, format!("this is not YAML: {}", yaml_problem(error.without_snippet())))
     })?;
     contents(node)
 }
 
+/// The problem without advice for programmers, and without text of the file, which may be a secret.
+fn yaml_problem(error: &YamlError) -> &str {
+    match error {
+        YamlError::DuplicateMappingKey { .. } => "duplicate key",
+        YamlError::MultipleDocuments { .. } => "the file contains more than one document; keep one",
+        YamlError::Eof { .. } => "the text ends too early",
+        YamlError::UnknownAnchor { .. } => "an alias refers to an unknown anchor",
+        YamlError::MergeValueNotMapOrSeqOfMaps { .. } | YamlError::MergeKeyNotAllowed { .. } => {
+            "the value of a merge key (<<) is not a table"
+        }
+        YamlError::Budget { .. }
+        | YamlError::AliasReplayCounterOverflow { .. }
+        | YamlError::AliasReplayLimitExceeded { .. }
+        | YamlError::AliasExpansionLimitExceeded { .. }
+        | YamlError::AliasReplayStackDepthExceeded { .. }
+        | YamlError::RecursiveReferencesRequireWeakTypes { .. } => "it has too many values, aliases or nested tables",
+        YamlError::InvalidUtf8Input | YamlError::IOError { .. } => "it is not UTF-8 text",
+        // The messages of the visitor below.
+        YamlError::Message { msg, .. } => msg,
+        // The messages of the scanner are fixed texts, such as "unclosed quote".
+        YamlError::ExternalMessage { msg, .. } if !msg.contains("include") => match &**msg {
+            "recursion limit exceeded" => "tables or lists are nested too deeply",
+            msg => msg,
+        },
+        YamlError::AliasError { .. } => "the value of an alias cannot be used here",
+        _ => "a value has a tag, or a form that a configuration cannot have; use texts, numbers, lists and tables",
+    }
+}
+
 pub(super) fn parse_json(text: &str) -> Result<Contents, (Option<usize>, String)> {
     let node: Node<false> = serde_json::from_str(text)
-        .map_err(|error| (Some(error.line()), format!("this is not JSON: {}", without_line(&error.to_string()))))?;
+        .map_err(|error| (Some(error.line()), format!("this is not JSON: {}", json_problem(&error.to_string()))))?;
     let json = contents(node)?;
     // The JSON reader keeps no lines. Nearly every JSON text is YAML, so the YAML reader finds them; otherwise errors
     // name only the file.
@@ -28,12 +57,19 @@ pub(super) fn parse_json(text: &str) -> Result<Contents, (Option<usize>, String)
     Ok(yaml.filter(|yaml| yaml.tree == json.tree).unwrap_or(json))
 }
 
-/// The error without its position: the caller prefixes the line.
-fn without_line(error: &str) -> &str {
-    error.rsplit_once(" at line ").map_or(error, |(what, _)| what)
+/// The problem in plain words and without its position: the caller prefixes the line.
+fn json_problem(error: &str) -> &str {
+    match error.rsplit_once(" at line ").map_or(error, |(what, _)| what) {
+        what if what.starts_with("EOF while parsing") => "the text ends too early",
+        "expected ident" | "expected value" => "a value is expected: a text in quotes, a number, true, false, [ or {",
+        "key must be a string" => "a key in quotes is expected",
+        "recursion limit exceeded" => "tables or lists are nested too deeply",
+        "trailing characters" => "there is more text after the end of the table",
+        what => what,
+    }
 }
 
-fn yaml_node(text: &str) -> Result<Node<true>, serde_saphyr::Error> {
+fn yaml_node(text: &str) -> Result<Node<true>, YamlError> {
     let options = serde_saphyr::options! { strict_booleans: true };
     serde_saphyr::from_str_with_options::<Spanned<Node<true>>>(text, options).map(|node| node.value)
 }

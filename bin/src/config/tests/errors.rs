@@ -39,7 +39,7 @@ welcom = "hi"
             "listeners.main.limits.outbox: 0 is out of range; 1 to 65536 are possible (switchboard.toml, line 8)",
             "listeners.main.listen: \"localhost:80\" is not an address: missing scheme; use tcp://localhost:80 or udp://localhost:80 (switchboard.toml, line 1)",
             "listeners.main.timeouts.idle: \"30 parsecs\" is not a duration; write it like \"30s\", \"500ms\" or \"1h 30m\" (environment variable SWITCHBOARD_LISTENERS__MAIN__TIMEOUTS__IDLE)",
-            "log.levle: is not a known key; did you mean \"level\"? Available: level, format (switchboard.toml, line 4)",
+            "log.levle: is not a known key; did you mean \"level\"? Available: level, format, lines (switchboard.toml, line 4)",
         ]
     );
 }

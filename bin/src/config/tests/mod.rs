@@ -28,6 +28,7 @@ struct Many {
     on: bool,
     names: Vec<String>,
     ports: Vec<u16>,
+    #[schemars(extend("x-secret" = true))]
     password: String,
     inner: Inner,
 }

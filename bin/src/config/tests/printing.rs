@@ -11,8 +11,6 @@ const RICH: &str = r#"
     handler = "mine"
     framing = { type = "delimited", delimiter = "\u0000\"|" }
     layers = ["slow"]
-    [listeners.a.socket]
-    group = "web"
     [listeners.a.access]
     allow = ["10.0.0.0/8", "2001:db8::/32"]
     deny = ["192.0.2.1"]
@@ -21,6 +19,8 @@ const RICH: &str = r#"
     [listeners.b]
     listen = "unix:/run/a b.sock"
     handler = "echo"
+    [listeners.b.socket]
+    group = "web"
     [handlers.mine]
     type = "many"
     text = "a \"quoted\" text\nwith lines, \u007f and ü"
@@ -33,8 +33,8 @@ const RICH: &str = r#"
 
 #[test]
 fn the_printed_configuration_loads_to_the_same_values() {
-    for text in ["", RICH] {
-        let config = file(text).good();
+    for config in [Case::default(), file(RICH)] {
+        let config = config.good();
         let toml = config.effective.print(Shape::Toml);
         assert_eq!(file(&toml).good().effective.print(Shape::Toml), toml);
         let origins = config.effective.print(Shape::Origins);

@@ -33,13 +33,15 @@ fn the_handler_is_optional_only_if_the_binary_has_exactly_one() {
 
 #[test]
 fn later_sources_override_defaults_file_environment_flags() {
-    let text = "[listeners.main.limits]\nframe = '1KiB'\noutbox = 1\nsessions = 1\n";
-    let environment =
-        [("SWITCHBOARD_LISTENERS__MAIN__LIMITS__OUTBOX", "2"), ("SWITCHBOARD_LISTENERS__MAIN__LIMITS__SESSIONS", "2")];
-    let flags = [("--set x", "listeners.main.limits.sessions", "3")];
+    let text = "[listeners.main.limits]\nframe = '1KiB'\noutbox = 1\nconnections_per_source = 1\n";
+    let environment = [
+        ("SWITCHBOARD_LISTENERS__MAIN__LIMITS__OUTBOX", "2"),
+        ("SWITCHBOARD_LISTENERS__MAIN__LIMITS__CONNECTIONS_PER_SOURCE", "2"),
+    ];
+    let flags = [("--set x", "listeners.main.limits.connections_per_source", "3")];
     let config = Case { file: Some(text), environment: &environment, flags: &flags, ..Case::default() }.good();
     let limits = main_of(&config).spec.limits;
-    assert_eq!((limits.connections, limits.frame, limits.outbox, limits.sessions), (10_000, 1024, 2, 3));
+    assert_eq!((limits.connections, limits.frame, limits.outbox, limits.connections_per_source), (10_000, 1024, 2, 3));
 }
 
 #[test]
@@ -178,7 +180,7 @@ fn an_unknown_variable_is_reported_with_a_suggestion() {
         ),
         (
             "SWITCHBOARD_LISTENERS__MAIN_LISTEN",
-            "listeners.main_listen: \"x\" is not a table; did you mean SWITCHBOARD_LISTENERS__MAIN__LISTEN?",
+            "listeners.main_listen: a text is not a table; write a table like { key = \"value\" }; did you mean SWITCHBOARD_LISTENERS__MAIN__LISTEN?",
         ),
         ("SWITCHBOARD_LISTNE", "listne: is not a known key; did you mean \"listen\"? Available: "),
         ("SWITCHBOARD_SERVICE", "service: is not a known key"),

@@ -15,8 +15,9 @@ fn texts_from_the_environment_are_converted_to_the_type_of_the_key() {
         ("SWITCHBOARD_HANDLERS__MANY__PORTS", "1,2"),
         ("SWITCHBOARD_HANDLERS__MANY__INNER__DEEP", "3"),
         ("SWITCHBOARD_HANDLERS__MANY__INNER__OTHER_KEY", "4"),
-        ("SWITCHBOARD_LISTENERS__MAIN__SOCKET__NODELAY", "false"),
-        ("SWITCHBOARD_LISTENERS__MAIN__SOCKET__MODE", "0660"),
+        ("SWITCHBOARD_LISTENERS__MAIN__SOCKET__BACKLOG", "7"),
+        ("SWITCHBOARD_SOCKET__MODE", "0660"),
+        ("SWITCHBOARD_LISTEN", "unix:/run/app.sock"),
         ("SWITCHBOARD_LISTENERS__MAIN__SOCKET__GROUP", "42"),
         ("SWITCHBOARD_LISTENERS__MAIN__LAYERS", "rate,trace"),
     ])
@@ -28,8 +29,8 @@ fn texts_from_the_environment_are_converted_to_the_type_of_the_key() {
     assert_eq!((many.inner.deep, many.inner.other_key.as_str()), (3, "4"));
     let main = main_of(&config);
     assert_eq!(
-        (main.spec.socket.nodelay, main.spec.socket.mode, main.spec.socket.group.as_deref()),
-        (false, 0o660, Some("42"))
+        (main.spec.socket.backlog, main.spec.socket.mode, main.spec.socket.group.as_deref()),
+        (7, 0o660, Some("42"))
     );
     assert_eq!(main.layers, ["rate", "trace"]);
 }

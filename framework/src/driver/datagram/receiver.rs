@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Sleep;
 
-use crate::address::Address;
 use crate::driver::datagram::drop_reason::{DropReason, reject_source};
+use crate::driver::datagram::own_sockets::OwnSocket;
 use crate::transport::{DatagramSocket, Route};
 
 /// Minimum size of the receive buffer: more than the largest UDP datagram.
@@ -24,24 +24,25 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) struct DatagramReceiver {
     socket: Arc<dyn DatagramSocket>,
-    local: Address,
     buffer: BytesMut,
     limit: usize,
     errors_in_a_row: usize,
     pause: Option<Pin<Box<Sleep>>>,
+    _own_socket: OwnSocket,
 }
 
 impl DatagramReceiver {
     pub(crate) fn new(socket: Arc<dyn DatagramSocket>, limit: usize) -> Self {
         let limit = limit.min(MAX_DATAGRAM);
-        Self { local: socket.local(), socket, buffer: BytesMut::new(), limit, errors_in_a_row: 0, pause: None }
+        let own_socket = OwnSocket::register(socket.local());
+        Self { socket, buffer: BytesMut::new(), limit, errors_in_a_row: 0, pause: None, _own_socket: own_socket }
     }
 
     pub(crate) fn check(&self, route: &Route, datagram: &Bytes) -> Result<(), DropReason> {
         if datagram.len() > self.limit {
             return Err(DropReason::FrameTooLarge); // and possibly truncated
         }
-        reject_source(route, &self.local).map_or(Ok(()), Err)
+        reject_source(&route.peer).map_or(Ok(()), Err)
     }
 
     /// Receives a datagram into the buffer; [`datagram`](Self::datagram) copies it out.

@@ -29,6 +29,7 @@ pub(crate) struct SendQueue {
     limit: usize,
     drop_throttles: [LogThrottle; DropReason::VARIANTS.len()],
     failure_throttle: LogThrottle,
+    receive_throttle: LogThrottle,
     /// Bytes sent since [`publish_sent_bytes`](Self::publish_sent_bytes).
     sent_bytes: u64,
 }
@@ -42,6 +43,7 @@ impl SendQueue {
             limit,
             drop_throttles: array::from_fn(|_| LogThrottle::default()),
             failure_throttle: LogThrottle::default(),
+            receive_throttle: LogThrottle::default(),
             sent_bytes: 0,
         }
     }
@@ -68,6 +70,10 @@ impl SendQueue {
             Ok(Ok(datagram)) => {
                 if !connection.amplification_limit().try_debit(&route.peer, datagram.len()) {
                     return self.drop_one(route, DropReason::AmplificationLimit);
+                }
+                let rate = self.listener_context.admission.rates.replies_per_peer;
+                if !connection.amplification_limit().try_count(&route.peer, rate) {
+                    return self.drop_one(route, DropReason::ReplyRate);
                 }
                 connection.counters().bytes_out.add(datagram.len());
                 self.send(route, datagram);
@@ -113,10 +119,13 @@ impl SendQueue {
     pub(crate) fn drop_one(&mut self, route: &Route, reason: DropReason) {
         let info = &self.listener_context.info;
         info.metrics.failed(Outcome::Dropped);
-        if let Some(count) = self.drop_throttles[reason as usize].count() {
-            let (listener, peer, reason) = (&*info.name, &route.peer, <&str>::from(reason));
-            tracing::warn!(target: "switchboard::connection", listener, %peer, reason, count, "datagram dropped");
-        }
+        self.drop_throttles[reason as usize].log(|| {
+            let (listener, peer, reason) = (info.name.clone(), route.peer.clone(), <&str>::from(reason));
+            move |count| {
+                let listener = &*listener;
+                tracing::warn!(target: "switchboard::connection", listener, %peer, reason, count, "datagram dropped");
+            }
+        });
     }
 
     /// Counts and logs a failed message. Errors are not answered: two servers could answer each other endlessly.
@@ -127,17 +136,23 @@ impl SendQueue {
         }
         let info = &self.listener_context.info;
         info.metrics.failed(Outcome::of(reason_of(&**error)));
-        if let Some(count) = self.failure_throttle.count() {
-            let (listener, peer, error) = (&*info.name, &route.peer, chain(&**error));
-            tracing::warn!(target: "switchboard::connection", listener, %peer, error, count, "datagram failed");
-        }
+        self.failure_throttle.log(|| {
+            let (listener, peer, error) = (info.name.clone(), route.peer.clone(), chain(&**error));
+            move |count| {
+                let listener = &*listener;
+                tracing::warn!(target: "switchboard::connection", listener, %peer, error, count, "datagram failed");
+            }
+        });
     }
 
     /// Logs a receive error. The kernel also reports errors of earlier sends here (ICMP errors, see udp(7)).
     pub(crate) fn receive_failed(&mut self, error: &io::Error) {
-        if let Some(count) = self.failure_throttle.count() {
-            let listener = &*self.listener_context.info.name;
-            tracing::warn!(target: "switchboard::connection", listener, %error, count, "receive failed");
-        }
+        self.receive_throttle.log(|| {
+            let (listener, error) = (self.listener_context.info.name.clone(), error.to_string());
+            move |count| {
+                let listener = &*listener;
+                tracing::warn!(target: "switchboard::connection", listener, error, count, "receive failed");
+            }
+        });
     }
 }

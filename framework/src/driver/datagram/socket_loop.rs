@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::deadline_timer::DeadlineTimer;
 use crate::driver::ServiceSnapshot;
 use crate::driver::datagram::{DatagramDispatcher, DatagramService, LoopState};
 use crate::layer::Panicked;
@@ -193,7 +194,7 @@ impl DatagramLoop {
 
     fn start_finish_timeout(&self, timeout: Duration) -> Instant {
         let deadline = deadline_after(Instant::now(), timeout);
-        self.events.push(tokio::time::sleep_until(deadline).map(|()| LoopEvent::FinishDeadline).boxed());
+        self.events.push(DeadlineTimer::new(deadline).map(|()| LoopEvent::FinishDeadline).boxed());
         deadline
     }
 }

@@ -1,7 +1,8 @@
 //! All deadlines of a connection, in one lazily armed timer.
 //!
 //! Events only set flags; the clock is read once per wake-up. The timer is armed for the earliest deadline and checked
-//! again when it fires, so a busy connection re-arms it once per idle timeout, not once per message.
+//! again when it fires, so a busy connection re-arms it once per idle timeout, not once per message. A deadline that has
+//! passed leaves time for input and output that the process could not notice earlier, see [`DeadlineTimer`].
 
 use std::mem::take;
 use std::pin::Pin;
@@ -9,9 +10,10 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::close_reason::CloseReason;
+use crate::deadline_timer::DeadlineTimer;
 use crate::settings::Timeouts;
 
 #[derive(Debug)]
@@ -34,7 +36,7 @@ pub(crate) struct Deadlines {
     awaits_first_message: bool,
     /// The connection is already closing: its lifetime does not matter.
     pub(crate) ignores_lifetime: bool,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<DeadlineTimer>>>,
     /// The activity that the timer was armed for. `None`: it must be armed again.
     pub(crate) armed_for: Option<DriverActivity>,
 }
@@ -122,23 +124,19 @@ impl Deadlines {
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>, activity: DriverActivity) -> Option<CloseReason> {
         self.update();
         // Deadlines only move to a later time, which is checked when the timer fires.
-        if self.armed_for == Some(activity) && self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed()) {
+        if self.armed_for == Some(activity) && self.timer.as_ref().is_some_and(|timer| !timer.has_fired()) {
             return None;
         }
-        loop {
-            let (at, reason) = self.next_deadline(activity)?;
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-            if timer.is_elapsed() || at < timer.deadline() {
-                timer.as_mut().reset(at);
-            }
-            if timer.as_mut().poll(cx).is_pending() {
-                self.armed_for = Some(activity);
-                return None;
-            }
-            if Instant::now() >= at {
-                return Some(reason);
-            }
+        let (at, reason) = self.next_deadline(activity)?;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(DeadlineTimer::new(at)));
+        if at < timer.deadline() || (timer.has_fired() && at != timer.deadline()) {
+            timer.as_mut().reset(at);
         }
+        if timer.as_mut().poll(cx).is_pending() {
+            self.armed_for = Some(activity);
+            return None;
+        }
+        Some(reason)
     }
 
     fn next_deadline(&self, activity: DriverActivity) -> Option<(Instant, CloseReason)> {

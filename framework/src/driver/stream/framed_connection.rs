@@ -54,7 +54,7 @@ impl<F: Framing> FramedConnection<F> {
             }
             self.waited = true;
             self.io.latency.slow = true;
-            self.poll_background(cx, DriverActivity::Working, PushedFrames::Encode)?;
+            self.poll_working(cx, PushedFrames::Encode)?;
             self.io.read_ahead(cx)?;
             Poll::Pending
         })
@@ -68,7 +68,7 @@ impl<F: Framing> FramedConnection<F> {
                 return Poll::Ready(Err(CloseOutcome::plain(reason)));
             }
             let Poll::Ready(budget) = coop::poll_proceed(cx) else {
-                self.poll_background(cx, DriverActivity::Working, PushedFrames::Keep)?;
+                self.poll_working(cx, PushedFrames::Keep)?;
                 return Poll::Pending;
             };
             budget.made_progress();
@@ -94,7 +94,7 @@ impl<F: Framing> FramedConnection<F> {
         }
         self.waited = true;
         poll_fn(|cx| {
-            self.poll_background(cx, DriverActivity::Working, PushedFrames::Keep)?;
+            self.poll_working(cx, PushedFrames::Keep)?;
             if self.io.writer.has_capacity() { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
@@ -121,7 +121,7 @@ impl<F: Framing> FramedConnection<F> {
 
     async fn write_all(&mut self) -> Result<(), CloseOutcome> {
         poll_fn(|cx| {
-            self.poll_background(cx, DriverActivity::Working, PushedFrames::Encode)?;
+            self.poll_working(cx, PushedFrames::Encode)?;
             if self.io.writer.is_finished() { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
@@ -134,7 +134,7 @@ impl<F: Framing> FramedConnection<F> {
     }
 
     fn poll_read_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseOutcome>> {
-        self.poll_background(cx, DriverActivity::Reading, PushedFrames::Encode)?;
+        let expired = self.poll_background(cx, DriverActivity::Reading, PushedFrames::Encode)?;
         let io = &mut self.io;
         if let Some(reason) = self.closing {
             if io.reader.draining_bytes.is_none() {
@@ -147,20 +147,35 @@ impl<F: Framing> FramedConnection<F> {
                 return Poll::Ready(Err(CloseOutcome::plain(reason)));
             }
         }
-        if !io.writer.is_empty() {
+        let read = if io.writer.is_empty() {
+            io.poll_read_message(cx)
+        } else {
             io.reader.buffer.release();
-            return Poll::Pending; // no reading while the peer does not read
+            Poll::Pending // no reading while the peer does not read
+        };
+        match expired {
+            // Input that is there already counts. A part of a message does not move the deadline of the message.
+            Some(reason) if read.is_pending() => Poll::Ready(Err(CloseOutcome::plain(reason))),
+            _ => read,
         }
-        io.poll_read_message(cx)
+    }
+
+    /// Like [`poll_background`](Self::poll_background), while no input is awaited.
+    fn poll_working(&mut self, cx: &mut Context<'_>, pushed: PushedFrames) -> Result<(), CloseOutcome> {
+        match self.poll_background(cx, DriverActivity::Working, pushed)? {
+            None => Ok(()),
+            Some(reason) => Err(CloseOutcome::plain(reason)),
+        }
     }
 
     /// Handles control signals, writes output and checks deadlines. Registers the task for everything that is pending.
+    /// Returns the reason of a deadline that has passed.
     fn poll_background(
         &mut self,
         cx: &mut Context<'_>,
         activity: DriverActivity,
         pushed: PushedFrames,
-    ) -> Result<(), CloseOutcome> {
+    ) -> Result<Option<CloseReason>, CloseOutcome> {
         // The waker is registered again only if it has changed.
         let signal = if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.io.connection.current_signal()
@@ -184,14 +199,11 @@ impl<F: Framing> FramedConnection<F> {
         if activity == DriverActivity::Reading {
             self.io.record_latency(self.io.deadlines.last_activity);
         }
-        match expired {
-            None => Ok(()),
-            Some(CloseReason::Lifetime) => {
-                self.start_closing(CloseReason::Lifetime);
-                cx.waker().wake_by_ref();
-                Ok(())
-            }
-            Some(reason) => Err(CloseOutcome::plain(reason)),
+        if expired == Some(CloseReason::Lifetime) {
+            self.start_closing(CloseReason::Lifetime);
+            cx.waker().wake_by_ref();
+            return Ok(None);
         }
+        Ok(expired)
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::close_reason::CloseReason;
 use crate::connection::Connection;
+use crate::deadline_timer;
 use crate::driver::stream::buffer::{self, BufferSize};
 use crate::transport::BoxIo;
 
@@ -54,7 +55,7 @@ pub(crate) async fn lingering_close(
 }
 
 async fn linger(io: &mut BoxIo, timeout: Duration) {
-    let _ = tokio::time::timeout(LINGER_TIMEOUT, io.shutdown()).await;
+    let _ = deadline_timer::timeout(LINGER_TIMEOUT, io.shutdown()).await;
     if timeout.is_zero() {
         return;
     }
@@ -69,6 +70,6 @@ async fn linger(io: &mut BoxIo, timeout: Duration) {
             }
         }
     };
-    let _ = tokio::time::timeout(timeout, discard_input).await;
+    let _ = deadline_timer::timeout(timeout, discard_input).await;
     buffer::give(buffer, BufferSize::Large);
 }

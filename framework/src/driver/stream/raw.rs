@@ -6,10 +6,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
 use crate::close_reason::CloseReason;
+use crate::deadline_timer::DeadlineTimer;
 use crate::driver::close_outcome::{CloseOutcome, reason_of};
 use crate::driver::stream::linger::lingering_close;
 use crate::error::{BoxError, find_cause};
@@ -38,7 +38,7 @@ impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
             let (stream, activity) = ByteStream::new(io, connection.clone());
             let outcome = {
                 let mut work = pin!(handler.serve(connection.clone(), stream));
-                let mut timer = pin!(sleep_until(deadline_after(activity.last(&connection), idle)));
+                let mut timer = pin!(DeadlineTimer::new(deadline_after(activity.last(&connection), idle)));
                 poll_fn(|cx| {
                     if let Some(reason) = connection.poll_signal(cx.waker()).immediate_close_reason() {
                         return Poll::Ready(CloseOutcome::plain(reason));
@@ -46,14 +46,14 @@ impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
                     if let Poll::Ready(result) = work.as_mut().poll(cx) {
                         return Poll::Ready(outcome_of(result, activity.input_ended()));
                     }
-                    while !idle.is_zero() && timer.as_mut().poll(cx).is_ready() {
-                        let deadline = deadline_after(activity.last(&connection), idle);
-                        if deadline <= Instant::now() {
-                            return Poll::Ready(CloseOutcome::plain(CloseReason::Idle));
-                        }
+                    if idle.is_zero() {
+                        return Poll::Pending;
+                    }
+                    let deadline = deadline_after(activity.last(&connection), idle);
+                    if timer.has_fired() && deadline != timer.deadline() {
                         timer.as_mut().reset(deadline);
                     }
-                    Poll::Pending
+                    timer.as_mut().poll(cx).map(|()| CloseOutcome::plain(CloseReason::Idle))
                 })
                 .await
             };

@@ -10,6 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use tower::Service;
 
 use crate::close_reason::CloseReason;
+use crate::deadline_timer;
 use crate::driver::HandlerDriver;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::{HandlerCalls, direct, has_layers, layered};
@@ -179,7 +180,7 @@ where
         };
         let close_transport = AssertUnwindSafe(close_transport).catch_unwind();
         // Concurrently: neither waits for the other.
-        let close_hook = tokio::time::timeout(CLOSE_HOOK_TIMEOUT, close_hook);
+        let close_hook = deadline_timer::timeout(CLOSE_HOOK_TIMEOUT, close_hook);
         let (close_hook, _) = futures_util::join!(close_hook, close_transport);
         if let Ok(Err(payload)) = close_hook {
             outcome.error.get_or_insert_with(|| Panicked::new(&*payload).into());

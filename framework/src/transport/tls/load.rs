@@ -17,6 +17,7 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::settings::{TlsIdentity, TlsSettings};
 use crate::transport::tls::TlsError;
+use crate::transport::tls::client_verifier::BoundedVerifier;
 
 /// The rustls configuration of these settings.
 pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
@@ -31,9 +32,8 @@ pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
             let wrong = |message: String| TlsError::new(&["client_ca"], message);
             let roots = Arc::new(roots(path).map_err(wrong)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
-            builder.with_client_cert_verifier(
-                verifier.map_err(|error| wrong(format!("{} cannot be used: {error}", path.display())))?,
-            )
+            let verifier = verifier.map_err(|error| wrong(format!("{} cannot be used: {error}", path.display())))?;
+            builder.with_client_cert_verifier(BoundedVerifier::new(verifier))
         }
     };
     let mut hosts = HashMap::new();

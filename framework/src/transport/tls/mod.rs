@@ -10,6 +10,8 @@ mod acceptor;
 #[path = "disabled.rs"]
 mod acceptor;
 #[cfg(feature = "tls")]
+mod client_verifier;
+#[cfg(feature = "tls")]
 mod load;
 
 pub use acceptor::TlsAcceptor;

@@ -1,0 +1,98 @@
+//! Timers for deadlines that tolerate a process that was stopped, or a thread that was blocked.
+//!
+//! When a stopped process continues, epoll_wait(2) fails with EINTR (signal(7)), and tokio fires its timers before it
+//! reports the sockets that became ready meanwhile. A deadline that has passed is therefore checked again a few times:
+//! each check is a timer of its own, so the runtime polls its sockets between two checks.
+
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::settings::deadline_after;
+
+/// Checks of a deadline after it has passed. The owner of the timer tries its I/O at each of them.
+const CHECKS: u32 = 4;
+/// Minimum time between two checks: one tick of tokio's timers.
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(1);
+/// Maximum time between two checks. All checks together leave time for a few round trips.
+const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+pin_project! {
+    /// A future that is ready when a deadline has passed and the checks after it are done. It wakes its task for each
+    /// check. The later the timer fires, the longer are the intervals: a timer that fires on time costs a few ms.
+    #[derive(Debug)]
+    pub(crate) struct DeadlineTimer {
+        deadline: Instant,
+        #[pin]
+        sleep: Sleep,
+        checks: u32,
+        interval: Duration,
+    }
+}
+
+impl DeadlineTimer {
+    pub(crate) fn new(deadline: Instant) -> Self {
+        Self { deadline, sleep: sleep_until(deadline), checks: 0, interval: MIN_CHECK_INTERVAL }
+    }
+
+    pub(crate) fn after(time: Duration) -> Self {
+        Self::new(deadline_after(Instant::now(), time))
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Whether the deadline or the time of a check has come since the last poll.
+    pub(crate) fn has_fired(&self) -> bool {
+        self.sleep.is_elapsed()
+    }
+
+    /// Sets another deadline. It has checks of its own.
+    pub(crate) fn reset(self: Pin<&mut Self>, deadline: Instant) {
+        let this = self.project();
+        (*this.deadline, *this.checks) = (deadline, 0);
+        this.sleep.reset(deadline);
+    }
+}
+
+impl Future for DeadlineTimer {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        loop {
+            ready!(this.sleep.as_mut().poll(cx));
+            if *this.checks == CHECKS {
+                return Poll::Ready(());
+            }
+            let now = Instant::now();
+            if *this.checks == 0 {
+                let late = now.saturating_duration_since(*this.deadline);
+                *this.interval = (late / 8).clamp(MIN_CHECK_INTERVAL, MAX_CHECK_INTERVAL);
+            }
+            *this.checks += 1;
+            this.sleep.as_mut().reset(now + *this.interval);
+        }
+    }
+}
+
+/// A future did not complete in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimedOut;
+
+/// Like `tokio::time::timeout`, with the checks of a [`DeadlineTimer`]: a future that is ready at one of them completes.
+pub(crate) async fn timeout<T>(time: Duration, future: impl Future<Output = T>) -> Result<T, TimedOut> {
+    let (mut future, mut timer) = (pin!(future), pin!(DeadlineTimer::after(time)));
+    tokio::select! {
+        biased;
+        output = &mut future => Ok(output),
+        () = &mut timer => Err(TimedOut),
+    }
+}
+
+#[cfg(test)]
+mod tests;
