@@ -172,7 +172,13 @@ fn remove_stale(entry: &Entry, address: &SockAddr, kind: Type) -> io::Result<()>
     }
     let probe = Socket::new(Domain::UNIX, kind, None)?;
     probe.set_nonblocking(true)?;
-    match probe.connect(address) {
+    // Through the handle to the directory, so that the socket that is tried is the one that is removed.
+    let directory = descriptor_path(&entry.directory);
+    let connected = match directory.exists() {
+        true => probe.connect(&SockAddr::unix(directory.join(&entry.name))?),
+        false => probe.connect(address), // no /proc
+    };
+    match connected {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             // Not a socket that another server has bound in the meantime.
             if entry.stat().is_ok_and(|now| file_id(&now) == found) {
