@@ -4,10 +4,12 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream;
 use switchboard::prelude::*;
+use switchboard::settings::{Rate, Rates};
 use switchboard::transport::{Bind, Listener, SchemeInfo, Transport};
 use switchboard::transport::{DatagramSocket, Route};
 use switchboard::{Address, Endpoint};
@@ -118,7 +120,7 @@ impl Handler for Amplifying {
             Some(b"stream") => Reply::stream(stream::unfold(0, move |n| {
                 let frame = message.clone();
                 async move {
-                    sleep(std::time::Duration::from_millis(1)).await;
+                    sleep(Duration::from_millis(1)).await;
                     (n < 60).then_some((Ok(frame), n + 1))
                 }
             })),
@@ -129,7 +131,7 @@ impl Handler for Amplifying {
             Some(b"later") => {
                 let pusher = cx.pusher();
                 cx.spawn(async move {
-                    sleep(std::time::Duration::from_millis(1)).await;
+                    sleep(Duration::from_millis(1)).await;
                     for _ in 0..60 {
                         pusher.push(message.clone()).await.unwrap();
                     }
@@ -349,4 +351,86 @@ async fn errors_reported_for_earlier_sends_do_not_stop_the_socket() {
         assert_eq!(network.ask("192.0.2.1:4000", "count").await, (round + 1).to_string());
     }
     assert_eq!(server.drain().await.cut, 0);
+}
+
+/// Starts a server with a rate of replies; `None`: the default.
+async fn serve_at_rate(rate: Option<Rate>) -> (Running, FakeNetwork) {
+    let (socket, network) = fake_network();
+    let rates = rate.map_or_else(Rates::default, |rate| Rates::default().replies_per_peer(rate));
+    let server = Server::bind("fake:").transport(socket).rates(rates).limits(limits(|l| l.sessions = 10));
+    (server.start(Amplifying).await.unwrap(), network)
+}
+
+impl FakeNetwork {
+    /// Sends each reply back as the next request, `datagrams` of them at a time, as another server would, `pace` apart.
+    /// Returns the replies before the exchange ended; at most `most`.
+    async fn reflect(&mut self, peer: &str, datagrams: usize, pace: Duration, most: usize) -> usize {
+        for _ in 0..datagrams {
+            self.send(peer, "count");
+        }
+        for answered in 0..most {
+            // Paused time advances only when the server is idle.
+            match timeout(Duration::from_millis(1), self.leaving.recv()).await {
+                Ok(_) => self.send(peer, "count"),
+                Err(_) => return answered,
+            }
+            if !pace.is_zero() {
+                sleep(pace).await;
+            }
+        }
+        most
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exchange_with_a_server_that_answers_every_reply_ends() {
+    for (rate, datagrams, pace, most) in [
+        (None, 1, 0, 15_000),
+        (None, 40, 0, 15_000),
+        (None, 1, 1, 50_000), // 500 per second
+        (Some(Rate::per_second(100)), 1, 0, 100),
+        (Some(Rate::per_minute(100)), 1, 20, 100),
+        (Some(Rate::per_second(1_000_000)), 1, 0, 50_000),
+    ] {
+        let (_server, mut network) = serve_at_rate(rate).await;
+        let ended = network.reflect("192.0.2.1:4000", datagrams, Duration::from_millis(pace), 60_000).await;
+        assert_eq!(ended, most, "{rate:?} {datagrams} {pace}");
+        assert_eq!(network.ask("192.0.2.2:4000", "count").await, "1", "another peer is answered");
+        sleep(secs(60)).await;
+        network.ask("192.0.2.1:4000", "count").await; // and the same peer, when its rate allows it
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn validated_peers_and_a_rate_of_zero_have_no_limit_of_replies() {
+    let (_server, mut network) = serve_at_rate(None).await;
+    network.send("192.0.2.1:4000", "validate");
+    assert_eq!(network.reflect("192.0.2.1:4000", 1, Duration::ZERO, 60_000).await, 60_000);
+    let (_server, mut network) = serve_at_rate(Some(Rate::per_second(0))).await;
+    assert_eq!(network.reflect("192.0.2.1:4000", 1, Duration::ZERO, 60_000).await, 60_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_with_ten_thousand_requests_per_second_has_no_limit_to_notice() {
+    let (_server, mut network) = serve_at_rate(None).await;
+    let client = "192.0.2.1:4000";
+    let (mut asked, mut answered) = (0, 0);
+    for _ in 0..10_000 {
+        for _ in 0..10 {
+            network.send(client, "count");
+            asked += 1;
+        }
+        sleep(Duration::from_millis(1)).await;
+        answered += std::iter::from_fn(|| network.leaving.try_recv().ok()).count();
+    }
+    assert_eq!((asked, asked - answered), (100_000, 2), "one of 50,000 is lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pushed_frames_count_for_the_rate_of_replies() {
+    let (_server, mut network) = serve_at_rate(Some(Rate::per_second(10))).await;
+    for _ in 0..10 {
+        network.send("192.0.2.1:4000", "push");
+    }
+    assert_eq!(network.all().await.len(), 10);
 }

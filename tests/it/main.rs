@@ -11,6 +11,9 @@ mod lifecycle;
 /// Datagrams: each peer gets its replies in order, from the address it sent to, and delays no other peer.
 mod datagram;
 
+/// Datagrams that a forged source, a broadcast address or a peer that does not read makes difficult to answer.
+mod datagram_faults;
+
 /// Admission by client address: access lists, connection limits and rates.
 mod edge;
 

@@ -185,6 +185,11 @@ pub trait DatagramSocket: Send + Sync + 'static {
     /// The local address.
     fn local(&self) -> Address;
 
+    /// The local addresses, if a host name has several.
+    fn locals(&self) -> Vec<Address> {
+        vec![self.local()]
+    }
+
     /// Another handle to the socket, as in [`StreamListener::share`].
     fn share(&self) -> Option<SharedSocket> {
         None
@@ -201,12 +206,14 @@ pub struct Route {
     pub local_ip: Option<IpAddr>,
     /// The index of the interface that a reply must leave by; 0 if the routing table decides.
     pub interface: u32,
+    /// The user id of the sender, if the transport reports it.
+    pub user: Option<u32>,
 }
 
 impl Route {
     /// A route to a peer, from the given local address.
     pub fn new(peer: Address, local_ip: Option<IpAddr>) -> Self {
-        Self { peer, local_ip, interface: 0 }
+        Self { peer, local_ip, interface: 0, user: None }
     }
 }
 
@@ -223,6 +230,6 @@ impl Hash for Route {
         if let Some(local_ip) = self.local_ip {
             local_ip.hash(state);
         }
-        // Not the interface: it rarely distinguishes two routes.
+        // Not the interface and the user: they rarely distinguish two routes.
     }
 }

@@ -79,9 +79,8 @@ impl DatagramSocket for SeveralSockets {
     }
 
     fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
-        let is_from = |socket: &&Box<dyn DatagramSocket>| socket.local().ip() == route.local_ip;
-        let socket = self.sockets.iter().find(is_from).unwrap_or(&self.sockets[0]);
-        socket.try_send(payload, route)
+        let from = self.sockets.iter().position(|socket| socket.local().ip() == route.local_ip);
+        self.sockets[from.unwrap_or(0)].try_send(payload, route)
     }
 
     /// Ready when all sockets are: a socket that has not blocked stays ready.
@@ -98,6 +97,10 @@ impl DatagramSocket for SeveralSockets {
 
     fn local(&self) -> Address {
         self.sockets[0].local()
+    }
+
+    fn locals(&self) -> Vec<Address> {
+        self.sockets.iter().map(|socket| socket.local()).collect()
     }
 
     fn share(&self) -> Option<SharedSocket> {

@@ -81,7 +81,7 @@ impl StreamListener for UnixStreamListener {
 }
 
 /// The address of a peer. An abstract name (unix(7)) becomes a path that begins with NUL.
-pub(super) fn peer_address(peer: &SocketAddr) -> Address {
+fn peer_address(peer: &SocketAddr) -> Address {
     let path = peer.as_pathname().map(Arc::from);
     Address::Unix(path.or_else(|| {
         let name = [b"\0", peer.as_abstract_name()?].concat();

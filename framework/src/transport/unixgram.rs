@@ -1,13 +1,26 @@
-//! Unix datagram sockets.
+//! Unix datagram sockets. A reply goes only to a socket of the user who sent the request: the sender chooses the path
+//! that it binds, and the path can name a socket of another user when the reply is sent.
 
-use std::io;
-use std::path::Path;
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
+use std::io::{self, IoSliceMut};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use nix::libc::{O_NOFOLLOW, O_PATH};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrLike, UnixAddr, UnixCredentials, recvmsg, setsockopt, sockopt,
+};
+use nix::unistd::Uid;
+use parking_lot::Mutex;
 use socket2::{SockAddr, SockRef, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
 use crate::address::{Address, Endpoint};
@@ -15,11 +28,20 @@ use crate::connection::Kind;
 use crate::transport::listener::{Bind, DatagramSocket, Listener, Route, SchemeInfo, Transport, unsupported_endpoint};
 use crate::transport::socket::SharedSocket;
 use crate::transport::socket_path::SocketPath;
-use crate::transport::unix::peer_address;
 use crate::transport::unix_bind::bind_or_adopt;
+
+/// The user id that the kernel reports for users and senders that it cannot name here (user_namespaces(7)).
+const OVERFLOW_USER: u32 = 65_534;
+/// Bytes of the path of a Unix socket. A path of this length has no terminator (unix(7)).
+const MAX_PATH: usize = 108;
 
 /// `unixgram:/path`. Uses the socket options `mode` and `group`. A client that has not bound its socket can send, but
 /// receives no reply.
+///
+/// A reply is sent if the file at the path of the client is a socket that belongs to the user of the client, or if the
+/// user is root. A client with an abstract name (unix(7)) is answered only if its user is root or the user of this
+/// process: an abstract name has no owner, and in another network namespace another user can bind it. A datagram from a
+/// relative path is dropped. The transport needs `/proc` (proc(5)).
 ///
 /// Replies that a client has not read yet count against the send buffer of this socket. A client that never reads can
 /// fill the buffer; replies to other clients are then dropped until it reads or exits. Use `mode` and `group` to
@@ -47,8 +69,13 @@ pub(super) fn listen_datagram(
     endpoint: Endpoint,
     path: Option<Arc<Path>>,
 ) -> io::Result<Listener> {
+    let message = "a Unix datagram socket needs /proc to reply, and /proc/self/fd cannot be read";
+    fs::metadata("/proc/self/fd").map_err(|error| io::Error::new(error.kind(), format!("{message}: {error}")))?;
+    setsockopt(&socket, sockopt::PassCred, &true)?;
     let socket = UnixDatagram::from_std(socket.into())?;
-    Ok(Listener::Datagram(Box::new(UnixDatagramSocket { socket, endpoint, local: Address::Unix(path), socket_path })))
+    let (local, scratch) = (Address::Unix(path), Mutex::default());
+    let own_user = Uid::effective().as_raw();
+    Ok(Listener::Datagram(Box::new(UnixDatagramSocket { socket_path, socket, endpoint, local, own_user, scratch })))
 }
 
 struct UnixDatagramSocket {
@@ -57,30 +84,82 @@ struct UnixDatagramSocket {
     socket: UnixDatagram,
     endpoint: Endpoint,
     local: Address,
+    own_user: u32,
+    /// The receive buffer, as large as the buffer of the driver.
+    scratch: Mutex<Vec<u8>>,
 }
 
-impl DatagramSocket for UnixDatagramSocket {
-    fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
-        loop {
-            match self.socket.try_recv_buf_from(buffer) {
-                Ok((_, peer)) => return Poll::Ready(Ok(Route::new(peer_address(&peer), None))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+impl UnixDatagramSocket {
+    /// Receives a datagram, the address of its sender and the user who sent it (`SCM_CREDENTIALS`, unix(7)).
+    fn receive(&self, scratch: &mut Vec<u8>, buffer: &mut BytesMut) -> io::Result<Route> {
+        let room = buffer.capacity() - buffer.len();
+        scratch.resize(scratch.len().max(room), 0);
+        // Room for nothing else: the kernel closes passed file descriptors that do not fit.
+        let mut control = nix::cmsg_space!(UnixCredentials);
+        let (bytes, route) = {
+            let mut slices = [IoSliceMut::new(&mut scratch[..room])];
+            let fd = self.socket.as_raw_fd();
+            let message = recvmsg::<UnixAddr>(fd, &mut slices, Some(&mut control), MsgFlags::empty())?;
+            let mut route = Route::new(peer_address(message.address.as_ref()), None);
+            // Fails if the sender has passed file descriptors.
+            route.user = message.cmsgs().into_iter().flatten().find_map(|control| match control {
+                ControlMessageOwned::ScmCredentials(sender) => user(&sender),
+                _ => None,
+            });
+            (message.bytes, route)
+        };
+        buffer.extend_from_slice(&scratch[..bytes]);
+        Ok(route)
     }
 
-    fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
-        let Address::Unix(Some(peer)) = &route.peer else {
-            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the sender has not bound its socket"));
-        };
+    /// Sends to the socket file that was checked, even if the path is replaced meanwhile.
+    fn send(&self, payload: &[u8], path: &Path, user: Option<u32>) -> io::Result<()> {
+        let refused = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        let Some(user) = user else { return refused("the user of the sender is unknown".into()) };
+        let is_root = Uid::from_raw(user).is_root();
+        let socket = SockRef::from(&self.socket);
         // Not through tokio: one receiver with a full queue would clear the write readiness for all receivers.
-        match SockRef::from(&self.socket).send_to(payload, &SockAddr::unix(peer)?) {
+        let sent = if path.as_os_str().as_bytes().starts_with(&[0]) {
+            if !is_root && user != self.own_user {
+                return refused(format!("user {user} sent from an abstract name; only a path shows its owner"));
+            }
+            socket.send_to(payload, &SockAddr::unix(path)?)
+        } else {
+            let file = OpenOptions::new().read(true).custom_flags(O_PATH | O_NOFOLLOW).open(path)?;
+            let metadata = file.metadata()?;
+            if !metadata.file_type().is_socket() {
+                return refused("the path of the sender is not a socket now".into());
+            }
+            if !is_root && user != metadata.uid() {
+                let owner = metadata.uid();
+                return refused(format!("user {user} sent from a path whose socket belongs to user {owner}"));
+            }
+            socket.send_to(payload, &SockAddr::unix(PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))?)
+        };
+        match sent {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Err(io::Error::other("the queue of the receiver is full"))
             }
             Err(error) => Err(error),
+        }
+    }
+}
+
+impl DatagramSocket for UnixDatagramSocket {
+    fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
+        loop {
+            match self.socket.try_io(Interest::READABLE, || self.receive(&mut self.scratch.lock(), buffer)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
+                received => return Poll::Ready(received),
+            }
+        }
+    }
+
+    fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
+        match &route.peer {
+            Address::Unix(Some(path)) => self.send(payload, path, route.user),
+            _ => Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the sender has not bound its socket")),
         }
     }
 
@@ -99,4 +178,24 @@ impl DatagramSocket for UnixDatagramSocket {
     fn share(&self) -> Option<SharedSocket> {
         Some(SharedSocket::of(&self.socket)?.with_path(self.socket_path.clone()))
     }
+}
+
+/// The address of a peer. An abstract name (unix(7)) becomes a path that begins with NUL.
+fn peer_address(peer: Option<&UnixAddr>) -> Address {
+    // An unbound sender has an address of length 0.
+    let path = peer.filter(|peer| peer.len() > 0).and_then(|peer| match (peer.path(), peer.as_abstract()) {
+        (Some(path), _) => {
+            let path = path.as_os_str().as_bytes();
+            Some(Arc::from(Path::new(OsStr::from_bytes(&path[..path.len().min(MAX_PATH)]))))
+        }
+        (None, Some(name)) => Some(Arc::from(Path::new(OsStr::from_bytes(&[b"\0", name].concat())))),
+        (None, None) => None,
+    });
+    Address::Unix(path)
+}
+
+/// The user who sent a datagram. `None` if the kernel did not record the sender, because the datagram was sent before
+/// this process requested it, or cannot name the sender in the namespaces of this process.
+fn user(sender: &UnixCredentials) -> Option<u32> {
+    Some(sender.uid()).filter(|user| sender.pid() != 0 || *user != OVERFLOW_USER)
 }

@@ -122,6 +122,13 @@ fn switchboard(
         }
     }
     command.args(["--log-level", service.level]);
+    if service.protocol == "udp" {
+        // Each load socket is one peer at full speed, above the default rate. An older binary does not know the key.
+        let schema = Command::new(binary).arg("schema").output()?.stdout;
+        if String::from_utf8_lossy(&schema).contains("replies_per_peer") {
+            command.args(["--set", "rate.replies_per_peer=0/s"]);
+        }
+    }
     if let [address] = addresses
         && service.deny == 0
     {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use switchboard::framing::{AnyFraming, Length, Lines, Raw};
 use switchboard::registry::HandlerInstance;
 use switchboard::server::ListenerSpec;
+use switchboard::settings::{Rate, Rates};
 use switchboard::{Kind, ListenerSet, Running};
 use tokio::runtime::{Builder, Runtime};
 
@@ -91,6 +92,7 @@ impl HotPath {
         let (handler, framing) = self.handler(&registry);
         let mut spec = ListenerSpec::new("main", "script:".parse().unwrap());
         spec.framing = framing;
+        spec.rates = Rates::default().replies_per_peer(Rate::per_second(0)); // one peer sends at full speed
         listeners.listen(spec, &handler);
         listeners.start().await.unwrap()
     }

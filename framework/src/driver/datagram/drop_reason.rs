@@ -1,6 +1,7 @@
 //! Why a datagram or a reply is dropped, and the filter for sources that must not be answered.
 
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
 
 use strum::{IntoStaticStr, VariantArray};
 
@@ -17,6 +18,8 @@ pub(crate) enum DropReason {
     SourcePort,
     /// The source address must not be answered.
     SourceAddress,
+    /// The path of a Unix peer is relative, so it has another meaning in this process.
+    RelativePath,
     /// The source is a datagram socket of this process.
     OwnAddress,
     /// `access` rejects the peer.
@@ -40,6 +43,12 @@ pub(crate) enum DropReason {
 /// Why a datagram must not be answered: a real sender does not have its source address, or a service there would answer
 /// the reply in an endless loop.
 pub(crate) fn reject_source(peer: &Address) -> Option<DropReason> {
+    // The name of an abstract socket begins with NUL.
+    if let Address::Unix(Some(path)) = peer
+        && !matches!(path.as_os_str().as_bytes(), [b'/' | 0, ..])
+    {
+        return Some(DropReason::RelativePath);
+    }
     if let Address::Inet(peer) = peer {
         let ip = peer.ip().to_canonical();
         let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());

@@ -1,6 +1,8 @@
 //! The datagram sockets of this process. Datagrams from them are not answered: two listeners could answer each other
 //! endlessly.
 
+use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -61,17 +63,30 @@ fn is_own_address(peer: SocketAddr) -> bool {
     is_wildcard && is_local(peer)
 }
 
-/// Whether this host has an address. A local address is its own source address; a list of the addresses would need a
-/// netlink socket, and bind(2) accepts any address where `ip_nonlocal_bind` is set (ip(7)).
+/// Whether this host has an address: a socket can be bound to it. A list of the addresses would need a netlink socket.
 fn is_local(mut peer: SocketAddr) -> bool {
-    peer.set_ip(peer.ip().to_canonical());
+    let ip = peer.ip().to_canonical();
+    peer.set_ip(ip);
+    if ip.is_loopback() {
+        return true;
+    }
+    peer.set_port(0);
+    if UdpSocket::bind(peer).is_err() {
+        return false;
+    }
+    // With this option any address can be bound (ip(7)); then the source of a route to the address decides.
+    let option = format!("/proc/sys/net/ipv{}/ip_nonlocal_bind", if ip.is_ipv4() { 4 } else { 6 });
+    let any_can_be_bound = fs::read_to_string(option).is_ok_and(|value| value.trim() == "1");
+    !any_can_be_bound || source_of_route(peer).is_ok_and(|source| source == ip)
+}
+
+/// The local address from which the kernel sends to a peer. Nothing is sent.
+fn source_of_route(mut peer: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let source = || {
-        let probe = UdpSocket::bind((any, 0))?;
-        probe.connect(peer)?;
-        probe.local_addr()
-    };
-    peer.ip().is_loopback() || source().is_ok_and(|source| source.ip() == peer.ip())
+    let probe = UdpSocket::bind((any, 0))?;
+    peer.set_port(1); // any port
+    probe.connect(peer)?;
+    probe.local_addr().map(|source| source.ip())
 }
 
 fn publish_port(sockets: &[Address], changed: &Address) {

@@ -28,14 +28,14 @@ pub(crate) struct DatagramReceiver {
     limit: usize,
     errors_in_a_row: usize,
     pause: Option<Pin<Box<Sleep>>>,
-    _own_socket: OwnSocket,
+    _own_sockets: Vec<OwnSocket>,
 }
 
 impl DatagramReceiver {
     pub(crate) fn new(socket: Arc<dyn DatagramSocket>, limit: usize) -> Self {
         let limit = limit.min(MAX_DATAGRAM);
-        let own_socket = OwnSocket::register(socket.local());
-        Self { socket, buffer: BytesMut::new(), limit, errors_in_a_row: 0, pause: None, _own_socket: own_socket }
+        let own_sockets = socket.locals().into_iter().map(OwnSocket::register).collect();
+        Self { socket, buffer: BytesMut::new(), limit, errors_in_a_row: 0, pause: None, _own_sockets: own_sockets }
     }
 
     pub(crate) fn check(&self, route: &Route, datagram: &Bytes) -> Result<(), DropReason> {
