@@ -362,9 +362,9 @@ async fn serve_at_rate(rate: Option<Rate>) -> (Running, FakeNetwork) {
 }
 
 impl FakeNetwork {
-    /// Sends each reply back as the next request, `datagrams` of them at a time, as another server would, `pace` apart.
+    /// Sends each reply back as the next request, `datagrams` of them at a time, as another server would, `pause` apart.
     /// Returns the replies before the exchange ended; at most `most`.
-    async fn reflect(&mut self, peer: &str, datagrams: usize, pace: Duration, most: usize) -> usize {
+    async fn reflect(&mut self, peer: &str, datagrams: usize, pause: Duration, most: usize) -> usize {
         for _ in 0..datagrams {
             self.send(peer, "count");
         }
@@ -374,8 +374,8 @@ impl FakeNetwork {
                 Ok(_) => self.send(peer, "count"),
                 Err(_) => return answered,
             }
-            if !pace.is_zero() {
-                sleep(pace).await;
+            if !pause.is_zero() {
+                sleep(pause).await;
             }
         }
         most
@@ -384,7 +384,7 @@ impl FakeNetwork {
 
 #[tokio::test(start_paused = true)]
 async fn an_exchange_with_a_server_that_answers_every_reply_ends() {
-    for (rate, datagrams, pace, most) in [
+    for (rate, datagrams, pause, most) in [
         (None, 1, 0, 15_000),
         (None, 40, 0, 15_000),
         (None, 1, 1, 50_000), // 500 per second
@@ -393,8 +393,8 @@ async fn an_exchange_with_a_server_that_answers_every_reply_ends() {
         (Some(Rate::per_second(1_000_000)), 1, 0, 50_000),
     ] {
         let (_server, mut network) = serve_at_rate(rate).await;
-        let ended = network.reflect("192.0.2.1:4000", datagrams, Duration::from_millis(pace), 60_000).await;
-        assert_eq!(ended, most, "{rate:?} {datagrams} {pace}");
+        let ended = network.reflect("192.0.2.1:4000", datagrams, Duration::from_millis(pause), 60_000).await;
+        assert_eq!(ended, most, "{rate:?} {datagrams} {pause}");
         assert_eq!(network.ask("192.0.2.2:4000", "count").await, "1", "another peer is answered");
         sleep(secs(60)).await;
         network.ask("192.0.2.1:4000", "count").await; // and the same peer, when its rate allows it
@@ -414,16 +414,16 @@ async fn validated_peers_and_a_rate_of_zero_have_no_limit_of_replies() {
 async fn a_client_with_ten_thousand_requests_per_second_has_no_limit_to_notice() {
     let (_server, mut network) = serve_at_rate(None).await;
     let client = "192.0.2.1:4000";
-    let (mut asked, mut answered) = (0, 0);
+    let (mut sent, mut answered) = (0, 0);
     for _ in 0..10_000 {
         for _ in 0..10 {
             network.send(client, "count");
-            asked += 1;
+            sent += 1;
         }
         sleep(Duration::from_millis(1)).await;
         answered += std::iter::from_fn(|| network.leaving.try_recv().ok()).count();
     }
-    assert_eq!((asked, asked - answered), (100_000, 1), "one of 50,000 is lost, and the second is the next");
+    assert_eq!((sent, sent - answered), (100_000, 1), "one of 50,000 is lost, and the second is the next");
 }
 
 #[tokio::test(start_paused = true)]

@@ -98,7 +98,8 @@ pub(crate) fn named_file(all: &[(OsString, OsString)]) -> Option<&OsStr> {
 
 /// Whether Kubernetes sets such a variable for a service whose name begins with `switchboard`:
 /// `SWITCHBOARD_ADMIN_SERVICE_HOST`, `SWITCHBOARD_SERVICE_PORT_HTTP`, `SWITCHBOARD_PORT_9999_TCP_ADDR` … See
-/// "Discovering services" in the documentation of Kubernetes. A service name does not end in a dash, so `X__PORT` is a key.
+/// "Discovering services" in the documentation of Kubernetes. A service name does not end in a dash, so `X__PORT` is a
+/// key.
 fn is_kubernetes(rest: &str, text: &OsStr) -> bool {
     // What follows the name of the service. The name can contain each of these words, too.
     let words = ["SERVICE_HOST", "SERVICE_PORT", "PORT"].into_iter();

@@ -39,7 +39,7 @@ pub(crate) fn resolve(merged: &Merged, schemas: &Schemas<'_>, registry: &Registr
                 continue;
             }
             let mut values = tree::get_table(&merged.tree, std::slice::from_ref(group)).cloned().unwrap_or_default();
-            // A shared value without effect on this listener is not inherited, so that the printed configuration is valid.
+            // A shared value without effect on this listener is not inherited: the printed configuration must be valid.
             if let Some(traits) = &traits {
                 values = values
                     .into_iter()

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -56,7 +55,7 @@ impl LineWriter {
                     }
                     // The disk or quota is full: poll(2) cannot wait for that.
                     Some(Errno::ENOSPC | Errno::EDQUOT) if !self.state.is_closing.load(Relaxed) => {
-                        thread::sleep(Duration::from_millis(RETRY.into()));
+                        let _ = poll(&mut [], RETRY); // only waits
                     }
                     _ => break,
                 },

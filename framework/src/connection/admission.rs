@@ -189,3 +189,12 @@ fn is_trusted(proxy: &ProxySettings, peer: &Address) -> bool {
         Address::Named(_) => proxy.trusted.is_empty(),
     }
 }
+
+impl Connection {
+    /// Whether the PROXY header names no client, or the socket of the proxy itself: a health check, or a client that
+    /// the proxy does not know. Limits and rates by source do not apply.
+    pub(crate) fn is_of_proxy(&self) -> bool {
+        let addresses = self.proxy().map(|header| &header.addresses);
+        addresses.is_some_and(|named| named.as_ref().is_none_or(|(client, _)| *client == self.0.socket_peer))
+    }
+}

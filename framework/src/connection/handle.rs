@@ -113,13 +113,6 @@ impl Connection {
         self.0.proxy.get().map(|info| &**info)
     }
 
-    /// Whether the PROXY header names no client, or the socket of the proxy itself: a health check, or a client that
-    /// the proxy does not know. Limits and rates by source do not apply.
-    pub(crate) fn is_of_proxy(&self) -> bool {
-        let addresses = self.proxy().map(|header| &header.addresses);
-        addresses.is_some_and(|named| named.as_ref().is_none_or(|(client, _)| *client == self.0.socket_peer))
-    }
-
     /// The credentials of the peer process on a Unix socket (`unix:`); `None` on other transports.
     pub fn credentials(&self) -> Option<Credentials> {
         self.0.credentials

@@ -204,7 +204,7 @@ impl Running {
         }
         // Not from `report`, which visits every open connection.
         let listeners = self.state().listeners.clone();
-        let mut down: Vec<_> = listeners.iter().filter_map(|listener| down(listener)).collect();
+        let mut down: Vec<_> = listeners.iter().filter_map(down).collect();
         down.sort_unstable();
         if down.is_empty() { Readiness::Ready } else { Readiness::NotReady(down.join(", ")) }
     }

@@ -124,8 +124,8 @@ settings! {
         /// 0/s: off.
         #[schemars(extend("x-applies" = "connections network"))]
         pub connections_per_source: Rate = Rate::default(),
-        /// Maximum rate of datagrams to one datagram peer whose address is not validated. Above it, they are dropped. One
-        /// of 50,000 is dropped at any rate. Two servers then cannot answer each other endlessly after one forged
+        /// Maximum rate of datagrams to one datagram peer whose address is not validated. Above it, they are dropped.
+        /// One of 50,000 is dropped at any rate. Two servers then cannot answer each other endlessly after one forged
         /// datagram. Handlers can validate peers. Unix sockets have no such limit. 0/s: off.
         #[schemars(extend("x-applies" = "datagrams network"))]
         pub replies_per_peer: Rate = Rate::per_second(15_000),

@@ -92,8 +92,8 @@ impl UdpDatagramSocket {
         Ok(route)
     }
 
-    /// Reads the local address from a control message. An IPv4 datagram on an IPv6 socket has one of each kind, the IPv4
-    /// one last.
+    /// Reads the local address from a control message. An IPv4 datagram on an IPv6 socket has one of each kind, and the
+    /// one for IPv4 is the last.
     fn set_local(&self, route: &mut Route, control: &ControlMessageOwned) {
         match control {
             // `ipi_addr` is the destination, which can be a broadcast or multicast address. `ipi_spec_dst` is always an

@@ -2,6 +2,7 @@
 
 use std::io::{BufWriter, Read};
 use std::os::fd::OwnedFd;
+use std::thread;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
