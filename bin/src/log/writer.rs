@@ -56,7 +56,7 @@ impl LineWriter {
                     }
                     // The disk or quota is full: poll(2) cannot wait for that.
                     Some(Errno::ENOSPC | Errno::EDQUOT) if !self.state.is_closing.load(Relaxed) => {
-                        thread::sleep(Duration::from_millis(RETRY.into()));
+                        thread::park_timeout(Duration::from_millis(RETRY.into()));
                     }
                     _ => break,
                 },
