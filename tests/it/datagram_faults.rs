@@ -439,9 +439,12 @@ fn a_real_process_of_another_user_is_answered() {
     assert_eq!(out.stdout.trim_end(), "x", "{}", out.stderr);
 }
 
+/// Replaces the socket of a client at this path.
+type Replace = fn(&Unixgrams, &Path);
+
 #[test]
 fn a_reply_never_goes_to_a_socket_of_another_user() {
-    let cases: [(&str, &str, fn(&Unixgrams, &Path)); 6] = [
+    let cases: [(&str, &str, Replace); 6] = [
         ("a symbolic link", "is not a socket", |unix, path| {
             fs::remove_file(path).unwrap();
             symlink(unix.at("victim"), path).unwrap();

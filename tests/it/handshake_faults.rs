@@ -128,7 +128,7 @@ async fn certificates_that_make_path_building_expensive_are_rejected_before_it_b
         (one[0].signed_by(&strange[0]), one[0].signed_by(&root), strange[1].signed_by(&strange[1]));
     let accepted = [
         ("no intermediate", client(&root, &[])),
-        ("the root is sent too", client(&root, &[own.clone()])),
+        ("the root is sent too", client(&root, std::slice::from_ref(&own))),
         ("6 intermediates", client(&one[0], &line)),
         ("6 intermediates and the root", client(&one[0], &[line, vec![own]].concat())),
         ("in reverse order", client(&one[0], &reversed)),
@@ -189,8 +189,8 @@ impl Served {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_silent_connections_keeps_no_client_of_another_source_out() {
-    // For each flood, the address of its nth connection.
-    let floods: [(&str, fn(u64) -> String); 4] = [
+    type Peer = fn(u64) -> String; // the address of the nth connection of a flood
+    let floods: [(&str, Peer); 4] = [
         ("one address", |_| "192.0.2.66:1".to_owned()),
         ("ten addresses", |nth| format!("192.0.2.{}:1", 100 + nth % 10)),
         ("one /64", |nth| format!("[2001:db8::{nth:x}]:1")),

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -55,7 +56,7 @@ impl LineWriter {
                     }
                     // The disk or quota is full: poll(2) cannot wait for that.
                     Some(Errno::ENOSPC | Errno::EDQUOT) if !self.state.is_closing.load(Relaxed) => {
-                        let _ = poll(&mut [], RETRY); // only waits
+                        thread::park_timeout(Duration::from_millis(RETRY.into()));
                     }
                     _ => break,
                 },

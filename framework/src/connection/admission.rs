@@ -195,6 +195,6 @@ impl Connection {
     /// the proxy does not know. Limits and rates by source do not apply.
     pub(crate) fn is_of_proxy(&self) -> bool {
         let addresses = self.proxy().map(|header| &header.addresses);
-        addresses.is_some_and(|named| named.as_ref().is_none_or(|(client, _)| *client == self.0.socket_peer))
+        addresses.is_some_and(|named| named.as_ref().is_none_or(|(client, _)| client == self.socket_peer()))
     }
 }
