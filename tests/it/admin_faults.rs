@@ -29,7 +29,9 @@ impl Fixture {
     fn start(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("switchboard.toml"), config).unwrap();
-        let running = Program::switchboard().arg("serve").current_dir(directory.path()).spawn();
+        // Named, because a file that is only found must be a regular file.
+        let args = ["serve", "--config", "switchboard.toml"];
+        let running = Program::switchboard().args(args).current_dir(directory.path()).spawn();
         running.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
         Self { directory, server: AdminServer(running) }
     }

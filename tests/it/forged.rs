@@ -362,7 +362,7 @@ async fn serve_at_rate(rate: Option<Rate>) -> (Running, FakeNetwork) {
 }
 
 impl FakeNetwork {
-    /// Sends each reply back as the next request, `datagrams` of them at a time, as another server would, `pause` apart.
+    /// Sends each reply back as the next request, as another server would: `datagrams` at a time, `pause` apart.
     /// Returns the replies before the exchange ended; at most `most`.
     async fn reflect(&mut self, peer: &str, datagrams: usize, pause: Duration, most: usize) -> usize {
         for _ in 0..datagrams {

@@ -268,7 +268,7 @@ fn the_exit_status_shows_the_cause() {
         (&["check", "--handler", "hallo"], 78, "hello"),
         (&["--listen", "systemd:main"], 1, "passed no sockets"),
         (&["--listen", "tls://127.0.0.1:1"], 78, "listeners.main.tls.certificate: is missing"),
-        (&["config", "--set", "nonsense"], 2, "nonsense"),
+        (&["config", "--set", "nonsense"], 2, "--set needs KEY=VALUE"),
     ] {
         let ended = Program::switchboard().args(args).run();
         assert_eq!(ended.code(), Some(code), "{args:?}: {}", ended.stderr);
