@@ -18,7 +18,7 @@ use crate::permissions;
 /// How long a whole reload may take.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Reloads whose files are being read, the current one included. A read of a FIFO or of a network file system can block
-/// for ever, and nothing can cancel it.
+/// forever, and nothing can cancel it.
 const MAX_READERS: usize = 4;
 
 /// The current configuration, and the sources of the next one.

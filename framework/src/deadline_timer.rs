@@ -52,7 +52,7 @@ impl DeadlineTimer {
         self.sleep.is_elapsed()
     }
 
-    /// Sets another deadline. It has checks of its own.
+    /// Sets another deadline, which is checked again in the same way.
     pub(crate) fn reset(self: Pin<&mut Self>, deadline: Instant) {
         let this = self.project();
         (*this.deadline, *this.checks) = (deadline, 0);

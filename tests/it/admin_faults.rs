@@ -19,7 +19,7 @@ use crate::admin::{AdminServer, ask};
 const CONFIG: &str =
     "[admin]\nlisten = 'tcp://127.0.0.1:0'\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n";
 
-/// A server in a directory of its own, with its configuration file.
+/// A server in a temporary directory with its configuration file.
 struct Fixture {
     directory: tempfile::TempDir,
     server: AdminServer,
@@ -214,7 +214,7 @@ fn unknown_query_parameters_of_every_route_are_rejected() {
     assert!(server.get("/nowhere").body.contains("POST /reload - reload the configuration (force)"));
 }
 
-/// Starts the server with a limit of open files, in a directory with files of its own.
+/// Starts the server with a limit of open files, in a temporary directory.
 fn start_in(files: u32, config: &str, prepare: impl Fn(&Path)) -> Fixture {
     drop(Program::switchboard()); // builds the binary
     let directory = tempfile::tempdir().unwrap();

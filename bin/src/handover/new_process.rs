@@ -124,7 +124,7 @@ fn spawn(executable: &Executable, sockets: Vec<OwnedFd>) -> io::Result<NewProces
     command.args(&executable.args).env("LISTEN_FDS", passed.len().to_string()).env("LISTEN_FDNAMES", STREAM);
     // These contain the process ID of this process, and the new process would ignore the sockets and the watchdog.
     command.env_remove("LISTEN_PID").env_remove("WATCHDOG_PID");
-    // A group of its own, so that a failed upgrade can end its children.
+    // A separate process group, so that a failed upgrade can end its children.
     command.process_group(0);
     let descriptors = passed.into_iter().zip(FIRST_DESCRIPTOR..);
     let mappings = descriptors.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });

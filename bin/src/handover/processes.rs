@@ -10,7 +10,7 @@ use nix::unistd::{Pid, getpid};
 const PASSES: usize = 3;
 
 /// Kills a process group, and every other process that holds the socket with this inode: a child of the new process can
-/// move to a process group of its own, and would keep the listening sockets open.
+/// move to another process group, and would keep the listening sockets open.
 pub(super) fn kill_group(group: Pid, socket: u64) {
     let _ = killpg(group, Signal::SIGKILL); // the group may be empty
     let link = format!("socket:[{socket}]");

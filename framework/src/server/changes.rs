@@ -6,7 +6,7 @@ use crate::error::debug_as_display;
 use crate::server::start_error::StartError;
 use crate::transport::tls::TlsError;
 
-/// How long a reload may take to resolve names and read files, unless the listener set says otherwise.
+/// How long a reload may take to resolve names and read files, unless the listener set has another value.
 pub(super) const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A rejected reload. Nothing has changed.
