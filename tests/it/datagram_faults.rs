@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
-use std::{env, fs, thread};
+use std::{env, fs, iter, thread};
 
 use harness::{Program, Running, TEST_TIMEOUT, tool};
 use nix::libc::ucred;
@@ -581,4 +581,150 @@ fn a_path_that_is_replaced_while_the_server_replies_never_leads_to_another_user(
         is_done.store(true, SeqCst);
     });
     expect_no_reply(&unix.victim, "the victim");
+}
+
+/// A place with a `unixgram` echo server for clients of the same user.
+struct OwnUnixgrams {
+    place: tempfile::TempDir,
+    server: Running,
+}
+
+impl OwnUnixgrams {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let server = echo(&[&format!("unixgram:{}", place.path().join("server").display())], &[]);
+        Self { place, server }
+    }
+
+    fn connect(&self, name: &str) -> UnixDatagram {
+        let client = self.bind(name);
+        client.connect(self.place.path().join("server")).unwrap();
+        client
+    }
+
+    fn bind(&self, name: &str) -> UnixDatagram {
+        let client = UnixDatagram::bind(self.place.path().join(name)).unwrap();
+        client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+        client
+    }
+
+    /// Asks until the server stops to reply to a client that does not read.
+    fn stall(&self, client: &UnixDatagram, payload: &[u8]) {
+        let is_stalled = || self.server.stderr().contains("does not read its replies");
+        let started = std::time::Instant::now();
+        while !is_stalled() {
+            for _ in 0..100 {
+                client.send(payload).unwrap();
+            }
+            assert!(started.elapsed() < TEST_TIMEOUT, "{}", self.server.stderr());
+        }
+    }
+}
+
+/// Sends requests and expects their replies. A starved client that reads too late may lose a few replies.
+fn ask_unix(client: &UnixDatagram, requests: usize, server: &Running) {
+    client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut lost = 0;
+    for nth in 0..requests {
+        let text = format!("request {nth}");
+        let receive = || {
+            let mut reply = [0; 100];
+            client.recv(&mut reply).ok().map(|bytes| reply[..bytes] == *text.as_bytes())
+        };
+        let mut is_answered = false;
+        while !is_answered {
+            client.send(text.as_bytes()).unwrap();
+            is_answered = iter::from_fn(receive).any(|is_own| is_own);
+            lost += usize::from(!is_answered);
+            assert!(lost <= 5, "{text}: {lost} replies are lost\n{}", server.stderr());
+        }
+    }
+}
+
+#[test]
+fn unix_clients_that_ask_and_never_read_do_not_stop_the_replies_to_another() {
+    // The clients that do not read, the requests of each, and their size. The send buffer has at most 2 MiB.
+    for (stalled, requests, bytes) in [(1, 300, 1), (1, 6000, 1), (10, 600, 1), (10, 60, 4096), (3, 60, 30_000)] {
+        let unix = OwnUnixgrams::new();
+        let payload = vec![b'x'; bytes];
+        let clients: Vec<_> = (0..stalled).map(|nth| unix.connect(&format!("stalled{nth}"))).collect();
+        let reads = unix.connect("reads");
+        let ask_all = || {
+            for client in &clients {
+                client.send(&payload).unwrap();
+            }
+        };
+        (0..requests).for_each(|_| ask_all());
+        for _ in 0..100 {
+            ask_all();
+            ask_unix(&reads, 3, &unix.server);
+        }
+    }
+}
+
+#[test]
+fn unix_clients_that_ask_without_a_pause_and_never_read_do_not_stop_the_replies_to_another() {
+    let unix = OwnUnixgrams::new();
+    for nth in 0..4 {
+        let client = unix.connect(&format!("stalled{nth}"));
+        thread::spawn(move || while client.send(b"x").is_ok() {}); // until the server exits
+    }
+    unix.server.wait_for_event(|event| event["error"].as_str().is_some_and(|error| error.contains("does not read")));
+    ask_unix(&unix.connect("reads"), 300, &unix.server);
+}
+
+#[test]
+fn unconnected_unix_clients_that_never_read_do_not_stop_the_replies_to_another() {
+    let unix = OwnUnixgrams::new();
+    let reads = unix.connect("reads");
+    for nth in 0..20 {
+        let client = unix.bind(&format!("stalled{nth}"));
+        for _ in 0..50 {
+            client.send_to(b"x", unix.place.path().join("server")).unwrap();
+            ask_unix(&reads, 1, &unix.server);
+        }
+    }
+}
+
+#[test]
+fn a_unix_client_that_has_not_read_gets_replies_again_after_it_reads() {
+    for others in [0, 2] {
+        let unix = OwnUnixgrams::new();
+        let others: Vec<_> = (0..others).map(|nth| unix.connect(&format!("stalled{nth}"))).collect();
+        let slow = unix.connect("slow");
+        for client in &others {
+            (0..3000).for_each(|_| assert_eq!(client.send(b"x").unwrap(), 1));
+        }
+        unix.stall(&slow, b"x");
+        // It reads slowly, one reply per request, and then everything.
+        for _ in 0..100 {
+            slow.send(b"x").unwrap();
+            slow.recv(&mut [0; 9]).unwrap();
+        }
+        slow.set_nonblocking(true).unwrap();
+        while slow.recv(&mut [0; 9]).is_ok() {}
+        slow.set_nonblocking(false).unwrap();
+        slow.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let is_answered = || {
+            slow.send(b"again").unwrap();
+            let mut reply = [0; 9];
+            slow.recv(&mut reply).is_ok_and(|bytes| &reply[..bytes] == b"again")
+        };
+        let mut server = unix.server;
+        server.wait_until("the client that reads is answered", is_answered);
+    }
+}
+
+#[test]
+fn unix_clients_that_exit_without_reading_leave_no_trace() {
+    let unix = OwnUnixgrams::new();
+    for nth in 0..5 {
+        let stalled = unix.connect(&format!("stalled{nth}"));
+        unix.stall(&stalled, &[b'x'; 1000]);
+        drop(stalled);
+        let reads = unix.connect(&format!("reads{nth}"));
+        // Several requests before the first reply is read.
+        (0..8).for_each(|_| assert_eq!(reads.send(b"x").unwrap(), 1));
+        (0..8).for_each(|_| expect_reply(&reads, "after an exit"));
+    }
 }

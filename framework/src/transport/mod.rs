@@ -27,6 +27,8 @@ mod unix;
 mod unix_bind;
 #[cfg(feature = "unix")]
 mod unixgram;
+#[cfg(feature = "unix")]
+mod unread_replies;
 
 pub(crate) use accepted::HandshakeState;
 pub use accepted::{Accepted, BoxIo, HandshakeContext, Incoming, Io};

@@ -8,20 +8,24 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
-use nix::libc::{O_NOFOLLOW, O_PATH};
+use nix::getsockopt_impl;
+use nix::libc::{self, O_NOFOLLOW, O_PATH};
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrLike, UnixAddr, UnixCredentials, recvmsg, setsockopt, sockopt,
+    ControlMessageOwned, GetSockOpt, MsgFlags, SockaddrLike, UnixAddr, UnixCredentials, recvmsg, setsockopt, sockopt,
 };
 use nix::unistd::Uid;
 use parking_lot::Mutex;
 use socket2::{SockAddr, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
+use tokio::time::{Sleep, sleep};
 
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
@@ -29,11 +33,23 @@ use crate::transport::listener::{Bind, DatagramSocket, Listener, Route, SchemeIn
 use crate::transport::socket::SharedSocket;
 use crate::transport::socket_path::SocketPath;
 use crate::transport::unix_bind::bind_or_adopt;
+use crate::transport::unread_replies::{Decision, SendBuffer, UnreadReplies};
 
 /// The user id that the kernel reports for users and senders that it cannot name here (user_namespaces(7)).
 const OVERFLOW_USER: u32 = 65_534;
 /// Bytes of the path of a Unix socket. A path of this length has no terminator (unix(7)).
 const MAX_PATH: usize = 108;
+/// The requested size of the send buffer. `net.core.wmem_max` limits it, and the kernel doubles it (socket(7)).
+const SEND_BUFFER: usize = 1024 * 1024;
+/// Pause before a reply that waits for other clients is tried again. The kernel reports no event when they read.
+const SEND_PAUSE: Duration = Duration::from_millis(1);
+
+/// Reads `sk_meminfo`: bytes of received datagrams, their limit, bytes of unread sent datagrams, their limit.
+#[derive(Clone, Copy)]
+struct SocketMemory;
+/// The value in `asm-generic/socket.h`. libc has no constant for it.
+const SO_MEMINFO: libc::c_int = 55;
+getsockopt_impl!(SocketMemory, libc::SOL_SOCKET, SO_MEMINFO, [u32; 4], sockopt::GetStruct<[u32; 4]>);
 
 /// `unixgram:/path`. Uses the socket options `mode` and `group`. A client that has not bound its socket can send, but
 /// receives no reply.
@@ -43,9 +59,10 @@ const MAX_PATH: usize = 108;
 /// process: an abstract name has no owner, and in another network namespace another user can bind it. A datagram from a
 /// relative path is dropped. The transport needs `/proc` (proc(5)).
 ///
-/// Replies that a client has not read yet count against the send buffer of this socket. A client that never reads can
-/// fill the buffer; replies to other clients are then dropped until it reads or exits. Use `mode` and `group` to
-/// restrict access to trusted clients.
+/// Replies that a client has not read yet count against the send buffer of this socket. If more than a quarter of the
+/// buffer is unread, clients that do not read get no further replies. A client gets replies again after it has read, at
+/// the latest after about the time for which it did not read. Hundreds of clients that never read can still fill the
+/// buffer; replies are then dropped. Use `mode` and `group` to restrict access to trusted clients.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unixgram;
 
@@ -72,10 +89,20 @@ pub(super) fn listen_datagram(
     let message = "a Unix datagram socket needs /proc to reply, and /proc/self/fd cannot be read";
     fs::metadata("/proc/self/fd").map_err(|error| io::Error::new(error.kind(), format!("{message}: {error}")))?;
     setsockopt(&socket, sockopt::PassCred, &true)?;
+    if socket.send_buffer_size()? < 2 * SEND_BUFFER {
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+    }
     let socket = UnixDatagram::from_std(socket.into())?;
-    let (local, scratch) = (Address::Unix(path), Mutex::default());
-    let own_user = Uid::effective().as_raw();
-    Ok(Listener::Datagram(Box::new(UnixDatagramSocket { socket_path, socket, endpoint, local, own_user, scratch })))
+    Ok(Listener::Datagram(Box::new(UnixDatagramSocket {
+        socket_path,
+        socket,
+        endpoint,
+        local: Address::Unix(path),
+        own_user: Uid::effective().as_raw(),
+        scratch: Mutex::default(),
+        unread_replies: Mutex::default(),
+        send_pause: Mutex::default(),
+    })))
 }
 
 struct UnixDatagramSocket {
@@ -87,6 +114,8 @@ struct UnixDatagramSocket {
     own_user: u32,
     /// The receive buffer, as large as the buffer of the driver.
     scratch: Mutex<Vec<u8>>,
+    unread_replies: Mutex<UnreadReplies>,
+    send_pause: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 impl UnixDatagramSocket {
@@ -110,6 +139,12 @@ impl UnixDatagramSocket {
         };
         buffer.extend_from_slice(&scratch[..bytes]);
         Ok(route)
+    }
+
+    /// `None` if the kernel does not report it (Linux before 4.12).
+    fn send_buffer(&self) -> Option<SendBuffer> {
+        let [_, _, unread, size] = SocketMemory.get(&self.socket).ok()?;
+        Some(SendBuffer { unread: unread as usize, size: size as usize })
     }
 
     /// Sends to the socket file that was checked, even if the path is replaced meanwhile.
@@ -158,13 +193,26 @@ impl DatagramSocket for UnixDatagramSocket {
 
     fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
         match &route.peer {
-            Address::Unix(Some(path)) => self.send(payload, path, route.user),
+            Address::Unix(Some(path)) => {
+                let mut unread_replies = self.unread_replies.lock();
+                match unread_replies.decide(path, payload.len(), || self.send_buffer()) {
+                    Decision::Send => {}
+                    Decision::Wait => return Err(io::ErrorKind::WouldBlock.into()),
+                    Decision::Drop => return Err(io::Error::other("the client does not read its replies")),
+                }
+                self.send(payload, path, route.user)?;
+                unread_replies.sent(path, payload.len());
+                Ok(())
+            }
             _ => Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the sender has not bound its socket")),
         }
     }
 
     fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_send_ready(cx)
+        let mut pause = self.send_pause.lock();
+        ready!(pause.get_or_insert_with(|| Box::pin(sleep(SEND_PAUSE))).as_mut().poll(cx));
+        *pause = None;
+        Poll::Ready(Ok(()))
     }
 
     fn endpoint(&self) -> Endpoint {
