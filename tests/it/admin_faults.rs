@@ -211,6 +211,14 @@ fn unknown_query_parameters_of_every_route_are_rejected() {
         assert!(refused.body.contains("invalid query"), "{method} {path}: {}", refused.body);
     }
     assert_eq!(server.get("/livez?").status, 200);
+    for path in ["/connections?limit=-1", "/connections?limit=%1b", "/connections?after=x", "/connections?%1b=1"] {
+        let refused = server.get(path);
+        assert_eq!(refused.status, 422, "{path}");
+        let internal = ["Failed", "deserialize", "digit", "\u{1b}"].iter().find(|text| refused.body.contains(**text));
+        assert_eq!(internal, None, "{path}: {}", refused.body);
+    }
+    let unknown = server.send("DELETE", "/connections/%1b%5b31m%e2%80%ae", "");
+    assert_eq!((unknown.status, &*unknown.body), (404, "connection \\u001B[31m\\u202E not found\n"));
     assert!(server.get("/nowhere").body.contains("POST /reload - reload the configuration (force)"));
 }
 

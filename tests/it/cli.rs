@@ -126,6 +126,17 @@ fn check_bind_reports_addresses_that_cannot_be_bound() {
     assert_eq!(check("tcp://127.0.0.1:0", &["--handler", "hallo"]).code(), Some(78));
 }
 
+#[test]
+fn an_address_that_cannot_be_bound_is_printed_without_control_characters() {
+    let listen = "unix:/nowhere/\u{1b}[31m\u{202e}\u{9b}/x";
+    for command in [&["serve", "--listen", listen][..], &["check", "--bind", "--listen", listen]] {
+        let rejected = Program::switchboard().args(command).run();
+        assert_eq!(rejected.code(), Some(1), "{}", rejected.stderr);
+        let shown = r"cannot listen on unix:/nowhere/\u001B[31m\u202E\u009B/x: ";
+        assert!(rejected.stderr.contains(shown), "{:?}", rejected.stderr);
+    }
+}
+
 fn difference(place: &Path, args: &[&str]) -> (Option<i32>, String) {
     let ended = Program::switchboard().current_dir(place).args(["config", "diff"]).args(args).run();
     (ended.code(), ended.stdout + &ended.stderr)

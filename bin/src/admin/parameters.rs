@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use switchboard::settings::text::escape_unsafe;
 
 /// The parameters of a request. `T` must reject unknown fields.
 pub(super) struct Parameters<T>(pub(super) T);
@@ -20,7 +21,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(parameters)) => Ok(Self(parameters)),
-            Err(error) => Err((StatusCode::UNPROCESSABLE_ENTITY, format!("invalid query: {}\n", error.body_text()))),
+            Err(error) => {
+                let text = error.body_text(); // begins with what the library did
+                let why = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+                Err((StatusCode::UNPROCESSABLE_ENTITY, format!("invalid query: {}\n", escape_unsafe(why, |_| false))))
+            }
         }
     }
 }

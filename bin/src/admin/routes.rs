@@ -14,6 +14,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use switchboard::server::{Changes, Readiness};
+use switchboard::settings::text::escape_unsafe;
 use tokio::sync::oneshot;
 
 use crate::admin::auth::{Access, authorize};
@@ -126,7 +127,7 @@ async fn readyz(State(state): SharedState) -> (StatusCode, String) {
 async fn close_connection(State(state): SharedState, Path(id): Path<String>) -> (StatusCode, String) {
     match id.parse().map(|id| state.running.kill(id)) {
         Ok(true) => (StatusCode::OK, format!("connection {id} is being closed\n")),
-        _ => (StatusCode::NOT_FOUND, format!("connection {id} not found\n")),
+        _ => (StatusCode::NOT_FOUND, format!("connection {} not found\n", escape_unsafe(&id, |_| false))),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::settings::TlsSettings;
 use crate::transport::accepted::{Accepted, BoxIo, HandshakeContext};
 use crate::transport::listener::{HandshakeListener, StreamListener};
 use crate::transport::tls::TlsError;
+use crate::transport::tls::failure;
 use crate::transport::tls::load;
 
 /// Performs TLS handshakes with the loaded certificates.
@@ -75,7 +76,9 @@ impl TlsAcceptor {
     /// Performs the handshake on a byte stream and stores its result in the connection.
     async fn accept(&self, io: BoxIo, context: HandshakeContext) -> io::Result<BoxIo> {
         let accept = tokio_rustls::TlsAcceptor::from(self.config()).accept(io);
-        let failed = |error: io::Error| io::Error::new(error.kind(), format!("the TLS handshake failed: {error}"));
+        let failed = |error: io::Error| {
+            io::Error::new(error.kind(), format!("the TLS handshake failed: {}", failure::reason(&error)))
+        };
         let stream = accept.await.map_err(failed)?;
         context.set_tls_info(tls_info(stream.get_ref().1));
         Ok(Box::new(stream))

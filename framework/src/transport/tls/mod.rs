@@ -12,6 +12,8 @@ mod acceptor;
 #[cfg(feature = "tls")]
 mod client_verifier;
 #[cfg(feature = "tls")]
+mod failure;
+#[cfg(feature = "tls")]
 mod load;
 #[cfg(feature = "tls")]
 mod pem;
