@@ -60,8 +60,8 @@ getsockopt_impl!(SocketMemory, libc::SOL_SOCKET, SO_MEMINFO, [u32; 4], sockopt::
 /// relative path is dropped. The transport needs `/proc` (proc(5)).
 ///
 /// Replies that a client has not read yet count against the send buffer of this socket. If more than a quarter of the
-/// buffer is unread, clients that do not read get no further replies. A client gets replies again after it has read, at
-/// the latest after about the time for which it did not read. Hundreds of clients that never read can still fill the
+/// buffer is unread, clients that do not read get no further replies. A client gets replies again after it has read,
+/// normally within the time for which it did not read. Hundreds of clients that never read can still fill the
 /// buffer; replies are then dropped. Use `mode` and `group` to restrict access to trusted clients.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unixgram;
