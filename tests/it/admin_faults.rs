@@ -207,6 +207,27 @@ fn unknown_query_parameters_of_every_route_are_rejected() {
         let refused = server.send(method, path, "");
         assert_eq!(refused.status, 422, "{method} {path}: {}", refused.body);
         assert!(refused.body.contains("invalid query"), "{method} {path}: {}", refused.body);
+        assert!(refused.body.contains("this path takes"), "{method} {path}: {}", refused.body);
+    }
+    let long = format!("/connections?listener=main&x={}", "y".repeat(5000));
+    for path in [
+        "/connections?limit=0",
+        "/connections?limit=10001",
+        "/connections?limit=-1",
+        "/connections?limit=",
+        "/connections?limit=1&limit=2",
+        "/connections?limit=99999999999999999999",
+        "/connections?after=x",
+        "/connections?after=",
+        &long,
+    ] {
+        let refused = server.get(path);
+        assert_eq!(refused.status, 422, "{path}: {}", refused.body);
+        assert!(refused.body.contains("this path takes limit (1 to 10000), after"), "{path}: {}", refused.body);
+        assert!(refused.body.len() < 400, "{path}: {}", refused.body);
+        for internal in ["deserialize", "usize", "digit", "field"] {
+            assert!(!refused.body.contains(internal), "{path}: {}", refused.body);
+        }
     }
     assert_eq!(server.get("/livez?").status, 200);
     assert!(server.get("/nowhere").body.contains("POST /reload - reload the configuration (force)"));

@@ -1,26 +1,25 @@
 //! `GET /connections`: pages of the open connections as JSON.
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use switchboard::{Address, Connection, Running};
 
-use crate::admin::parameters::Parameters;
+use crate::admin::parameters::{Accepted, Parameters, invalid_query};
 use crate::admin::state::SharedState;
 
 /// Connections of a page, unless the request asks for another number.
-const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::new(200).expect("not zero");
+const DEFAULT_LIMIT: usize = 200;
 /// The largest page.
 const MAX_LIMIT: usize = 10_000;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Query {
-    limit: Option<NonZeroUsize>,
+    limit: Option<usize>,
     /// The `next` of the previous page.
     after: u64,
     listener: Option<String>,
@@ -47,11 +46,15 @@ struct Entry {
     state: &'static str,
 }
 
-pub(super) async fn connections(State(state): SharedState, Parameters(query): Parameters<Query>) -> Response {
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT).get();
-    if limit > MAX_LIMIT {
-        let error = format!("invalid query: limit={limit} is out of range; 1 to {MAX_LIMIT} are possible\n");
-        return (StatusCode::UNPROCESSABLE_ENTITY, error).into_response();
+impl Accepted for Query {
+    const ACCEPTED: &str = "limit (1 to 10000), after (a number, the next of the previous page), listener and peer, \
+                            each at most once";
+}
+
+pub(super) async fn connections(uri: Uri, State(state): SharedState, Parameters(query): Parameters<Query>) -> Response {
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return (StatusCode::UNPROCESSABLE_ENTITY, invalid_query::<Query>(&uri)).into_response();
     }
     let key = format!("connections {query:?}");
     let build = move |running: &Running| {

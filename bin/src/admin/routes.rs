@@ -17,7 +17,7 @@ use switchboard::server::{Changes, Readiness};
 use tokio::sync::oneshot;
 
 use crate::admin::auth::{Access, authorize};
-use crate::admin::parameters::{NoParameters, Parameters};
+use crate::admin::parameters::{Accepted, NoParameters, Parameters};
 use crate::admin::state::{AdminState, ReloadRequest, SharedState};
 use crate::admin::{connections, metrics, status};
 
@@ -159,6 +159,10 @@ async fn drain(State(state): SharedState) -> (StatusCode, &'static str) {
 struct ReloadParameters {
     /// The reload may remove every current listener.
     force: bool,
+}
+
+impl Accepted for ReloadParameters {
+    const ACCEPTED: &str = "force (true or false)";
 }
 
 async fn reload(
