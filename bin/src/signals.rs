@@ -84,14 +84,20 @@ impl LiveServer<'_> {
         loop {
             tokio::select! {
                 _ = hangup.recv() => drop(self.reload(&mut reload, false).await),
-                _ = user2.recv() => match self.upgrade(&reload).await {
-                    Ok(pid) => {
-                        tracing::info!(target: "switchboard", pid, "upgraded");
-                        self.hand_over().await;
-                        self.admin.request_drain();
+                _ = user2.recv() => {
+                    let upgraded = tokio::select! {
+                        upgraded = self.upgrade(&reload) => upgraded,
+                        never = self.reject_reloads(&mut hangup, &mut reloads) => match never {},
+                    };
+                    match upgraded {
+                        Ok(pid) => {
+                            tracing::info!(target: "switchboard", pid, "upgraded");
+                            self.hand_over().await;
+                            self.admin.request_drain();
+                        }
+                        Err(error) => tracing::warn!(target: "switchboard", error, "upgrade rejected"),
                     }
-                    Err(error) => tracing::warn!(target: "switchboard", error, "upgrade rejected"),
-                },
+                }
                 // The reply fails if the client has disconnected.
                 Some(ReloadRequest { is_forced, result }) = reloads.recv() => {
                     drop(result.send(self.reload(&mut reload, is_forced).await));
@@ -100,9 +106,31 @@ impl LiveServer<'_> {
         }
     }
 
+    /// Rejects reloads during an upgrade, which can take a minute: the new process has read the configuration.
+    async fn reject_reloads(&self, hangup: &mut Signal, reloads: &mut Receiver<ReloadRequest>) -> Infallible {
+        loop {
+            let result = tokio::select! {
+                _ = hangup.recv() => None,
+                Some(ReloadRequest { result, .. }) = reloads.recv() => Some(result),
+            };
+            let error = "an upgrade is in progress; try again when it has ended".to_owned();
+            let rejected = self.reloaded(async { Err(vec![error]) }).await;
+            // The reply fails if the client has disconnected.
+            drop(result.map(|result| result.send(rejected)));
+        }
+    }
+
     async fn reload(&self, reload: &mut Reload<'_>, is_forced: bool) -> Result<Changes, Vec<String>> {
+        self.reloaded(reload.reload(self.running, self.admin, is_forced)).await
+    }
+
+    /// Notifies the service manager of a reload, and logs why it is rejected.
+    async fn reloaded(
+        &self,
+        reload: impl Future<Output = Result<Changes, Vec<String>>>,
+    ) -> Result<Changes, Vec<String>> {
         self.service_manager.reloading();
-        let reloaded = reload.reload(self.running, self.admin, is_forced).await;
+        let reloaded = reload.await;
         if let Err(errors) = &reloaded {
             tracing::warn!(target: "switchboard", errors = errors.len(), error = errors.join("; "), "reload rejected");
         }

@@ -197,11 +197,15 @@ fn host_port(scheme: &str, rest: &str) -> Result<HostPort, String> {
     })
 }
 
+/// The bytes of a socket address without the NUL that ends a path (unix(7)); an abstract name has the NUL in front.
+const MAX_PATH: usize = 107;
+
 fn path(scheme: &str, rest: &str) -> Result<PathBuf, String> {
     match rest.strip_prefix('@') {
         _ if rest.is_empty() => Err(format!("a path must follow {scheme}: as in {scheme}:/run/app.sock")),
         Some("") => Err(format!("a name must follow {scheme}:@")),
         _ if rest.contains('\0') => Err("a path must not contain a NUL character".to_owned()),
+        _ if rest.len() > MAX_PATH => Err(format!("it has {} bytes; at most {MAX_PATH} are possible", rest.len())),
         Some(name) => Ok(format!("\0{name}").into()),
         None => Ok(rest.into()),
     }
@@ -244,6 +248,10 @@ impl HostPort {
         let number: u16 =
             number.ok_or_else(|| format!("{port:?} is not a port; a port is a number from 0 to 65535"))?;
         let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+            // No socket can be bound to it (ipv6(7)).
+            Some(Some(inner)) if inner.parse().is_ok_and(|ip: Ipv6Addr| ip.is_unicast_link_local()) => {
+                return Err(format!("a link-local address needs an interface, as in [{inner}%eth0]:{port}"));
+            }
             Some(Some(inner)) if is_ipv6(inner) => return Ok(Self::new(inner, number)),
             Some(_) => return Err(format!("{host:?} is not an IPv6 address in brackets")),
             None if host.contains(':') => return Err("an IPv6 address must be in brackets".to_owned()),

@@ -125,6 +125,10 @@ fn a_drain_cancels_an_upgrade_that_waits_for_the_new_program() {
         fs::rename(&next, &program).unwrap();
         server.0.signal(Signal::SIGUSR2);
         server.wait_until("the new program runs", || pid.exists());
+        // A reload does not wait for the upgrade.
+        let rejected = server.send("POST", "/reload", "");
+        assert_eq!(rejected.status, 422, "{}", rejected.body);
+        assert!(rejected.body.contains("an upgrade is in progress"), "{}", rejected.body);
         if by_signal {
             server.0.signal(Signal::SIGTERM);
         } else {
@@ -209,6 +213,27 @@ fn unknown_query_parameters_of_every_route_are_rejected() {
         let refused = server.send(method, path, "");
         assert_eq!(refused.status, 422, "{method} {path}: {}", refused.body);
         assert!(refused.body.contains("invalid query"), "{method} {path}: {}", refused.body);
+        assert!(refused.body.contains("this path takes"), "{method} {path}: {}", refused.body);
+    }
+    let long = format!("/connections?listener=main&x={}", "y".repeat(5000));
+    for path in [
+        "/connections?limit=0",
+        "/connections?limit=10001",
+        "/connections?limit=-1",
+        "/connections?limit=",
+        "/connections?limit=1&limit=2",
+        "/connections?limit=99999999999999999999",
+        "/connections?after=x",
+        "/connections?after=",
+        &long,
+    ] {
+        let refused = server.get(path);
+        assert_eq!(refused.status, 422, "{path}: {}", refused.body);
+        assert!(refused.body.contains("this path takes limit (1 to 10000), after"), "{path}: {}", refused.body);
+        assert!(refused.body.len() < 400, "{path}: {}", refused.body);
+        for internal in ["deserialize", "usize", "digit", "field"] {
+            assert!(!refused.body.contains(internal), "{path}: {}", refused.body);
+        }
     }
     assert_eq!(server.get("/livez?").status, 200);
     for path in ["/connections?limit=-1", "/connections?limit=%1b", "/connections?after=x", "/connections?%1b=1"] {

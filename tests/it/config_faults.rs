@@ -369,6 +369,8 @@ fn unusual_certificate_and_key_files_work_or_are_named() {
         ("key as certificate", k, k, "no certificate in c.pem, only PRIVATE KEY"),
         ("certificate as key", c, c, "no private key in k.pem, only CERTIFICATE"),
         ("DER", b"\x30\x82\x01\x00abc", k, "openssl x509 -inform der -in c.pem"),
+        ("PKCS #12", b"\x30\x82\x01\x00\x02\x01\x03abc", k, "PKCS #12, not PEM; convert it: openssl pkcs12 -nodes"),
+        ("indented", format!("  {certificate}").as_bytes(), k, "a space in front"),
         ("DER key", c, b"\x30\x82\x01\x00abc", "openssl pkey -inform der -in k.pem"),
         ("UTF-16", c, &utf16(&key), "UTF-16"),
         ("encrypted", c, encrypted.as_bytes(), "the private key in k.pem is encrypted; decrypt it: openssl pkey"),

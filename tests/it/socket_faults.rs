@@ -378,9 +378,36 @@ async fn a_path_that_another_server_has_taken_is_not_taken_back() {
     let _client = UnixStream::connect(&path).unwrap();
     while other.accept().is_ok() {}
     assert!(!running.readiness().is_ready());
+    // The accept loop has closed its socket by now. A reload is rejected nevertheless.
+    let error = running.reload(named(&[("a", &endpoint, plain())])).await.unwrap_err().to_string();
+    assert!(error.contains("in use") && !error.contains("of this server"), "{error}");
     drop(other);
     wait_until("the path is bound again", || running.readiness().is_ready()).await;
     Client(tokio::net::UnixStream::connect(&path).await.unwrap()).send("x").await.expect("a").await;
+}
+
+#[tokio::test]
+async fn a_reload_reports_a_path_that_still_cannot_be_bound() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("s");
+    let endpoint = format!("unix:{}", path.display());
+    let running = named(&[("a", &endpoint, plain())]).start().await.unwrap();
+    for is_directory in [false, true] {
+        fs::remove_file(&path).unwrap();
+        if is_directory { fs::create_dir(&path) } else { fs::write(&path, "a file") }.unwrap();
+        wait_until("the listener is down", || {
+            let readiness = format!("{:?}", running.readiness());
+            readiness.contains("listener a") && !readiness.contains("path")
+        })
+        .await;
+        let error = running.reload(named(&[("a", &endpoint, plain())])).await.unwrap_err().to_string();
+        assert!(error.contains("is not a socket"), "{error}");
+        if is_directory { fs::remove_dir(&path) } else { fs::remove_file(&path) }.unwrap();
+        // The reload binds it, or the accept loop has done so in the meantime.
+        running.reload(named(&[("a", &endpoint, plain())])).await.unwrap();
+        assert!(running.readiness().is_ready());
+        Client(tokio::net::UnixStream::connect(&path).await.unwrap()).send("x").await.expect("a").await;
+    }
 }
 
 #[tokio::test]

@@ -1,18 +1,14 @@
 //! `GET /connections`: pages of the open connections as JSON.
 
-use std::fmt::Display;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use switchboard::settings::text::escape_unsafe;
 use switchboard::{Address, Connection, Running};
 
-use crate::admin::parameters::Parameters;
+use crate::admin::parameters::{Accepted, Parameters, invalid_query};
 use crate::admin::state::SharedState;
 
 /// Connections of a page, unless the request asks for another number.
@@ -23,9 +19,9 @@ const MAX_LIMIT: usize = 10_000;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Query {
-    limit: Option<String>,
+    limit: Option<usize>,
     /// The `next` of the previous page.
-    after: Option<String>,
+    after: u64,
     listener: Option<String>,
     /// An IP address with a port, or the address alone for all its ports, or another address as it is printed.
     peer: Option<String>,
@@ -50,34 +46,25 @@ struct Entry {
     state: &'static str,
 }
 
-pub(super) async fn connections(State(state): SharedState, Parameters(query): Parameters<Query>) -> Response {
-    let numbers = number("limit", &query.limit, DEFAULT_LIMIT, 1..=MAX_LIMIT)
-        .and_then(|limit| number("after", &query.after, 0, 0..=u64::MAX).map(|after| (limit, after)));
-    let (limit, after) = match numbers {
-        Ok(numbers) => numbers,
-        Err(error) => return (StatusCode::UNPROCESSABLE_ENTITY, error).into_response(),
-    };
+impl Accepted for Query {
+    const ACCEPTED: &str = "limit (1 to 10000), after (a number, the next of the previous page), listener and peer, \
+                            each at most once";
+}
+
+pub(super) async fn connections(uri: Uri, State(state): SharedState, Parameters(query): Parameters<Query>) -> Response {
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return (StatusCode::UNPROCESSABLE_ENTITY, invalid_query::<Query>(&uri)).into_response();
+    }
     let key = format!("connections {query:?}");
     let build = move |running: &Running| {
-        let page = serde_json::to_vec(&page(running, &query, limit, after));
+        let page = serde_json::to_vec(&page(running, &query, limit));
         ("application/json", page.expect("a page is valid JSON"))
     };
     state.replies.reply(key, &state.running, build).await
 }
 
-/// The number in a parameter. The error names the parameter and its range.
-fn number<T>(name: &str, text: &Option<String>, default: T, range: RangeInclusive<T>) -> Result<T, String>
-where
-    T: FromStr + PartialOrd + Display,
-{
-    let Some(text) = text else { return Ok(default) };
-    text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
-        let (from, to, found) = (range.start(), range.end(), escape_unsafe(text, |_| false));
-        format!("invalid query: {name}={found} is not a number from {from} to {to}\n")
-    })
-}
-
-fn page(running: &Running, query: &Query, limit: usize, after: u64) -> Page {
+fn page(running: &Running, query: &Query, limit: usize) -> Page {
     let peer_ip: Option<IpAddr> = query.peer.as_deref().and_then(|peer| peer.parse().ok());
     let is_peer = |peer: &str, address: &Address| match (peer_ip, address) {
         (Some(ip), Address::Inet(address)) => address.ip().to_canonical() == ip.to_canonical(),
@@ -88,7 +75,7 @@ fn page(running: &Running, query: &Query, limit: usize, after: u64) -> Page {
             && query.peer.as_deref().is_none_or(|peer| is_peer(peer, connection.peer()))
     };
     // One more, to know whether this is the last page.
-    let mut found = running.connections_after(after, limit + 1, matches);
+    let mut found = running.connections_after(query.after, limit + 1, matches);
     let is_last = found.len() <= limit;
     found.truncate(limit);
     let next = if is_last { None } else { found.last().map(Connection::id) };

@@ -18,7 +18,7 @@ use switchboard::settings::text::escape_unsafe;
 use tokio::sync::oneshot;
 
 use crate::admin::auth::{Access, authorize};
-use crate::admin::parameters::{NoParameters, Parameters};
+use crate::admin::parameters::{Accepted, NoParameters, Parameters};
 use crate::admin::state::{AdminState, ReloadRequest, SharedState};
 use crate::admin::{connections, metrics, status};
 
@@ -160,6 +160,10 @@ async fn drain(State(state): SharedState) -> (StatusCode, &'static str) {
 struct ReloadParameters {
     /// The reload may remove every current listener.
     force: bool,
+}
+
+impl Accepted for ReloadParameters {
+    const ACCEPTED: &str = "force (true or false)";
 }
 
 async fn reload(

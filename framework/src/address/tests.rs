@@ -55,6 +55,8 @@ fn parse_errors_name_the_problem() {
         ("tcp://[fe80::1%]:80", "brackets"),
         ("tcp://[fe80::1%a b]:80", "brackets"),
         ("tcp://fe80%eth0:80", "not a host"),
+        ("tcp://[fe80::1]:80", "needs an interface, as in [fe80::1%eth0]:80"),
+        ("udp://[febf::1]:80", "needs an interface"),
         ("unix:", "path"),
         ("unix:@", "name"),
         ("unixgram:/run/a\0b", "NUL"),
@@ -62,6 +64,18 @@ fn parse_errors_name_the_problem() {
     ] {
         let error = text.parse::<Endpoint>().expect_err(text).to_string();
         assert!(error.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_path_that_no_socket_can_have_is_an_error() {
+    for scheme in ["unix", "unixgram"] {
+        for start in ["/", "@", "relative/"] {
+            let text = |length: usize| format!("{scheme}:{start:x<length$}");
+            assert!(text(107).parse::<Endpoint>().is_ok(), "{}", text(107));
+            let error = text(108).parse::<Endpoint>().expect_err(start).to_string();
+            assert!(error.contains("it has 108 bytes; at most 107 are possible"), "{error}");
+        }
     }
 }
 
@@ -76,7 +90,7 @@ fn every_suggested_address_can_be_parsed() {
         ("udp:127.0.0.1:53", "udp://127.0.0.1:53"),
         ("tls::443", "tls://0.0.0.0:443"),
         ("tcp://::1:80", "tcp://[::1]:80"),
-        ("tcp://fe80::1:2:80", "tcp://[fe80::1:2]:80"),
+        ("tcp://2001:db8::1:2:80", "tcp://[2001:db8::1:2]:80"),
         ("1.2.3.4.5:80", "tcp://127.0.0.1:9999"),
         ("a b:80", "tcp://127.0.0.1:9999"),
     ] {

@@ -83,9 +83,11 @@ fn needs_new_acceptor(listener: &ListenerHandle, new: &ListenerSpec) -> bool {
     socket != new.socket || tls || old.proxy.is_some() != new.proxy.is_some() || pause(old) != pause(new)
 }
 
-/// Whether the path of a Unix socket has been removed or replaced. The listener is then bound again.
+/// Whether the path of a Unix socket has been removed or replaced. The listener is then bound again. It is not open
+/// while its accept loop tries the same.
 fn has_lost_path(listener: &ListenerHandle) -> bool {
-    listener.problem() == Some(Unreachable::Path)
+    let is_down = matches!(listener.spec.endpoint, Endpoint::Unix(_)) && !listener.is_open();
+    is_down || listener.problem() == Some(Unreachable::Path)
 }
 
 /// Prepares the changes of all listeners.
@@ -155,9 +157,11 @@ impl ReloadPlan<'_> {
         };
         pipeline.fits(listener.kind())?;
         if has_lost_path(listener) {
-            let bound = bind(self.transports, spec, pipeline, None).await;
-            let bound = bound.map_err(|error| self.explain(error, spec))?;
-            return Ok(PlannedChange::Rebind(listener.clone(), spec.clone(), bound));
+            match bind(self.transports, spec, pipeline.clone(), None).await {
+                Ok(bound) => return Ok(PlannedChange::Rebind(listener.clone(), spec.clone(), bound)),
+                Err(error) if has_lost_path(listener) => return Err(self.explain(error, spec)),
+                Err(_) => {} // the accept loop has bound it meanwhile
+            }
         }
         if needs_new_acceptor(listener, spec) {
             let inherited = listener.share();

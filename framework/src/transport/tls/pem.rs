@@ -79,11 +79,18 @@ impl PemFile {
             let reason = match bytes {
                 [] => "the file is empty".to_owned(),
                 [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16 text; save it as UTF-8 text".to_owned(),
+                // The version 3 of RFC 7292, section 4.
+                [0x30, 0x82, _, _, 2, 1, 3, ..] => {
+                    format!("it is PKCS #12, not PEM; convert it: openssl pkcs12 -nodes -in {name} -out new.pem")
+                }
                 // The tag of a sequence.
                 [0x30, ..] => format!("it is DER, not PEM; convert it: {convert} -in {name} -out new.pem"),
                 _ => "it is not a PEM file, which has a line like -----BEGIN CERTIFICATE-----".to_owned(),
             };
             return Err(format!("there is no {what} in {name}: {reason}"));
+        }
+        if text.lines().any(|line| line.starts_with([' ', '\t']) && label(line).is_some()) {
+            return Err(format!("{name} is damaged: a line -----BEGIN has a space in front; remove it"));
         }
         let is_encrypted = labels.iter().any(|label| label == "ENCRYPTED PRIVATE KEY") || text.contains("4,ENCRYPTED");
         let mut sections = Vec::new();
