@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 
 use harness::{Program, Running};
 use rcgen::generate_simple_self_signed;
+use socket2::{Domain, Socket, Type};
 use switchboard::server::ListenerSpec;
 use switchboard::{Kind, TlsSettings};
 use tokio_rustls::rustls::crypto::ring;
@@ -38,10 +39,14 @@ fn spec() -> ListenerSpec {
     spec
 }
 
-/// Waits until the memory has grown by at least this much.
-fn wait_for_growth(server: &mut Running, before: u64, at_least: u64) {
+/// Waits until the memory has grown by at least this much. Calls `send` again and again meanwhile: while the server is
+/// starved, the buffers of the kernel hold all that the clients send first, and later all replies.
+fn wait_for_growth(server: &mut Running, before: u64, at_least: u64, mut send: impl FnMut()) {
     let id = server.id();
-    server.wait_until("its memory has grown", || memory(id, "VmRSS") >= before + at_least);
+    server.wait_until("its memory has grown", || {
+        send();
+        memory(id, "VmRSS") >= before + at_least
+    });
 }
 
 /// Checks that the peak memory never exceeded the allowed growth.
@@ -50,14 +55,37 @@ fn assert_peak_growth(server: &Running, before: u64, at_most: u64) {
     assert!(most <= at_most, "{} KiB used, {} KiB allowed", most / 1024, at_most / 1024);
 }
 
-/// Writes until the socket buffers are full.
-fn write_until_it_blocks(client: &mut impl Write, bytes: &[u8]) {
-    let mut written = 0;
-    loop {
-        match client.write(&bytes[written % bytes.len()..]) {
-            Ok(more) => written += more,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return,
-            Err(error) => panic!("{error}"),
+/// Connects with small buffers. 200 clients with buffers of several megabytes would use up the memory that the kernel
+/// has for TCP (`tcp_mem` in tcp(7)), and the kernel would then shrink the buffers of all connections.
+fn connect(address: &str) -> TcpStream {
+    const BUFFER: usize = 64 * 1024;
+    let address: SocketAddr = address.parse().unwrap();
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(BUFFER).unwrap();
+    socket.set_send_buffer_size(BUFFER).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.into()
+}
+
+/// A client that writes the same line again and again, and does not read.
+struct Writer<C> {
+    client: C,
+    written: usize,
+}
+
+impl<C: Write> Writer<C> {
+    fn new(client: C) -> Self {
+        Self { client, written: 0 }
+    }
+
+    /// Writes until the socket buffers are full.
+    fn write_until_it_blocks(&mut self, line: &[u8]) {
+        loop {
+            match self.client.write(&line[self.written % line.len()..]) {
+                Ok(more) => self.written += more,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return,
+                Err(error) => panic!("{error}"),
+            }
         }
     }
 }
@@ -69,13 +97,13 @@ fn memory_of_connections_with_partial_messages_stays_within_the_limits() {
     let address = server.socket("main");
     let line = vec![b'x'; spec.limits.frame];
     let clients = (0..CONNECTIONS).map(|_| {
-        let mut client = TcpStream::connect(&address).unwrap();
+        let mut client = connect(&address);
         client.write_all(&line).unwrap();
         client
     });
     let clients: Vec<_> = clients.collect();
     let unfinished = (CONNECTIONS * spec.limits.frame) as u64;
-    wait_for_growth(&mut server, before, unfinished * 9 / 10);
+    wait_for_growth(&mut server, before, unfinished * 9 / 10, || {});
     // No byte was lost: each message can be completed and is answered.
     for mut client in clients {
         client.write_all(b"\n").unwrap();
@@ -93,15 +121,16 @@ fn memory_of_connections_that_never_read_stays_within_the_limits() {
     let address = server.socket("main");
     let lines = [vec![b'x'; 40_000], vec![b'\n']].concat();
     let clients = (0..CONNECTIONS).map(|_| {
-        let mut client = TcpStream::connect(&address).unwrap();
+        let client = connect(&address);
         client.set_nonblocking(true).unwrap();
-        write_until_it_blocks(&mut client, &lines);
-        client
+        Writer::new(client)
     });
-    let clients: Vec<_> = clients.collect();
-    wait_for_growth(&mut server, before, (CONNECTIONS * 64 * 1024) as u64);
+    let mut clients: Vec<_> = clients.collect();
+    wait_for_growth(&mut server, before, (CONNECTIONS * 64 * 1024) as u64, || {
+        clients.iter_mut().for_each(|client| client.write_until_it_blocks(&lines));
+    });
     // A client that finally reads gets every reply.
-    for mut client in clients {
+    for Writer { mut client, .. } in clients {
         client.set_nonblocking(false).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
         let mut replies = Vec::new();
@@ -134,15 +163,16 @@ fn memory_of_tls_connections_stays_within_the_limits() {
     let lines = [vec![b'x'; 40_000], vec![b'\n']].concat();
     let clients = (0..CONNECTIONS).map(|_| {
         let session = ClientConnection::new(config.clone(), ServerName::try_from("localhost").unwrap()).unwrap();
-        let mut client = StreamOwned::new(session, TcpStream::connect(&address).unwrap());
+        let mut client = StreamOwned::new(session, connect(&address));
         client.write_all(b"hi\n").unwrap();
         client.read_exact(&mut [0; 3]).unwrap();
         client.sock.set_nonblocking(true).unwrap();
-        write_until_it_blocks(&mut client, &lines);
-        client
+        Writer::new(client)
     });
-    let clients: Vec<_> = clients.collect();
-    wait_for_growth(&mut server, before, (CONNECTIONS * 64 * 1024) as u64);
+    let mut clients: Vec<_> = clients.collect();
+    wait_for_growth(&mut server, before, (CONNECTIONS * 64 * 1024) as u64, || {
+        clients.iter_mut().for_each(|client| client.write_until_it_blocks(&lines));
+    });
     drop(clients);
     assert_peak_growth(&server, before, spec.max_memory(Kind::Stream));
 }
