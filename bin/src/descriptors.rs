@@ -16,17 +16,18 @@ const OF_LISTENER: u64 = 2;
 /// The largest reserve. A quarter of a small limit is reserved.
 const MAX_RESERVE: u64 = 256;
 
-/// Raises the soft limit of open files to the hard limit, and warns if the configuration needs more than what is left
-/// for connections.
-pub(crate) fn raise_limit(config: &Config) {
+/// Raises the soft limit of open files to the hard limit.
+pub(crate) fn raise_limit() -> nix::Result<()> {
+    match getrlimit(Resource::RLIMIT_NOFILE)? {
+        (soft, hard) if soft < hard => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
+        _ => Ok(()),
+    }
+}
+
+/// Raises the limit, and warns if the configuration needs more than what is left for connections.
+pub(crate) fn provide(config: &Config) {
     let needed = needed_files(config);
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        if soft < hard {
-            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        }
-        Ok(hard)
-    });
-    if let Err(error) = raised {
+    if let Err(error) = raise_limit() {
         let error = error.desc();
         tracing::warn!(target: "switchboard", error, "the limit of open files cannot be raised");
     }

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+pub(crate) use switchboard::settings::file::reason;
 use switchboard::settings::text::escape_unsafe;
 
 /// The server could not start, or stopped because of an error.
@@ -52,11 +53,6 @@ pub(crate) fn print_stdout(text: impl Display) -> Result<u8, Failure> {
         }
         _ => Ok(0),
     }
-}
-
-/// The text of an I/O error without the number of the system.
-pub(crate) fn reason(error: &io::Error) -> String {
-    error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 pub(crate) fn print_error(text: &str) {

@@ -40,12 +40,12 @@ mod handover;
 mod list;
 mod log;
 mod man;
-mod permissions;
 mod process;
 mod reload;
 mod serve;
 mod service_manager;
 mod signals;
+mod warnings;
 
 pub use config_check::{ConfigCheck, InvalidConfig};
 pub use switchboard;
@@ -132,7 +132,7 @@ fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure>
     if !diagnostics.is_empty() {
         return Err(Failure::config(diagnostics));
     }
-    for warning in permissions::warnings(&config) {
+    for warning in warnings::of(&config) {
         print_error(&format!("warning: {warning}\n"));
     }
     let mut verdict = match &config.file {
@@ -144,13 +144,9 @@ fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure>
     let listeners: Vec<_> = listeners.into_iter().map(|(name, bytes)| format!("{name} {}", size(bytes))).collect();
     let (total, listeners) = (size(total), listeners.join(", "));
     verdict += &format!("memory: at most {total} ({listeners}), without the memory of handlers\n");
-    let warning = config.admin.as_ref().and_then(config::Admin::warning);
     if bind {
         serve::try_bind(config, registry)?;
         verdict += "all addresses can be bound\n";
-    }
-    if let Some(warning) = warning {
-        print_error(&format!("warning: {warning}\n"));
     }
     print_stdout(verdict)
 }

@@ -6,11 +6,13 @@ use std::os::fd::AsFd;
 use std::thread;
 
 use nix::libc::SIGXFSZ;
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::descriptors;
 
 /// The first descriptor that is not a standard stream.
 const FIRST_DESCRIPTOR: i32 = 3;
@@ -54,9 +56,7 @@ pub(crate) fn correct_inherited() -> Vec<Finding> {
         let effect = "relative paths cannot be used; start the server in a directory that exists";
         add("working directory", error.to_string(), effect);
     }
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard); // reported when the listeners are known
-    }
+    let _ = descriptors::raise_limit(); // an error is reported when the listeners are known
     for (resource, attribute, effect) in [
         (Resource::RLIMIT_CPU, "limit of CPU seconds (RLIMIT_CPU)", "the kernel ends the server when it is reached"),
         (Resource::RLIMIT_FSIZE, "limit of file sizes (RLIMIT_FSIZE)", "lines of a log file are lost above it"),

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use switchboard::deadline_timer::timeout_at;
 use switchboard::server::{Changes, ReloadError};
 use switchboard::{ListenerSet, Registry, Running};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::assemble::{self, Assembled};
 use crate::config::{self, Config, Inputs};
 use crate::descriptors;
 use crate::log::Log;
-use crate::permissions;
+use crate::warnings;
 
 /// How long a whole reload may take.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -74,8 +75,8 @@ impl Reload<'_> {
             }
         };
         self.log.apply(&assembled.config.log);
-        permissions::log_warnings(&assembled.config);
-        descriptors::raise_limit(&assembled.config);
+        warnings::log(&assembled.config);
+        descriptors::provide(&assembled.config);
         admin.set_config(&assembled.config);
         self.current = Arc::new(assembled);
         self.log_changes(&changes);

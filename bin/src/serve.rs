@@ -16,11 +16,11 @@ use crate::descriptors;
 use crate::exit::Failure;
 use crate::handover::{Executable, InheritedSockets};
 use crate::log::Log;
-use crate::permissions;
 use crate::process;
 use crate::reload::{Readers, Reload};
 use crate::service_manager::ServiceManager;
 use crate::signals::{LiveServer, Signals};
+use crate::warnings;
 
 /// Interval of reports about suppressed and dropped log lines.
 const LOG_REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,8 +42,8 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
     findings.iter().for_each(process::Finding::log);
-    permissions::log_warnings(&config);
-    descriptors::raise_limit(&config);
+    warnings::log(&config);
+    descriptors::provide(&config);
     let result = runtime.block_on(async {
         // Reads files, which may block, so a signal must be able to interrupt it.
         let at_start = registry.clone();
@@ -76,7 +76,7 @@ fn runtime(workers: usize) -> Result<Runtime, Failure> {
 pub(crate) fn try_bind(config: Config, registry: &Registry) -> Result<(), Failure> {
     let InheritedSockets { systemd, .. } = InheritedSockets::take().map_err(Failure::new)?;
     let runtime = runtime(1)?;
-    descriptors::raise_limit(&config);
+    descriptors::provide(&config);
     let bound = runtime.block_on(async {
         let admin = config.admin.clone();
         let (mut listeners, _) = assemble::assemble(config, registry, None).map_err(Failure::config)?;

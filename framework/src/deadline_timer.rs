@@ -3,6 +3,22 @@
 //! When a stopped process continues, epoll_wait(2) fails with EINTR (signal(7)), and tokio fires its timers before it
 //! reports the sockets that became ready meanwhile. A deadline that has passed is therefore checked again a few times,
 //! and the runtime polls its sockets between two checks.
+//!
+//! The drivers use these timers for every timeout. A [`StreamHandler`](crate::StreamHandler) with timeouts of its
+//! protocol uses them too:
+//!
+//! ```
+//! use std::time::Duration;
+//! use switchboard::deadline_timer::{TimedOut, timeout};
+//! use tokio::io::AsyncReadExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let (_silent, mut stream) = tokio::io::duplex(64);
+//! let read = timeout(Duration::from_millis(10), stream.read_u8()).await;
+//! assert_eq!(read.unwrap_err(), TimedOut);
+//! # }
+//! ```
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -25,7 +41,7 @@ pin_project! {
     /// A future that is ready when a deadline has passed and the checks after it are done. It wakes its task for each
     /// check. The later the timer fires, the longer are the intervals between them.
     #[derive(Debug)]
-    pub(crate) struct DeadlineTimer {
+    pub struct DeadlineTimer {
         deadline: Instant,
         #[pin]
         sleep: Sleep,
@@ -35,25 +51,28 @@ pin_project! {
 }
 
 impl DeadlineTimer {
-    pub(crate) fn new(deadline: Instant) -> Self {
+    /// A timer for a deadline.
+    pub fn new(deadline: Instant) -> Self {
         Self { deadline, sleep: sleep_until(deadline), checks: 0, interval: Duration::ZERO }
     }
 
-    pub(crate) fn after(time: Duration) -> Self {
+    /// A timer for a deadline after some time from now.
+    pub fn after(time: Duration) -> Self {
         Self::new(deadline_after(Instant::now(), time))
     }
 
-    pub(crate) fn deadline(&self) -> Instant {
+    /// The deadline.
+    pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
     /// Whether the deadline or the time of a check has come since the last poll.
-    pub(crate) fn has_fired(&self) -> bool {
+    pub fn has_fired(&self) -> bool {
         self.sleep.is_elapsed()
     }
 
     /// Sets another deadline, which is checked again in the same way.
-    pub(crate) fn reset(self: Pin<&mut Self>, deadline: Instant) {
+    pub fn reset(self: Pin<&mut Self>, deadline: Instant) {
         let this = self.project();
         (*this.deadline, *this.checks) = (deadline, 0);
         this.sleep.reset(deadline);
@@ -84,13 +103,27 @@ impl Future for DeadlineTimer {
 }
 
 /// A future did not complete in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TimedOut;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not complete in time")]
+pub struct TimedOut;
 
 /// Like `tokio::time::timeout`, with the checks of a [`DeadlineTimer`]: a future that is ready at one of them
 /// completes.
-pub(crate) async fn timeout<T>(time: Duration, future: impl Future<Output = T>) -> Result<T, TimedOut> {
-    let (mut future, mut timer) = (pin!(future), pin!(DeadlineTimer::after(time)));
+///
+/// # Errors
+///
+/// The future is not ready at the last check. It is dropped.
+pub async fn timeout<T>(time: Duration, future: impl Future<Output = T>) -> Result<T, TimedOut> {
+    timeout_at(deadline_after(Instant::now(), time), future).await
+}
+
+/// Like [`timeout`], for a deadline.
+///
+/// # Errors
+///
+/// The future is not ready at the last check. It is dropped.
+pub async fn timeout_at<T>(deadline: Instant, future: impl Future<Output = T>) -> Result<T, TimedOut> {
+    let (mut future, mut timer) = (pin!(future), pin!(DeadlineTimer::new(deadline)));
     tokio::select! {
         biased;
         output = &mut future => Ok(output),

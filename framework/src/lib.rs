@@ -59,6 +59,8 @@
 //! server, which can be drained, reloaded and handed over to a new process. [`settings`] contains limits, timeouts,
 //! access lists, TLS and PROXY settings. [`metrics`] contains counters and latencies.
 //!
+//! **Set timeouts of a protocol.** [`deadline_timer`] contains timers that tolerate a process that was stopped.
+//!
 //! **Select handlers by configuration.** A [`Registry`] creates handlers, layers and transports by name with options.
 //!
 //! **Accept connections from elsewhere.** [`transport`] contains the built-in transports and the traits for custom
@@ -111,7 +113,7 @@ mod rate_limiter;
 
 mod drain;
 
-mod deadline_timer;
+pub mod deadline_timer;
 
 mod log_throttle;
 

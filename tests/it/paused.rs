@@ -3,7 +3,7 @@
 //! In the tests with paused time, the peer acts one second after the deadline, and then the clock jumps: both timers
 //! fire at once, the one of the deadline first. After SIGCONT, timers also fire before sockets are polled.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,7 @@ use tokio::time::{advance, sleep};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 
+use crate::admin::AdminServer;
 use crate::support::{MemClient, Probe, Served, connect, millis, secs, serve_with, timeouts};
 use crate::tls::Authority;
 
@@ -428,6 +429,54 @@ fn a_stopped_program_completes_tls_handshakes() {
         assert_eq!(read(client, 3), "one");
     }
     assert_eq!(stopped.silent.read(&mut [0]).unwrap(), 0, "the silent client is closed");
+}
+
+/// The part of a request that a client sends before the stop, and the rest.
+const REQUESTS: [(&str, &str); 4] = [
+    ("", "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ("GET /livez HTTP/1.1\r\nHo", "st: localhost\r\n\r\n"),
+    ("PUT /log-level HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nin", "fo"),
+    ("PUT /log-level HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", "4\r\ninfo\r\n0\r\n\r\n"),
+];
+
+#[test]
+fn a_stopped_program_answers_admin_requests_that_were_completed_during_the_stop() {
+    const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+    let server = AdminServer::start(&[]);
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    loop {
+        let begun = Instant::now();
+        let mut clients: Vec<_> = REQUESTS.iter().map(|_| server.tcp()).collect();
+        for (client, (before, _)) in clients.iter_mut().zip(REQUESTS) {
+            client.write_all(before.as_bytes()).unwrap();
+        }
+        let mut again = server.tcp();
+        again.write_all(REQUESTS[0].1.as_bytes()).unwrap();
+        assert!(read(&mut again, 15).starts_with("HTTP/1.1 200"));
+        clients.push(again);
+        server.0.signal(Signal::SIGSTOP);
+        let is_in_time = begun.elapsed() < REQUEST_TIMEOUT / 2;
+        if is_in_time {
+            let rests = REQUESTS.iter().map(|(_, rest)| *rest).chain([REQUESTS[0].1]);
+            clients.iter_mut().zip(rests).for_each(|(client, rest)| client.write_all(rest.as_bytes()).unwrap());
+            while let Some(left) = (REQUEST_TIMEOUT + SHORT).checked_sub(begun.elapsed()) {
+                thread::park_timeout(left);
+            }
+        }
+        server.0.signal(Signal::SIGCONT);
+        if is_in_time {
+            let again = clients.pop().unwrap();
+            for (client, request) in clients.iter_mut().zip(REQUESTS) {
+                assert!(read(client, 15).starts_with("HTTP/1.1 200"), "{request:?}");
+            }
+            let mut rest = String::new();
+            let mut lines = BufReader::new(again).lines().map_while(Result::ok);
+            lines.by_ref().find(|line| line.starts_with("HTTP/1.1 ")).unwrap().clone_into(&mut rest);
+            assert!(rest.starts_with("HTTP/1.1 200"), "{rest}");
+            return;
+        }
+        assert!(Instant::now() < deadline, "the machine is too slow");
+    }
 }
 
 /// Sends each message back. The message `block` blocks its thread until the test sends something.

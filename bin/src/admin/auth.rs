@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
+use switchboard::deadline_timer::timeout_at;
 use switchboard::{Address, Endpoint};
-use tokio::time::timeout_at;
 
 use crate::admin::client_table::Client;
 use crate::admin::state::AdminState;

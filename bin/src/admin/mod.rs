@@ -5,6 +5,7 @@
 mod auth;
 mod client_table;
 mod connections;
+mod http_timer;
 mod metrics;
 mod parameters;
 mod routes;
@@ -23,7 +24,7 @@ use axum::Router;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use switchboard::Endpoint;
@@ -37,6 +38,7 @@ use tracing::subscriber::NoSubscriber;
 
 use crate::admin::auth::REQUEST_TIMEOUT;
 use crate::admin::client_table::ClientTable;
+use crate::admin::http_timer::HttpTimer;
 use crate::admin::shared_reply::SharedReplies;
 use crate::admin::state::AdminState;
 use crate::config::{self, Config, Shape};
@@ -125,9 +127,6 @@ impl Admin {
         // Set before the listener accepts, so that the first request needs the new token.
         let previous = mem::replace(&mut *self.state.settings.lock(), admin.cloned());
         self.running.reload(listeners).await.inspect_err(|_| *self.state.settings.lock() = previous)?;
-        if let Some(warning) = admin.and_then(config::Admin::warning) {
-            tracing::warn!(target: "switchboard", "{warning}");
-        }
         Ok(())
     }
 
@@ -168,7 +167,7 @@ impl StreamHandler for HttpHandler {
             router.call(request)
         });
         let http = http1::Builder::new()
-            .timer(TokioTimer::new())
+            .timer(HttpTimer)
             .header_read_timeout(REQUEST_TIMEOUT) // for the head; `authorize` enforces the rest
             .half_close(true) // reply to clients that close their sending side after the request
             .serve_connection(TokioIo::new(stream), service);

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 use nix::unistd::Pid;
+use switchboard::deadline_timer::timeout;
 use switchboard::server::Inherited;
 use switchboard::transport::Systemd;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
 
 use crate::handover::processes;
 use crate::handover::protocol::{

@@ -1,12 +1,15 @@
 //! The task of one connection: handshake, service, logging.
 
+use std::future::poll_fn;
 use std::io;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::Either;
 use tower::{Service, ServiceExt};
 
 use crate::close_reason::CloseReason;
@@ -57,19 +60,40 @@ fn serve(
 ) -> impl Future<Output = ()> + Send {
     let incoming = Incoming { connection: connection.clone(), io };
     async move {
-        log_opened(&connection);
         let served = async move {
             let call = service.ready().await?.call(incoming);
             drop(service);
             call.await
         };
-        let served = AssertUnwindSafe(served).catch_unwind().await;
+        let served = AssertUnwindSafe(served).catch_unwind();
+        let served = if connection.is_of_proxy() {
+            Either::Left(Box::pin(log_opened_later(&connection, served)))
+        } else {
+            log_opened(&connection);
+            Either::Right(served)
+        };
+        let served = served.await;
         let error = served.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err();
         // A driver has already set the reason. A layer that rejects the connection has not.
         connection.finish(error.as_ref().map_or(CloseReason::HandlerClosed, |error| reason_of(&**error)));
         log_closed(&connection, error.map(|error| chain(&*error)).as_deref());
         drop(guard);
     }
+}
+
+/// Logs `connection opened` when the client has sent something, or at the end. Only then is it known whether the
+/// connection is a health check of a proxy.
+async fn log_opened_later<T>(connection: &Connection, served: impl Future<Output = T>) -> T {
+    let (mut served, mut is_logged) = (pin!(served), false);
+    poll_fn(|cx| {
+        let output = served.as_mut().poll(cx);
+        if !is_logged && (output.is_ready() || connection.bytes_in() > 0) {
+            is_logged = true;
+            log_opened(connection);
+        }
+        output
+    })
+    .await
 }
 
 /// A connection that ended before it was established.
@@ -106,7 +130,7 @@ async fn establish(
     let limit = if timeout.is_zero() { Duration::MAX } else { timeout };
     let _handshake = listener_context.handshakes.begin(&connection, listener_context.admission.limits.handshakes);
     // No message can have arrived before the handshake is complete, so a drain does not wait for it.
-    let signal = std::future::poll_fn(|cx| match connection.poll_signal(cx.waker()) {
+    let signal = poll_fn(|cx| match connection.poll_signal(cx.waker()) {
         ControlSignal::Continue => Poll::Pending,
         signal => Poll::Ready(signal),
     });

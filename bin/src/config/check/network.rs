@@ -142,7 +142,12 @@ impl Check<'_> {
         let rates = ["messages_per_source", "connections_per_source", "failed_handshakes_per_source"];
         let mut keys = rates.iter().flat_map(|one| [under(&rate, one), under(&path("rate"), one)]);
         let is_invalid = keys.any(|key| self.report.is_invalid(&key)) || self.report.is_invalid(&key);
-        let has_rate = !settings.rate.messages_per_source.is_off() || !settings.rate.connections_per_source.is_off();
+        let rates = &settings.rate;
+        // Without TLS and the PROXY protocol, no handshake can fail.
+        let has_handshakes = settings.proxy.is_some() || self.is_set(&under(at, "tls"));
+        let has_rate = !rates.messages_per_source.is_off()
+            || !rates.connections_per_source.is_off()
+            || (has_handshakes && !rates.failed_handshakes_per_source.is_off());
         if settings.rate.burst > 0 && self.is_set(&key) && !has_rate && !is_invalid {
             let what =
                 "has no effect without a rate; set messages_per_source or connections_per_source, like \"100/s\"";

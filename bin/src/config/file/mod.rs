@@ -7,7 +7,6 @@ mod yaml_json;
 pub(crate) use contents::{Contents, Lines};
 
 use std::fs::{File, Metadata};
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path as FilePath, PathBuf};
 use std::{fs, io};
@@ -51,7 +50,7 @@ pub(crate) fn read_trusted(path: &FilePath) -> Result<Contents, Diagnostic> {
     if !target.is_file() {
         return Err(rejected("it is not a regular file"));
     }
-    let mut file = File::open(path).map_err(failed)?;
+    let file = File::open(path).map_err(failed)?;
     // The path may have been replaced since, so the opened file is checked too.
     let opened = file.metadata().map_err(failed)?;
     if !is_own(&opened) {
@@ -60,8 +59,7 @@ pub(crate) fn read_trusted(path: &FilePath) -> Result<Contents, Diagnostic> {
     if opened.mode() & 0o002 != 0 {
         return Err(rejected("every user can write it"));
     }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(failed)?;
+    let text = bounded::read_opened_text(file).map_err(failed)?;
     parse_named(path, &text)
 }
 

@@ -268,4 +268,8 @@ fn a_burst_without_a_rate_is_an_error() {
         (10, 60, 5)
     );
     file("rate = { burst = 5 }\n[listeners.main.rate]\nmessages_per_source = '0/s'\n").good();
+    // It applies to failed handshakes, which have a rate by default.
+    let proxy = "[listeners.main]\nrate.burst = 5\nproxy.trusted = ['10.0.0.0/8']\n";
+    file(proxy).good();
+    file(&format!("{proxy}rate.failed_handshakes_per_source = '0/s'\n")).bad();
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustls::pki_types::pem::{Error as PemError, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::settings::file;
+use crate::settings::file::{self, reason};
 
 /// The certificates of a file, at least one.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -118,9 +118,4 @@ fn damage(error: &PemError) -> &'static str {
         PemError::SectionTooLarge => "a section is too large",
         _ => "it is not PEM",
     }
-}
-
-/// The text of an I/O error without the number of the system.
-fn reason(error: &std::io::Error) -> String {
-    error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
 }

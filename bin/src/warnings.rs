@@ -1,4 +1,5 @@
-//! Warnings about files that other users can read or write, and about secrets in the arguments.
+//! Warnings about a valid configuration: files that other users can read or write, secrets in the arguments, and an
+//! admin endpoint that others can use.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +8,7 @@ use std::path::Path;
 
 use switchboard::TlsIdentity;
 
-use crate::config::{Config, dotted};
+use crate::config::{Admin, Config, dotted};
 
 /// Whether users other than the owner and the group can read (inode(7)).
 fn others_read(mode: u32) -> bool {
@@ -24,7 +25,7 @@ fn others_replace(mode: u32) -> bool {
 }
 
 /// One sentence for each problem. They do not make a configuration invalid.
-pub(crate) fn warnings(config: &Config) -> Vec<String> {
+pub(crate) fn of(config: &Config) -> Vec<String> {
     let mut found = BTreeSet::new();
     let secrets = config.effective.secrets();
     if let Some(file) = &config.file {
@@ -50,12 +51,12 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
             check(authority, None, &mut found);
         }
     }
+    found.extend(config.admin.as_ref().and_then(Admin::warning));
     found.into_iter().collect()
 }
 
-/// Logs what is unsafe about the files and arguments of a configuration.
-pub(crate) fn log_warnings(config: &Config) {
-    for warning in warnings(config) {
+pub(crate) fn log(config: &Config) {
+    for warning in of(config) {
         tracing::warn!(target: "switchboard", "{warning}");
     }
 }
