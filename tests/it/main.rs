@@ -11,8 +11,11 @@ mod lifecycle;
 /// Datagrams: each peer gets its replies in order, from the address it sent to, and delays no other peer.
 mod datagram;
 
-/// Datagrams that a forged source, a broadcast address or a peer that does not read makes difficult to answer.
+/// Datagrams with a forged source or a broadcast address, which are difficult to answer.
 mod datagram_faults;
+
+/// Unix datagrams: a reply reaches only the client that sent the request, and no client stops the replies to others.
+mod unixgram;
 
 /// Admission by client address: access lists, connection limits and rates.
 mod edge;
@@ -49,6 +52,9 @@ mod admin_faults;
 
 /// Upgrade: the new process takes over the sockets, and no client notices.
 mod upgrade;
+
+/// An upgrade whose new program fails leaves the old process serving, and no other process behind.
+mod failed_upgrades;
 
 /// What a process inherits, what it passes on in an upgrade, and what both accept from outside.
 mod process_faults;
