@@ -312,6 +312,8 @@ fn no_error_shows_a_secret() {
         &["--set", "admin.token=hunter2", "--set", "admin.token=other"],
         &["--set", "admin.tokne=hunter2", "--set", "admin.tokne=other"],
         &["--set", "admin.token=a hunter2"],
+        &["--set", "admin.listen=tcp://user:hunter2@h:1"],
+        &["--listen", "tls://hunter2@[::1]:1"],
         &["--set", "handlers={hello={secret='hunter2'"],
         &["--framing", "{ type = 'hunter2'"],
         &["admin.token=hunter2"],

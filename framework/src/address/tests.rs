@@ -80,6 +80,15 @@ fn a_path_that_no_socket_can_have_is_an_error() {
 }
 
 #[test]
+fn an_error_shows_no_password() {
+    for text in ["tcp://user:hunter2@host:1", "tls://hunter2@[::1]:1", "udp://a@hunter2@h:1", "TCP://:hunter2@h:1"] {
+        let error = text.parse::<Endpoint>().expect_err(text).to_string();
+        assert!(!error.contains("hunter2") && error.contains("//…@"), "{error}");
+        assert!(text.starts_with('T') || error.contains("an address has no user and no password"), "{error}");
+    }
+}
+
+#[test]
 fn every_suggested_address_can_be_parsed() {
     for (text, suggested) in [
         (":9999", "tcp://0.0.0.0:9999"),
