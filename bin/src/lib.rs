@@ -132,9 +132,6 @@ fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure>
     if !diagnostics.is_empty() {
         return Err(Failure::config(diagnostics));
     }
-    for warning in warnings::of(&config) {
-        print_error(&format!("warning: {warning}\n"));
-    }
     let mut verdict = match &config.file {
         Some(file) => format!("{}: configuration OK\n", file.display()),
         None => "no configuration file; configuration OK\n".to_owned(),
@@ -144,9 +141,13 @@ fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure>
     let listeners: Vec<_> = listeners.into_iter().map(|(name, bytes)| format!("{name} {}", size(bytes))).collect();
     let (total, listeners) = (size(total), listeners.join(", "));
     verdict += &format!("memory: at most {total} ({listeners}), without the memory of handlers\n");
+    let warnings = warnings::of(&config);
     if bind {
         serve::try_bind(config, registry)?;
         verdict += "all addresses can be bound\n";
+    }
+    for warning in warnings {
+        print_error(&format!("warning: {warning}\n"));
     }
     print_stdout(verdict)
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fs, iter, thread};
 
 use harness::{Program, Running, TEST_TIMEOUT, tool};
@@ -15,6 +15,8 @@ use nix::libc::ucred;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::unistd::{Uid, chdir, chroot, getpid};
+use switchboard::Server;
+use switchboard_handlers::Echo;
 
 use crate::datagram_faults::echo;
 
@@ -113,6 +115,26 @@ fn a_unix_client_is_answered_if_the_socket_at_its_path_is_its_own() {
     client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     send_as(0, &client, &unix.at("server"), &[]);
     expect_reply(&client, "abstract");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_sent_as_soon_as_the_path_exists_is_answered() {
+    for nth in 0..200 {
+        let place = tempfile::tempdir().unwrap();
+        let (path, own) = (place.path().join("server"), place.path().join("client"));
+        let at = path.clone();
+        let asking = thread::spawn(move || {
+            let client = UnixDatagram::bind(own).unwrap();
+            client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+            let deadline = Instant::now() + TEST_TIMEOUT;
+            while client.send_to(b"x", &at).is_err() {
+                assert!(Instant::now() < deadline, "the server does not start");
+            }
+            expect_reply(&client, &format!("start {nth}"));
+        });
+        let _running = Server::bind(format!("unixgram:{}", path.display())).start(Echo).await.unwrap();
+        tokio::task::spawn_blocking(|| asking.join().unwrap()).await.unwrap();
+    }
 }
 
 #[test]
@@ -302,7 +324,7 @@ impl OwnUnixgrams {
     /// Asks until the server stops to reply to a client that does not read.
     fn stall(&self, client: &UnixDatagram, payload: &[u8]) {
         let is_stalled = || self.server.stderr().contains("does not read its replies");
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         while !is_stalled() {
             for _ in 0..100 {
                 client.send(payload).unwrap();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::stat::{Mode, SFlag, fchmod, mkdirat};
 use nix::unistd::{Group, UnlinkatFlags, linkat, unlinkat};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -64,6 +65,10 @@ fn bind_new(address: &SockAddr, kind: Type) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     // Linux creates the path with the mode of the socket (unix(7)). Only the owner may connect until the mode is set.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    if kind == Type::DGRAM {
+        // Before a client can send: the kernel does not add the sender to a datagram afterwards (unix(7)).
+        setsockopt(&socket, sockopt::PassCred, &true)?;
+    }
     socket.bind(address)?;
     Ok(socket)
 }

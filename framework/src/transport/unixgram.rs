@@ -88,7 +88,7 @@ pub(super) fn listen_datagram(
 ) -> io::Result<Listener> {
     let message = "a Unix datagram socket needs /proc to reply, and /proc/self/fd cannot be read";
     fs::metadata("/proc/self/fd").map_err(|error| io::Error::new(error.kind(), format!("{message}: {error}")))?;
-    setsockopt(&socket, sockopt::PassCred, &true)?;
+    setsockopt(&socket, sockopt::PassCred, &true)?; // an inherited socket may not have it
     if socket.send_buffer_size()? < 2 * SEND_BUFFER {
         socket.set_send_buffer_size(SEND_BUFFER)?;
     }
