@@ -16,4 +16,4 @@ pub use client::{Client, TEST_TIMEOUT};
 pub use nix::sys::signal::Signal;
 pub use program::Program;
 pub use running::{Event, Output, Running};
-pub use tool::{free_port, tool, unique};
+pub use tool::{free_port, tool, uninterrupted, unique};

@@ -1,11 +1,10 @@
 //! Unique names, free ports and external programs for tests.
 
-use std::env;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::{env, io, process};
 
 /// A name that no other test uses, for `mem:` listeners and paths.
 pub fn unique(name: &str) -> String {
@@ -44,4 +43,15 @@ pub fn tool(name: &str) -> Option<PathBuf> {
         eprintln!("skipped: {name} is not installed");
     }
     found
+}
+
+/// Repeats a system call while it is interrupted. A read or write with a timeout is never restarted when its process
+/// continues after a stop, see signal(7).
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }

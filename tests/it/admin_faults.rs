@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Program, Signal, TEST_TIMEOUT};
+use harness::{Program, Signal, TEST_TIMEOUT, uninterrupted};
 use nix::libc::O_NONBLOCK;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -291,7 +291,8 @@ fn clients_that_use_all_open_files_leave_the_admin_endpoint_and_reloads_working(
             drop((clients, silent));
             // Descriptors that become free serve clients again.
             fixture.server.wait_until("a client is served", || {
-                fixture.connect("main").read(&mut [0]).is_ok_and(|bytes| bytes == 1)
+                let mut client = fixture.connect("main");
+                uninterrupted(|| client.read(&mut [0])).is_ok_and(|bytes| bytes == 1)
             });
         }
     }
@@ -397,7 +398,7 @@ fn a_request_has_one_deadline_and_a_refused_one_is_answered_before_its_body() {
         }
     });
     let mut reply = [0; 1024];
-    let bytes = (&slow).read(&mut reply).unwrap();
+    let bytes = uninterrupted(|| (&slow).read(&mut reply)).unwrap();
     let reply = String::from_utf8_lossy(&reply[..bytes]);
     assert!(reply.starts_with("HTTP/1.1 408 ") && reply.contains("complete within 10 s"), "{reply}");
     assert!(began.elapsed().as_secs() >= 9, "{:?}", began.elapsed());

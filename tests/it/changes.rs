@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 
-use harness::{Client, Program, Signal, TEST_TIMEOUT, unique};
+use harness::{Client, Program, Signal, TEST_TIMEOUT, uninterrupted, unique};
 use switchboard::ProxySettings;
 use switchboard::prelude::*;
 use switchboard::registry::HandlerInstance;
@@ -255,7 +255,7 @@ impl Peer {
 
     fn answer(&self) -> String {
         let mut buffer = [0; 100];
-        let count = self.0.recv(&mut buffer).unwrap();
+        let count = uninterrupted(|| self.0.recv(&mut buffer)).unwrap();
         String::from_utf8_lossy(&buffer[..count]).into_owned()
     }
 }

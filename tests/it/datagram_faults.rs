@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use std::{env, fs, thread};
 
-use harness::{Program, Running, TEST_TIMEOUT, tool};
+use harness::{Program, Running, TEST_TIMEOUT, tool, uninterrupted};
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -84,7 +84,7 @@ fn client(bind: impl Into<SocketAddr>) -> UdpSocket {
 fn ask(client: &UdpSocket, to: SocketAddr, text: &str) -> io::Result<IpAddr> {
     client.send_to(text.as_bytes(), to)?;
     let mut buffer = [0; 100];
-    let (bytes, from) = client.recv_from(&mut buffer)?;
+    let (bytes, from) = uninterrupted(|| client.recv_from(&mut buffer))?;
     assert_eq!(buffer[..bytes].escape_ascii().to_string(), text);
     assert_eq!(from.port(), to.port());
     Ok(from.ip())
@@ -313,7 +313,7 @@ fn a_client_that_asks_ten_thousand_times_per_second_gets_its_replies() {
     for n in 0..12_000_u32 {
         client.send(&n.to_be_bytes()).unwrap();
         let mut reply = [0; 4];
-        client.recv(&mut reply).unwrap_or_else(|error| panic!("{n}: {error}\n{}", server.stderr()));
+        uninterrupted(|| client.recv(&mut reply)).unwrap_or_else(|error| panic!("{n}: {error}\n{}", server.stderr()));
         assert_eq!(u32::from_be_bytes(reply), n);
     }
 }

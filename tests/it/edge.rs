@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::net::SocketAddr;
 
-use harness::{Client, Program};
+use harness::{Client, Program, uninterrupted};
 use socket2::{Domain, Socket, Type};
 use switchboard::prelude::*;
 use switchboard::settings::{Limits, Rate, Rates};
@@ -286,7 +286,7 @@ fn greeted(from: [u8; 4], server: &SocketAddr) -> (std::net::TcpStream, Vec<u8>)
     socket.connect(&(*server).into()).unwrap();
     let mut stream = std::net::TcpStream::from(socket);
     let mut greeting = vec![0; 100];
-    let read = stream.read(&mut greeting).unwrap_or_default();
+    let read = uninterrupted(|| stream.read(&mut greeting)).unwrap_or_default();
     greeting.truncate(read);
     (stream, greeting)
 }

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use harness::{Event, Program, Running, Signal, TEST_TIMEOUT, free_port, tool};
+use harness::{Event, Program, Running, Signal, TEST_TIMEOUT, free_port, tool, uninterrupted};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, geteuid};
@@ -223,7 +223,7 @@ fn a_slow_reader_of_a_non_blocking_pipe_gets_whole_lines() {
         let reading = thread::spawn(move || {
             let _ = begun.recv(); // the pipe is full by then
             let (mut text, mut buffer) = (Vec::new(), vec![0; step]);
-            while let count @ 1.. = reader.read(&mut buffer).unwrap() {
+            while let count @ 1.. = uninterrupted(|| reader.read(&mut buffer)).unwrap() {
                 text.extend_from_slice(&buffer[..count]);
             }
             String::from_utf8(text).unwrap()
@@ -292,7 +292,7 @@ fn health_checks_of_a_proxy_write_no_lines_and_clients_that_it_does_not_know_do(
             let mut check = TcpStream::connect(&address).unwrap();
             check.write_all(header).unwrap();
             check.shutdown(Shutdown::Write).unwrap();
-            assert_eq!(check.read(&mut [0]).unwrap(), 0);
+            assert_eq!(uninterrupted(|| check.read(&mut [0])).unwrap(), 0);
         }
         let mut client = TcpStream::connect(&address).unwrap();
         client.write_all(&[header, b"hi\n"].concat()).unwrap();

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 
-use harness::{Program, Running};
+use harness::{Program, Running, uninterrupted};
 use rcgen::generate_simple_self_signed;
 use socket2::{Domain, Socket, Type};
 use switchboard::server::ListenerSpec;
@@ -81,7 +81,7 @@ impl<C: Write> Writer<C> {
     /// Writes until the socket buffers are full.
     fn write_until_it_blocks(&mut self, line: &[u8]) {
         loop {
-            match self.client.write(&line[self.written % line.len()..]) {
+            match uninterrupted(|| self.client.write(&line[self.written % line.len()..])) {
                 Ok(more) => self.written += more,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return,
                 Err(error) => panic!("{error}"),
@@ -195,7 +195,7 @@ fn memory_stays_within_the_limits_with_a_thousand_times_more_peers_than_sessions
         peer.send_to(b"hi", ("127.0.0.1", port)).unwrap();
         if n % 16 == 0 {
             // Waits for the server, so that the kernel drops no datagram.
-            assert_eq!(peer.recv(&mut buffer).unwrap(), 2);
+            assert_eq!(uninterrupted(|| peer.recv(&mut buffer)).unwrap(), 2);
         }
     }
     let mut spec = spec();

@@ -6,7 +6,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use harness::{Program, TEST_TIMEOUT, root, tool};
+use harness::{Program, TEST_TIMEOUT, root, tool, uninterrupted};
 
 use crate::tls::Authority;
 
@@ -69,7 +69,7 @@ fn every_example_is_valid_and_replies() {
                     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
                     socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
                     socket.send_to(b"Ada", server.socket(listener)).unwrap();
-                    socket.recv(&mut [0; 100]).unwrap()
+                    uninterrupted(|| socket.recv(&mut [0; 100])).unwrap()
                 }
                 "unix" => request(UnixStream::connect(authority.path(listen.split_once(':').unwrap().1)).unwrap()),
                 _ => {
@@ -88,7 +88,7 @@ fn every_example_is_valid_and_replies() {
 
 fn request(mut io: impl Read + Write) -> usize {
     io.write_all(b"\"Ada\"\n").unwrap();
-    io.read(&mut [0; 100]).unwrap()
+    uninterrupted(|| io.read(&mut [0; 100])).unwrap()
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use harness::{Client, Program, Running as Process, Signal, TEST_TIMEOUT, unique};
+use harness::{Client, Program, Running as Process, Signal, TEST_TIMEOUT, uninterrupted, unique};
 use switchboard::prelude::*;
 use switchboard::settings::Timeouts;
 use switchboard::transport::memory;
@@ -352,7 +352,10 @@ impl Stopped {
         for client in &mut self.clients {
             assert_eq!(read(client, reply.len()), reply);
         }
-        assert!(self.silent.read(&mut [0]).is_ok_and(|count| count == 0), "the silent client is closed");
+        assert!(
+            uninterrupted(|| self.silent.read(&mut [0])).is_ok_and(|count| count == 0),
+            "the silent client is closed"
+        );
         let closed = self.process.wait_for_event(|event| event["message"] == "connection closed");
         assert_eq!(closed["reason"], *reason);
     }
@@ -428,7 +431,7 @@ fn a_stopped_program_completes_tls_handshakes() {
         client.write_all(b"one").unwrap();
         assert_eq!(read(client, 3), "one");
     }
-    assert_eq!(stopped.silent.read(&mut [0]).unwrap(), 0, "the silent client is closed");
+    assert_eq!(uninterrupted(|| stopped.silent.read(&mut [0])).unwrap(), 0, "the silent client is closed");
 }
 
 /// The part of a request that a client sends before the stop, and the rest.
@@ -525,7 +528,7 @@ fn a_handler_that_blocks_its_thread_disconnects_no_other_client() {
         release.send(()).unwrap();
         if is_in_time {
             clients.iter_mut().for_each(|client| assert_eq!(read(client, 10), "two\nthree\n"));
-            assert_eq!(silent.read(&mut [0]).unwrap(), 0, "the silent client is closed");
+            assert_eq!(uninterrupted(|| silent.read(&mut [0])).unwrap(), 0, "the silent client is closed");
             return;
         }
         assert!(Instant::now() < deadline, "the machine is too slow for a deadline of {SHORT:?}");

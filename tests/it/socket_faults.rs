@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use harness::{Client, Program, Running as Process, Signal, TEST_TIMEOUT, free_port, target, tool, unique};
+use harness::{
+    Client, Program, Running as Process, Signal, TEST_TIMEOUT, free_port, target, tool, uninterrupted, unique,
+};
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, geteuid};
 use switchboard::prelude::*;
@@ -439,7 +441,7 @@ fn the_service_manager_can_listen_on_an_abstract_socket() {
     let server = Program::switchboard().args(["serve", "--listen", "tcp://127.0.0.1:0"]);
     let server = server.env("NOTIFY_SOCKET", format!("@{name}")).start();
     let mut buffer = [0; 100];
-    let count = socket.recv(&mut buffer).unwrap();
+    let count = uninterrupted(|| socket.recv(&mut buffer)).unwrap();
     assert_eq!(&buffer[..count], b"READY=1\n");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(0));
@@ -526,7 +528,7 @@ fn a_host_name_is_bound_on_all_its_addresses() {
             client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
             client.connect((address, udp)).unwrap(); // accepts a reply from this address only
             client.send(b"ping").unwrap();
-            assert_eq!(client.recv(&mut reply).unwrap(), 4);
+            assert_eq!(uninterrupted(|| client.recv(&mut reply)).unwrap(), 4);
         }
     };
     all_are_served();

@@ -6,10 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use harness::{Program, Running, Signal, TEST_TIMEOUT, tool, uninterrupted};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-
-use harness::{Program, Running, Signal, TEST_TIMEOUT, tool};
 
 /// The notification socket of a service manager.
 pub(crate) struct ServiceManager {
@@ -41,7 +40,7 @@ impl ServiceManager {
     pub(crate) fn receive(&self, within: Duration) -> Option<String> {
         self.socket.set_read_timeout(Some(within)).unwrap();
         let mut buffer = [0; 1000];
-        let count = self.socket.recv(&mut buffer).ok()?;
+        let count = uninterrupted(|| self.socket.recv(&mut buffer)).ok()?;
         Some(String::from_utf8(buffer[..count].to_vec()).unwrap())
     }
 

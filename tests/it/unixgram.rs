@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use std::{env, fs, iter, thread};
 
-use harness::{Program, Running, TEST_TIMEOUT, tool};
+use harness::{Program, Running, TEST_TIMEOUT, tool, uninterrupted};
 use nix::libc::ucred;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
@@ -53,7 +53,7 @@ fn bind_unix(path: &Path, owner: u32) -> UnixDatagram {
 
 fn expect_reply(client: &UnixDatagram, what: &str) {
     let mut reply = [0; 9];
-    let bytes = client.recv(&mut reply).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let bytes = uninterrupted(|| client.recv(&mut reply)).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(reply[..bytes].escape_ascii().to_string(), "x", "{what}");
 }
 
@@ -288,7 +288,7 @@ fn a_path_that_is_replaced_while_the_server_replies_never_leads_to_another_user(
             send_as(NOBODY, &client, &unix.at("server"), &[]);
             send_as(NOBODY, &unix.good, &unix.at("server"), &[]);
             expect_reply(&unix.good, "the next client");
-            answered += usize::from(client.recv(&mut [0; 9]).is_ok());
+            answered += usize::from(uninterrupted(|| client.recv(&mut [0; 9])).is_ok());
             assert!(answered <= 1000);
         }
         is_done.store(true, SeqCst);
@@ -342,7 +342,7 @@ fn ask_unix(client: &UnixDatagram, requests: usize, server: &Running) {
         let text = format!("request {nth}");
         let receive = || {
             let mut reply = [0; 100];
-            client.recv(&mut reply).ok().map(|bytes| reply[..bytes] == *text.as_bytes())
+            uninterrupted(|| client.recv(&mut reply)).ok().map(|bytes| reply[..bytes] == *text.as_bytes())
         };
         let mut is_answered = false;
         while !is_answered {
@@ -421,7 +421,7 @@ fn a_unix_client_that_has_not_read_gets_replies_again_after_it_reads() {
         let is_answered = || {
             slow.send(b"again").unwrap();
             let mut reply = [0; 9];
-            slow.recv(&mut reply).is_ok_and(|bytes| &reply[..bytes] == b"again")
+            uninterrupted(|| slow.recv(&mut reply)).is_ok_and(|bytes| &reply[..bytes] == b"again")
         };
         let mut server = unix.server;
         server.wait_until("the client that reads is answered", is_answered);
