@@ -125,7 +125,7 @@ impl Services {
         H: Handler<F::In, F::Out>,
         L: HandlerLayer<H, F::In, F::Out>,
     {
-        let stack = Arc::new(MessageStack::new(&spec.timeouts, &spec.rates));
+        let stack = Arc::new(MessageStack::new(&spec.limits, &spec.timeouts, &spec.rates));
         let (limits, timeouts) = (spec.limits, Arc::new(spec.timeouts));
         let driver = Arc::new(HandlerDriver { handler, framing, stack, layer, limits, timeouts });
         Self {

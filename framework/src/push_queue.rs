@@ -156,9 +156,14 @@ impl<Out> fmt::Debug for Pusher<Out> {
     }
 }
 
+/// Added to the length of an outbox while replies wait for earlier ones. The driver needs one comparison to know that
+/// a reply may be written at once.
+const HOLDS_REPLIES: usize = 1 << (usize::BITS - 1);
+
 /// The queue of one stream connection. It allocates nothing while it is empty.
 pub(crate) struct Outbox<Out> {
     queue: Mutex<VecDeque<Out>>,
+    /// The number of queued frames, plus [`HOLDS_REPLIES`].
     len: AtomicUsize,
     permits: Semaphore,
 }
@@ -176,7 +181,22 @@ impl<Out> Outbox<Out> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len.load(SeqCst)
+        self.len.load(SeqCst) & !HOLDS_REPLIES
+    }
+
+    /// Whether a reply may be written at once: no frame is queued, and no reply waits for an earlier one.
+    #[inline]
+    pub(crate) fn is_clear(&self) -> bool {
+        self.len.load(SeqCst) == 0
+    }
+
+    /// Sets whether replies wait for earlier ones. For the driver of the connection only.
+    pub(crate) fn set_holds_replies(&self, holds: bool) {
+        if holds {
+            self.len.fetch_or(HOLDS_REPLIES, SeqCst);
+        } else {
+            self.len.fetch_and(!HOLDS_REPLIES, SeqCst);
+        }
     }
 
     pub(crate) fn pop(&self) -> Option<Out> {

@@ -106,6 +106,25 @@ async fn a_message_that_stays_partial_ends_at_the_frame_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_continues_to_send_slow_messages_cannot_delay_the_drain() {
+    let served = serve(Probe::default()).await;
+    let mut client = served.connect().await;
+    client.send("sleep 1\n".repeat(3)).await;
+    served.probe.called("message", 1).await;
+    let continues = async {
+        loop {
+            client.send("sleep 1\n").await;
+            sleep(millis(500)).await;
+        }
+    };
+    tokio::select! {
+        drained = served.running.drain() => assert_eq!(drained.cut, 0),
+        () = continues => {}
+    }
+    assert_eq!(served.probe.reason().await, "drain");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_continues_to_send_cannot_delay_the_drain() {
     let served = serve(Probe::default()).await;
     let mut client = served.connect().await;

@@ -90,6 +90,7 @@ mod framing;
 mod fuzz;
 
 /// Layers have a defined order at both seams, and tower layers fit.
+mod later;
 mod layers;
 
 /// The PROXY protocol: only trusted proxies set the client address, and direct clients are rejected.

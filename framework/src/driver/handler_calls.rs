@@ -11,7 +11,7 @@ use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::handler::{Context, Handler, HandlerCell, HandlerLayer, HandlerService, MessageService, Reply, Request};
-use crate::layer::{CallLayer, MessageStack, Timeout};
+use crate::layer::{CallLayer, MessageStack};
 
 /// Calls the handler of one connection, one call at a time.
 pub(crate) trait HandlerCalls<In, Out>: Send + 'static {
@@ -20,6 +20,9 @@ pub(crate) trait HandlerCalls<In, Out>: Send + 'static {
     fn message(&mut self, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
     fn close(&mut self, reason: CloseReason) -> impl Future<Output = ()> + Send;
+
+    /// The default layers, with the limits of the listener.
+    fn stack(&self) -> &MessageStack;
 }
 
 /// Whether the developer added layers; `()` is the layer of a server without any. Monomorphized to a constant.
@@ -40,7 +43,7 @@ pub(crate) fn direct<In: Send + 'static, Out: Send + 'static, H: Handler<In, Out
 pub(crate) fn layered<H, In, Out, L>(
     handler: Arc<H>,
     context: Context<H::State, Out>,
-    stack: &MessageStack,
+    stack: Arc<MessageStack>,
     layer: &L,
 ) -> impl HandlerCalls<In, Out> + use<H, In, Out, L>
 where
@@ -52,7 +55,7 @@ where
     let connection = context.connection().clone();
     let cell = HandlerCell::new(handler, context);
     let service = stack.layer(layer.layer(HandlerService::new(cell.clone())));
-    Layered { cell, service, connection, timeout: stack.timeout() }
+    Layered { cell, service, connection, stack }
 }
 
 struct Direct<H, S, Out> {
@@ -80,13 +83,17 @@ impl<In: Send + 'static, Out: Send + 'static, H: Handler<In, Out>> HandlerCalls<
     async fn close(&mut self, reason: CloseReason) {
         self.handler.close(&mut self.context, reason).await;
     }
+
+    fn stack(&self) -> &MessageStack {
+        &self.stack
+    }
 }
 
 struct Layered<H, St, Out, S> {
     cell: Arc<HandlerCell<H, St, Out>>,
     service: S,
     connection: Connection,
-    timeout: Timeout,
+    stack: Arc<MessageStack>,
 }
 
 impl<H, In, Out, S> HandlerCalls<In, Out> for Layered<H, H::State, Out, S>
@@ -97,7 +104,7 @@ where
     S: MessageService<In, Out>,
 {
     async fn open(&mut self) -> Result<Reply<Out>> {
-        self.timeout.wrap(&self.connection, self.cell.open()).await
+        self.stack.timeout().wrap(&self.connection, self.cell.open()).await
     }
 
     async fn message(&mut self, message: In) -> Result<Reply<Out>> {
@@ -107,5 +114,9 @@ where
 
     async fn close(&mut self, reason: CloseReason) {
         self.cell.close(reason).await;
+    }
+
+    fn stack(&self) -> &MessageStack {
+        &self.stack
     }
 }

@@ -13,6 +13,7 @@ use crate::settings::{Limits, Timeouts};
 pub(crate) mod close_outcome;
 pub(crate) mod datagram;
 pub(crate) mod handler_calls;
+pub(crate) mod later;
 pub(crate) mod stream;
 
 pub(crate) use close_outcome::reason_of;

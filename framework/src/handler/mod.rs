@@ -6,7 +6,7 @@ mod service;
 mod stream;
 
 pub use context::Context;
-pub use reply::{Frames, IntoFrame, Reply, Then};
+pub use reply::{Frames, IntoFrame, Order, Reply, ReplyFuture, Then};
 pub(crate) use service::HandlerCell;
 pub use service::{HandlerFuture, HandlerLayer, HandlerService, LayerBounds, MessageService, Request};
 pub use stream::ByteStream;

@@ -24,6 +24,9 @@ pub struct Reply<Out = Bytes> {
     pub then: Then,
 }
 
+/// A reply that becomes ready later.
+pub type ReplyFuture<Out = Bytes> = Pin<Box<dyn Future<Output = Result<Reply<Out>>> + Send>>;
+
 /// The frames of a [`Reply`].
 #[non_exhaustive]
 pub enum Frames<Out = Bytes> {
@@ -35,6 +38,18 @@ pub enum Frames<Out = Bytes> {
     Many(Vec<Out>),
     /// Frames that become ready over time. An error closes the connection with reason `handler_error`.
     Stream(Pin<Box<dyn Stream<Item = Result<Out>> + Send>>),
+    /// The frames of a reply that becomes ready while the next messages are handled.
+    Later(Order, ReplyFuture<Out>),
+}
+
+/// When a later reply is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Order {
+    /// After the replies to all earlier messages: see [`Reply::later`].
+    Requests,
+    /// When it is ready: see [`Reply::unordered`].
+    Ready,
 }
 
 /// What the server does after it has sent the frames of a [`Reply`].
@@ -69,6 +84,49 @@ impl<Out> Reply<Out> {
     /// Sends each frame when it is ready and the previous one is written. Reading pauses until the stream ends.
     pub fn stream(frames: impl Stream<Item = Result<Out>> + Send + 'static) -> Self {
         Self { frames: Frames::Stream(Box::pin(frames)), then: Then::Continue }
+    }
+
+    /// Sends the reply of a future, in the order of the messages. The next messages are handled meanwhile.
+    ///
+    /// For slow work that must not delay the work for the next messages: a query, a call to another server. A reply to
+    /// a later message waits until this one is written.
+    ///
+    /// ```
+    /// # use switchboard::prelude::*;
+    /// # async fn query(_: Bytes) -> Result<Bytes> { Ok(Bytes::new()) }
+    /// struct Database;
+    ///
+    /// impl Handler for Database {
+    ///     type State = u64;
+    ///
+    ///     async fn message(&self, cx: &mut Context<u64>, message: Bytes) -> Result<Reply> {
+    ///         cx.state += 1; // the state is available before the future starts, so it needs no lock
+    ///         Ok(Reply::later(async move { Ok(Reply::send(query(message).await?)) }))
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # In progress
+    ///
+    /// Until its reply is written, the message is in progress: the end of the input, a drain and the lifetime wait for
+    /// the reply, and the idle timeout does not apply. `timeouts.message` limits the future. An error, a panic or a
+    /// timeout closes the connection with its reason, after the replies to earlier messages. `limits.in_flight`
+    /// messages of a connection can be in progress, and together they have at most `limits.frame` bytes (or are one
+    /// message). Then the server reads no more from the connection.
+    ///
+    /// The future runs in the task of the connection: it must not block. It ends when the connection closes. A reply of
+    /// the future can be of any kind; a reply that is itself later takes its place. If a reply
+    /// [finishes](Self::then_finish) the connection, the server handles no further messages, drops the later replies to
+    /// the messages behind it, and waits for those that are [unordered](Self::unordered).
+    pub fn later(future: impl Future<Output = Result<Self>> + Send + 'static) -> Self {
+        Self { frames: Frames::Later(Order::Requests, Box::pin(future)), then: Then::Continue }
+    }
+
+    /// Like [`later`](Self::later), but sends each reply when it is ready: for protocols with request ids.
+    ///
+    /// A reply of several frames is sent as a whole.
+    pub fn unordered(future: impl Future<Output = Result<Self>> + Send + 'static) -> Self {
+        Self { frames: Frames::Later(Order::Ready, Box::pin(future)), then: Then::Continue }
     }
 
     /// Sends nothing, and closes after all queued frames are written.
@@ -124,6 +182,7 @@ impl<Out> fmt::Debug for Frames<Out> {
             Self::One(_) => "1",
             Self::Many(_) => "several",
             Self::Stream(_) => "stream",
+            Self::Later(..) => "later",
         })
     }
 }

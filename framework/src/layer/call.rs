@@ -10,7 +10,7 @@ use tower::Service;
 
 use crate::connection::{Connection, Kind};
 use crate::error::{BoxError, Result};
-use crate::handler::Request;
+use crate::handler::{Frames, Reply, Request};
 use crate::transport::Incoming;
 
 /// A layer that reads the request when a call begins, and then polls the call. [`LayerService`] turns it into a
@@ -21,7 +21,7 @@ use crate::transport::Incoming;
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// use std::task::{Context, Poll, ready};
-/// use switchboard::layer::{CallLayer, LayerService, PollCall};
+/// use switchboard::layer::{CallLayer, CallOutput, LayerService, PollCall};
 /// use switchboard::prelude::{Result, Server};
 /// use switchboard::tower::Layer;
 ///
@@ -37,7 +37,7 @@ use crate::transport::Incoming;
 /// }
 ///
 /// impl PollCall for CountErrors {
-///     fn poll_call<T>(
+///     fn poll_call<T: CallOutput>(
 ///         &mut self,
 ///         call: Pin<&mut impl Future<Output = Result<T>>>,
 ///         cx: &mut Context,
@@ -75,7 +75,33 @@ pub trait CallLayer<R>: Clone {
 /// How a layer polls the call inside it.
 pub trait PollCall {
     /// Polls the call, or waits, or fails without polling it.
-    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>>;
+    fn poll_call<T: CallOutput>(
+        &mut self,
+        call: Pin<&mut impl Future<Output = Result<T>>>,
+        cx: &mut Context,
+    ) -> Poll<Result<T>>;
+}
+
+/// What a call returns: the reply to a message, or nothing for a connection.
+pub trait CallOutput: Sized {
+    /// Keeps a value until the work for the call is done. If the reply is [later](Reply::later), that is when its
+    /// future ends; otherwise it is now. For permits and guards.
+    #[must_use]
+    fn keep(self, value: impl Send + 'static) -> Self;
+}
+
+impl CallOutput for () {
+    fn keep(self, _: impl Send + 'static) -> Self {}
+}
+
+impl<Out: Send + 'static> CallOutput for Reply<Out> {
+    fn keep(mut self, value: impl Send + 'static) -> Self {
+        if let Frames::Later(_, future) = &mut self.frames {
+            let inner = std::mem::replace(future, Box::pin(std::future::pending()));
+            *future = Box::pin(async move { Ok(inner.await?.keep(value)) });
+        }
+        self
+    }
 }
 
 pin_project! {
@@ -88,7 +114,7 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Result<T>>, T, C: PollCall> Future for LayerFuture<F, C> {
+impl<F: Future<Output = Result<T>>, T: CallOutput, C: PollCall> Future for LayerFuture<F, C> {
     type Output = Result<T>;
 
     #[inline]
@@ -112,7 +138,7 @@ impl<S, L> LayerService<S, L> {
     }
 }
 
-impl<S: Service<R, Error = BoxError>, L: CallLayer<R>, R> Service<R> for LayerService<S, L> {
+impl<S: Service<R, Response: CallOutput, Error = BoxError>, L: CallLayer<R>, R> Service<R> for LayerService<S, L> {
     type Response = S::Response;
     type Error = BoxError;
     type Future = LayerFuture<S::Future, L::Call>;

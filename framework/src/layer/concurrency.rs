@@ -8,10 +8,10 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::error::{BoxError, Result};
-use crate::layer::call::{CallLayer, PollCall, layer_options};
+use crate::layer::call::{CallLayer, CallOutput, PollCall, layer_options};
 
 /// Limits concurrent calls over everything that one layer (and its clones) wraps. Further calls queue, first in, first
-/// out.
+/// out. A call lasts until its later reply is ready.
 ///
 /// Unlike `tower::limit::ConcurrencyLimit`, a call acquires its permit when it is first polled, not in `poll_ready`: a
 /// connection without work holds no permit.
@@ -59,7 +59,11 @@ pub enum Permit {
 }
 
 impl PollCall for Permit {
-    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
+    fn poll_call<T: CallOutput>(
+        &mut self,
+        call: Pin<&mut impl Future<Output = Result<T>>>,
+        cx: &mut Context,
+    ) -> Poll<Result<T>> {
         if let Self::New(permits) = self {
             *self = match permits.clone().try_acquire_owned() {
                 Ok(permit) => Self::Granted(permit),
@@ -70,9 +74,9 @@ impl PollCall for Permit {
             *self = Self::Granted(ready!(acquire.poll(cx)).map_err(BoxError::from)?);
         }
         let result = ready!(call.poll(cx));
-        // Now, and not when the caller drops the future.
-        *self = Self::Returned;
-        Poll::Ready(result)
+        // Now, or with a later reply; not when the caller drops the future.
+        let permit = std::mem::replace(self, Self::Returned);
+        Poll::Ready(result.map(|output| output.keep(permit)))
     }
 }
 

@@ -16,7 +16,7 @@ mod stack;
 mod timeout;
 mod trace;
 
-pub use call::{CallLayer, Connected, LayerFuture, LayerService, PollCall};
+pub use call::{CallLayer, CallOutput, Connected, LayerFuture, LayerService, PollCall};
 pub use concurrency::Concurrency;
 pub(crate) use instance::LayerChain;
 pub use instance::{BoxMessageService, LayerInstance, NamedLayer};
@@ -26,5 +26,5 @@ pub use timeout::{Elapsed, Timeout};
 pub use trace::Trace;
 
 pub(crate) use call::LayerOptions;
-pub(crate) use stack::MessageStack;
+pub(crate) use stack::{LaterCall, MessageStack};
 pub(crate) use {concurrency::ConcurrencyOptions, rate::RateOptions, timeout::TimeoutOptions, trace::TraceOptions};

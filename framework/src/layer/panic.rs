@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::error::Result;
-use crate::layer::{CallLayer, PollCall};
+use crate::layer::{CallLayer, CallOutput, PollCall};
 
 /// Turns a panic of a call into the error [`Panicked`]: the connection closes with reason `panic`, others are
 /// unaffected.
@@ -36,7 +36,11 @@ impl<R> CallLayer<R> for CatchPanic {
 
 impl PollCall for CatchPanic {
     #[inline]
-    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
+    fn poll_call<T: CallOutput>(
+        &mut self,
+        call: Pin<&mut impl Future<Output = Result<T>>>,
+        cx: &mut Context,
+    ) -> Poll<Result<T>> {
         catch_unwind(AssertUnwindSafe(|| call.poll(cx)))
             .unwrap_or_else(|payload| Poll::Ready(Err(Panicked::new(&*payload).into())))
     }

@@ -8,7 +8,7 @@ use tokio::time::Sleep;
 
 use crate::address::Source;
 use crate::error::Result;
-use crate::layer::call::{CallLayer, Connected, PollCall, layer_options};
+use crate::layer::call::{CallLayer, CallOutput, Connected, PollCall, layer_options};
 use crate::rate_limiter::Limiter;
 use crate::settings::Rate;
 
@@ -92,7 +92,11 @@ pub struct Wait {
 
 impl PollCall for Permit {
     #[inline]
-    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
+    fn poll_call<T: CallOutput>(
+        &mut self,
+        call: Pin<&mut impl Future<Output = Result<T>>>,
+        cx: &mut Context,
+    ) -> Poll<Result<T>> {
         loop {
             match self {
                 Self::Granted => return call.poll(cx),

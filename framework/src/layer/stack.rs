@@ -1,22 +1,50 @@
 //! The default layers of every message.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
 use tower::Layer;
 
-use super::{CallLayer, CatchPanic, Concurrency, LayerService, RatePerSource, Timeout, Trace};
+use super::timeout::Timer;
+use super::trace::TracedCall;
+use super::{CatchPanic, Concurrency, LayerService, RatePerSource, Timeout, Trace};
 use crate::connection::Connection;
 use crate::error::Result;
-use crate::settings::{Rates, Timeouts};
+use crate::layer::call::{CallLayer, CallOutput, PollCall};
+use crate::settings::{Limits, Rates, Timeouts};
 
 /// The default layers of every message. One stack per listener: its connections share the counts.
 #[derive(Debug, Clone)]
 pub(crate) struct MessageStack {
     rate: RatePerSource,
     timeout: Timeout,
+    pub(crate) limits: Limits,
+}
+
+/// The layers around the future of a later reply.
+pub(crate) struct LaterCall {
+    trace: Option<Box<TracedCall>>,
+    timer: Timer,
+}
+
+impl LaterCall {
+    pub(crate) fn poll<T: CallOutput>(
+        &mut self,
+        call: Pin<&mut impl Future<Output = Result<T>>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T>> {
+        let (Self { trace, timer }, mut call) = (self, call);
+        let mut call = pin!(poll_fn(move |cx| CatchPanic.poll_call(call.as_mut(), cx)));
+        let call = pin!(poll_fn(move |cx| timer.poll_call(call.as_mut(), cx)));
+        trace.poll_call(call, cx)
+    }
 }
 
 impl MessageStack {
-    pub(crate) fn new(timeouts: &Timeouts, rates: &Rates) -> Self {
+    pub(crate) fn new(limits: &Limits, timeouts: &Timeouts, rates: &Rates) -> Self {
         Self {
+            limits: *limits,
             rate: RatePerSource::new(rates.messages_per_source, rates.burst),
             timeout: Timeout::new(timeouts.message),
         }
@@ -27,9 +55,14 @@ impl MessageStack {
         self.timeout
     }
 
+    /// Begins the call of a later reply.
+    pub(crate) fn begin_later(&self, connection: &Connection) -> LaterCall {
+        LaterCall { trace: Trace::later_replies().begin(connection), timer: self.timeout.begin(connection) }
+    }
+
     /// Wraps one call for a message. Where no other layers exist, no services are needed.
     #[inline]
-    pub(crate) fn wrap<F: Future<Output = Result<T>>, T>(
+    pub(crate) fn wrap<F: Future<Output = Result<T>>, T: CallOutput>(
         &self,
         connection: &Connection,
         call: F,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::deadline_timer::DeadlineTimer;
 use crate::error::Result;
-use crate::layer::call::{CallLayer, PollCall, layer_options};
+use crate::layer::call::{CallLayer, CallOutput, PollCall, layer_options};
 use crate::settings::Interval;
 
 /// Drops a call that takes too long, with the error [`Elapsed`]: the connection closes with reason `message_timeout`.
@@ -59,7 +59,11 @@ pub struct Timer {
 
 impl PollCall for Timer {
     #[inline]
-    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
+    fn poll_call<T: CallOutput>(
+        &mut self,
+        call: Pin<&mut impl Future<Output = Result<T>>>,
+        cx: &mut Context,
+    ) -> Poll<Result<T>> {
         if let Poll::Ready(result) = call.poll(cx) {
             return Poll::Ready(result);
         }

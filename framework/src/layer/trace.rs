@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::error::{BoxError, Result, chain};
-use crate::layer::call::{CallLayer, Connected, PollCall, layer_options};
+use crate::layer::call::{CallLayer, CallOutput, Connected, PollCall, layer_options};
 
 /// Logs each call when it ends. While level debug is off, a call costs one comparison.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,11 @@ impl Trace {
     /// Logs `message handled`.
     pub fn messages() -> Self {
         Self { event: "message handled" }
+    }
+
+    /// Logs `reply ready`.
+    pub(crate) fn later_replies() -> Self {
+        Self { event: "reply ready" }
     }
 
     /// Logs `connection served`.
@@ -68,7 +73,11 @@ impl TracedCall {
 
 impl PollCall for Option<Box<TracedCall>> {
     #[inline]
-    fn poll_call<T>(&mut self, call: Pin<&mut impl Future<Output = Result<T>>>, cx: &mut Context) -> Poll<Result<T>> {
+    fn poll_call<T: CallOutput>(
+        &mut self,
+        call: Pin<&mut impl Future<Output = Result<T>>>,
+        cx: &mut Context,
+    ) -> Poll<Result<T>> {
         let result = ready!(call.poll(cx));
         if let Some(traced) = self {
             traced.log(result.as_ref().err());

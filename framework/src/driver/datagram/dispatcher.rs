@@ -17,6 +17,7 @@ use crate::connection::{Connection, ListenerContext};
 use crate::driver::datagram::batch_counters::BatchCounters;
 use crate::driver::datagram::drop_reason::DropReason;
 use crate::driver::datagram::jobs::{FrameStream, Job, JobQueue, JobResult};
+use crate::driver::datagram::later_replies::LaterPeers;
 use crate::driver::datagram::peers::{Peer, PeerTable};
 use crate::driver::datagram::receiver::DatagramReceiver;
 use crate::driver::datagram::send_queue::SendQueue;
@@ -33,17 +34,19 @@ use crate::transport::{DatagramSocket, Route};
 const BATCH: usize = 64;
 
 /// The result of a job, if it is ready immediately.
-type Step<C, Out> = Option<JobResult<C, Out>>;
+pub(super) type Step<C, Out> = Option<JobResult<C, Out>>;
 
 pub(crate) struct Dispatcher<F: Framing, C, N> {
     framing: Arc<F>,
     receiver: DatagramReceiver,
-    send_queue: SendQueue,
-    peers: PeerTable<C, F::In>,
+    pub(super) send_queue: SendQueue,
+    pub(super) peers: PeerTable<C, F::In>,
     new_peer: N,
-    jobs: JobQueue<C, F::Out>,
+    pub(super) later: LaterPeers<C, F::Out>,
+    pub(super) limits: Limits,
+    pub(super) jobs: JobQueue<C, F::Out>,
     pushed: mpsc::Receiver<PushedFrame<F::Out>>,
-    counters: BatchCounters,
+    pub(super) counters: BatchCounters,
     /// During a drain: every datagram that the system had queued is received.
     input_drained: bool,
 }
@@ -66,6 +69,8 @@ where
             receiver: DatagramReceiver::new(socket.clone(), framing.limit(limits.frame)),
             send_queue: SendQueue::new(socket, listener_context, limits.outbox),
             peers: PeerTable::new(limits.sessions),
+            later: LaterPeers::default(),
+            limits,
             jobs: JobQueue::new(),
             counters: BatchCounters::default(),
             input_drained: false,
@@ -127,16 +132,53 @@ where
                 self.run(result, cx);
                 Ok(())
             }
-            None if self.jobs.enqueue(&mut peer.queue, message, bytes) => Ok(()),
-            None => Err(DropReason::Waiting),
+            None => self.handle_busy(key, message, bytes, cx),
         }
     }
 
-    fn start_message(&mut self, mut job: Job<C>, message: F::In, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
+    /// Handles a message of a peer with another message in progress.
+    fn handle_busy(
+        &mut self,
+        key: usize,
+        message: F::In,
+        bytes: usize,
+        cx: &mut TaskContext<'_>,
+    ) -> Result<(), DropReason> {
+        if let Some(calls) = self.later.take_calls(key, &self.limits) {
+            let result = self.start_beside_later(Job { peer: key, calls, bytes }, message, cx);
+            self.run(result, cx);
+            return Ok(());
+        }
+        let is_queued = self.jobs.enqueue(&mut self.peers.get(key).queue, message, bytes);
+        if is_queued { Ok(()) } else { Err(DropReason::Waiting) }
+    }
+
+    pub(super) fn start_message(
+        &mut self,
+        mut job: Job<C>,
+        message: F::In,
+        cx: &mut TaskContext<'_>,
+    ) -> Step<C, F::Out> {
         let (peer, bytes) = (job.peer, job.bytes);
         let step = async move {
             let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
             JobResult::Reply { job, result: result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) }
+        };
+        self.start(step, peer, bytes, cx)
+    }
+
+    /// Like [`start_message`](Self::start_message), for a peer with later replies.
+    pub(super) fn start_beside_later(
+        &mut self,
+        mut job: Job<C>,
+        message: F::In,
+        cx: &mut TaskContext<'_>,
+    ) -> Step<C, F::Out> {
+        let (peer, bytes) = (job.peer, job.bytes);
+        let step = async move {
+            let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
+            let result = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()));
+            JobResult::BesideLater { job, result }
         };
         self.start(step, peer, bytes, cx)
     }
@@ -190,13 +232,14 @@ where
     fn handle_result(&mut self, result: JobResult<C, F::Out>, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
         let (job, then, is_handled) = match result {
             JobResult::Reply { job, result } => {
-                self.jobs.step_done(&job);
+                self.jobs.step_done(job.bytes);
                 let is_handled = result.is_ok();
                 let Reply { frames, then } = result.unwrap_or_else(|error| {
                     self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
                     Reply::none()
                 });
                 match frames {
+                    Frames::Later(..) => return self.reply_beside_later(job, Ok(Reply { frames, then }), cx),
                     _ if then == Then::Close => {}
                     Frames::None => {}
                     Frames::One(frame) => self.send_to(job.peer, frame),
@@ -205,8 +248,16 @@ where
                 }
                 (job, then, is_handled)
             }
+            JobResult::BesideLater { job, result } => {
+                self.jobs.step_done(job.bytes);
+                return self.reply_beside_later(job, result, cx);
+            }
+            JobResult::Later { peer, bytes, result } => {
+                self.jobs.step_done(bytes);
+                return self.later_result(peer, result, cx);
+            }
             JobResult::Frame { job, frames, next, then } => {
-                self.jobs.step_done(&job);
+                self.jobs.step_done(job.bytes);
                 match next {
                     Some(Ok(frame)) => {
                         self.send_to(job.peer, frame);
@@ -248,12 +299,13 @@ where
         }
     }
 
-    fn send_to(&mut self, peer: usize, frame: F::Out) {
+    pub(super) fn send_to(&mut self, peer: usize, frame: F::Out) {
         let Peer { route, connection, .. } = self.peers.get(peer);
         self.send_queue.send_frame(&*self.framing, route, connection, frame);
     }
 
-    fn remove_peer(&mut self, peer: usize, reason: CloseReason) -> Route {
+    pub(super) fn remove_peer(&mut self, peer: usize, reason: CloseReason) -> Route {
+        self.later.remove(peer);
         let peer = self.peers.remove(peer, reason);
         self.jobs.forget(&peer.queue);
         peer.route

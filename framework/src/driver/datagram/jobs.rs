@@ -8,6 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt};
 use tokio_util::sync::ReusableBoxFuture;
 
+use crate::driver::datagram::later_replies::{LaterResult, PeerId};
 use crate::error::Result;
 use crate::handler::{Reply, Then};
 
@@ -35,8 +36,26 @@ pub(crate) struct Job<C> {
 }
 
 pub(crate) enum JobResult<C, Out> {
-    Reply { job: Job<C>, result: Result<Reply<Out>> },
-    Frame { job: Job<C>, frames: FrameStream<Out>, next: Option<Result<Out>>, then: Then },
+    Reply {
+        job: Job<C>,
+        result: Result<Reply<Out>>,
+    },
+    Frame {
+        job: Job<C>,
+        frames: FrameStream<Out>,
+        next: Option<Result<Out>>,
+        then: Then,
+    },
+    /// The result of a call beside later replies.
+    BesideLater {
+        job: Job<C>,
+        result: Result<Reply<Out>>,
+    },
+    Later {
+        peer: PeerId,
+        bytes: usize,
+        result: LaterResult<Out>,
+    },
 }
 
 pub(crate) struct JobQueue<C, Out> {
@@ -120,9 +139,27 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
         false
     }
 
+    /// Adds a step of a later reply. False if too many messages are pending: the step is dropped.
+    pub(crate) fn start_later(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        step: impl Future<Output = LaterResult<Out>> + Send + 'static,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let has_room = self.running.len() < MAX_RUNNING && self.pending_bytes + bytes <= MAX_PENDING_BYTES;
+        if has_room {
+            let step = async move { JobResult::Later { peer, bytes, result: step.await } };
+            self.running.push(ReusableBoxFuture::new(step));
+            self.pending_bytes += bytes;
+            cx.waker().wake_by_ref(); // the next batch polls it
+        }
+        has_room
+    }
+
     /// A step of a job has a result: its message does not count until the next step starts.
-    pub(crate) fn step_done(&mut self, job: &Job<C>) {
-        self.pending_bytes -= job.bytes;
+    pub(crate) fn step_done(&mut self, bytes: usize) {
+        self.pending_bytes -= bytes;
     }
 
     /// Queues a message behind the running job of its peer. False if a limit is reached.

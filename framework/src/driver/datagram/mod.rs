@@ -11,6 +11,7 @@ pub(crate) mod dispatcher;
 pub(crate) mod driver;
 pub(crate) mod drop_reason;
 pub(crate) mod jobs;
+pub(crate) mod later_replies;
 pub(crate) mod own_sockets;
 pub(crate) mod peers;
 pub(crate) mod receiver;

@@ -45,6 +45,8 @@ pub(crate) struct Deadlines {
 pub(crate) enum DriverActivity {
     /// The driver waits for input: every deadline applies.
     Reading,
+    /// The driver waits for input while later replies are in progress: only a partial message has a deadline.
+    ReadingAhead,
     /// The driver handles a message or writes: the deadlines for input do not apply.
     Working,
 }
@@ -65,6 +67,11 @@ impl Deadlines {
             timer: None,
             armed_for: None,
         }
+    }
+
+    /// Something happened that counts like a transfer of bytes.
+    pub(crate) fn active(&mut self) {
+        self.transferred = true;
     }
 
     pub(crate) fn bytes_read(&mut self) {
@@ -160,10 +167,12 @@ impl Deadlines {
             if self.awaits_first_message {
                 add(self.opened, first_message, CloseReason::FirstMessage);
             }
-            if let Some(since) = self.message_started {
-                add(since, frame, CloseReason::FrameTimeout);
-            }
             add(self.last_activity, idle, CloseReason::Idle);
+        }
+        if activity != DriverActivity::Working
+            && let Some(since) = self.message_started
+        {
+            add(since, frame, CloseReason::FrameTimeout);
         }
         next
     }

@@ -12,19 +12,33 @@ use tokio::time::Instant;
 use crate::close_reason::CloseReason;
 use crate::connection::ControlSignal;
 use crate::driver::close_outcome::CloseOutcome;
-use crate::driver::stream::buffer::LARGE_BUFFER;
+use crate::driver::later::{Done, LaterReplies, WorkInfo};
 use crate::driver::stream::deadlines::DriverActivity;
 use crate::driver::stream::framed_io::FramedIo;
 use crate::driver::stream::linger::is_graceful;
 use crate::framing::Framing;
+use crate::handler::Frames;
 
 pub(crate) struct FramedConnection<F: Framing> {
     pub(crate) io: FramedIo<F>,
     waker: Option<Waker>,
     /// Why the connection closes when the messages in progress are handled.
     closing: Option<CloseReason>,
-    /// The driver has waited for something other than input.
-    waited: bool,
+    /// The messages whose replies are not ready.
+    pub(crate) later: Option<Box<LaterReplies<F::Out>>>,
+    /// What the next read must consider: [`WAITED`], [`LATER_REPLIES`]. Zero in the common case.
+    before_read: u8,
+}
+
+/// The driver has waited for something other than input.
+const WAITED: u8 = 1;
+/// Later replies are in progress.
+const LATER_REPLIES: u8 = 2;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LaterFrames {
+    Encode,
+    Keep,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,30 +49,132 @@ enum PushedFrames {
 
 impl<F: Framing> FramedConnection<F> {
     pub(crate) fn new(io: FramedIo<F>) -> Self {
-        Self { io, waker: None, closing: None, waited: false }
+        Self { io, waker: None, closing: None, later: None, before_read: 0 }
+    }
+
+    /// Whether later replies are in progress: then [`read_or_reply`](Self::read_or_reply) must read. Call it before each
+    /// read.
+    #[inline]
+    pub(crate) fn has_later_replies(&mut self) -> bool {
+        if self.before_read == 0 {
+            return false;
+        }
+        if self.before_read & WAITED != 0 {
+            self.before_read &= !WAITED;
+            self.io.deadlines.reading_resumed();
+        }
+        self.before_read & LATER_REPLIES != 0
     }
 
     pub(crate) async fn read_more(&mut self) -> Result<(), CloseOutcome> {
-        if std::mem::take(&mut self.waited) {
-            self.io.deadlines.reading_resumed();
-        }
-        poll_fn(|cx| self.poll_read_more(cx)).await
+        poll_fn(|cx| {
+            let expired = self.poll_background(cx, DriverActivity::Reading, PushedFrames::Encode)?;
+            self.poll_input(cx, expired)
+        })
+        .await
     }
 
-    /// Awaits `work` while the connection is driven. Costs nothing if `work` is ready immediately.
+    /// Reads input, or returns the next reply that can be written.
+    pub(crate) async fn read_or_reply(&mut self) -> Result<Option<Done<F::Out>>, CloseOutcome> {
+        poll_fn(|cx| {
+            // Output and deadlines first: futures may use up the budget of the task.
+            let expired = self.poll_background(cx, DriverActivity::ReadingAhead, PushedFrames::Encode)?;
+            match self.poll_later(cx) {
+                Some(done) => Poll::Ready(Ok(Some(done))),
+                None => self.poll_input(cx, expired).map_ok(|()| None),
+            }
+        })
+        .await
+    }
+
+    /// The next reply that can be written, while nothing is read. `None` if no later reply is in progress.
+    pub(crate) async fn next_reply(&mut self) -> Result<Option<Done<F::Out>>, CloseOutcome> {
+        self.before_read |= WAITED;
+        poll_fn(|cx| {
+            self.poll_working(cx, PushedFrames::Encode)?;
+            if let Some(done) = self.poll_later(cx) {
+                return Poll::Ready(Ok(Some(done)));
+            }
+            if self.later.is_none() {
+                return Poll::Ready(Ok(None));
+            }
+            self.read_ahead(cx)?;
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn poll_later(&mut self, cx: &mut Context<'_>) -> Option<Done<F::Out>> {
+        let later = self.later.as_mut()?;
+        later.poll(cx);
+        later.order.pop()
+    }
+
+    /// Call after later replies were added or removed.
+    pub(crate) fn later_changed(&mut self) {
+        if self.later.as_ref().is_some_and(|later| later.order.is_empty()) {
+            self.later = None;
+            self.io.deadlines.active();
+        }
+        let holds = self.later.as_ref().is_some_and(|later| later.order.has_ordered());
+        self.io.writer.outbox.set_holds_replies(holds);
+        self.before_read &= !LATER_REPLIES;
+        if self.later.is_some() {
+            self.before_read |= LATER_REPLIES;
+        }
+    }
+
+    /// Awaits a handler call while the connection is driven. Costs nothing if it is ready immediately.
     pub(crate) async fn drive_while<T>(&mut self, work: impl Future<Output = T>) -> Result<T, CloseOutcome> {
+        self.drive(work, LaterFrames::Encode).await
+    }
+
+    /// Awaits the next frame of a reply while the connection is driven. Other replies wait for the end of this one.
+    pub(crate) async fn drive_frame<T>(&mut self, frame: impl Future<Output = T>) -> Result<T, CloseOutcome> {
+        self.drive(frame, LaterFrames::Keep).await
+    }
+
+    async fn drive<T>(&mut self, work: impl Future<Output = T>, later: LaterFrames) -> Result<T, CloseOutcome> {
         let mut work = pin!(work);
         poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            self.waited = true;
+            self.before_read |= WAITED;
             self.io.latency.slow = true;
             self.poll_working(cx, PushedFrames::Encode)?;
-            self.io.read_ahead(cx)?;
+            if later == LaterFrames::Encode && self.later.is_some() {
+                self.write_simple_replies(cx)?;
+            }
+            self.read_ahead(cx)?;
             Poll::Pending
         })
         .await
+    }
+
+    /// Writes later replies that are ready, as far as that needs no wait. The session writes the others.
+    fn write_simple_replies(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
+        while self.io.writer.has_capacity()
+            && self.io.writer.outbox.len() == 0
+            && let Some(Done { message, result: Ok(reply) }) =
+                self.later.as_mut().and_then(|later| later.order.pop_simple())
+        {
+            match reply.frames {
+                Frames::One(frame) => self.io.encode(frame)?,
+                Frames::Many(frames) => frames.into_iter().try_for_each(|frame| self.io.encode(frame))?,
+                _ => {}
+            }
+            self.reply_written(message);
+        }
+        self.io.poll_write(cx)
+    }
+
+    /// Call when the frames of a later reply are encoded.
+    pub(crate) fn reply_written(&mut self, message: WorkInfo) {
+        if let Some(latency) = message.latency() {
+            self.io.connection.listener_info().metrics.latency.record(1, latency);
+        }
+        self.later_changed();
     }
 
     /// Yields if the task has used up its budget, and checks for control signals.
@@ -92,7 +208,7 @@ impl<F: Framing> FramedConnection<F> {
         if self.io.writer.has_capacity() {
             return Ok(());
         }
-        self.waited = true;
+        self.before_read |= WAITED;
         poll_fn(|cx| {
             self.poll_working(cx, PushedFrames::Keep)?;
             if self.io.writer.has_capacity() { Poll::Ready(Ok(())) } else { Poll::Pending }
@@ -133,14 +249,13 @@ impl<F: Framing> FramedConnection<F> {
         self.io.deadlines.ignores_lifetime = true;
     }
 
-    fn poll_read_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseOutcome>> {
-        let expired = self.poll_background(cx, DriverActivity::Reading, PushedFrames::Encode)?;
+    /// Reads once. `expired`: the reason of a deadline that has passed.
+    #[inline]
+    fn poll_input(&mut self, cx: &mut Context<'_>, expired: Option<CloseReason>) -> Poll<Result<(), CloseOutcome>> {
         let io = &mut self.io;
         if let Some(reason) = self.closing {
             if io.reader.draining_bytes.is_none() {
-                // Input that the system has already received counts as a message in progress.
-                while io.reader.wants_input(LARGE_BUFFER) && io.poll_read(cx)?.is_ready() {}
-                io.reader.draining_bytes = Some(io.reader.undecoded);
+                io.receive_last_input(cx)?;
                 return Poll::Ready(Ok(()));
             }
             if io.reader.is_drained() {
@@ -160,12 +275,24 @@ impl<F: Framing> FramedConnection<F> {
         }
     }
 
+    /// Reads a little while no message is decoded: if the peer has closed, the work is aborted.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
+        // First, or a peer that continues to send would delay the close.
+        if self.closing.is_some() && self.io.reader.draining_bytes.is_none() {
+            self.io.receive_last_input(cx)?;
+        }
+        self.io.read_ahead(cx)
+    }
+
     /// Like [`poll_background`](Self::poll_background), while no input is awaited.
     fn poll_working(&mut self, cx: &mut Context<'_>, pushed: PushedFrames) -> Result<(), CloseOutcome> {
-        match self.poll_background(cx, DriverActivity::Working, pushed)? {
-            None => Ok(()),
-            Some(reason) => Err(CloseOutcome::plain(reason)),
+        if let Some(reason) = self.poll_background(cx, DriverActivity::Working, pushed)? {
+            return Err(CloseOutcome::plain(reason));
         }
+        if let Some(later) = &mut self.later {
+            later.poll(cx); // the replies are written when the driver is ready for them
+        }
+        Ok(())
     }
 
     /// Handles control signals, writes output and checks deadlines. Registers the task for everything that is pending.
@@ -196,7 +323,7 @@ impl<F: Framing> FramedConnection<F> {
         }
         self.io.publish_messages();
         let expired = self.io.deadlines.poll_expired(cx, activity);
-        if activity == DriverActivity::Reading {
+        if activity != DriverActivity::Working {
             self.io.record_latency(self.io.deadlines.last_activity);
         }
         if expired == Some(CloseReason::Lifetime) {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::driver::close_outcome::CloseOutcome;
+use crate::driver::stream::buffer::LARGE_BUFFER;
 use crate::driver::stream::deadlines::Deadlines;
 use crate::driver::stream::linger::lingering_close;
 use crate::driver::stream::reader::FramedReader;
@@ -138,7 +139,15 @@ impl<F: Framing> FramedIo<F> {
         read
     }
 
-    /// Reads a little while a message is handled: if the peer has closed, the call is aborted.
+    /// The connection closes: the input that the system has already received counts as messages in progress, and later
+    /// input does not.
+    pub(crate) fn receive_last_input(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
+        while self.reader.wants_input(LARGE_BUFFER) && self.poll_read(cx)?.is_ready() {}
+        self.reader.draining_bytes = Some(self.reader.undecoded);
+        Ok(())
+    }
+
+    /// Reads a little while a message is handled, to notice that the peer has closed.
     pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
         while self.writer.is_empty() && self.reader.wants_input(MAX_READ_AHEAD) {
             match self.poll_read(cx) {
@@ -153,6 +162,14 @@ impl<F: Framing> FramedIo<F> {
         let last_write = self.deadlines.last_write().filter(|_| !self.reader.ended);
         lingering_close(&mut self.transport, &self.connection, reason, last_write).await;
     }
+}
+
+/// Counts a failed message.
+#[cold]
+pub(crate) fn failed(connection: &Connection, error: BoxError) -> CloseOutcome {
+    let outcome = CloseOutcome::from_service(error);
+    connection.listener_info().metrics.failed(Outcome::of(outcome.reason));
+    outcome
 }
 
 /// Measures the latency of messages, from the read that received a message until its reply is written. The clock is
@@ -175,13 +192,21 @@ impl LatencyTracker {
         }
     }
 
+    /// The reply to the last message becomes ready later: its latency is recorded then. Returns when the message was
+    /// received; `None` before the first message.
+    pub(crate) fn defer(&mut self) -> Option<Instant> {
+        if self.messages == self.recorded {
+            return None;
+        }
+        self.recorded += 1;
+        Some(self.started.unwrap_or_else(Instant::now))
+    }
+
     /// Counts the last message as failed. Failed messages have no latency.
     #[cold]
     pub(crate) fn message_failed(&mut self, connection: &Connection, error: BoxError) -> CloseOutcome {
-        let outcome = CloseOutcome::from_service(error);
         self.recorded += 1;
-        connection.listener_info().metrics.failed(Outcome::of(outcome.reason));
-        outcome
+        failed(connection, error)
     }
 
     /// Records the messages received so far. `read_ahead`: there is undecoded input, whose latency starts at `now`.

@@ -20,12 +20,14 @@ pub(crate) struct FramedReader {
     pub(crate) undecoded: usize,
     /// During a drain: undecoded bytes that were received before the drain began.
     pub(crate) draining_bytes: Option<usize>,
+    /// The size of the last message.
+    pub(crate) last_message: usize,
     pub(crate) ended: bool,
 }
 
 impl FramedReader {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { buffer: ReadBuffer::default(), limit, undecoded: 0, draining_bytes: None, ended: false }
+        Self { buffer: ReadBuffer::default(), limit, undecoded: 0, draining_bytes: None, last_message: 0, ended: false }
     }
 
     /// Decodes the next message. `None`: more input is needed, or the drain is complete.
@@ -42,9 +44,9 @@ impl FramedReader {
         let decoded = if self.ended { codec.decode_eof(input) } else { codec.decode(input) };
         match decoded.map_err(|error| CloseOutcome::from_decoder(error.into()))? {
             Some(message) => {
-                let consumed = self.undecoded.saturating_sub(self.buffer.bytes.len());
+                self.last_message = self.undecoded.saturating_sub(self.buffer.bytes.len());
                 self.undecoded = self.buffer.bytes.len();
-                self.draining_bytes = self.draining_bytes.map(|bytes| bytes.saturating_sub(consumed));
+                self.draining_bytes = self.draining_bytes.map(|bytes| bytes.saturating_sub(self.last_message));
                 Ok(Some(message))
             }
             None if self.ended && self.undecoded > 0 => Err(CloseOutcome::plain(CloseReason::BadFrame)),

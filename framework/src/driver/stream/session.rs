@@ -14,8 +14,10 @@ use crate::deadline_timer;
 use crate::driver::HandlerDriver;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::{HandlerCalls, direct, has_layers, layered};
+use crate::driver::later::Done;
 use crate::driver::stream::framed_connection::FramedConnection;
-use crate::driver::stream::framed_io::FramedIo;
+use crate::driver::stream::framed_io::{FramedIo, failed};
+use crate::driver::stream::linger::is_graceful;
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
@@ -50,7 +52,7 @@ where
         let framed = FramedConnection::new(io);
         let (handler, stack) = (self.handler.clone(), self.stack.clone());
         if has_layers::<L>() {
-            let calls = layered(handler, context, &stack, &self.layer);
+            let calls = layered(handler, context, stack, &self.layer);
             StreamSession { framed, calls }.drive()
         } else {
             let calls = direct(handler, context, stack);
@@ -73,7 +75,13 @@ where
     fn drive(mut self) -> SessionFuture {
         Box::pin(async move {
             // A panic in the handler, its streams or the codec closes only this connection.
-            let ended = AssertUnwindSafe(self.run()).catch_unwind().await;
+            let ended = match AssertUnwindSafe(self.run()).catch_unwind().await {
+                Ok(result) if self.framed.later.is_some() => {
+                    AssertUnwindSafe(Box::pin(self.finish_later_replies(result))).catch_unwind().await
+                }
+                ended => ended,
+            };
+            self.framed.later = None;
             // Rejects further pushes, so that the remaining output is bounded.
             self.framed.io.writer.outbox.close();
             if matches!(ended, Ok(Ok(Then::Close))) {
@@ -95,7 +103,11 @@ where
         let mut then = Box::pin(self.open()).await?;
         while then == Then::Continue {
             let Some(message) = self.framed.io.next_message()? else {
-                self.framed.read_more().await?;
+                if self.framed.has_later_replies() {
+                    then = Box::pin(self.read_or_reply()).await?;
+                } else {
+                    self.framed.read_more().await?;
+                }
                 continue;
             };
             let reply = {
@@ -107,9 +119,9 @@ where
                 Ok(reply) => reply,
                 Err(error) => return Err(io.latency.message_failed(&io.connection, error)),
             };
-            io.message_handled();
-            if let Some(send) = self.encode_simple(reply)?.map(|reply| Box::pin(self.send(reply))) {
-                then = send.await?;
+            match self.encode_simple(reply)? {
+                None => self.framed.io.message_handled(),
+                Some(reply) => then = Box::pin(self.send(reply)).await?,
             }
             self.framed.wait_for_write_capacity().await?;
             if self.framed.io.should_yield() {
@@ -131,7 +143,7 @@ where
         let Reply { frames, then } = reply;
         match frames {
             Frames::None if then == Then::Continue => Ok(None),
-            Frames::One(frame) if then == Then::Continue && self.framed.io.writer.outbox.len() == 0 => {
+            Frames::One(frame) if then == Then::Continue && self.framed.io.writer.outbox.is_clear() => {
                 self.framed.io.encode(frame)?;
                 Ok(None)
             }
@@ -139,8 +151,102 @@ where
         }
     }
 
-    /// Encodes the frames of a reply after the frames pushed before it.
+    /// Sends the greeting or the reply to the last message, or adds it to the later replies.
     async fn send(&mut self, reply: Reply<F::Out>) -> Result<Then, CloseOutcome> {
+        let framed = &mut self.framed;
+        let waits = framed.later.as_ref().is_some_and(|later| later.order.has_ordered());
+        if reply.then == Then::Close || !(waits || matches!(reply.frames, Frames::Later(..))) {
+            framed.io.message_handled();
+            return self.write(reply).await;
+        }
+        let Reply { frames, then } = reply;
+        let io = &mut framed.io;
+        let message = (io.latency.defer(), io.reader.last_message);
+        let (later, stack) = (framed.later.get_or_insert_default(), self.calls.stack());
+        match frames {
+            Frames::Later(order, future) => {
+                let work = later.order.begin(order, future, then, stack, &io.connection, message);
+                later.add(work);
+            }
+            frames => later.order.push(Reply { frames, then }, message),
+        }
+        framed.later_changed();
+        if then != Then::Continue {
+            return Ok(then); // no further message is read, and the session ends after the later replies
+        }
+        let limits = stack.limits;
+        while self.framed.later.as_ref().is_some_and(|later| later.order.is_full(&limits))
+            && let Some(done) = self.framed.next_reply().await?
+        {
+            let then = self.send_later(done).await?;
+            if then != Then::Continue {
+                return Ok(then);
+            }
+        }
+        Ok(Then::Continue)
+    }
+
+    /// Reads input, or writes later replies that are ready.
+    async fn read_or_reply(&mut self) -> Result<Then, CloseOutcome> {
+        match self.framed.read_or_reply().await? {
+            Some(done) => self.send_later(done).await,
+            None => Ok(Then::Continue),
+        }
+    }
+
+    /// Writes a later reply that is ready.
+    async fn send_later(&mut self, Done { message, result }: Done<F::Out>) -> Result<Then, CloseOutcome> {
+        let framed = &mut self.framed;
+        let reply = match result {
+            Ok(reply) => reply,
+            Err(error) => {
+                framed.later = None;
+                framed.later_changed();
+                return Err(failed(&framed.io.connection, error));
+            }
+        };
+        if reply.then != Then::Continue
+            && let Some(later) = &mut framed.later
+        {
+            later.order.drop_ordered();
+        }
+        let then = self.write(reply).await?;
+        self.framed.reply_written(message);
+        Ok(then)
+    }
+
+    /// The session has ended. Waits for the later replies and writes them, if the peer can still receive them.
+    async fn finish_later_replies(&mut self, ended: Result<Then, CloseOutcome>) -> Result<Then, CloseOutcome> {
+        let waits = match &ended {
+            Ok(then) => *then != Then::Close,
+            Err(outcome) => is_graceful(outcome.reason),
+        };
+        if !waits {
+            return ended;
+        }
+        match self.write_later_replies().await {
+            Ok(Then::Close) => Ok(Then::Close),
+            // A close by the peer during this write does not change the reason.
+            Err(failed) if failed.reason != CloseReason::IoError => Err(failed),
+            Err(_) => {
+                self.framed.io.reader.ended = true;
+                ended
+            }
+            Ok(_) => ended,
+        }
+    }
+
+    async fn write_later_replies(&mut self) -> Result<Then, CloseOutcome> {
+        while let Some(done) = self.framed.next_reply().await? {
+            if self.send_later(done).await? == Then::Close {
+                return Ok(Then::Close);
+            }
+        }
+        Ok(Then::Continue)
+    }
+
+    /// Encodes the frames of a reply after the frames pushed before it.
+    async fn write(&mut self, reply: Reply<F::Out>) -> Result<Then, CloseOutcome> {
         let framed = &mut self.framed;
         if reply.then == Then::Close {
             return Ok(Then::Close);
@@ -155,8 +261,9 @@ where
                     framed.wait_for_write_capacity().await?;
                 }
             }
+            Frames::Later(..) => unreachable!("a later reply is written when it is ready"),
             Frames::Stream(mut frames) => {
-                while let Some(frame) = framed.drive_while(frames.next()).await? {
+                while let Some(frame) = framed.drive_frame(frames.next()).await? {
                     framed.io.encode(frame.map_err(CloseOutcome::from_service)?)?;
                     framed.wait_for_write_capacity().await?;
                 }

@@ -1,0 +1,245 @@
+//! Later replies of datagram peers.
+//!
+//! While a peer has later replies, its handler calls are here and not in the peer table. The path of other peers
+//! therefore needs no check.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::task::Context as TaskContext;
+
+use futures_util::{FutureExt, StreamExt};
+
+use crate::close_reason::CloseReason;
+use crate::connection::{Connection, ListenerContext};
+use crate::driver::datagram::dispatcher::{Dispatcher, Step};
+use crate::driver::datagram::drop_reason::DropReason;
+use crate::driver::datagram::jobs::{FrameStream, Job};
+use crate::driver::handler_calls::HandlerCalls;
+use crate::driver::later::{Done, ReplyOrder, WorkInfo};
+use crate::error::Result;
+use crate::framing::Framing;
+use crate::handler::{Frames, Reply, Then};
+use crate::layer::Panicked;
+use crate::settings::Limits;
+use crate::transport::Route;
+
+/// The peers of one socket that have later replies, by their key in the peer table.
+pub(crate) struct LaterPeers<C, Out> {
+    peers: HashMap<usize, LaterPeer<C, Out>>,
+    next_number: u64,
+}
+
+struct LaterPeer<C, Out> {
+    id: PeerId,
+    order: ReplyOrder<Out>,
+    /// The handler calls, while no call is in progress.
+    calls: Option<Box<C>>,
+    /// A reply of a stream of frames is being sent: the other replies wait.
+    streams: bool,
+    /// A reply in progress finishes the exchange: no further message is handled.
+    finishes: bool,
+}
+
+/// Identifies a peer while it has later replies: another peer can get the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PeerId {
+    key: usize,
+    number: u64,
+}
+
+/// A later reply that is ready, or its next frame.
+pub(crate) enum LaterResult<Out> {
+    Reply(Done<Out>),
+    Frame { frames: FrameStream<Out>, next: Option<Result<Out>>, then: Then, message: WorkInfo },
+}
+
+impl<C, Out> Default for LaterPeers<C, Out> {
+    fn default() -> Self {
+        Self { peers: HashMap::new(), next_number: 0 }
+    }
+}
+
+impl<C, Out> LaterPeers<C, Out> {
+    /// Takes the handler calls of a peer that may handle another message.
+    pub(super) fn take_calls(&mut self, key: usize, limits: &Limits) -> Option<Box<C>> {
+        let peer = self.peers.get_mut(&key)?;
+        if peer.finishes || peer.order.is_full(limits) { None } else { peer.calls.take() }
+    }
+
+    pub(super) fn remove(&mut self, key: usize) {
+        self.peers.remove(&key);
+    }
+
+    fn get_or_insert(&mut self, key: usize) -> &mut LaterPeer<C, Out> {
+        let next_number = &mut self.next_number;
+        self.peers.entry(key).or_insert_with(|| {
+            *next_number += 1;
+            let id = PeerId { key, number: *next_number };
+            LaterPeer { id, order: ReplyOrder::default(), calls: None, streams: false, finishes: false }
+        })
+    }
+
+    fn get(&mut self, id: PeerId) -> Option<&mut LaterPeer<C, Out>> {
+        self.peers.get_mut(&id.key).filter(|peer| peer.id == id)
+    }
+}
+
+impl<F, C, N> Dispatcher<F, C, N>
+where
+    F: Framing,
+    C: HandlerCalls<F::In, F::Out>,
+    N: Fn(&Route, &ListenerContext) -> (Connection, C) + 'static,
+{
+    /// Handles the result of a call beside later replies, or a reply that is later itself.
+    pub(super) fn reply_beside_later(
+        &mut self,
+        job: Job<C>,
+        result: Result<Reply<F::Out>>,
+        cx: &mut TaskContext<'_>,
+    ) -> Step<C, F::Out> {
+        let Job { peer: key, calls, bytes } = job;
+        let running_since = self.peers.get(key).running_since.take();
+        let message = (Some(running_since.unwrap_or_else(|| self.counters.started())), bytes);
+        let peer = self.later.get_or_insert(key);
+        let id = peer.id;
+        match result {
+            Err(error) => self.send_queue.message_failed(&self.peers.get(key).route, &error),
+            Ok(Reply { then: Then::Close, .. }) => {
+                self.remove_peer(key, CloseReason::HandlerClosed);
+                return None;
+            }
+            Ok(Reply { frames: Frames::Later(order, future), then }) => {
+                let connection = &self.peers.get(key).connection;
+                peer.finishes |= then == Then::Finish;
+                let work = peer.order.begin(order, future, then, calls.stack(), connection, message);
+                let message = work.message();
+                self.start_later(id, message, async move { LaterResult::Reply(work.await) }, cx);
+            }
+            Ok(reply) => peer.order.push(reply, message),
+        }
+        if let Some(peer) = self.later.get(id) {
+            peer.calls = Some(calls);
+        }
+        self.send_ready(id, cx);
+        self.next_beside_later(id, cx)
+    }
+
+    /// Handles a later reply that is ready, or its next frame.
+    pub(super) fn later_result(
+        &mut self,
+        id: PeerId,
+        result: LaterResult<F::Out>,
+        cx: &mut TaskContext<'_>,
+    ) -> Step<C, F::Out> {
+        let peer = self.later.get(id)?; // otherwise the peer was removed
+        match result {
+            LaterResult::Reply(done) => peer.order.complete(done),
+            LaterResult::Frame { frames, next, then, message } => match next {
+                Some(Ok(frame)) => {
+                    self.send_to(id.key, frame);
+                    self.start_frames(id, message, frames, then, cx);
+                    return None;
+                }
+                Some(Err(error)) => {
+                    peer.streams = false;
+                    self.send_queue.message_failed(&self.peers.get(id.key).route, &error);
+                }
+                None => {
+                    peer.streams = false;
+                    self.reply_sent(id, message, then);
+                }
+            },
+        }
+        self.send_ready(id, cx);
+        self.next_beside_later(id, cx)
+    }
+
+    /// Sends the replies that are ready.
+    fn send_ready(&mut self, id: PeerId, cx: &mut TaskContext<'_>) {
+        while let Some(peer) = self.later.get(id).filter(|peer| !peer.streams)
+            && let Some(Done { message, result }) = peer.order.pop()
+        {
+            match result {
+                Err(error) => self.send_queue.message_failed(&self.peers.get(id.key).route, &error),
+                Ok(Reply { then: Then::Close, .. }) => drop(self.remove_peer(id.key, CloseReason::HandlerClosed)),
+                Ok(Reply { frames: Frames::Stream(frames), then }) => {
+                    peer.streams = true;
+                    self.start_frames(id, message, frames, then, cx);
+                }
+                Ok(Reply { frames, then }) => {
+                    match frames {
+                        Frames::One(frame) => self.send_to(id.key, frame),
+                        Frames::Many(frames) => frames.into_iter().for_each(|frame| self.send_to(id.key, frame)),
+                        _ => {}
+                    }
+                    self.reply_sent(id, message, then);
+                }
+            }
+        }
+    }
+
+    fn reply_sent(&mut self, id: PeerId, message: WorkInfo, then: Then) {
+        if let Some(latency) = message.latency() {
+            self.send_queue.listener_context.info.metrics.latency.record(1, latency);
+        }
+        if then != Then::Continue {
+            self.remove_peer(id.key, CloseReason::HandlerClosed);
+        }
+    }
+
+    fn start_frames(
+        &mut self,
+        id: PeerId,
+        message: WorkInfo,
+        mut frames: FrameStream<F::Out>,
+        then: Then,
+        cx: &mut TaskContext<'_>,
+    ) {
+        let step = async move {
+            let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
+            let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
+            LaterResult::Frame { frames, next, then, message }
+        };
+        self.start_later(id, message, step, cx);
+    }
+
+    /// Adds a step of a later reply. If too many messages are pending, the reply is dropped.
+    fn start_later(
+        &mut self,
+        id: PeerId,
+        message: WorkInfo,
+        step: impl Future<Output = LaterResult<F::Out>> + Send + 'static,
+        cx: &mut TaskContext<'_>,
+    ) {
+        if self.jobs.start_later(id, message.bytes(), step, cx) {
+            return;
+        }
+        self.send_queue.drop_one(&self.peers.get(id.key).route, DropReason::Waiting);
+        if let Some(peer) = self.later.get(id) {
+            peer.streams = false;
+            peer.order.complete(message.dropped());
+        }
+    }
+
+    /// Starts the next queued message of a peer, if it may be handled beside the later replies.
+    fn next_beside_later(&mut self, id: PeerId, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
+        let peer = self.later.get(id)?;
+        let is_over = peer.order.is_empty() && !peer.streams;
+        let calls = if is_over { peer.calls.take() } else { self.later.take_calls(id.key, &self.limits) };
+        if is_over {
+            self.later.remove(id.key);
+        }
+        let (calls, peer) = (calls?, self.peers.get(id.key));
+        match self.jobs.dequeue(&mut peer.queue) {
+            Some((message, bytes)) if is_over => self.start_message(Job { peer: id.key, calls, bytes }, message, cx),
+            Some((message, bytes)) => self.start_beside_later(Job { peer: id.key, calls, bytes }, message, cx),
+            None => {
+                match self.later.get(id) {
+                    Some(later) => later.calls = Some(calls),
+                    None => peer.calls = Some(calls),
+                }
+                None
+            }
+        }
+    }
+}
