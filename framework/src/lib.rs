@@ -130,7 +130,9 @@ pub mod error;
 #[doc(inline)]
 pub use address::{Address, Credentials, Endpoint, Source};
 pub use close_reason::CloseReason;
-pub use connection::{ClientCertificate, Connection, Kind, ProxyInfo, TASKS_PER_CONNECTION, TlsInfo, TooManyTasks};
+pub use connection::{
+    ClientCertificate, Connection, Extensions, Kind, ProxyInfo, TASKS_PER_CONNECTION, TlsInfo, TooManyTasks,
+};
 pub use drain::{DrainSignal, Phase};
 #[doc(inline)]
 pub use error::{BoxError, Result};
@@ -138,7 +140,7 @@ pub use error::{BoxError, Result};
 pub use framing::Framing;
 #[doc(inline)]
 pub use handler::{ByteStream, Context, Handler, HandlerService, Needs, Reply, Request, StreamHandler, handler_fn};
-pub use push_queue::{PushError, Pusher};
+pub use push_queue::{PushError, Pusher, TryPushError};
 #[doc(inline)]
 pub use registry::Registry;
 #[doc(inline)]

@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::connection::{Connection, ControlSignal};
+use crate::settings::Timeouts;
 use crate::transport::Route;
 
 /// Pushes frames to one connection from any task: a timer, or the handler of another connection.
@@ -69,6 +71,30 @@ pub enum PushError {
     Closed,
 }
 
+/// The error of [`Pusher::try_push`]: the frame that was not queued, and why.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TryPushError<Out = Bytes> {
+    /// The frame.
+    pub frame: Out,
+    /// Why it was not queued.
+    pub reason: PushError,
+}
+
+impl<Out> fmt::Display for TryPushError<Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl<Out> fmt::Debug for TryPushError<Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TryPushError").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+impl<Out> std::error::Error for TryPushError<Out> {}
+
 impl<Out> Pusher<Out> {
     pub(crate) fn to_stream(connection: Connection, outbox: Arc<Outbox<Out>>) -> Self {
         Self { connection, target: Target::Stream(outbox) }
@@ -96,43 +122,72 @@ impl<Out> Pusher<Out> {
             Target::Datagram(_) if self.connection.close_reason().is_some() => Err(PushError::Closed),
             Target::Datagram(target) => {
                 let (route, queue) = &**target;
-                queue.send(self.pushed_frame(route, frame)).await.map_err(|_| PushError::Closed)
+                queue.send(self.pushed_frame(route, frame.into())).await.map_err(|_| PushError::Closed)
             }
         }
     }
 
-    /// Queues a frame, or fails immediately.
-    pub fn try_push(&self, frame: impl Into<Out>) -> Result<(), PushError> {
+    /// Queues a frame, or fails immediately and returns the frame.
+    pub fn try_push(&self, frame: impl Into<Out>) -> Result<(), TryPushError<Out>> {
+        let frame = frame.into();
         match &self.target {
             Target::Stream(outbox) => {
-                let permit = outbox.permits.try_acquire().map_err(|error| match error {
-                    TryAcquireError::NoPermits => PushError::Full,
-                    TryAcquireError::Closed => PushError::Closed,
-                })?;
+                let permit = match outbox.permits.try_acquire() {
+                    Ok(permit) => permit,
+                    Err(TryAcquireError::NoPermits) => return Err(TryPushError { frame, reason: PushError::Full }),
+                    Err(TryAcquireError::Closed) => return Err(TryPushError { frame, reason: PushError::Closed }),
+                };
                 permit.forget();
-                outbox.push(frame.into(), &self.connection);
+                outbox.push(frame, &self.connection);
                 Ok(())
             }
-            Target::Datagram(_) if self.connection.close_reason().is_some() => Err(PushError::Closed),
+            Target::Datagram(_) if self.connection.close_reason().is_some() => {
+                Err(TryPushError { frame, reason: PushError::Closed })
+            }
             Target::Datagram(target) => {
                 let (route, queue) = &**target;
                 queue.try_send(self.pushed_frame(route, frame)).map_err(|error| match error {
-                    TrySendError::Full(_) => PushError::Full,
-                    TrySendError::Closed(_) => PushError::Closed,
+                    TrySendError::Full(pushed) => TryPushError { frame: pushed.frame, reason: PushError::Full },
+                    TrySendError::Closed(pushed) => TryPushError { frame: pushed.frame, reason: PushError::Closed },
                 })
             }
         }
     }
 
-    fn pushed_frame(&self, route: &Route, frame: impl Into<Out>) -> PushedFrame<Out> {
-        PushedFrame { connection: self.connection.clone(), route: route.clone(), frame: frame.into() }
+    pub(crate) fn set_idle_timeout(&self, time: Duration) {
+        if let Target::Stream(outbox) = &self.target {
+            outbox.set_timeout(&outbox.idle, time, &self.connection);
+        }
+    }
+
+    pub(crate) fn set_frame_timeout(&self, time: Duration) {
+        if let Target::Stream(outbox) = &self.target {
+            outbox.set_timeout(&outbox.frame, time, &self.connection);
+        }
+    }
+
+    /// Closes the connection after all queued frames are written, with reason `handler_closed`. From any task.
+    ///
+    /// The server reads no further message. Messages that it has already read may still be handled, and
+    /// [later](crate::Reply::later) replies are finished. Pushes fail from now on. [`Connection::close`] closes immediately. On a
+    /// datagram peer it has no effect.
+    pub fn finish(&self) {
+        if let Target::Stream(outbox) = &self.target {
+            outbox.close();
+            outbox.len.fetch_or(FINISHES, SeqCst);
+            self.connection.signal(ControlSignal::Finish);
+        }
+    }
+
+    fn pushed_frame(&self, route: &Route, frame: Out) -> PushedFrame<Out> {
+        PushedFrame { connection: self.connection.clone(), route: route.clone(), frame }
     }
 
     /// Queues a frame, or closes the connection with reason `outbox_full` if the outbox is full.
     ///
     /// For broadcasts: a slow reader is disconnected and delays no other. A datagram peer only misses the frame.
     pub fn push_or_close(&self, frame: impl Into<Out>) -> Result<(), PushError> {
-        let result = self.try_push(frame);
+        let result = self.try_push(frame).map_err(|error| error.reason);
         if matches!((&result, &self.target), (Err(PushError::Full), Target::Stream(_))) {
             self.connection.signal(ControlSignal::OutboxFull);
         }
@@ -156,32 +211,45 @@ impl<Out> fmt::Debug for Pusher<Out> {
     }
 }
 
-/// Added to the length of an outbox while replies wait for earlier ones. The driver needs one comparison to know that
-/// a reply may be written at once.
-const HOLDS_REPLIES: usize = 1 << (usize::BITS - 1);
+/// Marks in the length of an outbox: the driver needs one comparison to know that a reply may be written at once, and
+/// that nothing else is to be done.
+const HOLDS_REPLIES: usize = 1 << (usize::BITS - 1); // a reply waits for an earlier one
+const FINISHES: usize = 1 << (usize::BITS - 2); // a task has requested to finish the connection
+const CHANGES_TIMEOUTS: usize = 1 << (usize::BITS - 3); // the handler has changed a timeout
+/// No changed timeout.
+const UNCHANGED: u64 = u64::MAX;
+const MARKS: usize = HOLDS_REPLIES | FINISHES | CHANGES_TIMEOUTS;
 
 /// The queue of one stream connection. It allocates nothing while it is empty.
 pub(crate) struct Outbox<Out> {
     queue: Mutex<VecDeque<Out>>,
-    /// The number of queued frames, plus [`HOLDS_REPLIES`].
+    /// The number of queued frames, with marks.
     len: AtomicUsize,
     permits: Semaphore,
+    /// `timeouts.idle` and `timeouts.frame` in milliseconds, if the handler has changed them.
+    idle: AtomicU64,
+    frame: AtomicU64,
 }
 
 impl<Out> Outbox<Out> {
     pub(crate) fn new(limit: usize) -> Self {
         let permits = Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS));
-        Self { queue: Mutex::new(VecDeque::new()), len: AtomicUsize::new(0), permits }
+        Self {
+            queue: Mutex::new(VecDeque::new()),
+            len: AtomicUsize::new(0),
+            permits,
+            idle: AtomicU64::new(UNCHANGED),
+            frame: AtomicU64::new(UNCHANGED),
+        }
     }
 
     fn push(&self, frame: Out, connection: &Connection) {
-        self.queue.lock().push_back(frame);
-        self.len.fetch_add(1, SeqCst);
+        self.push_last(frame);
         connection.wake();
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len.load(SeqCst) & !HOLDS_REPLIES
+        self.len.load(SeqCst) & !MARKS
     }
 
     /// Whether a reply may be written at once: no frame is queued, and no reply waits for an earlier one.
@@ -197,6 +265,39 @@ impl<Out> Outbox<Out> {
         } else {
             self.len.fetch_and(!HOLDS_REPLIES, SeqCst);
         }
+    }
+
+    /// Whether a task has requested to finish the connection.
+    pub(crate) fn finishes(&self) -> bool {
+        self.len.load(SeqCst) & FINISHES != 0
+    }
+
+    fn set_timeout(&self, timeout: &AtomicU64, time: Duration, connection: &Connection) {
+        timeout.store(u64::try_from(time.as_millis()).unwrap_or(UNCHANGED - 1), SeqCst);
+        self.len.fetch_or(CHANGES_TIMEOUTS, SeqCst);
+        connection.wake();
+    }
+
+    /// Applies the timeouts that the handler has changed since the last call. False if there are none.
+    pub(crate) fn take_timeouts(&self, timeouts: &mut Arc<Timeouts>) -> bool {
+        if self.len.load(SeqCst) & CHANGES_TIMEOUTS == 0 {
+            return false;
+        }
+        self.len.fetch_and(!CHANGES_TIMEOUTS, SeqCst);
+        let timeouts = Arc::make_mut(timeouts);
+        for (changed, timeout) in [(&self.idle, &mut timeouts.idle), (&self.frame, &mut timeouts.frame)] {
+            match changed.load(SeqCst) {
+                UNCHANGED => {}
+                millis => *timeout = Duration::from_millis(millis),
+            }
+        }
+        true
+    }
+
+    /// Queues a frame behind all others, even if the outbox is full or closed.
+    pub(crate) fn push_last(&self, frame: Out) {
+        self.queue.lock().push_back(frame);
+        self.len.fetch_add(1, SeqCst);
     }
 
     pub(crate) fn pop(&self) -> Option<Out> {

@@ -293,7 +293,7 @@ async fn at_the_limit_in_flight_the_server_stops_reading_and_no_deadline_of_inpu
         sleep(secs(60)).await;
         assert_eq!(handler.messages.lock().unwrap().len(), 8, "{what}");
         sleep(secs(200)).await;
-        client.send("age\n").await.expect("a\n".repeat(12) + "\n").await;
+        client.send("age\n").await.expect("a\n".repeat(13)).await;
     }
 }
 
@@ -468,7 +468,7 @@ async fn ten_thousand_datagrams_with_sixteen_in_flight_lose_and_double_nothing()
 /// Drains a server while clients send requests, and checks that every client gets a reply to each request that the
 /// server has read, in order.
 async fn drain_under_load(is_ordered: bool) {
-    let server = Server::bind("tcp://127.0.0.1:0").framing(Lines::default());
+    let server = Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).drain_deadline(TEST_TIMEOUT);
     let running = server.start(Numbers { is_ordered }).await.unwrap();
     let address = running.socket_addr().unwrap();
     let client = |address: SocketAddr| async move {
@@ -478,7 +478,7 @@ async fn drain_under_load(is_ordered: bool) {
         let send = tokio::spawn(async move {
             let mut number = 1;
             // The client sends until the server closes the connection.
-            while write.write_all(format!("{number}\n").as_bytes()).await.is_ok() {
+            while write.write_all(format!("{number:0200}\n").as_bytes()).await.is_ok() {
                 number += 1;
             }
         });

@@ -580,7 +580,7 @@ async fn a_panic_in_a_codec_closes_the_connection_and_its_pushers_return_errors(
     let mut next = connect(&name).await;
     next.send("a").await.expect("a").await;
     assert_eq!(probe.connection(0).close_reason(), Some(CloseReason::Panic));
-    assert_eq!(probe.pusher(0).try_push("x"), Err(PushError::Closed));
+    assert_eq!(probe.pusher(0).try_push("x").unwrap_err().reason, PushError::Closed);
     assert_eq!(probe.reason().await, "panic", "close is called once for every close reason");
 }
 

@@ -61,6 +61,7 @@ mod process_faults;
 
 /// Subcommands that print: schema, man page, completions, check and diff.
 mod cli;
+mod closing;
 
 /// Configuration: files without keys, inherited variables, errors without secrets, escapes and permissions.
 mod config_faults;

@@ -16,6 +16,10 @@ pub(crate) enum ControlSignal {
     AbortHandshake,
     /// Finish the messages in progress, then close.
     Drain,
+    /// Finish the message in progress and the later replies, write the queued frames, then close: a task requested it.
+    Finish,
+    /// Close immediately: a task requested it.
+    Close,
     /// Close immediately: a pusher found the outbox full.
     OutboxFull,
     /// Close immediately: the drain deadline has passed.
@@ -25,9 +29,15 @@ pub(crate) enum ControlSignal {
 }
 
 impl ControlSignal {
+    /// Whether the connection closes without writing its queued frames, except for a request of the handler.
+    pub(crate) fn is_abort(self) -> bool {
+        self > Self::Close
+    }
+
     pub(crate) fn immediate_close_reason(self) -> Option<CloseReason> {
         match self {
-            Self::Continue | Self::AbortHandshake | Self::Drain => None,
+            Self::Continue | Self::AbortHandshake | Self::Drain | Self::Finish => None,
+            Self::Close => Some(CloseReason::HandlerClosed),
             Self::OutboxFull => Some(CloseReason::OutboxFull),
             Self::DrainDeadline => Some(CloseReason::DrainDeadline),
             Self::Kill => Some(CloseReason::Killed),

@@ -1,7 +1,7 @@
 //! The handle to one connection: its addresses, counters and tasks, and a way to signal its driver.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
@@ -13,6 +13,7 @@ use crate::address::{Address, Credentials, Source};
 use crate::close_reason::CloseReason;
 use crate::connection::amplification::AmplificationLimit;
 use crate::connection::control_signal::{Control, ControlSignal};
+use crate::connection::extensions::Extensions;
 use crate::connection::info::{ConnectionCounters, Kind, ListenerInfo, ProxyInfo, TlsInfo};
 use crate::drain::DrainSignal;
 
@@ -37,12 +38,17 @@ struct Inner {
     amplification_limit: AmplificationLimit,
     control: Control,
     reason: OnceLock<CloseReason>,
-    /// Boxed: most connections have no PROXY header.
-    proxy: OnceLock<Box<ProxyInfo>>,
-    /// Boxed: most connections do not use TLS.
-    tls: OnceLock<Box<TlsInfo>>,
     counted_source: OnceLock<Source>,
+    /// Boxed: most connections need none of it.
+    rare: OnceLock<Box<Rare>>,
+}
+
+#[derive(Default)]
+struct Rare {
+    proxy: OnceLock<ProxyInfo>,
+    tls: OnceLock<TlsInfo>,
     tasks: Mutex<Option<JoinSet<()>>>,
+    extensions: Extensions,
 }
 
 /// A connection already runs [`TASKS_PER_CONNECTION`] tasks.
@@ -71,10 +77,8 @@ impl Connection {
             amplification_limit: AmplificationLimit::default(),
             control: Control::default(),
             reason: OnceLock::new(),
-            proxy: OnceLock::new(),
-            tls: OnceLock::new(),
             counted_source: OnceLock::new(),
-            tasks: Mutex::new(None),
+            rare: OnceLock::new(),
         }))
     }
 
@@ -90,12 +94,12 @@ impl Connection {
 
     /// The address of the client: from the PROXY header ([`proxy`](Self::proxy)), else from the socket.
     pub fn peer(&self) -> &Address {
-        self.0.proxy.get().and_then(|info| info.addresses.as_ref()).map_or(&self.0.socket_peer, |(client, _)| client)
+        self.proxy().and_then(|info| info.addresses.as_ref()).map_or(&self.0.socket_peer, |(client, _)| client)
     }
 
     /// The address that the client connected to: from the PROXY header, else from the socket.
     pub fn local(&self) -> &Address {
-        self.0.proxy.get().and_then(|info| info.addresses.as_ref()).map_or(&self.0.socket_local, |(_, local)| local)
+        self.proxy().and_then(|info| info.addresses.as_ref()).map_or(&self.0.socket_local, |(_, local)| local)
     }
 
     /// The peer address of the socket: behind a proxy, the address of the proxy.
@@ -110,7 +114,7 @@ impl Connection {
 
     /// The PROXY header. `None` without a proxy. It is set before the handler is called.
     pub fn proxy(&self) -> Option<&ProxyInfo> {
-        self.0.proxy.get().map(|info| &**info)
+        self.0.rare.get()?.proxy.get()
     }
 
     /// The credentials of the peer process on a Unix socket (`unix:`); `None` on other transports.
@@ -120,7 +124,7 @@ impl Connection {
 
     /// The TLS session. `None` without TLS. It is set before the handler is called.
     pub fn tls(&self) -> Option<&TlsInfo> {
-        self.0.tls.get().map(|info| &**info)
+        self.0.rare.get()?.tls.get()
     }
 
     /// Stream connection or datagram peer.
@@ -158,6 +162,19 @@ impl Connection {
         self.signal(ControlSignal::Kill);
     }
 
+    /// Closes the connection immediately with reason [`HandlerClosed`](CloseReason::HandlerClosed); queued frames are
+    /// dropped. From any task. [`Pusher::finish`](crate::Pusher::finish) closes it after the queued frames.
+    ///
+    /// It has no effect on a datagram peer.
+    pub fn close(&self) {
+        self.signal(ControlSignal::Close);
+    }
+
+    /// Values that layers and handlers share through the connection, one of each type.
+    pub fn extensions(&self) -> &Extensions {
+        &self.rare().extensions
+    }
+
     /// Why the connection closed; `None` while it is open.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.0.reason.get().copied()
@@ -169,7 +186,8 @@ impl Connection {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut tasks = self.0.tasks.lock();
+        let mut tasks = self.rare().tasks.lock();
+        fence(SeqCst); // see `finish`
         if self.close_reason().is_some() {
             return Ok(()); // the task would be dropped immediately
         }
@@ -243,12 +261,12 @@ impl Connection {
     }
 
     pub(crate) fn set_tls_info(&self, info: TlsInfo) {
-        let _ = self.0.tls.set(Box::new(info));
+        let _ = self.rare().tls.set(info);
     }
 
     /// Stores the PROXY header. False if there is one already.
     pub(crate) fn set_proxy_info(&self, info: ProxyInfo) -> bool {
-        self.0.proxy.set(Box::new(info)).is_ok()
+        self.rare().proxy.set(info).is_ok()
     }
 
     pub(crate) fn listener_info(&self) -> &Arc<ListenerInfo> {
@@ -281,9 +299,16 @@ impl Connection {
 
     /// Marks the connection as closed and drops its tasks. Only the first reason is kept.
     pub(crate) fn finish(&self, reason: CloseReason) {
-        let mut tasks = self.0.tasks.lock();
         let _ = self.0.reason.set(reason);
-        *tasks = None;
+        // A concurrent `spawn` sees the reason, or its task is seen here.
+        fence(SeqCst);
+        if let Some(rare) = self.0.rare.get() {
+            *rare.tasks.lock() = None;
+        }
+    }
+
+    fn rare(&self) -> &Rare {
+        self.0.rare.get_or_init(Box::default)
     }
 }
 

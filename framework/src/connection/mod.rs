@@ -3,6 +3,7 @@
 mod admission;
 mod amplification;
 mod control_signal;
+mod extensions;
 mod handle;
 mod handshakes;
 mod info;
@@ -11,6 +12,7 @@ mod table;
 
 pub(crate) use admission::{AddressKnown, Admission, Rejection};
 pub(crate) use control_signal::ControlSignal;
+pub use extensions::Extensions;
 pub use handle::{Connection, TASKS_PER_CONNECTION, TooManyTasks};
 pub(crate) use handshakes::Handshakes;
 pub use info::{ClientCertificate, Kind, ProxyInfo, TlsInfo};

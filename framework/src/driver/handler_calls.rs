@@ -19,6 +19,8 @@ pub(crate) trait HandlerCalls<In, Out>: Send + 'static {
 
     fn message(&mut self, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
+    fn closing(&mut self, reason: CloseReason) -> Option<Out>;
+
     fn close(&mut self, reason: CloseReason) -> impl Future<Output = ()> + Send;
 
     /// The default layers, with the limits of the listener.
@@ -80,6 +82,10 @@ impl<In: Send + 'static, Out: Send + 'static, H: Handler<In, Out>> HandlerCalls<
         }
     }
 
+    fn closing(&mut self, reason: CloseReason) -> Option<Out> {
+        self.handler.closing(&mut self.context, reason)
+    }
+
     async fn close(&mut self, reason: CloseReason) {
         self.handler.close(&mut self.context, reason).await;
     }
@@ -110,6 +116,10 @@ where
     async fn message(&mut self, message: In) -> Result<Reply<Out>> {
         poll_fn(|cx| self.service.poll_ready(cx)).await?;
         self.service.call(Request::new(message, self.connection.clone())).await
+    }
+
+    fn closing(&mut self, reason: CloseReason) -> Option<Out> {
+        self.cell.closing(reason)
     }
 
     async fn close(&mut self, reason: CloseReason) {

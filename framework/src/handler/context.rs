@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -25,6 +26,40 @@ impl<S, Out> Context<S, Out> {
     /// Returns a handle that pushes frames to this connection from any task while it is open.
     pub fn pusher(&self) -> Pusher<Out> {
         self.pusher.clone()
+    }
+
+    /// Changes `timeouts.idle` of this connection until further notice; zero: off. For phases of a protocol: a keepalive
+    /// that the client has negotiated, or a subscription.
+    ///
+    /// Like [`set_frame_timeout`](Self::set_frame_timeout), it has no effect on a datagram peer.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard::prelude::*;
+    ///
+    /// /// `keepalive 60`: the connection closes if the client is silent for 90 s.
+    /// struct Keepalive;
+    ///
+    /// impl Handler for Keepalive {
+    ///     type State = ();
+    ///
+    ///     async fn message(&self, cx: &mut Context, message: Bytes) -> Result<Reply> {
+    ///         if let Some(seconds) = message.strip_prefix(b"keepalive ") {
+    ///             let seconds: u32 = std::str::from_utf8(seconds)?.parse()?;
+    ///             cx.set_idle_timeout(Duration::from_secs(seconds.into()) * 3 / 2);
+    ///         }
+    ///         Ok(Reply::none())
+    ///     }
+    /// }
+    /// ```
+    pub fn set_idle_timeout(&self, time: Duration) {
+        self.pusher.set_idle_timeout(time);
+    }
+
+    /// Changes `timeouts.frame` of this connection until further notice; zero: off. For a protocol with short commands
+    /// and long bodies.
+    pub fn set_frame_timeout(&self, time: Duration) {
+        self.pusher.set_frame_timeout(time);
     }
 
     /// The connection. Clone it to keep a handle.

@@ -45,7 +45,8 @@ use crate::error::{Result, debug_as_name};
 /// 2. [`open`](Self::open) is called once. Its reply is the greeting.
 /// 3. [`message`](Self::message) is called for each message, in order, one at a time. The [`Reply`] contains what is
 ///    sent, and whether the connection stays open.
-/// 4. The peer, a reply, a limit or a drain ends it. [`close`](Self::close) is called once with the reason.
+/// 4. The peer, a reply, a limit or a drain ends it. If the server ends it, [`closing`](Self::closing) can return a last
+///    message. [`close`](Self::close) is called once with the reason.
 ///
 /// # Errors and timeouts
 ///
@@ -92,6 +93,34 @@ pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + 
         cx: &mut Context<Self::State, Out>,
         message: In,
     ) -> impl Future<Output = Result<Reply<Out>>> + Send;
+
+    /// Called when the server closes a connection whose peer can still receive. Returns a last message, or none, which is
+    /// the default.
+    ///
+    /// `reason` is a timeout, a drain, an invalid or too large message, an error or panic of the handler, or a close by
+    /// the operator; never `peer_closed`, `handler_closed`, or a connection that does not transport data any more. The
+    /// message is written after all replies and pushed frames. If the connection is aborted (`killed`,
+    /// `drain_deadline`), queued frames are dropped and the message has half a second.
+    ///
+    /// ```
+    /// use switchboard::prelude::*;
+    /// # struct Smtp;
+    /// # impl Handler for Smtp {
+    /// #     type State = ();
+    /// #     async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> { Ok(Reply::send(message)) }
+    /// fn closing(&self, _: &mut Context, reason: CloseReason) -> Option<Bytes> {
+    ///     Some(match reason {
+    ///         CloseReason::Idle => "421 4.4.2 idle for too long".into(),
+    ///         CloseReason::FrameTooLarge => "500 5.5.2 line too long".into(),
+    ///         _ => "421 4.3.2 closing".into(),
+    ///     })
+    /// }
+    /// # }
+    /// ```
+    fn closing(&self, cx: &mut Context<Self::State, Out>, reason: CloseReason) -> Option<Out> {
+        let _ = (cx, reason);
+        None
+    }
 
     /// Called when the connection has ended: nothing can be sent any more. Runs at most one second.
     fn close(&self, cx: &mut Context<Self::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {
@@ -163,6 +192,10 @@ impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Handler<In, O
 
     fn message(&self, cx: &mut Context<H::State, Out>, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send {
         H::message(self, cx, message)
+    }
+
+    fn closing(&self, cx: &mut Context<H::State, Out>, reason: CloseReason) -> Option<Out> {
+        H::closing(self, cx, reason)
     }
 
     fn close(&self, cx: &mut Context<H::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {

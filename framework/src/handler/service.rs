@@ -132,6 +132,15 @@ impl<H, S, Out: Send + 'static> HandlerCell<H, S, Out> {
         handler.open(context).await
     }
 
+    pub(crate) fn closing<In: Send + 'static>(self: &Arc<Self>, reason: CloseReason) -> Option<Out>
+    where
+        H: Handler<In, Out, State = S>,
+    {
+        let mut guard = self.take()?;
+        let CallState { handler, context, .. } = guard.state();
+        handler.closing(context, reason)
+    }
+
     pub(crate) async fn close<In: Send + 'static>(self: &Arc<Self>, reason: CloseReason)
     where
         H: Handler<In, Out, State = S>,

@@ -69,6 +69,13 @@ impl Deadlines {
         }
     }
 
+    /// Changes the timeouts, if `change` returns true.
+    pub(crate) fn change_timeouts(&mut self, change: impl FnOnce(&mut Arc<Timeouts>) -> bool) {
+        if change(&mut self.timeouts) {
+            self.armed_for = None;
+        }
+    }
+
     /// Something happened that counts like a transfer of bytes.
     pub(crate) fn active(&mut self) {
         self.transferred = true;

@@ -5,12 +5,14 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::task::coop;
 use tokio::time::Instant;
 
 use crate::close_reason::CloseReason;
 use crate::connection::ControlSignal;
+use crate::deadline_timer;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::later::{Done, LaterReplies, WorkInfo};
 use crate::driver::stream::deadlines::DriverActivity;
@@ -18,6 +20,9 @@ use crate::driver::stream::framed_io::FramedIo;
 use crate::driver::stream::linger::is_graceful;
 use crate::framing::Framing;
 use crate::handler::Frames;
+
+/// Maximum time to write the last message of an aborted connection.
+const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(crate) struct FramedConnection<F: Framing> {
     pub(crate) io: FramedIo<F>,
@@ -235,6 +240,19 @@ impl<F: Framing> FramedConnection<F> {
         failed
     }
 
+    /// Writes the last message of an aborted connection, within a short time.
+    pub(crate) async fn write_last_message(&mut self) {
+        let io = &mut self.io;
+        let write = poll_fn(|cx| {
+            if io.writer.is_empty() {
+                while io.encode_pushed()? {}
+            }
+            io.poll_write(cx)?;
+            if io.writer.is_finished() { Poll::Ready(Ok::<_, CloseOutcome>(())) } else { Poll::Pending }
+        });
+        let _ = deadline_timer::timeout(LAST_MESSAGE_TIMEOUT, write).await;
+    }
+
     async fn write_all(&mut self) -> Result<(), CloseOutcome> {
         poll_fn(|cx| {
             self.poll_working(cx, PushedFrames::Encode)?;
@@ -295,6 +313,19 @@ impl<F: Framing> FramedConnection<F> {
         Ok(())
     }
 
+    #[cold]
+    fn obey(&mut self, signal: ControlSignal, activity: DriverActivity) -> Result<(), CloseOutcome> {
+        match (signal, signal.immediate_close_reason()) {
+            (_, Some(reason)) => return Err(CloseOutcome::plain(reason)),
+            (ControlSignal::Drain, _) => self.start_closing(CloseReason::Drain),
+            (ControlSignal::Finish, _) if activity != DriverActivity::Working => {
+                return Err(CloseOutcome::plain(CloseReason::HandlerClosed));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Handles control signals, writes output and checks deadlines. Registers the task for everything that is pending.
     /// Returns the reason of a deadline that has passed.
     fn poll_background(
@@ -311,11 +342,8 @@ impl<F: Framing> FramedConnection<F> {
             self.io.deadlines.armed_for = None;
             self.io.connection.poll_signal(cx.waker())
         };
-        if let Some(reason) = signal.immediate_close_reason() {
-            return Err(CloseOutcome::plain(reason));
-        }
-        if signal == ControlSignal::Drain {
-            self.start_closing(CloseReason::Drain);
+        if signal != ControlSignal::Continue {
+            self.obey(signal, activity)?;
         }
         self.io.poll_write(cx)?;
         if pushed == PushedFrames::Encode && self.io.writer.is_empty() {

@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::stream::buffer::LARGE_BUFFER;
 use crate::driver::stream::deadlines::Deadlines;
-use crate::driver::stream::linger::lingering_close;
+use crate::driver::stream::linger::{ABORT_LINGER_TIMEOUT, is_graceful, linger, lingering_close};
 use crate::driver::stream::reader::FramedReader;
 use crate::driver::stream::writer::FramedWriter;
 use crate::error::BoxError;
@@ -100,7 +100,15 @@ impl<F: Framing> FramedIo<F> {
         self.writer.poll_write(&mut self.transport, cx, &mut self.deadlines, self.connection.counters())
     }
 
+    /// Writes frames that were pushed, and applies changed timeouts.
+    #[inline]
     pub(crate) fn write_pushed(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
+        if self.writer.outbox.is_clear() { Ok(()) } else { self.write_all_pushed(cx) }
+    }
+
+    #[cold]
+    fn write_all_pushed(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
+        self.deadlines.change_timeouts(|timeouts| self.writer.outbox.take_timeouts(timeouts));
         for _ in 0..self.writer.outbox.len() {
             if !self.encode_pushed()? || !self.writer.has_capacity() {
                 break;
@@ -158,9 +166,13 @@ impl<F: Framing> FramedIo<F> {
         Ok(())
     }
 
-    pub(crate) async fn lingering_close(&mut self, reason: CloseReason) {
+    pub(crate) async fn lingering_close(&mut self, reason: CloseReason, has_last_message: bool) {
         let last_write = self.deadlines.last_write().filter(|_| !self.reader.ended);
-        lingering_close(&mut self.transport, &self.connection, reason, last_write).await;
+        if has_last_message && !is_graceful(reason) {
+            linger(&mut self.transport, ABORT_LINGER_TIMEOUT).await;
+        } else {
+            lingering_close(&mut self.transport, &self.connection, reason, last_write).await;
+        }
     }
 }
 

@@ -21,6 +21,8 @@ use crate::transport::BoxIo;
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum time a connection lingers that a drain closes.
 const DRAIN_LINGER_TIMEOUT: Duration = Duration::from_millis(100);
+/// Maximum time an aborted connection lingers that was sent a last message.
+pub(crate) const ABORT_LINGER_TIMEOUT: Duration = Duration::from_millis(100);
 /// Maximum bytes read and dropped while a connection lingers.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
@@ -28,6 +30,12 @@ const MAX_LINGER_BYTES: usize = 1024 * 1024;
 pub(crate) fn is_graceful(reason: CloseReason) -> bool {
     use CloseReason::{DrainDeadline, IoError, Killed, OutboxFull, WriteStalled};
     !matches!(reason, IoError | Killed | DrainDeadline | OutboxFull | WriteStalled)
+}
+
+/// Whether the handler may send a last message when a connection closes for this reason.
+pub(crate) fn takes_last_message(reason: CloseReason) -> bool {
+    use CloseReason::{Denied, HandlerClosed, Handshake, IoError, Limit, OutboxFull, PeerClosed, WriteStalled};
+    !matches!(reason, Denied | HandlerClosed | Handshake | IoError | Limit | OutboxFull | PeerClosed | WriteStalled)
 }
 
 /// Shuts down the output, and lets the peer read what was written last. `last_write` is `None` if the peer has ended
@@ -47,14 +55,14 @@ pub(crate) async fn lingering_close(
         CloseReason::Drain => DRAIN_LINGER_TIMEOUT,
         _ => LINGER_TIMEOUT,
     };
-    let aborted = poll_fn(|cx| match connection.poll_signal(cx.waker()).immediate_close_reason() {
-        Some(_) => Poll::Ready(()),
-        None => Poll::Pending,
+    let aborted = poll_fn(|cx| match connection.poll_signal(cx.waker()).is_abort() {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
     });
     futures_util::future::select(pin!(linger(io, timeout)), pin!(aborted)).await;
 }
 
-async fn linger(io: &mut BoxIo, timeout: Duration) {
+pub(crate) async fn linger(io: &mut BoxIo, timeout: Duration) {
     let _ = deadline_timer::timeout(LINGER_TIMEOUT, io.shutdown()).await;
     if timeout.is_zero() {
         return;

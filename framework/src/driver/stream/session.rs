@@ -1,6 +1,6 @@
 //! The driver of framed connections: opens the session, then reads, handles and replies until it closes.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -10,6 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use tower::Service;
 
 use crate::close_reason::CloseReason;
+use crate::connection::ControlSignal;
 use crate::deadline_timer;
 use crate::driver::HandlerDriver;
 use crate::driver::close_outcome::CloseOutcome;
@@ -17,7 +18,7 @@ use crate::driver::handler_calls::{HandlerCalls, direct, has_layers, layered};
 use crate::driver::later::Done;
 use crate::driver::stream::framed_connection::FramedConnection;
 use crate::driver::stream::framed_io::{FramedIo, failed};
-use crate::driver::stream::linger::is_graceful;
+use crate::driver::stream::linger::{is_graceful, takes_last_message};
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
@@ -84,7 +85,8 @@ where
             self.framed.later = None;
             // Rejects further pushes, so that the remaining output is bounded.
             self.framed.io.writer.outbox.close();
-            if matches!(ended, Ok(Ok(Then::Close))) {
+            let is_discarded = matches!(ended, Ok(Ok(Then::Close))) || self.is_closed_by_task();
+            if is_discarded {
                 self.framed.io.writer.discard();
             }
             let outcome = match ended {
@@ -152,8 +154,11 @@ where
     }
 
     /// Sends the greeting or the reply to the last message, or adds it to the later replies.
-    async fn send(&mut self, reply: Reply<F::Out>) -> Result<Then, CloseOutcome> {
+    async fn send(&mut self, mut reply: Reply<F::Out>) -> Result<Then, CloseOutcome> {
         let framed = &mut self.framed;
+        if reply.then == Then::Continue && framed.io.writer.outbox.finishes() {
+            reply.then = Then::Finish;
+        }
         let waits = framed.later.as_ref().is_some_and(|later| later.order.has_ordered());
         if reply.then == Then::Close || !(waits || matches!(reply.frames, Frames::Later(..))) {
             framed.io.message_handled();
@@ -219,7 +224,7 @@ where
     async fn finish_later_replies(&mut self, ended: Result<Then, CloseOutcome>) -> Result<Then, CloseOutcome> {
         let waits = match &ended {
             Ok(then) => *then != Then::Close,
-            Err(outcome) => is_graceful(outcome.reason),
+            Err(outcome) => is_graceful(outcome.reason) && !self.is_closed_by_task(),
         };
         if !waits {
             return ended;
@@ -273,17 +278,39 @@ where
         Ok(reply.then)
     }
 
+    /// Whether a task has requested to close the connection without writing its queued frames.
+    fn is_closed_by_task(&self) -> bool {
+        self.framed.io.connection.current_signal() == ControlSignal::Close
+    }
+
+    /// Queues the last message of the handler, behind everything else. False if there is none.
+    fn queue_last_message(&mut self, reason: CloseReason) -> bool {
+        if !takes_last_message(reason) {
+            return false;
+        }
+        let message = catch_unwind(AssertUnwindSafe(|| self.calls.closing(reason)));
+        let writer = &mut self.framed.io.writer;
+        if !is_graceful(reason) {
+            writer.discard_pushed();
+        }
+        message.ok().flatten().map(|frame| writer.outbox.push_last(frame)).is_some()
+    }
+
     /// Calls the handler's `close`, writes the queued output and closes the transport.
     async fn close(&mut self, mut outcome: CloseOutcome) -> Result<(), BoxError> {
         let connection = self.framed.io.connection.clone();
+        let has_last_message = self.queue_last_message(outcome.reason);
         let close_hook = AssertUnwindSafe(self.calls.close(outcome.reason)).catch_unwind();
         let framed = &mut self.framed;
         let close_transport = async {
             if let Some(failed) = framed.flush_remaining(outcome.reason).await {
                 outcome = failed;
             }
+            if has_last_message && !is_graceful(outcome.reason) {
+                framed.write_last_message().await;
+            }
             connection.finish(outcome.reason);
-            framed.io.lingering_close(outcome.reason).await;
+            framed.io.lingering_close(outcome.reason, has_last_message).await;
         };
         let close_transport = AssertUnwindSafe(close_transport).catch_unwind();
         // Concurrently: neither waits for the other.

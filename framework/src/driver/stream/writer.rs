@@ -50,6 +50,10 @@ impl<Out> FramedWriter<Out> {
 
     pub(crate) fn discard(&mut self) {
         self.buffer.clear();
+        self.discard_pushed();
+    }
+
+    pub(crate) fn discard_pushed(&mut self) {
         while self.outbox.pop().is_some() {}
     }
 
