@@ -3,6 +3,7 @@
 mod admission;
 mod amplification;
 mod control_signal;
+mod datagram_peer;
 mod handle;
 mod handshakes;
 mod info;

@@ -40,7 +40,7 @@ pub use network::{Access, Network, Networks};
 pub use rate::Rate;
 pub use secret::Secret;
 pub use text::InvalidValue;
-pub use tls::{ProxySettings, TlsIdentity, TlsSettings};
+pub use tls::{ProxySettings, TlsIdentity, TlsSettings, TlsStart};
 pub use units::{Interval, Mode, Size};
 
 use std::time::Duration;

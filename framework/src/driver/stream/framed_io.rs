@@ -42,7 +42,7 @@ impl<F: Framing> FramedIo<F> {
         timeouts: Arc<Timeouts>,
         outbox: Arc<Outbox<F::Out>>,
     ) -> Self {
-        let Incoming { connection, io } = incoming;
+        let Incoming { connection, io, .. } = incoming;
         Self {
             transport: io,
             codec: framing.codec(limits.frame),
