@@ -162,6 +162,7 @@ impl ListenerSpec {
         spec.limits.connections = unused.limits.connections;
         spec.limits.connections_per_source = unused.limits.connections_per_source;
         spec.limits.handshakes = unused.limits.handshakes;
+        spec.limits.amplification = unused.limits.amplification;
         spec.timeouts.handshake = unused.timeouts.handshake;
         spec.rates.connections_per_source = unused.rates.connections_per_source;
         spec.rates.replies_per_peer = unused.rates.replies_per_peer;

@@ -11,6 +11,7 @@ mod listener_context;
 mod table;
 
 pub(crate) use admission::{AddressKnown, Admission, Rejection};
+pub(crate) use amplification::OverBudget;
 pub(crate) use control_signal::ControlSignal;
 pub use handle::{Connection, TASKS_PER_CONNECTION, TooManyTasks};
 pub(crate) use handshakes::Handshakes;

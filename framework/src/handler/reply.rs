@@ -12,7 +12,7 @@ use crate::error::Result;
 ///
 /// [`finish`](Self::finish) and [`close`](Self::close) have reason `handler_closed`. On a datagram socket, a frame is
 /// one datagram to the sender, and closing drops the state of the peer. Until its address is validated, a peer is sent
-/// at most three times the bytes it sent ([`Connection::validate_address`](crate::Connection::validate_address)).
+/// at most a multiple of the bytes it sent ([`Connection::reply_budget`](crate::Connection::reply_budget)).
 ///
 /// A layer can read and change the fields.
 #[must_use = "a reply does nothing unless the handler returns it"]

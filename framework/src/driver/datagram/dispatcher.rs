@@ -86,7 +86,7 @@ where
         let Poll::Ready(Some(PushedFrame { connection, route, frame })) = self.pushed.poll_recv(cx) else {
             return false;
         };
-        self.send_queue.send_frame(&*self.framing, &route, &connection, frame);
+        self.send_queue.send_pushed(&*self.framing, &route, &connection, frame);
         true
     }
 
@@ -117,7 +117,8 @@ where
             || catch_unwind(AssertUnwindSafe(|| (self.new_peer)(route, &self.send_queue.listener_context))).ok();
         let new_peer = || new_peer().map(|(connection, calls)| (connection, Box::new(calls)));
         let (key, peer) = self.peers.get_or_insert(route, new_peer).ok_or(DropReason::Sessions)?;
-        peer.connection.amplification_limit().credit(&route.peer, bytes);
+        let factor = self.send_queue.listener_context.admission.limits.amplification;
+        peer.connection.amplification_limit().credit(&route.peer, bytes, factor);
         peer.connection.counters().messages.add(1);
         peer.connection.counters().bytes_in.add(bytes);
         self.counters.received(bytes);
@@ -191,7 +192,7 @@ where
         let (job, then, is_handled) = match result {
             JobResult::Reply { job, result } => {
                 self.jobs.step_done(&job);
-                let is_handled = result.is_ok();
+                let mut is_handled = result.is_ok();
                 let Reply { frames, then } = result.unwrap_or_else(|error| {
                     self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
                     Reply::none()
@@ -199,19 +200,17 @@ where
                 match frames {
                     _ if then == Then::Close => {}
                     Frames::None => {}
-                    Frames::One(frame) => self.send_to(job.peer, frame),
-                    Frames::Many(frames) => frames.into_iter().for_each(|frame| self.send_to(job.peer, frame)),
+                    Frames::One(frame) => is_handled = self.send_to(job.peer, frame),
+                    Frames::Many(frames) => is_handled = frames.into_iter().all(|frame| self.send_to(job.peer, frame)),
                     Frames::Stream(frames) => return self.start_frame(job, frames, then, cx),
                 }
                 (job, then, is_handled)
             }
             JobResult::Frame { job, frames, next, then } => {
                 self.jobs.step_done(&job);
-                match next {
-                    Some(Ok(frame)) => {
-                        self.send_to(job.peer, frame);
-                        return self.start_frame(job, frames, then, cx);
-                    }
+                match next.map(|next| next.map(|frame| self.send_to(job.peer, frame))) {
+                    Some(Ok(true)) => return self.start_frame(job, frames, then, cx),
+                    Some(Ok(false)) => (job, then, false),
                     Some(Err(error)) => {
                         self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
                         (job, then, false)
@@ -248,9 +247,10 @@ where
         }
     }
 
-    fn send_to(&mut self, peer: usize, frame: F::Out) {
+    /// Sends a frame of a reply. False if the message fails because of it.
+    fn send_to(&mut self, peer: usize, frame: F::Out) -> bool {
         let Peer { route, connection, .. } = self.peers.get(peer);
-        self.send_queue.send_frame(&*self.framing, route, connection, frame);
+        self.send_queue.send_reply(&*self.framing, route, connection, frame)
     }
 
     fn remove_peer(&mut self, peer: usize, reason: CloseReason) -> Route {
