@@ -49,6 +49,8 @@ pub enum CloseReason {
     Limit,
     /// A rate limit was exceeded.
     Rate,
+    /// The peer sent plaintext behind its request for TLS.
+    StarttlsInjection,
     /// The server drained, and no message or reply was in progress.
     Drain,
     /// The server drained, and the connection did not finish before the deadline.

@@ -1,5 +1,6 @@
 //! The boxed error of handlers, layers and transports, and functions that read its causes.
 
+use std::any::Any;
 use std::error::Error;
 use std::iter::successors;
 
@@ -8,6 +9,18 @@ pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
 /// The result of a handler: `?` accepts any error type.
 pub type Result<T, E = BoxError> = std::result::Result<T, E>;
+
+/// A call panicked. Displays the panic's message.
+#[derive(Debug, thiserror::Error)]
+#[error("panicked: {0}")]
+pub struct Panicked(String);
+
+impl Panicked {
+    pub(crate) fn new(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        Self(text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned())
+    }
+}
 
 /// The first error of type `E` among `error` and its causes.
 ///

@@ -9,7 +9,7 @@ use crate::connection::Kind;
 use crate::driver::{FRAME_OVERHEAD, LARGE_BUFFER, MAX_DATAGRAM, MAX_PENDING_BYTES, MAX_READ_AHEAD};
 use crate::framing::{AnyFraming, Framing};
 use crate::layer::LayerInstance;
-use crate::settings::{Access, Limits, ProxySettings, Rates, SocketOptions, Timeouts, TlsSettings};
+use crate::settings::{Access, Limits, ProxySettings, Rates, SocketOptions, Timeouts, TlsSettings, TlsStart};
 
 /// The setters that a listener and a server with one listener have in common.
 macro_rules! listener_setters {
@@ -27,7 +27,8 @@ macro_rules! listener_setters {
             socket: SocketOptions = socket;
             /// Requires a PROXY header (version 1 or 2), which is accepted only from the trusted networks.
             proxy: ProxySettings = Some(proxy);
-            /// Requires TLS, on any transport of connections. An invalid file is an error of the start.
+            /// Adds TLS to any transport of connections. Each connection must use it, unless it starts on request. An
+            /// invalid file is an error of the start.
             tls: TlsSettings = Some(tls);
         }
     };
@@ -81,7 +82,7 @@ pub struct ListenerSpec {
     pub socket: SocketOptions,
     /// If set, each connection must begin with a PROXY header; it comes before TLS.
     pub proxy: Option<ProxySettings>,
-    /// If set, connections use TLS; required for `tls://`.
+    /// If set, connections use TLS, immediately or on request; required for `tls://`.
     pub tls: Option<TlsSettings>,
     /// Whether `connection opened` and `connection closed` are logged at level debug instead of info.
     pub debug_log: bool,
@@ -132,6 +133,11 @@ impl ListenerSpec {
         self
     }
 
+    /// When TLS starts, if the listener has TLS.
+    pub(crate) fn tls_start(&self) -> Option<TlsStart> {
+        self.tls.as_ref().map(|tls| tls.start)
+    }
+
     /// Whether a pipeline for one spec can serve under the other too. A reload then keeps the running pipeline, with
     /// the counts of its layers.
     pub(crate) fn same_pipeline(&self, other: &Self) -> bool {
@@ -156,6 +162,7 @@ impl ListenerSpec {
         spec.limits.connections = unused.limits.connections;
         spec.limits.connections_per_source = unused.limits.connections_per_source;
         spec.limits.handshakes = unused.limits.handshakes;
+        spec.limits.amplification = unused.limits.amplification;
         spec.timeouts.handshake = unused.timeouts.handshake;
         spec.rates.connections_per_source = unused.rates.connections_per_source;
         spec.rates.replies_per_peer = unused.rates.replies_per_peer;

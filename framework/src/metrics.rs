@@ -36,7 +36,7 @@ const SHARDS: usize = 8;
 pub enum Outcome {
     /// The message was handled.
     Ok,
-    /// The handler returned an error.
+    /// The handler returned an error, or a reply that cannot be encoded or exceeds the budget of a datagram peer.
     Error,
     /// The handler panicked.
     Panic,

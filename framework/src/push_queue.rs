@@ -22,7 +22,8 @@ use crate::transport::Route;
 /// Clones push to the same connection. A pusher does not keep the connection open.
 ///
 /// Frames pushed to a datagram peer may be lost, like any datagram. They count towards the amplification limit of a
-/// peer whose address is not validated: see [`Connection::validate_address`].
+/// peer whose address is not validated. A frame above it is dropped when its turn comes: only then is its encoded size
+/// known, and what the frames before it have left. See [`Connection::validate_address`].
 ///
 /// ```
 /// # use switchboard::prelude::*;

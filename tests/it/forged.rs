@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream;
+use harness::Program;
 use switchboard::prelude::*;
+use switchboard::server::ListenerSpec;
 use switchboard::settings::{Rate, Rates};
-use switchboard::transport::{Bind, Listener, SchemeInfo, Transport};
+use switchboard::transport::{Bind, Listener, SchemeInfo, Transport, Transports};
 use switchboard::transport::{DatagramSocket, Route};
 use switchboard::{Address, Endpoint};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -144,6 +146,8 @@ impl Handler for Amplifying {
             }
             Some(b"finish") => Reply::finish(),
             Some(b"count") => Reply::send(cx.state.to_string()),
+            Some(b"budget") => Reply::send(vec![b'x'; cx.reply_budget().unwrap_or(4711)]),
+            Some(b"over") => Reply::send(vec![b'x'; cx.reply_budget().unwrap_or(4711) + 1]),
             Some(b"length") => Reply::send(message.len().to_string()),
             _ => Reply::none(),
         })
@@ -192,6 +196,122 @@ async fn only_validated_peers_get_replies_without_a_limit() {
         assert_eq!(network.all().await.len(), answers, "{way}");
         network.send(&format!("192.0.2.1:{}", 5000 + nth), &question);
         assert!(network.all().await.len() < 4, "{way}");
+    }
+}
+
+/// The outcomes of messages that have a count.
+fn outcomes(server: &Running) -> Vec<(&'static str, u64)> {
+    let report = server.report().remove(0);
+    report.messages.iter().filter(|(_, count)| *count > 0).map(|(outcome, count)| (outcome.as_str(), *count)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_fails_once_if_its_reply_exceeds_the_budget() {
+    let cases = [
+        ("ten", 0, vec![("error", 1)]),
+        ("many", 3, vec![("error", 1)]),
+        ("stream", 3, vec![("error", 1)]),
+        ("over", 0, vec![("error", 1)]),
+        ("budget", 1, vec![("ok", 1)]),
+        // No message fails because of a pushed frame.
+        ("push", 3, vec![("ok", 1), ("dropped", 57)]),
+    ];
+    for (way, answers, expected) in cases {
+        let (server, mut network) = serve(10).await;
+        network.send("192.0.2.1:4000", format!("{way} {}", "x".repeat(500)));
+        assert_eq!(network.all().await.len(), answers, "{way}");
+        assert_eq!(outcomes(&server), expected, "{way}");
+        assert_eq!(network.ask("192.0.2.1:4000", "count").await, "2", "{way}: the peer is kept");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reply_budget_is_what_can_be_sent_now() {
+    for (peer, headers) in [("192.0.2.1:4000", 28), ("[2001:db8::1]:4000", 48)] {
+        for factor in [0, 1, 2, 3, 20] {
+            let (socket, mut network) = fake_network();
+            let server = Server::bind("fake:").transport(socket).limits(limits(|l| l.amplification = factor));
+            let server = server.start(Amplifying).await.unwrap();
+            let factor = factor.max(1);
+            for size in [40, 0, 400] {
+                let question = format!("budget{}", " ".repeat(size));
+                network.send(peer, &question);
+                let answer = network.answer(peer).await;
+                assert_eq!(answer.len(), factor * (question.len() + headers) - headers, "{factor}");
+            }
+            network.send(peer, "keep ");
+            network.send(peer, "keep ");
+            network.send(peer, "over ");
+            network.expect_nothing().await;
+            assert_eq!(outcomes(&server), [("ok", 5), ("error", 1)]);
+            network.send(peer, "validate");
+            network.send(peer, "budget");
+            assert_eq!(network.answer(peer).await.len(), 4711, "no limit");
+        }
+    }
+    let name = harness::unique("budget");
+    let _server = Server::bind(format!("mem:{name}")).start(Amplifying).await.unwrap();
+    let mut client = crate::support::connect(&name).await;
+    client.send("budget").await.expect("x".repeat(4711)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_changes_the_amplification_of_known_peers() {
+    let (socket, mut network) = fake_network();
+    let mut registry = Registry::new();
+    registry.handler("amplifying", |_: NoOptions| Ok(Amplifying));
+    let handler = registry.handler_entry("amplifying").unwrap().build(serde_json::json!({})).unwrap();
+    let listeners = |factor: usize| {
+        let mut transports = Transports::default();
+        transports.add(socket.clone());
+        let mut listeners = ListenerSet::new(transports);
+        let spec = ListenerSpec::new("main", "fake:".parse::<Endpoint>().unwrap());
+        listeners.listen(spec.limits(limits(|l| l.amplification = factor)), &handler);
+        listeners
+    };
+    let server = listeners(3).start().await.unwrap();
+    let client = "192.0.2.1:4000";
+    for (nth, factor) in [3, 30, 1, 3].into_iter().enumerate() {
+        server.reload(listeners(factor)).await.unwrap();
+        sleep(secs(1)).await; // paused time advances only when every task is idle
+        assert_eq!(network.ask(client, "count").await, (4 * nth + 1).to_string(), "the state is kept");
+        network.ask(client, "budget").await; // leaves nothing
+        network.send(client, "ignored");
+        network.send(client, "budget");
+        assert_eq!(network.answer(client).await.len(), factor * (7 + 28 + 6 + 28) - 28);
+    }
+}
+
+#[test]
+fn a_reply_above_the_budget_is_logged_with_the_remedies() {
+    let greeting = format!("handlers.hello.greeting={{}}{}", "!".repeat(200));
+    let program = || Program::switchboard().args(["--listen", "udp://127.0.0.1:0", "--set", &greeting]);
+    let ask = |server: &harness::Running| {
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(server.socket("main")).unwrap();
+        client.send(b"hi").unwrap();
+        client
+    };
+    let server = program().start();
+    let client = ask(&server);
+    let event = server.wait_for_event(|event| event["message"] == "datagram failed");
+    let error = event["error"].as_str().unwrap();
+    for part in ["reply of 202 bytes", "budget of 62 bytes", "cx.validate_address", "limits.amplification"] {
+        assert!(error.contains(part), "{event}");
+    }
+    assert_eq!(event["peer"], client.local_addr().unwrap().to_string());
+    let server = program().args(["--set", "limits.amplification=8"]).start();
+    let client = ask(&server);
+    client.set_read_timeout(Some(harness::TEST_TIMEOUT)).unwrap();
+    assert_eq!(client.recv(&mut [0; 500]).unwrap(), 202);
+    for (key, listen, part) in [
+        ("limits.amplification=0", "udp://127.0.0.1:0", "limits.amplification"),
+        ("listeners.main.limits.amplification=5", "tcp://127.0.0.1:0", "has no effect"),
+        ("listeners.main.limits.amplification=5", "unixgram:/tmp/never-bound", "has no effect"),
+    ] {
+        let output = Program::switchboard().args(["check", "--listen", listen, "--set", key]).run();
+        assert_eq!(output.code(), Some(78), "{key} {listen}");
+        assert!(output.stderr.contains(part), "{}", output.stderr);
     }
 }
 

@@ -67,6 +67,7 @@ mod closing;
 mod config_faults;
 
 /// The interactive client in a terminal.
+mod switch;
 mod terminal;
 
 /// The reference page matches the output of the program.
@@ -126,6 +127,9 @@ mod socket_faults;
 
 /// TLS over every stream transport, and the errors for invalid files.
 mod tls;
+
+/// TLS on request (STARTTLS): plaintext first, then a handshake under the limits of every other handshake.
+mod starttls;
 
 /// Certificate reload: new connections get the new certificates, and a rejected reload changes nothing.
 mod reload;

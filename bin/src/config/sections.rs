@@ -82,7 +82,7 @@ pub(crate) struct ListenerSettings {
     pub(crate) access: Access,
     /// PROXY protocol. If the section is present, every connection must begin with a PROXY header.
     pub(crate) proxy: Option<ProxySettings>,
-    /// TLS, for tls:// and systemd: addresses.
+    /// TLS, for tls:// and systemd: addresses, and on request for any address that accepts connections.
     pub(crate) tls: Option<TlsSettings>,
     /// Socket options.
     pub(crate) socket: SocketOptions,

@@ -61,7 +61,8 @@ impl Admission {
         let limiter = Limiter::new(rates.connections_per_source, rates.burst).map(Arc::new);
         let failed_handshakes = FailureLimiter::new(rates.failed_handshakes_per_source, rates.burst).map(Arc::new);
         let throttles = Arc::new(array::from_fn(|_| LogThrottle::default()));
-        let (limits, rates) = (*limits, *rates);
+        let (mut limits, rates) = (*limits, *rates);
+        limits.amplification = limits.amplification.max(1);
         Self { access, proxy, limits, rates, limiter, failed_handshakes, throttles, descriptor_limit: None }
     }
 

@@ -10,8 +10,6 @@ use crate::address::Address;
 use crate::connection::info::Counter;
 use crate::settings::Rate;
 
-/// Bytes that may be sent to an unvalidated datagram peer per byte received from it.
-const FACTOR: u64 = 3;
 /// Of this many datagrams to an unvalidated peer, one is dropped: it ends an exchange with a server that answers every
 /// reply, at any rate. Clients of UDP expect such losses.
 const DATAGRAMS_PER_DROP: u64 = 50_000;
@@ -22,6 +20,17 @@ pub(crate) struct AmplificationLimit {
     validated: AtomicBool,
     remaining: Counter,
     datagrams: DatagramRate,
+}
+
+/// A reply exceeds the budget of a peer.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the reply of {size} bytes exceeds the reply budget of {budget} bytes, because the address of the peer is not \
+     validated; validate it (cx.validate_address), shorten the reply (cx.reply_budget) or raise limits.amplification"
+)]
+pub(crate) struct OverBudget {
+    pub(crate) size: usize,
+    pub(crate) budget: usize,
 }
 
 /// Counts datagrams. The clock is read only every `rate.count()` datagrams.
@@ -58,9 +67,16 @@ impl AmplificationLimit {
         self.validated.load(Relaxed)
     }
 
-    pub(crate) fn credit(&self, peer: &Address, payload: usize) {
+    /// Credits a received datagram with `factor` bytes per byte.
+    pub(crate) fn credit(&self, peer: &Address, payload: usize, factor: usize) {
         let received = header_bytes(peer).unwrap_or(0).saturating_add(payload as u64);
-        self.remaining.set(self.remaining.get().saturating_add(received.saturating_mul(FACTOR)));
+        self.remaining.set(self.remaining.get().saturating_add(received.saturating_mul(factor as u64)));
+    }
+
+    /// The largest payload that may be sent now. `None`: no limit.
+    pub(crate) fn budget(&self, peer: &Address) -> Option<usize> {
+        let headers = header_bytes(peer).filter(|_| !self.is_validated())?;
+        Some(usize::try_from(self.remaining.get().saturating_sub(headers)).unwrap_or(usize::MAX))
     }
 
     /// Debits a datagram to send. False if it exceeds the limit and must be dropped.

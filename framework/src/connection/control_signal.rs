@@ -63,6 +63,11 @@ impl Control {
         }
     }
 
+    /// Forgets a signal, unless another one has overridden it.
+    pub(crate) fn clear(&self, signal: ControlSignal) {
+        let _ = self.signal.compare_exchange(signal, ControlSignal::Continue);
+    }
+
     /// The current signal. Replaces the waker that [`send`](Self::send) and [`wake`](Self::wake) use.
     pub(crate) fn poll(&self, waker: &Waker) -> ControlSignal {
         self.waker.lock().get_or_insert_with(|| waker.clone()).clone_from(waker);

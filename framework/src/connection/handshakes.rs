@@ -20,13 +20,26 @@ pub(crate) struct Handshakes(Mutex<InProgress>);
 #[derive(Debug, Default)]
 struct InProgress {
     /// By connection id. Clients without a network address count as one source.
-    handshakes: HashMap<u64, (Option<Source>, Connection)>,
-    /// The ids of each source; the lowest is the oldest. No set is empty.
-    by_source: HashMap<Option<Source>, BTreeSet<u64>>,
+    handshakes: HashMap<u64, Handshake>,
+    /// The handshakes of each source; the lowest is the oldest. No set is empty.
+    by_source: HashMap<Option<Source>, BTreeSet<Age>>,
     /// The number of handshakes of each source, and its oldest one: the last entry is the one to abort. Among sources
     /// with equally many, that is the oldest of all.
-    ranking: BTreeSet<(usize, Reverse<u64>)>,
+    ranking: BTreeSet<(usize, Reverse<Age>)>,
+    /// The number of handshakes that have begun.
+    begun: u64,
 }
+
+#[derive(Debug)]
+struct Handshake {
+    age: Age,
+    source: Option<Source>,
+    connection: Connection,
+}
+
+/// The position of a handshake among all that have begun, and the id of its connection. An old connection can begin a
+/// new handshake.
+type Age = (u64, u64);
 
 pub(crate) struct HandshakeGuard(Arc<Handshakes>, u64);
 
@@ -34,12 +47,16 @@ impl Handshakes {
     /// Adds a handshake. Above `limit` (at least 1), aborts one handshake, which frees its place immediately.
     pub(crate) fn begin(self: &Arc<Self>, connection: &Connection, limit: usize) -> HandshakeGuard {
         let mut in_progress = self.0.lock();
-        in_progress.insert(connection.clone());
+        // Of an earlier handshake that was complete when the signal arrived.
+        connection.clear_signal(ControlSignal::AbortHandshake);
+        in_progress.begun += 1;
+        let age = (in_progress.begun, connection.id());
+        in_progress.insert(age, connection.clone());
         while in_progress.handshakes.len() > limit.max(1)
-            && let Some((_, Reverse(id))) = in_progress.ranking.last().copied()
+            && let Some((_, Reverse((_, id)))) = in_progress.ranking.last().copied()
             && let Some(aborted) = in_progress.remove(id)
         {
-            aborted.signal(ControlSignal::AbortHandshake);
+            aborted.connection.signal(ControlSignal::AbortHandshake);
         }
         HandshakeGuard(self.clone(), connection.id())
     }
@@ -47,8 +64,8 @@ impl Handshakes {
     /// Counts a handshake for the source that its PROXY header names, instead of for the proxy.
     pub(crate) fn source_known(&self, connection: &Connection) {
         let mut in_progress = self.0.lock();
-        if in_progress.remove(connection.id()).is_some() {
-            in_progress.insert(connection.clone());
+        if let Some(Handshake { age, connection, .. }) = in_progress.remove(connection.id()) {
+            in_progress.insert(age, connection);
         }
     }
 }
@@ -60,27 +77,27 @@ impl Drop for HandshakeGuard {
 }
 
 impl InProgress {
-    fn insert(&mut self, connection: Connection) {
-        let (id, source) = (connection.id(), connection.source());
-        self.change_source(source, |ids| ids.insert(id));
-        self.handshakes.insert(id, (source, connection));
+    fn insert(&mut self, age: Age, connection: Connection) {
+        let source = connection.source();
+        self.change_source(source, |ages| ages.insert(age));
+        self.handshakes.insert(connection.id(), Handshake { age, source, connection });
     }
 
-    fn remove(&mut self, id: u64) -> Option<Connection> {
-        let (source, connection) = self.handshakes.remove(&id)?;
-        self.change_source(source, |ids| ids.remove(&id));
-        Some(connection)
+    fn remove(&mut self, id: u64) -> Option<Handshake> {
+        let handshake = self.handshakes.remove(&id)?;
+        self.change_source(handshake.source, |ages| ages.remove(&handshake.age));
+        Some(handshake)
     }
 
-    /// Changes the ids of a source, and its place in the ranking.
-    fn change_source(&mut self, source: Option<Source>, change: impl FnOnce(&mut BTreeSet<u64>) -> bool) {
-        let rank = |ids: &BTreeSet<u64>| ids.first().map(|oldest| (ids.len(), Reverse(*oldest)));
-        let ids = self.by_source.entry(source).or_default();
-        if let Some(rank) = rank(ids) {
+    /// Changes the handshakes of a source, and its place in the ranking.
+    fn change_source(&mut self, source: Option<Source>, change: impl FnOnce(&mut BTreeSet<Age>) -> bool) {
+        let rank = |ages: &BTreeSet<Age>| ages.first().map(|oldest| (ages.len(), Reverse(*oldest)));
+        let ages = self.by_source.entry(source).or_default();
+        if let Some(rank) = rank(ages) {
             self.ranking.remove(&rank);
         }
-        change(ids);
-        match rank(ids) {
+        change(ages);
+        match rank(ages) {
             Some(rank) => drop(self.ranking.insert(rank)),
             None => drop(self.by_source.remove(&source)),
         }

@@ -3,6 +3,7 @@
 mod admission;
 mod amplification;
 mod control_signal;
+mod datagram_peer;
 mod extensions;
 mod handle;
 mod handshakes;
@@ -11,6 +12,7 @@ mod listener_context;
 mod table;
 
 pub(crate) use admission::{AddressKnown, Admission, Rejection};
+pub(crate) use amplification::OverBudget;
 pub(crate) use control_signal::ControlSignal;
 pub use extensions::Extensions;
 pub use handle::{Connection, TASKS_PER_CONNECTION, TooManyTasks};

@@ -9,6 +9,7 @@ use crate::close_reason::CloseReason;
 use crate::error::{BoxError, find_cause};
 use crate::framing::FrameError;
 use crate::layer::{Elapsed, OverRate, Panicked};
+use crate::transport::HandshakeFailure;
 
 /// The close reason for an error of a message or connection service.
 pub(crate) fn reason_of(error: &(dyn Error + 'static)) -> CloseReason {
@@ -18,6 +19,8 @@ pub(crate) fn reason_of(error: &(dyn Error + 'static)) -> CloseReason {
         CloseReason::MessageTimeout
     } else if find_cause::<OverRate>(error).is_some() {
         CloseReason::Rate
+    } else if let Some(failure) = find_cause::<HandshakeFailure>(error) {
+        failure.reason()
     } else {
         match find_cause::<FrameError>(error) {
             Some(FrameError::TooLarge { .. }) => CloseReason::FrameTooLarge,

@@ -19,6 +19,8 @@ pub(crate) trait HandlerCalls<In, Out>: Send + 'static {
 
     fn message(&mut self, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
+    fn secured(&mut self) -> impl Future<Output = Result<Reply<Out>>> + Send;
+
     fn closing(&mut self, reason: CloseReason) -> Option<Out>;
 
     fn close(&mut self, reason: CloseReason) -> impl Future<Output = ()> + Send;
@@ -82,6 +84,10 @@ impl<In: Send + 'static, Out: Send + 'static, H: Handler<In, Out>> HandlerCalls<
         }
     }
 
+    async fn secured(&mut self) -> Result<Reply<Out>> {
+        self.stack.timeout().wrap(&self.connection, self.handler.secured(&mut self.context)).await
+    }
+
     fn closing(&mut self, reason: CloseReason) -> Option<Out> {
         self.handler.closing(&mut self.context, reason)
     }
@@ -116,6 +122,10 @@ where
     async fn message(&mut self, message: In) -> Result<Reply<Out>> {
         poll_fn(|cx| self.service.poll_ready(cx)).await?;
         self.service.call(Request::new(message, self.connection.clone())).await
+    }
+
+    async fn secured(&mut self) -> Result<Reply<Out>> {
+        self.stack.timeout().wrap(&self.connection, self.cell.secured()).await
     }
 
     fn closing(&mut self, reason: CloseReason) -> Option<Out> {

@@ -11,9 +11,14 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::error::Result;
-use crate::handler::{Frames, Order, Reply, ReplyFuture, Then};
+use crate::handler::{Frames, Reply, ReplyFuture, ReplyOrder, Then};
 use crate::layer::{LaterCall, MessageStack};
 use crate::settings::Limits;
+
+/// The future of a later reply returned `then_framing` or `then_tls`: the next messages may be decoded already.
+#[derive(Debug, thiserror::Error)]
+#[error("the future of a later reply cannot change the protocol; call then_framing or then_tls on the later reply")]
+struct LateSwitch;
 
 /// A message whose reply is not ready.
 pub(crate) struct Work<Out> {
@@ -35,9 +40,14 @@ pub(crate) struct WorkInfo {
 }
 
 impl WorkInfo {
+    /// The same message without a latency.
+    pub(crate) fn failed(self) -> Self {
+        Self { received: None, ..self }
+    }
+
     /// The result for a message whose reply is dropped.
     pub(crate) fn dropped<Out>(self) -> Done<Out> {
-        Done { message: Self { received: None, ..self }, result: Ok(Reply::none()) }
+        Done { message: self.failed(), result: Ok(Reply::none()) }
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -84,9 +94,13 @@ impl<Out: Send + 'static> Future for Work<Out> {
                         *future = next;
                         continue;
                     }
+                    Frames::Switch(_) => result = Err(LateSwitch.into()),
                     frames => reply.frames = frames,
                 }
-                if *finishes && reply.then == Then::Continue {
+                if *finishes
+                    && let Ok(reply) = &mut result
+                    && reply.then == Then::Continue
+                {
                     reply.then = Then::Finish;
                 }
             }
@@ -96,7 +110,7 @@ impl<Out: Send + 'static> Future for Work<Out> {
 }
 
 /// The order of the replies of one connection or peer.
-pub(crate) struct ReplyOrder<Out> {
+pub(crate) struct PendingReplies<Out> {
     /// The ordered replies that are not written, oldest first; `None` while one is not ready.
     ordered: VecDeque<Option<Done<Out>>>,
     /// The number of the first one.
@@ -109,17 +123,17 @@ pub(crate) struct ReplyOrder<Out> {
     bytes: usize,
 }
 
-impl<Out> Default for ReplyOrder<Out> {
+impl<Out> Default for PendingReplies<Out> {
     fn default() -> Self {
         Self { ordered: VecDeque::new(), first: 0, unordered: VecDeque::new(), len: 0, bytes: 0 }
     }
 }
 
-impl<Out> ReplyOrder<Out> {
+impl<Out> PendingReplies<Out> {
     /// Adds a message whose reply is not ready.
     pub(crate) fn begin(
         &mut self,
-        order: Order,
+        order: ReplyOrder,
         future: ReplyFuture<Out>,
         then: Then,
         stack: &MessageStack,
@@ -133,19 +147,19 @@ impl<Out> ReplyOrder<Out> {
 
     /// Adds a reply that is ready, behind the ordered replies.
     pub(crate) fn push(&mut self, reply: Reply<Out>, (received, bytes): (Option<Instant>, usize)) {
-        let place = self.reserve(Order::Requests, bytes);
+        let place = self.reserve(ReplyOrder::Requests, bytes);
         self.complete(Done { message: WorkInfo { received, bytes, place }, result: Ok(reply) });
     }
 
-    fn reserve(&mut self, order: Order, bytes: usize) -> Place {
+    fn reserve(&mut self, order: ReplyOrder, bytes: usize) -> Place {
         self.len += 1;
         self.bytes += bytes;
         match order {
-            Order::Requests => {
+            ReplyOrder::Requests => {
                 self.ordered.push_back(None);
                 Place::Ordered(self.first + self.ordered.len() as u64 - 1)
             }
-            Order::Ready => Place::Unordered,
+            ReplyOrder::Ready => Place::Unordered,
         }
     }
 
@@ -216,12 +230,12 @@ impl<Out> ReplyOrder<Out> {
 /// The later replies of one stream connection.
 pub(crate) struct LaterReplies<Out> {
     running: FuturesUnordered<Work<Out>>,
-    pub(crate) order: ReplyOrder<Out>,
+    pub(crate) order: PendingReplies<Out>,
 }
 
 impl<Out> Default for LaterReplies<Out> {
     fn default() -> Self {
-        Self { running: FuturesUnordered::new(), order: ReplyOrder::default() }
+        Self { running: FuturesUnordered::new(), order: PendingReplies::default() }
     }
 }
 

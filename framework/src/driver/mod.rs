@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::connection::ListenerContext;
 use crate::layer::MessageStack;
 use crate::settings::{Limits, Timeouts};
+use crate::transport::tls::TlsAcceptor;
 
 pub(crate) mod close_outcome;
 pub(crate) mod datagram;
@@ -36,6 +37,8 @@ pub(crate) struct HandlerDriver<H, F, L> {
 pub(crate) struct ServiceSnapshot<S> {
     pub(crate) listener_context: Arc<ListenerContext>,
     pub(crate) service: S,
+    /// The acceptor for handshakes on request.
+    pub(crate) start_tls: Option<TlsAcceptor>,
     /// `timeouts.handshake`.
     pub(crate) handshake_timeout: Duration,
     /// How long a replaced service may take to finish its pending messages.

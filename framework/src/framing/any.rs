@@ -43,7 +43,7 @@ macro_rules! any_framing {
 
         enum KindCodec {
             $($framing(<$framing as Framing>::Codec),)*
-            Boxed(BoxCodec),
+            Boxed(BoxCodec<Bytes, Bytes>),
         }
 
         impl Kind {

@@ -1,4 +1,4 @@
-//! A framing of bytes behind `dyn`, for framings that are not part of this crate.
+//! A framing behind `dyn`: for framings that are not part of this crate, and for a change of the framing.
 
 use std::sync::Arc;
 
@@ -9,62 +9,83 @@ use crate::error::BoxError;
 use crate::framing::definition::{FrameError, Framing};
 
 /// A framing of bytes of any type. Two are equal if they are the same instance.
-pub(super) type BytesFraming = Arc<dyn ErasedFraming>;
+pub(super) type BytesFraming = Arc<dyn ErasedFraming<Bytes, Bytes>>;
 
-pub(super) trait ErasedFraming: Send + Sync {
-    fn codec(&self, limit: usize) -> BoxCodec;
+pub(super) trait ErasedFraming<In, Out>: Send + Sync {
+    fn codec(&self, limit: usize) -> BoxCodec<In, Out>;
     fn limit(&self, limit: usize) -> usize;
-    fn datagram_in(&self, datagram: Bytes) -> Result<Bytes, BoxError>;
-    fn datagram_out(&self, frame: Bytes) -> Result<Bytes, BoxError>;
+    fn datagram_in(&self, datagram: Bytes) -> Result<In, BoxError>;
+    fn datagram_out(&self, frame: Out) -> Result<Bytes, BoxError>;
 }
 
-impl<F: Framing<In = Bytes, Out = Bytes>> ErasedFraming for F {
-    fn codec(&self, limit: usize) -> BoxCodec {
-        Box::new(Framing::codec(self, limit))
+impl<F: Framing> ErasedFraming<F::In, F::Out> for F {
+    fn codec(&self, limit: usize) -> BoxCodec<F::In, F::Out> {
+        BoxCodec(Box::new(Framing::codec(self, limit)))
     }
 
     fn limit(&self, limit: usize) -> usize {
         Framing::limit(self, limit)
     }
 
-    fn datagram_in(&self, datagram: Bytes) -> Result<Bytes, BoxError> {
+    fn datagram_in(&self, datagram: Bytes) -> Result<F::In, BoxError> {
         Framing::datagram_in(self, datagram)
     }
 
-    fn datagram_out(&self, frame: Bytes) -> Result<Bytes, BoxError> {
+    fn datagram_out(&self, frame: F::Out) -> Result<Bytes, BoxError> {
         Framing::datagram_out(self, frame)
     }
 }
 
-impl PartialEq for dyn ErasedFraming {
+impl PartialEq for dyn ErasedFraming<Bytes, Bytes> {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::addr_eq(self, other)
     }
 }
 
 /// The codec of one connection.
-pub(super) type BoxCodec = Box<dyn ErasedCodec>;
+pub(crate) struct BoxCodec<In, Out>(Box<dyn ErasedCodec<In, Out>>);
 
-pub(super) trait ErasedCodec: Send {
-    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError>;
-    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError>;
-    fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError>;
+trait ErasedCodec<In, Out>: Send {
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<In>, FrameError>;
+    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<In>, FrameError>;
+    fn encode(&mut self, frame: Out, buffer: &mut BytesMut) -> Result<(), FrameError>;
 }
 
-impl<C> ErasedCodec for C
+impl<C, Out> ErasedCodec<C::Item, Out> for C
 where
-    C: Decoder<Item = Bytes, Error: Into<BoxError>> + Encoder<Bytes, Error: Into<BoxError>> + Send,
+    C: Decoder<Error: Into<BoxError>> + Encoder<Out, Error: Into<BoxError>> + Send,
 {
-    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<C::Item>, FrameError> {
         Decoder::decode(self, buffer).map_err(frame_error)
     }
 
-    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<C::Item>, FrameError> {
         Decoder::decode_eof(self, buffer).map_err(frame_error)
     }
 
-    fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
+    fn encode(&mut self, frame: Out, buffer: &mut BytesMut) -> Result<(), FrameError> {
         Encoder::encode(self, frame, buffer).map_err(frame_error)
+    }
+}
+
+impl<In, Out> Decoder for BoxCodec<In, Out> {
+    type Item = In;
+    type Error = FrameError;
+
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<In>, FrameError> {
+        self.0.decode(buffer)
+    }
+
+    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<In>, FrameError> {
+        self.0.decode_eof(buffer)
+    }
+}
+
+impl<In, Out> Encoder<Out> for BoxCodec<In, Out> {
+    type Error = FrameError;
+
+    fn encode(&mut self, frame: Out, buffer: &mut BytesMut) -> Result<(), FrameError> {
+        self.0.encode(frame, buffer)
     }
 }
 

@@ -24,6 +24,7 @@ mod json_lines;
 mod length;
 mod lines;
 mod raw;
+mod switch;
 
 pub use any::{AnyCodec, AnyFraming};
 pub use custom::{Custom, custom};
@@ -34,3 +35,4 @@ pub use json_lines::{JsonLines, JsonLinesCodec};
 pub use length::{ByteOrder, InvalidLength, Length, LengthCodec};
 pub use lines::{Lines, LinesCodec};
 pub use raw::{Raw, RawCodec};
+pub(crate) use switch::BoxFraming;

@@ -6,7 +6,8 @@ mod service;
 mod stream;
 
 pub use context::Context;
-pub use reply::{Frames, IntoFrame, Order, Reply, ReplyFuture, Then};
+pub(crate) use reply::Protocol;
+pub use reply::{Frames, IntoFrame, Reply, ReplyFuture, ReplyOrder, Switch, Then};
 pub(crate) use service::HandlerCell;
 pub use service::{HandlerFuture, HandlerLayer, HandlerService, LayerBounds, MessageService, Request};
 pub use stream::ByteStream;
@@ -93,6 +94,14 @@ pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + 
         cx: &mut Context<Self::State, Out>,
         message: In,
     ) -> impl Future<Output = Result<Reply<Out>>> + Send;
+
+    /// Called when the connection has started TLS ([`Reply::then_tls`]). Its reply is the first one inside TLS.
+    ///
+    /// The default resets the state and sends nothing: what the peer said before TLS is not trustworthy.
+    fn secured(&self, cx: &mut Context<Self::State, Out>) -> impl Future<Output = Result<Reply<Out>>> + Send {
+        cx.state = Self::State::default();
+        async { Ok(Reply::none()) }
+    }
 
     /// Called when the server closes a connection whose peer can still receive. Returns a last message, or none, which is
     /// the default.
@@ -192,6 +201,10 @@ impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Handler<In, O
 
     fn message(&self, cx: &mut Context<H::State, Out>, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send {
         H::message(self, cx, message)
+    }
+
+    fn secured(&self, cx: &mut Context<H::State, Out>) -> impl Future<Output = Result<Reply<Out>>> + Send {
+        H::secured(self, cx)
     }
 
     fn closing(&self, cx: &mut Context<H::State, Out>, reason: CloseReason) -> Option<Out> {

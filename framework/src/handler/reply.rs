@@ -1,5 +1,6 @@
 //! The reply to a message: frames to send, and what happens next.
 
+use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 
@@ -12,7 +13,7 @@ use crate::error::Result;
 ///
 /// [`finish`](Self::finish) and [`close`](Self::close) have reason `handler_closed`. On a datagram socket, a frame is
 /// one datagram to the sender, and closing drops the state of the peer. Until its address is validated, a peer is sent
-/// at most three times the bytes it sent ([`Connection::validate_address`](crate::Connection::validate_address)).
+/// at most a multiple of the bytes it sent ([`Connection::reply_budget`](crate::Connection::reply_budget)).
 ///
 /// A layer can read and change the fields.
 #[must_use = "a reply does nothing unless the handler returns it"]
@@ -39,13 +40,30 @@ pub enum Frames<Out = Bytes> {
     /// Frames that become ready over time. An error closes the connection with reason `handler_error`.
     Stream(Pin<Box<dyn Stream<Item = Result<Out>> + Send>>),
     /// The frames of a reply that becomes ready while the next messages are handled.
-    Later(Order, ReplyFuture<Out>),
+    Later(ReplyOrder, ReplyFuture<Out>),
+    /// Frames, and a change of the protocol behind them.
+    Switch(Box<Switch<Out>>),
+}
+
+/// The frames of a reply, and a change of the protocol behind them: see [`Reply::then_framing`], [`Reply::then_tls`].
+#[non_exhaustive]
+pub struct Switch<Out = Bytes> {
+    /// The frames.
+    pub frames: Frames<Out>,
+    pub(crate) to: Protocol,
+}
+
+/// What a connection changes to.
+pub(crate) enum Protocol {
+    /// A `BoxFraming` of the message types of the connection.
+    Framing(Box<dyn Any + Send>),
+    Tls,
 }
 
 /// When a later reply is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Order {
+pub enum ReplyOrder {
     /// After the replies to all earlier messages: see [`Reply::later`].
     Requests,
     /// When it is ready: see [`Reply::unordered`].
@@ -119,14 +137,14 @@ impl<Out> Reply<Out> {
     /// [finishes](Self::then_finish) the connection, the server handles no further messages, drops the later replies to
     /// the messages behind it, and waits for those that are [unordered](Self::unordered).
     pub fn later(future: impl Future<Output = Result<Self>> + Send + 'static) -> Self {
-        Self { frames: Frames::Later(Order::Requests, Box::pin(future)), then: Then::Continue }
+        Self { frames: Frames::Later(ReplyOrder::Requests, Box::pin(future)), then: Then::Continue }
     }
 
     /// Like [`later`](Self::later), but sends each reply when it is ready: for protocols with request ids.
     ///
     /// A reply of several frames is sent as a whole.
     pub fn unordered(future: impl Future<Output = Result<Self>> + Send + 'static) -> Self {
-        Self { frames: Frames::Later(Order::Ready, Box::pin(future)), then: Then::Continue }
+        Self { frames: Frames::Later(ReplyOrder::Ready, Box::pin(future)), then: Then::Continue }
     }
 
     /// Sends nothing, and closes after all queued frames are written.
@@ -137,6 +155,27 @@ impl<Out> Reply<Out> {
     /// Closes immediately; queued frames are dropped.
     pub fn close() -> Self {
         Self { frames: Frames::None, then: Then::Close }
+    }
+
+    /// Sends the same frames, and then starts TLS (STARTTLS). The listener has TLS
+    /// [on request](crate::settings::TlsStart::OnRequest).
+    ///
+    /// The server writes the reply, performs the handshake within `timeouts.handshake` and `limits.handshakes`, and
+    /// calls [`secured`](crate::Handler::secured). [`Connection::tls`](crate::Connection::tls) then has the details of
+    /// the session. Messages in progress are finished before the reply is written.
+    ///
+    /// A peer must wait for the reply before it sends anything else. If the server has received more, the connection
+    /// closes with reason `starttls_injection`, and the handler never gets it: it could come from someone between peer
+    /// and server (CVE-2011-0411). A failed handshake closes the connection with reason `handshake`. On a listener
+    /// without TLS on request, and on a connection that uses TLS already, the reason is `handler_error`.
+    #[must_use]
+    pub fn then_tls(self) -> Self {
+        self.then_protocol(Protocol::Tls)
+    }
+
+    pub(crate) fn then_protocol(self, to: Protocol) -> Self {
+        let Self { frames, then } = self;
+        Self { frames: Frames::Switch(Box::new(Switch { frames, to })), then }
     }
 
     /// Sends the same frames, and then closes after all queued frames are written.
@@ -175,6 +214,12 @@ impl<Out> fmt::Debug for Reply<Out> {
     }
 }
 
+impl<Out> fmt::Debug for Switch<Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Switch").field("frames", &self.frames).finish_non_exhaustive()
+    }
+}
+
 impl<Out> fmt::Debug for Frames<Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -183,6 +228,7 @@ impl<Out> fmt::Debug for Frames<Out> {
             Self::Many(_) => "several",
             Self::Stream(_) => "stream",
             Self::Later(..) => "later",
+            Self::Switch(..) => "switch",
         })
     }
 }

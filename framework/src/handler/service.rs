@@ -132,6 +132,15 @@ impl<H, S, Out: Send + 'static> HandlerCell<H, S, Out> {
         handler.open(context).await
     }
 
+    pub(crate) async fn secured<In: Send + 'static>(self: &Arc<Self>) -> Result<Reply<Out>>
+    where
+        H: Handler<In, Out, State = S>,
+    {
+        let mut guard = self.take().ok_or(CallInProgress)?;
+        let CallState { handler, context, .. } = guard.state();
+        handler.secured(context).await
+    }
+
     pub(crate) fn closing<In: Send + 'static>(self: &Arc<Self>, reason: CloseReason) -> Option<Out>
     where
         H: Handler<In, Out, State = S>,

@@ -20,11 +20,12 @@ pub use call::{CallLayer, CallOutput, Connected, LayerFuture, LayerService, Poll
 pub use concurrency::Concurrency;
 pub(crate) use instance::LayerChain;
 pub use instance::{BoxMessageService, LayerInstance, NamedLayer};
-pub use panic::{CatchPanic, Panicked};
+pub use panic::CatchPanic;
 pub use rate::{OverRate, RatePerSource};
 pub use timeout::{Elapsed, Timeout};
 pub use trace::Trace;
 
+pub use crate::error::Panicked;
 pub(crate) use call::LayerOptions;
 pub(crate) use stack::{LaterCall, MessageStack};
 pub(crate) use {concurrency::ConcurrencyOptions, rate::RateOptions, timeout::TimeoutOptions, trace::TraceOptions};

@@ -1,29 +1,16 @@
 //! Catches panics, so that a panic ends one call and not its task.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::error::Result;
+use crate::error::{Panicked, Result};
 use crate::layer::{CallLayer, CallOutput, PollCall};
 
 /// Turns a panic of a call into the error [`Panicked`]: the connection closes with reason `panic`, others are
 /// unaffected.
 #[derive(Debug, Clone, Copy)]
 pub struct CatchPanic;
-
-/// A call panicked. Displays the panic's message.
-#[derive(Debug, thiserror::Error)]
-#[error("panicked: {0}")]
-pub struct Panicked(String);
-
-impl Panicked {
-    pub(crate) fn new(payload: &(dyn Any + Send)) -> Self {
-        let text = payload.downcast_ref::<String>().map(String::as_str);
-        Self(text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned())
-    }
-}
 
 impl<R> CallLayer<R> for CatchPanic {
     type Call = Self;

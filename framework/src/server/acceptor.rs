@@ -192,7 +192,8 @@ impl Acceptor {
     }
 
     fn admit(&mut self, accepted: Accepted) {
-        let ServiceSnapshot { listener_context, service, handshake_timeout, .. } = self.snapshot.borrow().clone();
+        let snapshot = self.snapshot.borrow().clone();
+        let listener_context = &snapshot.listener_context;
         let Accepted { peer, local, credentials, descriptor, handshake } = accepted;
         let connection = Connection::new(listener_context.info.clone(), Kind::Stream, peer, local, credentials);
         let (admission, table) = (&listener_context.admission, &listener_context.table);
@@ -201,7 +202,7 @@ impl Acceptor {
             .and_then(|()| admission.check(table, &connection, AddressKnown::Socket));
         if admitted.is_ok() {
             let guard = listener_context.table.guard(&connection);
-            connection_task::spawn(service, handshake, handshake_timeout, connection, guard, listener_context);
+            connection_task::spawn(snapshot, handshake, connection, guard);
         }
     }
 

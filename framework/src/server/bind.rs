@@ -10,7 +10,7 @@ use crate::driver::DatagramService;
 use crate::error::BoxError;
 use crate::listener_spec::ListenerSpec;
 use crate::pipeline::{ConnectionService, Pipeline, Services, misfit};
-use crate::settings::{SocketOptions, TlsSettings};
+use crate::settings::{SocketOptions, TlsSettings, TlsStart};
 use crate::transport::tls::TlsAcceptor;
 use crate::transport::{Bind, BoxTransport, Listener, Transports, proxy};
 use crate::transport::{DatagramSocket, SharedSocket, StreamListener};
@@ -36,10 +36,16 @@ pub(super) struct Binder {
     transport: BoxTransport,
     requires_proxy_header: bool,
     pub(super) tls: Option<TlsAcceptor>,
+    /// Whether TLS starts on request, so that accepted connections are plaintext.
+    is_tls_on_request: bool,
 }
 
 impl Binder {
     async fn new(transports: &Transports, spec: &ListenerSpec) -> Result<Self, BoxError> {
+        let is_tls_on_request = spec.tls_start() == Some(TlsStart::OnRequest);
+        if is_tls_on_request && matches!(spec.endpoint, Endpoint::Tls(_)) {
+            return Err("tls:// starts TLS immediately; use tcp:// for TLS on request".into());
+        }
         let endpoint = if spec.tls.is_some() { spec.endpoint.without_tls() } else { spec.endpoint.clone() };
         let scheme = endpoint.scheme();
         let transport = transports.service(scheme).ok_or_else(|| {
@@ -50,7 +56,7 @@ impl Binder {
             Some(settings) => Some(load(settings).await?),
             None => None,
         };
-        Ok(Self { transport, requires_proxy_header: spec.proxy.is_some(), tls })
+        Ok(Self { transport, requires_proxy_header: spec.proxy.is_some(), tls, is_tls_on_request })
     }
 
     pub(super) async fn bind(
@@ -68,8 +74,8 @@ impl Binder {
                     listener = proxy::require_header(listener)?;
                 }
                 Ok(Listener::Stream(match &self.tls {
-                    Some(acceptor) => acceptor.wrap(listener),
-                    None => listener,
+                    Some(acceptor) if !self.is_tls_on_request => acceptor.wrap(listener),
+                    _ => listener,
                 }))
             }
             Listener::Datagram(_) if self.requires_proxy_header => {

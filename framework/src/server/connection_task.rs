@@ -1,50 +1,50 @@
 //! The task of one connection: handshake, service, logging.
 
 use std::future::poll_fn;
-use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::Either;
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 use crate::close_reason::CloseReason;
-use crate::connection::{Admission, Connection, ConnectionGuard, ControlSignal, ListenerContext};
-use crate::deadline_timer;
-use crate::driver::reason_of;
-use crate::error::chain;
-use crate::layer::Panicked;
+use crate::connection::{Connection, ConnectionGuard};
+use crate::driver::{ServiceSnapshot, reason_of};
+use crate::error::{Panicked, chain};
 use crate::pipeline::ConnectionService;
-use crate::transport::{BoxIo, HandshakeContext, HandshakeState, Incoming};
+use crate::transport::{HandshakeState, Incoming, StartTls, establish};
 
 /// The tracing target of all events of connections. Log filters of operators depend on it.
 const TARGET: &str = "switchboard::connection";
 
+/// Serves a connection after its handshake, if it has one. `snapshot` has the current settings of the listener.
 pub(super) fn spawn(
-    service: ConnectionService,
+    snapshot: ServiceSnapshot<ConnectionService>,
     handshake: HandshakeState,
-    handshake_timeout: Duration,
     connection: Connection,
     guard: ConnectionGuard,
-    listener_context: Arc<ListenerContext>,
 ) {
+    let ServiceSnapshot { listener_context, service, start_tls, handshake_timeout, .. } = snapshot;
+    let start_tls =
+        start_tls.map(|acceptor| Box::new(StartTls::new(acceptor, handshake_timeout, listener_context.clone())));
     match handshake {
-        HandshakeState::Ready(io) => drop(tokio::spawn(serve(service, io, connection, guard))),
+        HandshakeState::Ready(io) => {
+            tokio::spawn(serve(service, Incoming { connection, io, start_tls }, guard));
+        }
         handshake => {
             // Boxed, so that an open connection does not keep the memory of its handshake.
-            let context = listener_context.clone();
-            let handshake = Box::pin(establish(handshake, handshake_timeout, connection.clone(), context));
+            let handshake = Box::pin(establish(handshake, handshake_timeout, connection.clone(), listener_context));
             tokio::spawn(async move {
                 match handshake.await {
-                    Ok(io) => {
-                        drop(listener_context);
-                        serve(service, io, connection, guard).await;
+                    Ok(io) => serve(service, Incoming { connection, io, start_tls }, guard).await,
+                    // Admission has rejected the effective address, and logged it.
+                    Err(_) if connection.close_reason().is_some() => {}
+                    Err(failure) => {
+                        log_opened(&connection);
+                        connection.finish(failure.reason());
+                        log_closed(&connection, failure.error.as_deref());
                     }
-                    Err(failure) => failure.close(&connection, &listener_context.admission),
                 }
             });
         }
@@ -52,20 +52,11 @@ pub(super) fn spawn(
 }
 
 /// Serves an established connection. The size of the returned future is part of the memory per connection.
-fn serve(
-    mut service: ConnectionService,
-    io: BoxIo,
-    connection: Connection,
-    guard: ConnectionGuard,
-) -> impl Future<Output = ()> + Send {
-    let incoming = Incoming { connection: connection.clone(), io };
+fn serve(service: ConnectionService, incoming: Incoming, guard: ConnectionGuard) -> impl Future<Output = ()> + Send {
+    let connection = incoming.connection.clone();
+    // The future of `oneshot` drops the service when it has called it.
+    let served = AssertUnwindSafe(service.oneshot(incoming)).catch_unwind();
     async move {
-        let served = async move {
-            let call = service.ready().await?.call(incoming);
-            drop(service);
-            call.await
-        };
-        let served = AssertUnwindSafe(served).catch_unwind();
         let served = if connection.is_of_proxy() {
             Either::Left(Box::pin(log_opened_later(&connection, served)))
         } else {
@@ -94,68 +85,6 @@ async fn log_opened_later<T>(connection: &Connection, served: impl Future<Output
         output
     })
     .await
-}
-
-/// A connection that ended before it was established.
-enum Failure {
-    /// Admission rejected the effective address, and logged it.
-    Rejected,
-    /// The handshake failed or was aborted.
-    Handshake(CloseReason, Option<String>),
-}
-
-impl Failure {
-    fn close(self, connection: &Connection, admission: &Admission) {
-        match self {
-            Self::Rejected => {}
-            Self::Handshake(reason, error) => {
-                if reason == CloseReason::Handshake {
-                    admission.handshake_failed(connection);
-                }
-                log_opened(connection);
-                connection.finish(reason);
-                log_closed(connection, error.as_deref());
-            }
-        }
-    }
-}
-
-/// Runs the handshake, until it ends, its timeout passes or the connection is signalled to close.
-async fn establish(
-    handshake: HandshakeState,
-    timeout: Duration,
-    connection: Connection,
-    listener_context: Arc<ListenerContext>,
-) -> Result<BoxIo, Failure> {
-    let limit = if timeout.is_zero() { Duration::MAX } else { timeout };
-    let _handshake = listener_context.handshakes.begin(&connection, listener_context.admission.limits.handshakes);
-    // No message can have arrived before the handshake is complete, so a drain does not wait for it.
-    let signal = poll_fn(|cx| match connection.poll_signal(cx.waker()) {
-        ControlSignal::Continue => Poll::Pending,
-        signal => Poll::Ready(signal),
-    });
-    let established = AssertUnwindSafe(handshake.establish(HandshakeContext::new(&connection, &listener_context)))
-        .catch_unwind()
-        .map(|established| established.unwrap_or_else(|payload| Err(io::Error::other(Panicked::new(&*payload)))));
-    tokio::select! {
-        biased; // a complete handshake takes precedence over a signal
-        established = deadline_timer::timeout(limit, established) => match established {
-            // The transport may return any error, or none, for a rejected client.
-            Ok(_) if connection.close_reason().is_some() => Err(Failure::Rejected),
-            Ok(established) => established
-                .map_err(|error| Failure::Handshake(CloseReason::Handshake, Some(error.to_string()))),
-            Err(_) => {
-                let error = format!("the handshake did not finish within {timeout:?}");
-                Err(Failure::Handshake(CloseReason::Handshake, Some(error)))
-            }
-        },
-        signal = signal => Err(if signal == ControlSignal::AbortHandshake {
-            let error = "limits.handshakes is reached: the oldest handshake of the source with most is aborted";
-            Failure::Handshake(CloseReason::Limit, Some(error.to_owned()))
-        } else {
-            Failure::Handshake(signal.immediate_close_reason().unwrap_or(CloseReason::Drain), None)
-        }),
-    }
 }
 
 /// Logs at level info. Logs at debug if the listener asks for it, and for a health check of a proxy, which names no

@@ -23,6 +23,7 @@ use crate::server::acceptor::{Acceptor, run};
 use crate::server::bind::{BoundListener, BoundTransport};
 use crate::server::listener_state::{Count, ListenerState, OpenSocket};
 use crate::server::reachability::Reachability;
+use crate::settings::TlsStart;
 use crate::transport::tls::TlsAcceptor;
 use crate::transport::{SharedSocket, Unreachable};
 
@@ -53,10 +54,12 @@ fn snapshot<S>(
     service: S,
     listener_context: &Arc<ListenerContext>,
     spec: &ListenerSpec,
+    tls: Option<&TlsAcceptor>,
     finish_timeout: Duration,
 ) -> ServiceSnapshot<S> {
     let (listener_context, handshake_timeout) = (listener_context.clone(), spec.timeouts.handshake);
-    ServiceSnapshot { listener_context, service, handshake_timeout, finish_timeout }
+    let start_tls = tls.filter(|_| spec.tls_start() == Some(TlsStart::OnRequest)).cloned();
+    ServiceSnapshot { listener_context, service, start_tls, handshake_timeout, finish_timeout }
 }
 
 /// Logs each address if a host name has several, and the configured address otherwise.
@@ -112,11 +115,12 @@ impl ListenerHandle {
         log_listening(&spec.name, &endpoint, shared.as_ref());
         let (socket, retired) = (Arc::new(OpenSocket::default()), CancellationToken::new());
         let (heartbeat, heartbeats) = mpsc::channel(1);
-        let tls = binder.tls.clone();
+        let tls = state.acceptor(&spec, binder.tls.clone());
         socket.set_open(shared);
         let snapshots = match bound_transport {
             BoundTransport::Stream(listener, service) => {
-                let (snapshots, snapshot) = watch::channel(snapshot(service, &listener_context, &spec, finish_timeout));
+                let snapshot = snapshot(service, &listener_context, &spec, tls.as_ref(), finish_timeout);
+                let (snapshots, snapshot) = watch::channel(snapshot);
                 let acceptor = Acceptor {
                     snapshot,
                     endpoint: endpoint.clone(),
@@ -131,7 +135,8 @@ impl ListenerHandle {
                 SnapshotSender::Stream(snapshots)
             }
             BoundTransport::Datagram(datagrams, service) => {
-                let (snapshots, snapshot) = watch::channel(snapshot(service, &listener_context, &spec, finish_timeout));
+                let snapshot = snapshot(service, &listener_context, &spec, tls.as_ref(), finish_timeout);
+                let (snapshots, snapshot) = watch::channel(snapshot);
                 let datagrams_cut = state.datagrams_cut.clone();
                 let datagram_loop = DatagramLoop::new(datagrams, snapshot, retired.clone(), datagrams_cut, heartbeats);
                 tokio::spawn(watch(socket.clone(), spec.name.clone(), retired.clone()));
@@ -154,19 +159,35 @@ impl ListenerHandle {
         }
     }
 
-    /// The same listener with other settings for new connections.
-    pub(super) fn change(&self, spec: ListenerSpec, pipeline: Pipeline, finish_timeout: Duration) -> Self {
+    /// The same listener with other settings for new connections, and with loaded certificates.
+    pub(super) fn change(
+        &self,
+        spec: ListenerSpec,
+        pipeline: Pipeline,
+        loaded: Option<TlsAcceptor>,
+        finish_timeout: Duration,
+    ) -> Self {
         let listener_context = self.state.context(&spec, Some(&self.listener_context));
+        let tls = loaded.and_then(|loaded| {
+            self.replace_certificates(&loaded);
+            self.state.acceptor(&spec, Some(self.tls.clone().unwrap_or(loaded)))
+        });
         match (&self.snapshots, pipeline.services.clone()) {
             (SnapshotSender::Stream(sender), Services { stream: Some(service), .. }) => {
-                sender.send_replace(snapshot(service, &listener_context, &spec, finish_timeout));
+                sender.send_replace(snapshot(service, &listener_context, &spec, tls.as_ref(), finish_timeout));
             }
             (SnapshotSender::Datagram(sender), Services { datagram: Some(service), .. }) => {
-                sender.send_replace(snapshot(service, &listener_context, &spec, finish_timeout));
+                sender.send_replace(snapshot(service, &listener_context, &spec, tls.as_ref(), finish_timeout));
             }
             _ => {} // the caller has checked that the pipeline fits the kind of the listener
         }
-        Self { spec: Arc::new(spec), pipeline, listener_context, ..self.clone() }
+        Self { spec: Arc::new(spec), tls, pipeline, listener_context, ..self.clone() }
+    }
+
+    /// Uses loaded certificates for new handshakes, those that open connections request included.
+    pub(super) fn replace_certificates(&self, loaded: &TlsAcceptor) {
+        let acceptors = self.tls.iter().chain(self.state.start_tls.get());
+        acceptors.for_each(|acceptor| acceptor.replace_with(loaded));
     }
 
     pub(super) fn kind(&self) -> Kind {

@@ -1,8 +1,8 @@
 //! The state of a listener: connections, counters and tasks that a reload keeps, and whether its socket is open.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
@@ -11,6 +11,8 @@ use crate::connection::{Admission, ConnectionTable, Handshakes, ListenerContext,
 use crate::drain::DrainSwitch;
 use crate::listener_spec::ListenerSpec;
 use crate::metrics::ListenerMetrics;
+use crate::settings::TlsStart;
+use crate::transport::tls::TlsAcceptor;
 use crate::transport::{SharedSocket, Unreachable};
 
 #[derive(Default)]
@@ -21,6 +23,9 @@ pub(super) struct ListenerState {
     pub(super) metrics: Arc<ListenerMetrics>,
     pub(super) accept_loops: TaskTracker,
     pub(super) datagram_loops: TaskTracker,
+    /// The acceptor for handshakes on request. Open connections use it too, so it stays, and a reload replaces its
+    /// certificates.
+    pub(super) start_tls: OnceLock<TlsAcceptor>,
     /// Datagrams in progress that a drain aborted.
     pub(super) datagrams_cut: Arc<AtomicUsize>,
 }
@@ -50,6 +55,19 @@ impl ListenerState {
     pub(super) fn continuing(previous: Option<&Self>) -> Self {
         let metrics = previous.map(|state| state.metrics.clone()).unwrap_or_default();
         Self { metrics, ..Self::default() }
+    }
+
+    /// The acceptor of a listener whose certificates have been loaded. Handshakes that open connections request later
+    /// use the loaded certificates too.
+    pub(super) fn acceptor(&self, spec: &ListenerSpec, loaded: Option<TlsAcceptor>) -> Option<TlsAcceptor> {
+        let loaded = loaded?;
+        if let Some(kept) = self.start_tls.get() {
+            kept.replace_with(&loaded);
+        }
+        Some(match spec.tls_start() {
+            Some(TlsStart::OnRequest) => self.start_tls.get_or_init(|| loaded).clone(),
+            _ => loaded,
+        })
     }
 
     pub(super) fn count(&self) -> Count {

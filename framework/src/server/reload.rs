@@ -119,11 +119,13 @@ impl Running {
         for (name, settings) in settings {
             let found = listeners.iter().find(|listener| listener.spec.name == name);
             let listener = found.ok_or_else(|| ReloadError::Unknown(name.to_owned()))?;
-            let acceptor = listener.tls.as_ref().ok_or_else(|| ReloadError::Plain(name.to_owned()))?;
+            if listener.tls.is_none() {
+                return Err(ReloadError::Plain(name.to_owned()));
+            }
             let loaded = TlsAcceptor::load(settings).map_err(|error| ReloadError::Tls(name.to_owned(), error))?;
-            replacements.push((acceptor, loaded));
+            replacements.push((listener, loaded));
         }
-        replacements.iter().for_each(|(acceptor, loaded)| acceptor.replace_with(loaded));
+        replacements.iter().for_each(|(listener, loaded)| listener.replace_certificates(loaded));
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use crate::server::inherited::{Inherited, take_inherited};
 use crate::server::listener::ListenerHandle;
 use crate::server::neighbours::{are_both_wildcards, bind_beside, have_same_port, name_listener};
 use crate::server::start_error::StartError;
-use crate::settings::SocketOptions;
+use crate::settings::{SocketOptions, TlsStart};
 use crate::transport::tls::TlsAcceptor;
 use crate::transport::{SharedSocket, Transports, Unreachable};
 
@@ -30,20 +30,14 @@ pub(super) enum PlannedChange {
 
 impl PlannedChange {
     pub(super) fn apply(self, changes: &mut Changes, finish_timeout: Duration) -> ListenerHandle {
-        let replace_certificates = |listener: &ListenerHandle, loaded: Option<TlsAcceptor>| {
-            if let (Some(acceptor), Some(loaded)) = (&listener.tls, loaded) {
-                acceptor.replace_with(&loaded);
-            }
-        };
         match self {
             Self::Keep(listener, loaded) => {
-                replace_certificates(&listener, loaded);
+                loaded.inspect(|loaded| listener.replace_certificates(loaded));
                 listener
             }
             Self::Update(listener, spec, pipeline, loaded) => {
-                replace_certificates(&listener, loaded);
                 changes.changed.push(spec.name.clone());
-                listener.change(spec, pipeline, finish_timeout)
+                listener.change(spec, pipeline, loaded, finish_timeout)
             }
             Self::Rebind(listener, spec, bound) => {
                 changes.changed.push(spec.name.clone());
@@ -72,13 +66,15 @@ pub(super) fn keeps_any(running: &[ListenerHandle], plan: &[(ListenerSpec, Handl
 }
 
 /// Whether the accept loop must be replaced: it holds the TLS and PROXY wrappers and the socket options. New TLS
-/// settings replace it too, so that a connection never combines the old certificates with the new handler. `reuse_port`
-/// only applies at bind.
+/// settings replace it too, so that a connection never combines the old certificates with the new handler. TLS on
+/// request is not part of it. `reuse_port` only applies at bind.
 fn needs_new_acceptor(listener: &ListenerHandle, new: &ListenerSpec) -> bool {
     let old = &*listener.spec;
     let socket = SocketOptions { reuse_port: new.socket.reuse_port, ..old.socket.clone() };
     let shares = listener.share().is_some();
-    let tls = if shares { old.tls != new.tls } else { old.tls.is_some() != new.tls.is_some() };
+    let wrapper = |spec: &ListenerSpec| spec.tls.clone().filter(|tls| tls.start == TlsStart::Immediately);
+    let (old_tls, new_tls) = (wrapper(old), wrapper(new));
+    let tls = if shares { old_tls != new_tls } else { old_tls.is_some() != new_tls.is_some() };
     let pause = |spec: &ListenerSpec| spec.waits_when_full.then_some(spec.limits.connections);
     socket != new.socket || tls || old.proxy.is_some() != new.proxy.is_some() || pause(old) != pause(new)
 }

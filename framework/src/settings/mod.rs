@@ -40,7 +40,7 @@ pub use network::{Access, Network, Networks};
 pub use rate::Rate;
 pub use secret::Secret;
 pub use text::InvalidValue;
-pub use tls::{ProxySettings, TlsIdentity, TlsSettings};
+pub use tls::{ProxySettings, TlsIdentity, TlsSettings, TlsStart};
 pub use units::{Interval, Mode, Size};
 
 use std::time::Duration;
@@ -86,6 +86,11 @@ settings! {
         /// forgotten first, so that a flood of spoofed senders does not evict active peers.
         #[schemars(range(min = 1, max = 10_000_000), extend("x-applies" = "datagrams"))]
         pub sessions: usize = 10_000,
+        /// Maximum bytes sent to a datagram peer per byte received from it, IP and UDP headers included, until the
+        /// handler has validated its address. A reply above it fails. The source of a datagram can be forged, so a
+        /// higher value lets others use the server to flood a victim. Unix sockets have no such limit.
+        #[schemars(range(min = 1, max = 10_000_000), extend("x-applies" = "datagrams network"))]
+        pub amplification: usize = 3,
     }
 }
 

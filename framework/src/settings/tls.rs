@@ -12,6 +12,9 @@ use super::text::{deserialize_optional_path, deserialize_path, deserialize_text}
 settings! {
     /// TLS of a listener. All files are PEM.
     pub struct TlsSettings {
+        /// When TLS starts. immediately: with the first byte, after a PROXY header. on_request: when the handler starts
+        /// it (STARTTLS); until then, and if the client does not request it, the connection is not encrypted.
+        pub start: TlsStart = TlsStart::Immediately,
         /// Certificate file: the certificate followed by its intermediates (PEM).
         #[serde(deserialize_with = "deserialize_path")]
         #[schemars(example = "cert.pem")]
@@ -20,7 +23,7 @@ settings! {
         #[serde(deserialize_with = "deserialize_path")]
         #[schemars(example = "key.pem")]
         pub key: PathBuf = PathBuf::new(),
-        /// CA certificates for client authentication (PEM). If set, every client must present a certificate.
+        /// CA certificates for client authentication (PEM). If set, TLS requires a client certificate.
         #[serde(deserialize_with = "deserialize_optional_path")]
         pub client_ca: Option<PathBuf> = None,
         /// ALPN protocols, the preferred one first. Empty: ALPN is not negotiated.
@@ -29,6 +32,18 @@ settings! {
         /// Certificates by the host name that the client requests: `example.com`, or `*.example.com` for one label.
         pub sni: BTreeMap<String, TlsIdentity> = BTreeMap::new(),
     }
+}
+
+/// When TLS starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum TlsStart {
+    /// With the first byte of the connection, after a PROXY header.
+    #[default]
+    Immediately,
+    /// When the handler starts it (STARTTLS).
+    OnRequest,
 }
 
 /// A certificate and its private key.

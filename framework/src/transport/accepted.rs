@@ -42,6 +42,13 @@ pub(crate) enum HandshakeState {
 }
 
 impl HandshakeState {
+    pub(crate) fn handshake<F>(handshake: impl FnOnce(HandshakeContext) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = io::Result<BoxIo>> + Send + 'static,
+    {
+        Self::Handshake(Box::new(|context| Box::pin(handshake(context))))
+    }
+
     pub(crate) async fn establish(self, context: HandshakeContext) -> io::Result<BoxIo> {
         match self {
             Self::Ready(io) => Ok(io),
@@ -109,7 +116,7 @@ impl Accepted {
         H: FnOnce(HandshakeContext) -> F + Send + 'static,
         F: Future<Output = io::Result<BoxIo>> + Send + 'static,
     {
-        let handshake = HandshakeState::Handshake(Box::new(|context| Box::pin(handshake(context))));
+        let handshake = HandshakeState::handshake(handshake);
         Self { peer, local, credentials: None, descriptor: None, handshake }
     }
 
@@ -143,20 +150,5 @@ impl Accepted {
 impl fmt::Debug for Accepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Accepted").field("peer", &self.peer).field("local", &self.local).finish_non_exhaustive()
-    }
-}
-
-/// An established connection: the request of the per-connection `tower::Service`.
-#[non_exhaustive]
-pub struct Incoming {
-    /// The handle to the connection.
-    pub connection: Connection,
-    /// Its byte stream.
-    pub io: BoxIo,
-}
-
-impl fmt::Debug for Incoming {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming").field("connection", &self.connection).finish_non_exhaustive()
     }
 }

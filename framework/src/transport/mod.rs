@@ -5,6 +5,8 @@
 //! [`TransportService`] makes a transport a `tower::Service<Bind, Response = Listener>`.
 
 mod accepted;
+mod handshake;
+mod incoming;
 mod listener;
 pub mod memory;
 #[cfg(feature = "proxy")]
@@ -15,6 +17,7 @@ pub(crate) mod proxy;
 mod several;
 mod socket;
 mod socket_path;
+mod start_tls;
 mod systemd;
 mod table;
 mod tcp;
@@ -31,10 +34,14 @@ mod unixgram;
 mod unread_replies;
 
 pub(crate) use accepted::HandshakeState;
-pub use accepted::{Accepted, BoxIo, HandshakeContext, Incoming, Io};
+pub use accepted::{Accepted, BoxIo, HandshakeContext, Io};
+pub use handshake::HandshakeFailure;
+pub(crate) use handshake::establish;
+pub use incoming::Incoming;
 pub use listener::{Bind, DatagramSocket, Listener, Route, SchemeInfo, StreamListener, Transport};
 pub use socket::SharedSocket;
 pub(crate) use socket::Unreachable;
+pub use start_tls::StartTls;
 pub use systemd::Systemd;
 pub use table::{BoxTransport, TransportService, Transports};
 pub use tcp::Tcp;

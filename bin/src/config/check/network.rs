@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use switchboard::settings::file as bounded;
+use switchboard::settings::{TlsStart, file as bounded};
 use switchboard::{Access, Endpoint, Kind, TlsIdentity, TlsSettings};
 
 use super::config::{Admin, Check};
@@ -13,21 +13,39 @@ use crate::config::tree::{self, path, under};
 use crate::exit;
 
 impl Check<'_> {
-    /// A `tls://` address requires the section, and the section requires a `tls://` or `systemd:` address. The files
-    /// are read when the server is built.
+    /// A `tls://` address requires the section. TLS that starts immediately requires a `tls://` or `systemd:` address,
+    /// and TLS on request another address of connections. The files are read when the server is built.
     pub(super) fn tls(&mut self, at: &[String], settings: &ListenerSettings) -> Option<TlsSettings> {
         let (key, listen) = (under(at, "tls"), under(at, "listen"));
         let endpoint = settings.listen.as_ref().filter(|_| !self.report.is_invalid(&listen))?;
-        let may = matches!(endpoint, Endpoint::Systemd(_)) && settings.tls.is_some();
-        if !may && !matches!(endpoint, Endpoint::Tls(_)) {
-            if settings.tls.is_some() {
+        let (start, is_tls) = (under(&key, "start"), matches!(endpoint, Endpoint::Tls(_)));
+        let kind = self.registry.transport_kind(endpoint.scheme());
+        match settings.tls.as_ref().map(|tls| tls.start) {
+            None if !is_tls => return None,
+            Some(_) if matches!(endpoint, Endpoint::Systemd(_)) || self.report.is_invalid(&start) => {}
+            Some(TlsStart::OnRequest) if is_tls => {
+                let what = "tls:// starts TLS immediately; change listen to tcp://, or remove this key";
+                self.reject(&start, format!("is \"on_request\", but {what}"));
+            }
+            Some(TlsStart::OnRequest) if kind == Some(Kind::Datagram) => {
+                let what = format!("requires connections, but \"{endpoint}\" provides datagrams; remove this section");
+                self.reject(&key, what);
+                return None;
+            }
+            Some(TlsStart::Immediately) if !is_tls => {
+                let or_request = match kind {
+                    Some(Kind::Stream) => ", set start = \"on_request\" if the handler starts TLS,",
+                    _ => "",
+                };
                 let what = format!(
-                    "requires a tls:// or systemd: address, but listen is \"{endpoint}\"; change listen to tls:// or remove this section"
+                    "requires a tls:// or systemd: address, but listen is \"{endpoint}\"; change listen to tls://{or_request} or remove this section"
                 );
                 self.reject(&key, what);
+                return None;
             }
-            return None;
+            _ => {}
         }
+        let needs = if is_tls { format!("\"{endpoint}\"") } else { "TLS".to_owned() };
         let sni = under(&key, "sni");
         let hosts = settings.tls.iter().flat_map(|tls| &tls.sni);
         let hosts = hosts.map(|(host, identity)| (under(&sni, host), identity.clone()));
@@ -36,9 +54,8 @@ impl Check<'_> {
             for (file, example, path) in [("certificate", "cert.pem", certificate), ("key", "key.pem", key)] {
                 let file = under(&within, file);
                 if path.as_os_str().is_empty() && !self.report.is_invalid(&file) {
-                    let what = format!(
-                        "is missing, but \"{endpoint}\" requires it; write the path of a file, like {example:?}"
-                    );
+                    let what =
+                        format!("is missing, but {needs} requires it; write the path of a file, like {example:?}");
                     let origin = self.merged.origin(&within).filter(|origin| !origin.is_default());
                     let origin = origin.or_else(|| self.first_origin([&listen]));
                     self.report.add(&file, what, origin);

@@ -125,8 +125,8 @@ fn tls_addresses_and_tls_sections_require_each_other() {
     let text = "[listeners.main]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.main.tls]\ncertificate = 'c'\nkey = 'k'\n";
     only(
         &file(text).bad(),
-        "listeners.main.tls: requires a tls:// or systemd: address, but listen is \"tcp://127.0.0.1:1\"; change listen to tls:// or \
-         remove this section (switchboard.toml, line 3)",
+        "listeners.main.tls: requires a tls:// or systemd: address, but listen is \"tcp://127.0.0.1:1\"; change listen to tls://, \
+         set start = \"on_request\" if the handler starts TLS, or remove this section (switchboard.toml, line 3)",
     );
     let text = "[listeners.main]\nlisten = 'tls://127.0.0.1:1'\n[listeners.main.tls]\ncertificate = 'c'\nkey = 'k'\n\
                 [listeners.main.tls.sni.'a.example']\ncertificate = 'a'\n";
@@ -155,6 +155,43 @@ fn tls_addresses_and_tls_sections_require_each_other() {
                 [listeners.other.tls]\ncertificate = 'c'\nkey = 'k'\n";
     let diagnostics = file(text).bad();
     assert!(diagnostics.len() == 1 && diagnostics[0].contains("is already used by"), "{diagnostics:?}");
+}
+
+#[test]
+fn tls_on_request_requires_an_address_of_plaintext_connections() {
+    let listener = |listen: &str, start: &str| {
+        let tls = format!("start = '{start}'\ncertificate = 'c'\nkey = 'k'\n");
+        format!("[listeners.main]\nlisten = '{listen}'\n[listeners.main.tls]\n{tls}")
+    };
+    for listen in ["tcp://127.0.0.1:1", "unix:/run/a", "unix:@a", "mem:a", "systemd:a"] {
+        let config = file(&listener(listen, "on_request")).good();
+        let tls = config.listeners["main"].spec.tls.as_ref().unwrap();
+        assert_eq!(tls.start, switchboard::settings::TlsStart::OnRequest, "{listen}");
+        assert!(config.effective.print(Shape::Toml).contains("start = \"on_request\""), "{listen}");
+        if listen != "systemd:a" {
+            let diagnostics = file(&listener(listen, "immediately")).bad();
+            assert!(diagnostics.len() == 1 && diagnostics[0].contains("set start = \"on_request\""), "{diagnostics:?}");
+        }
+    }
+    for (listen, start, expected) in [
+        (
+            "tls://127.0.0.1:1",
+            "on_request",
+            "tls.start: is \"on_request\", but tls:// starts TLS immediately; change listen",
+        ),
+        ("udp://127.0.0.1:1", "on_request", "tls: requires connections, but \"udp://127.0.0.1:1\" provides datagrams"),
+        ("unixgram:/run/a", "on_request", "tls: requires connections, but \"unixgram:/run/a\" provides datagrams"),
+        ("udp://127.0.0.1:1", "immediately", "tls: requires a tls:// or systemd: address, but listen is"),
+        ("tcp://127.0.0.1:1", "immediate", "tls.start: \"immediate\" is not"),
+        ("tls://127.0.0.1:1", "starttls", "tls.start: \"starttls\" is not"),
+    ] {
+        let diagnostics = file(&listener(listen, start)).bad();
+        assert_eq!(diagnostics.len(), 1, "{listen} {start}: {diagnostics:?}");
+        assert!(diagnostics[0].starts_with(&format!("listeners.main.{expected}")), "{diagnostics:?}");
+    }
+    let text = "[listeners.main]\nlisten = 'tcp://127.0.0.1:1'\n[listeners.main.tls]\nstart = 'on_request'\n";
+    let diagnostics = file(text).bad();
+    assert!(diagnostics.len() == 2 && diagnostics[0].contains("is missing, but TLS requires it"), "{diagnostics:?}");
 }
 
 #[test]

@@ -55,6 +55,23 @@ fn the_source_with_most_handshakes_loses_its_oldest() {
 }
 
 #[test]
+fn an_old_connection_can_begin_a_new_handshake() {
+    let handshakes = Arc::new(Handshakes::default());
+    let (old, first, second) = (connection("192.0.2.1:1"), connection("192.0.2.2:1"), connection("192.0.2.3:1"));
+    let is_aborted = |connection: &Connection| connection.current_signal() == ControlSignal::AbortHandshake;
+    old.signal(ControlSignal::AbortHandshake); // too late for its PROXY header
+    let _first = handshakes.begin(&first, 2);
+    let _second = handshakes.begin(&second, 2);
+    let _old = handshakes.begin(&old, 2);
+    assert_eq!([&first, &second, &old].map(is_aborted), [true, false, false]);
+    for signal in [ControlSignal::Drain, ControlSignal::Kill] {
+        old.signal(signal);
+        drop(handshakes.begin(&old, 2));
+        assert_eq!(old.current_signal(), signal);
+    }
+}
+
+#[test]
 fn after_its_proxy_header_a_handshake_counts_for_its_client() {
     let handshakes = Arc::new(Handshakes::default());
     let begin = |client: Option<&str>| {

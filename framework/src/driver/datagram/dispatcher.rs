@@ -9,14 +9,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, ListenerContext};
 use crate::driver::datagram::batch_counters::BatchCounters;
 use crate::driver::datagram::drop_reason::DropReason;
-use crate::driver::datagram::jobs::{FrameStream, Job, JobQueue, JobResult};
+use crate::driver::datagram::jobs::{Job, JobQueue, JobResult};
 use crate::driver::datagram::later_replies::LaterPeers;
 use crate::driver::datagram::peers::{Peer, PeerTable};
 use crate::driver::datagram::receiver::DatagramReceiver;
@@ -25,7 +24,6 @@ use crate::driver::datagram::{DatagramDispatcher, LoopState};
 use crate::driver::handler_calls::HandlerCalls;
 use crate::framing::Framing;
 use crate::handler::{Frames, Reply, Then};
-use crate::layer::Panicked;
 use crate::push_queue::PushedFrame;
 use crate::settings::Limits;
 use crate::transport::{DatagramSocket, Route};
@@ -91,7 +89,7 @@ where
         let Poll::Ready(Some(PushedFrame { connection, route, frame })) = self.pushed.poll_recv(cx) else {
             return false;
         };
-        self.send_queue.send_frame(&*self.framing, &route, &connection, frame);
+        self.send_queue.send_pushed(&*self.framing, &route, &connection, frame);
         true
     }
 
@@ -122,7 +120,8 @@ where
             || catch_unwind(AssertUnwindSafe(|| (self.new_peer)(route, &self.send_queue.listener_context))).ok();
         let new_peer = || new_peer().map(|(connection, calls)| (connection, Box::new(calls)));
         let (key, peer) = self.peers.get_or_insert(route, new_peer).ok_or(DropReason::Sessions)?;
-        peer.connection.amplification_limit().credit(&route.peer, bytes);
+        let factor = self.send_queue.listener_context.admission.limits.amplification;
+        peer.connection.amplification_limit().credit(&route.peer, bytes, factor);
         peer.connection.counters().messages.add(1);
         peer.connection.counters().bytes_in.add(bytes);
         self.counters.received(bytes);
@@ -153,76 +152,6 @@ where
         if is_queued { Ok(()) } else { Err(DropReason::Waiting) }
     }
 
-    pub(super) fn start_message(
-        &mut self,
-        mut job: Job<C>,
-        message: F::In,
-        cx: &mut TaskContext<'_>,
-    ) -> Step<C, F::Out> {
-        let (peer, bytes) = (job.peer, job.bytes);
-        let step = async move {
-            let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
-            JobResult::Reply { job, result: result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) }
-        };
-        self.start(step, peer, bytes, cx)
-    }
-
-    /// Like [`start_message`](Self::start_message), for a peer with later replies.
-    pub(super) fn start_beside_later(
-        &mut self,
-        mut job: Job<C>,
-        message: F::In,
-        cx: &mut TaskContext<'_>,
-    ) -> Step<C, F::Out> {
-        let (peer, bytes) = (job.peer, job.bytes);
-        let step = async move {
-            let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
-            let result = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()));
-            JobResult::BesideLater { job, result }
-        };
-        self.start(step, peer, bytes, cx)
-    }
-
-    fn start_frame(
-        &mut self,
-        job: Job<C>,
-        mut frames: FrameStream<F::Out>,
-        then: Then,
-        cx: &mut TaskContext<'_>,
-    ) -> Step<C, F::Out> {
-        let (peer, bytes) = (job.peer, job.bytes);
-        let step = async move {
-            let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
-            let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
-            JobResult::Frame { job, frames, next, then }
-        };
-        self.start(step, peer, bytes, cx)
-    }
-
-    /// Starts a step of a job. If too many jobs are pending, it is dropped and its peer is removed.
-    fn start(
-        &mut self,
-        step: impl Future<Output = JobResult<C, F::Out>> + Send + 'static,
-        peer: usize,
-        bytes: usize,
-        cx: &mut TaskContext<'_>,
-    ) -> Step<C, F::Out> {
-        let result = self.jobs.start(step, bytes, cx);
-        if result.is_none() {
-            self.keep_running(peer, bytes);
-        }
-        result
-    }
-
-    fn keep_running(&mut self, peer: usize, bytes: usize) {
-        if self.jobs.keep_running(bytes) {
-            self.peers.get(peer).running_since = Some(self.counters.started());
-        } else {
-            let route = self.remove_peer(peer, CloseReason::Limit);
-            self.send_queue.drop_one(&route, DropReason::Waiting);
-        }
-    }
-
     fn run(&mut self, mut result: Step<C, F::Out>, cx: &mut TaskContext<'_>) {
         while let Some(ready) = result {
             result = self.handle_result(ready, cx);
@@ -233,17 +162,19 @@ where
         let (job, then, is_handled) = match result {
             JobResult::Reply { job, result } => {
                 self.jobs.step_done(job.bytes);
-                let is_handled = result.is_ok();
+                let mut is_handled = result.is_ok();
                 let Reply { frames, then } = result.unwrap_or_else(|error| {
                     self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
                     Reply::none()
                 });
                 match frames {
-                    Frames::Later(..) => return self.reply_beside_later(job, Ok(Reply { frames, then }), cx),
+                    Frames::Later(..) | Frames::Switch(_) => {
+                        return self.reply_beside_later(job, Ok(Reply { frames, then }), cx);
+                    }
                     _ if then == Then::Close => {}
                     Frames::None => {}
-                    Frames::One(frame) => self.send_to(job.peer, frame),
-                    Frames::Many(frames) => frames.into_iter().for_each(|frame| self.send_to(job.peer, frame)),
+                    Frames::One(frame) => is_handled = self.send_to(job.peer, frame),
+                    Frames::Many(frames) => is_handled = frames.into_iter().all(|frame| self.send_to(job.peer, frame)),
                     Frames::Stream(frames) => return self.start_frame(job, frames, then, cx),
                 }
                 (job, then, is_handled)
@@ -258,11 +189,9 @@ where
             }
             JobResult::Frame { job, frames, next, then } => {
                 self.jobs.step_done(job.bytes);
-                match next {
-                    Some(Ok(frame)) => {
-                        self.send_to(job.peer, frame);
-                        return self.start_frame(job, frames, then, cx);
-                    }
+                match next.map(|next| next.map(|frame| self.send_to(job.peer, frame))) {
+                    Some(Ok(true)) => return self.start_frame(job, frames, then, cx),
+                    Some(Ok(false)) => (job, then, false),
                     Some(Err(error)) => {
                         self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
                         (job, then, false)
@@ -299,9 +228,10 @@ where
         }
     }
 
-    pub(super) fn send_to(&mut self, peer: usize, frame: F::Out) {
+    /// Sends a frame of a reply. False if the message fails because of it.
+    pub(super) fn send_to(&mut self, peer: usize, frame: F::Out) -> bool {
         let Peer { route, connection, .. } = self.peers.get(peer);
-        self.send_queue.send_frame(&*self.framing, route, connection, frame);
+        self.send_queue.send_reply(&*self.framing, route, connection, frame)
     }
 
     pub(super) fn remove_peer(&mut self, peer: usize, reason: CloseReason) -> Route {

@@ -34,7 +34,7 @@ pub(crate) enum DropReason {
     Rate,
     /// The send queue is full.
     OutboxFull,
-    /// The peer is not validated, and the reply exceeds its amplification limit.
+    /// The peer is not validated, and the pushed frame exceeds its amplification limit.
     AmplificationLimit,
     /// The peer is not validated, and the reply exceeds `rate.replies_per_peer`.
     ReplyRate,

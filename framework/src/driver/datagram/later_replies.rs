@@ -15,7 +15,7 @@ use crate::driver::datagram::dispatcher::{Dispatcher, Step};
 use crate::driver::datagram::drop_reason::DropReason;
 use crate::driver::datagram::jobs::{FrameStream, Job};
 use crate::driver::handler_calls::HandlerCalls;
-use crate::driver::later::{Done, ReplyOrder, WorkInfo};
+use crate::driver::later::{Done, PendingReplies, WorkInfo};
 use crate::error::Result;
 use crate::framing::Framing;
 use crate::handler::{Frames, Reply, Then};
@@ -31,7 +31,7 @@ pub(crate) struct LaterPeers<C, Out> {
 
 struct LaterPeer<C, Out> {
     id: PeerId,
-    order: ReplyOrder<Out>,
+    order: PendingReplies<Out>,
     /// The handler calls, while no call is in progress.
     calls: Option<Box<C>>,
     /// A reply of a stream of frames is being sent: the other replies wait.
@@ -75,7 +75,7 @@ impl<C, Out> LaterPeers<C, Out> {
         self.peers.entry(key).or_insert_with(|| {
             *next_number += 1;
             let id = PeerId { key, number: *next_number };
-            LaterPeer { id, order: ReplyOrder::default(), calls: None, streams: false, finishes: false }
+            LaterPeer { id, order: PendingReplies::default(), calls: None, streams: false, finishes: false }
         })
     }
 
@@ -108,6 +108,10 @@ where
                 self.remove_peer(key, CloseReason::HandlerClosed);
                 return None;
             }
+            Ok(Reply { frames: Frames::Switch(_), .. }) => {
+                let error = "a datagram peer cannot change its protocol (then_framing, then_tls)".into();
+                self.send_queue.message_failed(&self.peers.get(key).route, &error);
+            }
             Ok(Reply { frames: Frames::Later(order, future), then }) => {
                 let connection = &self.peers.get(key).connection;
                 peer.finishes |= then == Then::Finish;
@@ -134,21 +138,19 @@ where
         let peer = self.later.get(id)?; // otherwise the peer was removed
         match result {
             LaterResult::Reply(done) => peer.order.complete(done),
-            LaterResult::Frame { frames, next, then, message } => match next {
-                Some(Ok(frame)) => {
-                    self.send_to(id.key, frame);
-                    self.start_frames(id, message, frames, then, cx);
-                    return None;
+            LaterResult::Frame { frames, next, then, message } => {
+                peer.streams = false;
+                match next {
+                    None => self.reply_sent(id, message, then),
+                    Some(Err(error)) => self.send_queue.message_failed(&self.peers.get(id.key).route, &error),
+                    Some(Ok(frame)) => {
+                        if self.send_to(id.key, frame) {
+                            self.start_frames(id, message, frames, then, cx);
+                            return None;
+                        }
+                    }
                 }
-                Some(Err(error)) => {
-                    peer.streams = false;
-                    self.send_queue.message_failed(&self.peers.get(id.key).route, &error);
-                }
-                None => {
-                    peer.streams = false;
-                    self.reply_sent(id, message, then);
-                }
-            },
+            }
         }
         self.send_ready(id, cx);
         self.next_beside_later(id, cx)
@@ -163,16 +165,15 @@ where
                 Err(error) => self.send_queue.message_failed(&self.peers.get(id.key).route, &error),
                 Ok(Reply { then: Then::Close, .. }) => drop(self.remove_peer(id.key, CloseReason::HandlerClosed)),
                 Ok(Reply { frames: Frames::Stream(frames), then }) => {
-                    peer.streams = true;
                     self.start_frames(id, message, frames, then, cx);
                 }
                 Ok(Reply { frames, then }) => {
-                    match frames {
+                    let is_sent = match frames {
                         Frames::One(frame) => self.send_to(id.key, frame),
-                        Frames::Many(frames) => frames.into_iter().for_each(|frame| self.send_to(id.key, frame)),
-                        _ => {}
-                    }
-                    self.reply_sent(id, message, then);
+                        Frames::Many(frames) => frames.into_iter().all(|frame| self.send_to(id.key, frame)),
+                        _ => true,
+                    };
+                    self.reply_sent(id, if is_sent { message } else { message.failed() }, then);
                 }
             }
         }
@@ -195,6 +196,9 @@ where
         then: Then,
         cx: &mut TaskContext<'_>,
     ) {
+        if let Some(peer) = self.later.get(id) {
+            peer.streams = true;
+        }
         let step = async move {
             let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
             let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));

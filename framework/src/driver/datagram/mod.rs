@@ -17,6 +17,7 @@ pub(crate) mod peers;
 pub(crate) mod receiver;
 pub(crate) mod send_queue;
 pub(crate) mod socket_loop;
+pub(crate) mod steps;
 
 pub(crate) use jobs::MAX_PENDING_BYTES;
 pub(crate) use receiver::MAX_DATAGRAM;

@@ -11,10 +11,10 @@ use std::task::Context;
 use bytes::Bytes;
 use strum::VariantArray;
 
-use crate::connection::{Connection, ListenerContext};
+use crate::connection::{Connection, ListenerContext, OverBudget};
 use crate::driver::close_outcome::reason_of;
 use crate::driver::datagram::drop_reason::DropReason;
-use crate::error::{BoxError, chain, find_cause};
+use crate::error::{BoxError, Result, chain, find_cause};
 use crate::framing::Framing;
 use crate::layer::{OverRate, Panicked};
 use crate::log_throttle::LogThrottle;
@@ -59,28 +59,60 @@ impl SendQueue {
         self.unsent.is_empty()
     }
 
-    pub(crate) fn send_frame<F: Framing>(
+    /// Sends a frame of a reply. False if the message fails because of it, which is counted and logged.
+    #[inline]
+    pub(crate) fn send_reply<F: Framing>(
+        &mut self,
+        framing: &F,
+        route: &Route,
+        connection: &Connection,
+        frame: F::Out,
+    ) -> bool {
+        let sent = self.send_frame(framing, route, connection, frame);
+        sent.inspect_err(|error| self.message_failed(route, error)).is_ok()
+    }
+
+    /// Sends a pushed frame. No message fails if it is above the amplification limit.
+    pub(crate) fn send_pushed<F: Framing>(
         &mut self,
         framing: &F,
         route: &Route,
         connection: &Connection,
         frame: F::Out,
     ) {
-        match catch_unwind(AssertUnwindSafe(|| framing.datagram_out(frame))) {
-            Ok(Ok(datagram)) => {
-                if !connection.amplification_limit().try_debit(&route.peer, datagram.len()) {
-                    return self.drop_one(route, DropReason::AmplificationLimit);
-                }
-                let rate = self.listener_context.admission.rates.replies_per_peer;
-                if !connection.amplification_limit().try_count(&route.peer, rate) {
-                    return self.drop_one(route, DropReason::ReplyRate);
-                }
-                connection.counters().bytes_out.add(datagram.len());
-                self.send(route, datagram);
+        match self.send_frame(framing, route, connection, frame) {
+            Ok(()) => {}
+            Err(error) if find_cause::<OverBudget>(&*error).is_some() => {
+                self.drop_one(route, DropReason::AmplificationLimit);
             }
-            Ok(Err(error)) => self.message_failed(route, &error),
-            Err(payload) => self.message_failed(route, &Panicked::new(&*payload).into()),
+            Err(error) => self.message_failed(route, &error),
         }
+    }
+
+    /// Encodes and sends a frame. The error is that of the framing, or [`OverBudget`]; a datagram that is dropped later
+    /// is counted and logged.
+    fn send_frame<F: Framing>(
+        &mut self,
+        framing: &F,
+        route: &Route,
+        connection: &Connection,
+        frame: F::Out,
+    ) -> Result<()> {
+        let datagram = match catch_unwind(AssertUnwindSafe(|| framing.datagram_out(frame))) {
+            Ok(datagram) => datagram?,
+            Err(payload) => return Err(Panicked::new(&*payload).into()),
+        };
+        if !connection.amplification_limit().try_debit(&route.peer, datagram.len()) {
+            return Err(over_budget(connection, datagram.len()));
+        }
+        let rate = self.listener_context.admission.rates.replies_per_peer;
+        if !connection.amplification_limit().try_count(&route.peer, rate) {
+            self.drop_one(route, DropReason::ReplyRate);
+            return Ok(());
+        }
+        connection.counters().bytes_out.add(datagram.len());
+        self.send(route, datagram);
+        Ok(())
     }
 
     #[inline]
@@ -155,4 +187,9 @@ impl SendQueue {
             }
         });
     }
+}
+
+#[cold]
+fn over_budget(connection: &Connection, size: usize) -> BoxError {
+    OverBudget { size, budget: connection.reply_budget().unwrap_or(usize::MAX) }.into()
 }

@@ -5,24 +5,18 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use tokio::task::coop;
 use tokio::time::Instant;
 
 use crate::close_reason::CloseReason;
 use crate::connection::ControlSignal;
-use crate::deadline_timer;
 use crate::driver::close_outcome::CloseOutcome;
-use crate::driver::later::{Done, LaterReplies, WorkInfo};
+use crate::driver::later::LaterReplies;
 use crate::driver::stream::deadlines::DriverActivity;
 use crate::driver::stream::framed_io::FramedIo;
 use crate::driver::stream::linger::is_graceful;
 use crate::framing::Framing;
-use crate::handler::Frames;
-
-/// Maximum time to write the last message of an aborted connection.
-const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(crate) struct FramedConnection<F: Framing> {
     pub(crate) io: FramedIo<F>,
@@ -32,13 +26,13 @@ pub(crate) struct FramedConnection<F: Framing> {
     /// The messages whose replies are not ready.
     pub(crate) later: Option<Box<LaterReplies<F::Out>>>,
     /// What the next read must consider: [`WAITED`], [`LATER_REPLIES`]. Zero in the common case.
-    before_read: u8,
+    pub(super) before_read: u8,
 }
 
 /// The driver has waited for something other than input.
-const WAITED: u8 = 1;
+pub(super) const WAITED: u8 = 1;
 /// Later replies are in progress.
-const LATER_REPLIES: u8 = 2;
+pub(super) const LATER_REPLIES: u8 = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LaterFrames {
@@ -47,7 +41,7 @@ enum LaterFrames {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum PushedFrames {
+pub(super) enum PushedFrames {
     Encode,
     Keep,
 }
@@ -55,6 +49,15 @@ enum PushedFrames {
 impl<F: Framing> FramedConnection<F> {
     pub(crate) fn new(io: FramedIo<F>) -> Self {
         Self { io, waker: None, closing: None, later: None, before_read: 0 }
+    }
+
+    /// The same connection with another framing.
+    pub(crate) fn with_framing<G>(self, framing: &G, frame_limit: usize) -> FramedConnection<G>
+    where
+        G: Framing<In = F::In, Out = F::Out>,
+    {
+        let Self { io, waker, closing, later, before_read } = self;
+        FramedConnection { io: io.with_framing(framing, frame_limit), waker, closing, later, before_read }
     }
 
     /// Whether later replies are in progress: then [`read_or_reply`](Self::read_or_reply) must read. Call it before each
@@ -77,56 +80,6 @@ impl<F: Framing> FramedConnection<F> {
             self.poll_input(cx, expired)
         })
         .await
-    }
-
-    /// Reads input, or returns the next reply that can be written.
-    pub(crate) async fn read_or_reply(&mut self) -> Result<Option<Done<F::Out>>, CloseOutcome> {
-        poll_fn(|cx| {
-            // Output and deadlines first: futures may use up the budget of the task.
-            let expired = self.poll_background(cx, DriverActivity::ReadingAhead, PushedFrames::Encode)?;
-            match self.poll_later(cx) {
-                Some(done) => Poll::Ready(Ok(Some(done))),
-                None => self.poll_input(cx, expired).map_ok(|()| None),
-            }
-        })
-        .await
-    }
-
-    /// The next reply that can be written, while nothing is read. `None` if no later reply is in progress.
-    pub(crate) async fn next_reply(&mut self) -> Result<Option<Done<F::Out>>, CloseOutcome> {
-        self.before_read |= WAITED;
-        poll_fn(|cx| {
-            self.poll_working(cx, PushedFrames::Encode)?;
-            if let Some(done) = self.poll_later(cx) {
-                return Poll::Ready(Ok(Some(done)));
-            }
-            if self.later.is_none() {
-                return Poll::Ready(Ok(None));
-            }
-            self.read_ahead(cx)?;
-            Poll::Pending
-        })
-        .await
-    }
-
-    fn poll_later(&mut self, cx: &mut Context<'_>) -> Option<Done<F::Out>> {
-        let later = self.later.as_mut()?;
-        later.poll(cx);
-        later.order.pop()
-    }
-
-    /// Call after later replies were added or removed.
-    pub(crate) fn later_changed(&mut self) {
-        if self.later.as_ref().is_some_and(|later| later.order.is_empty()) {
-            self.later = None;
-            self.io.deadlines.active();
-        }
-        let holds = self.later.as_ref().is_some_and(|later| later.order.has_ordered());
-        self.io.writer.outbox.set_holds_replies(holds);
-        self.before_read &= !LATER_REPLIES;
-        if self.later.is_some() {
-            self.before_read |= LATER_REPLIES;
-        }
     }
 
     /// Awaits a handler call while the connection is driven. Costs nothing if it is ready immediately.
@@ -155,31 +108,6 @@ impl<F: Framing> FramedConnection<F> {
             Poll::Pending
         })
         .await
-    }
-
-    /// Writes later replies that are ready, as far as that needs no wait. The session writes the others.
-    fn write_simple_replies(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
-        while self.io.writer.has_capacity()
-            && self.io.writer.outbox.len() == 0
-            && let Some(Done { message, result: Ok(reply) }) =
-                self.later.as_mut().and_then(|later| later.order.pop_simple())
-        {
-            match reply.frames {
-                Frames::One(frame) => self.io.encode(frame)?,
-                Frames::Many(frames) => frames.into_iter().try_for_each(|frame| self.io.encode(frame))?,
-                _ => {}
-            }
-            self.reply_written(message);
-        }
-        self.io.poll_write(cx)
-    }
-
-    /// Call when the frames of a later reply are encoded.
-    pub(crate) fn reply_written(&mut self, message: WorkInfo) {
-        if let Some(latency) = message.latency() {
-            self.io.connection.listener_info().metrics.latency.record(1, latency);
-        }
-        self.later_changed();
     }
 
     /// Yields if the task has used up its budget, and checks for control signals.
@@ -240,17 +168,13 @@ impl<F: Framing> FramedConnection<F> {
         failed
     }
 
-    /// Writes the last message of an aborted connection, within a short time.
-    pub(crate) async fn write_last_message(&mut self) {
-        let io = &mut self.io;
-        let write = poll_fn(|cx| {
-            if io.writer.is_empty() {
-                while io.encode_pushed()? {}
-            }
-            io.poll_write(cx)?;
-            if io.writer.is_finished() { Poll::Ready(Ok::<_, CloseOutcome>(())) } else { Poll::Pending }
-        });
-        let _ = deadline_timer::timeout(LAST_MESSAGE_TIMEOUT, write).await;
+    /// Writes the encoded output, without frames that are pushed meanwhile.
+    pub(crate) async fn write_encoded(&mut self) -> Result<(), CloseOutcome> {
+        poll_fn(|cx| {
+            self.poll_working(cx, PushedFrames::Keep)?;
+            if self.io.writer.is_flushed() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
     }
 
     async fn write_all(&mut self) -> Result<(), CloseOutcome> {
@@ -269,7 +193,11 @@ impl<F: Framing> FramedConnection<F> {
 
     /// Reads once. `expired`: the reason of a deadline that has passed.
     #[inline]
-    fn poll_input(&mut self, cx: &mut Context<'_>, expired: Option<CloseReason>) -> Poll<Result<(), CloseOutcome>> {
+    pub(super) fn poll_input(
+        &mut self,
+        cx: &mut Context<'_>,
+        expired: Option<CloseReason>,
+    ) -> Poll<Result<(), CloseOutcome>> {
         let io = &mut self.io;
         if let Some(reason) = self.closing {
             if io.reader.draining_bytes.is_none() {
@@ -294,7 +222,7 @@ impl<F: Framing> FramedConnection<F> {
     }
 
     /// Reads a little while no message is decoded: if the peer has closed, the work is aborted.
-    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
+    pub(super) fn read_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
         // First, or a peer that continues to send would delay the close.
         if self.closing.is_some() && self.io.reader.draining_bytes.is_none() {
             self.io.receive_last_input(cx)?;
@@ -303,7 +231,7 @@ impl<F: Framing> FramedConnection<F> {
     }
 
     /// Like [`poll_background`](Self::poll_background), while no input is awaited.
-    fn poll_working(&mut self, cx: &mut Context<'_>, pushed: PushedFrames) -> Result<(), CloseOutcome> {
+    pub(super) fn poll_working(&mut self, cx: &mut Context<'_>, pushed: PushedFrames) -> Result<(), CloseOutcome> {
         if let Some(reason) = self.poll_background(cx, DriverActivity::Working, pushed)? {
             return Err(CloseOutcome::plain(reason));
         }
@@ -328,7 +256,7 @@ impl<F: Framing> FramedConnection<F> {
 
     /// Handles control signals, writes output and checks deadlines. Registers the task for everything that is pending.
     /// Returns the reason of a deadline that has passed.
-    fn poll_background(
+    pub(super) fn poll_background(
         &mut self,
         cx: &mut Context<'_>,
         activity: DriverActivity,

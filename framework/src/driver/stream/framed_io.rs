@@ -1,12 +1,15 @@
 //! The transport of one connection with its codec: reads and writes frames, and keeps counters, latency and deadlines.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::close_reason::CloseReason;
 use crate::connection::Connection;
+use crate::deadline_timer;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::stream::buffer::LARGE_BUFFER;
 use crate::driver::stream::deadlines::Deadlines;
@@ -18,16 +21,19 @@ use crate::framing::Framing;
 use crate::metrics::Outcome;
 use crate::push_queue::Outbox;
 use crate::settings::{Limits, Timeouts};
-use crate::transport::{BoxIo, Incoming};
+use crate::transport::{BoxIo, Incoming, StartTls};
 
 /// Maximum bytes read while a message is handled, to detect that the peer has closed.
 pub(crate) const MAX_READ_AHEAD: usize = 4 * 1024;
+/// Maximum time to write the last message of an aborted connection.
+const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Messages handled in a row before the driver yields to other tasks.
 const MESSAGES_PER_TURN: u64 = 32;
 
 pub(crate) struct FramedIo<F: Framing> {
-    transport: BoxIo,
+    pub(crate) transport: BoxIo,
     codec: F::Codec,
+    pub(crate) start_tls: Option<Box<StartTls>>,
     pub(crate) connection: Connection,
     pub(crate) reader: FramedReader,
     pub(crate) writer: FramedWriter<F::Out>,
@@ -43,9 +49,10 @@ impl<F: Framing> FramedIo<F> {
         timeouts: Arc<Timeouts>,
         outbox: Arc<Outbox<F::Out>>,
     ) -> Self {
-        let Incoming { connection, io } = incoming;
+        let Incoming { connection, io, start_tls } = incoming;
         Self {
             transport: io,
+            start_tls,
             codec: framing.codec(limits.frame),
             reader: FramedReader::new(framing.limit(limits.frame)),
             writer: FramedWriter::new(outbox),
@@ -53,6 +60,17 @@ impl<F: Framing> FramedIo<F> {
             latency: LatencyTracker::default(),
             connection,
         }
+    }
+
+    /// The same connection with another framing. Its undecoded input belongs to the new framing.
+    pub(crate) fn with_framing<G>(self, framing: &G, frame_limit: usize) -> FramedIo<G>
+    where
+        G: Framing<In = F::In, Out = F::Out>,
+    {
+        let Self { transport, start_tls, connection, mut reader, writer, deadlines, latency, .. } = self;
+        reader.set_limit(framing.limit(frame_limit));
+        let codec = framing.codec(frame_limit);
+        FramedIo { transport, codec, start_tls, connection, reader, writer, deadlines, latency }
     }
 
     #[inline]
@@ -164,6 +182,19 @@ impl<F: Framing> FramedIo<F> {
             }
         }
         Ok(())
+    }
+
+    /// Writes the last message of an aborted connection, within a short time.
+    pub(crate) async fn write_last_message(&mut self) {
+        let io = self;
+        let write = poll_fn(|cx| {
+            if io.writer.is_empty() {
+                while io.encode_pushed()? {}
+            }
+            io.poll_write(cx)?;
+            if io.writer.is_finished() { Poll::Ready(Ok::<_, CloseOutcome>(())) } else { Poll::Pending }
+        });
+        let _ = deadline_timer::timeout(LAST_MESSAGE_TIMEOUT, write).await;
     }
 
     pub(crate) async fn lingering_close(&mut self, reason: CloseReason, has_last_message: bool) {

@@ -2,12 +2,16 @@
 
 pub(crate) mod buffer;
 pub(crate) mod deadlines;
+pub(crate) mod ending;
 pub(crate) mod framed_connection;
 pub(crate) mod framed_io;
+pub(crate) mod later_replies;
 pub(crate) mod linger;
 pub(crate) mod raw;
 pub(crate) mod reader;
+pub(crate) mod replies;
 pub(crate) mod session;
+pub(crate) mod switch;
 pub(crate) mod writer;
 
 pub(crate) use buffer::{FRAME_OVERHEAD, LARGE_BUFFER};

@@ -34,7 +34,7 @@ impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
     fn call(&mut self, incoming: Incoming) -> Self::Future {
         let (handler, idle) = (self.handler.clone(), self.timeouts.idle);
         Box::pin(async move {
-            let Incoming { connection, io } = incoming;
+            let Incoming { connection, io, .. } = incoming;
             let (stream, activity) = ByteStream::new(io, connection.clone());
             let outcome = {
                 let mut work = pin!(handler.serve(connection.clone(), stream));

@@ -30,6 +30,12 @@ impl FramedReader {
         Self { buffer: ReadBuffer::default(), limit, undecoded: 0, draining_bytes: None, last_message: 0, ended: false }
     }
 
+    /// Sets the limit of another codec, which decodes the rest of the input.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        self.undecoded = self.buffer.bytes.len();
+    }
+
     /// Decodes the next message. `None`: more input is needed, or the drain is complete.
     #[inline]
     pub(crate) fn decode<C>(&mut self, codec: &mut C) -> Result<Option<C::Item>, CloseOutcome>

@@ -1,33 +1,23 @@
 //! The driver of framed connections: opens the session, then reads, handles and replies until it closes.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use tower::Service;
 
-use crate::close_reason::CloseReason;
-use crate::connection::ControlSignal;
-use crate::deadline_timer;
 use crate::driver::HandlerDriver;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::{HandlerCalls, direct, has_layers, layered};
-use crate::driver::later::Done;
 use crate::driver::stream::framed_connection::FramedConnection;
-use crate::driver::stream::framed_io::{FramedIo, failed};
-use crate::driver::stream::linger::{is_graceful, takes_last_message};
+use crate::driver::stream::framed_io::FramedIo;
 use crate::error::BoxError;
-use crate::framing::Framing;
+use crate::framing::{BoxFraming, Framing};
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
-use crate::layer::Panicked;
 use crate::push_queue::{Outbox, Pusher};
 use crate::transport::Incoming;
-
-/// Maximum time that `Handler::close` may take.
-const CLOSE_HOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
 type SessionFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
@@ -62,9 +52,18 @@ where
     }
 }
 
-struct StreamSession<F: Framing, C> {
-    framed: FramedConnection<F>,
-    calls: C,
+pub(super) struct StreamSession<F: Framing, C> {
+    pub(super) framed: FramedConnection<F>,
+    pub(super) calls: C,
+}
+
+/// What a session does next.
+pub(super) enum Flow<F: Framing> {
+    Continue,
+    Finish,
+    Close,
+    /// Continues with another framing.
+    Framing(Box<BoxFraming<F::In, F::Out>>),
 }
 
 impl<F, C> StreamSession<F, C>
@@ -75,38 +74,48 @@ where
     /// Not an `async fn`: its future would store `self` twice.
     fn drive(mut self) -> SessionFuture {
         Box::pin(async move {
-            // A panic in the handler, its streams or the codec closes only this connection.
-            let ended = match AssertUnwindSafe(self.run()).catch_unwind().await {
-                Ok(result) if self.framed.later.is_some() => {
-                    AssertUnwindSafe(Box::pin(self.finish_later_replies(result))).catch_unwind().await
-                }
+            // Rare steps are boxed: an open connection does not reserve memory for them.
+            let opened = AssertUnwindSafe(Box::pin(self.open())).catch_unwind().await;
+            let ended = match opened {
+                // A panic in the handler, its streams or the codec closes only this connection.
+                Ok(Ok(Flow::Continue)) => AssertUnwindSafe(self.run()).catch_unwind().await,
                 ended => ended,
             };
-            self.framed.later = None;
-            // Rejects further pushes, so that the remaining output is bounded.
-            self.framed.io.writer.outbox.close();
-            let is_discarded = matches!(ended, Ok(Ok(Then::Close))) || self.is_closed_by_task();
-            if is_discarded {
-                self.framed.io.writer.discard();
+            match ended {
+                Ok(Ok(Flow::Framing(framing))) => Box::pin(self.drive_with(framing)).await,
+                ended => Box::pin(self.end(ended)).await,
             }
-            let outcome = match ended {
-                Ok(Ok(_)) => CloseOutcome::plain(CloseReason::HandlerClosed),
-                Ok(Err(outcome)) => outcome,
-                Err(payload) => CloseOutcome::from_service(Panicked::new(&*payload).into()),
-            };
-            // Boxed: an open connection does not reserve memory for its close.
-            Box::pin(self.close(outcome)).await
         })
     }
 
-    /// Handles messages until the handler closes the connection (`Ok`) or something else ends it.
-    async fn run(&mut self) -> Result<Then, CloseOutcome> {
-        // Rare steps are boxed: an idle connection does not reserve memory for them.
-        let mut then = Box::pin(self.open()).await?;
-        while then == Then::Continue {
+    /// Drives the session with framings that the handler chooses.
+    async fn drive_with(self, mut framing: Box<BoxFraming<F::In, F::Out>>) -> Result<(), BoxError> {
+        let Self { framed, calls } = self;
+        let frame_limit = calls.stack().limits.frame;
+        let mut session = StreamSession { framed: framed.with_framing(&*framing, frame_limit), calls };
+        loop {
+            match AssertUnwindSafe(session.run()).catch_unwind().await {
+                Ok(Ok(Flow::Framing(next))) => framing = next,
+                ended => return session.end(ended).await,
+            }
+            let StreamSession { framed, calls } = session;
+            session = StreamSession { framed: framed.with_framing(&*framing, frame_limit), calls };
+        }
+    }
+
+    async fn open(&mut self) -> Result<Flow<F>, CloseOutcome> {
+        let reply = self.framed.drive_while(self.calls.open()).await?.map_err(CloseOutcome::from_service)?;
+        self.send(reply).await
+    }
+
+    /// Handles messages until the handler closes the connection or changes the framing (`Ok`), or something else ends
+    /// it.
+    async fn run(&mut self) -> Result<Flow<F>, CloseOutcome> {
+        let mut flow = Flow::Continue;
+        while matches!(flow, Flow::Continue) {
             let Some(message) = self.framed.io.next_message()? else {
                 if self.framed.has_later_replies() {
-                    then = Box::pin(self.read_or_reply()).await?;
+                    flow = Box::pin(self.read_or_reply()).await?;
                 } else {
                     self.framed.read_more().await?;
                 }
@@ -123,19 +132,14 @@ where
             };
             match self.encode_simple(reply)? {
                 None => self.framed.io.message_handled(),
-                Some(reply) => then = Box::pin(self.send(reply)).await?,
+                Some(reply) => flow = Box::pin(self.send(reply)).await?,
             }
             self.framed.wait_for_write_capacity().await?;
             if self.framed.io.should_yield() {
                 self.framed.yield_now().await?;
             }
         }
-        Ok(then)
-    }
-
-    async fn open(&mut self) -> Result<Then, CloseOutcome> {
-        let reply = self.framed.drive_while(self.calls.open()).await?.map_err(CloseOutcome::from_service)?;
-        self.send(reply).await
+        Ok(flow)
     }
 
     /// Encodes a reply with at most one frame that continues the session and follows no pushed frames: the common case.
@@ -151,175 +155,5 @@ where
             }
             frames => Ok(Some(Reply { frames, then })),
         }
-    }
-
-    /// Sends the greeting or the reply to the last message, or adds it to the later replies.
-    async fn send(&mut self, mut reply: Reply<F::Out>) -> Result<Then, CloseOutcome> {
-        let framed = &mut self.framed;
-        if reply.then == Then::Continue && framed.io.writer.outbox.finishes() {
-            reply.then = Then::Finish;
-        }
-        let waits = framed.later.as_ref().is_some_and(|later| later.order.has_ordered());
-        if reply.then == Then::Close || !(waits || matches!(reply.frames, Frames::Later(..))) {
-            framed.io.message_handled();
-            return self.write(reply).await;
-        }
-        let Reply { frames, then } = reply;
-        let io = &mut framed.io;
-        let message = (io.latency.defer(), io.reader.last_message);
-        let (later, stack) = (framed.later.get_or_insert_default(), self.calls.stack());
-        match frames {
-            Frames::Later(order, future) => {
-                let work = later.order.begin(order, future, then, stack, &io.connection, message);
-                later.add(work);
-            }
-            frames => later.order.push(Reply { frames, then }, message),
-        }
-        framed.later_changed();
-        if then != Then::Continue {
-            return Ok(then); // no further message is read, and the session ends after the later replies
-        }
-        let limits = stack.limits;
-        while self.framed.later.as_ref().is_some_and(|later| later.order.is_full(&limits))
-            && let Some(done) = self.framed.next_reply().await?
-        {
-            let then = self.send_later(done).await?;
-            if then != Then::Continue {
-                return Ok(then);
-            }
-        }
-        Ok(Then::Continue)
-    }
-
-    /// Reads input, or writes later replies that are ready.
-    async fn read_or_reply(&mut self) -> Result<Then, CloseOutcome> {
-        match self.framed.read_or_reply().await? {
-            Some(done) => self.send_later(done).await,
-            None => Ok(Then::Continue),
-        }
-    }
-
-    /// Writes a later reply that is ready.
-    async fn send_later(&mut self, Done { message, result }: Done<F::Out>) -> Result<Then, CloseOutcome> {
-        let framed = &mut self.framed;
-        let reply = match result {
-            Ok(reply) => reply,
-            Err(error) => {
-                framed.later = None;
-                framed.later_changed();
-                return Err(failed(&framed.io.connection, error));
-            }
-        };
-        if reply.then != Then::Continue
-            && let Some(later) = &mut framed.later
-        {
-            later.order.drop_ordered();
-        }
-        let then = self.write(reply).await?;
-        self.framed.reply_written(message);
-        Ok(then)
-    }
-
-    /// The session has ended. Waits for the later replies and writes them, if the peer can still receive them.
-    async fn finish_later_replies(&mut self, ended: Result<Then, CloseOutcome>) -> Result<Then, CloseOutcome> {
-        let waits = match &ended {
-            Ok(then) => *then != Then::Close,
-            Err(outcome) => is_graceful(outcome.reason) && !self.is_closed_by_task(),
-        };
-        if !waits {
-            return ended;
-        }
-        match self.write_later_replies().await {
-            Ok(Then::Close) => Ok(Then::Close),
-            // A close by the peer during this write does not change the reason.
-            Err(failed) if failed.reason != CloseReason::IoError => Err(failed),
-            Err(_) => {
-                self.framed.io.reader.ended = true;
-                ended
-            }
-            Ok(_) => ended,
-        }
-    }
-
-    async fn write_later_replies(&mut self) -> Result<Then, CloseOutcome> {
-        while let Some(done) = self.framed.next_reply().await? {
-            if self.send_later(done).await? == Then::Close {
-                return Ok(Then::Close);
-            }
-        }
-        Ok(Then::Continue)
-    }
-
-    /// Encodes the frames of a reply after the frames pushed before it.
-    async fn write(&mut self, reply: Reply<F::Out>) -> Result<Then, CloseOutcome> {
-        let framed = &mut self.framed;
-        if reply.then == Then::Close {
-            return Ok(Then::Close);
-        }
-        framed.encode_pushed().await?;
-        match reply.frames {
-            Frames::None => {}
-            Frames::One(frame) => framed.io.encode(frame)?,
-            Frames::Many(frames) => {
-                for frame in frames {
-                    framed.io.encode(frame)?;
-                    framed.wait_for_write_capacity().await?;
-                }
-            }
-            Frames::Later(..) => unreachable!("a later reply is written when it is ready"),
-            Frames::Stream(mut frames) => {
-                while let Some(frame) = framed.drive_frame(frames.next()).await? {
-                    framed.io.encode(frame.map_err(CloseOutcome::from_service)?)?;
-                    framed.wait_for_write_capacity().await?;
-                }
-            }
-        }
-        framed.wait_for_write_capacity().await?;
-        Ok(reply.then)
-    }
-
-    /// Whether a task has requested to close the connection without writing its queued frames.
-    fn is_closed_by_task(&self) -> bool {
-        self.framed.io.connection.current_signal() == ControlSignal::Close
-    }
-
-    /// Queues the last message of the handler, behind everything else. False if there is none.
-    fn queue_last_message(&mut self, reason: CloseReason) -> bool {
-        if !takes_last_message(reason) {
-            return false;
-        }
-        let message = catch_unwind(AssertUnwindSafe(|| self.calls.closing(reason)));
-        let writer = &mut self.framed.io.writer;
-        if !is_graceful(reason) {
-            writer.discard_pushed();
-        }
-        message.ok().flatten().map(|frame| writer.outbox.push_last(frame)).is_some()
-    }
-
-    /// Calls the handler's `close`, writes the queued output and closes the transport.
-    async fn close(&mut self, mut outcome: CloseOutcome) -> Result<(), BoxError> {
-        let connection = self.framed.io.connection.clone();
-        let has_last_message = self.queue_last_message(outcome.reason);
-        let close_hook = AssertUnwindSafe(self.calls.close(outcome.reason)).catch_unwind();
-        let framed = &mut self.framed;
-        let close_transport = async {
-            if let Some(failed) = framed.flush_remaining(outcome.reason).await {
-                outcome = failed;
-            }
-            if has_last_message && !is_graceful(outcome.reason) {
-                framed.write_last_message().await;
-            }
-            connection.finish(outcome.reason);
-            framed.io.lingering_close(outcome.reason, has_last_message).await;
-        };
-        let close_transport = AssertUnwindSafe(close_transport).catch_unwind();
-        // Concurrently: neither waits for the other.
-        let close_hook = deadline_timer::timeout(CLOSE_HOOK_TIMEOUT, close_hook);
-        let (close_hook, _) = futures_util::join!(close_hook, close_transport);
-        if let Ok(Err(payload)) = close_hook {
-            outcome.error.get_or_insert_with(|| Panicked::new(&*payload).into());
-        }
-        connection.finish(outcome.reason);
-        outcome.error.map_or(Ok(()), Err)
     }
 }

@@ -44,8 +44,13 @@ impl<Out> FramedWriter<Out> {
         self.buffer.len() < LARGE_BUFFER
     }
 
+    /// Whether the encoded output is written.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.buffer.is_empty() && !self.unflushed
+    }
+
     pub(crate) fn is_finished(&self) -> bool {
-        self.buffer.is_empty() && !self.unflushed && self.outbox.len() == 0
+        self.is_flushed() && self.outbox.len() == 0
     }
 
     pub(crate) fn discard(&mut self) {

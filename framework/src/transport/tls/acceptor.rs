@@ -74,7 +74,7 @@ impl TlsAcceptor {
     }
 
     /// Performs the handshake on a byte stream and stores its result in the connection.
-    async fn accept(&self, io: BoxIo, context: HandshakeContext) -> io::Result<BoxIo> {
+    pub(crate) async fn accept(&self, io: BoxIo, context: HandshakeContext) -> io::Result<BoxIo> {
         let accept = tokio_rustls::TlsAcceptor::from(self.config()).accept(io);
         let failed = |error: io::Error| {
             io::Error::new(error.kind(), format!("the TLS handshake failed: {}", failure::reason(&error)))

@@ -1,6 +1,9 @@
 //! TLS in a build without the feature `tls`: settings cannot be loaded, so no acceptor exists.
 
+use std::io;
+
 use crate::settings::TlsSettings;
+use crate::transport::accepted::{BoxIo, HandshakeContext};
 use crate::transport::listener::StreamListener;
 use crate::transport::tls::TlsError;
 
@@ -20,6 +23,10 @@ impl TlsAcceptor {
 
     /// Uses the certificates of another acceptor.
     pub fn replace_with(&self, _: &Self) {
+        match *self {}
+    }
+
+    pub(crate) async fn accept(&self, _: BoxIo, _: HandshakeContext) -> io::Result<BoxIo> {
         match *self {}
     }
 
