@@ -18,8 +18,9 @@ async fn with_outbox(frames: usize) -> (testing::Running, Peer, Pusher) {
     (server, client, probe.pusher(0))
 }
 
-/// Pushes until every buffer to a non-reading peer is full, and returns the number of frames.
-async fn fill(pusher: &Pusher) -> usize {
+/// Stops reading, pushes until every buffer is full, and returns the number of frames.
+async fn fill(client: &mut Peer, pusher: &Pusher) -> usize {
+    client.stop_reading();
     let mut frames = 0;
     while let Ok(pushed) = timeout(secs(1), pusher.push(vec![b'x'; 1000])).await {
         pushed.unwrap();
@@ -67,10 +68,11 @@ async fn one_call_can_push_more_frames_than_the_outbox_holds() {
 #[tokio::test(start_paused = true)]
 async fn a_full_outbox_makes_a_pusher_wait_until_the_peer_reads() {
     let (_server, mut client, pusher) = with_outbox(4).await;
-    let frames = fill(&pusher).await;
+    let frames = fill(&mut client, &pusher).await;
     assert_eq!(pusher.try_push("no room"), Err(PushError::Full));
     let mut waiting = Box::pin(pusher.push("last"));
     assert!(waiting.as_mut().now_or_never().is_none());
+    client.resume_reading();
     for _ in 0..frames {
         client.expect([&[b'x'; 1000][..], b"\n"].concat()).await;
     }
@@ -81,10 +83,11 @@ async fn a_full_outbox_makes_a_pusher_wait_until_the_peer_reads() {
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_push_is_not_queued_and_uses_no_capacity() {
     let (_server, mut client, pusher) = with_outbox(1).await;
-    let frames = fill(&pusher).await;
+    let frames = fill(&mut client, &pusher).await;
     for _ in 0..10 {
         assert!(pusher.push("given up").now_or_never().is_none());
     }
+    client.resume_reading();
     for _ in 0..frames {
         client.expect([&[b'x'; 1000][..], b"\n"].concat()).await;
     }
@@ -116,8 +119,8 @@ async fn only_the_slow_reader_of_a_broadcast_is_disconnected() {
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_push_fails_when_the_connection_closes() {
-    let (_server, client, pusher) = with_outbox(1).await;
-    fill(&pusher).await;
+    let (_server, mut client, pusher) = with_outbox(1).await;
+    fill(&mut client, &pusher).await;
     let waiting = tokio::spawn({
         let pusher = pusher.clone();
         async move { pusher.push("x").await }
@@ -133,10 +136,10 @@ async fn a_waiting_push_fails_when_a_layer_closes_the_connection() {
     let probe = Probe::default();
     let set = |server: Server<Lines>| server.limits(limits(|l| l.outbox = 1)).connection_layer(Timeout::new(secs(30)));
     let server = serve_in_kit(&probe, set).await;
-    let _client = server.connect().await;
+    let mut client = server.connect().await;
     probe.called("open", 1).await;
     let pusher = probe.pusher(0);
-    fill(&pusher).await;
+    fill(&mut client, &pusher).await;
     let pushed = timeout(secs(300), pusher.push("x")).await;
     assert_eq!(pushed.expect("the push does not wait forever"), Err(PushError::Closed));
 }

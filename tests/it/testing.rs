@@ -350,17 +350,16 @@ async fn a_reset_reaches_the_server_after_the_bytes_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_a_peer_closes_the_connection_and_resets_it_if_bytes_are_unread() {
+async fn dropping_a_peer_closes_the_connection() {
     let server = serve(&Probe::default()).await;
     drop(server.connect().await);
     server.until(|server| server.closed(CloseReason::PeerClosed) == 1).await;
-    let mut read = server.connect().await;
-    read.send("a\n").await.expect("a\n").await;
-    drop(read);
+    let mut peer = server.connect().await;
+    peer.send("many a b\n").await.expect("a\n").await;
+    drop(peer);
     server.until(|server| server.closed(CloseReason::PeerClosed) == 2).await;
-    let mut unread = server.connect().await;
-    unread.send("many a b\n").await.expect("a\n").await;
-    drop(unread);
+    // The server can write nothing to a peer that is gone.
+    server.connect().await.send("sleep 1\n").await;
     server.until(|server| server.closed(CloseReason::IoError) == 1).await;
 }
 
@@ -403,6 +402,11 @@ async fn a_window_of_one_byte_splits_every_read_and_write() {
     let server = testing::Server::new(probe.clone()).window(1).framing(Lines::default()).start().await;
     let mut peer = server.connect().await;
     peer.send("many hello you\n").await.expect("hello\nyou\n").await;
+    // The peer reads while it sends, and while the test waits for another peer.
+    let text = format!("{}\n", "x".repeat(1000));
+    peer.send(text.repeat(100)).await;
+    server.connect().await.expect_nothing(secs(60)).await;
+    peer.expect(text.repeat(100)).await;
     // Zero counts as one.
     let server = testing::Server::new(probe).window(0).framing(Lines::default()).start().await;
     server.connect().await.send("a\n").await.expect("a\n").await;
@@ -488,6 +492,10 @@ async fn a_context_collects_the_frames_that_a_handler_pushes() {
     let reply = probe.message(&mut cx, "stream-error c".into()).await.unwrap();
     assert_eq!(testing::frames(reply).await.unwrap_err().to_string(), "enough");
     assert!(testing::frames::<Bytes>(Reply::none()).await.unwrap().is_empty());
+    let reply = probe.message(&mut cx, "endless".into()).await.unwrap();
+    assert_eq!(failure(testing::frames(reply)).await, "the stream of the reply has more than 65536 frames");
+    let never = Reply::<Bytes>::stream(futures_util::stream::pending());
+    assert_eq!(failure(testing::frames(never)).await, "the stream of the reply ends");
 
     let mut cx = testing::context_of(Kind::Datagram, source(1), 0);
     assert_eq!((cx.kind(), cx.peer()), (Kind::Datagram, &Address::Inet(source(1))));

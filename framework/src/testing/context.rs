@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use crate::address::Address;
@@ -16,12 +16,16 @@ use crate::error::Result;
 use crate::handler::{Context, Frames, Reply};
 use crate::metrics::ListenerMetrics;
 use crate::push_queue::{Outbox, PushedFrame, Pusher};
+use crate::testing::wait::bounded;
 use crate::transport::Route;
 
-/// Frames that the context collects before `push` waits and `try_push` fails: the largest `limits.outbox`.
-const OUTBOX: usize = 65_536;
+/// Frames of one context or one reply: the largest `limits.outbox`.
+const MAX_FRAMES: usize = 65_536;
 
 /// A context for direct calls of a handler's methods. It collects the frames that the handler pushes.
+///
+/// It holds 65,536 frames. Above that, `push` waits until [`pushed`](Self::pushed) has returned them, and `try_push`
+/// fails.
 ///
 /// Tasks of `cx.spawn` end when it is dropped.
 ///
@@ -78,11 +82,11 @@ pub fn context_of<S, Out>(kind: Kind, peer: impl Into<Address>, state: S) -> Tes
     let connection = Connection::new(Arc::new(listener), kind, peer.clone(), local, None);
     let (pusher, pushed) = match kind {
         Kind::Stream => {
-            let outbox = Arc::new(Outbox::new(OUTBOX));
+            let outbox = Arc::new(Outbox::new(MAX_FRAMES));
             (Pusher::to_stream(connection, outbox.clone()), Pushed::Stream(outbox))
         }
         Kind::Datagram => {
-            let (queue, frames) = mpsc::channel(OUTBOX);
+            let (queue, frames) = mpsc::channel(MAX_FRAMES);
             (Pusher::to_peer(connection, Route::new(peer, None), queue), Pushed::Datagram(frames))
         }
     };
@@ -94,12 +98,21 @@ pub fn context_of<S, Out>(kind: Kind, peer: impl Into<Address>, state: S) -> Tes
 /// # Errors
 ///
 /// The stream of the reply has returned an error.
+///
+/// # Panics
+///
+/// The stream does not end within 60 s or a day of paused time, or it has more than 65,536 frames.
 pub async fn frames<Out>(reply: Reply<Out>) -> Result<Vec<Out>> {
     match reply.frames {
         Frames::None => Ok(Vec::new()),
         Frames::One(frame) => Ok(vec![frame]),
         Frames::Many(frames) => Ok(frames),
-        Frames::Stream(frames) => frames.try_collect().await,
+        Frames::Stream(frames) => {
+            let frames = bounded(frames.take(MAX_FRAMES + 1).try_collect::<Vec<_>>()).await;
+            let frames = frames.expect("the stream of the reply ends")?;
+            assert!(frames.len() <= MAX_FRAMES, "the stream of the reply has more than {MAX_FRAMES} frames");
+            Ok(frames)
+        }
     }
 }
 

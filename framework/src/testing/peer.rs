@@ -18,8 +18,8 @@ use crate::testing::wait::{bounded, until};
 
 /// A client of a server in a test. [`Running::connect`](crate::testing::Running::connect) creates it.
 ///
-/// It behaves like a client over TCP. Dropping it closes the connection; if it has bytes that were not expected, this
-/// resets the connection, as a socket with unread input does.
+/// It behaves like a client over TCP. It reads all the time, until [`stop_reading`](Self::stop_reading). Dropping it
+/// closes the connection.
 ///
 /// Every wait has a bound: 60 s, or a day of paused time. An expectation that fails panics with the bytes that it
 /// expected, the bytes that came, and the conversation.
@@ -172,7 +172,7 @@ impl Peer {
             if recorded != Some(reason) {
                 self.fail(caller, format_args!("{wanted}; {}", self.closed()));
             }
-            self.pipe.close(false);
+            self.pipe.close();
             if !until(|| !self.is_open()).await {
                 self.fail(caller, format_args!("{wanted}; the server does not finish the connection"));
             }
@@ -256,7 +256,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.pipe.close(!self.received.is_empty());
+        self.pipe.close();
     }
 }
 

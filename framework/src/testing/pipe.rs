@@ -1,4 +1,4 @@
-//! A connection in memory that behaves like a TCP connection: half-close, reset, and a window in each direction.
+//! A connection in memory that behaves like a TCP connection: half-close, reset, and full windows.
 
 use std::io;
 use std::mem::take;
@@ -12,12 +12,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::testing::transcript::{Side, Transcript};
 
+/// Bytes that the peer has read and the test has not taken yet. Above that, the peer stops reading.
+const MAX_UNREAD: usize = 16 * 1024 * 1024;
+
 /// The connection. Both ends refer to it.
 pub(super) struct Pipe(Mutex<State>);
 
 struct State {
     transcript: Transcript,
-    /// Maximum unread bytes in each direction.
+    /// Maximum bytes that the server has not read, and that one write of the server transfers.
     window: usize,
     to_server: Direction,
     to_peer: Direction,
@@ -156,11 +159,8 @@ impl Pipe {
         to_peer.wake();
     }
 
-    /// The peer is gone. Closing a socket with unread input resets the connection (RFC 1122, section 4.2.2.13).
-    pub(super) fn close(&self, has_unread: bool) {
-        if has_unread || !self.0.lock().to_peer.unread.is_empty() {
-            return self.reset();
-        }
+    /// The peer is gone. The server reads the end of its output, and can write nothing more.
+    pub(super) fn close(&self) {
         self.half_close();
         let to_peer = &mut self.0.lock().to_peer;
         to_peer.is_abandoned = true;
@@ -202,7 +202,9 @@ impl AsyncWrite for ServerEnd {
             }
             _ => {}
         }
-        let room = if *is_stopped { 0 } else { window.saturating_sub(to_peer.unread.len()).min(bytes.len()) };
+        // The peer reads all the time, as a client with a task for it, not only while the test expects something.
+        let room = if *is_stopped { 0 } else { MAX_UNREAD - to_peer.unread.len() };
+        let room = room.min(*window).min(bytes.len());
         if room == 0 && !bytes.is_empty() {
             to_peer.writer = Some(cx.waker().clone());
             return Poll::Pending;

@@ -18,7 +18,7 @@ use crate::testing::pipe::Pipe;
 use crate::testing::wait::{bounded, until};
 use crate::transport::{Accepted, memory};
 
-/// The size of the window in each direction, if the test sets no other.
+/// The window, if the test sets no other.
 const WINDOW: usize = 64 * 1024;
 
 /// Builds a server for a test. It is a [`switchboard::Server`](server::Server) on a transport in memory.
@@ -83,8 +83,8 @@ impl<H, F, L> Server<H, F, L> {
         Server { handler, server: change(server), name, network, window }
     }
 
-    /// Sets the size of the window of each connection, in both directions. A window of 1 splits every message into
-    /// single bytes. The default is 64 KiB.
+    /// Sets the most bytes that one read or write of the server transfers. As many wait for the server to read them. A
+    /// window of 1 splits all messages into single bytes. The default is 64 KiB.
     pub fn window(self, bytes: usize) -> Self {
         Self { window: bytes, ..self }
     }
