@@ -155,17 +155,71 @@ fn printable(line: &[u8]) -> String {
     String::from_utf8_lossy(line).chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned()
 }
 
+/// The settings of the protocol, which the server and its tests have in common.
+fn configure(server: Server) -> Server<Lines> {
+    let mut timeouts = Timeouts::default();
+    timeouts.idle = Duration::from_secs(3600); // Chat users are often silent for a long time.
+    server.framing(Lines::default().max(MAX_LINE_LENGTH)).timeouts(timeouts)
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let address = std::env::args().nth(1).unwrap_or("tcp://127.0.0.1:9999".into());
-    let mut timeouts = Timeouts::default();
-    timeouts.idle = Duration::from_secs(3600); // Chat users are often silent for a long time.
-    Server::bind(address)
-        .framing(Lines::default().max(MAX_LINE_LENGTH))
-        .timeouts(timeouts)
+    configure(Server::bind(address))
         // Without this limit, a client that sends a long text fills the outboxes of all members. It does not apply to
         // Unix sockets, which have no source address.
         .layer(RatePerSource::new(Rate::per_second(5), 20))
         .serve(Chat::default())
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard::testing::{self, Peer};
+
+    async fn start() -> testing::Running {
+        testing::Server::new(Chat::default()).set(configure).start().await
+    }
+
+    async fn join(server: &testing::Running, name: &str) -> Peer {
+        let mut peer = server.connect().await;
+        peer.expect("* enter your name\n").await.send(format!("{name}\n")).await;
+        peer.expect(format!("* hello, {name}, you are in room lobby\n{HELP}\n")).await;
+        peer
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn members_of_a_room_see_lines_joins_and_leaves() {
+        let server = start().await;
+        let mut ann = join(&server, "ann").await;
+        let mut bob = join(&server, "bob").await;
+        ann.expect("* bob joined\n").await.send("hi\n").await;
+        bob.expect("ann: hi\n").await.send("/quit\n").await;
+        bob.expect("* bye\n").await.expect_closed(CloseReason::HandlerClosed).await;
+        ann.expect("* bob left\n").await;
+        ann.reset().expect_closed(CloseReason::IoError).await;
+        join(&server, "ann").await; // the name is free again
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_who_does_not_read_is_disconnected_and_delays_nobody() {
+        let server = start().await;
+        let mut slow = join(&server, "slow").await;
+        let mut fast = join(&server, "fast").await;
+        slow.expect("* fast joined\n").await.stop_reading();
+        let line = "x".repeat(MAX_LINE_LENGTH);
+        for _ in 0..1000 {
+            fast.send(format!("{line}\n")).await;
+        }
+        fast.expect("* slow left\n").await;
+        slow.expect_closed(CloseReason::OutboxFull).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_member_stays_for_an_hour() {
+        let server = start().await;
+        let mut ann = join(&server, "ann").await;
+        ann.expect_nothing(Duration::from_secs(3599)).await.expect_closed(CloseReason::Idle).await;
+    }
 }

@@ -64,7 +64,10 @@
 //! **Select handlers by configuration.** A [`Registry`] creates handlers, layers and transports by name with options.
 //!
 //! **Accept connections from elsewhere.** [`transport`] contains the built-in transports and the traits for custom
-//! ones. [`transport::memory`] connects inside a process, for tests.
+//! ones. [`transport::memory`] connects inside a process.
+//!
+//! **Test a handler.** The module `testing` (Cargo feature `testing`) has a server in memory, peers with exact
+//! expectations, and a bare context.
 //!
 //! # tower
 //!
@@ -82,10 +85,15 @@
 //!
 //! # Cargo features
 //!
-//! All features are enabled by default: `tls`, `proxy` (the PROXY protocol), `unix` (Unix sockets) and `udp`. The
-//! settings of a disabled feature exist, but a listener that needs them cannot be bound.
+//! Enabled by default: `tls`, `proxy` (the PROXY protocol), `unix` (Unix sockets) and `udp`. The settings of a disabled
+//! feature exist, but a listener that needs them cannot be bound.
+//!
+//! Off by default: `testing`, the test kit for handlers. Enable it in `[dev-dependencies]`.
 
 // Each module depends only on modules below it.
+
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub mod server;
 

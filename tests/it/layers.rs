@@ -5,19 +5,20 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll};
 
-use harness::{Client, unique};
+use harness::unique;
 use serde_json::json;
 use switchboard::layer::{CatchPanic, OverRate};
 use switchboard::prelude::*;
 use switchboard::registry::BoxMessageService;
 use switchboard::server::ListenerSpec;
 use switchboard::settings::{Rate, Rates};
-use switchboard::transport::{Transports, memory};
+use switchboard::testing::{self, Peer};
+use switchboard::transport::Transports;
 use switchboard::{CloseReason, ListenerSet, Request};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, Service};
 
-use crate::support::{Probe, connect, millis, secs, serve_with, timeouts};
+use crate::support::{Probe, connect, millis, secs, serve_in_kit, timeouts};
 
 type Log = Arc<Mutex<Vec<String>>>;
 
@@ -65,18 +66,19 @@ fn rates(count: u32, burst: u32) -> Rates {
     rates
 }
 
-async fn connect_from(name: &str, peer: &str) -> Client<tokio::io::DuplexStream> {
-    let peer: SocketAddr = peer.parse().unwrap();
-    Client(memory::connect_from(name, peer).await.unwrap())
+async fn connect_from(server: &testing::Running, peer: &str) -> Peer {
+    server.connect_from(peer.parse::<SocketAddr>().unwrap()).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_first_added_layer_is_the_outermost_per_message_and_per_connection() {
-    let (log, name) = (Log::default(), unique("order"));
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
-    let server = server.layer(recorder("c", &log)).connection_layer(recorder("a", &log)).layer(recorder("d", &log));
-    let _running = server.connection_layer(recorder("b", &log)).start(Probe::default()).await.unwrap();
-    let mut client = connect(&name).await;
+    let log = Log::default();
+    let server = serve_in_kit(&Probe::default(), |server| {
+        let server = server.layer(recorder("c", &log)).connection_layer(recorder("a", &log));
+        server.layer(recorder("d", &log)).connection_layer(recorder("b", &log))
+    })
+    .await;
+    let mut client = server.connect().await;
     client.send("x\n").await.expect("x\n").await.send("y\n").await.expect("y\n").await;
     assert_eq!(*log.lock().unwrap(), ["a", "b", "c", "d", "c", "d"]);
 }
@@ -84,29 +86,24 @@ async fn the_first_added_layer_is_the_outermost_per_message_and_per_connection()
 #[tokio::test(start_paused = true)]
 async fn the_default_layers_are_outside_added_layers() {
     // Waiting for the rate limit does not count against the message timeout. A delay of the handler does.
-    let (log, probe) = (Log::default(), Probe::default());
-    let served =
-        serve_with(probe.clone(), |server| server.timeouts(timeouts(|t| t.message = secs(1))).rates(rates(1, 1))).await;
-    let mut client = connect_from(&served.name, "192.0.2.1:1").await;
+    let set = |server: Server<Lines>| server.timeouts(timeouts(|t| t.message = secs(1))).rates(rates(1, 1));
+    let server = serve_in_kit(&Probe::default(), set).await;
+    let mut client = connect_from(&server, "192.0.2.1:1").await;
     client.send("a\nb\nc\nd\n").await;
     let begun = Instant::now();
     client.expect("a\nb\nc\nd\n").await;
     assert!((2900..=3100).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
-    client.send("sleep 2\n").await.expect_end().await;
-    assert_eq!(probe.reason().await, "message_timeout");
-    drop(log);
+    client.send("sleep 2\n").await.expect_closed(CloseReason::MessageTimeout).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_a_layer_closes_the_connection_like_a_panic_in_the_handler() {
     for panics in ["call", "ready"] {
-        let (log, name, probe) = (Log::default(), unique("panics"), Probe::default());
-        let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
-        let panicking = Recorder { panics, ..recorder("x", &log) };
-        let _running = server.layer(panicking).start(probe.clone()).await.unwrap();
-        connect(&name).await.send("a\n").await.expect_end().await;
-        connect(&name).await.send("a\n").await.expect_end().await;
-        assert_eq!(probe.connection(0).close_reason(), Some(CloseReason::Panic));
+        let probe = Probe::default();
+        let panicking = Recorder { panics, ..recorder("x", &Log::default()) };
+        let server = serve_in_kit(&probe, |server| server.layer(panicking)).await;
+        server.connect().await.send("a\n").await.expect_closed(CloseReason::Panic).await;
+        server.connect().await.send("a\n").await.expect_closed(CloseReason::Panic).await;
         assert_eq!(probe.reasons(2).await, ["panic", "panic"], "close is called after a panic in {panics}");
     }
 }
@@ -137,36 +134,30 @@ impl<S: Service<Request>> Service<Request> for PanickingLayer<S> {
 
 #[tokio::test(start_paused = true)]
 async fn replies_before_a_panic_in_a_layer_are_written() {
-    let name = unique("boo");
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).layer(PanickingLayer(()));
-    let _running = server.start(Probe::default()).await.unwrap();
-    connect(&name).await.send("a\nboo\nb\n").await.expect("a\n").await.expect_end().await;
-    connect(&name).await.send("a\n").await.expect("a\n").await;
+    let server = serve_in_kit(&Probe::default(), |server| server.layer(PanickingLayer(()))).await;
+    let mut client = server.connect().await;
+    client.send("a\nboo\nb\n").await.expect("a\n").await.expect_closed(CloseReason::Panic).await;
+    server.connect().await.send("a\n").await.expect("a\n").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_a_connection_layer_closes_only_that_connection() {
-    let (log, name) = (Log::default(), unique("panics"));
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+    let log = Log::default();
     let panicking = Recorder { panics: "call", ..recorder("x", &log) };
-    let server = server.connection_layer(CatchPanic).connection_layer(panicking);
-    let running = server.start(Probe::default()).await.unwrap();
-    connect(&name).await.expect_end().await;
-    connect(&name).await.expect_end().await;
-    while running.open() > 0 {
-        sleep(millis(1)).await;
-    }
-    assert_eq!(log.lock().unwrap().len(), 2);
+    let set = |server: Server<Lines>| server.connection_layer(CatchPanic).connection_layer(panicking);
+    let server = serve_in_kit(&Probe::default(), set).await;
+    server.connect().await.expect_closed(CloseReason::Panic).await;
+    server.connect().await.expect_closed(CloseReason::Panic).await;
+    assert_eq!((server.open(), log.lock().unwrap().len()), (0, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn messages_over_the_rate_are_delayed_and_not_lost() {
-    let probe = Probe::default();
-    let served = serve_with(probe, |server| server.rates(rates(10, 0))).await;
-    let mut client = connect_from(&served.name, "192.0.2.1:1").await;
-    let mut same = connect_from(&served.name, "192.0.2.1:2").await;
-    let mut other = connect_from(&served.name, "192.0.2.2:1").await;
-    let mut unnamed = connect(&served.name).await;
+    let server = serve_in_kit(&Probe::default(), |server| server.rates(rates(10, 0))).await;
+    let mut client = connect_from(&server, "192.0.2.1:1").await;
+    let mut same = connect_from(&server, "192.0.2.1:2").await;
+    let mut other = connect_from(&server, "192.0.2.2:1").await;
+    let mut unnamed = server.connect().await;
     let begun = Instant::now();
     client.send("x\n".repeat(30)).await.expect("x\n".repeat(10)).await;
     assert!(begun.elapsed() < millis(100), "the burst of one second is not delayed: {:?}", begun.elapsed());
@@ -177,15 +168,15 @@ async fn messages_over_the_rate_are_delayed_and_not_lost() {
     assert!((1900..=2100).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     same.send("w\n").await.expect("w\n").await;
     assert!(begun.elapsed() > millis(2000), "all connections of a source share its rate");
-    client.half_close().await.expect_end().await;
+    client.half_close().expect_closed(CloseReason::PeerClosed).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn addresses_of_one_ipv6_network_are_one_source() {
-    let served = serve_with(Probe::default(), |server| server.rates(rates(1, 1))).await;
-    let mut one = connect_from(&served.name, "[2001:db8::1]:1").await;
-    let mut two = connect_from(&served.name, "[2001:db8::2]:1").await;
-    let mut far = connect_from(&served.name, "[2001:db8:0:1::1]:1").await;
+    let server = serve_in_kit(&Probe::default(), |server| server.rates(rates(1, 1))).await;
+    let mut one = connect_from(&server, "[2001:db8::1]:1").await;
+    let mut two = connect_from(&server, "[2001:db8::2]:1").await;
+    let mut far = connect_from(&server, "[2001:db8:0:1::1]:1").await;
     let begun = Instant::now();
     one.send("x\n").await.expect("x\n").await;
     far.send("x\n").await.expect("x\n").await;
@@ -196,29 +187,25 @@ async fn addresses_of_one_ipv6_network_are_one_source() {
 
 #[tokio::test(start_paused = true)]
 async fn the_same_rate_layer_rejects_connections() {
-    let (name, probe) = (unique("rate"), Probe::default());
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let rate = RatePerSource::new(Rate::per_second(1), 2);
-    let _running = server.connection_layer(rate).start(probe.clone()).await.unwrap();
-    let (mut one, mut two) = (connect_from(&name, "192.0.2.1:1").await, connect_from(&name, "192.0.2.1:2").await);
-    connect_from(&name, "192.0.2.1:3").await.expect_end().await;
+    let server = serve_in_kit(&Probe::default(), |server| server.connection_layer(rate)).await;
+    let (mut one, mut two) = (connect_from(&server, "192.0.2.1:1").await, connect_from(&server, "192.0.2.1:2").await);
+    connect_from(&server, "192.0.2.1:3").await.expect_closed(CloseReason::Rate).await;
     one.send("x\n").await.expect("x\n").await;
     two.send("x\n").await.expect("x\n").await;
-    connect_from(&name, "192.0.2.2:1").await.send("x\n").await.expect("x\n").await;
+    connect_from(&server, "192.0.2.2:1").await.send("x\n").await.expect("x\n").await;
     sleep(secs(1)).await;
-    connect_from(&name, "192.0.2.1:4").await.send("x\n").await.expect("x\n").await;
+    connect_from(&server, "192.0.2.1:4").await.send("x\n").await.expect("x\n").await;
     assert_eq!(OverRate.to_string(), "the source exceeded its rate limit");
 }
 
 #[tokio::test(start_paused = true)]
 async fn concurrency_limits_calls_over_all_connections_and_all_calls_complete() {
-    let name = unique("concurrency");
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).layer(Concurrency::new(2));
-    let _running = server.start(Probe::default()).await.unwrap();
+    let server = serve_in_kit(&Probe::default(), |server| server.layer(Concurrency::new(2))).await;
     let begun = Instant::now();
     let mut clients = Vec::new();
     for _ in 0..6 {
-        let mut client = connect(&name).await;
+        let mut client = server.connect().await;
         client.send("sleep 1\n").await;
         clients.push(client);
     }
@@ -230,79 +217,67 @@ async fn concurrency_limits_calls_over_all_connections_and_all_calls_complete() 
 
 #[tokio::test(start_paused = true)]
 async fn concurrency_per_connection_delays_further_connections() {
-    let name = unique("concurrency");
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
-    let _running = server.connection_layer(Concurrency::new(1)).start(Probe::default()).await.unwrap();
-    let mut first = connect(&name).await;
+    let server = serve_in_kit(&Probe::default(), |server| server.connection_layer(Concurrency::new(1))).await;
+    let mut first = server.connect().await;
     first.send("x\n").await.expect("x\n").await;
-    let mut second = connect(&name).await;
-    second.send("y\n").await.expect_silence(secs(5)).await;
+    let mut second = server.connect().await;
+    second.send("y\n").await.expect_nothing(secs(5)).await;
     drop(first);
     second.expect("y\n").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_waits_in_a_layer_drains() {
-    let name = unique("concurrency");
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).drain_deadline(secs(5));
-    let running = server.connection_layer(Concurrency::new(1)).start(Probe::default()).await.unwrap();
-    let mut first = connect(&name).await;
+    let set = |server: Server<Lines>| server.drain_deadline(secs(5)).connection_layer(Concurrency::new(1));
+    let server = serve_in_kit(&Probe::default(), set).await;
+    let mut first = server.connect().await;
     first.send("sleep 2\n").await;
-    let _second = connect(&name).await;
+    let _second = server.connect().await;
     sleep(secs(1)).await;
     let begun = Instant::now();
-    assert_eq!(running.drain().await.cut, 0);
+    assert_eq!(server.drain().await.cut, 0);
     assert!(begun.elapsed() < secs(3), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_waits_in_a_layer_is_aborted_at_the_deadline() {
-    let name = unique("concurrency");
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).drain_deadline(secs(5));
-    let running = server.connection_layer(Concurrency::new(1)).start(Probe::default()).await.unwrap();
-    let mut first = connect(&name).await;
+    let set = |server: Server<Lines>| server.drain_deadline(secs(5)).connection_layer(Concurrency::new(1));
+    let server = serve_in_kit(&Probe::default(), set).await;
+    let mut first = server.connect().await;
     first.send("hang\n").await;
-    let mut second = connect(&name).await;
+    let mut second = server.connect().await;
     sleep(secs(1)).await;
-    let drained = running.drain().await;
-    first.expect_end().await;
-    second.expect_end().await;
-    assert_eq!((drained.open, drained.cut), (2, 2));
-    assert_eq!(running.open(), 0);
+    let drained = server.drain().await;
+    first.expect_closed(CloseReason::DrainDeadline).await;
+    second.expect_closed(CloseReason::DrainDeadline).await;
+    assert_eq!((drained.open, drained.cut, server.open()), (2, 2, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_timeout_layer_limits_the_duration_of_a_connection() {
-    let name = unique("timeout");
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
-    let running = server.connection_layer(Timeout::new(secs(5))).start(Probe::default()).await.unwrap();
-    let mut client = connect(&name).await;
+    let server = serve_in_kit(&Probe::default(), |server| server.connection_layer(Timeout::new(secs(5)))).await;
+    let mut client = server.connect().await;
     let begun = Instant::now();
-    client.send("x\n").await.expect("x\n").await.expect_end().await;
-    assert_eq!(begun.elapsed().as_secs(), 5);
-    assert_eq!(running.open(), 0);
+    client.send("x\n").await.expect("x\n").await.expect_closed(CloseReason::MessageTimeout).await;
+    assert_eq!((begun.elapsed().as_secs(), server.open()), (5, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn built_in_tower_layers_work() {
-    let name = unique("stock");
-    let probe = Probe::default();
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
-    let server = server
-        .layer(tower::limit::ConcurrencyLimitLayer::new(1))
-        .layer(tower::timeout::TimeoutLayer::new(secs(3)))
-        .layer(tower::layer::util::Identity::new());
-    let _running = server.start(probe.clone()).await.unwrap();
-    let mut client = connect(&name).await;
+    let server = serve_in_kit(&Probe::default(), |server| {
+        server
+            .layer(tower::limit::ConcurrencyLimitLayer::new(1))
+            .layer(tower::timeout::TimeoutLayer::new(secs(3)))
+            .layer(tower::layer::util::Identity::new())
+    })
+    .await;
+    let mut client = server.connect().await;
     client.send("x\nsleep 2\n").await.expect("x\nslept\n").await;
-    client.send("sleep 4\n").await.expect_end().await;
-    assert_eq!(probe.reason().await, "handler_error");
-    let name = unique("stock");
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+    client.send("sleep 4\n").await.expect_closed(CloseReason::HandlerError).await;
     let limit = tower::limit::RateLimitLayer::new(1, secs(1));
-    let _running = server.layer(limit).start(Probe::default()).await.unwrap();
+    let server = serve_in_kit(&Probe::default(), |server| server.layer(limit)).await;
     let begun = Instant::now();
-    connect(&name).await.send("a\nb\nc\n").await.expect("a\nb\nc\n").await;
+    server.connect().await.send("a\nb\nc\n").await.expect("a\nb\nc\n").await;
     assert!(begun.elapsed() >= secs(2));
 }
 
@@ -365,15 +340,10 @@ fn invalid_options_of_a_layer_or_handler_are_reported_with_their_key() {
 async fn a_call_that_waits_in_an_outer_layer_holds_no_inner_permit() {
     // One message per hour and source, around one call at a time. A source that waits must not block others.
     let hourly = RatePerSource::new(Rate::per_hour(1), 1);
-    let name = unique("nested");
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
-    let server = server.layer(hourly).layer(Concurrency::new(1));
-    let _running = server.start(Probe::default()).await.unwrap();
-    let from = |ip: &str| memory::connect_from(&name, SocketAddr::new(ip.parse().unwrap(), 1));
-    let mut patient = Client(from("192.0.2.1").await.unwrap());
-    patient.send("a\n").await.expect("a\n").await.send("b\n").await;
-    patient.expect_silence(secs(1)).await;
+    let server = serve_in_kit(&Probe::default(), |server| server.layer(hourly).layer(Concurrency::new(1))).await;
+    let mut patient = server.connect_from(([192, 0, 2, 1], 1)).await;
+    patient.send("a\n").await.expect("a\n").await.send("b\n").await.expect_nothing(secs(1)).await;
     for n in 2..20 {
-        Client(from(&format!("192.0.2.{n}")).await.unwrap()).send("x\n").await.expect("x\n").await;
+        server.connect_from(([192, 0, 2, n], 1)).await.send("x\n").await.expect("x\n").await;
     }
 }

@@ -134,6 +134,9 @@ mod starttls;
 /// Certificate reload: new connections get the new certificates, and a rejected reload changes nothing.
 mod reload;
 
+/// The test kit for handlers: it behaves like the network, and each failure explains itself.
+mod testing;
+
 /// Each example does what it demonstrates.
 mod examples;
 /// The built binary, tested from outside.

@@ -3,18 +3,24 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use futures_util::FutureExt;
-use harness::unique;
 use switchboard::prelude::*;
-use tokio::time::{sleep, timeout};
+use switchboard::testing::{self, Peer};
+use tokio::time::timeout;
 
-use crate::support::{Probe, Served, Spy, connect, limits, millis, secs, serve, serve_spied, serve_with, timeouts};
+use crate::support::{Probe, Spy, limits, secs, serve, serve_in_kit, serve_spied, serve_with, timeouts};
 
-async fn with_outbox(frames: usize) -> Served {
-    serve_with(Probe::default(), |server| server.limits(limits(|l| l.outbox = frames))).await
+/// A server whose outboxes hold this many frames, its first client, and the pusher to it.
+async fn with_outbox(frames: usize) -> (testing::Running, Peer, Pusher) {
+    let probe = Probe::default();
+    let server = serve_in_kit(&probe, |server| server.limits(limits(|l| l.outbox = frames))).await;
+    let client = server.connect().await;
+    probe.called("open", 1).await;
+    (server, client, probe.pusher(0))
 }
 
-/// Pushes until every buffer to a non-reading peer is full, and returns the number of frames.
-async fn fill(pusher: &Pusher) -> usize {
+/// Stops reading, pushes until every buffer is full, and returns the number of frames.
+async fn fill(client: &mut Peer, pusher: &Pusher) -> usize {
+    client.stop_reading();
     let mut frames = 0;
     while let Ok(pushed) = timeout(secs(1), pusher.push(vec![b'x'; 1000])).await {
         pushed.unwrap();
@@ -25,39 +31,23 @@ async fn fill(pusher: &Pusher) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn pushes_are_sent_in_order() {
-    let served = serve(Probe::default()).await;
-    let mut client = served.connect().await;
-    served.probe.called("open", 1).await;
-    let pusher = served.probe.pusher(0);
+    let (_server, mut client, pusher) = with_outbox(256).await;
     for n in 0..1000 {
         pusher.push(n.to_string()).await.unwrap();
         if n % 100 == 0 {
             client.send("x\n").await;
         }
     }
-    let expected = (0..1000).map(|n| n.to_string()).collect::<Vec<_>>();
-    let (mut got, mut replies) = (String::new(), 0);
-    for next in expected {
-        loop {
-            use tokio::io::AsyncReadExt;
-            got.clear();
-            loop {
-                let byte = client.0.read_u8().await.unwrap();
-                if byte == b'\n' {
-                    break;
-                }
-                got.push(byte as char);
-            }
-            if got != "x" {
-                break;
-            }
+    let mut replies = 0;
+    for n in 0..1000 {
+        let mut next = client.receive_until("\n").await;
+        while next == "x\n" {
             replies += 1;
+            next = client.receive_until("\n").await;
         }
-        assert_eq!(got, next);
+        assert_eq!(next, format!("{n}\n"));
     }
-    client.half_close().await;
-    let rest = client.rest().await;
-    assert_eq!(replies + rest.len() / 2, 10);
+    client.half_close().expect("x\n".repeat(10 - replies)).await.expect_closed(CloseReason::PeerClosed).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,8 +59,7 @@ async fn frames_pushed_before_a_reply_are_sent_before_it() {
 
 #[tokio::test(start_paused = true)]
 async fn one_call_can_push_more_frames_than_the_outbox_holds() {
-    let served = with_outbox(2).await;
-    let mut client = served.connect().await;
+    let (_server, mut client, _) = with_outbox(2).await;
     let words: Vec<_> = (0..50).map(|n| n.to_string()).collect();
     client.send(format!("push {}\n", words.join(" "))).await;
     client.expect(format!("{}\npushed\n", words.join("\n"))).await;
@@ -78,14 +67,12 @@ async fn one_call_can_push_more_frames_than_the_outbox_holds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_outbox_makes_a_pusher_wait_until_the_peer_reads() {
-    let served = with_outbox(4).await;
-    let mut client = served.connect().await;
-    served.probe.called("open", 1).await;
-    let pusher = served.probe.pusher(0);
-    let frames = fill(&pusher).await;
+    let (_server, mut client, pusher) = with_outbox(4).await;
+    let frames = fill(&mut client, &pusher).await;
     assert_eq!(pusher.try_push("no room").unwrap_err().reason, PushError::Full);
     let mut waiting = Box::pin(pusher.push("last"));
     assert!(waiting.as_mut().now_or_never().is_none());
+    client.resume_reading();
     for _ in 0..frames {
         client.expect([&[b'x'; 1000][..], b"\n"].concat()).await;
     }
@@ -95,14 +82,12 @@ async fn a_full_outbox_makes_a_pusher_wait_until_the_peer_reads() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_push_is_not_queued_and_uses_no_capacity() {
-    let served = with_outbox(1).await;
-    let mut client = served.connect().await;
-    served.probe.called("open", 1).await;
-    let pusher = served.probe.pusher(0);
-    let frames = fill(&pusher).await;
+    let (_server, mut client, pusher) = with_outbox(1).await;
+    let frames = fill(&mut client, &pusher).await;
     for _ in 0..10 {
         assert!(pusher.push("given up").now_or_never().is_none());
     }
+    client.resume_reading();
     for _ in 0..frames {
         client.expect([&[b'x'; 1000][..], b"\n"].concat()).await;
     }
@@ -112,13 +97,12 @@ async fn a_cancelled_push_is_not_queued_and_uses_no_capacity() {
 
 #[tokio::test(start_paused = true)]
 async fn only_the_slow_reader_of_a_broadcast_is_disconnected() {
-    let served = with_outbox(4).await;
-    let (mut stalled, mut good) = (served.connect().await, served.connect().await);
-    stalled.send("x\n").await;
-    served.probe.called("message", 1).await;
+    let probe = Probe::default();
+    let server = serve_in_kit(&probe, |server| server.limits(limits(|l| l.outbox = 4))).await;
+    let (mut stalled, mut good) = (server.connect().await, server.connect().await);
+    stalled.send("x\n").await.expect("x\n").await.stop_reading();
     good.send("y\n").await.expect("y\n").await;
-    served.probe.called("open", 2).await;
-    let (to_deaf, to_good) = (served.probe.pusher(0), served.probe.pusher(1));
+    let (to_deaf, to_good) = (probe.pusher(0), probe.pusher(1));
     let mut rejected = None;
     for _ in 0..1000 {
         if let Err(error) = to_deaf.push_or_close(vec![b'x'; 1000]) {
@@ -128,51 +112,43 @@ async fn only_the_slow_reader_of_a_broadcast_is_disconnected() {
         good.expect("tick\n").await;
     }
     assert_eq!(rejected, Some(PushError::Full));
-    assert_eq!(served.probe.reason().await, "outbox_full");
+    stalled.expect_closed(CloseReason::OutboxFull).await;
     assert_eq!(to_deaf.push_or_close("x"), Err(PushError::Closed));
     good.send("z\n").await.expect("z\n").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_push_fails_when_the_connection_closes() {
-    let served = with_outbox(1).await;
-    let client = served.connect().await;
-    served.probe.called("open", 1).await;
-    let pusher = served.probe.pusher(0);
-    fill(&pusher).await;
-    let waiting = tokio::spawn(async move { pusher.push("x").await });
+    let (_server, mut client, pusher) = with_outbox(1).await;
+    fill(&mut client, &pusher).await;
+    let waiting = tokio::spawn({
+        let pusher = pusher.clone();
+        async move { pusher.push("x").await }
+    });
     drop(client);
     assert_eq!(timeout(secs(1), waiting).await.unwrap().unwrap(), Err(PushError::Closed));
-    let pusher = served.probe.pusher(0);
     assert_eq!(pusher.push("x").await, Err(PushError::Closed));
     assert_eq!(pusher.try_push("x").unwrap_err().reason, PushError::Closed);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_push_fails_when_a_layer_closes_the_connection() {
-    let name = unique("short");
     let probe = Probe::default();
-    let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).limits(limits(|l| l.outbox = 1));
-    let _running = server.connection_layer(Timeout::new(secs(30))).start(probe.clone()).await.unwrap();
-    let _client = connect(&name).await;
+    let set = |server: Server<Lines>| server.limits(limits(|l| l.outbox = 1)).connection_layer(Timeout::new(secs(30)));
+    let server = serve_in_kit(&probe, set).await;
+    let mut client = server.connect().await;
     probe.called("open", 1).await;
     let pusher = probe.pusher(0);
-    fill(&pusher).await;
+    fill(&mut client, &pusher).await;
     let pushed = timeout(secs(300), pusher.push("x")).await;
     assert_eq!(pushed.expect("the push does not wait forever"), Err(PushError::Closed));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pusher_does_not_keep_the_connection_open() {
-    let served = serve(Probe::default()).await;
-    let mut client = served.connect().await;
-    client.send("x\n").await.expect("x\n").await;
-    let pusher = served.probe.pusher(0);
+    let (server, client, pusher) = with_outbox(256).await;
     drop(client);
-    assert_eq!(served.probe.reason().await, "peer_closed");
-    while served.running.open() > 0 {
-        sleep(millis(1)).await;
-    }
+    server.until(|server| server.closed(CloseReason::PeerClosed) == 1 && server.open() == 0).await;
     assert_eq!(pusher.connection().close_reason(), Some(CloseReason::PeerClosed));
 }
 
@@ -194,15 +170,13 @@ async fn frames_pushed_before_the_close_are_written_if_the_peer_still_reads() {
 
 #[tokio::test(start_paused = true)]
 async fn a_push_that_the_framing_cannot_encode_is_a_handler_error() {
-    let (name, probe) = (unique("json"), Probe::default());
-    let server = Server::bind(format!("mem:{name}")).framing(JsonLines::default());
-    let _running = server.start(probe.clone()).await.unwrap();
-    let mut client = connect(&name).await;
+    let probe = Probe::default();
+    let server = testing::Server::new(probe.clone()).framing(JsonLines::default()).start().await;
+    let mut client = server.connect().await;
     probe.called("open", 1).await;
     probe.pusher(0).push("1").await.unwrap();
     probe.pusher(0).push("no json").await.unwrap();
-    client.expect("1\n").await.expect_end().await;
-    assert_eq!(probe.reason().await, "handler_error");
+    client.expect("1\n").await.expect_closed(CloseReason::HandlerError).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,8 +11,10 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use harness::{Client, TEST_TIMEOUT, unique};
 use switchboard::address::Endpoint;
+use switchboard::handler::HandlerLayer;
 use switchboard::prelude::*;
 use switchboard::settings::{Limits, SocketOptions, Timeouts};
+use switchboard::testing;
 use switchboard::transport::{Accepted, BoxIo, StreamListener};
 use switchboard::transport::{Bind, Listener, SchemeInfo, Transport, memory};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
@@ -221,6 +223,14 @@ pub(crate) async fn serve_with(probe: Probe, set: impl FnOnce(Server<Lines>) -> 
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let running = set(server).start(probe.clone()).await.unwrap();
     Served { running, name, probe }
+}
+
+/// Starts a server for a probe with framing `lines` in the test kit, with more settings.
+pub(crate) async fn serve_in_kit<L: HandlerLayer<Probe, Bytes, Bytes>>(
+    probe: &Probe,
+    set: impl FnOnce(Server<Lines>) -> Server<Lines, L>,
+) -> testing::Running {
+    testing::Server::new(probe.clone()).framing(Lines::default()).set(set).start().await
 }
 
 impl Served {

@@ -194,8 +194,12 @@ impl Acceptor {
     fn admit(&mut self, accepted: Accepted) {
         let snapshot = self.snapshot.borrow().clone();
         let listener_context = &snapshot.listener_context;
-        let Accepted { peer, local, credentials, descriptor, handshake } = accepted;
+        let Accepted { peer, local, credentials, descriptor, handshake, .. } = accepted;
         let connection = Connection::new(listener_context.info.clone(), Kind::Stream, peer, local, credentials);
+        #[cfg(feature = "testing")]
+        if let Some(observer) = accepted.observer {
+            let _ = observer.set(connection.clone()); // a client is accepted only once
+        }
         let (admission, table) = (&listener_context.admission, &listener_context.table);
         let admitted = admission
             .check_descriptor(table, &connection, descriptor)

@@ -159,6 +159,12 @@ impl Running {
         open.filter(|connection| matches(connection)).take(limit).collect()
     }
 
+    /// Whether the connection with this id is open.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_open(&self, id: u64) -> bool {
+        self.all_listeners().iter().any(|listener| listener.table().get(id).is_some())
+    }
+
     /// Aborts the connection with this [id](Connection::id). Returns whether it was open.
     pub fn kill(&self, id: u64) -> bool {
         let found = self.all_listeners().iter().find_map(|listener| listener.table().get(id));

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+#[cfg(feature = "testing")]
+use std::sync::OnceLock;
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,6 +36,9 @@ pub struct Accepted {
     /// The number of its file descriptor, for [`descriptor_limit`](crate::server::ListenerSpec::descriptor_limit).
     pub descriptor: Option<RawFd>,
     pub(crate) handshake: HandshakeState,
+    /// Receives the connection of this client, for the test kit.
+    #[cfg(feature = "testing")]
+    pub(crate) observer: Option<Arc<OnceLock<Connection>>>,
 }
 
 pub(crate) enum HandshakeState {
@@ -107,7 +112,7 @@ impl fmt::Debug for HandshakeContext {
 impl Accepted {
     /// A client whose bytes can be read immediately.
     pub fn ready(peer: Address, local: Address, io: impl Io) -> Self {
-        Self { peer, local, credentials: None, descriptor: None, handshake: HandshakeState::Ready(Box::new(io)) }
+        Self::new(peer, local, HandshakeState::Ready(Box::new(io)))
     }
 
     /// A client whose bytes can be read after a handshake.
@@ -116,8 +121,19 @@ impl Accepted {
         H: FnOnce(HandshakeContext) -> F + Send + 'static,
         F: Future<Output = io::Result<BoxIo>> + Send + 'static,
     {
-        let handshake = HandshakeState::handshake(handshake);
-        Self { peer, local, credentials: None, descriptor: None, handshake }
+        Self::new(peer, local, HandshakeState::handshake(handshake))
+    }
+
+    fn new(peer: Address, local: Address, handshake: HandshakeState) -> Self {
+        Self {
+            peer,
+            local,
+            credentials: None,
+            descriptor: None,
+            handshake,
+            #[cfg(feature = "testing")]
+            observer: None,
+        }
     }
 
     /// Adds a handshake after the existing one, for a listener that wraps another. The new handshake receives the byte
@@ -128,13 +144,12 @@ impl Accepted {
         H: FnOnce(BoxIo, HandshakeContext) -> F + Send + 'static,
         F: Future<Output = io::Result<BoxIo>> + Send + 'static,
     {
-        let (peer, local, credentials) = (self.peer.clone(), self.local.clone(), self.credentials);
-        let descriptor = self.descriptor;
-        let both = Self::handshake(peer, local, |context| async move {
-            let io = self.handshake.establish(context.clone()).await?;
+        let previous = self.handshake;
+        let both = |context: HandshakeContext| async move {
+            let io = previous.establish(context.clone()).await?;
             handshake(io, context).await
-        });
-        Self { credentials, descriptor, ..both }
+        };
+        Self { handshake: HandshakeState::Handshake(Box::new(|context| Box::pin(both(context)))), ..self }
     }
 
     /// Wraps the byte stream, for a listener that inspects or changes the bytes.
@@ -144,6 +159,14 @@ impl Accepted {
             HandshakeState::Ready(io) => Self { handshake: HandshakeState::Ready(wrap(io)), ..self },
             HandshakeState::Handshake(_) => self.then(|io, _| async { Ok(wrap(io)) }),
         }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Accepted {
+    /// Stores the connection of this client when the server accepts it.
+    pub(crate) fn observed_by(self, observer: &Arc<OnceLock<Connection>>) -> Self {
+        Self { observer: Some(observer.clone()), ..self }
     }
 }
 

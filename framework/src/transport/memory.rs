@@ -1,4 +1,5 @@
-//! Connections inside this process, for tests: they need no ports and work with tokio's paused time.
+//! Connections inside this process, for tests: they need no ports and work with tokio's paused time. The module
+//! `testing` has clients with exact expectations; here a client is a byte stream.
 //!
 //! ```
 //! use switchboard::prelude::*;
@@ -52,9 +53,7 @@ pub struct Memory;
 ///
 /// `ConnectionRefused` if nothing listens on that name.
 pub async fn connect(name: &str) -> io::Result<DuplexStream> {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let peer = format!("mem:{name}#{}", NEXT.fetch_add(1, Relaxed));
-    connect_as(name, Address::Named(peer.into())).await
+    connect_as(name, unique_peer(name)).await
 }
 
 /// Connects like [`connect`], with a network address as the peer address, so that per-source limits apply.
@@ -67,11 +66,26 @@ pub async fn connect_from(name: &str, peer: SocketAddr) -> io::Result<DuplexStre
 }
 
 async fn connect_as(name: &str, peer: Address) -> io::Result<DuplexStream> {
-    let queue = LISTENING.lock().get(name).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
     let (ours, theirs) = duplex(CAPACITY);
-    let accepted = Accepted::ready(peer, Address::Named(format!("mem:{name}").into()), theirs);
-    queue.send(accepted).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+    queue(name, Accepted::ready(peer, local(name), theirs)).await?;
     Ok(ours)
+}
+
+/// The address of a client without a network address.
+pub(crate) fn unique_peer(name: &str) -> Address {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Address::Named(format!("mem:{name}#{}", NEXT.fetch_add(1, Relaxed)).into())
+}
+
+/// The local address of the connections to a name.
+pub(crate) fn local(name: &str) -> Address {
+    Address::Named(format!("mem:{name}").into())
+}
+
+/// Adds a client to the backlog of the listener on `name`. Waits while the backlog is full.
+pub(crate) async fn queue(name: &str, client: Accepted) -> io::Result<()> {
+    let queue = LISTENING.lock().get(name).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
+    queue.send(client).await.map_err(|_| io::ErrorKind::ConnectionRefused.into())
 }
 
 #[async_trait]
