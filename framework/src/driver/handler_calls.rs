@@ -11,7 +11,7 @@ use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::handler::{Context, Handler, HandlerCell, HandlerLayer, HandlerService, MessageService, Reply, Request};
-use crate::layer::{CallLayer, MessageStack, Timeout};
+use crate::layer::{CallLayer, MessageStack};
 
 /// Calls the handler of one connection, one call at a time.
 pub(crate) trait HandlerCalls<In, Out>: Send + 'static {
@@ -40,7 +40,7 @@ pub(crate) fn direct<In: Send + 'static, Out: Send + 'static, H: Handler<In, Out
 pub(crate) fn layered<H, In, Out, L>(
     handler: Arc<H>,
     context: Context<H::State, Out>,
-    stack: &MessageStack,
+    stack: Arc<MessageStack>,
     layer: &L,
 ) -> impl HandlerCalls<In, Out> + use<H, In, Out, L>
 where
@@ -52,7 +52,7 @@ where
     let connection = context.connection().clone();
     let cell = HandlerCell::new(handler, context);
     let service = stack.layer(layer.layer(HandlerService::new(cell.clone())));
-    Layered { cell, service, connection, timeout: stack.timeout() }
+    Layered { cell, service, connection, stack }
 }
 
 struct Direct<H, S, Out> {
@@ -86,7 +86,7 @@ struct Layered<H, St, Out, S> {
     cell: Arc<HandlerCell<H, St, Out>>,
     service: S,
     connection: Connection,
-    timeout: Timeout,
+    stack: Arc<MessageStack>,
 }
 
 impl<H, In, Out, S> HandlerCalls<In, Out> for Layered<H, H::State, Out, S>
@@ -97,7 +97,7 @@ where
     S: MessageService<In, Out>,
 {
     async fn open(&mut self) -> Result<Reply<Out>> {
-        self.timeout.wrap(&self.connection, self.cell.open()).await
+        self.stack.timeout().wrap(&self.connection, self.cell.open()).await
     }
 
     async fn message(&mut self, message: In) -> Result<Reply<Out>> {

@@ -1,5 +1,6 @@
 //! The default layers of every message.
 
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::Layer;
 
 use super::{CallLayer, CatchPanic, Concurrency, LayerService, RatePerSource, Timeout, Trace};
@@ -12,13 +13,16 @@ use crate::settings::{Rates, Timeouts};
 pub(crate) struct MessageStack {
     rate: RatePerSource,
     timeout: Timeout,
+    /// Every connection holds the stack, and so counts as a user of the handler.
+    _user: TaskTrackerToken,
 }
 
 impl MessageStack {
-    pub(crate) fn new(timeouts: &Timeouts, rates: &Rates) -> Self {
+    pub(crate) fn new(timeouts: &Timeouts, rates: &Rates, user: TaskTrackerToken) -> Self {
         Self {
             rate: RatePerSource::new(rates.messages_per_source, rates.burst),
             timeout: Timeout::new(timeouts.message),
+            _user: user,
         }
     }
 

@@ -42,7 +42,7 @@ where
         if has_layers::<L>() {
             let new_peer = move |route: &Route, listener: &ListenerContext| {
                 let (connection, context) = new_context(route, listener);
-                (connection, layered(handler.clone(), context, &stack, &layer))
+                (connection, layered(handler.clone(), context, stack.clone(), &layer))
             };
             Box::new(Dispatcher::new(socket, self.framing.clone(), self.limits, listener_context, new_peer, pushed))
         } else {

@@ -50,7 +50,7 @@ where
         let framed = FramedConnection::new(io);
         let (handler, stack) = (self.handler.clone(), self.stack.clone());
         if has_layers::<L>() {
-            let calls = layered(handler, context, &stack, &self.layer);
+            let calls = layered(handler, context, stack, &self.layer);
             StreamSession { framed, calls }.drive()
         } else {
             let calls = direct(handler, context, stack);
