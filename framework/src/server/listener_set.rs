@@ -104,7 +104,7 @@ impl ListenerSet {
     ///
     /// A listener cannot be bound.
     pub async fn try_bind(self) -> Result<(), StartError> {
-        self.bind().await.map(drop)
+        self.bind_all().await.map(drop)
     }
 
     /// Starts all handlers, then binds all listeners. Clients that connect wait in the backlog until

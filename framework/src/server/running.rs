@@ -176,7 +176,8 @@ impl Running {
 
     /// Stops the handlers after every listener has [ended by itself](Self::ended).
     pub(super) async fn finish(&self) -> Drained {
-        let deadline = deadline_after(Instant::now(), self.state().drain.deadline);
+        let time = self.state().drain.deadline;
+        let deadline = self.handed_over.get().copied().unwrap_or_else(|| deadline_after(Instant::now(), time));
         self.handlers.advance(Phase::Draining { deadline });
         Drained { stop_failures: self.stop_handlers(deadline).await, ..Drained::default() }
     }
