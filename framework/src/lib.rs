@@ -58,7 +58,8 @@
 //!
 //! **Run a server.** [`Server`] has one listener and one handler, [`ListenerSet`] has several. Both start a [`Running`]
 //! server, which can be drained, reloaded and handed over to a new process. [`settings`] contains limits, timeouts,
-//! access lists, TLS and PROXY settings. [`metrics`] contains counters and latencies.
+//! access lists, TLS and PROXY settings. [`metrics`] contains counters and latencies, and the metrics that handlers
+//! register.
 //!
 //! **Set timeouts of a protocol.** [`deadline_timer`] contains timers that tolerate a process that was stopped.
 //!

@@ -1,5 +1,5 @@
-//! Start and stop of handlers: each runs once, start before the listeners are bound, stop after the last connection; and
-//! what happens when one of them fails, hangs or panics.
+//! Start and stop of handlers: each runs once, start before the listeners are bound, stop after the last connection.
+//! A failure, a panic and a timeout have their documented outcome.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -62,9 +62,9 @@ impl Step {
 
 /// The recorded calls of all handlers of a test.
 #[derive(Clone, Default)]
-struct Calls(Arc<watch::Sender<Vec<String>>>);
+struct CallLog(Arc<watch::Sender<Vec<String>>>);
 
-impl Calls {
+impl CallLog {
     fn add(&self, call: String) {
         self.0.send_modify(|calls| calls.push(call));
     }
@@ -86,7 +86,7 @@ impl Calls {
 #[derive(Clone)]
 struct Staged {
     name: &'static str,
-    calls: Calls,
+    calls: CallLog,
     start: Step,
     stop: Step,
     metric: Option<&'static str>,
@@ -94,7 +94,7 @@ struct Staged {
 }
 
 impl Staged {
-    fn new(name: &'static str, calls: &Calls) -> Self {
+    fn new(name: &'static str, calls: &CallLog) -> Self {
         let (start, stop) = (Step::Ok, Step::Ok);
         Self { name, calls: calls.clone(), start, stop, metric: None, counter: Arc::default() }
     }
@@ -213,7 +213,7 @@ async fn start_by(way: usize, handler: Staged, name: &str) -> Result<Running> {
 #[tokio::test(start_paused = true)]
 async fn every_kind_of_handler_starts_before_and_stops_after_its_connections() {
     for way in 0..10 {
-        let (calls, name) = (Calls::default(), unique("ways"));
+        let (calls, name) = (CallLog::default(), unique("ways"));
         let running = start_by(way, Staged::new("it", &calls), &name).await.unwrap();
         assert_eq!(calls.all(), ["start it"], "{way}");
         let mut client = connect(&name).await;
@@ -233,7 +233,7 @@ async fn every_kind_of_handler_starts_before_and_stops_after_its_connections() {
 async fn a_failed_start_is_an_error_that_names_the_handler_and_nothing_is_bound() {
     for (step, text) in FAILURES {
         for way in 0..10 {
-            let (calls, name) = (Calls::default(), unique("failures"));
+            let (calls, name) = (CallLog::default(), unique("failures"));
             let begun = Instant::now();
             let error = start_by(way, Staged::new("it", &calls).starting(step), &name).await.unwrap_err().to_string();
             assert!(error.contains("handler main cannot start") && error.contains(text), "{way} {step:?}: {error}");
@@ -246,7 +246,7 @@ async fn a_failed_start_is_an_error_that_names_the_handler_and_nothing_is_bound(
 
 #[tokio::test(start_paused = true)]
 async fn no_listener_is_bound_before_every_handler_has_started() {
-    let (calls, spy, name) = (Calls::default(), Spy::default(), unique("order"));
+    let (calls, spy, name) = (CallLog::default(), Spy::default(), unique("order"));
     let mut listeners = listener_set();
     listeners.transports().add(spy.clone());
     let (one, two) = (Staged::new("one", &calls), Staged::new("two", &calls).starting(Step::Error));
@@ -260,7 +260,7 @@ async fn no_listener_is_bound_before_every_handler_has_started() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_of_several_listeners_starts_and_stops_once() {
-    let calls = Calls::default();
+    let calls = CallLog::default();
     let ((main, name), (mut more, second)) = (spec(), spec());
     more.name = "more".to_owned();
     let handler = Staged::new("it", &calls).made();
@@ -276,9 +276,9 @@ async fn a_handler_of_several_listeners_starts_and_stops_once() {
 #[tokio::test(start_paused = true)]
 async fn a_listener_that_cannot_be_bound_stops_the_handlers() {
     for stop in [Step::Ok, Step::Sleep(5), Step::Error, Step::Hang] {
-        let calls = Calls::default();
+        let calls = CallLog::default();
         let (taken, _) = spec();
-        let _other = set(&[(&taken, &Staged::new("other", &Calls::default()).made())]).start().await.unwrap();
+        let _other = set(&[(&taken, &Staged::new("other", &CallLog::default()).made())]).start().await.unwrap();
         let (free, _) = spec();
         let (one, two) = (Staged::new("one", &calls).stopping(stop), Staged::new("two", &calls));
         let begun = Instant::now();
@@ -294,7 +294,7 @@ async fn a_listener_that_cannot_be_bound_stops_the_handlers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_check_of_the_addresses_starts_no_handler() {
-    let (calls, (main, _)) = (Calls::default(), spec());
+    let (calls, (main, _)) = (CallLog::default(), spec());
     set(&[(&main, &Staged::new("it", &calls).made())]).try_bind().await.unwrap();
     assert!(calls.all().is_empty());
 }
@@ -304,7 +304,7 @@ async fn a_failed_stop_is_counted_and_bounded_by_the_drain_deadline() {
     let deadlines = [(0, 2), (1, 2), (30, 30)];
     for (step, _) in FAILURES {
         for (deadline, longest) in deadlines {
-            let (calls, (main, _)) = (Calls::default(), spec());
+            let (calls, (main, _)) = (CallLog::default(), spec());
             let (bad, good) = (Staged::new("bad", &calls).stopping(step), Staged::new("good", &calls));
             let (mut more, _) = spec();
             more.name = "more".to_owned();
@@ -323,7 +323,7 @@ async fn a_failed_stop_is_counted_and_bounded_by_the_drain_deadline() {
         }
     }
     // A stop that takes a while is within the time.
-    let (calls, (main, _)) = (Calls::default(), spec());
+    let (calls, (main, _)) = (CallLog::default(), spec());
     let running = set(&[(&main, &Staged::new("slow", &calls).stopping(Step::Sleep(20)).made())]).start().await.unwrap();
     assert!(running.drain().await.is_complete());
 }
@@ -331,7 +331,7 @@ async fn a_failed_stop_is_counted_and_bounded_by_the_drain_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_second_stop_request_leaves_two_seconds_for_stop() {
     for (step, failures) in [(Step::Hang, 1), (Step::Sleep(1), 0)] {
-        let (calls, (main, _)) = (Calls::default(), spec());
+        let (calls, (main, _)) = (CallLog::default(), spec());
         let running = set(&[(&main, &Staged::new("it", &calls).stopping(step).made())]).start().await.unwrap();
         let begun = Instant::now();
         let drained = running.serve_until(stream::iter([(), ()])).await;
@@ -342,7 +342,7 @@ async fn a_second_stop_request_leaves_two_seconds_for_stop() {
 
 #[tokio::test(start_paused = true)]
 async fn a_replaced_handler_stops_after_its_last_connection_and_the_new_one_starts_first() {
-    let (calls, (main, name)) = (Calls::default(), spec());
+    let (calls, (main, name)) = (CallLog::default(), spec());
     let (old, new) = (Staged::new("old", &calls).made(), Staged::new("new", &calls).made());
     let running = set(&[(&main, &old)]).start().await.unwrap();
     let mut client = connect(&name).await;
@@ -365,7 +365,7 @@ async fn a_replaced_handler_stops_after_its_last_connection_and_the_new_one_star
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_returns_while_its_connections_are_open_keeps_running() {
-    let (calls, (main, name)) = (Calls::default(), spec());
+    let (calls, (main, name)) = (CallLog::default(), spec());
     let (one, two) = (Staged::new("one", &calls).made(), Staged::new("two", &calls).made());
     let running = set(&[(&main, &one)]).start().await.unwrap();
     let mut client = connect(&name).await;
@@ -388,7 +388,7 @@ async fn a_handler_that_returns_while_its_connections_are_open_keeps_running() {
 #[tokio::test(start_paused = true)]
 async fn a_reload_with_a_failed_start_is_rejected_and_changes_nothing() {
     for (step, text) in FAILURES {
-        let calls = Calls::default();
+        let calls = CallLog::default();
         let ((main, name), (mut more, _)) = (spec(), spec());
         more.name = "more".to_owned();
         let old = Staged::new("old", &calls).counting("messages_total");
@@ -412,9 +412,9 @@ async fn a_reload_with_a_failed_start_is_rejected_and_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reload_whose_listener_cannot_be_bound_stops_its_new_handlers() {
-    let calls = Calls::default();
+    let calls = CallLog::default();
     let ((main, name), (mut taken, _)) = (spec(), spec());
-    let _other = set(&[(&taken, &Staged::new("other", &Calls::default()).made())]).start().await.unwrap();
+    let _other = set(&[(&taken, &Staged::new("other", &CallLog::default()).made())]).start().await.unwrap();
     taken.name = "more".to_owned();
     let old = Staged::new("old", &calls).made();
     let running = set(&[(&main, &old)]).start().await.unwrap();
@@ -427,7 +427,7 @@ async fn a_reload_whose_listener_cannot_be_bound_stops_its_new_handlers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_cancels_a_reload_that_waits_for_a_start() {
-    let (calls, (main, _)) = (Calls::default(), spec());
+    let (calls, (main, _)) = (CallLog::default(), spec());
     let (old, new) = (Staged::new("old", &calls), Staged::new("new", &calls).starting(Step::Hang));
     let good = Staged::new("good", &calls);
     let running = set(&[(&main, &old.made())]).start().await.unwrap();
@@ -448,7 +448,7 @@ async fn a_drain_cancels_a_reload_that_waits_for_a_start() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_start_and_a_dropped_server_stop_their_handlers() {
-    let (calls, (main, _), (mut more, _)) = (Calls::default(), spec(), spec());
+    let (calls, (main, _), (mut more, _)) = (CallLog::default(), spec(), spec());
     more.name = "more".to_owned();
     let (one, two) = (Staged::new("one", &calls), Staged::new("two", &calls).starting(Step::Hang));
     let listeners = set(&[(&main, &one.made()), (&more, &two.made())]);
@@ -475,7 +475,7 @@ async fn a_dropped_start_and_a_dropped_server_stop_their_handlers() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_stop_after_a_reload_is_counted_at_the_drain() {
     for (step, _) in FAILURES {
-        let (calls, (main, _)) = (Calls::default(), spec());
+        let (calls, (main, _)) = (CallLog::default(), spec());
         let (old, new) = (Staged::new("old", &calls).stopping(step), Staged::new("new", &calls));
         let running = set(&[(&main, &old.made())]).start().await.unwrap();
         running.reload(set(&[(&main, &new.made())])).await.unwrap();
@@ -486,7 +486,7 @@ async fn a_failed_stop_after_a_reload_is_counted_at_the_drain() {
 
 #[tokio::test(start_paused = true)]
 async fn connections_behind_layers_keep_a_replaced_handler_running() {
-    let (calls, (mut main, name)) = (Calls::default(), spec());
+    let (calls, (mut main, name)) = (CallLog::default(), spec());
     main.layers = vec![LayerInstance::new(Trace::messages())];
     let (old, new) = (Staged::new("old", &calls).made(), Staged::new("new", &calls).made());
     let running = set(&[(&main, &old)]).start().await.unwrap();
@@ -499,7 +499,7 @@ async fn connections_behind_layers_keep_a_replaced_handler_running() {
     drop(client);
     calls.wait("stop old").await;
     // The same for a stream handler.
-    let (calls, (main, name)) = (Calls::default(), spec());
+    let (calls, (main, name)) = (CallLog::default(), spec());
     let running = set(&[(&main, &HandlerInstance::stream(Staged::new("old", &calls)))]).start().await.unwrap();
     let mut client = connect(&name).await;
     client.expect("old\n").await;
@@ -512,7 +512,7 @@ async fn connections_behind_layers_keep_a_replaced_handler_running() {
 
 #[tokio::test]
 async fn a_replaced_datagram_handler_stops() {
-    let calls = Calls::default();
+    let calls = CallLog::default();
     let spec = at("main", "udp://127.0.0.1:0");
     let running = set(&[(&spec, &Staged::new("old", &calls).made())]).start().await.unwrap();
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -535,7 +535,7 @@ async fn a_replaced_datagram_handler_stops() {
 
 #[tokio::test(start_paused = true)]
 async fn metrics_continue_after_a_reload_and_end_with_the_last_instance() {
-    let (calls, (main, name)) = (Calls::default(), spec());
+    let (calls, (main, name)) = (CallLog::default(), spec());
     let counting = || Staged::new("it", &calls).counting("messages_total").made();
     let running = set(&[(&main, &counting())]).start().await.unwrap();
     let count = || match running.handler_metrics()[0].samples[0].value {
@@ -560,7 +560,7 @@ async fn metrics_continue_after_a_reload_and_end_with_the_last_instance() {
 
 #[tokio::test(start_paused = true)]
 async fn the_drain_signal_of_a_handler_begins_with_the_drain() {
-    struct Watcher(Calls);
+    struct Watcher(CallLog);
     impl Handler for Watcher {
         type State = ();
         async fn start(&self, cx: &StartContext) -> Result<()> {
@@ -581,7 +581,7 @@ async fn the_drain_signal_of_a_handler_begins_with_the_drain() {
             Ok(())
         }
     }
-    let calls = Calls::default();
+    let calls = CallLog::default();
     let running = Server::bind(format!("mem:{}", unique("signal"))).start(Watcher(calls.clone())).await.unwrap();
     assert!(running.drain().await.is_complete());
     assert_eq!(calls.all(), ["draining", "stop"]);
@@ -589,7 +589,7 @@ async fn the_drain_signal_of_a_handler_begins_with_the_drain() {
 
 #[tokio::test(start_paused = true)]
 async fn serve_until_stops_the_handler_and_returns_its_failures() {
-    let (calls, name) = (Calls::default(), unique("until"));
+    let (calls, name) = (CallLog::default(), unique("until"));
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
     let handler = Staged::new("it", &calls).stopping(Step::Error);
     let drained = server.serve_until(handler, std::future::ready(())).await.unwrap();
@@ -599,7 +599,7 @@ async fn serve_until_stops_the_handler_and_returns_its_failures() {
 
 #[tokio::test(start_paused = true)]
 async fn two_servers_with_one_instance_start_and_stop_it_once() {
-    let (calls, (one, name), (two, _)) = (Calls::default(), spec(), spec());
+    let (calls, (one, name), (two, _)) = (CallLog::default(), spec(), spec());
     let handler = Staged::new("it", &calls).made();
     let (first, second) =
         (set(&[(&one, &handler)]).start().await.unwrap(), set(&[(&two, &handler)]).start().await.unwrap());
@@ -640,7 +640,7 @@ impl StreamListener for NoClients {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_ends_by_itself_stops_its_handler() {
     for (stop, failures) in [(Step::Ok, 0), (Step::Error, 1), (Step::Hang, 1)] {
-        let calls = Calls::default();
+        let calls = CallLog::default();
         let server = Server::bind("none:it").transport(NoClients);
         let handler = Staged::new("it", &calls).stopping(stop);
         let drained = server.framing(Lines::default()).serve_until(handler, pending()).await.unwrap();

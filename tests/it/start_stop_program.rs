@@ -1,5 +1,5 @@
-//! Start and stop of handlers in a program: no acknowledged value is lost, and a failure has its documented exit status,
-//! log event and metrics.
+//! Start and stop of handlers in a program: no acknowledged value is lost, and a failure has its documented exit
+//! status, log event and metrics.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use harness::{Program, Running, Signal, TEST_TIMEOUT, target};
 use serde_json::Value;
+use switchboard::prelude::{Bytes, Context, Handler, NoOptions, Reply, Result, StartContext};
 use tempfile::TempDir;
 
 use crate::upgrade::Installed;
@@ -233,9 +234,41 @@ fn a_check_starts_no_handler() {
         let ended = phases().current_dir(place.path()).args(args).run();
         assert_eq!(ended.code(), Some(0), "{args:?}: {}", ended.stderr);
     }
-    let registry = switchboard_server::registry();
-    let _ = switchboard_server::ConfigCheck::new(&registry).check();
     assert_eq!(text(place.path(), "calls"), "");
+}
+
+struct NeverStarted;
+
+impl Handler for NeverStarted {
+    type State = ();
+
+    async fn start(&self, _: &StartContext) -> Result<()> {
+        panic!("a check has started the handler");
+    }
+
+    async fn message(&self, _: &mut Context, _: Bytes) -> Result<Reply> {
+        Ok(Reply::none())
+    }
+}
+
+#[test]
+fn a_check_in_a_test_starts_no_handler() {
+    let mut registry = switchboard_server::registry();
+    registry.handler("never", |_: NoOptions| Ok(NeverStarted));
+    switchboard_server::ConfigCheck::new(&registry).set("handler", "never").check().unwrap();
+}
+
+#[test]
+fn a_failed_start_of_the_new_program_rejects_an_upgrade() {
+    let good = config(&[("one", "ok", "ok")]);
+    let mut server = Installed::start_program(Path::new(env!("CARGO_BIN_EXE_extended")), &good);
+    let place = server.place.path().to_owned();
+    fs::write(place.join("switchboard.toml"), config(&[("one", "error", "ok")])).unwrap();
+    let error = server.upgrade_is_rejected();
+    assert!(error.contains("exit status 1"), "{error}");
+    assert_eq!(text(&place, "calls"), "start one\nstart one\n", "the old handler is not stopped");
+    server.stop();
+    assert_eq!(text(&place, "calls"), "start one\nstart one\nstop one\n");
 }
 
 #[test]

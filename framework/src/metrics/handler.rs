@@ -47,7 +47,8 @@ debug_as_display!(MetricError);
 ///     type State = ();
 ///
 ///     async fn start(&self, cx: &StartContext) -> Result<()> {
-///         let lookups = cx.metrics().counter_with("lookups_total", "Lookups, by result.", "result", &["hit", "miss"])?;
+///         let results = ["hit", "miss"];
+///         let lookups = cx.metrics().counter_with("lookups_total", "Lookups, by result.", "result", &results)?;
 ///         let _ = self.lookups.set(lookups); // `start` is called once
 ///         Ok(())
 ///     }
@@ -95,7 +96,7 @@ impl HandlerMetrics {
         label: &str,
         values: &[impl AsRef<str>],
     ) -> Result<Vec<Counter>, MetricError> {
-        self.counters(name, help, owned(label, values))
+        self.counters(name, help, label_of(label, values))
     }
 
     /// Registers a gauge for each value of a label, in the order of the values.
@@ -106,7 +107,7 @@ impl HandlerMetrics {
         label: &str,
         values: &[impl AsRef<str>],
     ) -> Result<Vec<Gauge>, MetricError> {
-        self.gauges(name, help, owned(label, values))
+        self.gauges(name, help, label_of(label, values))
     }
 
     /// Registers a histogram for each value of a label, in the order of the values.
@@ -118,7 +119,7 @@ impl HandlerMetrics {
         label: &str,
         values: &[impl AsRef<str>],
     ) -> Result<Vec<Histogram>, MetricError> {
-        self.histograms(name, help, bounds, owned(label, values))
+        self.histograms(name, help, bounds, label_of(label, values))
     }
 
     fn counters(&self, name: &str, help: &str, label: Option<Label>) -> Result<Vec<Counter>, MetricError> {
@@ -178,7 +179,7 @@ impl HandlerMetrics {
     }
 }
 
-fn owned(label: &str, values: &[impl AsRef<str>]) -> Option<Label> {
+fn label_of(label: &str, values: &[impl AsRef<str>]) -> Option<Label> {
     Some((label.to_owned(), values.iter().map(|value| value.as_ref().to_owned()).collect()))
 }
 

@@ -63,8 +63,8 @@ impl StartedHandlers {
     /// Stops all handlers and waits until they have stopped: for at most `time`, and at least 2 s. When `aborted`
     /// resolves, 2 s remain. Returns the number of handlers whose stop has failed since the start of the server.
     ///
-    /// A running server does this after a drain. Call it if the future of [`ListenerSet::bind`](crate::ListenerSet::bind)
-    /// was dropped, or if its result was not started.
+    /// A running server does this after a drain. Call it if the future of
+    /// [`ListenerSet::bind`](crate::ListenerSet::bind) was dropped, or if its result was not started.
     pub async fn stop(&self, time: Duration, aborted: impl Future<Output = ()>) -> usize {
         self.stop_until(deadline_after(Instant::now(), time), aborted).await
     }

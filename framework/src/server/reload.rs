@@ -31,8 +31,8 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// The reload is rejected and nothing has changed. The error is that of the first handler that cannot be started, or
-    /// contains the problems of all listeners. Handlers that the reload has started are stopped.
+    /// The reload is rejected and nothing has changed. The error is that of the first handler that cannot be started,
+    /// or contains the problems of all listeners. Handlers that the reload has started are stopped.
     ///
     /// ```
     /// use switchboard::prelude::*;
