@@ -114,7 +114,7 @@ struct Assembler<'a> {
 impl Assembler<'_> {
     fn handler(&mut self, name: &str) -> Option<HandlerInstance> {
         let Section { kind, options, .. } = self.config.handlers.get(name)?;
-        let built = self.registry.handler_entry(kind)?.build(options.clone());
+        let built = self.registry.handler_entry(kind)?.build(options.clone()).map(|handler| handler.named(name));
         self.accept("handlers", name, built)
     }
 

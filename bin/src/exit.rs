@@ -10,8 +10,8 @@ use switchboard::settings::text::escape_unsafe;
 pub(crate) const FAILED: u8 = 1;
 /// Wrong usage of the command line.
 pub(crate) const USAGE: u8 = 2;
-/// Connections were aborted.
-pub(crate) const ABORTED: u8 = 3;
+/// Connections were aborted, or a handler's stop failed.
+pub(crate) const INCOMPLETE: u8 = 3;
 /// Invalid configuration (EX_CONFIG of sysexits.h).
 pub(crate) const CONFIG: u8 = 78;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use switchboard::transport::Systemd;
 use switchboard::{BoxError, Endpoint, ListenerSet, Registry};
 use tokio::runtime::Runtime;
@@ -13,7 +13,7 @@ use crate::admin::Admin;
 use crate::assemble;
 use crate::config::{Config, Inputs};
 use crate::descriptors;
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 use crate::handover::{Executable, InheritedSockets};
 use crate::log::Log;
 use crate::process;
@@ -103,6 +103,7 @@ async fn run(
     log_passed_sockets(&systemd, &reload.initial);
     listeners.transports().add(systemd.clone());
     listeners.inherit(inherited);
+    let handlers = listeners.handlers();
     let start = async {
         let bound = listeners.bind().await?;
         if let Some(admin) = &reload.initial.admin
@@ -124,11 +125,15 @@ async fn run(
             running.take_socket_paths();
             admin.running.take_socket_paths();
         }
-        Ok::<_, BoxError>((running, admin, reloads))
+        Ok::<_, BoxError>(Some((running, admin, reloads)))
     };
-    let (running, admin, reloads) = tokio::select! {
-        started = start => started.map_err(Failure::new)?,
-        _ = signals.stop.next() => return Ok(0),
+    let started = tokio::select! {
+        started = start => started.map_err(Failure::new),
+        _ = signals.stop.next() => Ok(None),
+    };
+    let Ok(Some((running, admin, reloads))) = started else {
+        let failures = handlers.stop(reload.initial.drain.deadline, signals.stop.next().map(drop)).await;
+        return started.map(|_| if failures > 0 { exit::INCOMPLETE } else { 0 });
     };
     let service_manager = ServiceManager::from_env();
     let server = LiveServer { running: &running, admin: &admin, systemd, executable, service_manager };

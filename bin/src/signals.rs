@@ -69,7 +69,7 @@ impl LiveServer<'_> {
             never = self.service_manager.run(self.running) => match never {},
         };
         self.admin.stop().await;
-        if drained.cut > 0 { exit::ABORTED } else { 0 }
+        if drained.is_complete() { 0 } else { exit::INCOMPLETE }
     }
 
     /// Handles one reload or upgrade at a time; each has a deadline, and a drain cancels it. Signals that arrive

@@ -48,7 +48,8 @@
 //!
 //! **Write a protocol.** [`Handler`] is the trait for messages and [`StreamHandler`] the trait for raw byte streams.
 //! [`handler_fn`] turns a function into a handler. A handler receives a [`Context`] and returns a [`Reply`]. A
-//! [`Pusher`] sends messages at any time. [`Connection`] describes the peer.
+//! [`Pusher`] sends messages at any time. [`Connection`] describes the peer. [`Handler::start`] receives a
+//! [`StartContext`].
 //!
 //! **Split bytes into messages.** [`framing`] contains the built-in framings and the [`Framing`] trait for custom ones.
 //!
@@ -57,7 +58,8 @@
 //!
 //! **Run a server.** [`Server`] has one listener and one handler, [`ListenerSet`] has several. Both start a [`Running`]
 //! server, which can be drained, reloaded and handed over to a new process. [`settings`] contains limits, timeouts,
-//! access lists, TLS and PROXY settings. [`metrics`] contains counters and latencies.
+//! access lists, TLS and PROXY settings. [`metrics`] contains counters and latencies, and the metrics that handlers
+//! register.
 //!
 //! **Set timeouts of a protocol.** [`deadline_timer`] contains timers that tolerate a process that was stopped.
 //!
@@ -100,6 +102,8 @@ pub mod server;
 pub mod registry;
 
 mod pipeline;
+
+mod lifecycle;
 
 mod listener_spec;
 
@@ -147,7 +151,9 @@ pub use error::{BoxError, Result};
 #[doc(inline)]
 pub use framing::Framing;
 #[doc(inline)]
-pub use handler::{ByteStream, Context, Handler, HandlerService, Needs, Reply, Request, StreamHandler, handler_fn};
+pub use handler::{
+    ByteStream, Context, Handler, HandlerService, Needs, Reply, Request, StartContext, StreamHandler, handler_fn,
+};
 pub use push_queue::{PushError, Pusher, TryPushError};
 #[doc(inline)]
 pub use registry::Registry;
@@ -178,7 +184,9 @@ pub mod prelude {
     pub use crate::connection::{Connection, Kind};
     pub use crate::error::{BoxError, Result};
     pub use crate::framing::{self, Delimited, Framing, JsonLines, Length, Lines, Raw};
-    pub use crate::handler::{ByteStream, Context, Handler, Needs, Reply, Request, StreamHandler, handler_fn};
+    pub use crate::handler::{
+        ByteStream, Context, Handler, Needs, Reply, Request, StartContext, StreamHandler, handler_fn,
+    };
     pub use crate::layer::{Concurrency, Connected, RatePerSource, Timeout, Trace};
     pub use crate::push_queue::{PushError, Pusher};
     pub use crate::registry::{NoOptions, Registry};

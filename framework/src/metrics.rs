@@ -1,6 +1,15 @@
-//! Metrics of a listener. Labels have fixed value sets and never contain a peer.
+//! Metrics of listeners and handlers. Labels have fixed value sets and never contain a peer.
 //!
-//! Each connection counts its own messages and bytes; they are added here when it closes.
+//! Each connection counts its own messages and bytes; they are added to those of its listener when it closes.
+
+mod family;
+mod handler;
+mod series;
+
+pub(crate) use family::HandlerMetricStore;
+pub use family::{HandlerMetric, HandlerSample};
+pub use handler::{HandlerMetrics, MetricError};
+pub use series::{Counter, Gauge, Histogram, MetricKind, MetricValue};
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;

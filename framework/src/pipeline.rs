@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
 
@@ -13,29 +14,35 @@ use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::handler::{Handler, HandlerLayer, StreamHandler};
 use crate::layer::{LayerChain, MessageStack};
+use crate::lifecycle::Lifecycle;
 use crate::listener_spec::ListenerSpec;
 use crate::transport::Incoming;
 
 /// The boxed service of a connection: one call per connection.
 pub(crate) type ConnectionService = BoxCloneSyncService<Incoming, (), BoxError>;
 
-/// A handler with its options, for any number of listeners. Clones are the same instance and share its state.
+/// A handler with its options, for any number of listeners. Clones are the same instance and share its state. The
+/// instance is started once, for all its listeners, and stopped once.
 #[derive(Clone)]
-pub struct HandlerInstance(Arc<dyn Fn(&ListenerSpec) -> Services + Send + Sync>);
+pub struct HandlerInstance {
+    build: Arc<dyn Fn(&ListenerSpec) -> Services + Send + Sync>,
+    lifecycle: Arc<Lifecycle>,
+    name: Option<Arc<str>>,
+}
 
 impl HandlerInstance {
     /// A handler of bytes, with the framing and layers of each listener.
     pub fn new<H: Handler<Bytes, Bytes>>(handler: H) -> Self {
         let handler = Arc::new(handler);
-        Self(Arc::new(move |spec| {
+        Self::of(Lifecycle::of(&handler), move |spec, user| {
             let (handler, framing) = (handler.clone(), Arc::new(spec.framing.clone()));
             // Without layers by name, no service between driver and handler is boxed.
             if spec.layers.is_empty() {
-                Services::messages(handler, framing, (), spec)
+                Services::messages(handler, framing, (), spec, user)
             } else {
-                Services::messages(handler, framing, LayerChain::new(&spec.layers), spec)
+                Services::messages(handler, framing, LayerChain::new(&spec.layers), spec, user)
             }
-        }))
+        })
     }
 
     /// A handler of typed messages with its framing. The framing and layers of a listener do not apply.
@@ -46,10 +53,10 @@ impl HandlerInstance {
     /// A handler that reads and writes the bytes of a connection. The framing and layers of a listener do not apply.
     pub fn stream<H: StreamHandler>(handler: H) -> Self {
         let handler = Arc::new(handler);
-        Self(Arc::new(move |spec| {
-            let driver = Arc::new(RawDriver { handler: handler.clone(), timeouts: spec.timeouts });
+        Self::of(Lifecycle::of_stream(&handler), move |spec, user| {
+            let driver = Arc::new(RawDriver { handler: handler.clone(), timeouts: spec.timeouts, _user: user });
             Services { stream: Some(BoxCloneSyncService::new(driver)), datagram: None }
-        }))
+        })
     }
 
     /// A handler with its framing and layers.
@@ -60,7 +67,31 @@ impl HandlerInstance {
         L: HandlerLayer<H, F::In, F::Out>,
     {
         let (handler, framing) = (Arc::new(handler), Arc::new(framing));
-        Self(Arc::new(move |spec| Services::messages(handler.clone(), framing.clone(), layer.clone(), spec)))
+        Self::of(Lifecycle::of(&handler), move |spec, user| {
+            Services::messages(handler.clone(), framing.clone(), layer.clone(), spec, user)
+        })
+    }
+
+    fn of(
+        lifecycle: Arc<Lifecycle>,
+        build: impl Fn(&ListenerSpec, TaskTrackerToken) -> Services + Send + Sync + 'static,
+    ) -> Self {
+        let users = lifecycle.clone();
+        Self { build: Arc::new(move |spec| build(spec, users.user())), lifecycle, name: None }
+    }
+
+    /// Sets the name of the handler in errors, logs and metrics. The default is the name of its first listener.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref()
+    }
+
+    pub(crate) fn lifecycle(&self) -> &Arc<Lifecycle> {
+        &self.lifecycle
     }
 
     /// Puts a layer around each connection.
@@ -70,21 +101,23 @@ impl HandlerInstance {
         L::Service: Service<Incoming, Response = (), Error = BoxError> + Clone + Send + Sync + 'static,
         <L::Service as Service<Incoming>>::Future: Send + 'static,
     {
-        Self(Arc::new(move |spec| {
-            let Services { stream, datagram } = (self.0)(spec);
+        let Self { build, lifecycle, name } = self;
+        let build = move |spec: &ListenerSpec| {
+            let Services { stream, datagram } = build(spec);
             Services { stream: stream.map(|service| BoxCloneSyncService::new(layer.layer(service))), datagram }
-        }))
+        };
+        Self { build: Arc::new(build), lifecycle, name }
     }
 
     /// The pipeline for a listener.
     pub(crate) fn pipeline(&self, spec: &ListenerSpec) -> Pipeline {
-        Pipeline { handler: self.clone(), services: (self.0)(spec) }
+        Pipeline { handler: self.clone(), services: (self.build)(spec) }
     }
 }
 
 impl fmt::Debug for HandlerInstance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HandlerInstance")
+        f.debug_struct("HandlerInstance").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -98,7 +131,7 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     /// Whether the pipeline uses this handler instance.
     pub(crate) fn is_of(&self, handler: &HandlerInstance) -> bool {
-        Arc::ptr_eq(&self.handler.0, &handler.0)
+        Arc::ptr_eq(&self.handler.build, &handler.build)
     }
 
     /// Whether it serves listeners of this kind; the error is a sentence with the reason.
@@ -119,13 +152,19 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    fn messages<H, F, L>(handler: Arc<H>, framing: Arc<F>, layer: L, spec: &ListenerSpec) -> Self
+    fn messages<H, F, L>(
+        handler: Arc<H>,
+        framing: Arc<F>,
+        layer: L,
+        spec: &ListenerSpec,
+        user: TaskTrackerToken,
+    ) -> Self
     where
         F: Framing,
         H: Handler<F::In, F::Out>,
         L: HandlerLayer<H, F::In, F::Out>,
     {
-        let stack = Arc::new(MessageStack::new(&spec.limits, &spec.timeouts, &spec.rates));
+        let stack = Arc::new(MessageStack::new(&spec.limits, &spec.timeouts, &spec.rates, user));
         let (limits, timeouts) = (spec.limits, Arc::new(spec.timeouts));
         let driver = Arc::new(HandlerDriver { handler, framing, stack, layer, limits, timeouts });
         Self {

@@ -1,8 +1,10 @@
-//! A server with a third-party framing, layer and transport, each registered by name in one place.
+//! A server with a third-party framing, layer, transport and handler, each registered by name in one place.
 //!
 //! `tests/it/extension.rs` checks that each appears in `list`, `schema`, `config`, `--help` and the reference.
+//! `tests/it/start_stop_program.rs` uses the handler.
 
 mod netstring;
+mod phases;
 mod prefix;
 mod relay;
 
@@ -13,5 +15,6 @@ fn main() -> ExitCode {
     registry.framing("netstring", netstring::build).set_summary(netstring::SUMMARY);
     registry.layer("prefix", prefix::build).set_summary(prefix::SUMMARY);
     registry.transport(relay::Relay);
+    registry.handler("phases", phases::build).set_summary(phases::SUMMARY);
     switchboard_server::run(registry)
 }

@@ -35,6 +35,12 @@ mod forged;
 /// A paused or starved process closes no active connection.
 mod paused;
 
+/// Start and stop of handlers: each runs once, and a failure has its documented outcome.
+mod start_stop;
+
+/// Start and stop of handlers in a program: signals, reload, upgrade, exit status and metrics.
+mod start_stop_program;
+
 /// Drain (graceful shutdown): no reply is lost, the deadline holds, and aborted connections are counted.
 mod drain;
 

@@ -89,10 +89,14 @@ pub(crate) struct Installed {
 impl Installed {
     pub(crate) fn start(config: &str) -> Self {
         drop(Program::switchboard()); // builds the binary
+        Self::start_program(&target().join("switchboard"), config)
+    }
+
+    pub(crate) fn start_program(program: &Path, config: &str) -> Self {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("switchboard.toml"), config).unwrap();
         let path = place.path().join("server");
-        link(&target().join("switchboard"), &path);
+        link(program, &path);
         let running = Program::at(&path).current_dir(place.path()).spawn();
         running.wait_for_event(|event| event["message"] == "listening");
         let current = running.id();

@@ -1,10 +1,11 @@
 //! The metrics in the Prometheus text format. Label values come from fixed sets and never contain a peer.
 
 use std::fmt::{Display, Write as _};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use switchboard::metrics::{LATENCY_BOUNDS, Latency};
+use switchboard::metrics::{HandlerMetric, HandlerSample, LATENCY_BOUNDS, Latency, MetricValue};
 use switchboard::server::ListenerReport;
 use switchboard::{CloseReason, Phase, Running};
 
@@ -77,30 +78,62 @@ fn text(running: &Running) -> String {
                         sample(&mut out, name, &[listener, (label, value)], count);
                     }
                 }
-                Histogram(latency) => histogram(&mut out, name, listener, latency(report)),
+                Histogram(latency) => {
+                    let Latency { within, count, sum, .. } = latency(report);
+                    let within = LATENCY_BOUNDS.iter().map(Duration::as_secs_f64).zip(*within);
+                    histogram(&mut out, name, &[listener], within, *count, sum.as_secs_f64());
+                }
             }
         }
     }
+    running.handler_metrics().iter().for_each(|metric| handler_metric(&mut out, metric));
     out
+}
+
+fn handler_metric(out: &mut String, metric: &HandlerMetric) {
+    let name = format!("handler_{}", metric.name);
+    let help = metric.help.replace('\\', "\\\\").replace('\n', "\\n");
+    header(out, &name, metric.kind.as_str(), &help);
+    for HandlerSample { handler, label, value, .. } in &metric.samples {
+        let label = label
+            .as_ref()
+            .map(|(label, value)| (&**label, value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")));
+        let own = label.as_ref().map(|(label, value)| (*label, &**value));
+        let labels: Vec<_> = [("handler", &**handler)].into_iter().chain(own).collect();
+        match value {
+            MetricValue::Counter(count) => sample(out, &name, &labels, count),
+            MetricValue::Gauge(number) => sample(out, &name, &labels, number),
+            MetricValue::Histogram { within, count, sum } => {
+                histogram(out, &name, &labels, within.iter().copied(), *count, *sum);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn header(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} {kind}");
 }
 
-/// Label values contain no characters that need escaping.
+/// Label values are escaped: those of listeners and handlers have no character that needs it.
 fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: impl Display) {
     let labels: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
     let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
     let _ = writeln!(out, "switchboard_{name}{labels} {value}");
 }
 
-fn histogram(out: &mut String, name: &str, listener: (&str, &str), latency: &Latency) {
+fn histogram(
+    out: &mut String,
+    name: &str,
+    labels: &[(&str, &str)],
+    within: impl Iterator<Item = (f64, u64)>,
+    count: u64,
+    sum: f64,
+) {
     let bucket = format!("{name}_bucket");
-    for (bound, count) in LATENCY_BOUNDS.iter().zip(latency.within) {
-        sample(out, &bucket, &[listener, ("le", &bound.as_secs_f64().to_string())], count);
+    for (bound, count) in within.map(|(bound, count)| (bound.to_string(), count)).chain([("+Inf".to_owned(), count)]) {
+        sample(out, &bucket, &[labels, &[("le", &bound)]].concat(), count);
     }
-    sample(out, &bucket, &[listener, ("le", "+Inf")], latency.count);
-    sample(out, &format!("{name}_sum"), &[listener], latency.sum.as_secs_f64());
-    sample(out, &format!("{name}_count"), &[listener], latency.count);
+    sample(out, &format!("{name}_sum"), labels, sum);
+    sample(out, &format!("{name}_count"), labels, count);
 }

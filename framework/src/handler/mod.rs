@@ -3,6 +3,7 @@
 mod context;
 mod reply;
 mod service;
+mod start;
 mod stream;
 
 pub use context::Context;
@@ -10,6 +11,7 @@ pub(crate) use reply::Protocol;
 pub use reply::{Frames, IntoFrame, Reply, ReplyFuture, ReplyOrder, Switch, Then};
 pub(crate) use service::HandlerCell;
 pub use service::{HandlerFuture, HandlerLayer, HandlerService, LayerBounds, MessageService, Request};
+pub use start::StartContext;
 pub use stream::ByteStream;
 
 use std::marker::PhantomData;
@@ -39,6 +41,16 @@ use crate::error::{Result, debug_as_name};
 ///     }
 /// }
 /// ```
+///
+/// # Life of a handler
+///
+/// 1. [`start`](Self::start) is called once, before the listeners of the handler are bound. It opens databases and
+///    files, and registers metrics. If it fails, the server does not start, or the reload is rejected.
+/// 2. The handler serves the connections of its listeners.
+/// 3. [`stop`](Self::stop) is called once, after the last connection of the handler has closed. It writes what is only
+///    in memory.
+///
+/// All listeners that share a [`HandlerInstance`](crate::registry::HandlerInstance) share these calls.
 ///
 /// # Life of a connection
 ///
@@ -78,6 +90,22 @@ pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + 
 
     /// The state of one connection; `()` for none.
     type State: Default + Send + 'static;
+
+    /// Called once, before any listener of the server is bound. The default does nothing.
+    ///
+    /// An error, a panic, or more than 30 s
+    /// ([`ListenerSet::prepare_timeout`](crate::ListenerSet::prepare_timeout)) for the handlers of a server together is
+    /// an error of the start: the exit status is 1. In a reload, only the handlers that do not run yet are started, and
+    /// a failure rejects the reload. A check of the configuration never calls it.
+    ///
+    /// `stop` is not called if `start` fails. After a stop signal the future is dropped at its current `.await`.
+    ///
+    /// In a reload that replaces the handler, and in an upgrade, the new handler starts before the old one stops: both
+    /// use their files and databases for some time.
+    fn start(&self, cx: &StartContext) -> impl Future<Output = Result<()>> + Send {
+        let _ = cx;
+        async { Ok(()) }
+    }
 
     /// Called when a connection opens. The default sends nothing.
     fn open(&self, cx: &mut Context<Self::State, Out>) -> impl Future<Output = Result<Reply<Out>>> + Send {
@@ -136,6 +164,15 @@ pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + 
         let _ = (cx, reason);
         async {}
     }
+
+    /// Called once, after the last connection of the handler has closed: at a shutdown, after a reload has replaced the
+    /// handler, and in the old process of an upgrade. The default does nothing.
+    ///
+    /// It has until the drain deadline, and at least 2 s. An error, a panic or a timeout is logged as
+    /// `handler stop failed`, and the exit status is 3.
+    fn stop(&self) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
 }
 
 /// The kinds of listener that can serve a handler.
@@ -189,6 +226,17 @@ pub trait StreamHandler: Send + Sync + 'static {
     ///
     /// An error closes the connection with reason `handler_error`, or `io_error` if the peer disconnected.
     fn serve(&self, connection: Connection, stream: ByteStream) -> impl Future<Output = Result<()>> + Send;
+
+    /// Called once, before any listener of the server is bound; see [`Handler::start`].
+    fn start(&self, cx: &StartContext) -> impl Future<Output = Result<()>> + Send {
+        let _ = cx;
+        async { Ok(()) }
+    }
+
+    /// Called once, after the last connection of the handler has closed; see [`Handler::stop`].
+    fn stop(&self) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
 }
 
 impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Handler<In, Out> for Arc<H> {
@@ -214,11 +262,27 @@ impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Handler<In, O
     fn close(&self, cx: &mut Context<H::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {
         H::close(self, cx, reason)
     }
+
+    fn start(&self, cx: &StartContext) -> impl Future<Output = Result<()>> + Send {
+        H::start(self, cx)
+    }
+
+    fn stop(&self) -> impl Future<Output = Result<()>> + Send {
+        H::stop(self)
+    }
 }
 
 impl<H: StreamHandler> StreamHandler for Arc<H> {
     fn serve(&self, connection: Connection, stream: ByteStream) -> impl Future<Output = Result<()>> + Send {
         H::serve(self, connection, stream)
+    }
+
+    fn start(&self, cx: &StartContext) -> impl Future<Output = Result<()>> + Send {
+        H::start(self, cx)
+    }
+
+    fn stop(&self) -> impl Future<Output = Result<()>> + Send {
+        H::stop(self)
     }
 }
 

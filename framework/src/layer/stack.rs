@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::Layer;
 
 use super::timeout::Timer;
@@ -20,6 +21,8 @@ pub(crate) struct MessageStack {
     rate: RatePerSource,
     timeout: Timeout,
     pub(crate) limits: Limits,
+    /// Every connection holds the stack, and so counts as a user of the handler.
+    _user: TaskTrackerToken,
 }
 
 /// The layers around the future of a later reply.
@@ -42,11 +45,12 @@ impl LaterCall {
 }
 
 impl MessageStack {
-    pub(crate) fn new(limits: &Limits, timeouts: &Timeouts, rates: &Rates) -> Self {
+    pub(crate) fn new(limits: &Limits, timeouts: &Timeouts, rates: &Rates, user: TaskTrackerToken) -> Self {
         Self {
             limits: *limits,
             rate: RatePerSource::new(rates.messages_per_source, rates.burst),
             timeout: Timeout::new(timeouts.message),
+            _user: user,
         }
     }
 

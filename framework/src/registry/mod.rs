@@ -101,6 +101,9 @@ impl Registry {
     ///
     /// `build` gets the options from the configuration and may reject them with an error. Use [`NoOptions`] for a
     /// handler without options.
+    ///
+    /// `build` also runs in a check of the configuration (`switchboard check`), and in every reload that changes the
+    /// options. It should only check them: open files and databases in [`Handler::start`], which a check never calls.
     pub fn handler<O, H, B>(&mut self, name: &str, build: B) -> &mut HandlerEntry
     where
         O: Options,

@@ -125,11 +125,11 @@ impl<F, L> Server<F, L> {
         self
     }
 
-    /// Binds the endpoint and starts serving.
+    /// Starts the handler, binds the endpoint and starts serving.
     ///
     /// # Errors
     ///
-    /// The settings are invalid, or the endpoint cannot be bound.
+    /// The settings are invalid, the handler cannot be started, or the endpoint cannot be bound.
     pub async fn start<H>(self, handler: H) -> Result<Running>
     where
         F: Framing,
@@ -142,7 +142,8 @@ impl<F, L> Server<F, L> {
 
     /// Serves until SIGTERM or SIGINT (Ctrl-C), then drains. A second signal aborts the remaining connections.
     ///
-    /// The exit code is 0 after a complete drain, 1 if the server could not start and 3 if connections were aborted.
+    /// The exit code is 0 after a complete drain, 1 if the server could not start, and 3 if connections were aborted or
+    /// the handler's `stop` failed.
     /// The error is logged; without a `tracing` subscriber it is written to standard error.
     pub async fn run<H>(self, handler: H) -> ExitCode
     where
@@ -157,7 +158,7 @@ impl<F, L> Server<F, L> {
     ///
     /// # Errors
     ///
-    /// The server could not start, or connections were aborted.
+    /// The server could not start, connections were aborted, or the handler's `stop` failed.
     pub async fn serve<H>(self, handler: H) -> Result<()>
     where
         F: Framing,
@@ -200,7 +201,7 @@ impl<F, L> Server<F, L> {
     ///
     /// # Errors
     ///
-    /// The settings are invalid, or the endpoint cannot be bound.
+    /// The settings are invalid, the handler cannot be started, or the endpoint cannot be bound.
     pub async fn start_stream<H: StreamHandler>(self, handler: H) -> Result<Running> {
         self.plan.start(HandlerInstance::stream(handler)).await
     }
@@ -214,31 +215,29 @@ impl<F, L> Server<F, L> {
     ///
     /// # Errors
     ///
-    /// The server could not start, or connections were aborted.
+    /// The server could not start, connections were aborted, or the handler's `stop` failed.
     pub async fn serve_stream<H: StreamHandler>(self, handler: H) -> Result<()> {
         serve(&self.start_stream(handler).await?).await
     }
 }
 
 async fn serve(running: &Running) -> Result<()> {
-    match serve_until_signal(running).await? {
-        Drained { cut: 0, .. } => Ok(()),
-        Drained { cut, .. } => Err(aborted(cut)),
-    }
+    let drained = serve_until_signal(running).await?;
+    if drained.is_complete() { Ok(()) } else { Err(incomplete(running, drained)) }
 }
 
-fn aborted(count: usize) -> BoxError {
-    format!("{count} connections did not finish before the drain deadline and were aborted").into()
+fn incomplete(running: &Running, Drained { cut, .. }: Drained) -> BoxError {
+    let cut = (cut > 0).then(|| format!("{cut} connections did not finish before the drain deadline and were aborted"));
+    cut.into_iter().chain(running.handlers.first_failure()).collect::<Vec<_>>().join("; ").into()
 }
 
 async fn exit_code(started: Result<Running>) -> ExitCode {
-    let drained = match started {
-        Ok(running) => serve_until_signal(&running).await.map_err(BoxError::from),
-        Err(error) => Err(error),
-    };
-    let (error, code) = match drained {
-        Ok(Drained { cut: 0, .. }) => return ExitCode::SUCCESS,
-        Ok(Drained { cut, .. }) => (aborted(cut), 3),
+    let (error, code) = match started {
+        Ok(running) => match serve_until_signal(&running).await {
+            Ok(drained) if drained.is_complete() => return ExitCode::SUCCESS,
+            Ok(drained) => (incomplete(&running, drained), 3),
+            Err(error) => (error.into(), 1),
+        },
         Err(error) => (error, 1),
     };
     let error = chain(&*error);

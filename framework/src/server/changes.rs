@@ -6,7 +6,8 @@ use crate::error::debug_as_display;
 use crate::server::start_error::StartError;
 use crate::transport::tls::TlsError;
 
-/// How long a reload may take to resolve names and read files, unless the listener set has another value.
+/// How long the handlers may take to start, and a reload to start handlers, resolve names and read files, unless the
+/// listener set has another value.
 pub(super) const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A rejected reload. Nothing has changed.
@@ -22,7 +23,7 @@ pub enum ReloadError {
     /// The TLS files of this listener cannot be used.
     #[error("listener {0}: {1}")]
     Tls(String, #[source] TlsError),
-    /// These listeners cannot be started or changed.
+    /// These handlers cannot be started, or these listeners cannot be started or changed.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Start(Vec<StartError>),
     /// Resolving names or reading files took too long.

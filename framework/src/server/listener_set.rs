@@ -3,10 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
 use crate::listener_spec::ListenerSpec;
 use crate::pipeline::HandlerInstance;
 use crate::server::bind::{BoundListener, bind};
 use crate::server::changes::PREPARE_TIMEOUT;
+use crate::server::handlers::StartedHandlers;
 use crate::server::inherited::{Inherited, take_inherited};
 use crate::server::listener::ListenerHandle;
 use crate::server::neighbours::{are_both_wildcards, bind_beside, name_listener};
@@ -26,13 +29,20 @@ pub struct ListenerSet {
     /// Sockets from the old process.
     pub(super) inherited: Vec<Inherited>,
     pub(super) prepare_timeout: Duration,
+    handlers: StartedHandlers,
 }
 
 impl ListenerSet {
     /// No listeners, and the transports that bind them.
     pub fn new(transports: Transports) -> Self {
-        let drain = DrainSettings::default();
-        Self { transports, drain, plan: Vec::new(), inherited: Vec::new(), prepare_timeout: PREPARE_TIMEOUT }
+        Self {
+            transports,
+            drain: DrainSettings::default(),
+            plan: Vec::new(),
+            inherited: Vec::new(),
+            prepare_timeout: PREPARE_TIMEOUT,
+            handlers: StartedHandlers::default(),
+        }
     }
 
     /// The transports. A [reload](Running::reload) keeps the transports of the start.
@@ -59,7 +69,8 @@ impl ListenerSet {
         self
     }
 
-    /// Sets how long a [reload](Running::reload) may resolve names and read files. The default is 30 s.
+    /// Sets how long all handlers together may take to start, and how long a [reload](Running::reload) may start
+    /// handlers, resolve names and read files. The default is 30 s.
     pub fn prepare_timeout(&mut self, timeout: Duration) -> &mut Self {
         self.prepare_timeout = timeout;
         self
@@ -71,33 +82,53 @@ impl ListenerSet {
         keeps_any(&running.state().listeners, &self.plan)
     }
 
-    /// Binds all listeners and starts serving. Must be called inside a tokio runtime.
+    /// The handlers that [`bind`](Self::bind) starts. A reload does not use it.
+    pub fn handlers(&self) -> StartedHandlers {
+        self.handlers.clone()
+    }
+
+    /// Starts all handlers, binds all listeners and starts serving. Must be called inside a tokio runtime.
     ///
     /// # Errors
     ///
-    /// A listener cannot be bound. The others are closed again.
+    /// A handler cannot be started, or a listener cannot be bound. The other handlers are stopped and the other
+    /// listeners are closed again.
     pub async fn start(self) -> Result<Running, StartError> {
         self.bind().await.map(BoundSet::start)
     }
 
     /// Binds all listeners and closes them again, to check whether [`start`](Self::start) would succeed. Clients that
-    /// connect during the check are disconnected.
+    /// connect during the check are disconnected. No handler is started.
     ///
     /// # Errors
     ///
     /// A listener cannot be bound.
     pub async fn try_bind(self) -> Result<(), StartError> {
-        self.bind().await.map(drop)
+        self.bind_all().await.map(drop)
     }
 
-    /// Binds all listeners. Clients that connect wait in the backlog until [`BoundSet::start`].
+    /// Starts all handlers, then binds all listeners. Clients that connect wait in the backlog until
+    /// [`BoundSet::start`]. If the future or its result is dropped, the handlers stop in the background; wait for them
+    /// with [`StartedHandlers::stop`].
     ///
     /// # Errors
     ///
-    /// A listener cannot be bound. The others are closed again.
+    /// A handler cannot be started, or a listener cannot be bound. The other handlers are stopped and the other
+    /// listeners are closed again.
     pub async fn bind(self) -> Result<BoundSet, StartError> {
-        let (transports, drain) = (self.transports.clone(), self.drain);
-        Ok(BoundSet { transports, drain, bound: self.bind_all().await? })
+        let (transports, drain, handlers) = (self.transports.clone(), self.drain, self.handlers.clone());
+        handlers.apply(drain);
+        let bound = async {
+            let users = handlers.start(&self.plan, self.prepare_timeout).await?;
+            Ok((self.bind_all().await?, users))
+        };
+        match bound.await {
+            Ok((bound, users)) => Ok(BoundSet { transports, drain, bound, handlers, _users: users }),
+            Err(error) => {
+                handlers.stop(drain.deadline, std::future::pending()).await;
+                Err(error)
+            }
+        }
     }
 
     async fn bind_all(self) -> Result<Vec<(ListenerSpec, BoundListener)>, StartError> {
@@ -119,7 +150,7 @@ impl ListenerSet {
                 Err(error) => {
                     let listeners = bound.iter().map(|(spec, own)| (&*spec.name, &own.endpoint, own.shared.as_ref()));
                     let source = name_listener(error, &spec.endpoint, listeners);
-                    return Err(StartError { listener: spec.name, endpoint: spec.endpoint, source });
+                    return Err(StartError::listener(&spec.name, &spec.endpoint, source));
                 }
             }
         }
@@ -127,20 +158,23 @@ impl ListenerSet {
     }
 }
 
-/// Listeners that are bound and accept no connection yet. Dropping it closes them.
+/// Listeners that are bound and accept no connection yet. Dropping it closes them, and their handlers stop.
 #[must_use = "dropping it closes the listeners"]
 pub struct BoundSet {
     transports: Transports,
     drain: DrainSettings,
     bound: Vec<(ListenerSpec, BoundListener)>,
+    handlers: StartedHandlers,
+    /// Handlers without a listener of their own have no other user.
+    _users: Vec<TaskTrackerToken>,
 }
 
 impl BoundSet {
     /// Starts serving. Must be called inside a tokio runtime.
     pub fn start(self) -> Running {
-        let Self { transports, drain, bound } = self;
+        let Self { transports, drain, bound, handlers, .. } = self;
         let listeners = bound.into_iter().map(|(spec, bound)| ListenerHandle::start(spec, bound, drain.deadline, None));
-        Running::new(transports, listeners.collect(), drain)
+        Running::new(transports, listeners.collect(), drain, handlers)
     }
 }
 

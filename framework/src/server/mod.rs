@@ -8,6 +8,7 @@ mod bind;
 mod builder;
 mod changes;
 mod connection_task;
+mod handlers;
 mod handover;
 mod inherited;
 mod listener;
@@ -24,6 +25,7 @@ mod stop_signals;
 
 pub use builder::Server;
 pub use changes::{Changes, ReloadError};
+pub use handlers::StartedHandlers;
 pub use inherited::Inherited;
 pub use listener_set::{BoundSet, ListenerSet};
 pub use report::{ListenerReport, ListenerStatus, Readiness};

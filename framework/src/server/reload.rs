@@ -1,17 +1,18 @@
 //! Reload: changes the listeners and certificates of a running server.
 //!
-//! The first part can fail: it loads certificates and binds sockets, and an error changes nothing. The second part
-//! cannot fail: it replaces settings and stops removed listeners.
+//! The first part can fail: it starts new handlers, loads certificates and binds sockets, and an error changes nothing.
+//! The second part cannot fail: it replaces settings and stops removed listeners.
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
-use crate::deadline_timer::timeout;
+use crate::deadline_timer::{timeout, timeout_at};
 use crate::server::changes::{Changes, ReloadError};
 use crate::server::listener::ListenerHandle;
 use crate::server::listener_set::ListenerSet;
 use crate::server::reload_plan::{ReloadPlan, matches};
 use crate::server::running::{BACKLOG_TIMEOUT, Running};
-use crate::settings::TlsSettings;
+use crate::settings::{TlsSettings, deadline_after};
 use crate::transport::tls::TlsAcceptor;
 
 impl Running {
@@ -21,13 +22,17 @@ impl Running {
     /// handler, open connections keep the old ones. Other listeners of the set are started. Listeners that are not in
     /// the set are drained. All certificates are loaded again.
     ///
+    /// A handler instance that does not run yet is started first. An instance that is not in the set is stopped when
+    /// its last connection has closed.
+    ///
     /// A listener keeps the state of its layers if its handler instance, framing, layers and the settings of its
     /// connections are the same. It keeps its socket if its name, TLS or PROXY settings change, provided that its
     /// transport [shares](crate::transport::StreamListener::share) sockets. A reload cannot change the transports.
     ///
     /// # Errors
     ///
-    /// The reload is rejected and nothing has changed. The error contains the problems of all listeners.
+    /// The reload is rejected and nothing has changed. The error is that of the first handler that cannot be started,
+    /// or contains the problems of all listeners. Handlers that the reload has started are stopped.
     ///
     /// ```
     /// use switchboard::prelude::*;
@@ -67,10 +72,17 @@ impl Running {
             listeners.iter().filter(|listener| !stays(listener)).chain(&stopping).cloned().collect();
         let (transports, taken, bound) = (&self.transports, Vec::new(), Vec::new());
         let mut preparing = ReloadPlan { transports, listeners: &listeners, inherited, leaving, taken, bound };
-        let steps = tokio::select! {
+        let latest = deadline_after(Instant::now(), prepare_timeout);
+        let prepared = async {
+            let users = self.handlers.start(&plan, prepare_timeout).await;
+            let users = users.map_err(|error| ReloadError::Start(vec![error]))?;
+            let steps = timeout_at(latest, preparing.prepare(plan)).await.map_err(|_| ReloadError::Late)??;
+            Ok((steps, users))
+        };
+        let (steps, _users) = tokio::select! {
             biased;
             () = self.stopping() => return Err(ReloadError::Draining),
-            steps = timeout(prepare_timeout, preparing.prepare(plan)) => steps.map_err(|_| ReloadError::Late)??,
+            prepared = prepared => prepared?,
         };
         // Nothing below can fail or wait.
         let ReloadPlan { taken, .. } = preparing;
@@ -83,6 +95,7 @@ impl Running {
             (state.listeners, state.drain) = (now, drain);
             state.stopping.extend(removed.iter().cloned());
         }
+        self.handlers.apply(drain);
         taken.iter().for_each(ListenerHandle::retire);
         for listener in &removed {
             changes.stopped.push(listener.spec.name.clone());

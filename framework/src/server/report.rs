@@ -9,7 +9,7 @@ use crate::address::Endpoint;
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, ConnectionTable, Kind, Rejection};
 use crate::drain::Phase;
-use crate::metrics::{AcceptErrorClass, Latency, Outcome};
+use crate::metrics::{AcceptErrorClass, HandlerMetric, Latency, Outcome};
 use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
 
@@ -130,6 +130,11 @@ impl Running {
             }
         }
         reports.into_values().collect()
+    }
+
+    /// The metrics that the handlers have registered when they started, sorted by name.
+    pub fn handler_metrics(&self) -> Vec<HandlerMetric> {
+        self.handlers.metrics()
     }
 
     /// All open connections. Excludes datagram peers.

@@ -15,6 +15,7 @@ use crate::address::Endpoint;
 use crate::connection::ControlSignal;
 use crate::deadline_timer::{self, DeadlineTimer};
 use crate::drain::Phase;
+use crate::server::handlers::StartedHandlers;
 use crate::server::listener::ListenerHandle;
 use crate::server::listener_state::Count;
 use crate::settings::{DrainSettings, deadline_after};
@@ -25,7 +26,8 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the accept loops have to accept the backlog and close.
 pub(super) const BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A running server. Dropping it aborts all connections; [`drain`](Self::drain) shuts it down gracefully.
+/// A running server. Dropping it aborts all connections, and the handlers stop in the background;
+/// [`drain`](Self::drain) shuts it down gracefully.
 #[must_use = "dropping it aborts all connections"]
 pub struct Running {
     state: Arc<Mutex<State>>,
@@ -37,6 +39,7 @@ pub struct Running {
     abort_handle: AbortHandle,
     /// The drain deadline after another process has taken over the sockets.
     pub(super) handed_over: OnceLock<Instant>,
+    pub(super) handlers: StartedHandlers,
 }
 
 pub(super) struct State {
@@ -54,6 +57,15 @@ pub struct Drained {
     pub open: usize,
     /// Connections and datagrams in progress that were aborted.
     pub cut: usize,
+    /// Handlers whose `stop` failed or did not end in time, since the start of the server.
+    pub stop_failures: usize,
+}
+
+impl Drained {
+    /// Whether every connection finished and every handler stopped.
+    pub fn is_complete(&self) -> bool {
+        self.cut == 0 && self.stop_failures == 0
+    }
 }
 
 /// Aborts a drain. Clones do the same.
@@ -68,7 +80,12 @@ impl AbortHandle {
 }
 
 impl Running {
-    pub(super) fn new(transports: Transports, listeners: Vec<ListenerHandle>, drain: DrainSettings) -> Self {
+    pub(super) fn new(
+        transports: Transports,
+        listeners: Vec<ListenerHandle>,
+        drain: DrainSettings,
+        handlers: StartedHandlers,
+    ) -> Self {
         Self {
             state: Arc::new(Mutex::new(State { listeners, stopping: Vec::new(), drain })),
             transports,
@@ -76,6 +93,7 @@ impl Running {
             draining: watch::Sender::new(false),
             abort_handle: AbortHandle(CancellationToken::new()),
             handed_over: OnceLock::new(),
+            handlers,
         }
     }
 
@@ -132,7 +150,8 @@ impl Running {
     }
 
     /// Shuts down gracefully (drains). The listeners close after the announcement. Idle connections close immediately;
-    /// busy ones close after their replies in progress. At the deadline the remaining connections are aborted.
+    /// busy ones close after their replies in progress. At the deadline the remaining connections are aborted. Then the
+    /// handlers [stop](crate::Handler::stop), until the deadline and for at least 2 s.
     pub async fn drain(&self) -> Drained {
         // A reload in progress is cancelled, unless it has begun to apply its changes.
         self.draining.send_replace(true);
@@ -147,9 +166,24 @@ impl Running {
             }
         }
         let deadline = handed_over.unwrap_or_else(|| deadline_after(Instant::now(), deadline));
+        self.handlers.advance(Phase::Draining { deadline });
         let drained = drain(&self.all_listeners(), deadline, self.abort_handle.0.cancelled()).await;
-        tracing::info!(target: "switchboard", open = drained.open, cut = drained.cut, "drained");
+        let drained = Drained { stop_failures: self.stop_handlers(deadline).await, ..drained };
+        let Drained { open, cut, stop_failures } = drained;
+        tracing::info!(target: "switchboard", open, cut, stop_failures, "drained");
         drained
+    }
+
+    /// Stops the handlers after every listener has [ended by itself](Self::ended).
+    pub(super) async fn finish(&self) -> Drained {
+        let time = self.state().drain.deadline;
+        let deadline = self.handed_over.get().copied().unwrap_or_else(|| deadline_after(Instant::now(), time));
+        self.handlers.advance(Phase::Draining { deadline });
+        Drained { stop_failures: self.stop_handlers(deadline).await, ..Drained::default() }
+    }
+
+    async fn stop_handlers(&self, deadline: Instant) -> usize {
+        self.handlers.stop_until(deadline, self.abort_handle.0.cancelled()).await
     }
 
     /// Drains a removed listener in a background task.
@@ -158,7 +192,7 @@ impl Running {
         let abort_handle = self.abort_handle();
         tokio::spawn(async move {
             let deadline = deadline_after(Instant::now(), deadline);
-            let Drained { open, cut } =
+            let Drained { open, cut, .. } =
                 drain(std::slice::from_ref(&listener), deadline, abort_handle.0.cancelled()).await;
             let (name, address) = (&listener.spec.name, &listener.endpoint);
             tracing::info!(target: "switchboard::listener", listener = name, %address, open, cut, "listener removed");
@@ -204,7 +238,8 @@ async fn drain(listeners: &[ListenerHandle], deadline: Instant, aborted: impl Fu
     }
     let after = sum();
     let datagrams = after.datagrams - before.datagrams;
-    Drained { open: accepted - before.closed + datagrams, cut: left + after.cut - before.cut + datagrams }
+    let (open, cut) = (accepted - before.closed + datagrams, left + after.cut - before.cut + datagrams);
+    Drained { open, cut, ..Drained::default() }
 }
 
 fn broadcast(listeners: &[ListenerHandle], signal: ControlSignal) {
@@ -215,6 +250,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let listeners = self.all_listeners();
         listeners.iter().for_each(|listener| listener.advance(Phase::Cutting));
+        self.handlers.advance(Phase::Cutting);
         broadcast(&listeners, ControlSignal::Kill);
     }
 }

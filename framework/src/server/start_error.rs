@@ -1,16 +1,44 @@
-//! The error of a listener that cannot be started.
+//! The error of a handler or listener that cannot be started.
+
+use std::fmt;
 
 use crate::address::Endpoint;
 use crate::error::{BoxError, chain, debug_as_display};
 use crate::settings::text::escape_unsafe;
 
-/// A listener that could not be started.
+/// A handler or a listener that could not be started.
 #[derive(thiserror::Error)]
-#[error("listener {listener} cannot listen on {}: {}", escape_unsafe(&endpoint.to_string(), |_| false), chain(&**source))]
+#[error("{part}: {}", chain(&**source))]
 pub struct StartError {
-    pub(super) listener: String,
-    pub(super) endpoint: Endpoint,
-    pub(super) source: BoxError,
+    part: Part,
+    source: BoxError,
+}
+
+enum Part {
+    Listener(String, Endpoint),
+    Handler(String),
+}
+
+impl StartError {
+    pub(super) fn listener(name: &str, endpoint: &Endpoint, source: BoxError) -> Self {
+        Self { part: Part::Listener(name.to_owned(), endpoint.clone()), source }
+    }
+
+    pub(super) fn handler(name: &str, source: BoxError) -> Self {
+        Self { part: Part::Handler(name.to_owned()), source }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listener(name, endpoint) => {
+                let endpoint = escape_unsafe(&endpoint.to_string(), |_| false);
+                write!(f, "listener {name} cannot listen on {endpoint}")
+            }
+            Self::Handler(name) => write!(f, "handler {name} cannot start"),
+        }
+    }
 }
 
 debug_as_display!(StartError);

@@ -28,12 +28,12 @@ impl Running {
     /// ```
     pub async fn serve_until(&self, stops: impl Stream<Item = ()>) -> Drained {
         let mut stops = pin!(stops.fuse());
-        tokio::select! {
-            () = self.ended() => return Drained::default(),
-            Some(()) = stops.next() => {}
-        }
+        let has_ended = tokio::select! {
+            () = self.ended() => true,
+            Some(()) = stops.next() => false,
+        };
         let abort_handle = self.abort_handle();
-        let mut drain = pin!(self.drain());
+        let mut drain = pin!(async { if has_ended { self.finish().await } else { self.drain().await } });
         loop {
             tokio::select! {
                 drained = &mut drain => return drained,

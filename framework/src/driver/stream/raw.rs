@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::Service;
 
 use crate::close_reason::CloseReason;
@@ -20,6 +21,8 @@ use crate::transport::Incoming;
 pub(crate) struct RawDriver<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) timeouts: Timeouts,
+    /// Every connection holds the driver, and so counts as a user of the handler.
+    pub(crate) _user: TaskTrackerToken,
 }
 
 impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
@@ -32,12 +35,13 @@ impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
     }
 
     fn call(&mut self, incoming: Incoming) -> Self::Future {
-        let (handler, idle) = (self.handler.clone(), self.timeouts.idle);
+        let driver = self.clone();
         Box::pin(async move {
             let Incoming { connection, io, .. } = incoming;
+            let idle = driver.timeouts.idle;
             let (stream, activity) = ByteStream::new(io, connection.clone());
             let outcome = {
-                let mut work = pin!(handler.serve(connection.clone(), stream));
+                let mut work = pin!(driver.handler.serve(connection.clone(), stream));
                 let mut timer = pin!(DeadlineTimer::new(deadline_after(activity.last(&connection), idle)));
                 poll_fn(|cx| {
                     if let Some(reason) = connection.poll_signal(cx.waker()).immediate_close_reason() {
