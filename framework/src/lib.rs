@@ -117,6 +117,8 @@ pub mod handler;
 
 mod push_queue;
 
+mod outbox;
+
 pub mod transport;
 
 mod connection;

@@ -345,15 +345,15 @@ async fn a_push_that_fails_returns_its_frame() {
 struct CountCalls;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Calls(u32);
+struct CallCount(u32);
 
 impl<In> CallLayer<Request<In>> for CountCalls {
     type Call = Self;
 
     fn begin(&self, request: &Request<In>) -> Self {
         let extensions = request.connection().extensions();
-        let Calls(calls) = extensions.get().unwrap_or(Calls(0));
-        extensions.insert(Calls(calls + 1));
+        let CallCount(calls) = extensions.get().unwrap_or(CallCount(0));
+        extensions.insert(CallCount(calls + 1));
         Self
     }
 }
@@ -383,15 +383,15 @@ async fn a_layer_and_a_handler_share_values_through_the_connection() {
         assert_eq!(extensions.insert("text"), None);
         assert_eq!((extensions.get(), extensions.remove::<&str>()), (Some("text"), Some("text")));
         assert_eq!(extensions.get::<&str>(), None);
-        Ok(Reply::send(format!("{:?} {extensions:?}", extensions.get::<Calls>())))
+        Ok(Reply::send(format!("{:?} {extensions:?}", extensions.get::<CallCount>())))
     });
     let name = unique("extensions");
     let server = Server::bind(format!("mem:{name}")).framing(Lines::default()).layer(CountCalls);
     let _running = server.start(handler).await.unwrap();
     for _ in 0..2 {
         let mut client = connect(&name).await;
-        client.send("x\ny\n").await.expect("Some(Calls(1)) {\"it::closing::Calls\"}\n").await;
-        client.expect("Some(Calls(2)) {\"it::closing::Calls\"}\n").await;
+        client.send("x\ny\n").await.expect("Some(CallCount(1)) {\"it::closing::CallCount\"}\n").await;
+        client.expect("Some(CallCount(2)) {\"it::closing::CallCount\"}\n").await;
     }
 }
 

@@ -67,13 +67,17 @@ mod process_faults;
 
 /// Subcommands that print: schema, man page, completions, check and diff.
 mod cli;
+
+/// The end of a connection: the last message of the handler, a close by a task, and timeouts by phase.
 mod closing;
 
 /// Configuration: files without keys, inherited variables, errors without secrets, escapes and permissions.
 mod config_faults;
 
-/// The interactive client in a terminal.
+/// Changes of the protocol of an open connection: framing and TLS.
 mod switch;
+
+/// The interactive client in a terminal.
 mod terminal;
 
 /// The reference page matches the output of the program.
@@ -97,8 +101,10 @@ mod framing;
 /// The fuzz targets hold for the corpus and for mutations of it.
 mod fuzz;
 
-/// Layers have a defined order at both seams, and tower layers fit.
+/// Later replies: their order, and what waits for them.
 mod later;
+
+/// Layers have a defined order at both seams, and tower layers fit.
 mod layers;
 
 /// The PROXY protocol: only trusted proxies set the client address, and direct clients are rejected.

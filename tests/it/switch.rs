@@ -218,7 +218,7 @@ async fn an_encoder_can_change_its_decoder_between_two_messages() {
         type Error = tokio_util::codec::LinesCodecError;
 
         fn encode(&mut self, frame: String, buffer: &mut BytesMut) -> Result<(), Self::Error> {
-            self.1 = frame == "bytes";
+            self.1 |= frame == "bytes";
             self.0.encode(frame, buffer)
         }
     }
@@ -288,11 +288,13 @@ async fn plaintext_behind_the_request_for_tls_closes_the_connection_wherever_it_
         tokio::task::yield_now().await;
         client.send(&sent[cut..]).await;
         let rest = client.rest().await.escape_ascii().to_string();
-        assert!(["hello, tls false\\n", "hello, tls false\\ngo\\n"].contains(&&*rest), "{cut}: {rest}");
+        // After `go`, a failed handshake sends an alert.
+        let has_reply = rest.starts_with("hello, tls false\\ngo\\n");
+        assert!(has_reply || rest == "hello, tls false\\n", "{cut}: {rest}");
         let reason = handler.reason().await;
         assert!([CloseReason::StarttlsInjection, CloseReason::Handshake].contains(&reason), "{cut}: {reason}");
         // Everything that has arrived before the reply is an injection.
-        assert!(rest.ends_with("go\\n") || reason == CloseReason::StarttlsInjection, "{cut}: {reason}");
+        assert!(has_reply || reason == CloseReason::StarttlsInjection, "{cut}: {reason}");
         assert_eq!(handler.messages(), ["helo", "starttls"], "{cut}");
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct WorkInfo {
     received: Option<Instant>,
     /// Its size.
     bytes: usize,
-    place: Place,
+    place: Position,
 }
 
 impl WorkInfo {
@@ -62,7 +62,7 @@ impl WorkInfo {
 
 /// The place of a reply in the order of replies.
 #[derive(Clone, Copy)]
-enum Place {
+enum Position {
     /// The number of an ordered reply.
     Ordered(u64),
     Unordered,
@@ -151,23 +151,23 @@ impl<Out> PendingReplies<Out> {
         self.complete(Done { message: WorkInfo { received, bytes, place }, result: Ok(reply) });
     }
 
-    fn reserve(&mut self, order: ReplyOrder, bytes: usize) -> Place {
+    fn reserve(&mut self, order: ReplyOrder, bytes: usize) -> Position {
         self.len += 1;
         self.bytes += bytes;
         match order {
             ReplyOrder::Requests => {
                 self.ordered.push_back(None);
-                Place::Ordered(self.first + self.ordered.len() as u64 - 1)
+                Position::Ordered(self.first + self.ordered.len() as u64 - 1)
             }
-            ReplyOrder::Ready => Place::Unordered,
+            ReplyOrder::Ready => Position::Unordered,
         }
     }
 
     /// Stores a reply that is ready.
     pub(crate) fn complete(&mut self, done: Done<Out>) {
         match done.message.place {
-            Place::Unordered => self.unordered.push_back(done),
-            Place::Ordered(number) => {
+            Position::Unordered => self.unordered.push_back(done),
+            Position::Ordered(number) => {
                 // A reply that was dropped has no place any more.
                 let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
                 if let Some(place) = index.and_then(|index| self.ordered.get_mut(index)) {

@@ -28,8 +28,8 @@ impl<S, Out> Context<S, Out> {
         self.pusher.clone()
     }
 
-    /// Changes `timeouts.idle` of this connection until further notice; zero: off. For phases of a protocol: a keepalive
-    /// that the client has negotiated, or a subscription.
+    /// Changes `timeouts.idle` of this connection until further notice; zero: off. For phases of a protocol: after
+    /// login, during a subscription, or for a keepalive that the client has negotiated.
     ///
     /// Like [`set_frame_timeout`](Self::set_frame_timeout), it has no effect on a datagram peer.
     ///

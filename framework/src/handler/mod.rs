@@ -1,12 +1,14 @@
 //! The traits that you implement: a [`Handler`] answers messages, a [`StreamHandler`] owns the byte stream.
 
 mod context;
+mod function;
 mod reply;
 mod service;
 mod start;
 mod stream;
 
 pub use context::Context;
+pub use function::{HandlerFn, handler_fn};
 pub(crate) use reply::Protocol;
 pub use reply::{Frames, IntoFrame, Reply, ReplyFuture, ReplyOrder, Switch, Then};
 pub(crate) use service::HandlerCell;
@@ -14,14 +16,13 @@ pub use service::{HandlerFuture, HandlerLayer, HandlerService, LayerBounds, Mess
 pub use start::StartContext;
 pub use stream::ByteStream;
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, Kind};
-use crate::error::{Result, debug_as_name};
+use crate::error::Result;
 
 /// Answers messages. One object serves all connections; its [`State`](Self::State) is per connection. An `Arc` of a
 /// handler is a handler too: keep a clone to share the handler with other code.
@@ -58,8 +59,8 @@ use crate::error::{Result, debug_as_name};
 /// 2. [`open`](Self::open) is called once. Its reply is the greeting.
 /// 3. [`message`](Self::message) is called for each message, in order, one at a time. The [`Reply`] contains what is
 ///    sent, and whether the connection stays open.
-/// 4. The peer, a reply, a limit or a drain ends it. If the server ends it, [`closing`](Self::closing) can return a last
-///    message. [`close`](Self::close) is called once with the reason.
+/// 4. The peer, a reply, a limit or a drain ends it. If the server ends it, [`closing`](Self::closing) can return a
+///    last message. [`close`](Self::close) is called once with the reason.
 ///
 /// # Errors and timeouts
 ///
@@ -131,8 +132,8 @@ pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + 
         async { Ok(Reply::none()) }
     }
 
-    /// Called when the server closes a connection whose peer can still receive. Returns a last message, or none, which is
-    /// the default.
+    /// Called when the server closes a connection whose peer can still receive. Returns a last message. The default
+    /// returns none.
     ///
     /// `reason` is a timeout, a drain, an invalid or too large message, an error or panic of the handler, or a close by
     /// the operator; never `peer_closed`, `handler_closed`, or a connection that does not transport data any more. The
@@ -285,43 +286,3 @@ impl<H: StreamHandler> StreamHandler for Arc<H> {
         H::stop(self)
     }
 }
-
-/// Makes a handler without state from an async function, which owns its context and can move it into tasks.
-///
-/// ```
-/// use switchboard::prelude::*;
-///
-/// # async fn run() -> Result<()> {
-/// let reverse = handler_fn(|_cx: Context, message: Bytes| async move {
-///     Ok(Reply::send(message.iter().rev().copied().collect::<Vec<u8>>()))
-/// });
-/// Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).serve(reverse).await
-/// # }
-/// ```
-pub fn handler_fn<F, Fut, In, Out>(function: F) -> HandlerFn<F, In, Out>
-where
-    F: Fn(Context<(), Out>, In) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Reply<Out>>> + Send,
-{
-    HandlerFn { function, messages: PhantomData }
-}
-
-/// The handler that [`handler_fn`] returns.
-pub struct HandlerFn<F, In, Out> {
-    function: F,
-    messages: PhantomData<fn(In) -> Out>,
-}
-
-impl<F, Fut, In: Send + 'static, Out: Send + 'static> Handler<In, Out> for HandlerFn<F, In, Out>
-where
-    F: Fn(Context<(), Out>, In) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Reply<Out>>> + Send,
-{
-    type State = ();
-
-    fn message(&self, cx: &mut Context<(), Out>, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send {
-        (self.function)(cx.clone(), message)
-    }
-}
-
-debug_as_name!(HandlerFn<F, In, Out>);

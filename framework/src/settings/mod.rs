@@ -74,9 +74,9 @@ settings! {
         /// Largest message, without header or terminator. A larger message closes the connection; a larger datagram is
         /// dropped.
         pub frame: usize as "Size" = 64 * 1024,
-        /// Maximum messages of a connection, or of a datagram peer, whose replies are not ready, if the handler works on
-        /// several at once. Then the server reads no more from the connection. They have at most `limits.frame` bytes
-        /// together, or are one message.
+        /// Maximum messages of a connection, or of a datagram peer, whose replies are not ready, if the handler works
+        /// on several at once. Then the server reads no more from the connection. They have at most `limits.frame`
+        /// bytes together, or are one message.
         #[schemars(range(min = 1, max = 65_536))]
         pub in_flight: usize = 16,
         /// Maximum messages in the outbox of a connection. If it is full, the sender waits.

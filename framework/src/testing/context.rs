@@ -15,7 +15,8 @@ use crate::drain::DrainSwitch;
 use crate::error::Result;
 use crate::handler::{Context, Frames, Reply};
 use crate::metrics::ListenerMetrics;
-use crate::push_queue::{Outbox, PushedFrame, Pusher};
+use crate::outbox::Outbox;
+use crate::push_queue::{PushedFrame, Pusher};
 use crate::testing::wait::bounded;
 use crate::transport::Route;
 

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::close_reason::CloseReason;
@@ -16,14 +17,15 @@ use crate::connection::{Connection, ListenerContext};
 use crate::driver::datagram::batch_counters::BatchCounters;
 use crate::driver::datagram::drop_reason::DropReason;
 use crate::driver::datagram::jobs::{Job, JobQueue, JobResult};
-use crate::driver::datagram::later_replies::LaterPeers;
+use crate::driver::datagram::later_peers::{FrameStream, LaterPeers};
 use crate::driver::datagram::peers::{Peer, PeerTable};
 use crate::driver::datagram::receiver::DatagramReceiver;
 use crate::driver::datagram::send_queue::SendQueue;
 use crate::driver::datagram::{DatagramDispatcher, LoopState};
 use crate::driver::handler_calls::HandlerCalls;
+use crate::error::Panicked;
 use crate::framing::Framing;
-use crate::handler::{Frames, Reply, Then};
+use crate::handler::Then;
 use crate::push_queue::PushedFrame;
 use crate::settings::Limits;
 use crate::transport::{DatagramSocket, Route};
@@ -158,73 +160,73 @@ where
         }
     }
 
-    fn handle_result(&mut self, result: JobResult<C, F::Out>, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
-        let (job, then, is_handled) = match result {
-            JobResult::Reply { job, result } => {
-                self.jobs.step_done(job.bytes);
-                let mut is_handled = result.is_ok();
-                let Reply { frames, then } = result.unwrap_or_else(|error| {
-                    self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
-                    Reply::none()
-                });
-                match frames {
-                    Frames::Later(..) | Frames::Switch(_) => {
-                        return self.reply_beside_later(job, Ok(Reply { frames, then }), cx);
-                    }
-                    _ if then == Then::Close => {}
-                    Frames::None => {}
-                    Frames::One(frame) => is_handled = self.send_to(job.peer, frame),
-                    Frames::Many(frames) => is_handled = frames.into_iter().all(|frame| self.send_to(job.peer, frame)),
-                    Frames::Stream(frames) => return self.start_frame(job, frames, then, cx),
-                }
-                (job, then, is_handled)
-            }
-            JobResult::BesideLater { job, result } => {
-                self.jobs.step_done(job.bytes);
-                return self.reply_beside_later(job, result, cx);
-            }
-            JobResult::Later { peer, bytes, result } => {
-                self.jobs.step_done(bytes);
-                return self.later_result(peer, result, cx);
-            }
-            JobResult::Frame { job, frames, next, then } => {
-                self.jobs.step_done(job.bytes);
-                match next.map(|next| next.map(|frame| self.send_to(job.peer, frame))) {
-                    Some(Ok(true)) => return self.start_frame(job, frames, then, cx),
-                    Some(Ok(false)) => (job, then, false),
-                    Some(Err(error)) => {
-                        self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
-                        (job, then, false)
-                    }
-                    None => (job, then, true),
-                }
-            }
+    pub(super) fn start_message(
+        &mut self,
+        mut job: Job<C>,
+        message: F::In,
+        cx: &mut TaskContext<'_>,
+    ) -> Step<C, F::Out> {
+        let (peer, bytes) = (job.peer, job.bytes);
+        let step = async move {
+            let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
+            JobResult::Reply { job, result: result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) }
         };
-        self.message_done(job.peer, is_handled);
-        self.next_message(job, then, cx)
+        self.start(step, peer, bytes, cx)
     }
 
-    /// Starts the next queued message of a peer. Without one, the peer is idle.
-    fn next_message(&mut self, job: Job<C>, then: Then, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
-        if then != Then::Continue {
-            self.remove_peer(job.peer, CloseReason::HandlerClosed);
-            return None;
-        }
-        let peer = self.peers.get(job.peer);
-        match self.jobs.dequeue(&mut peer.queue) {
-            Some((message, bytes)) => self.start_message(Job { bytes, ..job }, message, cx),
-            None => {
-                peer.calls = Some(job.calls);
-                None
-            }
-        }
+    /// Like [`start_message`](Self::start_message), for a peer with later replies.
+    pub(super) fn start_beside_later(
+        &mut self,
+        mut job: Job<C>,
+        message: F::In,
+        cx: &mut TaskContext<'_>,
+    ) -> Step<C, F::Out> {
+        let (peer, bytes) = (job.peer, job.bytes);
+        let step = async move {
+            let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
+            let result = result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into()));
+            JobResult::BesideLater { job, result }
+        };
+        self.start(step, peer, bytes, cx)
     }
 
-    fn message_done(&mut self, peer: usize, is_handled: bool) {
-        match self.peers.get(peer).running_since.take() {
-            _ if !is_handled => {}
-            Some(since) => self.send_queue.listener_context.info.metrics.latency.record(1, since.elapsed()),
-            None => self.counters.handled += 1,
+    pub(super) fn start_frame(
+        &mut self,
+        job: Job<C>,
+        mut frames: FrameStream<F::Out>,
+        then: Then,
+        cx: &mut TaskContext<'_>,
+    ) -> Step<C, F::Out> {
+        let (peer, bytes) = (job.peer, job.bytes);
+        let step = async move {
+            let next = AssertUnwindSafe(frames.next()).catch_unwind().await;
+            let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
+            JobResult::Frame { job, frames, next, then }
+        };
+        self.start(step, peer, bytes, cx)
+    }
+
+    /// Starts a step of a job. If too many jobs are pending, it is dropped and its peer is removed.
+    fn start(
+        &mut self,
+        step: impl Future<Output = JobResult<C, F::Out>> + Send + 'static,
+        peer: usize,
+        bytes: usize,
+        cx: &mut TaskContext<'_>,
+    ) -> Step<C, F::Out> {
+        let result = self.jobs.start(step, bytes, cx);
+        if result.is_none() {
+            self.keep_running(peer, bytes);
+        }
+        result
+    }
+
+    fn keep_running(&mut self, peer: usize, bytes: usize) {
+        if self.jobs.keep_running(bytes) {
+            self.peers.get(peer).running_since = Some(self.counters.started());
+        } else {
+            let route = self.remove_peer(peer, CloseReason::Limit);
+            self.send_queue.drop_one(&route, DropReason::Waiting);
         }
     }
 

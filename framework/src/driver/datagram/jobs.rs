@@ -1,14 +1,13 @@
 //! The messages of one datagram socket that are being handled or wait to be handled: bounded in number and bytes.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{Stream, StreamExt};
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::driver::datagram::later_replies::{LaterResult, PeerId};
+use crate::driver::datagram::later_peers::{FrameStream, LaterResult, PeerId};
 use crate::error::Result;
 use crate::handler::{Reply, Then};
 
@@ -24,7 +23,6 @@ const MAX_QUEUED: usize = 4096;
 pub(crate) const MAX_PENDING_BYTES: usize = 16 * 1024 * 1024;
 
 pub(crate) type QueuedMessage<In> = (In, usize);
-pub(crate) type FrameStream<Out> = Pin<Box<dyn Stream<Item = Result<Out>> + Send>>;
 type JobFuture<C, Out> = ReusableBoxFuture<'static, JobResult<C, Out>>;
 
 /// A message that is being handled. It holds the handler calls of its peer.

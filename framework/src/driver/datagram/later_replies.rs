@@ -1,9 +1,5 @@
-//! Later replies of datagram peers.
-//!
-//! While a peer has later replies, its handler calls are here and not in the peer table. The path of other peers
-//! therefore needs no check.
+//! Later replies of datagram peers: handles the messages beside them, and sends them in their order.
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::task::Context as TaskContext;
 
@@ -13,76 +9,15 @@ use crate::close_reason::CloseReason;
 use crate::connection::{Connection, ListenerContext};
 use crate::driver::datagram::dispatcher::{Dispatcher, Step};
 use crate::driver::datagram::drop_reason::DropReason;
-use crate::driver::datagram::jobs::{FrameStream, Job};
+use crate::driver::datagram::jobs::Job;
+use crate::driver::datagram::later_peers::{FrameStream, LaterResult, PeerId};
 use crate::driver::handler_calls::HandlerCalls;
-use crate::driver::later::{Done, PendingReplies, WorkInfo};
+use crate::driver::later::{Done, WorkInfo};
 use crate::error::Result;
 use crate::framing::Framing;
 use crate::handler::{Frames, Reply, Then};
 use crate::layer::Panicked;
-use crate::settings::Limits;
 use crate::transport::Route;
-
-/// The peers of one socket that have later replies, by their key in the peer table.
-pub(crate) struct LaterPeers<C, Out> {
-    peers: HashMap<usize, LaterPeer<C, Out>>,
-    next_number: u64,
-}
-
-struct LaterPeer<C, Out> {
-    id: PeerId,
-    order: PendingReplies<Out>,
-    /// The handler calls, while no call is in progress.
-    calls: Option<Box<C>>,
-    /// A reply of a stream of frames is being sent: the other replies wait.
-    streams: bool,
-    /// A reply in progress finishes the exchange: no further message is handled.
-    finishes: bool,
-}
-
-/// Identifies a peer while it has later replies: another peer can get the same key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PeerId {
-    key: usize,
-    number: u64,
-}
-
-/// A later reply that is ready, or its next frame.
-pub(crate) enum LaterResult<Out> {
-    Reply(Done<Out>),
-    Frame { frames: FrameStream<Out>, next: Option<Result<Out>>, then: Then, message: WorkInfo },
-}
-
-impl<C, Out> Default for LaterPeers<C, Out> {
-    fn default() -> Self {
-        Self { peers: HashMap::new(), next_number: 0 }
-    }
-}
-
-impl<C, Out> LaterPeers<C, Out> {
-    /// Takes the handler calls of a peer that may handle another message.
-    pub(super) fn take_calls(&mut self, key: usize, limits: &Limits) -> Option<Box<C>> {
-        let peer = self.peers.get_mut(&key)?;
-        if peer.finishes || peer.order.is_full(limits) { None } else { peer.calls.take() }
-    }
-
-    pub(super) fn remove(&mut self, key: usize) {
-        self.peers.remove(&key);
-    }
-
-    fn get_or_insert(&mut self, key: usize) -> &mut LaterPeer<C, Out> {
-        let next_number = &mut self.next_number;
-        self.peers.entry(key).or_insert_with(|| {
-            *next_number += 1;
-            let id = PeerId { key, number: *next_number };
-            LaterPeer { id, order: PendingReplies::default(), calls: None, streams: false, finishes: false }
-        })
-    }
-
-    fn get(&mut self, id: PeerId) -> Option<&mut LaterPeer<C, Out>> {
-        self.peers.get_mut(&id.key).filter(|peer| peer.id == id)
-    }
-}
 
 impl<F, C, N> Dispatcher<F, C, N>
 where

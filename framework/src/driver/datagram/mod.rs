@@ -11,13 +11,14 @@ pub(crate) mod dispatcher;
 pub(crate) mod driver;
 pub(crate) mod drop_reason;
 pub(crate) mod jobs;
+pub(crate) mod later_peers;
 pub(crate) mod later_replies;
 pub(crate) mod own_sockets;
 pub(crate) mod peers;
 pub(crate) mod receiver;
+pub(crate) mod results;
 pub(crate) mod send_queue;
 pub(crate) mod socket_loop;
-pub(crate) mod steps;
 
 pub(crate) use jobs::MAX_PENDING_BYTES;
 pub(crate) use receiver::MAX_DATAGRAM;

@@ -60,8 +60,8 @@ impl<F: Framing> FramedConnection<F> {
         FramedConnection { io: io.with_framing(framing, frame_limit), waker, closing, later, before_read }
     }
 
-    /// Whether later replies are in progress: then [`read_or_reply`](Self::read_or_reply) must read. Call it before each
-    /// read.
+    /// Whether later replies are in progress: then [`read_or_reply`](Self::read_or_reply) must read. To be called
+    /// before each read.
     #[inline]
     pub(crate) fn has_later_replies(&mut self) -> bool {
         if self.before_read == 0 {

@@ -19,7 +19,7 @@ use crate::driver::stream::writer::FramedWriter;
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::metrics::Outcome;
-use crate::push_queue::Outbox;
+use crate::outbox::Outbox;
 use crate::settings::{Limits, Timeouts};
 use crate::transport::{BoxIo, Incoming, StartTls};
 

@@ -16,7 +16,8 @@ use crate::driver::stream::framed_io::FramedIo;
 use crate::error::BoxError;
 use crate::framing::{BoxFraming, Framing};
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
-use crate::push_queue::{Outbox, Pusher};
+use crate::outbox::Outbox;
+use crate::push_queue::Pusher;
 use crate::transport::Incoming;
 
 type SessionFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;

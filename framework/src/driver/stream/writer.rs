@@ -15,7 +15,7 @@ use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::stream::buffer::{self, BufferSize, LARGE_BUFFER};
 use crate::driver::stream::deadlines::Deadlines;
 use crate::error::BoxError;
-use crate::push_queue::Outbox;
+use crate::outbox::Outbox;
 use crate::transport::BoxIo;
 
 /// Maximum unwritten output that is copied out of its large buffer while the peer does not read.

@@ -1,0 +1,77 @@
+//! The datagram peers of one socket that have later replies.
+//!
+//! While a peer has later replies, its handler calls are here and not in the peer table. The path of other peers
+//! therefore needs no check.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+
+use futures_util::Stream;
+
+use crate::driver::later::{Done, PendingReplies, WorkInfo};
+use crate::error::Result;
+use crate::handler::Then;
+use crate::settings::Limits;
+
+pub(crate) type FrameStream<Out> = Pin<Box<dyn Stream<Item = Result<Out>> + Send>>;
+
+/// The peers of one socket that have later replies, by their key in the peer table.
+pub(crate) struct LaterPeers<C, Out> {
+    peers: HashMap<usize, LaterPeer<C, Out>>,
+    next_number: u64,
+}
+
+pub(crate) struct LaterPeer<C, Out> {
+    pub(crate) id: PeerId,
+    pub(crate) order: PendingReplies<Out>,
+    /// The handler calls, while no call is in progress.
+    pub(crate) calls: Option<Box<C>>,
+    /// A reply of a stream of frames is being sent: the other replies wait.
+    pub(crate) streams: bool,
+    /// A reply in progress finishes the exchange: no further message is handled.
+    pub(crate) finishes: bool,
+}
+
+/// Identifies a peer while it has later replies: another peer can get the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PeerId {
+    pub(crate) key: usize,
+    number: u64,
+}
+
+/// A later reply that is ready, or its next frame.
+pub(crate) enum LaterResult<Out> {
+    Reply(Done<Out>),
+    Frame { frames: FrameStream<Out>, next: Option<Result<Out>>, then: Then, message: WorkInfo },
+}
+
+impl<C, Out> Default for LaterPeers<C, Out> {
+    fn default() -> Self {
+        Self { peers: HashMap::new(), next_number: 0 }
+    }
+}
+
+impl<C, Out> LaterPeers<C, Out> {
+    /// Takes the handler calls of a peer that may handle another message.
+    pub(crate) fn take_calls(&mut self, key: usize, limits: &Limits) -> Option<Box<C>> {
+        let peer = self.peers.get_mut(&key)?;
+        if peer.finishes || peer.order.is_full(limits) { None } else { peer.calls.take() }
+    }
+
+    pub(crate) fn remove(&mut self, key: usize) {
+        self.peers.remove(&key);
+    }
+
+    pub(crate) fn get_or_insert(&mut self, key: usize) -> &mut LaterPeer<C, Out> {
+        let next_number = &mut self.next_number;
+        self.peers.entry(key).or_insert_with(|| {
+            *next_number += 1;
+            let id = PeerId { key, number: *next_number };
+            LaterPeer { id, order: PendingReplies::default(), calls: None, streams: false, finishes: false }
+        })
+    }
+
+    pub(crate) fn get(&mut self, id: PeerId) -> Option<&mut LaterPeer<C, Out>> {
+        self.peers.get_mut(&id.key).filter(|peer| peer.id == id)
+    }
+}

@@ -1,0 +1,131 @@
+//! The bounded queue of frames pushed to one stream connection, with requests of the handler to the driver.
+//!
+//! Replies of the handler bypass the queue. Frames pushed before a reply are written before it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::connection::Connection;
+use crate::settings::Timeouts;
+
+/// Marks in the length of an outbox: the driver needs one comparison to know that a reply may be written at once, and
+/// that nothing else is to be done.
+const HOLDS_REPLIES: usize = 1 << (usize::BITS - 1); // a reply waits for an earlier one
+const FINISHES: usize = 1 << (usize::BITS - 2); // a task has requested to finish the connection
+const CHANGES_TIMEOUTS: usize = 1 << (usize::BITS - 3); // the handler has changed a timeout
+/// No changed timeout.
+const UNCHANGED: u64 = u64::MAX;
+const MARKS: usize = HOLDS_REPLIES | FINISHES | CHANGES_TIMEOUTS;
+
+/// The queue of one stream connection. It allocates nothing while it is empty.
+pub(crate) struct Outbox<Out> {
+    queue: Mutex<VecDeque<Out>>,
+    /// The number of queued frames, with marks.
+    len: AtomicUsize,
+    pub(crate) permits: Semaphore,
+    /// `timeouts.idle` and `timeouts.frame` in milliseconds, if the handler has changed them.
+    idle: AtomicU64,
+    frame: AtomicU64,
+}
+
+impl<Out> Outbox<Out> {
+    pub(crate) fn new(limit: usize) -> Self {
+        let permits = Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS));
+        Self {
+            queue: Mutex::new(VecDeque::new()),
+            len: AtomicUsize::new(0),
+            permits,
+            idle: AtomicU64::new(UNCHANGED),
+            frame: AtomicU64::new(UNCHANGED),
+        }
+    }
+
+    pub(crate) fn push(&self, frame: Out, connection: &Connection) {
+        self.push_last(frame);
+        connection.wake();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(SeqCst) & !MARKS
+    }
+
+    /// Whether a reply may be written at once: no frame is queued, and no reply waits for an earlier one.
+    #[inline]
+    pub(crate) fn is_clear(&self) -> bool {
+        self.len.load(SeqCst) == 0
+    }
+
+    /// Sets whether replies wait for earlier ones. For the driver of the connection only.
+    pub(crate) fn set_holds_replies(&self, holds: bool) {
+        if holds {
+            self.len.fetch_or(HOLDS_REPLIES, SeqCst);
+        } else {
+            self.len.fetch_and(!HOLDS_REPLIES, SeqCst);
+        }
+    }
+
+    /// Whether a task has requested to finish the connection.
+    pub(crate) fn finishes(&self) -> bool {
+        self.len.load(SeqCst) & FINISHES != 0
+    }
+
+    fn set_timeout(&self, timeout: &AtomicU64, time: Duration) {
+        timeout.store(u64::try_from(time.as_millis()).unwrap_or(UNCHANGED - 1), SeqCst);
+        self.len.fetch_or(CHANGES_TIMEOUTS, SeqCst);
+    }
+
+    pub(crate) fn set_idle_timeout(&self, time: Duration) {
+        self.set_timeout(&self.idle, time);
+    }
+
+    pub(crate) fn set_frame_timeout(&self, time: Duration) {
+        self.set_timeout(&self.frame, time);
+    }
+
+    /// Rejects further frames, and requests the driver to finish the connection.
+    pub(crate) fn finish(&self) {
+        self.close();
+        self.len.fetch_or(FINISHES, SeqCst);
+    }
+
+    /// Applies the timeouts that the handler has changed since the last call. False if there are none.
+    pub(crate) fn take_timeouts(&self, timeouts: &mut Arc<Timeouts>) -> bool {
+        if self.len.load(SeqCst) & CHANGES_TIMEOUTS == 0 {
+            return false;
+        }
+        self.len.fetch_and(!CHANGES_TIMEOUTS, SeqCst);
+        let timeouts = Arc::make_mut(timeouts);
+        for (changed, timeout) in [(&self.idle, &mut timeouts.idle), (&self.frame, &mut timeouts.frame)] {
+            match changed.load(SeqCst) {
+                UNCHANGED => {}
+                millis => *timeout = Duration::from_millis(millis),
+            }
+        }
+        true
+    }
+
+    /// Queues a frame behind all others, even if the outbox is full or closed.
+    pub(crate) fn push_last(&self, frame: Out) {
+        self.queue.lock().push_back(frame);
+        self.len.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn pop(&self) -> Option<Out> {
+        if self.len() == 0 {
+            return None;
+        }
+        let frame = self.queue.lock().pop_front()?;
+        self.len.fetch_sub(1, SeqCst);
+        self.permits.add_permits(1);
+        Some(frame)
+    }
+
+    pub(crate) fn close(&self) {
+        self.permits.close();
+    }
+}
