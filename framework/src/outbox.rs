@@ -13,14 +13,23 @@ use tokio::sync::Semaphore;
 use crate::connection::Connection;
 use crate::settings::Timeouts;
 
-/// Marks in the length of an outbox: the driver needs one comparison to know that a reply may be written at once, and
+/// A mark in the length of an outbox. The driver needs one comparison to know that a reply may be written at once, and
 /// that nothing else is to be done.
-const HOLDS_REPLIES: usize = 1 << (usize::BITS - 1); // a reply waits for an earlier one
-const FINISHES: usize = 1 << (usize::BITS - 2); // a task has requested to finish the connection
-const CHANGES_TIMEOUTS: usize = 1 << (usize::BITS - 3); // the handler has changed a timeout
-/// No changed timeout.
-const UNCHANGED: u64 = u64::MAX;
-const MARKS: usize = HOLDS_REPLIES | FINISHES | CHANGES_TIMEOUTS;
+#[repr(usize)]
+enum Mark {
+    /// A reply waits for an earlier one.
+    HoldsReplies = 1 << 63,
+    /// A task has requested to finish the connection.
+    Finishes = 1 << 62,
+    /// The handler has changed a timeout.
+    ChangesTimeouts = 1 << 61,
+}
+
+impl Mark {
+    fn all() -> usize {
+        Self::HoldsReplies as usize | Self::Finishes as usize | Self::ChangesTimeouts as usize
+    }
+}
 
 /// The queue of one stream connection. It allocates nothing while it is empty.
 pub(crate) struct Outbox<Out> {
@@ -28,7 +37,7 @@ pub(crate) struct Outbox<Out> {
     /// The number of queued frames, with marks.
     len: AtomicUsize,
     pub(crate) permits: Semaphore,
-    /// `timeouts.idle` and `timeouts.frame` in milliseconds, if the handler has changed them.
+    /// `timeouts.idle` and `timeouts.frame` in milliseconds, if the handler has changed them; otherwise the maximum.
     idle: AtomicU64,
     frame: AtomicU64,
 }
@@ -40,8 +49,8 @@ impl<Out> Outbox<Out> {
             queue: Mutex::new(VecDeque::new()),
             len: AtomicUsize::new(0),
             permits,
-            idle: AtomicU64::new(UNCHANGED),
-            frame: AtomicU64::new(UNCHANGED),
+            idle: AtomicU64::new(u64::MAX),
+            frame: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -51,7 +60,7 @@ impl<Out> Outbox<Out> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len.load(SeqCst) & !MARKS
+        self.len.load(SeqCst) & !Mark::all()
     }
 
     /// Whether a reply may be written at once: no frame is queued, and no reply waits for an earlier one.
@@ -63,20 +72,20 @@ impl<Out> Outbox<Out> {
     /// Sets whether replies wait for earlier ones. For the driver of the connection only.
     pub(crate) fn set_holds_replies(&self, holds: bool) {
         if holds {
-            self.len.fetch_or(HOLDS_REPLIES, SeqCst);
+            self.len.fetch_or(Mark::HoldsReplies as usize, SeqCst);
         } else {
-            self.len.fetch_and(!HOLDS_REPLIES, SeqCst);
+            self.len.fetch_and(!(Mark::HoldsReplies as usize), SeqCst);
         }
     }
 
     /// Whether a task has requested to finish the connection.
     pub(crate) fn finishes(&self) -> bool {
-        self.len.load(SeqCst) & FINISHES != 0
+        self.len.load(SeqCst) & Mark::Finishes as usize != 0
     }
 
     fn set_timeout(&self, timeout: &AtomicU64, time: Duration) {
-        timeout.store(u64::try_from(time.as_millis()).unwrap_or(UNCHANGED - 1), SeqCst);
-        self.len.fetch_or(CHANGES_TIMEOUTS, SeqCst);
+        timeout.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX - 1), SeqCst);
+        self.len.fetch_or(Mark::ChangesTimeouts as usize, SeqCst);
     }
 
     pub(crate) fn set_idle_timeout(&self, time: Duration) {
@@ -90,19 +99,19 @@ impl<Out> Outbox<Out> {
     /// Rejects further frames, and requests the driver to finish the connection.
     pub(crate) fn finish(&self) {
         self.close();
-        self.len.fetch_or(FINISHES, SeqCst);
+        self.len.fetch_or(Mark::Finishes as usize, SeqCst);
     }
 
     /// Applies the timeouts that the handler has changed since the last call. False if there are none.
     pub(crate) fn take_timeouts(&self, timeouts: &mut Arc<Timeouts>) -> bool {
-        if self.len.load(SeqCst) & CHANGES_TIMEOUTS == 0 {
+        if self.len.load(SeqCst) & Mark::ChangesTimeouts as usize == 0 {
             return false;
         }
-        self.len.fetch_and(!CHANGES_TIMEOUTS, SeqCst);
+        self.len.fetch_and(!(Mark::ChangesTimeouts as usize), SeqCst);
         let timeouts = Arc::make_mut(timeouts);
         for (changed, timeout) in [(&self.idle, &mut timeouts.idle), (&self.frame, &mut timeouts.frame)] {
             match changed.load(SeqCst) {
-                UNCHANGED => {}
+                u64::MAX => {}
                 millis => *timeout = Duration::from_millis(millis),
             }
         }
