@@ -18,11 +18,11 @@ use crate::settings::Timeouts;
 #[repr(usize)]
 enum Mark {
     /// A reply waits for an earlier one.
-    HoldsReplies = 1 << 63,
+    HoldsReplies = 1 << 31,
     /// A task has requested to finish the connection.
-    Finishes = 1 << 62,
+    Finishes = 1 << 30,
     /// The handler has changed a timeout.
-    ChangesTimeouts = 1 << 61,
+    ChangesTimeouts = 1 << 29,
 }
 
 impl Mark {

@@ -115,6 +115,8 @@ fn status_and_connections_show_the_running_server() {
     let server = AdminServer::start(&[]);
     assert_eq!((server.get("/livez").status, server.get("/readyz").status), (200, 200));
     let client = server.client();
+    // A message is counted after its reply is written.
+    server.wait_until("the message is counted", || server.get("/status").json()["listeners"][0]["messages"]["ok"] == 1);
     let status = server.get("/status");
     assert!(status.head.contains("content-type: application/json"), "{}", status.head);
     let status = status.json();

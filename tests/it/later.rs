@@ -10,6 +10,8 @@ use futures_util::{StreamExt, stream};
 use harness::{Client, TEST_TIMEOUT, unique};
 use switchboard::layer::Concurrency;
 use switchboard::prelude::*;
+use switchboard::settings::Limits;
+use switchboard::testing;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
@@ -519,4 +521,101 @@ async fn a_drain_under_load_with_four_workers_loses_no_reply() {
 async fn a_drain_under_load_with_one_worker_loses_no_reply() {
     drain_under_load(true).await;
     drain_under_load(false).await;
+}
+
+async fn datagrams(handler: &Slow, set: impl FnOnce(&mut Limits)) -> testing::Running {
+    testing::Server::datagrams(handler.clone()).set(|server| server.limits(limits(set))).start().await
+}
+
+const PEER: ([u8; 4], u16) = ([192, 0, 2, 1], 4000);
+const OTHER: ([u8; 4], u16) = ([192, 0, 2, 2], 4000);
+
+#[tokio::test(start_paused = true)]
+async fn datagrams_are_answered_in_order_or_when_ready() {
+    for (sent, expected) in [
+        (&["later 3 a", "later 1 b", "later 2 c"][..], &["a", "b", "c"][..]),
+        (&["later 3 a", "now 0 b", "later 1 c", "now 0 d"], &["a", "b", "c", "d"]),
+        (&["unordered 3 a", "unordered 1 b", "now 0 d"], &["d", "b", "a"]),
+        (
+            &["later-many 2 a-b", "later-stream 1 c-d", "later 0 e", "now-stream 0 f-g"],
+            &["a", "b", "c", "d", "e", "f", "g"],
+        ),
+        (&["later 2 a", "later-none 1 b", "later-error 1 c", "later-panic 0 d", "later 0 e"], &["a", "e"]),
+        (&["unordered-nested 2 a", "later 3 b"], &["b", "a"]),
+    ] {
+        let server = datagrams(&Slow::default(), |_| {}).await;
+        let (mut peer, mut other) = (server.datagram_peer(PEER), server.datagram_peer(OTHER));
+        for datagram in sent {
+            peer.send(datagram).await;
+        }
+        // Another peer is not delayed.
+        other.send("now 0 other").await.expect("other").await;
+        for datagram in expected {
+            peer.expect(datagram).await;
+        }
+        peer.expect_nothing(secs(10)).await.send("number").await.expect((sent.len() + 1).to_string()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_datagram_peer_has_a_limit_in_flight_and_its_further_messages_wait_in_order() {
+    for what in ["later", "unordered"] {
+        let handler = Slow::default();
+        let server = datagrams(&handler, |limits| limits.in_flight = 4).await;
+        let mut peer = server.datagram_peer(PEER);
+        for nth in 0..10 {
+            peer.send(format!("{what} 10 {nth}")).await;
+        }
+        sleep(secs(5)).await;
+        assert_eq!(handler.messages.lock().unwrap().len(), 4, "{what}");
+        for nth in 0..10 {
+            peer.expect(nth.to_string()).await;
+        }
+        peer.send("now 0 x").await.expect("x").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replies_of_a_removed_datagram_peer_never_reach_another_one() {
+    for end in ["now-finish 0 bye", "unordered-finish 2 bye", "unordered-close 2 bye", "now-close 0 bye"] {
+        let server = datagrams(&Slow::default(), |limits| limits.sessions = 1).await;
+        let (mut peer, mut other) = (server.datagram_peer(PEER), server.datagram_peer(OTHER));
+        peer.send("unordered 5 late").await.send(end).await;
+        if end.contains("finish") {
+            peer.expect("bye").await;
+        } else {
+            sleep(secs(3)).await;
+        }
+        // The table has one place, which the other peer gets.
+        other.send("number").await.expect("1").await.send("unordered 9 own").await;
+        other.expect("own").await.expect_nothing(secs(10)).await;
+        peer.expect_nothing(secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_datagram_peer_with_later_replies_is_not_evicted() {
+    let server = datagrams(&Slow::default(), |limits| limits.sessions = 2).await;
+    let mut busy = server.datagram_peer(PEER);
+    busy.send("unordered 50 a").await;
+    for n in 0..100 {
+        server.datagram_peer(([192, 0, 2, 3], 1000 + n)).send("now 0 x").await.expect("x").await;
+    }
+    busy.expect("a").await.send("number").await.expect("2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_later_replies_to_datagrams() {
+    let server = datagrams(&Slow::default(), |_| {}).await;
+    let mut peer = server.datagram_peer(PEER);
+    peer.send("later 20 a").await.send("unordered 5 b").await.send("later 1 c").await;
+    sleep(secs(1)).await;
+    assert_eq!(server.drain().await.cut, 0);
+    peer.expect("b").await.expect("a").await.expect("c").await;
+
+    let server = datagrams(&Slow::default(), |_| {}).await;
+    let mut peer = server.datagram_peer(PEER);
+    peer.send("later 100 a").await;
+    sleep(secs(1)).await;
+    assert_eq!(server.drain().await.cut, 1);
 }

@@ -56,15 +56,15 @@ where
     C: Decoder<Error: Into<BoxError>> + Encoder<Out, Error: Into<BoxError>> + Send,
 {
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<C::Item>, FrameError> {
-        Decoder::decode(self, buffer).map_err(frame_error)
+        Decoder::decode(self, buffer).map_err(FrameError::of)
     }
 
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<C::Item>, FrameError> {
-        Decoder::decode_eof(self, buffer).map_err(frame_error)
+        Decoder::decode_eof(self, buffer).map_err(FrameError::of)
     }
 
     fn encode(&mut self, frame: Out, buffer: &mut BytesMut) -> Result<(), FrameError> {
-        Encoder::encode(self, frame, buffer).map_err(frame_error)
+        Encoder::encode(self, frame, buffer).map_err(FrameError::of)
     }
 }
 
@@ -87,9 +87,4 @@ impl<In, Out> Encoder<Out> for BoxCodec<In, Out> {
     fn encode(&mut self, frame: Out, buffer: &mut BytesMut) -> Result<(), FrameError> {
         self.0.encode(frame, buffer)
     }
-}
-
-/// Keeps a `FrameError`, so that the connection closes with its reason.
-fn frame_error(error: impl Into<BoxError>) -> FrameError {
-    error.into().downcast::<FrameError>().map_or_else(FrameError::Codec, |error| *error)
 }

@@ -79,6 +79,13 @@ pub enum FrameError {
 
 debug_as_display!(FrameError);
 
+impl FrameError {
+    /// Keeps a `FrameError`, so that the connection closes with its reason.
+    pub(super) fn of(error: impl Into<BoxError>) -> Self {
+        error.into().downcast::<Self>().map_or_else(Self::Codec, |error| *error)
+    }
+}
+
 /// A framing of this crate. Its options are its own fields.
 pub(crate) trait BuiltInFraming: Framing<In = Bytes, Out = Bytes> + DeserializeOwned + JsonSchema {
     /// The name in the configuration.

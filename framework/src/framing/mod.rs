@@ -2,6 +2,7 @@
 //!
 //! A [`Framing`] creates one codec per connection: any type with tokio-util's `Decoder` and `Encoder`. The built-in
 //! framings carry [`Bytes`](bytes::Bytes). [`custom`] takes any codec, with messages of any type.
+//! [`duplex`] combines two framings, one for each direction.
 //!
 //! | name | a message is | replies |
 //! |---|---|---|
@@ -20,6 +21,7 @@ mod boxed;
 mod custom;
 mod definition;
 mod delimited;
+mod duplex;
 mod json_lines;
 mod length;
 mod lines;
@@ -31,6 +33,7 @@ pub use custom::{Custom, custom};
 pub(crate) use definition::BuiltInFraming;
 pub use definition::{FrameError, Framing};
 pub use delimited::{Delimited, DelimitedCodec, InvalidDelimiter};
+pub use duplex::{Duplex, DuplexCodec, duplex};
 pub use json_lines::{JsonLines, JsonLinesCodec};
 pub use length::{ByteOrder, InvalidLength, Length, LengthCodec};
 pub use lines::{Lines, LinesCodec};

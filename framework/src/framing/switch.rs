@@ -37,8 +37,9 @@ impl<In: Send + 'static, Out: Send + 'static> Framing for BoxFraming<In, Out> {
 impl<Out> Reply<Out> {
     /// Sends the same frames, and then changes the framing of the connection, in both directions.
     ///
-    /// Bytes that are already read belong to the new framing. Replies to earlier messages and frames that are already
-    /// pushed are written with the old one. The new framing has the same message types as the old one; otherwise the
+    /// Bytes that are already read belong to the new framing. This reply, replies to earlier messages and frames that are
+    /// already pushed are written with the old one. [`duplex`](crate::framing::duplex) changes one direction only. The
+    /// new framing has the same message types as the old one; otherwise the
     /// connection closes with reason `handler_error`, and so does a datagram peer fail its message.
     ///
     /// A codec can also change by itself: encoder and decoder are one object, and the encoder of a reply runs before
@@ -65,18 +66,18 @@ impl<Out> Reply<Out> {
     ///         Ok(match cx.state {
     ///             Phase::Command if message == "data" => {
     ///                 cx.state = Phase::Body;
-    ///                 Reply::send("go ahead\r\n").then_framing(Delimited::new("\0")?.max(1 << 20))
+    ///                 let body = framing::duplex(Delimited::new("\0")?.max(1 << 20), Lines::default());
+    ///                 Reply::send("go ahead").then_framing(body)
     ///             }
     ///             Phase::Command => Reply::send("unknown command"),
     ///             Phase::Body => {
     ///                 cx.state = Phase::Command;
-    ///                 Reply::none().then_framing(Lines::default())
+    ///                 Reply::send("received").then_framing(Lines::default())
     ///             }
     ///         })
     ///     }
     /// }
     /// ```
-    #[must_use]
     pub fn then_framing<F: Framing<Out = Out>>(self, framing: F) -> Self
     where
         Out: Send + 'static,

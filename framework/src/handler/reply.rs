@@ -168,7 +168,6 @@ impl<Out> Reply<Out> {
     /// closes with reason `starttls_injection`, and the handler never gets it: it could come from someone between peer
     /// and server (CVE-2011-0411). A failed handshake closes the connection with reason `handshake`. On a listener
     /// without TLS on request, and on a connection that uses TLS already, the reason is `handler_error`.
-    #[must_use]
     pub fn then_tls(self) -> Self {
         self.then_protocol(Protocol::Tls)
     }
