@@ -37,10 +37,10 @@ impl<In: Send + 'static, Out: Send + 'static> Framing for BoxFraming<In, Out> {
 impl<Out> Reply<Out> {
     /// Sends the same frames, and then changes the framing of the connection, in both directions.
     ///
-    /// Bytes that are already read belong to the new framing. This reply, replies to earlier messages and frames that are
-    /// already pushed are written with the old one. [`duplex`](crate::framing::duplex) changes one direction only. The
-    /// new framing has the same message types as the old one; otherwise the
-    /// connection closes with reason `handler_error`, and so does a datagram peer fail its message.
+    /// Bytes that are already read belong to the new framing. This reply, replies to earlier messages and frames that
+    /// are already pushed are written with the old one. [`duplex`](crate::framing::duplex) changes one direction only.
+    /// The new framing has the same message types as the old one; otherwise the connection closes with reason
+    /// `handler_error`. A datagram peer has no framing to change: its message fails.
     ///
     /// A codec can also change by itself: encoder and decoder are one object, and the encoder of a reply runs before
     /// the next message is decoded.

@@ -112,11 +112,13 @@ where
     /// Handles messages until the handler closes the connection or changes the framing (`Ok`), or something else ends
     /// it.
     async fn run(&mut self) -> Result<Flow<F>, CloseOutcome> {
-        let mut flow = Flow::Continue;
-        while matches!(flow, Flow::Continue) {
+        loop {
             let Some(message) = self.framed.io.next_message()? else {
                 if self.framed.has_later_replies() {
-                    flow = Box::pin(self.read_or_reply()).await?;
+                    match Box::pin(self.read_or_reply()).await? {
+                        Flow::Continue => {}
+                        ended => return Ok(ended),
+                    }
                 } else {
                     self.framed.read_more().await?;
                 }
@@ -133,14 +135,19 @@ where
             };
             match self.encode_simple(reply)? {
                 None => self.framed.io.message_handled(),
-                Some(reply) => flow = Box::pin(self.send(reply)).await?,
+                Some(reply) => match Box::pin(self.send(reply)).await? {
+                    Flow::Continue => {}
+                    ended => return Ok(ended),
+                },
             }
-            self.framed.wait_for_write_capacity().await?;
+            // Checked here too: the call of a function that is not inlined costs more than the check.
+            if !self.framed.io.writer.has_capacity() {
+                self.framed.wait_for_write_capacity().await?;
+            }
             if self.framed.io.should_yield() {
                 self.framed.yield_now().await?;
             }
         }
-        Ok(flow)
     }
 
     /// Encodes a reply with at most one frame that continues the session and follows no pushed frames: the common case.
