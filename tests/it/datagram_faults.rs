@@ -5,7 +5,7 @@
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use harness::{Program, Running, TEST_TIMEOUT, tool, uninterrupted};
@@ -33,9 +33,11 @@ fn in_own_network(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn ip(arguments: &str) {
+/// Runs ip(8), and returns its output.
+fn ip(arguments: &str) -> String {
     let out = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
     assert!(out.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
 }
 
 /// Adds an interface with addresses, and returns its index.
@@ -50,6 +52,12 @@ fn add_interface() -> u32 {
     }
     for address in ["fe80::77/64", "fd77::1/64"] {
         ip(&format!("address add {address} dev sw0 nodad"));
+    }
+    // The kernel reports the state of a link asynchronously. Until then it drops datagrams.
+    let is_up = |name: &str| ip(&format!("-oneline link show dev {name}")).contains("state UP");
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    while !(is_up("sw0") && is_up("sw1")) {
+        assert!(Instant::now() < deadline, "the link is not up");
     }
     ip("route add default dev sw0");
     fs::read_to_string("/proc/thread-self/net/if_inet6")
