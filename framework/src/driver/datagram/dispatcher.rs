@@ -231,6 +231,7 @@ where
     }
 
     /// Sends a frame of a reply. False if the message fails because of it.
+    #[inline]
     pub(super) fn send_to(&mut self, peer: usize, frame: F::Out) -> bool {
         let Peer { route, connection, .. } = self.peers.get(peer);
         self.send_queue.send_reply(&*self.framing, route, connection, frame)

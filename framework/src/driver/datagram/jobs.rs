@@ -49,10 +49,11 @@ pub(crate) enum JobResult<C, Out> {
         job: Job<C>,
         result: Result<Reply<Out>>,
     },
+    /// Boxed, so that the results of other messages stay small.
     Later {
         peer: PeerId,
         bytes: usize,
-        result: LaterResult<Out>,
+        result: Box<LaterResult<Out>>,
     },
 }
 
@@ -147,7 +148,7 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
     ) -> bool {
         let has_room = self.running.len() < MAX_RUNNING && self.pending_bytes + bytes <= MAX_PENDING_BYTES;
         if has_room {
-            let step = async move { JobResult::Later { peer, bytes, result: step.await } };
+            let step = async move { JobResult::Later { peer, bytes, result: Box::new(step.await) } };
             self.running.push(ReusableBoxFuture::new(step));
             self.pending_bytes += bytes;
             cx.waker().wake_by_ref(); // the next batch polls it

@@ -91,6 +91,7 @@ impl SendQueue {
 
     /// Encodes and sends a frame. The error is that of the framing, or [`OverBudget`]; a datagram that is dropped later
     /// is counted and logged.
+    #[inline]
     fn send_frame<F: Framing>(
         &mut self,
         framing: &F,
