@@ -619,3 +619,35 @@ async fn a_drain_waits_for_later_replies_to_datagrams() {
     sleep(secs(1)).await;
     assert_eq!(server.drain().await.cut, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_datagram_peer_that_a_later_reply_removes_during_a_call_is_removed_after_the_call() {
+    for end in ["unordered-finish 2 bye", "later-finish 2 bye", "unordered-close 2 bye"] {
+        let server = datagrams(&Slow::default(), |_| {}).await;
+        let (mut peer, mut other) = (server.datagram_peer(PEER), server.datagram_peer(OTHER));
+        peer.send(end).await.send("now 5 late").await.send("now 0 queued").await;
+        sleep(secs(3)).await;
+        if end.contains("finish") {
+            peer.expect("bye").await;
+        }
+        // The other peer must not get the place of the removed one.
+        other.send("number").await.expect("1").await;
+        other.expect_nothing(secs(10)).await.send("number").await.expect("2").await;
+        peer.expect_nothing(secs(1)).await.send("number").await.expect("1").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_stream_that_does_not_fit_into_the_limits_is_dropped_alone() {
+    let server = datagrams(&Slow::default(), |_| {}).await;
+    let mut peer = server.datagram_peer(PEER);
+    let pad = "x".repeat(60_000);
+    // The second stream waits for the first one, and other peers fill the limit of 16 MiB meanwhile.
+    peer.send("unordered-stream 0 a-b").await.send(format!("unordered-stream 0 c-d {pad}")).await;
+    peer.expect("a").await;
+    for n in 0..300 {
+        server.datagram_peer(([192, 0, 2, 3], 1000 + n)).send(format!("unordered 100 x {pad}")).await;
+    }
+    peer.expect("b").await.expect_nothing(secs(10)).await.send("number").await.expect("3").await;
+    peer.send("unordered-stream 0 e").await.expect("e").await;
+}

@@ -36,7 +36,7 @@ pub(crate) struct WorkInfo {
     received: Option<Instant>,
     /// Its size.
     bytes: usize,
-    place: Position,
+    position: Position,
 }
 
 impl WorkInfo {
@@ -60,7 +60,7 @@ impl WorkInfo {
     }
 }
 
-/// The place of a reply in the order of replies.
+/// The position of a reply in the order of replies.
 #[derive(Clone, Copy)]
 enum Position {
     /// The number of an ordered reply.
@@ -140,15 +140,15 @@ impl<Out> PendingReplies<Out> {
         connection: &Connection,
         (received, bytes): (Option<Instant>, usize),
     ) -> Work<Out> {
-        let place = self.reserve(order, bytes);
-        let message = WorkInfo { received, bytes, place };
+        let position = self.reserve(order, bytes);
+        let message = WorkInfo { received, bytes, position };
         Work { future, call: stack.begin_later(connection), finishes: then == Then::Finish, message }
     }
 
     /// Adds a reply that is ready, behind the ordered replies.
     pub(crate) fn push(&mut self, reply: Reply<Out>, (received, bytes): (Option<Instant>, usize)) {
-        let place = self.reserve(ReplyOrder::Requests, bytes);
-        self.complete(Done { message: WorkInfo { received, bytes, place }, result: Ok(reply) });
+        let position = self.reserve(ReplyOrder::Requests, bytes);
+        self.complete(Done { message: WorkInfo { received, bytes, position }, result: Ok(reply) });
     }
 
     fn reserve(&mut self, order: ReplyOrder, bytes: usize) -> Position {
@@ -165,7 +165,7 @@ impl<Out> PendingReplies<Out> {
 
     /// Stores a reply that is ready.
     pub(crate) fn complete(&mut self, done: Done<Out>) {
-        match done.message.place {
+        match done.message.position {
             Position::Unordered => self.unordered.push_back(done),
             Position::Ordered(number) => {
                 // A reply that was dropped has no place any more.
@@ -205,12 +205,10 @@ impl<Out> PendingReplies<Out> {
     }
 
     /// Drops the ordered replies: the connection finishes with the reply before them.
-    pub(crate) fn drop_ordered(&mut self) -> usize {
-        let dropped = self.ordered.len();
-        self.first += dropped as u64;
+    pub(crate) fn drop_ordered(&mut self) {
+        self.first += self.ordered.len() as u64;
+        self.len -= self.ordered.len();
         self.ordered.clear();
-        self.len -= dropped;
-        dropped
     }
 
     pub(crate) fn has_ordered(&self) -> bool {
@@ -230,12 +228,12 @@ impl<Out> PendingReplies<Out> {
 /// The later replies of one stream connection.
 pub(crate) struct LaterReplies<Out> {
     running: FuturesUnordered<Work<Out>>,
-    pub(crate) order: PendingReplies<Out>,
+    pub(crate) replies: PendingReplies<Out>,
 }
 
 impl<Out> Default for LaterReplies<Out> {
     fn default() -> Self {
-        Self { running: FuturesUnordered::new(), order: PendingReplies::default() }
+        Self { running: FuturesUnordered::new(), replies: PendingReplies::default() }
     }
 }
 
@@ -247,7 +245,7 @@ impl<Out: Send + 'static> LaterReplies<Out> {
     /// Polls the futures.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(done)) = self.running.poll_next_unpin(cx) {
-            self.order.complete(done);
+            self.replies.complete(done);
         }
     }
 }

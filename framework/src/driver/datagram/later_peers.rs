@@ -23,13 +23,22 @@ pub(crate) struct LaterPeers<C, Out> {
 
 pub(crate) struct LaterPeer<C, Out> {
     pub(crate) id: PeerId,
-    pub(crate) order: PendingReplies<Out>,
+    pub(crate) replies: PendingReplies<Out>,
     /// The handler calls, while no call is in progress.
     pub(crate) calls: Option<Box<C>>,
     /// A reply of a stream of frames is being sent: the other replies wait.
     pub(crate) streams: bool,
-    /// A reply in progress finishes the exchange: no further message is handled.
-    pub(crate) finishes: bool,
+    pub(crate) end: Ending,
+}
+
+/// Whether a reply ends the exchange with a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    No,
+    /// A reply in progress ends it: no further message is handled.
+    WithReply,
+    /// It has ended. The peer is removed when the call in progress, which refers to the peer, returns.
+    AfterCall,
 }
 
 /// Identifies a peer while it has later replies: another peer can get the same key.
@@ -55,7 +64,7 @@ impl<C, Out> LaterPeers<C, Out> {
     /// Takes the handler calls of a peer that may handle another message.
     pub(crate) fn take_calls(&mut self, key: usize, limits: &Limits) -> Option<Box<C>> {
         let peer = self.peers.get_mut(&key)?;
-        if peer.finishes || peer.order.is_full(limits) { None } else { peer.calls.take() }
+        if peer.end != Ending::No || peer.replies.is_full(limits) { None } else { peer.calls.take() }
     }
 
     pub(crate) fn remove(&mut self, key: usize) {
@@ -67,7 +76,7 @@ impl<C, Out> LaterPeers<C, Out> {
         self.peers.entry(key).or_insert_with(|| {
             *next_number += 1;
             let id = PeerId { key, number: *next_number };
-            LaterPeer { id, order: PendingReplies::default(), calls: None, streams: false, finishes: false }
+            LaterPeer { id, replies: PendingReplies::default(), calls: None, streams: false, end: Ending::No }
         })
     }
 

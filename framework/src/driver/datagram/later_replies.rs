@@ -10,7 +10,7 @@ use crate::connection::{Connection, ListenerContext};
 use crate::driver::datagram::dispatcher::{Dispatcher, Step};
 use crate::driver::datagram::drop_reason::DropReason;
 use crate::driver::datagram::jobs::Job;
-use crate::driver::datagram::later_peers::{FrameStream, LaterResult, PeerId};
+use crate::driver::datagram::later_peers::{Ending, FrameStream, LaterResult, PeerId};
 use crate::driver::handler_calls::HandlerCalls;
 use crate::driver::later::{Done, WorkInfo};
 use crate::error::Result;
@@ -37,27 +37,35 @@ where
         let message = (Some(running_since.unwrap_or_else(|| self.counters.started())), bytes);
         let peer = self.later.get_or_insert(key);
         let id = peer.id;
+        if matches!(result, Ok(Reply { then: Then::Finish, .. })) && peer.end == Ending::No {
+            peer.end = Ending::WithReply;
+        }
         match result {
             Err(error) => self.send_queue.message_failed(&self.peers.get(key).route, &error),
-            Ok(Reply { then: Then::Close, .. }) => {
-                self.remove_peer(key, CloseReason::HandlerClosed);
-                return None;
-            }
+            Ok(_) if peer.end == Ending::AfterCall => {}
+            Ok(Reply { then: Then::Close, .. }) => peer.end = Ending::AfterCall,
             Ok(Reply { frames: Frames::Switch(_), .. }) => {
                 let error = "a datagram peer cannot change its protocol (then_framing, then_tls)".into();
                 self.send_queue.message_failed(&self.peers.get(key).route, &error);
             }
             Ok(Reply { frames: Frames::Later(order, future), then }) => {
                 let connection = &self.peers.get(key).connection;
-                peer.finishes |= then == Then::Finish;
-                let work = peer.order.begin(order, future, then, calls.stack(), connection, message);
+                let work = peer.replies.begin(order, future, then, calls.stack(), connection, message);
                 let message = work.message();
-                self.start_later(id, message, async move { LaterResult::Reply(work.await) }, cx);
+                if !self.start_later(id, message, async move { LaterResult::Reply(work.await) }, cx)
+                    && let Some(peer) = self.later.get(id)
+                {
+                    peer.replies.complete(message.dropped());
+                }
             }
-            Ok(reply) => peer.order.push(reply, message),
+            Ok(reply) => peer.replies.push(reply, message),
         }
         if let Some(peer) = self.later.get(id) {
             peer.calls = Some(calls);
+            if peer.end == Ending::AfterCall {
+                self.remove_peer(key, CloseReason::HandlerClosed);
+                return None;
+            }
         }
         self.send_ready(id, cx);
         self.next_beside_later(id, cx)
@@ -70,9 +78,9 @@ where
         result: LaterResult<F::Out>,
         cx: &mut TaskContext<'_>,
     ) -> Step<C, F::Out> {
-        let peer = self.later.get(id)?; // otherwise the peer was removed
+        let peer = self.later.get(id).filter(|peer| peer.end != Ending::AfterCall)?; // otherwise the exchange has ended
         match result {
-            LaterResult::Reply(done) => peer.order.complete(done),
+            LaterResult::Reply(done) => peer.replies.complete(done),
             LaterResult::Frame { frames, next, then, message } => {
                 peer.streams = false;
                 match next {
@@ -93,12 +101,12 @@ where
 
     /// Sends the replies that are ready.
     fn send_ready(&mut self, id: PeerId, cx: &mut TaskContext<'_>) {
-        while let Some(peer) = self.later.get(id).filter(|peer| !peer.streams)
-            && let Some(Done { message, result }) = peer.order.pop()
+        while let Some(peer) = self.later.get(id).filter(|peer| !peer.streams && peer.end != Ending::AfterCall)
+            && let Some(Done { message, result }) = peer.replies.pop()
         {
             match result {
                 Err(error) => self.send_queue.message_failed(&self.peers.get(id.key).route, &error),
-                Ok(Reply { then: Then::Close, .. }) => drop(self.remove_peer(id.key, CloseReason::HandlerClosed)),
+                Ok(Reply { then: Then::Close, .. }) => self.end(id),
                 Ok(Reply { frames: Frames::Stream(frames), then }) => {
                     self.start_frames(id, message, frames, then, cx);
                 }
@@ -119,7 +127,16 @@ where
             self.send_queue.listener_context.info.metrics.latency.record(1, latency);
         }
         if then != Then::Continue {
-            self.remove_peer(id.key, CloseReason::HandlerClosed);
+            self.end(id);
+        }
+    }
+
+    /// A later reply ends the exchange. A call in progress refers to the peer, so it ends first.
+    fn end(&mut self, id: PeerId) {
+        match self.later.get(id) {
+            Some(peer) if peer.calls.is_none() => peer.end = Ending::AfterCall,
+            Some(_) => drop(self.remove_peer(id.key, CloseReason::HandlerClosed)),
+            None => {}
         }
     }
 
@@ -139,31 +156,33 @@ where
             let next = next.unwrap_or_else(|payload| Some(Err(Panicked::new(&*payload).into())));
             LaterResult::Frame { frames, next, then, message }
         };
-        self.start_later(id, message, step, cx);
+        if !self.start_later(id, message, step, cx) {
+            if let Some(peer) = self.later.get(id) {
+                peer.streams = false;
+            }
+            self.reply_sent(id, message.failed(), then);
+        }
     }
 
-    /// Adds a step of a later reply. If too many messages are pending, the reply is dropped.
+    /// Adds a step of a later reply. False if too many messages are pending: the step is dropped, which is logged.
     fn start_later(
         &mut self,
         id: PeerId,
         message: WorkInfo,
         step: impl Future<Output = LaterResult<F::Out>> + Send + 'static,
         cx: &mut TaskContext<'_>,
-    ) {
-        if self.jobs.start_later(id, message.bytes(), step, cx) {
-            return;
+    ) -> bool {
+        let has_room = self.jobs.start_later(id, message.bytes(), step, cx);
+        if !has_room {
+            self.send_queue.drop_one(&self.peers.get(id.key).route, DropReason::Waiting);
         }
-        self.send_queue.drop_one(&self.peers.get(id.key).route, DropReason::Waiting);
-        if let Some(peer) = self.later.get(id) {
-            peer.streams = false;
-            peer.order.complete(message.dropped());
-        }
+        has_room
     }
 
     /// Starts the next queued message of a peer, if it may be handled beside the later replies.
     fn next_beside_later(&mut self, id: PeerId, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
-        let peer = self.later.get(id)?;
-        let is_over = peer.order.is_empty() && !peer.streams;
+        let peer = self.later.get(id).filter(|peer| peer.end != Ending::AfterCall)?;
+        let is_over = peer.replies.is_empty() && !peer.streams;
         let calls = if is_over { peer.calls.take() } else { self.later.take_calls(id.key, &self.limits) };
         if is_over {
             self.later.remove(id.key);

@@ -242,7 +242,7 @@ impl<F: Framing> FramedConnection<F> {
     }
 
     #[cold]
-    fn obey(&mut self, signal: ControlSignal, activity: DriverActivity) -> Result<(), CloseOutcome> {
+    fn handle_signal(&mut self, signal: ControlSignal, activity: DriverActivity) -> Result<(), CloseOutcome> {
         match (signal, signal.immediate_close_reason()) {
             (_, Some(reason)) => return Err(CloseOutcome::plain(reason)),
             (ControlSignal::Drain, _) => self.start_closing(CloseReason::Drain),
@@ -271,7 +271,7 @@ impl<F: Framing> FramedConnection<F> {
             self.io.connection.poll_signal(cx.waker())
         };
         if signal != ControlSignal::Continue {
-            self.obey(signal, activity)?;
+            self.handle_signal(signal, activity)?;
         }
         self.io.poll_write(cx)?;
         if pushed == PushedFrames::Encode && self.io.writer.is_empty() {

@@ -44,16 +44,16 @@ impl<F: Framing> FramedConnection<F> {
     fn poll_later(&mut self, cx: &mut Context<'_>) -> Option<Done<F::Out>> {
         let later = self.later.as_mut()?;
         later.poll(cx);
-        later.order.pop()
+        later.replies.pop()
     }
 
     /// Call after later replies were added or removed.
     pub(crate) fn later_changed(&mut self) {
-        if self.later.as_ref().is_some_and(|later| later.order.is_empty()) {
+        if self.later.as_ref().is_some_and(|later| later.replies.is_empty()) {
             self.later = None;
             self.io.deadlines.active();
         }
-        let holds = self.later.as_ref().is_some_and(|later| later.order.has_ordered());
+        let holds = self.later.as_ref().is_some_and(|later| later.replies.has_ordered());
         self.io.writer.outbox.set_holds_replies(holds);
         self.before_read &= !LATER_REPLIES;
         if self.later.is_some() {
@@ -66,7 +66,7 @@ impl<F: Framing> FramedConnection<F> {
         while self.io.writer.has_capacity()
             && self.io.writer.outbox.len() == 0
             && let Some(Done { message, result: Ok(reply) }) =
-                self.later.as_mut().and_then(|later| later.order.pop_simple())
+                self.later.as_mut().and_then(|later| later.replies.pop_simple())
         {
             match reply.frames {
                 Frames::One(frame) => self.io.encode(frame)?,

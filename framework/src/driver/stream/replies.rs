@@ -36,7 +36,7 @@ where
         if let Frames::Switch(switch) = reply.frames {
             return Box::pin(self.switch(*switch, reply.then)).await;
         }
-        let waits = framed.later.as_ref().is_some_and(|later| later.order.has_ordered());
+        let waits = framed.later.as_ref().is_some_and(|later| later.replies.has_ordered());
         if reply.then == Then::Close || !(waits || matches!(reply.frames, Frames::Later(..))) {
             framed.io.message_handled();
             return self.write(reply).await.map(Flow::from);
@@ -47,17 +47,17 @@ where
         let (later, stack) = (framed.later.get_or_insert_default(), self.calls.stack());
         match frames {
             Frames::Later(order, future) => {
-                let work = later.order.begin(order, future, then, stack, &io.connection, message);
+                let work = later.replies.begin(order, future, then, stack, &io.connection, message);
                 later.add(work);
             }
-            frames => later.order.push(Reply { frames, then }, message),
+            frames => later.replies.push(Reply { frames, then }, message),
         }
         framed.later_changed();
         if then != Then::Continue {
             return Ok(then.into()); // no further message is read, and the session ends after the later replies
         }
         let limits = stack.limits;
-        while self.framed.later.as_ref().is_some_and(|later| later.order.is_full(&limits))
+        while self.framed.later.as_ref().is_some_and(|later| later.replies.is_full(&limits))
             && let Some(done) = self.framed.next_reply().await?
         {
             let then = self.send_later(done).await?;
@@ -90,7 +90,7 @@ where
         if reply.then != Then::Continue
             && let Some(later) = &mut framed.later
         {
-            later.order.drop_ordered();
+            later.replies.drop_ordered();
         }
         let then = self.write(reply).await?;
         self.framed.reply_written(message);
