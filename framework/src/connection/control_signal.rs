@@ -34,6 +34,15 @@ impl ControlSignal {
         self > Self::Close
     }
 
+    /// Why a connection with this signal closes, now or after its messages in progress.
+    pub(crate) fn close_reason(self) -> Option<CloseReason> {
+        match self {
+            Self::Drain => Some(CloseReason::Drain),
+            Self::Finish => Some(CloseReason::HandlerClosed),
+            _ => self.immediate_close_reason(),
+        }
+    }
+
     pub(crate) fn immediate_close_reason(self) -> Option<CloseReason> {
         match self {
             Self::Continue | Self::AbortHandshake | Self::Drain | Self::Finish => None,

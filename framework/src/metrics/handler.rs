@@ -124,20 +124,14 @@ impl HandlerMetrics {
 
     fn counters(&self, name: &str, help: &str, label: Option<Label>) -> Result<Vec<Counter>, MetricError> {
         let new = || Series::Counter(Counter::default());
-        let family = self.register(Family::new(name, help, MetricKind::Counter, &[], label, new))?;
-        Ok(family
-            .series()
-            .filter_map(|one| if let Series::Counter(one) = one { Some(one.clone()) } else { None })
-            .collect())
+        let family = Family::new(name, help, MetricKind::Counter, &[], label, new);
+        self.series(family, |one| if let Series::Counter(one) = one { Some(one) } else { None })
     }
 
     fn gauges(&self, name: &str, help: &str, label: Option<Label>) -> Result<Vec<Gauge>, MetricError> {
         let new = || Series::Gauge(Gauge::default());
-        let family = self.register(Family::new(name, help, MetricKind::Gauge, &[], label, new))?;
-        Ok(family
-            .series()
-            .filter_map(|one| if let Series::Gauge(one) = one { Some(one.clone()) } else { None })
-            .collect())
+        let family = Family::new(name, help, MetricKind::Gauge, &[], label, new);
+        self.series(family, |one| if let Series::Gauge(one) = one { Some(one) } else { None })
     }
 
     fn histograms(
@@ -148,11 +142,13 @@ impl HandlerMetrics {
         label: Option<Label>,
     ) -> Result<Vec<Histogram>, MetricError> {
         let new = || Series::Histogram(Histogram::new(bounds));
-        let family = self.register(Family::new(name, help, MetricKind::Histogram, bounds, label, new))?;
-        Ok(family
-            .series()
-            .filter_map(|one| if let Series::Histogram(one) = one { Some(one.clone()) } else { None })
-            .collect())
+        let family = Family::new(name, help, MetricKind::Histogram, bounds, label, new);
+        self.series(family, |one| if let Series::Histogram(one) = one { Some(one) } else { None })
+    }
+
+    /// Registers a metric, and returns its series, which have the type that `of` selects.
+    fn series<T: Clone>(&self, family: Family, of: fn(&Series) -> Option<&T>) -> Result<Vec<T>, MetricError> {
+        Ok(self.register(family)?.series().filter_map(of).cloned().collect())
     }
 
     /// Returns the existing metric if the handler, or an earlier handler with its name, has registered the same.

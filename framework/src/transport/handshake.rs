@@ -74,10 +74,7 @@ pub(crate) async fn establish(
                 let error = "limits.handshakes is reached: the oldest handshake of the source with most is aborted";
                 HandshakeFailure { reason: CloseReason::Limit, error: Some(error.to_owned()) }
             } else {
-                let reason = signal.immediate_close_reason().unwrap_or(match signal {
-                    ControlSignal::Finish => CloseReason::HandlerClosed,
-                    _ => CloseReason::Drain,
-                });
+                let reason = signal.close_reason().unwrap_or(CloseReason::Handshake);
                 HandshakeFailure { reason, error: None }
             }),
         }
