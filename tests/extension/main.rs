@@ -1,7 +1,7 @@
 //! A server with a third-party framing, layer, transport and handler, each registered by name in one place.
 //!
 //! `tests/it/extension.rs` checks that each appears in `list`, `schema`, `config`, `--help` and the reference.
-//! `tests/it/start_stop_program.rs` uses the handler.
+//! `tests/it/start_stop_program.rs` uses the handler, also without the program around it: `extended library OPTIONS`.
 
 mod netstring;
 mod phases;
@@ -11,6 +11,12 @@ mod relay;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, command, options] = args.as_slice()
+        && command == "library"
+    {
+        return phases::run(options);
+    }
     let mut registry = switchboard_server::registry();
     registry.framing("netstring", netstring::build).set_summary(netstring::SUMMARY);
     registry.layer("prefix", prefix::build).set_summary(prefix::SUMMARY);

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use switchboard::prelude::*;
 
@@ -48,6 +49,14 @@ pub(crate) struct Phases {
 
 pub(crate) fn build(options: PhasesOptions) -> Result<Phases> {
     Ok(Phases { options, name: std::sync::OnceLock::new() })
+}
+
+/// Serves on a free port with this handler and with nothing of the server program.
+pub(crate) fn run(options: &str) -> ExitCode {
+    let options = serde_json::from_str(options).expect("options");
+    let phases = build(options).expect("a handler");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(Server::bind("tcp://127.0.0.1:0").run(phases))
 }
 
 impl Phases {

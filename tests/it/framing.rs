@@ -361,6 +361,28 @@ async fn any_tokio_util_codec_is_a_framing() {
     connect(&name).await.send("next\n").await.expect("NEXT\n").await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_custom_framing_has_a_largest_message_of_its_own() {
+    for (max, limit) in [(1000, 10), (1000, 100_000)] {
+        let framing = framing::custom(LinesCodec::new_with_max_length).max(max);
+        let (name, echo) =
+            (unique("text"), |_: Context<(), String>, line: String| async move { Ok(Reply::send(line)) });
+        let server = Server::bind(format!("mem:{name}")).framing(framing).limits(limits(|l| l.frame = limit));
+        let _running = server.start(handler_fn(echo)).await.unwrap();
+        let line = "x".repeat(max) + "\n";
+        let mut client = connect(&name).await;
+        client.send(&line).await.expect(&line).await.send("x".repeat(max + 1)).await.expect_end().await;
+    }
+    // The server enforces it for a codec without a limit.
+    let framing = framing::custom(move |_| UnlimitedCodec { greedy: false, kept: BytesMut::new() }).max(10_000);
+    let (_running, mut client, probe, _) = start_and_connect(framing, 100).await;
+    let line = "x".repeat(9_999) + "\n";
+    client.send(&line).await.expect(&line).await;
+    let _ = client.0.write_all(&[b'x'; 40_000]).await;
+    client.half_close().await.rest().await;
+    assert_eq!(probe.reason().await, "frame_too_large");
+}
+
 /// A handler that echoes and records the close reason of each connection.
 struct EchoAndRecord(Probe);
 

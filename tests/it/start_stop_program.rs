@@ -341,3 +341,32 @@ fn metrics_of_handlers_are_escaped_and_labelled() {
         ]
     );
 }
+
+/// A server that a program runs with the library alone, with these options of the handler, after the call of `start`.
+fn library(start: &str, stop: &str) -> (TempDir, Running) {
+    let place = place("");
+    let options = format!(r#"{{"start": "{start}", "stop": "{stop}", "record": "calls"}}"#);
+    let extended = Program::at(Path::new(env!("CARGO_BIN_EXE_extended")));
+    let mut server = extended.args(["library", &options]).current_dir(place.path()).start();
+    wait_for_calls(&mut server, place.path(), "start main\n");
+    (place, server)
+}
+
+#[test]
+fn a_signal_never_ends_a_program_of_the_library_without_a_drain() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        // The signal arrives during the start, or shortly after it. Only a handler that has started is stopped.
+        for _ in 0..20 {
+            let (place, server) = library("ok", "ok");
+            server.signal(signal);
+            let ended = server.wait();
+            assert_eq!((ended.code(), &*ended.stderr), (Some(0), ""));
+            assert!(["start main\n", "start main\nstop main\n"].contains(&&*text(place.path(), "calls")));
+        }
+        let (place, server) = library("hang", "ok");
+        server.signal(signal);
+        let ended = server.wait();
+        assert_eq!((ended.code(), &*ended.stderr), (Some(0), ""));
+        assert_eq!(text(place.path(), "calls"), "start main\n");
+    }
+}

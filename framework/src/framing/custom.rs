@@ -8,7 +8,8 @@ use tokio_util::codec::{Decoder, Encoder};
 use crate::error::BoxError;
 use crate::framing::definition::Framing;
 
-/// A framing made of any tokio-util codec: `create` is called once per connection, with `limits.frame`.
+/// A framing made of any tokio-util codec: `create` is called once per connection, with the largest message in bytes,
+/// which is `limits.frame` or [`max`](Custom::max).
 ///
 /// ```
 /// use switchboard::prelude::*;
@@ -25,13 +26,23 @@ where
     F: Fn(usize) -> C + Send + Sync + 'static,
     C: Decoder + Encoder<Out>,
 {
-    Custom { create, out: PhantomData }
+    Custom { create, max: None, out: PhantomData }
 }
 
 /// A framing created by [`custom`].
 pub struct Custom<F, Out> {
     create: F,
+    max: Option<usize>,
     out: PhantomData<fn(Out)>,
+}
+
+impl<F, Out> Custom<F, Out> {
+    /// Sets the largest message in bytes. The default is `limits.frame`. A connection with much more undecoded input
+    /// closes with reason `frame_too_large`, even if the codec has no limit of its own.
+    #[must_use]
+    pub fn max(self, bytes: usize) -> Self {
+        Self { max: Some(bytes), ..self }
+    }
 }
 
 impl<F, C, Out> Framing for Custom<F, Out>
@@ -47,7 +58,11 @@ where
     type Codec = C;
 
     fn codec(&self, limit: usize) -> C {
-        (self.create)(limit)
+        (self.create)(self.limit(limit))
+    }
+
+    fn limit(&self, limit: usize) -> usize {
+        self.max.unwrap_or(limit)
     }
 }
 

@@ -1,7 +1,6 @@
 //! The builder of a server with one listener and one handler.
 
 use std::fmt;
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,14 +8,14 @@ use futures_util::stream;
 use tower::{Layer, Service};
 
 use crate::address::{Endpoint, EndpointError};
-use crate::error::{BoxError, Result, chain};
+use crate::error::{BoxError, Result};
 use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, LayerBounds, StreamHandler};
 use crate::listener_spec::{ListenerSpec, listener_setters};
 use crate::pipeline::{ConnectionService, HandlerInstance};
 use crate::server::listener_set::ListenerSet;
+use crate::server::run::{self, exit_code};
 use crate::server::running::{Drained, Running};
-use crate::server::stop_signals::serve_until_signal;
 use crate::settings::DrainSettings;
 use crate::transport::{Incoming, Transport, Transports};
 
@@ -136,11 +135,11 @@ impl<F, L> Server<F, L> {
         H: Handler<F::In, F::Out>,
         L: HandlerLayer<H, F::In, F::Out>,
     {
-        let Self { framing, layer, plan } = self;
-        plan.start(HandlerInstance::layered(handler, framing, layer)).await
+        Ok(self.listeners(handler)?.start().await?)
     }
 
-    /// Serves until SIGTERM or SIGINT (Ctrl-C), then drains. A second signal aborts the remaining connections.
+    /// Serves until SIGTERM or SIGINT (Ctrl-C), then drains. A second signal aborts the remaining connections. A signal
+    /// during the start ends the start.
     ///
     /// The exit code is 0 after a complete drain, 1 if the server could not start, and 3 if connections were aborted or
     /// the handler's `stop` failed.
@@ -151,7 +150,7 @@ impl<F, L> Server<F, L> {
         H: Handler<F::In, F::Out>,
         L: HandlerLayer<H, F::In, F::Out>,
     {
-        exit_code(self.start(handler).await).await
+        exit_code(self.listeners(handler)).await
     }
 
     /// Like [`run`](Self::run), with a result instead of an exit code.
@@ -165,7 +164,7 @@ impl<F, L> Server<F, L> {
         H: Handler<F::In, F::Out>,
         L: HandlerLayer<H, F::In, F::Out>,
     {
-        serve(&self.start(handler).await?).await
+        run::run(self.listeners(handler)).await.map_err(|failure| failure.error)
     }
 
     /// Serves until `stop` resolves, then drains.
@@ -203,12 +202,12 @@ impl<F, L> Server<F, L> {
     ///
     /// The settings are invalid, the handler cannot be started, or the endpoint cannot be bound.
     pub async fn start_stream<H: StreamHandler>(self, handler: H) -> Result<Running> {
-        self.plan.start(HandlerInstance::stream(handler)).await
+        Ok(self.plan.listeners(HandlerInstance::stream(handler))?.start().await?)
     }
 
     /// Like [`run`](Self::run), for a handler of the raw byte stream.
     pub async fn run_stream<H: StreamHandler>(self, handler: H) -> ExitCode {
-        exit_code(self.start_stream(handler).await).await
+        exit_code(self.plan.listeners(HandlerInstance::stream(handler))).await
     }
 
     /// Like [`serve`](Self::serve), for a handler of the raw byte stream.
@@ -217,47 +216,30 @@ impl<F, L> Server<F, L> {
     ///
     /// The server could not start, connections were aborted, or the handler's `stop` failed.
     pub async fn serve_stream<H: StreamHandler>(self, handler: H) -> Result<()> {
-        serve(&self.start_stream(handler).await?).await
+        let listeners = self.plan.listeners(HandlerInstance::stream(handler));
+        run::run(listeners).await.map_err(|failure| failure.error)
     }
-}
 
-async fn serve(running: &Running) -> Result<()> {
-    let drained = serve_until_signal(running).await?;
-    if drained.is_complete() { Ok(()) } else { Err(incomplete(running, drained)) }
-}
-
-fn incomplete(running: &Running, Drained { cut, .. }: Drained) -> BoxError {
-    let cut = (cut > 0).then(|| format!("{cut} connections did not finish before the drain deadline and were aborted"));
-    cut.into_iter().chain(running.handlers.first_failure()).collect::<Vec<_>>().join("; ").into()
-}
-
-async fn exit_code(started: Result<Running>) -> ExitCode {
-    let (error, code) = match started {
-        Ok(running) => match serve_until_signal(&running).await {
-            Ok(drained) if drained.is_complete() => return ExitCode::SUCCESS,
-            Ok(drained) => (incomplete(&running, drained), 3),
-            Err(error) => (error.into(), 1),
-        },
-        Err(error) => (error, 1),
-    };
-    let error = chain(&*error);
-    if tracing::dispatcher::has_been_set() {
-        tracing::error!("{error}");
-    } else {
-        let _ = writeln!(io::stderr(), "error: {error}"); // standard error may be closed
+    fn listeners<H>(self, handler: H) -> Result<ListenerSet>
+    where
+        F: Framing,
+        H: Handler<F::In, F::Out>,
+        L: HandlerLayer<H, F::In, F::Out>,
+    {
+        let Self { framing, layer, plan } = self;
+        plan.listeners(HandlerInstance::layered(handler, framing, layer))
     }
-    ExitCode::from(code)
 }
 
 impl Plan {
-    async fn start(self, handler: HandlerInstance) -> Result<Running> {
+    fn listeners(self, handler: HandlerInstance) -> Result<ListenerSet> {
         if let Some(error) = self.invalid {
             return Err(error.into());
         }
         let handler = self.connection_layers.into_iter().rev().fold(handler, |handler, around| around(handler));
         let mut listeners = ListenerSet::new(self.transports);
         listeners.drain_settings(self.drain).listen(self.spec, &handler);
-        Ok(listeners.start().await?)
+        Ok(listeners)
     }
 }
 

@@ -19,6 +19,7 @@ mod reachability;
 mod reload;
 mod reload_plan;
 mod report;
+mod run;
 mod running;
 mod start_error;
 mod stop_signals;

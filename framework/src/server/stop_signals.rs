@@ -1,11 +1,8 @@
 //! Serves until a signal or another event requests a shutdown.
 
-use std::io;
 use std::pin::pin;
-use std::task::Poll;
 
-use futures_util::{Stream, StreamExt, stream};
-use tokio::signal::unix::{SignalKind, signal};
+use futures_util::{Stream, StreamExt};
 
 use crate::server::running::{Drained, Running};
 
@@ -41,15 +38,4 @@ impl Running {
             }
         }
     }
-}
-
-/// Serves until SIGTERM or SIGINT, then drains. A second signal aborts the remaining connections.
-pub(super) async fn serve_until_signal(running: &Running) -> io::Result<Drained> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let stops = stream::poll_fn(|cx| match terminate.poll_recv(cx) {
-        Poll::Pending => interrupt.poll_recv(cx),
-        stop => stop,
-    });
-    Ok(running.serve_until(stops).await)
 }
