@@ -1,5 +1,8 @@
 //! The examples: each starts, serves a client, and drains on SIGTERM.
 
+mod jsonrpc;
+mod smtp;
+
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
