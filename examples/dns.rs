@@ -1,5 +1,5 @@
-//! An authoritative DNS server: one handler serves UDP and TCP. A reply that is too long for UDP is truncated.
-//! Try it: `dig @127.0.0.1 -p 9999 www.example.com`, and `dig @127.0.0.1 -p 9999 many.example.com` for the change to TCP.
+//! An authoritative DNS server: one handler serves UDP and TCP, and truncates replies that are too long for UDP.
+//! Try it: `dig @127.0.0.1 -p 9999 www.example.com`, or `many.example.com` for a reply that needs TCP.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
