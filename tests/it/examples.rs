@@ -2,6 +2,7 @@
 
 mod jsonrpc;
 mod smtp;
+mod dns;
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
