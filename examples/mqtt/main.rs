@@ -9,23 +9,17 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::process::ExitCode;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mqtt_proto::v3::{
-    Connack, Connect, ConnectReturnCode as Code, LastWill, Packet, Publish, Suback, Subscribe, SubscribeReturnCode,
-};
-use mqtt_proto::{ClientId, Pid, Protocol, QoS, QosPid, TopicFilter, TopicName};
 use switchboard::prelude::*;
 use switchboard::settings::{Limits, Timeouts};
 use switchboard::tokio::time::Instant;
 
-use crate::protocol::{Codec, MAX_NAME, matches};
+use crate::protocol::{Codec, MAX_FILTERS, MAX_NAME, Message, Request, Response, matches};
 
 // Every collection and every length has a limit. A session is a connection, so this also limits the sessions.
 const MAX_CONNECTIONS: usize = 1000;
-/// Of a client. Each message is compared with the filters of all clients.
-const MAX_FILTERS: usize = 50;
 const MAX_RETAINED: usize = 500;
 const MAX_PACKET: usize = 16 * 1024;
 /// Messages that wait to be written to a client. All retained messages must fit.
@@ -38,48 +32,49 @@ struct Broker(Mutex<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    clients: HashMap<ClientId, Client>,
-    retained: BTreeMap<TopicName, Publish>,
+    clients: HashMap<Arc<str>, Client>,
+    /// By topic.
+    retained: BTreeMap<Arc<str>, Message>,
 }
 
 struct Client {
-    pusher: Pusher<Packet>,
-    filters: HashMap<TopicFilter, QoS>,
+    pusher: Pusher<Response>,
+    /// Each with its QoS. A message is compared with the filters of all clients.
+    filters: HashMap<Arc<str>, u8>,
     /// How long the client may send nothing. Zero: without a limit.
     keep_alive: Duration,
     last_packet: Instant,
-    last_id: Pid,
-    unacknowledged: HashSet<Pid>,
+    last_id: u16,
+    unacknowledged: HashSet<u16>,
 }
 
 /// State of a connection after CONNECT.
 struct Session {
-    client: ClientId,
-    will: Option<LastWill>,
+    client: Arc<str>,
+    will: Option<Message>,
 }
 
-type State = Option<Session>;
+type Cx = Context<Option<Session>, Response>;
 
-impl Handler<Packet, Packet> for Broker {
+impl Handler<Request, Response> for Broker {
     const NEEDS: Needs = Needs::Stream;
 
-    type State = State;
+    type State = Option<Session>;
 
-    async fn message(&self, cx: &mut Context<State, Packet>, packet: Packet) -> Result<Reply<Packet>> {
-        let reply = self.reply(cx, packet);
+    async fn message(&self, cx: &mut Cx, request: Request) -> Result<Reply<Response>> {
+        let reply = self.reply(cx, request);
         tokio::task::yield_now().await; // In a burst, the connections of the subscribers write between two messages.
         Ok(reply)
     }
 
-    async fn close(&self, cx: &mut Context<State, Packet>, _: CloseReason) {
+    async fn close(&self, cx: &mut Cx, _: CloseReason) {
         let Some(Session { client, will }) = cx.state.take() else { return };
         let mut shared = self.lock();
         if shared.client(&client, cx.id()).is_some() {
             shared.clients.remove(&client);
         }
-        if let Some(LastWill { qos, retain, topic_name, message }) = will {
-            let qos_pid = if qos == QoS::Level0 { QosPid::Level0 } else { QosPid::Level1(Pid::default()) };
-            shared.publish(&Publish { retain, ..Publish::new(qos_pid, topic_name, message) });
+        if let Some(will) = will {
+            shared.publish(&will);
         }
     }
 }
@@ -90,40 +85,35 @@ impl Broker {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reply(&self, cx: &mut Context<State, Packet>, packet: Packet) -> Reply<Packet> {
+    fn reply(&self, cx: &mut Cx, request: Request) -> Reply<Response> {
         let (mut shared, connection) = (self.lock(), cx.id());
-        let Some(session) = &mut cx.state else {
-            return match packet {
-                Packet::Connect(connect) => shared.connect(cx, connect),
-                _ => Reply::close(), // 3.1
-            };
-        };
+        let Some(session) = &mut cx.state else { return shared.connect(cx, request) };
         let Some(client) = shared.client(&session.client, connection) else { return Reply::close() };
         client.last_packet = Instant::now();
-        match packet {
-            Packet::Publish(publish) => match publish.qos_pid {
-                QosPid::Level0 if shared.publish(&publish) => Reply::none(),
-                QosPid::Level1(id) if shared.publish(&publish) => Reply::send(Packet::Puback(id)),
-                _ => Reply::close(),
+        match request {
+            Request::Connect { .. } | Request::ConnectOtherVersion => Reply::close(), // 3.1
+            Request::Publish(message, id) => match shared.publish(&message) {
+                false => Reply::close(),
+                true if message.qos == 0 => Reply::none(),
+                true => Reply::send(Response::Puback(id)),
             },
-            Packet::Puback(id) => {
+            Request::Puback(id) => {
                 client.unacknowledged.remove(&id);
                 Reply::none()
             }
-            Packet::Subscribe(subscribe) if subscribe.topics.len() <= MAX_FILTERS => {
-                shared.subscribe(&session.client, subscribe);
+            Request::Subscribe(id, filters) => {
+                shared.subscribe(&session.client, id, filters);
                 Reply::none()
             }
-            Packet::Unsubscribe(unsubscribe) => {
-                client.filters.retain(|filter, _| !unsubscribe.topics.contains(filter));
-                Reply::send(Packet::Unsuback(unsubscribe.pid))
+            Request::Unsubscribe(id, filters) => {
+                client.filters.retain(|filter, _| !filters.contains(filter));
+                Reply::send(Response::Unsuback(id))
             }
-            Packet::Pingreq => Reply::send(Packet::Pingresp),
-            Packet::Disconnect => {
+            Request::Ping => Reply::send(Response::Pong),
+            Request::Disconnect => {
                 session.will = None;
                 Reply::finish()
             }
-            _ => Reply::close(), // a second CONNECT (3.1), or a packet that a client does not send
         }
     }
 }
@@ -134,71 +124,73 @@ impl Shared {
         self.clients.get_mut(client).filter(|client| client.pusher.connection().id() == connection)
     }
 
-    fn connect(&mut self, cx: &mut Context<State, Packet>, connect: Connect) -> Reply<Packet> {
-        let refuse = |code| Reply::send(Connack::new(false, code)).then_finish();
-        let client = match connect.client_id {
-            _ if connect.protocol != Protocol::V311 => return refuse(Code::UnacceptableProtocolVersion),
-            id if id.len() > MAX_NAME || (id.is_empty() && !connect.clean_session) => {
-                return refuse(Code::IdentifierRejected);
+    /// Handles the first packet of a connection.
+    fn connect(&mut self, cx: &mut Cx, request: Request) -> Reply<Response> {
+        let (client, keep_alive, will) = match request {
+            Request::ConnectOtherVersion => return Reply::send(Response::Connack(1)).then_finish(),
+            Request::Connect { client, is_clean, .. }
+                if client.len() > MAX_NAME || (client.is_empty() && !is_clean) =>
+            {
+                return Reply::send(Response::Connack(2)).then_finish();
             }
-            // The codec rejects the ids of clients that contain NUL.
-            id if id.is_empty() => format!("\0{}", cx.id()).into(),
-            id => id,
+            Request::Connect { client, keep_alive, will, .. } => (client, keep_alive, will),
+            _ => return Reply::close(), // 3.1
         };
-        // 3.1.2.10. The idle timeout counts what the server writes, too; see `Client::deliver`.
-        let keep_alive = Duration::from_secs(connect.keep_alive.into()) * 3 / 2;
+        // The codec rejects NUL, so no client can choose the id of another one that has none.
+        let client = if client.is_empty() { format!("\0{}", cx.id()).into() } else { client };
+        // 3.1.2.10. The idle timeout also counts what the server writes, see `Client::deliver`.
+        let keep_alive = Duration::from_secs(keep_alive.into()) * 3 / 2;
         cx.set_idle_timeout(keep_alive);
-        cx.state = Some(Session { client: client.clone(), will: connect.last_will });
+        cx.state = Some(Session { client: client.clone(), will });
         let new = Client {
             pusher: cx.pusher(),
             filters: HashMap::new(),
             keep_alive,
             last_packet: Instant::now(),
-            last_id: Pid::default(),
+            last_id: 0,
             unacknowledged: HashSet::new(),
         };
         if let Some(old) = self.clients.insert(client, new) {
             old.pusher.connection().close(); // 3.1.4
         }
-        Reply::send(Connack::new(false, Code::Accepted))
+        Reply::send(Response::Connack(0))
     }
 
     /// Returns false if the message cannot be retained. Then nobody receives it.
-    fn publish(&mut self, publish: &Publish) -> bool {
-        let topic = &publish.topic_name;
-        if publish.retain && publish.payload.is_empty() {
-            self.retained.remove(topic);
-        } else if publish.retain {
-            if self.retained.len() >= MAX_RETAINED && !self.retained.contains_key(topic) {
+    fn publish(&mut self, message: &Message) -> bool {
+        if message.retain && message.payload.is_empty() {
+            self.retained.remove(&message.topic);
+        } else if message.retain {
+            if self.retained.len() >= MAX_RETAINED && !self.retained.contains_key(&message.topic) {
                 return false;
             }
-            self.retained.insert(topic.clone(), publish.clone());
+            self.retained.insert(message.topic.clone(), message.clone());
         }
         for client in self.clients.values_mut() {
-            if let Some(qos) = granted(&client.filters, topic) {
-                client.deliver(publish, qos, false);
+            if let Some(qos) = granted(&client.filters, &message.topic) {
+                client.deliver(message, qos, false);
             }
         }
         true
     }
 
     /// The acknowledgement and the retained messages are queued under the lock, so they come before newer messages.
-    fn subscribe(&mut self, client: &str, subscribe: Subscribe) {
+    fn subscribe(&mut self, client: &str, id: u16, filters: Vec<(Arc<str>, u8)>) {
         let Some(client) = self.clients.get_mut(client) else { return };
         let (mut new, mut codes) = (HashMap::new(), Vec::new());
-        for (filter, qos) in subscribe.topics {
+        for (filter, qos) in filters {
             if client.filters.len() >= MAX_FILTERS && !client.filters.contains_key(&filter) {
-                codes.push(SubscribeReturnCode::Failure);
+                codes.push(0x80);
             } else {
-                client.filters.insert(filter.clone(), qos);
-                new.insert(filter, qos);
-                codes.push(qos.min(QoS::Level1).into());
+                client.filters.insert(filter.clone(), qos.min(1));
+                new.insert(filter, qos.min(1));
+                codes.push(qos.min(1));
             }
         }
-        let _ = client.pusher.push_or_close(Suback::new(subscribe.pid, codes));
-        for publish in self.retained.values() {
-            if let Some(qos) = granted(&new, &publish.topic_name) {
-                client.deliver(publish, qos, true);
+        let _ = client.pusher.push_or_close(Response::Suback(id, codes));
+        for message in self.retained.values() {
+            if let Some(qos) = granted(&new, &message.topic) {
+                client.deliver(message, qos, true);
             }
         }
     }
@@ -206,32 +198,31 @@ impl Shared {
 
 impl Client {
     /// Queues a message. `push_or_close` never waits: it closes a connection whose queue is full.
-    fn deliver(&mut self, publish: &Publish, granted: QoS, retain: bool) {
+    fn deliver(&mut self, message: &Message, granted: u8, retain: bool) {
         // A write starts the idle timeout again, but only a packet of the client counts for the keep alive.
         let is_silent = !self.keep_alive.is_zero() && self.last_packet.elapsed() >= self.keep_alive;
         if is_silent || self.unacknowledged.len() >= MAX_UNACKNOWLEDGED {
             return self.pusher.connection().close();
         }
-        let qos_pid = if publish.qos_pid.qos().min(granted) == QoS::Level0 {
-            QosPid::Level0
-        } else {
-            self.last_id += 1;
+        let qos = message.qos.min(granted);
+        if qos > 0 {
+            self.last_id = self.last_id % u16::MAX + 1;
             while !self.unacknowledged.insert(self.last_id) {
-                self.last_id += 1;
+                self.last_id = self.last_id % u16::MAX + 1;
             }
-            QosPid::Level1(self.last_id)
-        };
-        let _ = self.pusher.push_or_close(Publish { dup: false, retain, qos_pid, ..publish.clone() });
+        }
+        let message = Message { qos, retain, ..message.clone() };
+        let _ = self.pusher.push_or_close(Response::Publish(message, self.last_id));
     }
 }
 
 /// The highest QoS of the filters that match a topic.
-fn granted(filters: &HashMap<TopicFilter, QoS>, topic: &str) -> Option<QoS> {
+fn granted(filters: &HashMap<Arc<str>, u8>, topic: &str) -> Option<u8> {
     filters.iter().filter(|(filter, _)| matches(filter, topic)).map(|(_, qos)| *qos).max()
 }
 
 /// The settings of the protocol, which the server and its tests have in common.
-fn configure(server: Server) -> Server<impl Framing<In = Packet, Out = Packet>> {
+fn configure(server: Server) -> Server<impl Framing<In = Request, Out = Response>> {
     server
         .framing(framing::custom(|limit| Codec { limit }))
         .limits(Limits::default().connections(MAX_CONNECTIONS).frame(MAX_PACKET).outbox(MAX_QUEUED))

@@ -1,5 +1,7 @@
 //! The examples: each starts, serves a client, and drains on SIGTERM.
 
+mod mqtt;
+
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
