@@ -9,6 +9,8 @@ use switchboard::tokio_util::codec::{Decoder, Encoder};
 
 /// Maximum length of a client id, a topic and a filter.
 pub(crate) const MAX_NAME: usize = 256;
+/// Maximum number of levels of a topic and a filter.
+const MAX_LEVELS: usize = 20;
 /// Maximum number of filters in a packet and of a client.
 pub(crate) const MAX_FILTERS: usize = 50;
 
@@ -156,9 +158,12 @@ fn text(body: &mut Bytes) -> Option<Arc<str>> {
 
 fn filter(body: &mut Bytes) -> Option<Arc<str>> {
     let filter = text(body).filter(|text| (1..=MAX_NAME).contains(&text.len()))?;
-    let mut levels = filter.rsplit('/');
-    let is_last_valid = levels.next().is_some_and(|level| level == "#" || level == "+" || !level.contains(['+', '#']));
-    let is_valid = is_last_valid && levels.all(|level| level == "+" || !level.contains(['+', '#'])); // 4.7.1
+    let is_level = |(nth, level): (usize, &str)| match level {
+        "#" => nth == 0, // from the end
+        "+" => true,
+        _ => !level.contains(['+', '#']), // 4.7.1
+    };
+    let is_valid = filter.split('/').count() <= MAX_LEVELS && filter.rsplit('/').enumerate().all(is_level);
     is_valid.then_some(filter)
 }
 
