@@ -30,9 +30,11 @@ async fn a_silent_client_is_disconnected_after_one_and_a_half_times_its_keep_ali
     silent.send(connect("silent", 4, b"\0\x01w\0\x04gone")).await.expect(CONNACK).await;
     silent.expect_nothing(Duration::from_millis(9_000)).await.send(b"\xc0\0").await.expect(b"\xd0\0").await;
     watcher.send(b"\xc0\0").await.expect(b"\xd0\0").await;
+    let last_packet = Instant::now();
     silent.expect_nothing(Duration::from_millis(14_900)).await;
     watcher.send(b"\xc0\0").await.expect(b"\xd0\0").await;
     silent.expect_closed(CloseReason::Idle).await;
+    assert!(last_packet.elapsed() < Duration::from_secs(16), "{:?}", last_packet.elapsed());
     watcher.expect(b"\x30\x07\0\x01wgone").await;
 }
 

@@ -399,10 +399,10 @@ async fn mosquitto_clients_publish_and_subscribe() {
         assert_ne!(ended.code(), Some(0), "{args:?}: {}", ended.stderr);
     }
 
-    // A burst, after the subscriber has received the retained message.
-    let numbers: String = (0..5000).map(|number| format!("burst {number}\n")).collect();
+    // A burst that fits into the queue, after the subscriber has received the retained message.
+    let numbers: String = (0..900).map(|number| format!("burst {number}\n")).collect();
     assert_eq!(publish_with(&["-V", "311", "-r", "-t", "burst", "-m", "ready"]).code(), Some(0));
-    let mut burst = subscribe_with(&["-q", "1", "-t", "burst", "-C", "5001"]);
+    let mut burst = subscribe_with(&["-q", "1", "-t", "burst", "-C", "901"]);
     let mut burst = burst.command().stdout(Stdio::piped()).spawn().unwrap();
     let mut printed = BufReader::new(burst.stdout.take().unwrap());
     let mut text = String::new();
@@ -476,10 +476,10 @@ b.publish("s/x", "kept", qos=0, retain=True).wait_for_publish(); show()
 a.unsubscribe(["s/+", "s/#"]); show()
 b.publish("s/x", "unheard", qos=1).wait_for_publish()
 a.subscribe("s/x", 0); show(); show()
-for number in range(2000): sent = b.publish("s/x", str(number), qos=1)
+for number in range(900): sent = b.publish("s/x", str(number), qos=1)
 sent.wait_for_publish()
-got = [events.get(timeout=50) for _ in range(2000)]
-print([payload for _, payload, *_ in got] == [str(number) for number in range(2000)])
+got = [events.get(timeout=50) for _ in range(900)]
+print([payload for _, payload, *_ in got] == [str(number) for number in range(900)])
 b.on_disconnect = lambda *_: events.put(("disconnect",))
 b.reconnect_delay_set(600, 600)
 taker = client("b")
