@@ -1,8 +1,9 @@
 //! The examples: each starts, serves a client, and drains on SIGTERM.
 
-mod jsonrpc;
-mod smtp;
 mod dns;
+mod jsonrpc;
+mod mqtt;
+mod smtp;
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
