@@ -131,6 +131,9 @@ pub mod deadline_timer;
 
 mod log_throttle;
 
+#[cfg(feature = "log")]
+pub mod log;
+
 pub mod settings;
 
 pub mod metrics;

@@ -26,6 +26,9 @@ mod handshake_faults;
 /// Clients cannot fill the log, every suppressed or dropped line is counted, and lines are never mixed.
 mod log_faults;
 
+/// A program on the library prints its log after one call.
+mod logging;
+
 /// A listener at its limits stays within the memory that the limits allow.
 mod memory;
 
