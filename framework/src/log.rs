@@ -97,8 +97,8 @@ pub fn install(settings: &LogSettings) -> Result<Log, InstallError> {
     // Fails if the program has a logger of the crate log, which then stays in use.
     let _ = LogTracer::builder().with_max_level(LevelFilter::current().as_log()).init();
     panic::set_hook(Box::new(log_panic));
-    let end = Mutex::new(Some(End { guard, _reports: open }));
-    Ok(Log { end, queue, writer: state, limit, level: Mutex::new(level), filter, format })
+    let threads = Mutex::new(Some(Threads { guard, _reports: open }));
+    Ok(Log { threads, queue, writer: state, limit, level: Mutex::new(level), filter, format })
 }
 
 /// The log could not be installed.
@@ -121,7 +121,7 @@ debug_as_display!(InstallError);
 /// The installed log. Dropping it [closes](Self::close) the log.
 #[must_use = "the log is closed when this value is dropped; `let _log = …` keeps it"]
 pub struct Log {
-    end: Mutex<Option<End>>,
+    threads: Mutex<Option<Threads>>,
     queue: NonBlocking,
     writer: Arc<WriterState>,
     limit: LineLimit,
@@ -131,8 +131,8 @@ pub struct Log {
     format: reload::Handle<BoxLayer, Registry>,
 }
 
-/// Ends the threads of the log when it is dropped.
-struct End {
+/// The threads of the log. They end when this is dropped.
+struct Threads {
     guard: WorkerGuard,
     _reports: SyncSender<()>,
 }
@@ -173,7 +173,7 @@ impl Log {
 
     /// Writes the queued lines, unless standard error stalls. Later lines are lost.
     pub fn close(&self) {
-        let Some(End { guard, _reports }) = self.end.lock().take() else { return };
+        let Some(Threads { guard, _reports }) = self.threads.lock().take() else { return };
         self.limit.report();
         self.writer.is_closing.store(true, Relaxed);
         // When the queue is full, the guard prints a warning to standard output, which may block forever. A separate

@@ -92,6 +92,9 @@ mod page;
 /// The packaged examples, systemd units and files are valid.
 mod packaging;
 
+/// The handler author's guide is complete and its commands work.
+mod guide;
+
 /// Socket activation: the server listens on the sockets that the service manager passes, by name.
 mod activation;
 
