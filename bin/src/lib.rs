@@ -38,7 +38,6 @@ mod descriptors;
 mod exit;
 mod handover;
 mod list;
-mod log;
 mod man;
 mod process;
 mod reload;

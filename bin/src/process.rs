@@ -18,8 +18,8 @@ use crate::descriptors;
 const FIRST_DESCRIPTOR: i32 = 3;
 /// File mode creation mask instead of one that lets others write.
 const DEFAULT_UMASK: Mode = Mode::from_bits_truncate(0o022);
-/// Threads besides the workers: the log, its flush, and calls that block.
-const OTHER_THREADS: usize = 4;
+/// Threads besides the workers: the log, its reports, its flush, and calls that block.
+const OTHER_THREADS: usize = 5;
 /// File descriptors that the runtime needs before the first listener.
 const RUNTIME_FILES: usize = 16;
 

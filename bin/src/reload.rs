@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use switchboard::deadline_timer::timeout_at;
+use switchboard::log::Log;
 use switchboard::server::{Changes, ReloadError};
 use switchboard::{ListenerSet, Registry, Running};
 use tokio::sync::Semaphore;
@@ -13,7 +14,6 @@ use crate::admin::Admin;
 use crate::assemble::{self, Assembled};
 use crate::config::{self, Config, Inputs};
 use crate::descriptors;
-use crate::log::Log;
 use crate::warnings;
 
 /// How long a whole reload may take.
@@ -26,7 +26,7 @@ const MAX_READERS: usize = 4;
 pub(crate) struct Reload<'s> {
     pub(crate) inputs: &'s Inputs,
     pub(crate) registry: &'s Arc<Registry>,
-    pub(crate) log: &'s Arc<Log>,
+    pub(crate) log: &'s Option<Arc<Log>>,
     pub(crate) initial: Arc<Config>,
     pub(crate) current: Arc<Assembled>,
     pub(crate) readers: Readers,
@@ -74,7 +74,9 @@ impl Reload<'_> {
                 return Err(errors);
             }
         };
-        self.log.apply(&assembled.config.log);
+        if let Some(log) = self.log {
+            let _ = log.apply(&assembled.config.log); // the configuration is valid
+        }
         warnings::log(&assembled.config);
         descriptors::provide(&assembled.config);
         admin.set_config(&assembled.config);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
+use switchboard::log::{self, InstallError};
 use switchboard::transport::Systemd;
 use switchboard::{BoxError, Endpoint, ListenerSet, Registry};
 use tokio::runtime::Runtime;
@@ -15,15 +16,12 @@ use crate::config::{Config, Inputs};
 use crate::descriptors;
 use crate::exit::{self, Failure};
 use crate::handover::{Executable, InheritedSockets};
-use crate::log::Log;
 use crate::process;
 use crate::reload::{Readers, Reload};
 use crate::service_manager::ServiceManager;
 use crate::signals::{LiveServer, Signals};
 use crate::warnings;
 
-/// Interval of reports about suppressed and dropped log lines.
-const LOG_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Timeout for the threads of the runtime when the process exits.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -35,12 +33,19 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
     let executable = Executable::current()
         .map_err(|error| Failure::new(format_args!("cannot locate the executable of this process: {error}")))?;
     process::check_resources(config.workers).map_err(Failure::new)?;
-    let log = Arc::new(Log::start(&config.log));
+    let log = match log::install(&config.log) {
+        Ok(log) => Some(Arc::new(log)),
+        Err(InstallError::AlreadyInstalled) => None,
+        Err(error) => return Err(Failure::new(error)),
+    };
     let runtime = runtime(config.workers)?;
     let signals = runtime.block_on(async { process::install_signal_handlers().and_then(|()| Signals::new()) });
     let mut signals = signals.map_err(|error| Failure::new(format_args!("cannot install signal handlers: {error}")))?;
     let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     tracing::info!(target: "switchboard", version = env!("CARGO_PKG_VERSION"), config = file, "starting");
+    if log.is_none() {
+        tracing::warn!(target: "switchboard", "this program has its own tracing subscriber, so [log] has no effect");
+    }
     findings.iter().for_each(process::Finding::log);
     warnings::log(&config);
     descriptors::provide(&config);
@@ -55,16 +60,13 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
         };
         let (initial, current) = (assembled.config.clone(), Arc::new(assembled));
         let reload = Reload { inputs, registry, log: &log, initial, current, readers: Readers::default() };
-        tokio::select! {
-            never = log.report(LOG_REPORT_INTERVAL) => match never {},
-            result = run(listeners, signals, reload, &executable, sockets) => result,
-        }
+        run(listeners, signals, reload, &executable, sockets).await
     });
     // Drops all tasks, which write the log lines that are due later. Hardly waits for blocking tasks, such as a name
     // lookup.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     // Before an error is printed, so that it does not interleave with log lines.
-    log.flush();
+    log.iter().for_each(|log| log.close());
     result
 }
 

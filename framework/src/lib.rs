@@ -68,6 +68,10 @@
 //! **Accept connections from elsewhere.** [`transport`] contains the built-in transports and the traits for custom
 //! ones. [`transport::memory`] connects inside a process.
 //!
+//! **See what the server does.** The framework emits `tracing` events and prints nothing by itself. Without a
+//! subscriber, the events are lost, except the error of a failed [`Server::run`]. The function `log::install` (Cargo
+//! feature `log`) prints them to standard error, as the program `switchboard` does.
+//!
 //! **Test a handler.** The module `testing` (Cargo feature `testing`) has a server in memory, peers with exact
 //! expectations, and a bare context.
 //!
@@ -90,7 +94,8 @@
 //! Enabled by default: `tls`, `proxy` (the PROXY protocol), `unix` (Unix sockets) and `udp`. The settings of a disabled
 //! feature exist, but a listener that needs them cannot be bound.
 //!
-//! Off by default: `testing`, the test kit for handlers. Enable it in `[dev-dependencies]`.
+//! Off by default: `log`, the subscriber that prints the events, which needs tracing-subscriber; and `testing`, the
+//! test kit for handlers. Enable `testing` in `[dev-dependencies]`.
 
 // Each module depends only on modules below it.
 
@@ -130,6 +135,9 @@ mod drain;
 pub mod deadline_timer;
 
 mod log_throttle;
+
+#[cfg(feature = "log")]
+pub mod log;
 
 pub mod settings;
 

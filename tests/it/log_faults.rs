@@ -63,7 +63,7 @@ fn connections_are_logged_up_to_a_rate_and_the_rest_is_counted_without_a_further
 
 /// Waits until the events so far fulfil a condition.
 #[track_caller]
-fn wait_until(server: &Running, what: &str, holds: impl Fn(&[Event]) -> bool) {
+pub(crate) fn wait_until(server: &Running, what: &str, holds: impl Fn(&[Event]) -> bool) {
     let deadline = Instant::now() + TEST_TIMEOUT;
     while !holds(&server.log()) {
         assert!(Instant::now() < deadline, "{what}:\n{}", server.stderr());

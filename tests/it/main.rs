@@ -26,6 +26,9 @@ mod handshake_faults;
 /// Clients cannot fill the log, every suppressed or dropped line is counted, and lines are never mixed.
 mod log_faults;
 
+/// A program on the library prints its log after one call.
+mod logging;
+
 /// A listener at its limits stays within the memory that the limits allow.
 mod memory;
 
@@ -88,6 +91,9 @@ mod page;
 
 /// The packaged examples, systemd units and files are valid.
 mod packaging;
+
+/// The handler author's guide is complete and its commands work.
+mod guide;
 
 /// Socket activation: the server listens on the sockets that the service manager passes, by name.
 mod activation;

@@ -112,16 +112,23 @@ fn the_default_configuration_is_valid() {
 
 #[test]
 fn systemd_accepts_the_units_and_their_exposure_is_low() {
+    verify_units(&packaging().join("systemd"), "switchboard");
+}
+
+/// Checks `NAME.service` and `NAME.socket` of a directory with systemd.
+#[track_caller]
+pub(crate) fn verify_units(directory: &Path, name: &str) {
     let Some(analyze) = tool("systemd-analyze") else { return };
     let place = tempfile::tempdir().unwrap();
-    for unit in ["switchboard.service", "switchboard.socket"] {
+    let units = [format!("{name}.socket"), format!("{name}.service")].map(|unit| {
         // The program is not installed on the test machine.
-        let text = fs::read_to_string(packaging().join("systemd").join(unit)).unwrap();
-        fs::write(place.path().join(unit), text.replace("/usr/bin/switchboard", "/bin/true")).unwrap();
-    }
-    let units = ["switchboard.socket", "switchboard.service"].map(|unit| place.path().join(unit));
+        let text = fs::read_to_string(directory.join(&unit)).unwrap();
+        let copy = place.path().join(unit);
+        fs::write(&copy, text.replace(&format!("/usr/bin/{name}"), "/bin/true")).unwrap();
+        copy
+    });
     let verified = Program::at(&analyze).args(["verify", "--man=no"]).args(&units).run();
-    let ours = verified.stderr.lines().filter(|line| line.contains("switchboard"));
+    let ours = verified.stderr.lines().filter(|line| line.contains(name));
     assert_eq!((verified.code(), ours.collect::<Vec<_>>()), (Some(0), Vec::new()));
     // The threshold is out of 100; a unit without hardening has 96.
     let security = ["security", "--offline=true", "--threshold=20", "--no-pager"];

@@ -14,7 +14,7 @@ fn readme() -> String {
 }
 
 /// The fenced code blocks in order: language and text.
-fn blocks(text: &str) -> Vec<(String, String)> {
+pub(crate) fn blocks(text: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {

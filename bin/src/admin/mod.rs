@@ -28,6 +28,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use switchboard::Endpoint;
+use switchboard::log::Log;
 use switchboard::prelude::*;
 use switchboard::registry::HandlerInstance;
 use switchboard::server::{Inherited, ListenerSpec};
@@ -43,7 +44,6 @@ use crate::admin::shared_reply::SharedReplies;
 use crate::admin::state::AdminState;
 use crate::config::{self, Config, Shape};
 use crate::descriptors;
-use crate::log::Log;
 
 /// The name of the listener.
 const NAME: &str = "admin";
@@ -69,7 +69,7 @@ impl Admin {
     /// Starts the endpoint, on the inherited sockets if there are any. The receiver returns the requests to reload.
     pub(crate) async fn start(
         running: Arc<Running>,
-        log: Arc<Log>,
+        log: Option<Arc<Log>>,
         config: &Config,
         inherited: Vec<Inherited>,
     ) -> Result<(Self, mpsc::Receiver<ReloadRequest>)> {

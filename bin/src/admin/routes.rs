@@ -131,15 +131,23 @@ async fn close_connection(State(state): SharedState, Path(id): Path<String>) -> 
     }
 }
 
-async fn log_level(State(state): SharedState) -> String {
-    state.log.level() + "\n"
+async fn log_level(State(state): SharedState) -> (StatusCode, String) {
+    match &state.log {
+        Some(log) => (StatusCode::OK, log.level() + "\n"),
+        None => no_log(),
+    }
 }
 
 async fn set_log_level(State(state): SharedState, level: String) -> (StatusCode, String) {
-    match state.log.set_level(level.trim()) {
-        Ok(()) => (StatusCode::OK, state.log.level() + "\n"),
+    let Some(log) = &state.log else { return no_log() };
+    match log.set_level(level.trim()) {
+        Ok(()) => (StatusCode::OK, log.level() + "\n"),
         Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, error + "\n"),
     }
+}
+
+fn no_log() -> (StatusCode, String) {
+    (StatusCode::NOT_FOUND, "this program has its own tracing subscriber, which sets the level\n".to_owned())
 }
 
 async fn config(State(state): SharedState) -> impl IntoResponse {

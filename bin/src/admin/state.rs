@@ -6,12 +6,12 @@ use std::time::Instant;
 use axum::extract::State;
 use parking_lot::Mutex;
 use switchboard::Running;
+use switchboard::log::Log;
 use switchboard::server::Changes;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::admin::shared_reply::SharedReplies;
 use crate::config;
-use crate::log::Log;
 
 /// A request to reload the configuration.
 #[derive(Debug)]
@@ -24,7 +24,8 @@ pub(crate) struct ReloadRequest {
 
 pub(super) struct AdminState {
     pub(super) running: Arc<Running>,
-    pub(super) log: Arc<Log>,
+    /// `None` if the program has its own tracing subscriber.
+    pub(super) log: Option<Arc<Log>>,
     pub(super) reloads: mpsc::Sender<ReloadRequest>,
     /// Requests a drain. It is no reload request, because a drain must not wait for a reload in progress.
     pub(super) drain: Notify,

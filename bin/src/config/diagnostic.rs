@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use serde_json::Value as Json;
 
 use switchboard::settings::text::is_unsafe;
-pub(crate) use switchboard::settings::text::quoted;
+pub(crate) use switchboard::settings::text::{quoted, suggestion};
 
 use super::tree::{self, MAX_ERRORS, Path};
 
@@ -203,11 +203,6 @@ pub(crate) fn found(value: &Json, is_secret: bool) -> String {
     }
 }
 
-/// `; did you mean "limits"?` if a known name is similar, otherwise nothing.
-pub(crate) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(found, known).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
-}
-
 /// `Available: connections, frame, outbox`; a long list is cut.
 pub(crate) fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     /// Known names that an error message lists.
@@ -225,18 +220,6 @@ pub(crate) fn unknown<'a>(what: &str, found: &str, names: impl IntoIterator<Item
     let suggestion = suggestion(found, names.clone());
     let stop = if suggestion.is_empty() { "." } else { "" };
     format!("{what}{suggestion}{stop} {}", known(names))
-}
-
-fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Below this similarity, two short names share a letter or two by accident.
-    const NEAR: f64 = 0.6;
-    let found = found.to_ascii_lowercase();
-    known
-        .into_iter()
-        .map(|name| (strsim::normalized_damerau_levenshtein(&found, name), name))
-        .filter(|(near, _)| *near >= NEAR)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use std::path::{Path as FilePath, PathBuf};
 
 use figment::value::{Dict, Value};
 use switchboard::Registry;
+use switchboard::settings::LogSettings;
 
 pub(crate) use check::{Admin, Config, Section};
 pub(crate) use diagnostic::{Diagnostic, Diagnostics, Origin};
@@ -35,7 +36,6 @@ pub(crate) use expected::needs_restart;
 pub(crate) use options::read_framing;
 pub(crate) use print::Shape;
 pub(crate) use schema::{OptionDoc, documented, schema};
-pub(crate) use sections::{Format, Log, check_level, parse_filter};
 pub(crate) use tree::{differences, dotted};
 
 use diagnostic::Report;
@@ -152,14 +152,13 @@ fn check_overrides(layer: &[Override]) -> Result<(), String> {
 
 /// `RUST_LOG` overrides every layer, as in other Rust programs. An empty variable is ignored.
 fn rust_log(environment: &[(OsString, OsString)], report: &mut Report) -> Option<Source> {
-    let (_, filter) = environment.iter().find(|(variable, filter)| variable == "RUST_LOG" && !filter.is_empty())?;
+    let (_, value) = environment.iter().find(|(variable, _)| variable == "RUST_LOG")?;
     let key = tree::path("log.level");
     let origin = "environment variable RUST_LOG";
-    let filter = filter.to_str().ok_or_else(|| "is not UTF-8".to_owned()).and_then(parse_filter);
-    let filter = filter.map_err(|error| report.add(&key, error, Origin::new(origin))).ok()?;
+    let level = LogSettings::level_of_rust_log(value);
+    let level = level.map_err(|error| report.add(&key, error, Origin::new(origin))).ok()??;
     let mut tree = Dict::new();
-    // A parsed filter prints the level of every directive, as log.level requires.
-    tree::insert(&mut tree, &key, Value::from(filter.to_string()));
+    tree::insert(&mut tree, &key, Value::from(level));
     Some(Source::plain(tree, origin))
 }
 

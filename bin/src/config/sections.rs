@@ -15,11 +15,8 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
 use switchboard::settings::text::{deserialize_optional_path, deserialize_text};
-use switchboard::settings::{DrainSettings, Limits, Rate, Rates, Secret, SocketOptions, Timeouts};
+use switchboard::settings::{DrainSettings, Limits, LogSettings, Rates, Secret, SocketOptions, Timeouts};
 use switchboard::{Access, Endpoint, ProxySettings, TlsSettings};
-use tracing_subscriber::EnvFilter;
-
-use super::diagnostic::{quoted, suggestion};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -33,7 +30,7 @@ pub(crate) struct ConfigFile {
     /// Short form of listeners.main.framing.
     pub(crate) framing: Option<FramingSetting>,
     /// Logging.
-    pub(crate) log: Log,
+    pub(crate) log: LogSettings,
     /// Admin endpoint: health, metrics, connections, reload and drain. Absent: disabled.
     pub(crate) admin: Option<AdminSettings>,
     /// Graceful shutdown (drain).
@@ -138,37 +135,6 @@ impl JsonSchema for FramingSetting {
     }
 }
 
-/// `[log]`
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Log {
-    /// Level, or a filter such as "info,switchboard=debug". The variable RUST_LOG takes precedence.
-    #[serde(deserialize_with = "deserialize_level")]
-    #[schemars(example = &"info")]
-    pub(crate) level: String,
-    /// Format. auto: text on a terminal, otherwise json.
-    pub(crate) format: Format,
-    /// Maximum rate of lines of one event and listener, so that clients cannot fill the disk. Further lines are
-    /// counted, and the count is logged as `log lines suppressed`. Levels debug and trace have no limit. 0/s: off.
-    pub(crate) lines: Rate,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".to_owned(), format: Format::Auto, lines: Rate::per_second(100) }
-    }
-}
-
-/// The format of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub(crate) enum Format {
-    Auto,
-    Text,
-    Json,
-}
-
 /// `[runtime]`
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -227,47 +193,6 @@ impl<'de> Deserialize<'de> for Token {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserialize_text(deserializer, "a token; write it in quotes, without spaces", str::parse)
     }
-}
-
-const LEVEL: &str =
-    "a level (off, error, warn, info, debug, trace) or a filter; write a filter like \"info,switchboard=debug\"";
-/// Maximum length of a log filter.
-const MAX_FILTER: usize = 4096;
-/// Maximum number of directives of a log filter. Every event of a disabled level is compared with each.
-const MAX_DIRECTIVES: usize = 64;
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-
-/// Checks a log level or filter.
-pub(crate) fn check_level(text: &str) -> Result<(), String> {
-    if text.len() > MAX_FILTER {
-        return parse_filter(text).map(drop); // its error does not repeat the text
-    }
-    // EnvFilter reads a single unknown word as the name of a module, so "inf" would log everything of a module inf.
-    // Here a single word must be a level.
-    for part in text.split(',') {
-        let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim();
-        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
-            return Err(format!("{} is not {LEVEL}{}", quoted(text), suggestion(level, LEVELS)));
-        }
-    }
-    parse_filter(text).map(drop)
-}
-
-/// Parses a log filter. Values of fields are compared as text: a regular expression could take unbounded time.
-pub(crate) fn parse_filter(text: &str) -> Result<EnvFilter, String> {
-    if text.len() > MAX_FILTER {
-        return Err(format!("a filter is limited to {MAX_FILTER} bytes; this one has {}", text.len()));
-    }
-    let directives = text.split(',').count();
-    if directives > MAX_DIRECTIVES {
-        return Err(format!("a filter is limited to {MAX_DIRECTIVES} directives; this one has {directives}"));
-    }
-    let filter = EnvFilter::builder().with_regex(false).parse(text);
-    filter.map_err(|_| format!("{} is not {LEVEL}", quoted(text)))
-}
-
-fn deserialize_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    deserialize_text(deserializer, LEVEL, |text| check_level(text).map(|()| text.to_owned()))
 }
 
 /// Whether a text is a valid name of a listener, handler or layer: `[a-z][a-z0-9_-]*`.

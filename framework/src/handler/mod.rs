@@ -74,8 +74,10 @@ use crate::error::Result;
 ///
 /// For a datagram peer only `message` is called: there is no `open` and no `close`. The state of an inactive
 /// peer is dropped when the table is full ([`Limits::sessions`](crate::settings::Limits::sessions)). Until its address
-/// is validated, a peer is sent at most three times the bytes it sent; a handler with longer replies must validate the
-/// address first ([`Connection::validate_address`]). [`Connection::kind`] distinguishes streams and datagrams.
+/// is validated, a peer is sent at most
+/// [`Limits::amplification`](crate::settings::Limits::amplification) times the bytes it sent; a handler with longer
+/// replies must validate the address first ([`Connection::validate_address`]). [`Connection::kind`] distinguishes
+/// streams and datagrams.
 ///
 /// Messages have any type that the [framing](crate::framing) produces: `impl Handler<Command, Answer> for Store`.
 #[diagnostic::on_unimplemented(

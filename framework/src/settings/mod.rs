@@ -29,6 +29,8 @@
 
 mod define;
 pub mod file;
+#[cfg(feature = "log")]
+pub(crate) mod log;
 mod network;
 mod rate;
 mod secret;
@@ -36,6 +38,8 @@ pub mod text;
 mod tls;
 mod units;
 
+#[cfg(feature = "log")]
+pub use log::{LogFormat, LogSettings};
 pub use network::{Access, Network, Networks};
 pub use rate::Rate;
 pub use secret::Secret;

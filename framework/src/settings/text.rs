@@ -49,6 +49,20 @@ pub fn escape_unsafe(text: &str, keep: impl Fn(char) -> bool) -> String {
     escaped
 }
 
+/// `; did you mean "limits"?` if a known name is similar, otherwise nothing.
+#[cfg(feature = "log")]
+pub fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    // Below this similarity, two short names share a letter or two by accident.
+    const NEAR: f64 = 0.6;
+    let found = found.to_ascii_lowercase();
+    let nearest = known
+        .into_iter()
+        .map(|name| (strsim::normalized_damerau_levenshtein(&found, name), name))
+        .filter(|(near, _)| *near >= NEAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    nearest.map(|(_, name)| format!("; did you mean {name:?}?")).unwrap_or_default()
+}
+
 /// Deserializes an option that is written as text. `what` completes the sentence "5 is not …".
 pub fn deserialize_text<'de, D, T, E>(
     deserializer: D,

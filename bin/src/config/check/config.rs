@@ -6,18 +6,18 @@ use std::path::PathBuf;
 use serde_json::Value as Json;
 use switchboard::framing::AnyFraming;
 use switchboard::server::ListenerSpec;
-use switchboard::settings::DrainSettings;
+use switchboard::settings::{DrainSettings, LogSettings};
 use switchboard::{Endpoint, Kind, Registry};
 
 use crate::config::diagnostic::{Origin, Report};
 use crate::config::print::Effective;
-use crate::config::sections::{ConfigFile, Log, Token};
+use crate::config::sections::{ConfigFile, Token};
 use crate::config::source::Merged;
 use crate::config::tree::{self, Path};
 
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) log: Log,
+    pub(crate) log: LogSettings,
     pub(crate) admin: Option<Admin>,
     pub(crate) drain: DrainSettings,
     pub(crate) workers: usize,

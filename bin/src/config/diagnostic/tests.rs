@@ -38,9 +38,9 @@ fn errors_are_sorted_by_source_and_line() {
 #[test]
 fn similar_names_are_suggested_and_others_are_not() {
     let known = ["connections", "frame", "outbox"];
-    assert_eq!(nearest("conections", known), Some("connections"));
-    assert_eq!(nearest("FRAME", known), Some("frame"));
-    assert_eq!(nearest("tls", known), None);
+    assert_eq!(suggestion("conections", known), "; did you mean \"connections\"?");
+    assert_eq!(suggestion("FRAME", known), "; did you mean \"frame\"?");
+    assert_eq!(suggestion("tls", known), "");
     let sentence = unknown("is not a known key", "farme", known);
     assert_eq!(sentence, "is not a known key; did you mean \"frame\"? Available: connections, frame, outbox");
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use switchboard::settings::text::{escape_unsafe, is_unsafe};
+use crate::settings::text::{escape_unsafe, is_unsafe};
 use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::fmt::MakeWriter;
 

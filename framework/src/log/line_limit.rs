@@ -5,8 +5,8 @@ use std::fmt::{Debug, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::settings::Rate;
 use parking_lot::Mutex;
-use switchboard::settings::Rate;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};

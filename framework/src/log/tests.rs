@@ -5,10 +5,10 @@ use super::*;
 #[test]
 fn json_fields_are_flat_and_text_has_no_colour_by_default() {
     for (format, is_terminal, is_json) in [
-        (Format::Auto, false, true),
-        (Format::Auto, true, false),
-        (Format::Text, false, false),
-        (Format::Json, true, true),
+        (LogFormat::Auto, false, true),
+        (LogFormat::Auto, true, false),
+        (LogFormat::Text, false, false),
+        (LogFormat::Json, true, true),
     ] {
         let file = tempfile::NamedTempFile::new().unwrap();
         let (queue, guard) = tracing_appender::non_blocking(file.reopen().unwrap());

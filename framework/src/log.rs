@@ -1,0 +1,258 @@
+//! The log: events on standard error, as text or JSON (Cargo feature `log`).
+//!
+//! The framework emits `tracing` events. A program without a subscriber prints none of them. [`install`] installs the
+//! subscriber of the `switchboard` program:
+//!
+//! ```no_run
+//! use switchboard::log;
+//! use switchboard::prelude::*;
+//! use switchboard::settings::LogSettings;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<()> {
+//!     let _log = log::install(&LogSettings::default())?; // dropped at the end of main
+//!     let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
+//!     Server::bind("tcp://127.0.0.1:9999").framing(Lines::default()).serve(echo).await
+//! }
+//! ```
+//!
+//! ```text
+//! {"timestamp":"…","level":"INFO","message":"listening","listener":"main","address":"tcp://127.0.0.1:9999"}
+//! ```
+//!
+//! Logging never blocks the server. Lines go through a bounded queue to a thread. If standard error stalls or is
+//! closed, lines are dropped and counted, and the count is logged later. Lines above a rate are counted too.
+
+mod escaped_lines;
+mod line_limit;
+mod writer;
+
+use std::env;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal};
+use std::os::fd::AsFd;
+use std::panic;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_log::{AsLog, LogTracer};
+use tracing_subscriber::layer::{Layered, SubscriberExt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+
+use crate::error::debug_as_display;
+use crate::log::escaped_lines::EscapedLines;
+use crate::log::line_limit::LineLimit;
+use crate::log::writer::{LineWriter, WriterState};
+use crate::settings::log::parse_level;
+use crate::settings::{LogFormat, LogSettings};
+
+/// Lines in the queue; a few megabytes at most.
+const QUEUED_LINES: usize = 8192;
+/// Maximum wait for space in a full pipe or on a full disk, before lines are dropped.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Timeout of the final flush. Dropping the guard of the queue waits one second.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Interval of reports about suppressed and dropped log lines.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Installs the subscriber for the whole process, and a panic hook that logs panics.
+///
+/// The defaults of [`LogSettings`] are level info, text on a terminal and otherwise JSON, and 100 lines per second of
+/// one event and listener. The environment variable `RUST_LOG` takes precedence over [`LogSettings::level`], unless it
+/// is empty. `NO_COLOR` disables colours.
+///
+/// Keep the returned value until the program ends. Dropping it writes the queued lines, and later lines are lost.
+///
+/// # Errors
+///
+/// The level or `RUST_LOG` is invalid, the process has another subscriber, or a thread cannot be started. Then nothing
+/// has changed.
+pub fn install(settings: &LogSettings) -> Result<Log, InstallError> {
+    let level = match LogSettings::level_of_rust_log(&env::var_os("RUST_LOG").unwrap_or_default()) {
+        Ok(level) => level.unwrap_or_else(|| settings.level.clone()),
+        Err(error) => return Err(InstallError::InvalidLevel("environment variable RUST_LOG", error)),
+    };
+    let first_filter = parse_level(&level).map_err(|error| InstallError::InvalidLevel("log level", error))?;
+    let (state, limit) = (Arc::new(WriterState::default()), LineLimit::default());
+    limit.set_rate(settings.lines);
+    // A duplicate of standard error bypasses the lock of std, because the log thread may block while it writes.
+    let stderr = io::stderr().as_fd().try_clone_to_owned().ok().map(File::from);
+    let writer = BufWriter::new(LineWriter::new(stderr, MAX_WAIT, state.clone()));
+    let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("log");
+    let (queue, guard) = queue.finish(writer);
+    let (format_layer, format) = reload::Layer::new(stderr_layer(settings.format, queue.clone()));
+    let (filter_layer, filter) = reload::Layer::new(first_filter);
+    let subscriber = tracing_subscriber::registry().with(format_layer).with(filter_layer).with(limit.clone());
+    let (open, closed) = mpsc::sync_channel(0);
+    let reports = Reports { errors: queue.error_counter(), writer: state.clone(), limit: limit.clone() };
+    thread::Builder::new().name("log-report".into()).spawn(move || reports.run(&closed))?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| InstallError::AlreadyInstalled)?;
+    // Fails if the program has a logger of the crate log, which then stays in use.
+    let _ = LogTracer::builder().with_max_level(LevelFilter::current().as_log()).init();
+    panic::set_hook(Box::new(log_panic));
+    let threads = Mutex::new(Some(Threads { guard, _reports: open }));
+    Ok(Log { threads, queue, writer: state, limit, level: Mutex::new(level), filter, format })
+}
+
+/// The log could not be installed.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// The level in the settings or in the environment is not a level or filter.
+    #[error("{0}: {1}")]
+    InvalidLevel(&'static str, String),
+    /// The process has a `tracing` subscriber already, which stays in use.
+    #[error("cannot install the log: this process already has a tracing subscriber; install only one of them")]
+    AlreadyInstalled,
+    /// A thread cannot be started.
+    #[error("cannot start a thread of the log: {0}")]
+    Thread(#[from] io::Error),
+}
+
+debug_as_display!(InstallError);
+
+/// The installed log. Dropping it [closes](Self::close) the log.
+#[must_use = "the log is closed when this value is dropped; `let _log = …` keeps it"]
+pub struct Log {
+    threads: Mutex<Option<Threads>>,
+    queue: NonBlocking,
+    writer: Arc<WriterState>,
+    limit: LineLimit,
+    /// The level or filter as it was configured.
+    level: Mutex<String>,
+    filter: reload::Handle<EnvFilter, Layered<reload::Layer<BoxLayer, Registry>, Registry>>,
+    format: reload::Handle<BoxLayer, Registry>,
+}
+
+/// The threads of the log. They end when this is dropped.
+struct Threads {
+    guard: WorkerGuard,
+    _reports: SyncSender<()>,
+}
+
+type BoxLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+impl Log {
+    /// The current level or filter.
+    pub fn level(&self) -> String {
+        self.level.lock().clone()
+    }
+
+    /// Changes the level or filter.
+    ///
+    /// # Errors
+    ///
+    /// The text is not a level or filter. Then nothing changes.
+    pub fn set_level(&self, level: &str) -> Result<(), String> {
+        let filter = parse_level(level)?;
+        let mut current = self.level.lock();
+        level.clone_into(&mut current);
+        // Fails only after the subscriber was dropped.
+        let _ = self.filter.reload(filter);
+        Ok(())
+    }
+
+    /// Changes all settings. `RUST_LOG` is not read again.
+    ///
+    /// # Errors
+    ///
+    /// The level is invalid. Then nothing changes.
+    pub fn apply(&self, settings: &LogSettings) -> Result<(), String> {
+        self.set_level(&settings.level)?;
+        self.limit.set_rate(settings.lines);
+        let _ = self.format.reload(stderr_layer(settings.format, self.queue.clone()));
+        Ok(())
+    }
+
+    /// Writes the queued lines, unless standard error stalls. Later lines are lost.
+    pub fn close(&self) {
+        let Some(Threads { guard, _reports }) = self.threads.lock().take() else { return };
+        self.limit.report();
+        self.writer.is_closing.store(true, Relaxed);
+        // When the queue is full, the guard prints a warning to standard output, which may block forever. A separate
+        // thread takes that risk and ends with the process.
+        let (done, flushed) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new().name("log-flush".into()).spawn(move || {
+            drop(guard);
+            let _ = done.send(());
+        });
+        if thread.is_ok() {
+            let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+/// Reports the numbers of suppressed and dropped lines.
+struct Reports {
+    errors: ErrorCounter,
+    writer: Arc<WriterState>,
+    limit: LineLimit,
+}
+
+impl Reports {
+    /// Reports in each interval until the channel is closed.
+    fn run(&self, closed: &mpsc::Receiver<()>) {
+        let dropped = || self.errors.dropped_lines().saturating_add(self.writer.dropped.load(Relaxed));
+        let mut reported = 0;
+        while closed.recv_timeout(REPORT_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            self.limit.report();
+            let total = dropped();
+            if total == reported {
+                continue;
+            }
+            // The total stays correct if this line is dropped after it was queued.
+            tracing::warn!(target: "switchboard", count = total - reported, total, "log lines dropped");
+            // If this line was dropped at once, report the count again.
+            if dropped() == total {
+                reported = total;
+            }
+        }
+    }
+}
+
+fn stderr_layer(format: LogFormat, queue: NonBlocking) -> BoxLayer {
+    let is_terminal = io::stderr().is_terminal();
+    let color = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    layer(format, is_terminal, color, queue)
+}
+
+fn layer(format: LogFormat, is_terminal: bool, color: bool, queue: NonBlocking) -> BoxLayer {
+    let lines = |color| EscapedLines { queue, color };
+    if format == LogFormat::Json || (format == LogFormat::Auto && !is_terminal) {
+        let layer =
+            tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+        layer.with_writer(lines(false)).boxed()
+    } else {
+        tracing_subscriber::fmt::layer().with_ansi(color).with_target(false).with_writer(lines(color)).boxed()
+    }
+}
+
+/// Logs a panic as an event, because the default hook prints text between the JSON lines.
+fn log_panic(info: &panic::PanicHookInfo<'_>) {
+    let message = info.payload_as_str().unwrap_or("no panic message");
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    let thread = thread::current().name().unwrap_or_default().to_owned();
+    tracing::error!(target: "switchboard", error = message, location, thread, "panic");
+}
+
+#[cfg(test)]
+mod tests;
