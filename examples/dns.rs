@@ -2,7 +2,7 @@
 //! Try it: `dig @127.0.0.1 -p 9999 www.example.com`, or `many.example.com` for a reply that needs TCP.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::process::ExitCode;
 
 use domain::base::iana::{Class, Opcode, OptRcode};
 use domain::base::message_builder::StaticCompressor;
@@ -13,6 +13,9 @@ use domain::rdata::ZoneRecordData;
 use domain::zonefile::inplace::{Entry, Zonefile};
 use switchboard::framing::ByteOrder;
 use switchboard::prelude::*;
+use switchboard::registry::HandlerInstance;
+use switchboard::server::ListenerSpec;
+use switchboard::transport::Transports;
 
 const ZONE: &str = r#"
 $ORIGIN example.com.
@@ -226,14 +229,16 @@ impl Zone {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> Result<ExitCode> {
     let address = std::env::args().nth(1).unwrap_or("tcp://127.0.0.1:9999".into());
     let (_, socket) = address.split_once("://").unwrap_or(("", &address));
     let many = MANY.map(|(name, count)| (1..=count).map(|n| format!("{name} A 198.51.100.{n}\n")).collect::<String>());
-    let dns = Arc::new(Dns { zone: Zone::parse(&format!("{ZONE}{}", many.concat()))? });
+    let dns = HandlerInstance::new(Dns { zone: Zone::parse(&format!("{ZONE}{}", many.concat()))? });
+    let datagrams = ListenerSpec::new("datagram", format!("udp://{socket}").parse()?);
     // The message has a length prefix on TCP (RFC 1035, section 4.2.2). A datagram is the message.
-    let udp = Server::bind(format!("udp://{socket}")).start(dns.clone()).await?;
-    Server::bind(format!("tcp://{socket}")).framing(Length::new(2, ByteOrder::Big, 0)?).serve(dns).await?;
-    udp.drain().await;
-    Ok(())
+    let streams = ListenerSpec::new("stream", format!("tcp://{socket}").parse()?);
+    let streams = streams.framing(Length::new(2, ByteOrder::Big, 0)?);
+    let mut listeners = ListenerSet::new(Transports::default());
+    listeners.listen(datagrams, &dns).listen(streams, &dns);
+    Ok(listeners.run().await)
 }

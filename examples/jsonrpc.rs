@@ -67,13 +67,13 @@ async fn respond(request: Value) -> Option<Value> {
     match Request::deserialize(request) {
         Ok(Request { jsonrpc, method, params }) if is_id && jsonrpc == "2.0" => {
             let result = call(&method, params).await;
-            Some(response(id?, result))
+            Some(response(&id?, result))
         }
-        _ => Some(response(id.filter(|_| is_id).unwrap_or_default(), Err(INVALID_REQUEST))),
+        _ => Some(response(&id.filter(|_| is_id).unwrap_or_default(), Err(INVALID_REQUEST))),
     }
 }
 
-fn response(id: Value, result: Result<Value, RpcError>) -> Value {
+fn response(id: &Value, result: Result<Value, RpcError>) -> Value {
     match result {
         Ok(result) => json!({ "jsonrpc": "2.0", "result": result, "id": id }),
         Err(RpcError(code, message)) => {
@@ -89,7 +89,7 @@ impl Handler for JsonRpc {
 
     async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
         let reply = |value: &Value| Reply::send(value.to_string());
-        let refuse = |error| Ok(reply(&response(Value::Null, Err(error))));
+        let refuse = |error| Ok(reply(&response(&Value::Null, Err(error))));
         match serde_json::from_slice(&message) {
             Err(_) => refuse(PARSE_ERROR),
             Ok(Value::Array(batch)) if batch.is_empty() || batch.len() > MAX_BATCH => refuse(INVALID_REQUEST),
@@ -107,7 +107,7 @@ impl Handler for JsonRpc {
     fn closing(&self, _: &mut Context, reason: CloseReason) -> Option<Bytes> {
         // Other reasons are no fault of a request.
         let is_too_large = reason == CloseReason::FrameTooLarge;
-        is_too_large.then(|| response(Value::Null, Err(INVALID_REQUEST)).to_string().into())
+        is_too_large.then(|| response(&Value::Null, Err(INVALID_REQUEST)).to_string().into())
     }
 }
 

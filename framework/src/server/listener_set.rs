@@ -107,8 +107,8 @@ impl ListenerSet {
     /// Like [`start`](Self::start), then serves until SIGTERM or SIGINT, and drains; see [`Server::run`].
     ///
     /// ```no_run
-    /// use switchboard::HandlerInstance;
     /// use switchboard::prelude::*;
+    /// use switchboard::registry::HandlerInstance;
     /// use switchboard::server::ListenerSpec;
     /// use switchboard::transport::Transports;
     ///
