@@ -1,12 +1,10 @@
 //! Several listeners with their handlers, to start or to reload a server.
 
 use std::fmt;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::error::Result;
 use crate::listener_spec::ListenerSpec;
 use crate::pipeline::HandlerInstance;
 use crate::server::bind::{BoundListener, bind};
@@ -16,7 +14,6 @@ use crate::server::inherited::{Inherited, take_inherited};
 use crate::server::listener::ListenerHandle;
 use crate::server::neighbours::{are_both_wildcards, bind_beside, name_listener};
 use crate::server::reload_plan::keeps_any;
-use crate::server::run;
 use crate::server::running::Running;
 use crate::server::start_error::StartError;
 use crate::settings::DrainSettings;
@@ -102,40 +99,6 @@ impl ListenerSet {
     /// listeners are closed again.
     pub async fn start(self) -> Result<Running, StartError> {
         self.bind().await.map(BoundSet::start)
-    }
-
-    /// Like [`start`](Self::start), then serves until SIGTERM or SIGINT, and drains; see [`Server::run`].
-    ///
-    /// ```no_run
-    /// use switchboard::prelude::*;
-    /// use switchboard::registry::HandlerInstance;
-    /// use switchboard::server::ListenerSpec;
-    /// use switchboard::transport::Transports;
-    ///
-    /// # #[tokio::main]
-    /// # async fn main() -> Result<std::process::ExitCode> {
-    /// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
-    /// let echo = HandlerInstance::new(echo);
-    /// let mut listeners = ListenerSet::new(Transports::default());
-    /// listeners
-    ///     .listen(ListenerSpec::new("stream", "tcp://127.0.0.1:9999".parse()?), &echo)
-    ///     .listen(ListenerSpec::new("datagram", "udp://127.0.0.1:9999".parse()?), &echo);
-    /// Ok(listeners.run().await)
-    /// # }
-    /// ```
-    ///
-    /// [`Server::run`]: crate::Server::run
-    pub async fn run(self) -> ExitCode {
-        run::exit_code(Ok(self)).await
-    }
-
-    /// Like [`run`](Self::run), with a result instead of an exit code.
-    ///
-    /// # Errors
-    ///
-    /// The server could not start, connections were aborted, or the `stop` of a handler failed.
-    pub async fn serve(self) -> Result<()> {
-        run::run(Ok(self)).await.map_err(|failure| failure.error)
     }
 
     /// Binds all listeners and closes them again, to check whether [`start`](Self::start) would succeed. Clients that

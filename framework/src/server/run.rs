@@ -12,6 +12,42 @@ use crate::error::{BoxError, Result, chain};
 use crate::server::listener_set::ListenerSet;
 use crate::server::running::Drained;
 
+impl ListenerSet {
+    /// Like [`start`](Self::start), then serves until SIGTERM or SIGINT, and drains; see [`Server::run`].
+    ///
+    /// ```no_run
+    /// use switchboard::prelude::*;
+    /// use switchboard::registry::HandlerInstance;
+    /// use switchboard::server::ListenerSpec;
+    /// use switchboard::transport::Transports;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<std::process::ExitCode> {
+    /// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
+    /// let echo = HandlerInstance::new(echo);
+    /// let mut listeners = ListenerSet::new(Transports::default());
+    /// listeners
+    ///     .listen(ListenerSpec::new("stream", "tcp://127.0.0.1:9999".parse()?), &echo)
+    ///     .listen(ListenerSpec::new("datagram", "udp://127.0.0.1:9999".parse()?), &echo);
+    /// Ok(listeners.run().await)
+    /// # }
+    /// ```
+    ///
+    /// [`Server::run`]: crate::Server::run
+    pub async fn run(self) -> ExitCode {
+        exit_code(Ok(self)).await
+    }
+
+    /// Like [`run`](Self::run), with a result instead of an exit code.
+    ///
+    /// # Errors
+    ///
+    /// The server could not start, connections were aborted, or the `stop` of a handler failed.
+    pub async fn serve(self) -> Result<()> {
+        run(Ok(self)).await.map_err(|failure| failure.error)
+    }
+}
+
 /// Why a server did not start or did not stop completely, with the exit code.
 pub(super) struct Failure {
     pub(super) error: BoxError,

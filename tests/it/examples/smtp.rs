@@ -1,4 +1,4 @@
-//! The example `smtp`: swaks, smtplib and openssl send mail, also after STARTTLS, and each bad input gets an SMTP reply.
+//! The example `smtp`: swaks, smtplib and openssl send mail, also over TLS, and each bad input gets a reply.
 
 use std::fs;
 use std::process::{Command, Stdio};
