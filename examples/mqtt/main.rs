@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use switchboard::prelude::*;
 use switchboard::settings::{Limits, Timeouts};
-use switchboard::tokio::time::Instant;
 
 use crate::protocol::{Codec, MAX_FILTERS, MAX_NAME, Message, Request, Response, matches};
 
@@ -41,9 +40,6 @@ struct Client {
     pusher: Pusher<Response>,
     /// Each with its QoS. A message is compared with the filters of all clients.
     filters: HashMap<Arc<str>, u8>,
-    /// How long the client may send nothing. Zero: without a limit.
-    keep_alive: Duration,
-    last_packet: Instant,
     last_id: u16,
     unacknowledged: HashSet<u16>,
 }
@@ -62,9 +58,7 @@ impl Handler<Request, Response> for Broker {
     type State = Option<Session>;
 
     async fn message(&self, cx: &mut Cx, request: Request) -> Result<Reply<Response>> {
-        let reply = self.reply(cx, request);
-        tokio::task::yield_now().await; // In a burst, the connections of the subscribers write between two messages.
-        Ok(reply)
+        Ok(self.reply(cx, request))
     }
 
     async fn close(&self, cx: &mut Cx, _: CloseReason) {
@@ -89,7 +83,6 @@ impl Broker {
         let (mut shared, connection) = (self.lock(), cx.id());
         let Some(session) = &mut cx.state else { return shared.connect(cx, request) };
         let Some(client) = shared.client(&session.client, connection) else { return Reply::close() };
-        client.last_packet = Instant::now();
         match request {
             Request::Connect { .. } | Request::ConnectOtherVersion => Reply::close(), // 3.1
             Request::Publish(message, id) => match shared.publish(&message) {
@@ -138,18 +131,9 @@ impl Shared {
         };
         // The codec rejects NUL, so no client can choose the id of another one that has none.
         let client = if client.is_empty() { format!("\0{}", cx.id()).into() } else { client };
-        // 3.1.2.10. The idle timeout also counts what the server writes, see `Client::deliver`.
-        let keep_alive = Duration::from_secs(keep_alive.into()) * 3 / 2;
-        cx.set_idle_timeout(keep_alive);
+        cx.set_input_timeout(Duration::from_secs(keep_alive.into()) * 3 / 2); // 3.1.2.10
         cx.state = Some(Session { client: client.clone(), will });
-        let new = Client {
-            pusher: cx.pusher(),
-            filters: HashMap::new(),
-            keep_alive,
-            last_packet: Instant::now(),
-            last_id: 0,
-            unacknowledged: HashSet::new(),
-        };
+        let new = Client { pusher: cx.pusher(), filters: HashMap::new(), last_id: 0, unacknowledged: HashSet::new() };
         if let Some(old) = self.clients.insert(client, new) {
             old.pusher.connection().close(); // 3.1.4
         }
@@ -199,9 +183,7 @@ impl Shared {
 impl Client {
     /// Queues a message. `push_or_close` never waits: it closes a connection whose queue is full.
     fn deliver(&mut self, message: &Message, granted: u8, retain: bool) {
-        // A write starts the idle timeout again, but only a packet of the client counts for the keep alive.
-        let is_silent = !self.keep_alive.is_zero() && self.last_packet.elapsed() >= self.keep_alive;
-        if is_silent || self.unacknowledged.len() >= MAX_UNACKNOWLEDGED {
+        if self.unacknowledged.len() >= MAX_UNACKNOWLEDGED {
             return self.pusher.connection().close();
         }
         let qos = message.qos.min(granted);

@@ -3,7 +3,6 @@
 //! Replies of the handler bypass the queue. Frames pushed before a reply are written before it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::connection::Connection;
-use crate::settings::Timeouts;
 
 /// A mark in the length of an outbox. The driver needs one comparison to know that a reply may be written at once, and
 /// that nothing else is to be done.
@@ -23,6 +21,16 @@ enum Mark {
     Finishes = 1 << 30,
     /// The handler has changed a timeout.
     ChangesTimeouts = 1 << 29,
+}
+
+/// A mark in an idle timeout.
+const INPUT_ONLY: u64 = 1 << 62;
+
+/// The timeouts that the handler has changed.
+pub(crate) struct ChangedTimeouts {
+    /// And whether output restarts it.
+    pub(crate) idle: Option<(Duration, bool)>,
+    pub(crate) frame: Option<Duration>,
 }
 
 impl Mark {
@@ -38,6 +46,7 @@ pub(crate) struct Outbox<Out> {
     len: AtomicUsize,
     pub(crate) permits: Semaphore,
     /// `timeouts.idle` and `timeouts.frame` in milliseconds, if the handler has changed them; otherwise the maximum.
+    /// With [`INPUT_ONLY`], only input restarts the idle timeout.
     idle: AtomicU64,
     frame: AtomicU64,
 }
@@ -83,17 +92,22 @@ impl<Out> Outbox<Out> {
         self.len.load(SeqCst) & Mark::Finishes as usize != 0
     }
 
-    fn set_timeout(&self, timeout: &AtomicU64, time: Duration) {
-        timeout.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX - 1), SeqCst);
+    fn set_timeout(&self, timeout: &AtomicU64, time: Duration, mark: u64) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        timeout.store(millis.min(INPUT_ONLY - 1) | mark, SeqCst);
         self.len.fetch_or(Mark::ChangesTimeouts as usize, SeqCst);
     }
 
     pub(crate) fn set_idle_timeout(&self, time: Duration) {
-        self.set_timeout(&self.idle, time);
+        self.set_timeout(&self.idle, time, 0);
+    }
+
+    pub(crate) fn set_input_timeout(&self, time: Duration) {
+        self.set_timeout(&self.idle, time, INPUT_ONLY);
     }
 
     pub(crate) fn set_frame_timeout(&self, time: Duration) {
-        self.set_timeout(&self.frame, time);
+        self.set_timeout(&self.frame, time, 0);
     }
 
     /// Rejects further frames, and requests the driver to finish the connection.
@@ -102,20 +116,16 @@ impl<Out> Outbox<Out> {
         self.len.fetch_or(Mark::Finishes as usize, SeqCst);
     }
 
-    /// Applies the timeouts that the handler has changed since the last call. False if there are none.
-    pub(crate) fn take_timeouts(&self, timeouts: &mut Arc<Timeouts>) -> bool {
+    /// The timeouts that the handler has changed, after a change since the last call.
+    pub(crate) fn take_timeouts(&self) -> Option<ChangedTimeouts> {
         if self.len.load(SeqCst) & Mark::ChangesTimeouts as usize == 0 {
-            return false;
+            return None;
         }
         self.len.fetch_and(!(Mark::ChangesTimeouts as usize), SeqCst);
-        let timeouts = Arc::make_mut(timeouts);
-        for (changed, timeout) in [(&self.idle, &mut timeouts.idle), (&self.frame, &mut timeouts.frame)] {
-            match changed.load(SeqCst) {
-                u64::MAX => {}
-                millis => *timeout = Duration::from_millis(millis),
-            }
-        }
-        true
+        let changed = |timeout: &AtomicU64| Some(timeout.load(SeqCst)).filter(|millis| *millis != u64::MAX);
+        let idle =
+            changed(&self.idle).map(|millis| (Duration::from_millis(millis & !INPUT_ONLY), millis & INPUT_ONLY == 0));
+        Some(ChangedTimeouts { idle, frame: changed(&self.frame).map(Duration::from_millis) })
     }
 
     /// Queues a frame behind all others, even if the outbox is full or closed.

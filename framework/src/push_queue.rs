@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::TryAcquireError;
@@ -150,16 +149,10 @@ impl<Out> Pusher<Out> {
         }
     }
 
-    pub(crate) fn set_idle_timeout(&self, time: Duration) {
+    /// Changes timeouts of a stream connection.
+    pub(crate) fn change_timeouts(&self, change: impl FnOnce(&Outbox<Out>)) {
         if let Target::Stream(outbox) = &self.target {
-            outbox.set_idle_timeout(time);
-            self.connection.wake();
-        }
-    }
-
-    pub(crate) fn set_frame_timeout(&self, time: Duration) {
-        if let Target::Stream(outbox) = &self.target {
-            outbox.set_frame_timeout(time);
+            change(outbox);
             self.connection.wake();
         }
     }

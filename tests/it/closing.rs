@@ -86,6 +86,10 @@ impl Handler for Polite {
                 cx.set_idle_timeout(number);
                 Reply::none()
             }
+            "input" => {
+                cx.set_input_timeout(number);
+                Reply::none()
+            }
             "frame" => {
                 cx.set_frame_timeout(number);
                 Reply::none()
@@ -305,6 +309,37 @@ async fn the_handler_changes_the_idle_timeout_of_a_connection() {
             }
         }
         assert_eq!(handler.closed.borrow().is_empty(), closes_after.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_restarts_the_idle_timeout_and_not_the_input_timeout() {
+    for (command, pushes) in [("idle 10", true), ("input 10", false), ("input 5\nidle 10", true), ("input 0", true)] {
+        let handler = Polite::default();
+        let (_running, mut client) = start(&handler, |server| server).await;
+        client.send(format!("x\n{command}\n")).await.expect("x\n").await;
+        for second in (6..60).step_by(6) {
+            sleep(secs(6)).await;
+            if !pushes && second > 6 {
+                break;
+            }
+            handler.pusher().push("pushed").await.unwrap();
+            client.expect("pushed\n").await;
+        }
+        assert_eq!(handler.closed.borrow().is_empty(), pushes, "{command}");
+        if !pushes {
+            assert_eq!(handler.reason().await, CloseReason::Idle);
+            client.expect("bye 2 idle\n").await.expect_end().await;
+            continue;
+        }
+        // Input restarts both.
+        client.send("y\n").await.expect("y\n").await;
+        sleep(secs(6)).await;
+        client.send("input 10\nz\n").await.expect("z\n").await;
+        sleep(secs(9)).await;
+        client.send("z\n").await.expect("z\n").await;
+        sleep(secs(9)).await;
+        assert!(handler.closed.borrow().is_empty(), "{command}");
     }
 }
 

@@ -1,10 +1,13 @@
 //! Pushed messages: in order, in a bounded queue, and without delay for other connections.
 
+use std::sync::Mutex;
 use std::sync::atomic::Ordering::SeqCst;
 
 use futures_util::FutureExt;
+use harness::Client;
 use switchboard::prelude::*;
 use switchboard::testing::{self, Peer};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::{Probe, Spy, limits, secs, serve, serve_in_kit, serve_spied, serve_with, timeouts};
@@ -115,6 +118,45 @@ async fn only_the_slow_reader_of_a_broadcast_is_disconnected() {
     stalled.expect_closed(CloseReason::OutboxFull).await;
     assert_eq!(to_deaf.push_or_close("x"), Err(PushError::Closed));
     good.send("z\n").await.expect("z\n").await;
+}
+
+/// Pushes each line to every client that has sent `join`.
+#[derive(Default)]
+struct Fanout(Mutex<Vec<Pusher>>);
+
+impl Handler for Fanout {
+    type State = ();
+
+    async fn message(&self, cx: &mut Context, line: Bytes) -> Result<Reply> {
+        let mut members = self.0.lock().unwrap();
+        if line == "join" {
+            members.push(cx.pusher());
+            return Ok(Reply::send("joined"));
+        }
+        for member in &*members {
+            let _ = member.push_or_close(line.clone());
+        }
+        Ok(Reply::none())
+    }
+}
+
+#[tokio::test]
+async fn a_burst_of_one_client_closes_no_client_that_reads_on_a_single_thread() {
+    let server = Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).start(Fanout::default()).await.unwrap();
+    let at = server.addresses()[0].1.to_string();
+    let at = at.strip_prefix("tcp://").unwrap().to_owned();
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        let mut member = Client(TcpStream::connect(&at).await.unwrap());
+        member.send("join\n").await.expect("joined\n").await;
+        members.push(member);
+    }
+    let burst: String = (0..5000).map(|number| format!("{number}\n")).collect();
+    let mut sender = Client(TcpStream::connect(&at).await.unwrap());
+    sender.send(&burst).await;
+    for mut member in members {
+        member.expect(&burst).await; // the outbox holds 256 frames
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,10 +28,18 @@ impl<S, Out> Context<S, Out> {
         self.pusher.clone()
     }
 
-    /// Changes `timeouts.idle` of this connection until further notice; zero: off. For phases of a protocol: after
-    /// login, during a subscription, or for a keepalive that the client has negotiated.
+    /// Changes `timeouts.idle` of this connection until further notice; zero: off. For phases of a protocol, such as a
+    /// longer time after login. Everything read or written restarts it.
     ///
-    /// Like [`set_frame_timeout`](Self::set_frame_timeout), it has no effect on a datagram peer.
+    /// Like the other timeouts here, it has no effect on a datagram peer.
+    pub fn set_idle_timeout(&self, time: Duration) {
+        self.pusher.change_timeouts(|outbox| outbox.set_idle_timeout(time));
+    }
+
+    /// Like [`set_idle_timeout`](Self::set_idle_timeout), but only input of the client restarts the timeout. For a keep
+    /// alive that the client has chosen: messages to a client that has vanished do not keep its connection open.
+    ///
+    /// It replaces `timeouts.idle` of this connection. The reason of the close is `idle`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -46,20 +54,20 @@ impl<S, Out> Context<S, Out> {
     ///     async fn message(&self, cx: &mut Context, message: Bytes) -> Result<Reply> {
     ///         if let Some(seconds) = message.strip_prefix(b"keepalive ") {
     ///             let seconds: u32 = std::str::from_utf8(seconds)?.parse()?;
-    ///             cx.set_idle_timeout(Duration::from_secs(seconds.into()) * 3 / 2);
+    ///             cx.set_input_timeout(Duration::from_secs(seconds.into()) * 3 / 2);
     ///         }
     ///         Ok(Reply::none())
     ///     }
     /// }
     /// ```
-    pub fn set_idle_timeout(&self, time: Duration) {
-        self.pusher.set_idle_timeout(time);
+    pub fn set_input_timeout(&self, time: Duration) {
+        self.pusher.change_timeouts(|outbox| outbox.set_input_timeout(time));
     }
 
     /// Changes `timeouts.frame` of this connection until further notice; zero: off. For a protocol with short commands
     /// and long bodies.
     pub fn set_frame_timeout(&self, time: Duration) {
-        self.pusher.set_frame_timeout(time);
+        self.pusher.change_timeouts(|outbox| outbox.set_frame_timeout(time));
     }
 
     /// The connection. Clone it to keep a handle.

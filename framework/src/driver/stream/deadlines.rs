@@ -14,20 +14,23 @@ use tokio::time::Instant;
 
 use crate::close_reason::CloseReason;
 use crate::deadline_timer::DeadlineTimer;
+use crate::outbox::ChangedTimeouts;
 use crate::settings::Timeouts;
 
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     timeouts: Arc<Timeouts>,
     opened: Instant,
-    /// The last read or write, as of the last [`update`](Self::update).
-    pub(crate) last_activity: Instant,
+    /// The last read or write that restarts the idle timeout, as of the last [`update`](Self::update).
+    last_activity: Instant,
     /// The last write, as of the last [`update`](Self::update).
     last_write: Option<Instant>,
-    /// Something was read or written since the last [`update`](Self::update).
-    transferred: bool,
+    /// Something was read since the last [`update`](Self::update), or happened that counts like it.
+    read: bool,
     /// Something was written since the last [`update`](Self::update).
     wrote: bool,
+    /// Only input restarts the idle timeout.
+    ignores_writes: bool,
     /// When the first byte of the current partial message was read.
     message_started: Option<Instant>,
     /// Since when writing is blocked.
@@ -58,8 +61,9 @@ impl Deadlines {
             opened,
             last_activity: Instant::now(),
             last_write: None,
-            transferred: false,
+            read: false,
             wrote: false,
+            ignores_writes: false,
             message_started: None,
             write_blocked: None,
             awaits_first_message: true,
@@ -69,24 +73,27 @@ impl Deadlines {
         }
     }
 
-    /// Changes the timeouts, if `change` returns true.
-    pub(crate) fn change_timeouts(&mut self, change: impl FnOnce(&mut Arc<Timeouts>) -> bool) {
-        if change(&mut self.timeouts) {
-            self.armed_for = None;
+    pub(crate) fn change_timeouts(&mut self, changed: ChangedTimeouts) {
+        let timeouts = Arc::make_mut(&mut self.timeouts);
+        if let Some((idle, counts_writes)) = changed.idle {
+            self.ignores_writes = !counts_writes;
+            timeouts.idle = idle;
         }
+        timeouts.frame = changed.frame.unwrap_or(timeouts.frame);
+        self.armed_for = None;
     }
 
-    /// Something happened that counts like a transfer of bytes.
+    /// Something happened that counts like input.
     pub(crate) fn active(&mut self) {
-        self.transferred = true;
+        self.read = true;
     }
 
     pub(crate) fn bytes_read(&mut self) {
-        self.transferred = true;
+        self.read = true;
     }
 
     pub(crate) fn bytes_written(&mut self) {
-        (self.transferred, self.wrote, self.write_blocked) = (true, true, None);
+        (self.wrote, self.write_blocked) = (true, None);
     }
 
     pub(crate) fn write_blocked(&mut self) {
@@ -113,7 +120,7 @@ impl Deadlines {
 
     /// Reading resumes after the driver was busy: the deadlines for input start again.
     pub(crate) fn reading_resumed(&mut self) {
-        self.transferred = true;
+        self.read = true;
         self.update();
         if self.message_started.is_some() {
             self.message_started = Some(self.last_activity);
@@ -125,12 +132,24 @@ impl Deadlines {
         self.last_write
     }
 
+    /// The last read or write, as of the last [`update`](Self::update).
+    pub(crate) fn last_transfer(&self) -> Instant {
+        if !self.ignores_writes {
+            return self.last_activity;
+        }
+        self.last_write.map_or(self.last_activity, |write| write.max(self.last_activity))
+    }
+
     fn update(&mut self) {
-        if take(&mut self.transferred) {
-            self.last_activity = Instant::now();
+        if !(self.read || self.wrote) {
+            return;
+        }
+        let now = Instant::now();
+        if take(&mut self.read) || !self.ignores_writes {
+            self.last_activity = now;
         }
         if take(&mut self.wrote) {
-            self.last_write = Some(self.last_activity);
+            self.last_write = Some(now);
         }
     }
 

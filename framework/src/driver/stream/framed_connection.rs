@@ -110,11 +110,17 @@ impl<F: Framing> FramedConnection<F> {
         .await
     }
 
-    /// Yields if the task has used up its budget, and checks for control signals.
+    /// Yields if the task has used up its budget or handles a burst, and checks for control signals.
     pub(crate) async fn yield_now(&mut self) -> Result<(), CloseOutcome> {
+        let mut yields = self.io.is_burst();
         poll_fn(|cx| {
             if let Some(reason) = self.io.connection.current_signal().immediate_close_reason() {
                 return Poll::Ready(Err(CloseOutcome::plain(reason)));
+            }
+            if std::mem::take(&mut yields) {
+                self.poll_working(cx, PushedFrames::Keep)?;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             let Poll::Ready(budget) = coop::poll_proceed(cx) else {
                 self.poll_working(cx, PushedFrames::Keep)?;
@@ -280,7 +286,7 @@ impl<F: Framing> FramedConnection<F> {
         self.io.publish_messages();
         let expired = self.io.deadlines.poll_expired(cx, activity);
         if activity != DriverActivity::Working {
-            self.io.record_latency(self.io.deadlines.last_activity);
+            self.io.record_latency(self.io.deadlines.last_transfer());
         }
         if expired == Some(CloseReason::Lifetime) {
             self.start_closing(CloseReason::Lifetime);

@@ -27,8 +27,10 @@ use crate::transport::{BoxIo, Incoming, StartTls};
 pub(crate) const MAX_READ_AHEAD: usize = 4 * 1024;
 /// Maximum time to write the last message of an aborted connection.
 const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Messages handled in a row before the driver yields to other tasks.
+/// Messages handled in a row before the driver uses up a part of its budget, after which it yields to other tasks.
 const MESSAGES_PER_TURN: u64 = 32;
+/// Messages of a burst before the driver yields to other tasks. Less than the default of `limits.outbox`.
+const MESSAGES_PER_BURST: u64 = 128;
 
 pub(crate) struct FramedIo<F: Framing> {
     pub(crate) transport: BoxIo,
@@ -89,6 +91,12 @@ impl<F: Framing> FramedIo<F> {
         self.latency.messages.is_multiple_of(MESSAGES_PER_TURN)
     }
 
+    /// Whether a client has sent many messages at once. The connections that its messages push to then get a turn
+    /// before their outboxes are full.
+    pub(crate) fn is_burst(&self) -> bool {
+        self.latency.messages.is_multiple_of(MESSAGES_PER_BURST) && self.reader.undecoded > 0
+    }
+
     #[inline]
     pub(crate) fn message_handled(&mut self) {
         if self.latency.slow && std::mem::take(&mut self.latency.slow) {
@@ -126,7 +134,9 @@ impl<F: Framing> FramedIo<F> {
 
     #[cold]
     fn write_all_pushed(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
-        self.deadlines.change_timeouts(|timeouts| self.writer.outbox.take_timeouts(timeouts));
+        if let Some(changed) = self.writer.outbox.take_timeouts() {
+            self.deadlines.change_timeouts(changed);
+        }
         for _ in 0..self.writer.outbox.len() {
             if !self.encode_pushed()? || !self.writer.has_capacity() {
                 break;
