@@ -27,6 +27,7 @@ enum Mark {
 const INPUT_ONLY: u64 = 1 << 62;
 
 /// The timeouts that the handler has changed.
+#[derive(Clone, Copy)]
 pub(crate) struct ChangedTimeouts {
     /// And whether output restarts it.
     pub(crate) idle: Option<(Duration, bool)>,

@@ -25,15 +25,13 @@ use crate::driver::datagram::{DatagramDispatcher, LoopState};
 use crate::driver::handler_calls::HandlerCalls;
 use crate::error::Panicked;
 use crate::framing::Framing;
-use crate::handler::{Reply, Then};
+use crate::handler::Then;
 use crate::push_queue::PushedFrame;
 use crate::settings::Limits;
 use crate::transport::{DatagramSocket, Route};
 
 /// Maximum datagrams received, frames pushed and jobs resumed per batch, before other tasks get a turn.
 const BATCH: usize = 64;
-
-type HandlerResult<Out> = crate::error::Result<Reply<Out>>;
 
 /// The result of a job, if it is ready immediately.
 pub(super) type Step<C, Out> = Option<JobResult<C, Out>>;
@@ -148,7 +146,7 @@ where
         cx: &mut TaskContext<'_>,
     ) -> Result<(), DropReason> {
         if let Some(calls) = self.later.take_calls(key, &self.limits) {
-            let result = self.start_beside_later(Job { peer: key, calls, bytes }, message, cx);
+            let result = self.start_message(Job { peer: key, calls, bytes }, message, cx);
             self.run(result, cx);
             return Ok(());
         }
@@ -162,31 +160,16 @@ where
         }
     }
 
-    pub(super) fn start_message(&mut self, job: Job<C>, message: F::In, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
-        self.start_call(job, message, |job, result| JobResult::Reply { job, result }, cx)
-    }
-
-    /// Like [`start_message`](Self::start_message), for a peer with later replies.
-    pub(super) fn start_beside_later(
-        &mut self,
-        job: Job<C>,
-        message: F::In,
-        cx: &mut TaskContext<'_>,
-    ) -> Step<C, F::Out> {
-        self.start_call(job, message, |job, result| JobResult::BesideLater { job, result }, cx)
-    }
-
-    fn start_call(
+    pub(super) fn start_message(
         &mut self,
         mut job: Job<C>,
         message: F::In,
-        result_of: impl FnOnce(Job<C>, HandlerResult<F::Out>) -> JobResult<C, F::Out> + Send + 'static,
         cx: &mut TaskContext<'_>,
     ) -> Step<C, F::Out> {
         let (peer, bytes) = (job.peer, job.bytes);
         let step = async move {
             let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
-            result_of(job, result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())))
+            JobResult::Reply { job, result: result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) }
         };
         self.start(step, peer, bytes, cx)
     }

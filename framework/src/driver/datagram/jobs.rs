@@ -44,11 +44,6 @@ pub(crate) enum JobResult<C, Out> {
         next: Option<Result<Out>>,
         then: Then,
     },
-    /// The result of a call beside later replies.
-    BesideLater {
-        job: Job<C>,
-        result: Result<Reply<Out>>,
-    },
     /// Boxed, so that the results of other messages stay small.
     Later {
         peer: PeerId,

@@ -67,6 +67,10 @@ impl<C, Out> LaterPeers<C, Out> {
         if peer.end != Ending::No || peer.replies.is_full(limits) { None } else { peer.calls.take() }
     }
 
+    pub(crate) fn contains(&self, key: usize) -> bool {
+        self.peers.contains_key(&key)
+    }
+
     pub(crate) fn remove(&mut self, key: usize) {
         self.peers.remove(&key);
     }

@@ -189,8 +189,7 @@ where
         }
         let (calls, peer) = (calls?, self.peers.get(id.key));
         match self.jobs.dequeue(&mut peer.queue) {
-            Some((message, bytes)) if is_over => self.start_message(Job { peer: id.key, calls, bytes }, message, cx),
-            Some((message, bytes)) => self.start_beside_later(Job { peer: id.key, calls, bytes }, message, cx),
+            Some((message, bytes)) => self.start_message(Job { peer: id.key, calls, bytes }, message, cx),
             None => {
                 match self.later.get(id) {
                     Some(later) => later.calls = Some(calls),

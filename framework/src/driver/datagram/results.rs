@@ -17,10 +17,30 @@ where
     C: HandlerCalls<F::In, F::Out>,
     N: Fn(&Route, &ListenerContext) -> (Connection, C) + 'static,
 {
+    /// Handles an immediate reply of one frame here: the common case.
+    #[inline]
     pub(super) fn handle_result(&mut self, result: JobResult<C, F::Out>, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
+        match result {
+            JobResult::Reply { job, result: Ok(Reply { frames: Frames::One(frame), then: Then::Continue }) }
+                if !self.later.contains(job.peer) =>
+            {
+                self.jobs.step_done(job.bytes);
+                let is_handled = self.send_to(job.peer, frame);
+                self.message_done(job.peer, is_handled);
+                self.next_message(job, Then::Continue, cx)
+            }
+            result => self.handle_other_result(result, cx),
+        }
+    }
+
+    #[inline(never)]
+    fn handle_other_result(&mut self, result: JobResult<C, F::Out>, cx: &mut TaskContext<'_>) -> Step<C, F::Out> {
         let (job, then, is_handled) = match result {
             JobResult::Reply { job, result } => {
                 self.jobs.step_done(job.bytes);
+                if self.later.contains(job.peer) {
+                    return self.reply_beside_later(job, result, cx);
+                }
                 let mut is_handled = result.is_ok();
                 let Reply { frames, then } = result.unwrap_or_else(|error| {
                     self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
@@ -37,10 +57,6 @@ where
                     Frames::Stream(frames) => return self.start_frame(job, frames, then, cx),
                 }
                 (job, then, is_handled)
-            }
-            JobResult::BesideLater { job, result } => {
-                self.jobs.step_done(job.bytes);
-                return self.reply_beside_later(job, result, cx);
             }
             JobResult::Later { peer, bytes, result } => {
                 self.jobs.step_done(bytes);
