@@ -24,7 +24,11 @@ enum Mark {
 }
 
 /// A mark in an idle timeout.
-const INPUT_ONLY: u64 = 1 << 62;
+#[repr(u64)]
+enum IdleMark {
+    /// Only input restarts it.
+    InputOnly = 1 << 62,
+}
 
 /// The timeouts that the handler has changed.
 #[derive(Clone, Copy)]
@@ -47,7 +51,7 @@ pub(crate) struct Outbox<Out> {
     len: AtomicUsize,
     pub(crate) permits: Semaphore,
     /// `timeouts.idle` and `timeouts.frame` in milliseconds, if the handler has changed them; otherwise the maximum.
-    /// With [`INPUT_ONLY`], only input restarts the idle timeout.
+    /// An idle timeout can have an [`IdleMark`].
     idle: AtomicU64,
     frame: AtomicU64,
 }
@@ -95,7 +99,7 @@ impl<Out> Outbox<Out> {
 
     fn set_timeout(&self, timeout: &AtomicU64, time: Duration, mark: u64) {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        timeout.store(millis.min(INPUT_ONLY - 1) | mark, SeqCst);
+        timeout.store(millis.min(IdleMark::InputOnly as u64 - 1) | mark, SeqCst);
         self.len.fetch_or(Mark::ChangesTimeouts as usize, SeqCst);
     }
 
@@ -104,7 +108,7 @@ impl<Out> Outbox<Out> {
     }
 
     pub(crate) fn set_input_timeout(&self, time: Duration) {
-        self.set_timeout(&self.idle, time, INPUT_ONLY);
+        self.set_timeout(&self.idle, time, IdleMark::InputOnly as u64);
     }
 
     pub(crate) fn set_frame_timeout(&self, time: Duration) {
@@ -124,8 +128,10 @@ impl<Out> Outbox<Out> {
         }
         self.len.fetch_and(!(Mark::ChangesTimeouts as usize), SeqCst);
         let changed = |timeout: &AtomicU64| Some(timeout.load(SeqCst)).filter(|millis| *millis != u64::MAX);
-        let idle =
-            changed(&self.idle).map(|millis| (Duration::from_millis(millis & !INPUT_ONLY), millis & INPUT_ONLY == 0));
+        let idle = changed(&self.idle).map(|millis| {
+            let mark = millis & IdleMark::InputOnly as u64;
+            (Duration::from_millis(millis - mark), mark == 0)
+        });
         Some(ChangedTimeouts { idle, frame: changed(&self.frame).map(Duration::from_millis) })
     }
 
