@@ -441,6 +441,19 @@ fn openssl_connects_with_tls_1_2_and_1_3() {
 }
 
 #[test]
+fn a_request_to_renegotiate_is_rejected_at_once() {
+    let Some(openssl) = tool("openssl") else { return };
+    let authority = Authority::new();
+    configured(&authority, "");
+    let server = program(&authority, &["serve"]).start();
+    // openssl requests a renegotiation for this line, and waits for the answer.
+    let client = Program::at(&openssl).args(["s_client", "-tls1_2", "-connect", &server.socket("main")]);
+    let ended = client.input("R\n").run();
+    assert_eq!(ended.code(), Some(1), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stderr.contains("RENEGOTIATING"), "{}", ended.stderr);
+}
+
+#[test]
 fn openssl_and_python_need_a_client_certificate() {
     const PYTHON: &str = "
 import socket, ssl, sys

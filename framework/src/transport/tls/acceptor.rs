@@ -18,6 +18,7 @@ use crate::transport::listener::{HandshakeListener, StreamListener};
 use crate::transport::tls::TlsError;
 use crate::transport::tls::failure;
 use crate::transport::tls::load;
+use crate::transport::tls::stream::TlsIo;
 
 /// Performs TLS handshakes with the loaded certificates.
 ///
@@ -81,7 +82,7 @@ impl TlsAcceptor {
         };
         let stream = accept.await.map_err(failed)?;
         context.set_tls_info(tls_info(stream.get_ref().1));
-        Ok(Box::new(stream))
+        Ok(Box::new(TlsIo(stream)))
     }
 
     fn config(&self) -> Arc<ServerConfig> {

@@ -17,6 +17,8 @@ mod failure;
 mod load;
 #[cfg(feature = "tls")]
 mod pem;
+#[cfg(feature = "tls")]
+mod stream;
 
 pub use acceptor::TlsAcceptor;
 
