@@ -33,7 +33,7 @@ enum IdleMark {
 /// The timeouts that the handler has changed.
 #[derive(Clone, Copy)]
 pub(crate) struct ChangedTimeouts {
-    /// And whether output restarts it.
+    /// The idle timeout, and whether output restarts it.
     pub(crate) idle: Option<(Duration, bool)>,
     pub(crate) frame: Option<Duration>,
 }
