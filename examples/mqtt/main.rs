@@ -3,210 +3,242 @@
 //! A session ends with its connection, also with clean session = 0, so CONNACK never announces an earlier session. The
 //! highest QoS is 1. User names and passwords are ignored. Numbers in comments are sections of the standard.
 
-mod protocol;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use mqtt_proto::v3::{self, Packet, Publish, Subscribe, SubscribeReturnCode};
+use mqtt_proto::{Error, Pid, Protocol, QoS, QosPid, TopicFilter, TopicName, total_len};
+use switchboard::framing::FrameError;
 use switchboard::prelude::*;
 use switchboard::settings::{Limits, Timeouts};
-
-use crate::protocol::{Codec, MAX_FILTERS, MAX_NAME, Message, Request, Response, matches};
+use switchboard::tokio_util::codec::{Decoder, Encoder};
+use tokio::sync::Mutex;
 
 // Every collection and every length has a limit. A session is a connection, so this also limits the sessions.
 const MAX_CONNECTIONS: usize = 1000;
 const MAX_RETAINED: usize = 500;
 const MAX_PACKET: usize = 16 * 1024;
-/// Messages that wait to be written to a client. All retained messages must fit.
-const MAX_QUEUED: usize = 1000;
-/// QoS 1 messages without an acknowledgement of the client.
-const MAX_UNACKNOWLEDGED: usize = 10_000;
+const MAX_NAME: usize = 256; // bytes of a client id, a topic and a filter
+const MAX_FILTERS: usize = 50; // of a client; a message is compared with the filters of all clients
+const MAX_QUEUED: usize = 1000; // messages to a client; all retained messages must fit
 
 #[derive(Default)]
 struct Broker(Mutex<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    clients: HashMap<Arc<str>, Client>,
-    /// By topic.
-    retained: BTreeMap<Arc<str>, Message>,
+    /// By the number of the connection.
+    clients: HashMap<u64, Client>,
+    retained: BTreeMap<TopicName, Publish>,
 }
 
 struct Client {
-    pusher: Pusher<Response>,
-    /// Each with its QoS. A message is compared with the filters of all clients.
-    filters: HashMap<Arc<str>, u8>,
-    last_id: u16,
-    unacknowledged: HashSet<u16>,
+    id: Arc<str>,
+    pusher: Pusher<Packet>,
+    will: Option<Publish>,
+    filters: HashMap<TopicFilter, QoS>,
+    last_id: Pid,
+    /// Number of QoS 1 messages without an acknowledgement of the client.
+    unacknowledged: u16,
 }
 
-/// State of a connection after CONNECT.
-struct Session {
-    client: Arc<str>,
-    will: Option<Message>,
-}
-
-type Cx = Context<Option<Session>, Response>;
-
-impl Handler<Request, Response> for Broker {
+impl Handler<Option<Packet>, Packet> for Broker {
     const NEEDS: Needs = Needs::Stream;
+    type State = ();
 
-    type State = Option<Session>;
-
-    async fn message(&self, cx: &mut Cx, request: Request) -> Result<Reply<Response>> {
-        Ok(self.reply(cx, request))
-    }
-
-    async fn close(&self, cx: &mut Cx, _: CloseReason) {
-        let Some(Session { client, will }) = cx.state.take() else { return };
-        let mut shared = self.lock();
-        if shared.client(&client, cx.id()).is_some() {
-            shared.clients.remove(&client);
-        }
-        if let Some(will) = will {
-            shared.publish(&will);
-        }
-    }
-}
-
-impl Broker {
-    /// Ignores poisoning: a panic while the lock is held leaves the maps usable.
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn reply(&self, cx: &mut Cx, request: Request) -> Reply<Response> {
-        let (mut shared, connection) = (self.lock(), cx.id());
-        let Some(session) = &mut cx.state else { return shared.connect(cx, request) };
-        let Some(client) = shared.client(&session.client, connection) else { return Reply::close() };
-        match request {
-            Request::Connect { .. } | Request::ConnectOtherVersion => Reply::close(), // 3.1
-            Request::Publish(message, id) => match shared.publish(&message) {
-                false => Reply::close(),
-                true if message.qos == 0 => Reply::none(),
-                true => Reply::send(Response::Puback(id)),
-            },
-            Request::Puback(id) => {
-                client.unacknowledged.remove(&id);
+    async fn message(&self, cx: &mut Context<(), Packet>, packet: Option<Packet>) -> Result<Reply<Packet>> {
+        let mut shared = self.0.lock().await;
+        let Some(client) = shared.clients.get_mut(&cx.id()) else { return Ok(shared.connect(cx, packet)) };
+        Ok(match packet {
+            Some(Packet::Publish(message)) => shared.publish(&message),
+            Some(Packet::Puback(_)) => {
+                client.unacknowledged = client.unacknowledged.saturating_sub(1);
                 Reply::none()
             }
-            Request::Subscribe(id, filters) => {
-                shared.subscribe(&session.client, id, filters);
-                Reply::none()
+            Some(Packet::Subscribe(request)) => shared.subscribe(cx.id(), request),
+            Some(Packet::Unsubscribe(request)) => {
+                client.filters.retain(|filter, _| !request.topics.contains(filter));
+                Reply::send(Packet::Unsuback(request.pid))
             }
-            Request::Unsubscribe(id, filters) => {
-                client.filters.retain(|filter, _| !filters.contains(filter));
-                Reply::send(Response::Unsuback(id))
-            }
-            Request::Ping => Reply::send(Response::Pong),
-            Request::Disconnect => {
-                session.will = None;
+            Some(Packet::Pingreq) => Reply::send(Packet::Pingresp),
+            Some(Packet::Disconnect) => {
+                client.will = None;
                 Reply::finish()
             }
-        }
+            _ => Reply::close(), // a second CONNECT (3.1), or a packet of a server or of QoS 2
+        })
+    }
+
+    async fn close(&self, cx: &mut Context<(), Packet>, _: CloseReason) {
+        self.0.lock().await.remove(cx.id());
     }
 }
 
 impl Shared {
-    /// The client of a connection. `None` if another connection has taken its session over.
-    fn client(&mut self, client: &str, connection: u64) -> Option<&mut Client> {
-        self.clients.get_mut(client).filter(|client| client.pusher.connection().id() == connection)
+    fn remove(&mut self, connection: u64) {
+        let Some(client) = self.clients.remove(&connection) else { return };
+        client.pusher.connection().close();
+        client.will.map(|will| self.publish(&will));
     }
 
     /// Handles the first packet of a connection.
-    fn connect(&mut self, cx: &mut Cx, request: Request) -> Reply<Response> {
-        let (client, keep_alive, will) = match request {
-            Request::ConnectOtherVersion => return Reply::send(Response::Connack(1)).then_finish(),
-            Request::Connect { client, is_clean, .. }
-                if client.len() > MAX_NAME || (client.is_empty() && !is_clean) =>
-            {
-                return Reply::send(Response::Connack(2)).then_finish();
-            }
-            Request::Connect { client, keep_alive, will, .. } => (client, keep_alive, will),
-            _ => return Reply::close(), // 3.1
+    fn connect(&mut self, cx: &mut Context<(), Packet>, packet: Option<Packet>) -> Reply<Packet> {
+        use v3::ConnectReturnCode::{Accepted, IdentifierRejected, UnacceptableProtocolVersion};
+        let answer = |code| Reply::send(v3::Connack::new(false, code));
+        let connect = match packet {
+            Some(Packet::Connect(connect)) if connect.protocol == Protocol::V311 => connect,
+            None | Some(Packet::Connect(_)) => return answer(UnacceptableProtocolVersion).then_finish(),
+            Some(_) => return Reply::close(), // 3.1
         };
-        // The codec rejects NUL, so no client can choose the id of another one that has none.
-        let client = if client.is_empty() { format!("\0{}", cx.id()).into() } else { client };
-        cx.set_input_timeout(Duration::from_secs(keep_alive.into()) * 3 / 2); // 3.1.2.10
-        cx.state = Some(Session { client: client.clone(), will });
-        let new = Client { pusher: cx.pusher(), filters: HashMap::new(), last_id: 0, unacknowledged: HashSet::new() };
-        if let Some(old) = self.clients.insert(client, new) {
-            old.pusher.connection().close(); // 3.1.4
+        let id = connect.client_id;
+        if id.len() > MAX_NAME || id.contains('\0') || (id.is_empty() && !connect.clean_session) {
+            return answer(IdentifierRejected).then_finish();
         }
-        Reply::send(Response::Connack(0))
+        let will = connect.last_will.map(|will| {
+            let qos_pid = if will.qos == QoS::Level0 { QosPid::Level0 } else { QosPid::Level1(Pid::default()) };
+            Publish { retain: will.retain, ..Publish::new(qos_pid, will.topic_name, will.message) }
+        });
+        if !will.as_ref().is_none_or(is_valid) || (connect.password.is_some() && connect.username.is_none()) {
+            return Reply::close(); // 3.1.2.9
+        }
+        cx.set_input_timeout(Duration::from_secs(connect.keep_alive.into()) * 3 / 2); // 3.1.2.10
+        let same_id = self.clients.values().find(|client| client.id == id && !id.is_empty());
+        if let Some(connection) = same_id.map(|client| client.pusher.connection().id()) {
+            self.remove(connection); // 3.1.4
+        }
+        let (pusher, (filters, last_id, unacknowledged)) = (cx.pusher(), Default::default());
+        self.clients.insert(cx.id(), Client { id, pusher, will, filters, last_id, unacknowledged });
+        answer(Accepted)
     }
 
-    /// Returns false if the message cannot be retained. Then nobody receives it.
-    fn publish(&mut self, message: &Message) -> bool {
-        if message.retain && message.payload.is_empty() {
-            self.retained.remove(&message.topic);
-        } else if message.retain {
-            if self.retained.len() >= MAX_RETAINED && !self.retained.contains_key(&message.topic) {
-                return false;
-            }
-            self.retained.insert(message.topic.clone(), message.clone());
+    /// Nobody receives a message that is not valid or cannot be retained.
+    fn publish(&mut self, message: &Publish) -> Reply<Packet> {
+        let is_full = self.retained.len() >= MAX_RETAINED && !self.retained.contains_key(&message.topic_name);
+        match (message.retain, message.payload.is_empty()) {
+            _ if !is_valid(message) => return Reply::close(),
+            (true, true) => drop(self.retained.remove(&message.topic_name)),
+            (true, false) if is_full => return Reply::close(),
+            (true, false) => drop(self.retained.insert(message.topic_name.clone(), message.clone())),
+            (false, _) => {}
         }
         for client in self.clients.values_mut() {
-            if let Some(qos) = granted(&client.filters, &message.topic) {
-                client.deliver(message, qos, false);
-            }
+            client.deliver(message, granted(&client.filters, &message.topic_name), false);
         }
-        true
+        message.qos_pid.pid().map_or(Reply::none(), |pid| Reply::send(Packet::Puback(pid)))
     }
 
-    /// The acknowledgement and the retained messages are queued under the lock, so they come before newer messages.
-    fn subscribe(&mut self, client: &str, id: u16, filters: Vec<(Arc<str>, u8)>) {
-        let Some(client) = self.clients.get_mut(client) else { return };
-        let (mut new, mut codes) = (HashMap::new(), Vec::new());
-        for (filter, qos) in filters {
-            if client.filters.len() >= MAX_FILTERS && !client.filters.contains_key(&filter) {
-                codes.push(0x80);
-            } else {
-                client.filters.insert(filter.clone(), qos.min(1));
-                new.insert(filter, qos.min(1));
-                codes.push(qos.min(1));
+    /// Queues the answer and the retained messages under the lock, so that they come before newer messages.
+    fn subscribe(&mut self, connection: u64, Subscribe { pid, topics }: Subscribe) -> Reply<Packet> {
+        let Some(client) = self.clients.get_mut(&connection) else { return Reply::close() };
+        let mut new = HashMap::new();
+        let subscribe = |(filter, qos): (TopicFilter, QoS)| {
+            let is_full = client.filters.len() >= MAX_FILTERS && !client.filters.contains_key(&filter);
+            let has_bad_level = filter.split('/').any(|level| level.len() > 1 && level.contains(['+', '#'])); // 4.7.1
+            if is_full || has_bad_level || filter.len() > MAX_NAME {
+                return SubscribeReturnCode::Failure;
             }
-        }
-        let _ = client.pusher.push_or_close(Response::Suback(id, codes));
+            client.filters.insert(filter.clone(), qos.min(QoS::Level1));
+            new.insert(filter, qos.min(QoS::Level1));
+            qos.min(QoS::Level1).into()
+        };
+        let codes = topics.into_iter().map(subscribe).collect();
+        let _ = client.pusher.push_or_close(v3::Suback::new(pid, codes));
         for message in self.retained.values() {
-            if let Some(qos) = granted(&new, &message.topic) {
-                client.deliver(message, qos, true);
-            }
+            client.deliver(message, granted(&new, &message.topic_name), true);
         }
+        Reply::none()
     }
 }
 
 impl Client {
-    /// Queues a message. `push_or_close` never waits: it closes a connection whose queue is full.
-    fn deliver(&mut self, message: &Message, granted: u8, retain: bool) {
-        if self.unacknowledged.len() >= MAX_UNACKNOWLEDGED {
-            return self.pusher.connection().close();
+    /// Queues a message. Never waits: `push_or_close` closes a connection whose queue is full.
+    fn deliver(&mut self, message: &Publish, granted: Option<QoS>, retain: bool) {
+        let Some(granted) = granted else { return };
+        let mut copy = Publish { dup: false, retain, qos_pid: QosPid::Level0, ..message.clone() };
+        if message.qos_pid.qos().min(granted) > QoS::Level0 {
+            let Some(number) = self.unacknowledged.checked_add(1) else { return self.pusher.connection().close() };
+            self.unacknowledged = number;
+            self.last_id += 1;
+            copy.qos_pid = QosPid::Level1(self.last_id);
         }
-        let qos = message.qos.min(granted);
-        if qos > 0 {
-            self.last_id = self.last_id % u16::MAX + 1;
-            while !self.unacknowledged.insert(self.last_id) {
-                self.last_id = self.last_id % u16::MAX + 1;
-            }
-        }
-        let message = Message { qos, retain, ..message.clone() };
-        let _ = self.pusher.push_or_close(Response::Publish(message, self.last_id));
+        let _ = self.pusher.push_or_close(copy);
     }
 }
 
+fn is_valid(message: &Publish) -> bool {
+    let has_valid_flags = matches!((message.qos_pid, message.dup), (QosPid::Level0, false) | (QosPid::Level1(_), _));
+    has_valid_flags && (1..=MAX_NAME).contains(&message.topic_name.len())
+}
+
 /// The highest QoS of the filters that match a topic.
-fn granted(filters: &HashMap<Arc<str>, u8>, topic: &str) -> Option<u8> {
+fn granted(filters: &HashMap<TopicFilter, QoS>, topic: &str) -> Option<QoS> {
     filters.iter().filter(|(filter, _)| matches(filter, topic)).map(|(_, qos)| *qos).max()
 }
 
+fn matches(filter: &str, topic: &str) -> bool {
+    let is_hidden = topic.starts_with('$') && filter.starts_with(['+', '#']); // 4.7.2
+    let (mut parts, mut levels) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (parts.next(), levels.next()) {
+            _ if is_hidden => return false,
+            (Some("#"), _) | (None, None) => return true, // `a/#` matches `a`, too
+            (part, level) if part == level || (part == Some("+") && level.is_some()) => {}
+            _ => return false,
+        }
+    }
+}
+
+struct Codec(usize); // the maximum length of a packet, which is checked before the packet is buffered
+
+impl Decoder for Codec {
+    /// `None` is CONNECT of another version.
+    type Item = Option<Packet>;
+    type Error = FrameError;
+
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Option<Packet>>, FrameError> {
+        const MALFORMED: FrameError = FrameError::Malformed("a packet violates the standard");
+        let length = match v3::Header::decode(buffer) {
+            Err(error) if error.is_eof() => return Ok(None),
+            header => header.and_then(|header| total_len(header.remaining_len as usize)).map_err(|_| MALFORMED)?,
+        };
+        if length > self.0 {
+            return Err(FrameError::TooLarge { limit: self.0 });
+        } else if length > buffer.len() {
+            return Ok(None);
+        }
+        let bytes = buffer.split_to(length);
+        match Packet::decode(&bytes) {
+            Err(Error::InvalidProtocol(..) | Error::UnexpectedProtocol(_)) => Ok(Some(None)),
+            // The crate ignores surplus bytes and some flags. Its own encoding of the packet does not contain them.
+            Ok(Some(packet)) if packet.encode().is_ok_and(|again| again.as_ref() == bytes) => Ok(Some(Some(packet))),
+            _ => Err(MALFORMED),
+        }
+    }
+}
+
+impl Encoder<Packet> for Codec {
+    type Error = FrameError;
+
+    fn encode(&mut self, packet: Packet, buffer: &mut BytesMut) -> Result<(), FrameError> {
+        let bytes = packet.encode().map_err(|_| FrameError::Malformed("a packet cannot be encoded"))?;
+        buffer.extend_from_slice(bytes.as_ref());
+        if let Packet::Suback(v3::Suback { topics, .. }) = packet {
+            let codes = buffer.len() - topics.len();
+            buffer[codes..].iter_mut().filter(|code| **code == 3).for_each(|code| *code = 0x80); // the crate writes 3
+        }
+        Ok(())
+    }
+}
+
 /// The settings of the protocol, which the server and its tests have in common.
-fn configure(server: Server) -> Server<impl Framing<In = Request, Out = Response>> {
+fn configure(server: Server) -> Server<impl Framing<In = Option<Packet>, Out = Packet>> {
     server
-        .framing(framing::custom(|limit| Codec { limit }))
+        .framing(framing::custom(Codec))
         .limits(Limits::default().connections(MAX_CONNECTIONS).frame(MAX_PACKET).outbox(MAX_QUEUED))
         .timeouts(Timeouts::default().first_message(Duration::from_secs(10)))
 }
