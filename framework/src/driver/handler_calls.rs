@@ -2,8 +2,10 @@
 
 use std::any::TypeId;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::mem::take;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use tower::Layer;
 
@@ -11,13 +13,14 @@ use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::handler::{Context, Handler, HandlerCell, HandlerLayer, HandlerService, MessageService, Reply, Request};
-use crate::layer::{CallLayer, MessageStack};
+use crate::layer::{CallLayer, CallOutput, MessageStack};
 
 /// Calls the handler of one connection, one call at a time.
 pub(crate) trait HandlerCalls<In, Out>: Send + 'static {
     fn open(&mut self) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
-    fn message(&mut self, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send;
+    /// A call for a message, and the layers for it.
+    fn message(&mut self, message: In) -> (impl Future<Output = Result<Reply<Out>>> + Send, CallLayers<'_>);
 
     fn secured(&mut self) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
@@ -27,6 +30,52 @@ pub(crate) trait HandlerCalls<In, Out>: Send + 'static {
 
     /// The default layers, with the limits of the listener.
     fn stack(&self) -> &MessageStack;
+}
+
+/// The default layers of one call. A call that is ready at its first poll mostly needs none of them, see
+/// [`are_idle`](Self::are_idle).
+pub(crate) struct CallLayers<'a>(Option<(&'a MessageStack, &'a Connection)>);
+
+impl CallLayers<'_> {
+    /// Whether the layers do nothing for a call that is ready at its first poll. Its panic must be caught all the same.
+    #[inline]
+    pub(crate) fn are_idle(&self) -> bool {
+        self.0.is_none_or(|(stack, _)| stack.is_idle())
+    }
+
+    /// Puts the layers around a call. `is_polled`: it was polled and is pending.
+    ///
+    /// Not an `async fn`: its future would store the arguments twice.
+    pub(crate) fn wrap<T: CallOutput>(
+        self,
+        mut call: Pin<&mut impl Future<Output = Result<T>>>,
+        mut is_polled: bool,
+    ) -> impl Future<Output = Result<T>> {
+        let mut layers = self.0.map(|(stack, connection)| stack.begin(connection));
+        poll_fn(move |cx| {
+            let call = poll_fn(|cx| if take(&mut is_polled) { Poll::Pending } else { call.as_mut().poll(cx) });
+            match &mut layers {
+                Some(layers) => layers.poll(pin!(call), cx),
+                None => pin!(call).poll(cx),
+            }
+        })
+    }
+}
+
+/// Calls the handler for a message. The caller catches panics.
+pub(crate) fn call<In, Out: Send + 'static>(
+    calls: &mut impl HandlerCalls<In, Out>,
+    message: In,
+) -> impl Future<Output = Result<Reply<Out>>> + Send {
+    let (call, layers) = calls.message(message);
+    async move {
+        let mut call = pin!(call);
+        let is_idle = layers.are_idle();
+        if is_idle && let Poll::Ready(result) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+            return result;
+        }
+        layers.wrap(call, is_idle).await
+    }
 }
 
 /// Whether the developer added layers; `()` is the layer of a server without any. Monomorphized to a constant.
@@ -74,14 +123,9 @@ impl<In: Send + 'static, Out: Send + 'static, H: Handler<In, Out>> HandlerCalls<
         self.stack.timeout().wrap(&self.connection, self.handler.open(&mut self.context)).await
     }
 
-    // Not an `async fn`: its future would store the message twice.
-    fn message(&mut self, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send {
+    fn message(&mut self, message: In) -> (impl Future<Output = Result<Reply<Out>>> + Send, CallLayers<'_>) {
         let Self { handler, context, stack, connection } = self;
-        async move {
-            // Pinned first, so that the layers move only a pointer.
-            let call = pin!(handler.message(context, message));
-            stack.wrap(connection, call).await
-        }
+        (handler.message(context, message), CallLayers(Some((stack, connection))))
     }
 
     async fn secured(&mut self) -> Result<Reply<Out>> {
@@ -119,9 +163,15 @@ where
         self.stack.timeout().wrap(&self.connection, self.cell.open()).await
     }
 
-    async fn message(&mut self, message: In) -> Result<Reply<Out>> {
-        poll_fn(|cx| self.service.poll_ready(cx)).await?;
-        self.service.call(Request::new(message, self.connection.clone())).await
+    /// The layers are a part of the service.
+    fn message(&mut self, message: In) -> (impl Future<Output = Result<Reply<Out>>> + Send, CallLayers<'_>) {
+        let Self { service, connection, .. } = self;
+        let request = Request::new(message, connection.clone());
+        let call = async move {
+            poll_fn(|cx| service.poll_ready(cx)).await?;
+            service.call(request).await
+        };
+        (call, CallLayers(None))
     }
 
     async fn secured(&mut self) -> Result<Reply<Out>> {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::handler::{Frames, Reply, ReplyFuture, ReplyOrder, Then};
-use crate::layer::{LaterCall, MessageStack};
+use crate::layer::{MessageStack, StackCall};
 use crate::settings::Limits;
 
 /// The future of a later reply returned `then_framing` or `then_tls`: the next messages may be decoded already.
@@ -23,7 +23,7 @@ struct LateSwitch;
 /// A message whose reply is not ready.
 pub(crate) struct Work<Out> {
     future: ReplyFuture<Out>,
-    call: LaterCall,
+    call: StackCall,
     /// The reply before this one finishes the connection.
     finishes: bool,
     message: WorkInfo,

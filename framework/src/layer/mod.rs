@@ -27,5 +27,5 @@ pub use trace::Trace;
 
 pub use crate::error::Panicked;
 pub(crate) use call::LayerOptions;
-pub(crate) use stack::{LaterCall, MessageStack};
+pub(crate) use stack::{MessageStack, StackCall};
 pub(crate) use {concurrency::ConcurrencyOptions, rate::RateOptions, timeout::TimeoutOptions, trace::TraceOptions};

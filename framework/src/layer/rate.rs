@@ -32,6 +32,10 @@ impl RatePerSource {
         Self { limiter: Limiter::new(rate, burst).map(Arc::new) }
     }
 
+    pub(super) fn is_limited(&self) -> bool {
+        self.limiter.is_some()
+    }
+
     /// At most `count` calls per second, with bursts of the same size; 0 for no limit.
     pub fn per_second(count: u32) -> Self {
         Self::new(Rate::per_second(count), 0)

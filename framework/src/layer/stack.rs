@@ -6,7 +6,9 @@ use std::task::{Context, Poll};
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::Layer;
+use tracing::level_filters::LevelFilter;
 
+use super::rate::Permit;
 use super::timeout::Timer;
 use super::trace::TracedCall;
 use super::{CatchPanic, Concurrency, LayerService, RatePerSource, Timeout, Trace};
@@ -25,21 +27,23 @@ pub(crate) struct MessageStack {
     _user: TaskTrackerToken,
 }
 
-/// The layers around the future of a later reply.
-pub(crate) struct LaterCall {
+/// The layers around one call: of a handler for a message, or of the future of a later reply.
+pub(crate) struct StackCall {
     trace: Option<Box<TracedCall>>,
+    permit: Permit,
     timer: Timer,
 }
 
-impl LaterCall {
+impl StackCall {
     pub(crate) fn poll<T: CallOutput>(
         &mut self,
         call: Pin<&mut impl Future<Output = Result<T>>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T>> {
-        let (Self { trace, timer }, mut call) = (self, call);
-        let mut call = pin!(poll_fn(move |cx| CatchPanic.poll_call(call.as_mut(), cx)));
-        let call = pin!(poll_fn(move |cx| timer.poll_call(call.as_mut(), cx)));
+        let (Self { trace, permit, timer }, mut call) = (self, call);
+        let mut call = pin!(poll_fn(move |cx| timer.poll_call(call.as_mut(), cx)));
+        let mut call = pin!(poll_fn(move |cx| permit.poll_call(call.as_mut(), cx)));
+        let call = pin!(poll_fn(move |cx| CatchPanic.poll_call(call.as_mut(), cx)));
         trace.poll_call(call, cx)
     }
 }
@@ -54,25 +58,27 @@ impl MessageStack {
         }
     }
 
+    /// Whether the layers do nothing for a call that is ready immediately, except to catch a panic.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.rate.is_limited() && LevelFilter::current() < LevelFilter::DEBUG
+    }
+
     /// The timeout of one call.
     pub(crate) fn timeout(&self) -> Timeout {
         self.timeout
     }
 
-    /// Begins the call of a later reply.
-    pub(crate) fn begin_later(&self, connection: &Connection) -> LaterCall {
-        LaterCall { trace: Trace::later_replies().begin(connection), timer: self.timeout.begin(connection) }
+    /// Begins a call for a message. Where no other layers exist, no services are needed.
+    pub(crate) fn begin(&self, connection: &Connection) -> StackCall {
+        let (permit, timer) = (self.rate.begin(connection), self.timeout.begin(connection));
+        StackCall { trace: Trace::messages().begin(connection), permit, timer }
     }
 
-    /// Wraps one call for a message. Where no other layers exist, no services are needed.
-    #[inline]
-    pub(crate) fn wrap<F: Future<Output = Result<T>>, T: CallOutput>(
-        &self,
-        connection: &Connection,
-        call: F,
-    ) -> impl Future<Output = Result<T>> + use<F, T> {
-        let call = self.rate.wrap(connection, self.timeout.wrap(connection, call));
-        Trace::messages().wrap(connection, CatchPanic.wrap(connection, call))
+    /// Begins the call of a later reply.
+    pub(crate) fn begin_later(&self, connection: &Connection) -> StackCall {
+        let (permit, timer) = (Permit::Granted, self.timeout.begin(connection));
+        StackCall { trace: Trace::later_replies().begin(connection), permit, timer }
     }
 }
 

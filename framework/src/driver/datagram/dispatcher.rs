@@ -22,7 +22,7 @@ use crate::driver::datagram::peers::{Peer, PeerTable};
 use crate::driver::datagram::receiver::DatagramReceiver;
 use crate::driver::datagram::send_queue::SendQueue;
 use crate::driver::datagram::{DatagramDispatcher, LoopState};
-use crate::driver::handler_calls::HandlerCalls;
+use crate::driver::handler_calls::{HandlerCalls, call};
 use crate::error::Panicked;
 use crate::framing::Framing;
 use crate::handler::Then;
@@ -168,7 +168,7 @@ where
     ) -> Step<C, F::Out> {
         let (peer, bytes) = (job.peer, job.bytes);
         let step = async move {
-            let result = AssertUnwindSafe(job.calls.message(message)).catch_unwind().await;
+            let result = AssertUnwindSafe(call(&mut *job.calls, message)).catch_unwind().await;
             JobResult::Reply { job, result: result.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())) }
         };
         self.start(step, peer, bytes, cx)

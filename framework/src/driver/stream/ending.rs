@@ -41,12 +41,19 @@ where
         if matches!(ended, Ok(Ok(Flow::Close))) || self.is_closed_by_task() {
             self.framed.io.writer.discard();
         }
-        self.close(match ended {
+        let outcome = match ended {
             Ok(Ok(_)) => CloseOutcome::plain(CloseReason::HandlerClosed),
             Ok(Err(outcome)) => outcome,
-            Err(payload) => CloseOutcome::from_service(Panicked::new(&*payload).into()),
-        })
-        .await
+            Err(payload) => {
+                let (error, io) = (Panicked::new(&*payload).into(), &mut self.framed.io);
+                if io.latency.is_calling {
+                    io.latency.message_failed(&io.connection, error)
+                } else {
+                    CloseOutcome::from_service(error)
+                }
+            }
+        };
+        self.close(outcome).await
     }
 
     /// Whether a task has requested to close the connection without writing its queued frames.

@@ -3,7 +3,7 @@
 //! The session awaits handler calls through [`FramedConnection::drive_while`], which drives the connection meanwhile.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::task::coop;
@@ -82,19 +82,29 @@ impl<F: Framing> FramedConnection<F> {
         .await
     }
 
-    /// Awaits a handler call while the connection is driven. Costs nothing if it is ready immediately.
-    pub(crate) async fn drive_while<T>(&mut self, work: impl Future<Output = T>) -> Result<T, CloseOutcome> {
-        self.drive(work, LaterFrames::Encode).await
+    /// Awaits a handler call while the connection is driven.
+    pub(crate) fn drive_while<T>(
+        &mut self,
+        work: Pin<&mut impl Future<Output = T>>,
+    ) -> impl Future<Output = Result<T, CloseOutcome>> {
+        self.drive(work, LaterFrames::Encode)
     }
 
     /// Awaits the next frame of a reply while the connection is driven. Other replies wait for the end of this one.
-    pub(crate) async fn drive_frame<T>(&mut self, frame: impl Future<Output = T>) -> Result<T, CloseOutcome> {
-        self.drive(frame, LaterFrames::Keep).await
+    pub(crate) fn drive_frame<T>(
+        &mut self,
+        frame: Pin<&mut impl Future<Output = T>>,
+    ) -> impl Future<Output = Result<T, CloseOutcome>> {
+        self.drive(frame, LaterFrames::Keep)
     }
 
-    async fn drive<T>(&mut self, work: impl Future<Output = T>, later: LaterFrames) -> Result<T, CloseOutcome> {
-        let mut work = pin!(work);
-        poll_fn(|cx| {
+    /// Not an `async fn`: its future would store the arguments twice.
+    fn drive<T>(
+        &mut self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+        later: LaterFrames,
+    ) -> impl Future<Output = Result<T, CloseOutcome>> {
+        poll_fn(move |cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
@@ -107,7 +117,6 @@ impl<F: Framing> FramedConnection<F> {
             self.read_ahead(cx)?;
             Poll::Pending
         })
-        .await
     }
 
     /// Yields if the task has used up its budget or handles a burst, and checks for control signals.

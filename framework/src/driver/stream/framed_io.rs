@@ -236,6 +236,8 @@ pub(crate) struct LatencyTracker {
     started: Option<Instant>,
     /// The handler of the last message was not ready immediately.
     pub(crate) slow: bool,
+    /// A call is being polled without layers: a panic that ends the session is one of this call.
+    pub(crate) is_calling: bool,
 }
 
 impl LatencyTracker {

@@ -1,5 +1,7 @@
 //! Writes the replies of a session: immediate ones, and later ones in their order.
 
+use std::pin::pin;
+
 use futures_util::StreamExt;
 
 use crate::close_reason::CloseReason;
@@ -152,7 +154,7 @@ where
             }
             Frames::Later(..) | Frames::Switch(_) => unreachable!("handled by the caller"),
             Frames::Stream(mut frames) => {
-                while let Some(frame) = framed.drive_frame(frames.next()).await? {
+                while let Some(frame) = framed.drive_frame(pin!(frames.next())).await? {
                     framed.io.encode(frame.map_err(CloseOutcome::from_service)?)?;
                     framed.wait_for_write_capacity().await?;
                 }

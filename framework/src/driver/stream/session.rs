@@ -1,5 +1,6 @@
 //! The driver of framed connections: opens the session, then reads, handles and replies until it closes.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::{HandlerCalls, direct, has_layers, layered};
 use crate::driver::stream::framed_connection::FramedConnection;
 use crate::driver::stream::framed_io::FramedIo;
-use crate::error::BoxError;
+use crate::error::{BoxError, Result};
 use crate::framing::{BoxFraming, Framing};
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
 use crate::outbox::Outbox;
@@ -105,7 +106,7 @@ where
     }
 
     async fn open(&mut self) -> Result<Flow<F>, CloseOutcome> {
-        let reply = self.framed.drive_while(self.calls.open()).await?.map_err(CloseOutcome::from_service)?;
+        let reply = self.framed.drive_while(pin!(self.calls.open())).await?.map_err(CloseOutcome::from_service)?;
         self.send(reply).await
     }
 
@@ -124,21 +125,33 @@ where
                 }
                 continue;
             };
-            let reply = {
-                let call = pin!(self.calls.message(message));
-                self.framed.drive_while(call).await?
+            let reply = 'reply: {
+                let (call, layers) = self.calls.message(message);
+                let mut call = pin!(call);
+                let is_idle = layers.are_idle();
+                let framed = &mut self.framed;
+                // Most replies are ready immediately and small: they are encoded where they are.
+                let first = poll_fn(|cx| {
+                    framed.io.latency.is_calling = true;
+                    let first = if is_idle { call.as_mut().poll(cx) } else { Poll::Pending };
+                    framed.io.latency.is_calling = false;
+                    Poll::Ready(first.map(|result| framed.encode_simple(result)))
+                });
+                if let Poll::Ready(reply) = first.await {
+                    break 'reply reply?;
+                }
+                let result = self.framed.drive_while(pin!(layers.wrap(call, is_idle))).await?;
+                let reply = self.framed.encode_simple(result)?;
+                if reply.is_none() {
+                    self.framed.io.message_handled();
+                }
+                reply
             };
-            let io = &mut self.framed.io;
-            let reply = match reply {
-                Ok(reply) => reply,
-                Err(error) => return Err(io.latency.message_failed(&io.connection, error)),
-            };
-            match self.encode_simple(reply)? {
-                None => self.framed.io.message_handled(),
-                Some(reply) => match Box::pin(self.send(reply)).await? {
+            if let Some(reply) = reply {
+                match Box::pin(self.send(reply)).await? {
                     Flow::Continue => {}
                     ended => return Ok(ended),
-                },
+                }
             }
             // Checked here too: the call of a function that is not inlined costs more than the check.
             if !self.framed.io.writer.has_capacity() {
@@ -149,19 +162,21 @@ where
             }
         }
     }
+}
 
+impl<F: Framing> FramedConnection<F> {
     /// Encodes a reply with at most one frame that continues the session and follows no pushed frames: the common case.
     /// Returns any other reply.
     #[inline]
-    fn encode_simple(&mut self, reply: Reply<F::Out>) -> Result<Option<Reply<F::Out>>, CloseOutcome> {
-        let Reply { frames, then } = reply;
-        match frames {
-            Frames::None if then == Then::Continue => Ok(None),
-            Frames::One(frame) if then == Then::Continue && self.framed.io.writer.outbox.is_clear() => {
-                self.framed.io.encode(frame)?;
+    fn encode_simple(&mut self, result: Result<Reply<F::Out>>) -> Result<Option<Reply<F::Out>>, CloseOutcome> {
+        match result {
+            Ok(Reply { frames: Frames::None, then: Then::Continue }) => Ok(None),
+            Ok(Reply { frames: Frames::One(frame), then: Then::Continue }) if self.io.writer.outbox.is_clear() => {
+                self.io.encode(frame)?;
                 Ok(None)
             }
-            frames => Ok(Some(Reply { frames, then })),
+            Ok(reply) => Ok(Some(reply)),
+            Err(error) => Err(self.io.latency.message_failed(&self.io.connection, error)),
         }
     }
 }

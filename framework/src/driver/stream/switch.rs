@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::mem::replace;
+use std::pin::pin;
 use std::task::Poll;
 
 use tokio::io::empty;
@@ -101,7 +102,7 @@ where
             }
         }
         io.deadlines.reading_resumed();
-        let reply = self.framed.drive_while(self.calls.secured()).await?.map_err(CloseOutcome::from_service)?;
+        let reply = self.framed.drive_while(pin!(self.calls.secured())).await?.map_err(CloseOutcome::from_service)?;
         self.send(reply).await
     }
 }
