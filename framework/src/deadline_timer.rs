@@ -31,11 +31,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::settings::deadline_after;
 
 /// Checks of a deadline after it has passed. The owner of the timer tries its I/O at each of them.
-const CHECKS: u32 = 4;
-/// Minimum time between two checks: one tick of tokio's timers. A timer that fires on time only yields between them.
-const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(1);
-/// Maximum time between two checks. All checks together leave time for a few round trips.
-const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+const CHECKS: u8 = 4;
+/// Maximum milliseconds between two checks. All checks together leave time for a few round trips.
+const MAX_INTERVAL_MS: u8 = 100;
 
 pin_project! {
     /// A future that is ready when a deadline has passed and the checks after it are done. It wakes its task for each
@@ -45,15 +43,15 @@ pin_project! {
         deadline: Instant,
         #[pin]
         sleep: Sleep,
-        checks: u32,
-        interval: Duration,
+        checks: u8,
+        interval_ms: u8,
     }
 }
 
 impl DeadlineTimer {
     /// A timer for a deadline.
     pub fn new(deadline: Instant) -> Self {
-        Self { deadline, sleep: sleep_until(deadline), checks: 0, interval: Duration::ZERO }
+        Self { deadline, sleep: sleep_until(deadline), checks: 0, interval_ms: 0 }
     }
 
     /// A timer for a deadline after some time from now.
@@ -91,13 +89,15 @@ impl Future for DeadlineTimer {
             }
             let now = Instant::now();
             if *this.checks == 0 {
-                *this.interval = (now.saturating_duration_since(*this.deadline) / 8).min(MAX_CHECK_INTERVAL);
+                let delay = now.saturating_duration_since(*this.deadline).as_millis() / 8;
+                *this.interval_ms = u8::try_from(delay).map_or(MAX_INTERVAL_MS, |delay| delay.min(MAX_INTERVAL_MS));
             }
             *this.checks += 1;
-            if *this.interval < MIN_CHECK_INTERVAL {
+            // Below one tick of tokio's timers: the timer has fired on time.
+            if *this.interval_ms == 0 {
                 return pin!(yield_now()).poll(cx); // wakes the task after the runtime has polled its sockets
             }
-            this.sleep.as_mut().reset(now + *this.interval);
+            this.sleep.as_mut().reset(now + Duration::from_millis(u64::from(*this.interval_ms)));
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Replies of the handler bypass the queue. Frames pushed before a reply are written before it.
 
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ enum Mark {
     Finishes = 1 << 30,
     /// The handler has changed a timeout.
     ChangesTimeouts = 1 << 29,
+    /// Further frames are rejected.
+    Closed = 1 << 28,
 }
 
 /// A mark in an idle timeout.
@@ -40,16 +43,21 @@ pub(crate) struct ChangedTimeouts {
 
 impl Mark {
     fn all() -> usize {
-        Self::HoldsReplies as usize | Self::Finishes as usize | Self::ChangesTimeouts as usize
+        Self::HoldsReplies as usize | Self::Finishes as usize | Self::ChangesTimeouts as usize | Self::Closed as usize
     }
 }
 
-/// The queue of one stream connection. It allocates nothing while it is empty.
+/// The queue of one stream connection. It allocates nothing before the first frame or changed timeout.
 pub(crate) struct Outbox<Out> {
-    queue: Mutex<VecDeque<Out>>,
     /// The number of queued frames, with marks.
     len: AtomicUsize,
-    pub(crate) permits: Semaphore,
+    limit: usize,
+    queue: OnceLock<Box<Queue<Out>>>,
+}
+
+struct Queue<Out> {
+    frames: Mutex<VecDeque<Out>>,
+    permits: Semaphore,
     /// `timeouts.idle` and `timeouts.frame` in milliseconds, if the handler has changed them; otherwise the maximum.
     /// An idle timeout can have an [`IdleMark`].
     idle: AtomicU64,
@@ -58,14 +66,28 @@ pub(crate) struct Outbox<Out> {
 
 impl<Out> Outbox<Out> {
     pub(crate) fn new(limit: usize) -> Self {
-        let permits = Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS));
-        Self {
-            queue: Mutex::new(VecDeque::new()),
-            len: AtomicUsize::new(0),
-            permits,
-            idle: AtomicU64::new(u64::MAX),
-            frame: AtomicU64::new(u64::MAX),
+        Self { len: AtomicUsize::new(0), limit: limit.clamp(1, Semaphore::MAX_PERMITS), queue: OnceLock::new() }
+    }
+
+    fn queue(&self) -> &Queue<Out> {
+        self.queue.get_or_init(|| {
+            Box::new(Queue {
+                frames: Mutex::new(VecDeque::new()),
+                permits: Semaphore::new(self.limit),
+                idle: AtomicU64::new(u64::MAX),
+                frame: AtomicU64::new(u64::MAX),
+            })
+        })
+    }
+
+    /// One permit for each frame that can be queued.
+    pub(crate) fn permits(&self) -> &Semaphore {
+        let permits = &self.queue().permits;
+        // `close` has not found permits that did not exist.
+        if self.len.load(SeqCst) & Mark::Closed as usize != 0 {
+            permits.close();
         }
+        permits
     }
 
     pub(crate) fn push(&self, frame: Out, connection: &Connection) {
@@ -104,15 +126,15 @@ impl<Out> Outbox<Out> {
     }
 
     pub(crate) fn set_idle_timeout(&self, time: Duration) {
-        self.set_timeout(&self.idle, time, 0);
+        self.set_timeout(&self.queue().idle, time, 0);
     }
 
     pub(crate) fn set_input_timeout(&self, time: Duration) {
-        self.set_timeout(&self.idle, time, IdleMark::InputOnly as u64);
+        self.set_timeout(&self.queue().idle, time, IdleMark::InputOnly as u64);
     }
 
     pub(crate) fn set_frame_timeout(&self, time: Duration) {
-        self.set_timeout(&self.frame, time, 0);
+        self.set_timeout(&self.queue().frame, time, 0);
     }
 
     /// Rejects further frames, and requests the driver to finish the connection.
@@ -128,16 +150,17 @@ impl<Out> Outbox<Out> {
         }
         self.len.fetch_and(!(Mark::ChangesTimeouts as usize), SeqCst);
         let changed = |timeout: &AtomicU64| Some(timeout.load(SeqCst)).filter(|millis| *millis != u64::MAX);
-        let idle = changed(&self.idle).map(|millis| {
+        let Queue { idle, frame, .. } = self.queue();
+        let idle = changed(idle).map(|millis| {
             let mark = millis & IdleMark::InputOnly as u64;
             (Duration::from_millis(millis - mark), mark == 0)
         });
-        Some(ChangedTimeouts { idle, frame: changed(&self.frame).map(Duration::from_millis) })
+        Some(ChangedTimeouts { idle, frame: changed(frame).map(Duration::from_millis) })
     }
 
     /// Queues a frame behind all others, even if the outbox is full or closed.
     pub(crate) fn push_last(&self, frame: Out) {
-        self.queue.lock().push_back(frame);
+        self.queue().frames.lock().push_back(frame);
         self.len.fetch_add(1, SeqCst);
     }
 
@@ -145,13 +168,18 @@ impl<Out> Outbox<Out> {
         if self.len() == 0 {
             return None;
         }
-        let frame = self.queue.lock().pop_front()?;
+        let queue = self.queue();
+        let frame = queue.frames.lock().pop_front()?;
         self.len.fetch_sub(1, SeqCst);
-        self.permits.add_permits(1);
+        queue.permits.add_permits(1);
         Some(frame)
     }
 
+    /// Rejects further frames.
     pub(crate) fn close(&self) {
-        self.permits.close();
+        self.len.fetch_or(Mark::Closed as usize, SeqCst);
+        if let Some(queue) = self.queue.get() {
+            queue.permits.close();
+        }
     }
 }

@@ -110,7 +110,7 @@ impl<Out> Pusher<Out> {
     pub async fn push(&self, frame: impl Into<Out>) -> Result<(), PushError> {
         match &self.target {
             Target::Stream(outbox) => {
-                outbox.permits.acquire().await.map_err(|_| PushError::Closed)?.forget();
+                outbox.permits().acquire().await.map_err(|_| PushError::Closed)?.forget();
                 outbox.push(frame.into(), &self.connection);
                 Ok(())
             }
@@ -127,7 +127,7 @@ impl<Out> Pusher<Out> {
         let frame = frame.into();
         match &self.target {
             Target::Stream(outbox) => {
-                let permit = match outbox.permits.try_acquire() {
+                let permit = match outbox.permits().try_acquire() {
                     Ok(permit) => permit,
                     Err(TryAcquireError::NoPermits) => return Err(TryPushError { frame, reason: PushError::Full }),
                     Err(TryAcquireError::Closed) => return Err(TryPushError { frame, reason: PushError::Closed }),

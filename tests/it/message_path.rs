@@ -1,21 +1,30 @@
-//! The path of one message through the source, as the README lists it, is the call stack inside a handler.
+//! The path of one message through the source, as the README lists it, is the call stack inside a handler that waits.
 
 use std::backtrace::Backtrace;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use switchboard::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::task::yield_now;
 
 /// Answers each message, and records the call stack of the last call.
 #[derive(Clone, Default)]
-struct CaptureStack(Arc<Mutex<String>>);
+struct CaptureStack {
+    stack: Arc<Mutex<String>>,
+    /// Reply at once, and not after a wait.
+    at_once: bool,
+}
 
 impl Handler for CaptureStack {
     type State = ();
 
     async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
-        *self.0.lock().unwrap() = Backtrace::force_capture().to_string();
+        if !self.at_once {
+            yield_now().await;
+        }
+        *self.stack.lock().unwrap() = Backtrace::force_capture().to_string();
         Ok(Reply::send(message))
     }
 }
@@ -23,7 +32,7 @@ impl Handler for CaptureStack {
 impl CaptureStack {
     /// The files of the framework on the stack, outermost first, each once.
     fn files(&self) -> Vec<String> {
-        let stack = self.0.lock().unwrap();
+        let stack = self.stack.lock().unwrap();
         let frames = stack.lines().filter_map(|line| line.trim().strip_prefix("at "));
         let files = frames.filter_map(|place| {
             let from = place.find("framework/src/")?;
@@ -52,29 +61,71 @@ fn listed(title: &str) -> Vec<String> {
 #[track_caller]
 fn assert_path(title: &str, stack: &[String]) {
     let listed = listed(title);
-    assert!(stack.len() <= 9, "{stack:#?}");
+    assert!(stack.len() <= 10, "{stack:#?}");
     assert_eq!(listed, stack, "the README lists another path than the call stack shows");
 }
 
-#[tokio::test]
-async fn a_line_over_tcp_takes_the_path_in_the_readme() {
-    let handler = CaptureStack::default();
+async fn handle_line(handler: &CaptureStack) {
     let running = Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).start(handler.clone()).await.unwrap();
     let port = running.address().unwrap().port().unwrap();
     let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     client.write_all(b"hi\n").await.unwrap();
     client.read_exact(&mut [0; 3]).await.unwrap();
-    assert_path("A line over TCP", &handler.files());
 }
 
-#[tokio::test]
-async fn a_datagram_takes_the_path_in_the_readme() {
-    let handler = CaptureStack::default();
+async fn handle_datagram(handler: &CaptureStack) {
     let running = Server::bind("udp://127.0.0.1:0").start(handler.clone()).await.unwrap();
     let port = running.address().unwrap().port().unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     client.connect(("127.0.0.1", port)).await.unwrap();
     client.send(b"hi").await.unwrap();
     client.recv(&mut [0; 2]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_takes_the_path_in_the_readme() {
+    let handler = CaptureStack::default();
+    handle_line(&handler).await;
+    assert_path("A line over TCP", &handler.files());
+    handle_datagram(&handler).await;
     assert_path("A datagram", &handler.files());
+}
+
+#[tokio::test]
+async fn a_handler_that_replies_at_once_is_called_without_layers() {
+    let handler = CaptureStack { at_once: true, ..CaptureStack::default() };
+    handle_line(&handler).await;
+    assert_eq!(handler.files(), listed("A line over TCP")[..2]);
+    handle_datagram(&handler).await;
+    assert_eq!(handler.files(), listed("A datagram")[..4]);
+}
+
+/// Answers whether another task has run while it yielded.
+struct Yielding;
+
+impl Handler for Yielding {
+    type State = ();
+
+    async fn message(&self, _: &mut Context, _: Bytes) -> Result<Reply> {
+        let has_run = Arc::new(AtomicBool::new(false));
+        let other = has_run.clone();
+        tokio::spawn(async move { other.store(true, SeqCst) });
+        yield_now().await;
+        Ok(Reply::send(if has_run.load(SeqCst) { "yes" } else { "no!" }))
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_yields_is_polled_again_only_when_it_is_woken() {
+    let running = Server::bind("tcp://127.0.0.1:0").start(Yielding).await.unwrap();
+    let mut client = TcpStream::connect(running.socket_addr().unwrap()).await.unwrap();
+    let mut reply = [0; 3];
+    client.write_all(b"?").await.unwrap();
+    client.read_exact(&mut reply).await.unwrap();
+    assert_eq!(&reply, b"yes");
+    let running = Server::bind("udp://127.0.0.1:0").start(Yielding).await.unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.send_to(b"?", running.socket_addr().unwrap()).await.unwrap();
+    client.recv(&mut reply).await.unwrap();
+    assert_eq!(&reply, b"yes");
 }

@@ -1,7 +1,7 @@
 //! What a handler can do for a datagram peer: validate its address, and keep its replies within the budget.
 
+use crate::connection::amplification::AmplificationLimit;
 use crate::connection::handle::Connection;
-use crate::connection::info::Kind;
 
 impl Connection {
     /// Marks the address of a datagram peer as validated: the peer has returned data that was sent only to it.
@@ -55,12 +55,15 @@ impl Connection {
     /// # }
     /// ```
     pub fn validate_address(&self) {
-        self.amplification_limit().validate();
+        if let Some(limit) = self.amplification_limit() {
+            limit.validate();
+        }
     }
 
-    /// Whether [`validate_address`](Self::validate_address) was called.
+    /// Whether [`validate_address`](Self::validate_address) was called. Always true for a stream: the client has
+    /// answered the handshake of its transport.
     pub fn is_address_validated(&self) -> bool {
-        self.amplification_limit().is_validated()
+        self.amplification_limit().is_none_or(AmplificationLimit::is_validated)
     }
 
     /// The largest datagram, in bytes as the framing encodes it, that may be sent to this peer now. `None`: there is no
@@ -104,7 +107,6 @@ impl Connection {
     /// # }
     /// ```
     pub fn reply_budget(&self) -> Option<usize> {
-        let is_datagram = self.kind() == Kind::Datagram;
-        self.amplification_limit().budget(self.socket_peer()).filter(|_| is_datagram)
+        self.amplification_limit()?.budget(self.socket_peer())
     }
 }

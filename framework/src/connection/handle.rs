@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
+use crossbeam_utils::atomic::AtomicCell;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -31,20 +32,21 @@ struct Inner {
     listener: Arc<ListenerInfo>,
     socket_peer: Address,
     socket_local: Address,
-    kind: Kind,
-    credentials: Option<Credentials>,
     opened: Instant,
     counters: ConnectionCounters,
-    amplification_limit: AmplificationLimit,
     control: Control,
-    reason: OnceLock<CloseReason>,
-    counted_source: OnceLock<Source>,
+    reason: AtomicCell<Option<CloseReason>>,
+    kind: Kind,
     /// Boxed: most connections need none of it.
     rare: OnceLock<Box<Rare>>,
 }
 
 #[derive(Default)]
 struct Rare {
+    credentials: Option<Credentials>,
+    /// For a datagram peer.
+    amplification_limit: Option<AmplificationLimit>,
+    counted_source: OnceLock<Source>,
     proxy: OnceLock<ProxyInfo>,
     tls: OnceLock<TlsInfo>,
     tasks: Mutex<Option<JoinSet<()>>>,
@@ -65,20 +67,22 @@ impl Connection {
         credentials: Option<Credentials>,
     ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let amplification_limit = (kind == Kind::Datagram).then(AmplificationLimit::default);
+        let rare = OnceLock::new();
+        if credentials.is_some() || amplification_limit.is_some() {
+            let _ = rare.set(Box::new(Rare { credentials, amplification_limit, ..Rare::default() }));
+        }
         Self(Arc::new(Inner {
             id: NEXT_ID.fetch_add(1, Relaxed),
             listener,
             socket_peer,
             socket_local,
-            kind,
-            credentials,
             opened: Instant::now(),
             counters: ConnectionCounters::default(),
-            amplification_limit: AmplificationLimit::default(),
             control: Control::default(),
-            reason: OnceLock::new(),
-            counted_source: OnceLock::new(),
-            rare: OnceLock::new(),
+            reason: AtomicCell::new(None),
+            kind,
+            rare,
         }))
     }
 
@@ -119,7 +123,7 @@ impl Connection {
 
     /// The credentials of the peer process on a Unix socket (`unix:`); `None` on other transports.
     pub fn credentials(&self) -> Option<Credentials> {
-        self.0.credentials
+        self.0.rare.get()?.credentials
     }
 
     /// The TLS session. `None` without TLS. It is set before the handler is called; with TLS on request, when the
@@ -178,7 +182,7 @@ impl Connection {
 
     /// Why the connection closed; `None` while it is open.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.0.reason.get().copied()
+        self.0.reason.load()
     }
 
     /// Runs a background task; at most [`TASKS_PER_CONNECTION`] concurrently. It is dropped when the connection closes.
@@ -201,8 +205,10 @@ impl Connection {
         Ok(())
     }
 
-    pub(crate) fn amplification_limit(&self) -> &AmplificationLimit {
-        &self.0.amplification_limit
+    /// The limit of a datagram peer. `None` for a stream.
+    #[inline]
+    pub(crate) fn amplification_limit(&self) -> Option<&AmplificationLimit> {
+        self.0.rare.get()?.amplification_limit.as_ref()
     }
 
     pub(crate) fn set_tls_info(&self, info: TlsInfo) {
@@ -218,8 +224,14 @@ impl Connection {
         &self.0.listener
     }
 
-    pub(crate) fn counted_source(&self) -> &OnceLock<Source> {
-        &self.0.counted_source
+    /// The source that the connection is counted for.
+    pub(crate) fn counted_source(&self) -> Option<Source> {
+        self.0.rare.get()?.counted_source.get().copied()
+    }
+
+    /// Sets the source that the connection is counted for. False if there is one already.
+    pub(crate) fn set_counted_source(&self, source: Source) -> bool {
+        self.rare().counted_source.set(source).is_ok()
     }
 
     pub(crate) fn counters(&self) -> &ConnectionCounters {
@@ -248,7 +260,7 @@ impl Connection {
 
     /// Marks the connection as closed and drops its tasks. Only the first reason is kept.
     pub(crate) fn finish(&self, reason: CloseReason) {
-        let _ = self.0.reason.set(reason);
+        let _ = self.0.reason.compare_exchange(None, Some(reason));
         // A concurrent `spawn` sees the reason, or its task is seen here.
         fence(SeqCst);
         if let Some(rare) = self.0.rare.get() {

@@ -64,7 +64,7 @@ impl ConnectionTable {
         let mut entries = self.entries.lock();
         let open = entries.per_source.get(&source).copied().unwrap_or_default();
         let has_room = open < limit && entries.open.contains_key(&connection.id());
-        if has_room && connection.counted_source().set(source).is_ok() {
+        if has_room && connection.set_counted_source(source) {
             entries.per_source.insert(source, open + 1);
         }
         has_room
@@ -76,7 +76,7 @@ impl ConnectionTable {
         let Entries { open, per_source, .. } = &mut *entries;
         for connection in open.values() {
             if let Some(source) = connection.source()
-                && connection.counted_source().set(source).is_ok()
+                && connection.set_counted_source(source)
             {
                 *per_source.entry(source).or_default() += 1;
             }
@@ -141,8 +141,8 @@ impl ConnectionTable {
         if entries.open.remove(&connection.id()).is_none() {
             return;
         }
-        if let Some(source) = connection.counted_source().get()
-            && let Entry::Occupied(mut open) = entries.per_source.entry(*source)
+        if let Some(source) = connection.counted_source()
+            && let Entry::Occupied(mut open) = entries.per_source.entry(source)
         {
             *open.get_mut() -= 1;
             if *open.get() == 0 {

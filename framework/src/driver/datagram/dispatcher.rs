@@ -123,7 +123,9 @@ where
         let new_peer = || new_peer().map(|(connection, calls)| (connection, Box::new(calls)));
         let (key, peer) = self.peers.get_or_insert(route, new_peer).ok_or(DropReason::Sessions)?;
         let factor = self.send_queue.listener_context.admission.limits.amplification;
-        peer.connection.amplification_limit().credit(&route.peer, bytes, factor);
+        if let Some(limit) = peer.connection.amplification_limit() {
+            limit.credit(&route.peer, bytes, factor);
+        }
         peer.connection.counters().messages.add(1);
         peer.connection.counters().bytes_in.add(bytes);
         self.counters.received(bytes);

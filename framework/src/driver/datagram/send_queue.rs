@@ -103,13 +103,14 @@ impl SendQueue {
             Ok(datagram) => datagram?,
             Err(payload) => return Err(Panicked::new(&*payload).into()),
         };
-        if !connection.amplification_limit().try_debit(&route.peer, datagram.len()) {
-            return Err(over_budget(connection, datagram.len()));
-        }
-        let rate = self.listener_context.admission.rates.replies_per_peer;
-        if !connection.amplification_limit().try_count(&route.peer, rate) {
-            self.drop_one(route, DropReason::ReplyRate);
-            return Ok(());
+        if let Some(limit) = connection.amplification_limit() {
+            if !limit.try_debit(&route.peer, datagram.len()) {
+                return Err(over_budget(connection, datagram.len()));
+            }
+            if !limit.try_count(&route.peer, self.listener_context.admission.rates.replies_per_peer) {
+                self.drop_one(route, DropReason::ReplyRate);
+                return Ok(());
+            }
         }
         connection.counters().bytes_out.add(datagram.len());
         self.send(route, datagram);

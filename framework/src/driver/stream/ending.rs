@@ -1,6 +1,7 @@
 //! The end of a session: the last message of the handler, the queued output, and the close of the transport.
 
 use std::any::Any;
+use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::connection::ControlSignal;
 use crate::deadline_timer;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::HandlerCalls;
+use crate::driver::stream::framed_io::FramedIo;
 use crate::driver::stream::linger::{is_graceful, takes_last_message};
 use crate::driver::stream::session::{Flow, StreamSession};
 use crate::error::{BoxError, Panicked};
@@ -29,6 +31,14 @@ where
 {
     /// Finishes the messages in progress and closes the connection.
     pub(super) async fn end(&mut self, ended: Ended<F>) -> Result<(), BoxError> {
+        let FramedIo { latency, connection, .. } = &mut self.framed.io;
+        let ended = match ended {
+            // Nothing else has panicked: the connection can still write its other replies.
+            Err(payload) if take(&mut latency.is_calling) => {
+                Ok(Err(latency.message_failed(connection, Panicked::new(&*payload).into())))
+            }
+            ended => ended,
+        };
         let ended = match ended {
             Ok(result) if self.framed.later.is_some() => {
                 AssertUnwindSafe(self.finish_later_replies(result)).catch_unwind().await
@@ -41,19 +51,12 @@ where
         if matches!(ended, Ok(Ok(Flow::Close))) || self.is_closed_by_task() {
             self.framed.io.writer.discard();
         }
-        let outcome = match ended {
+        self.close(match ended {
             Ok(Ok(_)) => CloseOutcome::plain(CloseReason::HandlerClosed),
             Ok(Err(outcome)) => outcome,
-            Err(payload) => {
-                let (error, io) = (Panicked::new(&*payload).into(), &mut self.framed.io);
-                if io.latency.is_calling {
-                    io.latency.message_failed(&io.connection, error)
-                } else {
-                    CloseOutcome::from_service(error)
-                }
-            }
-        };
-        self.close(outcome).await
+            Err(payload) => CloseOutcome::from_service(Panicked::new(&*payload).into()),
+        })
+        .await
     }
 
     /// Whether a task has requested to close the connection without writing its queued frames.

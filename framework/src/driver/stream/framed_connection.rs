@@ -3,7 +3,6 @@
 //! The session awaits handler calls through [`FramedConnection::drive_while`], which drives the connection meanwhile.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::task::coop;
@@ -33,12 +32,6 @@ pub(crate) struct FramedConnection<F: Framing> {
 pub(super) const WAITED: u8 = 1;
 /// Later replies are in progress.
 pub(super) const LATER_REPLIES: u8 = 2;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum LaterFrames {
-    Encode,
-    Keep,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum PushedFrames {
@@ -80,43 +73,6 @@ impl<F: Framing> FramedConnection<F> {
             self.poll_input(cx, expired)
         })
         .await
-    }
-
-    /// Awaits a handler call while the connection is driven.
-    pub(crate) fn drive_while<T>(
-        &mut self,
-        work: Pin<&mut impl Future<Output = T>>,
-    ) -> impl Future<Output = Result<T, CloseOutcome>> {
-        self.drive(work, LaterFrames::Encode)
-    }
-
-    /// Awaits the next frame of a reply while the connection is driven. Other replies wait for the end of this one.
-    pub(crate) fn drive_frame<T>(
-        &mut self,
-        frame: Pin<&mut impl Future<Output = T>>,
-    ) -> impl Future<Output = Result<T, CloseOutcome>> {
-        self.drive(frame, LaterFrames::Keep)
-    }
-
-    /// Not an `async fn`: its future would store the arguments twice.
-    fn drive<T>(
-        &mut self,
-        mut work: Pin<&mut impl Future<Output = T>>,
-        later: LaterFrames,
-    ) -> impl Future<Output = Result<T, CloseOutcome>> {
-        poll_fn(move |cx| {
-            if let Poll::Ready(output) = work.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            self.before_read |= WAITED;
-            self.io.latency.slow = true;
-            self.poll_working(cx, PushedFrames::Encode)?;
-            if later == LaterFrames::Encode && self.later.is_some() {
-                self.write_simple_replies(cx)?;
-            }
-            self.read_ahead(cx)?;
-            Poll::Pending
-        })
     }
 
     /// Yields if the task has used up its budget or handles a burst, and checks for control signals.

@@ -236,7 +236,7 @@ pub(crate) struct LatencyTracker {
     started: Option<Instant>,
     /// The handler of the last message was not ready immediately.
     pub(crate) slow: bool,
-    /// A call is being polled without layers: a panic that ends the session is one of this call.
+    /// A call is being polled without layers: a panic that ends the session is one of the handler.
     pub(crate) is_calling: bool,
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod deadlines;
+mod drive;
 pub(crate) mod ending;
 pub(crate) mod framed_connection;
 pub(crate) mod framed_io;

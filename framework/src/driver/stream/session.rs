@@ -76,13 +76,12 @@ where
     /// Not an `async fn`: its future would store `self` twice.
     fn drive(mut self) -> SessionFuture {
         Box::pin(async move {
-            // Rare steps are boxed: an open connection does not reserve memory for them.
-            let opened = AssertUnwindSafe(Box::pin(self.open())).catch_unwind().await;
-            let ended = match opened {
-                // A panic in the handler, its streams or the codec closes only this connection.
-                Ok(Ok(Flow::Continue)) => AssertUnwindSafe(self.run()).catch_unwind().await,
-                ended => ended,
-            };
+            // Rare steps are boxed: an open connection does not reserve memory for them. A panic in the handler, its
+            // streams or the codec closes only this connection.
+            let mut ended = AssertUnwindSafe(Box::pin(self.open())).catch_unwind().await;
+            if matches!(ended, Ok(Ok(Flow::Continue))) {
+                ended = AssertUnwindSafe(self.run()).catch_unwind().await;
+            }
             match ended {
                 Ok(Ok(Flow::Framing(framing))) => Box::pin(self.drive_with(framing)).await,
                 ended => Box::pin(self.end(ended)).await,
@@ -140,7 +139,8 @@ where
                 if let Poll::Ready(reply) = first.await {
                     break 'reply reply?;
                 }
-                let result = self.framed.drive_while(pin!(layers.wrap(call, is_idle))).await?;
+                let call = Box::pin(layers.wrap(call, is_idle));
+                let result = self.framed.drive_while(pin!(call)).await?;
                 let reply = self.framed.encode_simple(result)?;
                 if reply.is_none() {
                     self.framed.io.message_handled();
