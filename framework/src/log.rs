@@ -25,23 +25,21 @@
 
 mod escaped_lines;
 mod line_limit;
+mod queue;
 mod writer;
 
 use std::env;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::panic;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_log::{AsLog, LogTracer};
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
@@ -49,18 +47,13 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 use crate::error::debug_as_display;
 use crate::log::escaped_lines::EscapedLines;
 use crate::log::line_limit::LineLimit;
+use crate::log::queue::LogQueue;
 use crate::log::writer::{LineWriter, WriterState};
 use crate::settings::log::parse_level;
 use crate::settings::{LogFormat, LogSettings};
 
-/// Lines in the queue; a few megabytes at most.
-const QUEUED_LINES: usize = 8192;
 /// Maximum wait for space in a full pipe or on a full disk, before lines are dropped.
 const MAX_WAIT: Duration = Duration::from_secs(5);
-/// Timeout of the final flush. Dropping the guard of the queue waits one second.
-const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Interval of reports about suppressed and dropped log lines.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Installs the subscriber for the whole process, and a panic hook that logs panics.
 ///
@@ -72,8 +65,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// The level or `RUST_LOG` is invalid, the process has another subscriber, or a thread cannot be started. Then nothing
-/// has changed.
+/// The level or `RUST_LOG` is invalid, or the process has another subscriber. Then nothing has changed.
 pub fn install(settings: &LogSettings) -> Result<Log, InstallError> {
     let level = match LogSettings::level_of_rust_log(&env::var_os("RUST_LOG").unwrap_or_default()) {
         Ok(level) => level.unwrap_or_else(|| settings.level.clone()),
@@ -84,21 +76,15 @@ pub fn install(settings: &LogSettings) -> Result<Log, InstallError> {
     limit.set_rate(settings.lines);
     // A duplicate of standard error bypasses the lock of std, because the log thread may block while it writes.
     let stderr = io::stderr().as_fd().try_clone_to_owned().ok().map(File::from);
-    let writer = BufWriter::new(LineWriter::new(stderr, MAX_WAIT, state.clone()));
-    let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("log");
-    let (queue, guard) = queue.finish(writer);
+    let queue = LogQueue::new(LineWriter::new(stderr, MAX_WAIT, state.clone()), state, limit.clone());
     let (format_layer, format) = reload::Layer::new(stderr_layer(settings.format, queue.clone()));
     let (filter_layer, filter) = reload::Layer::new(first_filter);
     let subscriber = tracing_subscriber::registry().with(format_layer).with(filter_layer).with(limit.clone());
-    let (open, closed) = mpsc::sync_channel(0);
-    let reports = Reports { errors: queue.error_counter(), writer: state.clone(), limit: limit.clone() };
-    thread::Builder::new().name("log-report".into()).spawn(move || reports.run(&closed))?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| InstallError::AlreadyInstalled)?;
     // Fails if the program has a logger of the crate log, which then stays in use.
     let _ = LogTracer::builder().with_max_level(LevelFilter::current().as_log()).init();
     panic::set_hook(Box::new(log_panic));
-    let threads = Mutex::new(Some(Threads { guard, _reports: open }));
-    Ok(Log { threads, queue, writer: state, limit, level: Mutex::new(level), filter, format })
+    Ok(Log { queue, limit, level: Mutex::new(level), filter, format })
 }
 
 /// The log could not be installed.
@@ -111,9 +97,6 @@ pub enum InstallError {
     /// The process has a `tracing` subscriber already, which stays in use.
     #[error("cannot install the log: this process already has a tracing subscriber; install only one of them")]
     AlreadyInstalled,
-    /// A thread cannot be started.
-    #[error("cannot start a thread of the log: {0}")]
-    Thread(#[from] io::Error),
 }
 
 debug_as_display!(InstallError);
@@ -121,20 +104,12 @@ debug_as_display!(InstallError);
 /// The installed log. Dropping it [closes](Self::close) the log.
 #[must_use = "the log is closed when this value is dropped; `let _log = …` keeps it"]
 pub struct Log {
-    threads: Mutex<Option<Threads>>,
-    queue: NonBlocking,
-    writer: Arc<WriterState>,
+    queue: LogQueue,
     limit: LineLimit,
     /// The level or filter as it was configured.
     level: Mutex<String>,
     filter: reload::Handle<EnvFilter, Layered<reload::Layer<BoxLayer, Registry>, Registry>>,
     format: reload::Handle<BoxLayer, Registry>,
-}
-
-/// The threads of the log. They end when this is dropped.
-struct Threads {
-    guard: WorkerGuard,
-    _reports: SyncSender<()>,
 }
 
 type BoxLayer = Box<dyn Layer<Registry> + Send + Sync>;
@@ -173,19 +148,7 @@ impl Log {
 
     /// Writes the queued lines, unless standard error stalls. Later lines are lost.
     pub fn close(&self) {
-        let Some(Threads { guard, _reports }) = self.threads.lock().take() else { return };
-        self.limit.report();
-        self.writer.is_closing.store(true, Relaxed);
-        // When the queue is full, the guard prints a warning to standard output, which may block forever. A separate
-        // thread takes that risk and ends with the process.
-        let (done, flushed) = mpsc::sync_channel(1);
-        let thread = thread::Builder::new().name("log-flush".into()).spawn(move || {
-            drop(guard);
-            let _ = done.send(());
-        });
-        if thread.is_ok() {
-            let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
-        }
+        self.queue.close();
     }
 }
 
@@ -201,41 +164,13 @@ impl fmt::Debug for Log {
     }
 }
 
-/// Reports the numbers of suppressed and dropped lines.
-struct Reports {
-    errors: ErrorCounter,
-    writer: Arc<WriterState>,
-    limit: LineLimit,
-}
-
-impl Reports {
-    /// Reports in each interval until the channel is closed.
-    fn run(&self, closed: &mpsc::Receiver<()>) {
-        let dropped = || self.errors.dropped_lines().saturating_add(self.writer.dropped.load(Relaxed));
-        let mut reported = 0;
-        while closed.recv_timeout(REPORT_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            self.limit.report();
-            let total = dropped();
-            if total == reported {
-                continue;
-            }
-            // The total stays correct if this line is dropped after it was queued.
-            tracing::warn!(target: "switchboard", count = total - reported, total, "log lines dropped");
-            // If this line was dropped at once, report the count again.
-            if dropped() == total {
-                reported = total;
-            }
-        }
-    }
-}
-
-fn stderr_layer(format: LogFormat, queue: NonBlocking) -> BoxLayer {
+fn stderr_layer(format: LogFormat, queue: LogQueue) -> BoxLayer {
     let is_terminal = io::stderr().is_terminal();
     let color = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     layer(format, is_terminal, color, queue)
 }
 
-fn layer(format: LogFormat, is_terminal: bool, color: bool, queue: NonBlocking) -> BoxLayer {
+fn layer(format: LogFormat, is_terminal: bool, color: bool, queue: LogQueue) -> BoxLayer {
     let lines = |color| EscapedLines { queue, color };
     if format == LogFormat::Json || (format == LogFormat::Auto && !is_terminal) {
         let layer =

@@ -102,33 +102,39 @@ impl Length {
 
 built_in! {
     "length", "a length prefix, then the payload", Length => LengthCodec,
-    |self, limit| LengthCodec { width: self.width.0.into(), order: self.order, offset: self.offset.into(), limit };
+    |self, limit| LengthCodec { width: self.width.0, order: self.order, offset: self.offset, limit };
     /// Sets the largest payload in bytes; replaces `limits.frame`.
 }
 
 /// The codec of [`Length`].
 #[derive(Debug, Clone)]
 pub struct LengthCodec {
-    width: usize,
+    width: u8,
     order: ByteOrder,
-    offset: usize,
+    offset: u8,
     limit: usize,
 }
 
-impl Decoder for LengthCodec {
-    type Item = Bytes;
-    type Error = FrameError;
+impl LengthCodec {
+    /// Whether the length has four bytes, big endian, at the start: the default, which needs no general code.
+    #[inline]
+    fn is_default(&self) -> bool {
+        matches!(self, Self { width: 4, order: ByteOrder::Big, offset: 0, .. })
+    }
 
-    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
-        let Self { width, order, offset, .. } = *self;
+    fn too_large(&self) -> FrameError {
+        FrameError::TooLarge { limit: self.limit }
+    }
+
+    fn decode_any(&self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+        let (width, offset) = (usize::from(self.width), usize::from(self.offset));
         let Some(mut field) = buffer.get(offset..offset + width) else { return Ok(None) };
-        let announced = match order {
+        let announced = match self.order {
             ByteOrder::Big => field.get_uint(width),
             ByteOrder::Little => field.get_uint_le(width),
         };
-        let Some(length) = usize::try_from(announced).ok().filter(|length| *length <= self.limit) else {
-            return Err(FrameError::TooLarge { limit: self.limit });
-        };
+        let length = usize::try_from(announced).ok().filter(|length| *length <= self.limit);
+        let length = length.ok_or_else(|| self.too_large())?;
         if buffer.len() - offset - width < length {
             return Ok(None);
         }
@@ -142,15 +148,10 @@ impl Decoder for LengthCodec {
         message.extend_from_slice(&buffer.split_to(length));
         Ok(Some(message.freeze()))
     }
-}
 
-impl Encoder<Bytes> for LengthCodec {
-    type Error = FrameError;
-
-    #[inline]
-    fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
-        let Self { width, order, offset, .. } = *self;
-        let Some((before, payload)) = frame.split_at_checked(offset) else {
+    fn encode_any(&self, frame: &[u8], buffer: &mut BytesMut) -> Result<(), FrameError> {
+        let width = usize::from(self.width);
+        let Some((before, payload)) = frame.split_at_checked(self.offset.into()) else {
             return Err(FrameError::Unfit("it is shorter than the bytes before the length"));
         };
         let length = payload.len() as u64;
@@ -159,11 +160,50 @@ impl Encoder<Bytes> for LengthCodec {
         }
         buffer.reserve(frame.len() + width);
         buffer.extend_from_slice(before);
-        match order {
+        match self.order {
             ByteOrder::Big => buffer.extend_from_slice(&length.to_be_bytes()[8 - width..]),
             ByteOrder::Little => buffer.extend_from_slice(&length.to_le_bytes()[..width]),
         }
         buffer.extend_from_slice(payload);
         Ok(())
+    }
+}
+
+impl Decoder for LengthCodec {
+    type Item = Bytes;
+    type Error = FrameError;
+
+    #[inline]
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+        if !self.is_default() {
+            return self.decode_any(buffer);
+        }
+        let Some(field) = buffer.first_chunk() else { return Ok(None) };
+        let length = u32::from_be_bytes(*field) as usize;
+        if length > self.limit {
+            return Err(self.too_large());
+        }
+        if buffer.len() - size_of::<u32>() < length {
+            return Ok(None);
+        }
+        buffer.advance(size_of::<u32>());
+        Ok(Some(buffer.split_to(length).freeze()))
+    }
+}
+
+impl Encoder<Bytes> for LengthCodec {
+    type Error = FrameError;
+
+    #[inline]
+    fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
+        match u32::try_from(frame.len()) {
+            Ok(length) if self.is_default() => {
+                buffer.reserve(frame.len() + size_of::<u32>());
+                buffer.extend_from_slice(&length.to_be_bytes());
+                buffer.extend_from_slice(&frame);
+                Ok(())
+            }
+            _ => self.encode_any(&frame, buffer),
+        }
     }
 }

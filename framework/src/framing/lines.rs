@@ -60,6 +60,7 @@ impl Decoder for LinesCodec {
     type Item = Bytes;
     type Error = FrameError;
 
+    #[inline]
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
         let Some(found) = memchr::memchr(b'\n', &buffer[self.searched..]) else {
             self.searched = buffer.len();
@@ -70,12 +71,11 @@ impl Decoder for LinesCodec {
             }
             return Ok(None);
         };
-        let mut line = buffer.split_to(self.searched + found + 1);
+        let end = self.searched + found;
+        let has_cr = end > 0 && buffer[end - 1] == b'\r';
+        let mut line = buffer.split_to(end + 1);
+        line.truncate(end - usize::from(has_cr));
         self.searched = 0;
-        line.truncate(line.len() - 1);
-        if line.last() == Some(&b'\r') {
-            line.truncate(line.len() - 1);
-        }
         self.check(line.freeze())
     }
 

@@ -2,14 +2,14 @@
 
 use std::io::{self, Write};
 
+use crate::log::queue::LogQueue;
 use crate::settings::text::{escape_unsafe, is_unsafe};
-use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// A writer of whole lines.
 #[derive(Clone)]
 pub(super) struct EscapedLines {
-    pub(super) queue: NonBlocking,
+    pub(super) queue: LogQueue,
     /// The lines contain colours.
     pub(super) color: bool,
 }

@@ -11,12 +11,14 @@ fn json_fields_are_flat_and_text_has_no_colour_by_default() {
         (LogFormat::Json, true, true),
     ] {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let (queue, guard) = tracing_appender::non_blocking(file.reopen().unwrap());
-        let subscriber = tracing_subscriber::registry().with(layer(format, is_terminal, false, queue));
+        let state = Arc::new(WriterState::default());
+        let out = LineWriter::new(Some(file.reopen().unwrap()), MAX_WAIT, state.clone());
+        let queue = LogQueue::new(out, state, LineLimit::default());
+        let subscriber = tracing_subscriber::registry().with(layer(format, is_terminal, false, queue.clone()));
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(listener = "main", peer = "a\n\u{1b}[31mb", messages = 3, "connection closed");
         });
-        drop(guard);
+        queue.close();
         let text = std::fs::read_to_string(file.path()).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");

@@ -52,15 +52,20 @@ pub(crate) fn take(size: BufferSize) -> BytesMut {
     size.free_list().with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(size.bytes()))
 }
 
+/// Returns an unused buffer of [`take`] to the pool.
+pub(crate) fn give_unused(buffer: BytesMut, size: BufferSize) {
+    size.free_list().with_borrow_mut(|free| {
+        if free.len() < MAX_FREE {
+            free.push(buffer);
+        }
+    });
+}
+
 /// Returns a buffer to the pool. Frees it if it has grown, if a message still refers to it, or if the pool is full.
 pub(crate) fn give(mut buffer: BytesMut, size: BufferSize) {
     buffer.clear();
     if buffer.try_reclaim(size.bytes()) && buffer.capacity() <= 2 * size.bytes() {
-        size.free_list().with_borrow_mut(|free| {
-            if free.len() < MAX_FREE {
-                free.push(buffer);
-            }
-        });
+        give_unused(buffer, size);
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::close_reason::CloseReason;
 use crate::deadline_timer::DeadlineTimer;
+use crate::driver::stream::moment::Moment;
 use crate::outbox::ChangedTimeouts;
 use crate::settings::Timeouts;
 
@@ -22,9 +23,9 @@ pub(crate) struct Deadlines {
     timeouts: Arc<Timeouts>,
     opened: Instant,
     /// The last read or write that restarts the idle timeout, as of the last [`update`](Self::update).
-    last_activity: Instant,
+    last_activity: Moment,
     /// The last write, as of the last [`update`](Self::update).
-    last_write: Option<Instant>,
+    last_write: Option<Moment>,
     /// Something was read since the last [`update`](Self::update), or happened that counts like it.
     read: bool,
     /// Something was written since the last [`update`](Self::update).
@@ -32,14 +33,16 @@ pub(crate) struct Deadlines {
     /// Only input restarts the idle timeout.
     ignores_writes: bool,
     /// When the first byte of the current partial message was read.
-    message_started: Option<Instant>,
+    message_started: Option<Moment>,
     /// Since when writing is blocked.
-    pub(crate) write_blocked: Option<Instant>,
+    pub(crate) write_blocked: Option<Moment>,
     /// No complete message was received yet.
     awaits_first_message: bool,
     /// The connection is already closing: its lifetime does not matter.
     pub(crate) ignores_lifetime: bool,
     timer: Option<Pin<Box<DeadlineTimer>>>,
+    /// The deadline of the timer.
+    timer_at: Moment,
     /// The activity that the timer was armed for. `None`: it must be armed again.
     pub(crate) armed_for: Option<DriverActivity>,
 }
@@ -59,7 +62,7 @@ impl Deadlines {
         Self {
             timeouts,
             opened,
-            last_activity: Instant::now(),
+            last_activity: Moment::new(Instant::now(), opened),
             last_write: None,
             read: false,
             wrote: false,
@@ -69,8 +72,17 @@ impl Deadlines {
             awaits_first_message: true,
             ignores_lifetime: false,
             timer: None,
+            timer_at: Moment::OPENED,
             armed_for: None,
         }
+    }
+
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        Moment::new(Instant::now(), self.opened)
     }
 
     pub(crate) fn change_timeouts(&mut self, changed: ChangedTimeouts) {
@@ -98,7 +110,7 @@ impl Deadlines {
 
     pub(crate) fn write_blocked(&mut self) {
         if self.write_blocked.is_none() {
-            self.write_blocked = Some(Instant::now());
+            self.write_blocked = Some(self.now());
             self.armed_for = None;
         }
     }
@@ -129,41 +141,50 @@ impl Deadlines {
 
     pub(crate) fn last_write(&mut self) -> Option<Instant> {
         self.update();
-        self.last_write
+        self.last_write.map(|write| write.instant(self.opened))
     }
 
     /// The last read or write, as of the last [`update`](Self::update).
-    pub(crate) fn last_transfer(&self) -> Instant {
+    pub(crate) fn last_transfer(&self) -> Moment {
         if !self.ignores_writes {
             return self.last_activity;
         }
         self.last_write.map_or(self.last_activity, |write| write.max(self.last_activity))
     }
 
-    fn update(&mut self) {
+    /// Reads the clock if something was read or written.
+    fn update(&mut self) -> Option<Moment> {
         if !(self.read || self.wrote) {
-            return;
+            return None;
         }
-        let now = Instant::now();
+        let now = self.now();
         if take(&mut self.read) || !self.ignores_writes {
             self.last_activity = now;
         }
         if take(&mut self.wrote) {
             self.last_write = Some(now);
         }
+        Some(now)
     }
 
     /// The reason of a deadline that has passed. Otherwise the task is woken when the next deadline may have passed.
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>, activity: DriverActivity) -> Option<CloseReason> {
-        self.update();
-        // Deadlines only move to a later time, which is checked when the timer fires.
-        if self.armed_for == Some(activity) && self.timer.as_ref().is_some_and(|timer| !timer.has_fired()) {
+        let now = self.update();
+        // Deadlines only move to a later time, which is checked when the timer fires. The clock is at hand if something
+        // was read or written: then the timer is not asked.
+        if self.armed_for == Some(activity) && !now.map_or_else(|| self.has_fired(), |now| now >= self.timer_at) {
             return None;
         }
         let (at, reason) = self.next_deadline(activity)?;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(DeadlineTimer::new(at)));
-        if at < timer.deadline() || (timer.has_fired() && at != timer.deadline()) {
-            timer.as_mut().reset(at);
+        let deadline = at.instant(self.opened);
+        let has_fired = self.has_fired();
+        let timer = self.timer.get_or_insert_with(|| {
+            self.timer_at = at;
+            Box::pin(DeadlineTimer::new(deadline))
+        });
+        if at < self.timer_at || (has_fired && at != self.timer_at) {
+            self.timer_at = at;
+            timer.as_mut().reset(deadline);
         }
         if timer.as_mut().poll(cx).is_pending() {
             self.armed_for = Some(activity);
@@ -172,14 +193,16 @@ impl Deadlines {
         Some(reason)
     }
 
-    fn next_deadline(&self, activity: DriverActivity) -> Option<(Instant, CloseReason)> {
+    fn has_fired(&self) -> bool {
+        self.timer.as_ref().is_some_and(|timer| timer.has_fired())
+    }
+
+    fn next_deadline(&self, activity: DriverActivity) -> Option<(Moment, CloseReason)> {
         let Timeouts { first_message, frame, idle, write, lifetime, .. } = *self.timeouts;
-        let mut next: Option<(Instant, CloseReason)> = None;
-        let mut add = |since: Instant, timeout: Duration, reason| {
-            if !timeout.is_zero()
-                && let Some(at) = since.checked_add(timeout)
-                && next.is_none_or(|(earliest, _)| at < earliest)
-            {
+        let mut next: Option<(Moment, CloseReason)> = None;
+        let mut add = |since: Moment, timeout: Duration, reason| {
+            let at = since + timeout;
+            if !timeout.is_zero() && next.is_none_or(|(earliest, _)| at < earliest) {
                 next = Some((at, reason));
             }
         };
@@ -187,11 +210,11 @@ impl Deadlines {
             add(since, write, CloseReason::WriteStalled);
         }
         if !self.ignores_lifetime {
-            add(self.opened, lifetime, CloseReason::Lifetime);
+            add(Moment::OPENED, lifetime, CloseReason::Lifetime);
         }
         if activity == DriverActivity::Reading {
             if self.awaits_first_message {
-                add(self.opened, first_message, CloseReason::FirstMessage);
+                add(Moment::OPENED, first_message, CloseReason::FirstMessage);
             }
             add(self.last_activity, idle, CloseReason::Idle);
         }

@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
 use tokio::task::coop;
-use tokio::time::Instant;
 
 use crate::close_reason::CloseReason;
 use crate::connection::ControlSignal;
@@ -67,12 +66,29 @@ impl<F: Framing> FramedConnection<F> {
         self.before_read & LATER_REPLIES != 0
     }
 
-    pub(crate) async fn read_more(&mut self) -> Result<(), CloseOutcome> {
-        poll_fn(|cx| {
+    pub(crate) fn read_more(&mut self) -> impl Future<Output = Result<(), CloseOutcome>> {
+        let mut has_waited = false;
+        poll_fn(move |cx| {
+            // Input is the most likely reason of a wake-up. Everything else is checked before the next wait.
+            if has_waited
+                && self.is_quiet(cx)
+                && let Poll::Ready(read) = self.io.poll_read_message(cx)
+            {
+                return Poll::Ready(read);
+            }
+            has_waited = true;
             let expired = self.poll_background(cx, DriverActivity::Reading, PushedFrames::Encode)?;
             self.poll_input(cx, expired)
         })
-        .await
+    }
+
+    /// Whether there is no signal and nothing to write, and the task is the one that is registered.
+    fn is_quiet(&self, cx: &Context<'_>) -> bool {
+        self.io.connection.current_signal() == ControlSignal::Continue
+            && self.closing.is_none()
+            && self.io.writer.is_flushed()
+            && self.io.writer.outbox.is_clear()
+            && self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 
     /// Yields if the task has used up its budget or handles a burst, and checks for control signals.
@@ -134,7 +150,7 @@ impl<F: Framing> FramedConnection<F> {
                 failed.reason.is_cut() || failed.reason == CloseReason::WriteStalled
             });
         }
-        self.io.record_latency(Instant::now());
+        self.io.record_latency(self.io.deadlines.now());
         self.io.publish_messages();
         failed
     }

@@ -14,6 +14,7 @@ use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::stream::buffer::LARGE_BUFFER;
 use crate::driver::stream::deadlines::Deadlines;
 use crate::driver::stream::linger::{ABORT_LINGER_TIMEOUT, is_graceful, linger, lingering_close};
+use crate::driver::stream::moment::Moment;
 use crate::driver::stream::reader::FramedReader;
 use crate::driver::stream::writer::FramedWriter;
 use crate::error::BoxError;
@@ -100,11 +101,11 @@ impl<F: Framing> FramedIo<F> {
     #[inline]
     pub(crate) fn message_handled(&mut self) {
         if self.latency.slow && std::mem::take(&mut self.latency.slow) {
-            self.record_latency(Instant::now());
+            self.record_latency(self.deadlines.now());
         }
     }
 
-    pub(crate) fn record_latency(&mut self, now: Instant) {
+    pub(crate) fn record_latency(&mut self, now: Moment) {
         self.latency.record(&self.connection, now, !self.reader.buffer.bytes.is_empty());
     }
 
@@ -156,7 +157,7 @@ impl<F: Framing> FramedIo<F> {
         if bytes > 0 {
             self.connection.counters().bytes_in.add(bytes);
             self.deadlines.bytes_read();
-            self.latency.input_read();
+            self.latency.input_read(&self.deadlines);
         }
         Poll::Ready(Ok(()))
     }
@@ -233,7 +234,7 @@ pub(crate) struct LatencyTracker {
     /// Messages whose latency is recorded, or that failed.
     recorded: u64,
     /// When the first message that is not recorded was read.
-    started: Option<Instant>,
+    started: Option<Moment>,
     /// The handler of the last message was not ready immediately.
     pub(crate) slow: bool,
     /// A call is being polled without layers: a panic that ends the session is one of the handler.
@@ -241,20 +242,20 @@ pub(crate) struct LatencyTracker {
 }
 
 impl LatencyTracker {
-    pub(crate) fn input_read(&mut self) {
+    pub(crate) fn input_read(&mut self, deadlines: &Deadlines) {
         if self.messages == self.recorded {
-            self.started = Some(Instant::now());
+            self.started = Some(deadlines.now());
         }
     }
 
     /// The reply to the last message becomes ready later: its latency is recorded then. Returns when the message was
     /// received; `None` before the first message.
-    pub(crate) fn defer(&mut self) -> Option<Instant> {
+    pub(crate) fn defer(&mut self, deadlines: &Deadlines) -> Option<Instant> {
         if self.messages == self.recorded {
             return None;
         }
         self.recorded += 1;
-        Some(self.started.unwrap_or_else(Instant::now))
+        Some(self.started.map_or_else(Instant::now, |started| started.instant(deadlines.opened())))
     }
 
     /// Counts the last message as failed. Failed messages have no latency.
@@ -266,13 +267,13 @@ impl LatencyTracker {
 
     /// Records the messages received so far. `read_ahead`: there is undecoded input, whose latency starts at `now`.
     #[inline]
-    pub(crate) fn record(&mut self, connection: &Connection, now: Instant, read_ahead: bool) {
+    pub(crate) fn record(&mut self, connection: &Connection, now: Moment, read_ahead: bool) {
         if self.messages == self.recorded {
             return;
         }
         if let Some(started) = self.started {
             let latency = &connection.listener_info().metrics.latency;
-            latency.record(self.messages - self.recorded, now.saturating_duration_since(started));
+            latency.record(self.messages - self.recorded, now.since(started));
         }
         self.recorded = self.messages;
         self.started = read_ahead.then_some(now);

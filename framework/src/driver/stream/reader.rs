@@ -43,6 +43,26 @@ impl FramedReader {
         C: Decoder,
         C::Error: Into<BoxError>,
     {
+        if self.ended || self.draining_bytes.is_some() {
+            return self.decode_last(codec);
+        }
+        match codec.decode(&mut self.buffer.bytes) {
+            Ok(Some(message)) => {
+                self.message_decoded();
+                Ok(Some(message))
+            }
+            Ok(None) => self.message_incomplete().map(|()| None),
+            Err(error) => Err(CloseOutcome::from_decoder(error.into())),
+        }
+    }
+
+    /// Like [`decode`](Self::decode), after the end of input and during a drain.
+    #[cold]
+    fn decode_last<C>(&mut self, codec: &mut C) -> Result<Option<C::Item>, CloseOutcome>
+    where
+        C: Decoder,
+        C::Error: Into<BoxError>,
+    {
         if self.is_drained() {
             return Ok(None);
         }
@@ -50,21 +70,28 @@ impl FramedReader {
         let decoded = if self.ended { codec.decode_eof(input) } else { codec.decode(input) };
         match decoded.map_err(|error| CloseOutcome::from_decoder(error.into()))? {
             Some(message) => {
-                self.last_message = self.undecoded.saturating_sub(self.buffer.bytes.len());
-                self.undecoded = self.buffer.bytes.len();
+                self.message_decoded();
                 self.draining_bytes = self.draining_bytes.map(|bytes| bytes.saturating_sub(self.last_message));
                 Ok(Some(message))
             }
             None if self.ended && self.undecoded > 0 => Err(CloseOutcome::plain(CloseReason::BadFrame)),
             None if self.ended => Err(CloseOutcome::plain(CloseReason::PeerClosed)),
-            None if self.undecoded > self.limit.saturating_add(FRAME_OVERHEAD) => {
-                Err(CloseOutcome::plain(CloseReason::FrameTooLarge))
-            }
-            None => {
-                self.buffer.compact();
-                Ok(None)
-            }
+            None => self.message_incomplete().map(|()| None),
         }
+    }
+
+    fn message_incomplete(&mut self) -> Result<(), CloseOutcome> {
+        if self.undecoded > self.limit.saturating_add(FRAME_OVERHEAD) {
+            return Err(CloseOutcome::plain(CloseReason::FrameTooLarge));
+        }
+        self.buffer.compact();
+        Ok(())
+    }
+
+    #[inline]
+    fn message_decoded(&mut self) {
+        let rest = self.buffer.bytes.len();
+        (self.last_message, self.undecoded) = (self.undecoded.saturating_sub(rest), rest);
     }
 
     /// Reads once. Returns the number of bytes; 0 if the peer has ended its output.
@@ -72,7 +99,7 @@ impl FramedReader {
         let size = self.buffer.next_size();
         let mut buffer = self.buffer.take(size);
         let Poll::Ready(read) = poll_read_buf(Pin::new(io), cx, &mut buffer) else {
-            buffer::give(buffer, size);
+            buffer::give_unused(buffer, size);
             return Poll::Pending;
         };
         let bytes = match read {

@@ -45,7 +45,7 @@ where
         }
         let Reply { frames, then } = reply;
         let io = &mut framed.io;
-        let message = (io.latency.defer(), io.reader.last_message);
+        let message = (io.latency.defer(&io.deadlines), io.reader.last_message);
         let (later, stack) = (framed.later.get_or_insert_default(), self.calls.stack());
         match frames {
             Frames::Later(order, future) => {
