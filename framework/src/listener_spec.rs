@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::address::Endpoint;
 use crate::connection::Kind;
-use crate::driver::{FRAME_OVERHEAD, LARGE_BUFFER, MAX_DATAGRAM, MAX_PENDING_BYTES, MAX_READ_AHEAD};
+use crate::driver::{FRAME_OVERHEAD, LARGE_BUFFER, MAX_DATAGRAM, MAX_PENDING_BYTES, MAX_READ_AHEAD, SEND_BATCH};
 use crate::framing::{AnyFraming, Framing};
 use crate::layer::LayerInstance;
 use crate::settings::{Access, Limits, ProxySettings, Rates, SocketOptions, Timeouts, TlsSettings, TlsStart};
@@ -179,6 +179,8 @@ const SESSION: usize = 4 * 1024;
 const TLS: usize = 144 * 1024;
 /// The PROXY information of a connection.
 const PROXY: usize = 8 * 1024;
+/// The datagrams of one batch: the receive buffers of a thread, and a copy of each datagram.
+const RECEIVED: usize = 4 * 1024 * 1024;
 /// The full table of one rate limit.
 const RATE: usize = 8 * 1024 * 1024;
 
@@ -187,8 +189,8 @@ impl ListenerSpec {
     ///
     /// A connection holds one message (`max` of the framing or `limits.frame`, and up to 64 KiB that the same read
     /// returned), up to 68 KiB that were read ahead, and output that the peer has not read: 64 KiB and one more reply,
-    /// in a buffer of up to twice that size. Waiting datagrams take at most 16 MiB, and each active rate limit has a
-    /// table of at most 8 MiB.
+    /// in a buffer of up to twice that size. Waiting datagrams take at most 16 MiB, those of one batch at most 4 MiB,
+    /// and each active rate limit has a table of at most 8 MiB.
     ///
     /// The estimate assumes that replies are as large as `limits.frame`. It does not contain the state of handlers,
     /// pushed frames (up to `limits.outbox` per connection) and socket buffers of the kernel.
@@ -216,8 +218,8 @@ impl ListenerSpec {
                 of_each(input.saturating_add(output).saturating_add(CONNECTION + tls + proxy), self.limits.connections)
             }
             Kind::Datagram => {
-                let waiting = MAX_PENDING_BYTES + MAX_DATAGRAM;
-                let unsent = of_each(frame.min(MAX_DATAGRAM), self.limits.outbox);
+                let waiting = MAX_PENDING_BYTES + MAX_DATAGRAM + RECEIVED;
+                let unsent = of_each(frame.min(MAX_DATAGRAM), self.limits.outbox.max(SEND_BATCH));
                 of_each(SESSION, self.limits.sessions).saturating_add(waiting as u64).saturating_add(unsent)
             }
         };

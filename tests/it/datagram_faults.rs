@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Runs a test on a thread with its own network namespace, which the programs that it starts inherit. Skips the test if
 /// this process may not create one.
-fn in_own_network(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_own_network(test: impl FnOnce() + Send + 'static) {
     if tool("ip").is_none() {
         return;
     }
@@ -34,14 +34,14 @@ fn in_own_network(test: impl FnOnce() + Send + 'static) {
 }
 
 /// Runs ip(8), and returns its output.
-fn ip(arguments: &str) -> String {
+pub(crate) fn ip(arguments: &str) -> String {
     let out = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
     assert!(out.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap()
 }
 
 /// Adds an interface with addresses, and returns its index.
-fn add_interface() -> u32 {
+pub(crate) fn add_interface() -> u32 {
     ip("link add sw0 type veth peer name sw1");
     for name in ["sw0", "sw1"] {
         ip(&format!("link set {name} addrgenmode none")); // no link-local address that is checked for duplicates first

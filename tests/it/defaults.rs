@@ -213,7 +213,7 @@ fn the_memory_formula_matches_the_page() {
     assert!(page().contains(&format!("that is {} KiB for a connection", each / 1024)));
     assert_eq!(
         spec.max_memory(Kind::Datagram),
-        spec.limits.sessions as u64 * kib(4) + kib(17 * 1024) + spec.limits.outbox as u64 * frame
+        spec.limits.sessions as u64 * kib(4) + kib(21 * 1024) + spec.limits.outbox as u64 * frame
     );
     spec.tls = Some(switchboard::TlsSettings::new("cert.pem", "key.pem"));
     assert_eq!(spec.max_memory(Kind::Stream), connections * (each + kib(144)));

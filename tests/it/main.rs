@@ -14,6 +14,9 @@ mod datagram;
 /// Datagrams with a forged source or a broadcast address, which are difficult to answer.
 mod datagram_faults;
 
+/// Datagrams that are received and sent together keep their order, and an error concerns only its own datagram.
+mod datagram_batches;
+
 /// Unix datagrams: a reply reaches only the client that sent the request, and no client stops the replies to others.
 mod unixgram;
 

@@ -18,7 +18,7 @@ pub(crate) mod later;
 pub(crate) mod stream;
 
 pub(crate) use close_outcome::reason_of;
-pub(crate) use datagram::{DatagramLoop, DatagramService, MAX_DATAGRAM, MAX_PENDING_BYTES};
+pub(crate) use datagram::{DatagramLoop, DatagramService, MAX_DATAGRAM, MAX_PENDING_BYTES, SEND_BATCH};
 pub(crate) use stream::{FRAME_OVERHEAD, LARGE_BUFFER, MAX_READ_AHEAD, RawDriver};
 
 /// Serves framed connections and datagrams with a handler.

@@ -4,10 +4,10 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
@@ -165,12 +165,43 @@ pub trait DatagramSocket: Send + Sync + 'static {
     /// Receiving failed.
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>>;
 
+    /// Receives the datagrams that are queued, at most `max`, and appends them to `datagrams`: at least one. `buffer`
+    /// is empty and has the room that [`poll_receive`](Self::poll_receive) needs. The default receives one datagram.
+    ///
+    /// # Errors
+    ///
+    /// Receiving failed. Nothing is appended.
+    fn poll_receive_batch(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        max: usize,
+        datagrams: &mut Vec<Datagram>,
+    ) -> Poll<io::Result<()>> {
+        let _ = max;
+        let route = ready!(self.poll_receive(cx, buffer))?;
+        // A copy: a small message that waits must not keep a large buffer.
+        datagrams.push(Datagram::new(route, Bytes::copy_from_slice(buffer)));
+        Poll::Ready(Ok(()))
+    }
+
     /// Sends one datagram.
     ///
     /// # Errors
     ///
     /// [`io::ErrorKind::WouldBlock`] if the send queue of the system is full; another kind if sending failed.
     fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()>;
+
+    /// Sends the first datagrams, in their order, and returns how many it has sent: at least one. `datagrams` is not
+    /// empty. The default sends one datagram.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send). The error concerns the first datagram, and nothing is sent.
+    fn try_send_batch(&self, datagrams: &[Datagram]) -> io::Result<usize> {
+        let Datagram { route, payload } = &datagrams[0];
+        self.try_send(payload, route).map(|()| 1)
+    }
 
     /// Ready when [`try_send`](Self::try_send) may succeed after [`io::ErrorKind::WouldBlock`].
     ///
@@ -193,6 +224,23 @@ pub trait DatagramSocket: Send + Sync + 'static {
     /// Another handle to the socket, as in [`StreamListener::share`].
     fn share(&self) -> Option<SharedSocket> {
         None
+    }
+}
+
+/// A datagram and its route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Datagram {
+    /// The peer that has sent it, or to which it is sent.
+    pub route: Route,
+    /// Its bytes.
+    pub payload: Bytes,
+}
+
+impl Datagram {
+    /// A datagram from a peer, or to a peer.
+    pub fn new(route: Route, payload: Bytes) -> Self {
+        Self { route, payload }
     }
 }
 

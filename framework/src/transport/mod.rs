@@ -38,7 +38,7 @@ pub use accepted::{Accepted, BoxIo, HandshakeContext, Io};
 pub use handshake::HandshakeFailure;
 pub(crate) use handshake::establish;
 pub use incoming::Incoming;
-pub use listener::{Bind, DatagramSocket, Listener, Route, SchemeInfo, StreamListener, Transport};
+pub use listener::{Bind, Datagram, DatagramSocket, Listener, Route, SchemeInfo, StreamListener, Transport};
 pub use socket::SharedSocket;
 pub(crate) use socket::Unreachable;
 pub use start_tls::StartTls;

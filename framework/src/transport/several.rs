@@ -10,7 +10,7 @@ use futures_util::future::select_all;
 
 use crate::address::{Address, Endpoint};
 use crate::transport::accepted::Accepted;
-use crate::transport::listener::{DatagramSocket, Listener, Route, StreamListener};
+use crate::transport::listener::{Datagram, DatagramSocket, Listener, Route, StreamListener};
 use crate::transport::socket::SharedSocket;
 
 /// One listener on the sockets of several listeners, which have the same endpoint. A single listener stays as it is.
@@ -62,25 +62,62 @@ struct SeveralSockets {
     first: AtomicUsize,
 }
 
-impl DatagramSocket for SeveralSockets {
-    fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
+impl SeveralSockets {
+    /// Polls the sockets until one is ready. Returns that socket and its result.
+    fn poll_sockets<T>(
+        &self,
+        mut poll: impl FnMut(&dyn DatagramSocket) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<(&dyn DatagramSocket, T)>> {
         let first = self.first.fetch_add(1, Relaxed) % self.sockets.len();
         let (rest, start) = self.sockets.split_at(first);
         for socket in start.iter().chain(rest) {
-            if let Poll::Ready(received) = socket.poll_receive(cx, buffer) {
-                return Poll::Ready(received.map(|route| Route {
-                    // Names the socket, from which the reply is sent.
-                    local_ip: route.local_ip.or_else(|| socket.local().ip()),
-                    ..route
-                }));
+            if let Poll::Ready(received) = poll(&**socket) {
+                return Poll::Ready(received.map(|received| (&**socket, received)));
             }
         }
         Poll::Pending
     }
 
+    /// The index of the socket that sends to a route.
+    fn sender(&self, route: &Route) -> usize {
+        self.sockets.iter().position(|socket| socket.local().ip() == route.local_ip).unwrap_or(0)
+    }
+}
+
+/// Names the socket in the route, so that the reply is sent from it.
+fn set_socket(route: &mut Route, socket: &dyn DatagramSocket) {
+    route.local_ip = route.local_ip.or_else(|| socket.local().ip());
+}
+
+impl DatagramSocket for SeveralSockets {
+    fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
+        let (socket, mut route) = ready!(self.poll_sockets(|socket| socket.poll_receive(cx, buffer)))?;
+        set_socket(&mut route, socket);
+        Poll::Ready(Ok(route))
+    }
+
+    fn poll_receive_batch(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        max: usize,
+        datagrams: &mut Vec<Datagram>,
+    ) -> Poll<io::Result<()>> {
+        let earlier = datagrams.len();
+        let polled = self.poll_sockets(|socket| socket.poll_receive_batch(cx, buffer, max, datagrams));
+        let (socket, ()) = ready!(polled)?;
+        datagrams[earlier..].iter_mut().for_each(|datagram| set_socket(&mut datagram.route, socket));
+        Poll::Ready(Ok(()))
+    }
+
     fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
-        let from = self.sockets.iter().position(|socket| socket.local().ip() == route.local_ip);
-        self.sockets[from.unwrap_or(0)].try_send(payload, route)
+        self.sockets[self.sender(route)].try_send(payload, route)
+    }
+
+    fn try_send_batch(&self, datagrams: &[Datagram]) -> io::Result<usize> {
+        let sender = self.sender(&datagrams[0].route);
+        let others = datagrams.iter().position(|datagram| self.sender(&datagram.route) != sender);
+        self.sockets[sender].try_send_batch(&datagrams[..others.unwrap_or(datagrams.len())])
     }
 
     /// Ready when all sockets are: a socket that has not blocked stays ready.

@@ -1,17 +1,19 @@
 //! UDP. A wildcard socket reads the local address of each datagram (ip(7), ipv6(7)) and replies from that address. Not
 //! with `quinn-udp`: it sets the don't-fragment bit, enables GRO and hides send errors.
 
-use parking_lot::Mutex;
+use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
-use bytes::BytesMut;
-use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+use bytes::{Bytes, BytesMut};
+use nix::libc::{in_pktinfo, in6_pktinfo};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
+    ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg, sendmmsg, sendmsg, setsockopt,
+    sockopt,
 };
 use socket2::{Protocol, Socket, Type};
 use tokio::io::Interest;
@@ -19,12 +21,27 @@ use tokio::net::UdpSocket;
 
 use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
-use crate::transport::listener::{Bind, DatagramSocket, Listener, Route, SchemeInfo, Transport, unsupported_endpoint};
+use crate::transport::listener::{
+    Bind, Datagram, DatagramSocket, Listener, Route, SchemeInfo, Transport, unsupported_endpoint,
+};
 use crate::transport::several::combine;
 use crate::transport::socket::{SharedSocket, adopt_all, bind_all};
+use crate::transport::udp::source::Source;
 
-/// The size of the largest datagram.
-const MAX_DATAGRAM: usize = 64 * 1024;
+mod source;
+
+/// Maximum datagrams of one system call.
+const BATCH: usize = 32;
+/// Minimum places of a receive call. With two, a single datagram shows that no other one is queued.
+const MIN_PLACES: usize = 2;
+/// The size of a receive buffer: 64 KiB for the largest datagram, and 320 bytes. Buffers whose distance is a power of
+/// two would share cache sets.
+const BUFFER: usize = 65_856;
+
+thread_local! {
+    /// The receive buffers of all sockets of a thread, at most [`BATCH`].
+    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// `udp://host:port`. Uses the socket option `reuse_port`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,9 +67,9 @@ pub(super) fn listen(socket: Socket, endpoint: &Endpoint) -> io::Result<Listener
     let socket = UdpSocket::from_std(socket.into())?;
     let local = socket.local_addr()?;
     let endpoint = endpoint.with_port(local.port());
-    let scratch = local.ip().is_unspecified().then(|| Mutex::new(vec![0; MAX_DATAGRAM]));
+    let is_wildcard = local.ip().is_unspecified();
     match local {
-        _ if scratch.is_none() => {} // the kernel replies from the address of the socket
+        _ if !is_wildcard => {} // the kernel replies from the address of the socket
         SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
         SocketAddr::V6(_) => {
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
@@ -60,36 +77,67 @@ pub(super) fn listen(socket: Socket, endpoint: &Endpoint) -> io::Result<Listener
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         }
     }
-    Ok(Listener::Datagram(Box::new(UdpDatagramSocket { socket, endpoint, local, scratch })))
+    let places = AtomicUsize::new(MIN_PLACES);
+    Ok(Listener::Datagram(Box::new(UdpDatagramSocket { socket, endpoint, local, is_wildcard, places })))
 }
 
 struct UdpDatagramSocket {
     socket: UdpSocket,
     endpoint: Endpoint,
     local: SocketAddr,
-    /// The receive buffer of a socket bound to the wildcard address. The kernel sends the replies of any other socket
-    /// from the address that it is bound to.
-    scratch: Option<Mutex<Vec<u8>>>,
+    /// Whether the socket is bound to the wildcard address. The kernel sends the replies of any other socket from the
+    /// address that it is bound to.
+    is_wildcard: bool,
+    /// Datagrams that the next call can receive: twice as many as the last one has received, because each place costs
+    /// time even if it stays empty.
+    places: AtomicUsize,
 }
 
 impl UdpDatagramSocket {
-    /// Receives a datagram and the local address for the reply.
-    fn receive(&self, scratch: &mut [u8], buffer: &mut BytesMut) -> io::Result<Route> {
-        let mut control = nix::cmsg_space!(in_pktinfo, in6_pktinfo);
-        let (bytes, route) = {
-            let mut slices = [IoSliceMut::new(scratch)];
-            let fd = self.socket.as_raw_fd();
-            let message = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut control), MsgFlags::empty())?;
-            let peer = message.address.as_ref().and_then(to_std).ok_or(io::ErrorKind::InvalidData)?;
-            let mut route = Route::new(Address::Inet(peer), None);
-            // Fails if control messages are missing, because a service manager requested more of them.
-            for control in message.cmsgs().into_iter().flatten() {
-                self.set_local(&mut route, &control);
+    /// Receives queued datagrams. The error [`io::ErrorKind::WouldBlock`] means that no more are queued, even if some
+    /// were received.
+    ///
+    /// recvmmsg(2) returns an error behind the first datagram at the next call. An error that arrives meanwhile makes
+    /// the socket ready again, so that the datagrams behind it do not wait for another one.
+    fn receive(&self, max: usize, datagrams: &mut Vec<Datagram>) -> io::Result<()> {
+        let places = self.places.load(Relaxed).min(max).max(1);
+        // New headers for each call: the kernel changes msg_namelen and msg_controllen, and nix does not reset them.
+        let control = self.is_wildcard.then(|| nix::cmsg_space!(in_pktinfo, in6_pktinfo));
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(places, control);
+        let (earlier, mut received) = (datagrams.len(), 0);
+        BUFFERS.with_borrow_mut(|buffers| {
+            while buffers.len() < places {
+                buffers.push(vec![0; BUFFER]);
             }
-            (message.bytes, route)
-        };
-        buffer.extend_from_slice(&scratch[..bytes]);
-        Ok(route)
+            let mut slices: Vec<_> = buffers[..places].iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+            let fd = self.socket.as_raw_fd();
+            for message in recvmmsg(fd, &mut headers, slices.iter_mut(), MsgFlags::empty(), None)? {
+                received += 1;
+                let Some(route) = self.route(&message) else { continue };
+                let payload = message.iovs().next().unwrap_or_default();
+                // A copy: a small message that waits must not keep a large buffer.
+                datagrams.push(Datagram::new(route, Bytes::copy_from_slice(payload)));
+            }
+            io::Result::Ok(())
+        })?;
+        let is_empty = received < places;
+        let next = if is_empty { 2 * received } else { self.places.load(Relaxed).max(2 * received) };
+        self.places.store(next.clamp(MIN_PLACES, BATCH), Relaxed);
+        if datagrams.len() == earlier {
+            return Err(io::ErrorKind::InvalidData.into()); // no datagram has an address
+        }
+        if is_empty { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    }
+
+    /// The peer of a datagram, and the local address for the reply.
+    fn route(&self, message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<Route> {
+        let peer = message.address.as_ref().and_then(to_std)?;
+        let mut route = Route::new(Address::Inet(peer), None);
+        // Fails if control messages are missing, because a service manager requested more of them.
+        for control in message.cmsgs().into_iter().flatten() {
+            self.set_local(&mut route, &control);
+        }
+        Some(route)
     }
 
     /// Reads the local address from a control message. An IPv4 datagram on an IPv6 socket has one of each kind, and the
@@ -117,26 +165,21 @@ impl UdpDatagramSocket {
         }
     }
 
-    fn send(&self, payload: &[u8], peer: SocketAddr, route: &Route) -> io::Result<()> {
+    /// Sends datagrams from the same source together. sendmmsg(2) reports an error only of the first one: after an
+    /// error of another one, it returns how many it has sent before.
+    fn send(&self, datagrams: &[Datagram], source: &Source) -> io::Result<usize> {
         let fd = self.socket.as_raw_fd();
-        let slices = [IoSlice::new(payload)];
-        let to = SockaddrStorage::from(peer);
-        let flags = MsgFlags::empty();
-        match (route.local_ip, route.interface) {
-            (Some(IpAddr::V4(local_ip)), _) => {
-                let from = in_addr { s_addr: u32::from_ne_bytes(local_ip.octets()) };
-                let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: from, ipi_addr: in_addr { s_addr: 0 } };
-                sendmsg(fd, &slices, &[ControlMessage::Ipv4PacketInfo(&info)], flags, Some(&to))?
-            }
-            (None, 0) => sendmsg(fd, &slices, &[], flags, Some(&to))?,
-            (local_ip, interface) => {
-                let from = if let Some(IpAddr::V6(local_ip)) = local_ip { local_ip } else { Ipv6Addr::UNSPECIFIED };
-                let info = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: from.octets() }, ipi6_ifindex: interface };
-                sendmsg(fd, &slices, &[ControlMessage::Ipv6PacketInfo(&info)], flags, Some(&to))?
-            }
-        };
-        Ok(())
+        let slices: Vec<_> = datagrams.iter().map(|datagram| [IoSlice::new(&datagram.payload)]).collect();
+        let peers: Vec<_> = datagrams.iter().map(|Datagram { route, .. }| to_nix(route)).collect();
+        let control = source.control();
+        let mut headers = MultiHeaders::preallocate(datagrams.len(), source.control_space());
+        let sent = sendmmsg(fd, &mut headers, &slices, &peers, control.as_slice(), MsgFlags::empty())?;
+        Ok(sent.count())
     }
+}
+
+fn to_nix(route: &Route) -> Option<SockaddrStorage> {
+    if let Address::Inet(peer) = route.peer { Some(peer.into()) } else { None }
 }
 
 fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
@@ -146,12 +189,25 @@ fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
 
 impl DatagramSocket for UdpDatagramSocket {
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
+        let mut datagrams = Vec::with_capacity(1);
+        ready!(self.poll_receive_batch(cx, buffer, 1, &mut datagrams))?;
+        let Datagram { route, payload } = datagrams.remove(0);
+        buffer.extend_from_slice(&payload);
+        Poll::Ready(Ok(route))
+    }
+
+    fn poll_receive_batch(
+        &self,
+        cx: &mut Context<'_>,
+        _: &mut BytesMut,
+        max: usize,
+        datagrams: &mut Vec<Datagram>,
+    ) -> Poll<io::Result<()>> {
+        let earlier = datagrams.len();
         loop {
-            let received = match &self.scratch {
-                Some(scratch) => self.socket.try_io(Interest::READABLE, || self.receive(&mut scratch.lock(), buffer)),
-                None => self.socket.try_recv_buf_from(buffer).map(|(_, peer)| Route::new(Address::Inet(peer), None)),
-            };
-            match received {
+            // `WouldBlock` clears the readiness of the socket, which saves the read that finds nothing.
+            match self.socket.try_io(Interest::READABLE, || self.receive(max, datagrams)) {
+                _ if datagrams.len() > earlier => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_recv_ready(cx))?,
                 result => return Poll::Ready(result),
             }
@@ -160,10 +216,30 @@ impl DatagramSocket for UdpDatagramSocket {
 
     fn try_send(&self, payload: &[u8], route: &Route) -> io::Result<()> {
         let Address::Inet(peer) = route.peer else { return Err(io::ErrorKind::InvalidInput.into()) };
-        match self.scratch {
-            Some(_) => self.socket.try_io(Interest::WRITABLE, || self.send(payload, peer, route)),
-            None => self.socket.try_send_to(payload, peer).map(drop),
+        if !self.is_wildcard {
+            return self.socket.try_send_to(payload, peer).map(drop);
         }
+        let (source, slices, to) = (Source::of(route), [IoSlice::new(payload)], SockaddrStorage::from(peer));
+        let (fd, control) = (self.socket.as_raw_fd(), source.control());
+        self.socket.try_io(Interest::WRITABLE, || {
+            Ok(sendmsg(fd, &slices, control.as_slice(), MsgFlags::empty(), Some(&to)).map(drop)?)
+        })
+    }
+
+    fn try_send_batch(&self, datagrams: &[Datagram]) -> io::Result<usize> {
+        let Datagram { route, payload } = &datagrams[0];
+        // The datagrams of one system call have the same control message.
+        let is_alike = |other: &&Datagram| {
+            let other = &other.route;
+            matches!(other.peer, Address::Inet(_))
+                && (!self.is_wildcard || (other.local_ip, other.interface) == (route.local_ip, route.interface))
+        };
+        let count = datagrams.iter().take(BATCH).take_while(is_alike).count();
+        if count < 2 {
+            return self.try_send(payload, route).map(|()| 1);
+        }
+        let source = if self.is_wildcard { Source::of(route) } else { Source::Any };
+        self.socket.try_io(Interest::WRITABLE, || self.send(&datagrams[..count], &source))
     }
 
     fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -28,7 +28,7 @@ use crate::framing::Framing;
 use crate::handler::Then;
 use crate::push_queue::PushedFrame;
 use crate::settings::Limits;
-use crate::transport::{DatagramSocket, Route};
+use crate::transport::{Datagram, DatagramSocket, Route};
 
 /// Maximum datagrams received, frames pushed and jobs resumed per batch, before other tasks get a turn.
 const BATCH: usize = 64;
@@ -39,6 +39,8 @@ pub(super) type Step<C, Out> = Option<JobResult<C, Out>>;
 pub(crate) struct Dispatcher<F: Framing, C, N> {
     framing: Arc<F>,
     receiver: DatagramReceiver,
+    /// Empty; keeps the allocation for the next batch.
+    received: Vec<Datagram>,
     pub(super) send_queue: SendQueue,
     pub(super) peers: PeerTable<C, F::In>,
     new_peer: N,
@@ -67,6 +69,7 @@ where
     ) -> Self {
         Self {
             receiver: DatagramReceiver::new(socket.clone(), framing.limit(limits.frame)),
+            received: Vec::new(),
             send_queue: SendQueue::new(socket, listener_context, limits.outbox),
             peers: PeerTable::new(limits.sessions),
             later: LaterPeers::default(),
@@ -95,18 +98,29 @@ where
         true
     }
 
+    /// Receives and handles the datagrams of one batch. Every datagram that is received is handled before the task
+    /// waits: a replaced dispatcher receives no more. False if the socket has no more datagrams.
     fn receive(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        match self.receiver.poll_receive(cx) {
-            Poll::Pending => return false,
-            Poll::Ready(Ok(route)) => {
-                let datagram = self.receiver.datagram();
-                if let Err(reason) = self.handle_datagram(&route, datagram, cx) {
-                    self.send_queue.drop_one(&route, reason);
+        let mut remaining = BATCH;
+        let mut datagrams = std::mem::take(&mut self.received);
+        while remaining > 0 {
+            let Poll::Ready(received) = self.receiver.poll_receive(cx, remaining, &mut datagrams) else { break };
+            remaining = remaining.saturating_sub(datagrams.len().max(1));
+            match received {
+                Err(error) => self.send_queue.receive_failed(&error),
+                Ok(()) => {
+                    self.send_queue.gather(datagrams.len() > 1);
+                    for Datagram { route, payload } in datagrams.drain(..) {
+                        if let Err(reason) = self.handle_datagram(&route, payload, cx) {
+                            self.send_queue.drop_one(&route, reason);
+                        }
+                    }
+                    self.send_queue.send_gathered();
                 }
             }
-            Poll::Ready(Err(error)) => self.send_queue.receive_failed(&error),
         }
-        true
+        self.received = datagrams;
+        remaining == 0
     }
 
     fn handle_datagram(&mut self, route: &Route, datagram: Bytes, cx: &mut TaskContext<'_>) -> Result<(), DropReason> {
@@ -240,10 +254,12 @@ where
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: LoopState) -> bool {
         self.jobs.start_batch();
         self.send_queue.flush(cx);
+        self.send_queue.gather(true);
         let mut has_more = (0..BATCH).all(|_| self.resume_job(cx));
         has_more |= (0..BATCH).all(|_| self.send_pushed(cx));
+        self.send_queue.send_gathered();
         if state == LoopState::Active || (state == LoopState::DrainingInput && !self.input_drained) {
-            let is_full = (0..BATCH).all(|_| self.receive(cx));
+            let is_full = self.receive(cx);
             self.input_drained = state == LoopState::DrainingInput && !is_full;
             has_more |= is_full;
         }

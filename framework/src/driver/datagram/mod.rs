@@ -22,6 +22,7 @@ pub(crate) mod socket_loop;
 
 pub(crate) use jobs::MAX_PENDING_BYTES;
 pub(crate) use receiver::MAX_DATAGRAM;
+pub(crate) use send_queue::SEND_BATCH;
 pub(crate) use socket_loop::DatagramLoop;
 
 pub(crate) trait DatagramService: Send + Sync {

@@ -11,7 +11,7 @@ use tokio::time::Sleep;
 
 use crate::driver::datagram::drop_reason::{DropReason, reject_source};
 use crate::driver::datagram::own_sockets::OwnSocket;
-use crate::transport::{DatagramSocket, Route};
+use crate::transport::{Datagram, DatagramSocket, Route};
 
 /// Minimum size of the receive buffer: more than the largest UDP datagram.
 const MIN_BUFFER: usize = 64 * 1024;
@@ -45,9 +45,14 @@ impl DatagramReceiver {
         reject_source(&route.peer).map_or(Ok(()), Err)
     }
 
-    /// Receives a datagram into the buffer; [`datagram`](Self::datagram) copies it out.
+    /// Receives up to `max` datagrams and appends them to `datagrams`.
     #[inline]
-    pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Route>> {
+    pub(crate) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+        datagrams: &mut Vec<Datagram>,
+    ) -> Poll<io::Result<()>> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
@@ -55,7 +60,7 @@ impl DatagramReceiver {
         // One byte more than the limit, so that a truncated datagram is recognized as too large.
         self.buffer.clear();
         self.buffer.reserve((self.limit + 1).max(MIN_BUFFER));
-        let received = ready!(self.socket.poll_receive(cx, &mut self.buffer));
+        let received = ready!(self.socket.poll_receive_batch(cx, &mut self.buffer, max, datagrams));
         if received.is_ok() {
             self.errors_in_a_row = 0;
         } else {
@@ -65,10 +70,5 @@ impl DatagramReceiver {
             }
         }
         Poll::Ready(received)
-    }
-
-    /// The received datagram. It is a copy: a small message that waits must not keep a large buffer.
-    pub(crate) fn datagram(&self) -> Bytes {
-        Bytes::copy_from_slice(&self.buffer)
     }
 }

@@ -1,4 +1,5 @@
-//! Sends datagrams immediately, or from a bounded queue while the socket buffer is full. Logs dropped datagrams.
+//! Sends datagrams immediately, together with others of a batch, or from a bounded queue while the socket buffer is
+//! full. Logs dropped datagrams.
 
 use std::array;
 use std::collections::VecDeque;
@@ -19,14 +20,22 @@ use crate::framing::Framing;
 use crate::layer::{OverRate, Panicked};
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Outcome;
-use crate::transport::{DatagramSocket, Route};
+use crate::transport::{Datagram, DatagramSocket, Route};
+
+/// Maximum replies and pushed frames that are gathered and sent together.
+pub(crate) const SEND_BATCH: usize = 32;
 
 pub(crate) struct SendQueue {
     socket: Arc<dyn DatagramSocket>,
     pub(crate) listener_context: Arc<ListenerContext>,
-    /// Datagrams that wait for room in the socket buffer, at most `limit`.
-    unsent: VecDeque<(Route, Bytes)>,
+    /// Datagrams that are gathered, at most [`SEND_BATCH`], or that wait for room in the socket buffer, at most
+    /// `limit`.
+    unsent: VecDeque<Datagram>,
     limit: usize,
+    /// The first unsent datagram waits for room in the socket buffer.
+    is_blocked: bool,
+    /// Datagrams are gathered and sent together.
+    gathers: bool,
     drop_throttles: [LogThrottle; DropReason::VARIANTS.len()],
     failure_throttle: LogThrottle,
     receive_throttle: LogThrottle,
@@ -41,6 +50,8 @@ impl SendQueue {
             listener_context,
             unsent: VecDeque::new(),
             limit,
+            is_blocked: false,
+            gathers: false,
             drop_throttles: array::from_fn(|_| LogThrottle::default()),
             failure_throttle: LogThrottle::default(),
             receive_throttle: LogThrottle::default(),
@@ -119,34 +130,73 @@ impl SendQueue {
 
     #[inline]
     fn send(&mut self, route: &Route, datagram: Bytes) {
-        if self.unsent.is_empty() {
+        if self.unsent.is_empty() && !self.gathers {
             match self.socket.try_send(&datagram, route) {
                 Ok(()) => return self.sent_bytes += datagram.len() as u64,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_blocked = true,
                 Err(error) => return self.message_failed(route, &error.into()),
             }
         }
-        if self.unsent.len() >= self.limit {
-            self.drop_one(route, DropReason::OutboxFull);
-        } else {
-            self.unsent.push_back((route.clone(), datagram));
+        self.unsent.push_back(Datagram::new(route.clone(), datagram));
+        if self.is_blocked {
+            self.drop_excess();
+        } else if self.unsent.len() >= SEND_BATCH {
+            self.send_unsent();
         }
     }
 
-    /// Sends queued datagrams until the socket buffer is full. Registers the task for the rest.
+    /// Whether the next datagrams are gathered. A single datagram is cheaper to send immediately.
+    pub(crate) fn gather(&mut self, gathers: bool) {
+        self.gathers = gathers;
+    }
+
+    /// Sends the gathered datagrams. [`flush`](Self::flush) sends those that wait for room in the socket buffer.
+    #[inline]
+    pub(crate) fn send_gathered(&mut self) {
+        if !self.is_blocked && !self.unsent.is_empty() {
+            self.send_unsent();
+        }
+    }
+
+    /// Sends unsent datagrams until the socket buffer is full. Registers the task for the rest.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
-        while let Some((route, datagram)) = self.unsent.pop_front() {
-            match self.socket.try_send(&datagram, &route) {
-                Ok(()) => self.sent_bytes += datagram.len() as u64,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.unsent.push_front((route, datagram));
-                    if self.socket.poll_send_ready(cx).is_pending() {
-                        return;
-                    }
-                }
-                Err(error) => self.message_failed(&route, &error.into()),
+        while !self.unsent.is_empty() {
+            self.send_unsent();
+            if self.is_blocked && self.socket.poll_send_ready(cx).is_pending() {
+                return;
             }
         }
+    }
+
+    fn send_unsent(&mut self) {
+        self.is_blocked = false;
+        while !self.is_blocked && !self.unsent.is_empty() {
+            match self.socket.try_send_batch(self.unsent.as_slices().0) {
+                Ok(sent) => {
+                    let sent = self.unsent.drain(..sent.max(1));
+                    self.sent_bytes += sent.map(|datagram| datagram.payload.len() as u64).sum::<u64>();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_blocked = true;
+                    self.drop_excess();
+                }
+                Err(error) => {
+                    if let Some(Datagram { route, .. }) = self.unsent.pop_front() {
+                        self.message_failed(&route, &error.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops the newest of the datagrams that wait for room in the socket buffer, until they are within the limit.
+    fn drop_excess(&mut self) {
+        while self.unsent.len() > self.limit
+            && let Some(Datagram { route, .. }) = self.unsent.pop_back()
+        {
+            self.drop_one(&route, DropReason::OutboxFull);
+        }
+        self.is_blocked = !self.unsent.is_empty();
     }
 
     #[cold]
