@@ -139,13 +139,14 @@ async fn a_datagram_after_an_incomplete_batch_is_received() {
 
 #[tokio::test]
 async fn a_receive_error_does_not_hide_the_datagrams_behind_it() {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    setsockopt(&socket, sockopt::Ipv4RecvErr, &true).unwrap(); // the kernel then reports ICMP errors (ip(7))
-    let handle = socket.try_clone().unwrap();
-    let socket = bind("udp://127.0.0.1:0", Some(socket.into())).await;
-    let client = client([127, 0, 0, 1].into(), port(&*socket)).await;
+    let closed = "127.0.0.1:1".parse().unwrap(); // no test binds the port
     for round in 0..3 {
-        let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // A new socket each time: poll(2) also reports the errors in the queue of an older one.
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        setsockopt(&socket, sockopt::Ipv4RecvErr, &true).unwrap(); // the kernel then reports ICMP errors (ip(7))
+        let handle = socket.try_clone().unwrap();
+        let socket = bind("udp://127.0.0.1:0", Some(socket.into())).await;
+        let client = client([127, 0, 0, 1].into(), port(&*socket)).await;
         socket.try_send(b"x", &Route::new(Address::Inet(closed), None)).unwrap();
         let mut waiting = [PollFd::new(handle.as_fd(), PollFlags::empty())]; // reports POLLERR (poll(2))
         let timeout = PollTimeout::try_from(TEST_TIMEOUT).unwrap();

@@ -1,12 +1,15 @@
 //! Why a datagram or a reply is dropped, and the filter for sources that must not be answered.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::address::Address;
 use crate::driver::datagram::own_sockets::is_own_socket;
+
+/// The highest port of a service that answers any datagram: ntp.
+const MAX_SERVICE: u16 = 123;
 
 /// The values of the log field `reason` of `datagram dropped`. Each has its own log throttle, so none hides another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
@@ -49,18 +52,29 @@ pub(crate) fn reject_source(peer: &Address) -> Option<DropReason> {
     {
         return Some(DropReason::RelativePath);
     }
-    if let Address::Inet(peer) = peer {
-        let ip = peer.ip().to_canonical();
-        let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-        // Services that answer any datagram: echo, daytime, qotd, chargen, time, dns, tftp, ntp.
-        if matches!(peer.port(), 0 | 7 | 13 | 17 | 19 | 37 | 53 | 69 | 123) {
-            return Some(DropReason::SourcePort);
-        }
-        if ip.is_unspecified() || ip.is_multicast() || is_broadcast {
-            return Some(DropReason::SourceAddress);
-        }
+    if let Address::Inet(peer) = peer
+        && !is_ordinary(peer)
+        && let Some(reason) = reject_inet(peer)
+    {
+        return Some(reason);
     }
     is_own_socket(peer).then_some(DropReason::OwnAddress)
+}
+
+/// Whether a peer has an IPv4 unicast address and a port above those of the services: most peers do.
+#[inline]
+fn is_ordinary(peer: &SocketAddr) -> bool {
+    matches!(peer, SocketAddr::V4(peer) if peer.port() > MAX_SERVICE && matches!(peer.ip().octets(), [1..=223, ..]))
+}
+
+fn reject_inet(peer: &SocketAddr) -> Option<DropReason> {
+    let ip = peer.ip().to_canonical();
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    // Services that answer any datagram: echo, daytime, qotd, chargen, time, dns, tftp, ntp.
+    if matches!(peer.port(), 0 | 7 | 13 | 17 | 19 | 37 | 53 | 69 | MAX_SERVICE) {
+        return Some(DropReason::SourcePort);
+    }
+    (ip.is_unspecified() || ip.is_multicast() || is_broadcast).then_some(DropReason::SourceAddress)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 use tokio::time::Instant;
 
+use crate::address::Address;
 use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::driver::datagram::jobs::QueuedMessage;
@@ -29,6 +30,8 @@ use crate::transport::Route;
 
 /// Maximum peers examined to find one to evict.
 const CANDIDATES: usize = 16;
+/// Peers that are found by their port, without the keyed hash of their route.
+const RECENT: usize = 256;
 
 pub(crate) struct Peer<C, In> {
     pub(crate) route: Route,
@@ -44,6 +47,9 @@ pub(crate) struct PeerTable<C, In> {
     /// The keys of all peers by route. The hash is keyed, because senders choose their addresses.
     index: HashTable<usize>,
     hasher: RandomState,
+    /// The keys of the peers seen last, by port. A place can be outdated or of another peer, so the route is compared.
+    /// Senders who choose their ports only make others use the index.
+    recent: Box<[usize; RECENT]>,
     entries: Slab<Entry<C, In>>,
     /// By [`Segment`].
     lists: [List; 3],
@@ -79,6 +85,7 @@ impl<C, In> PeerTable<C, In> {
         Self {
             index: HashTable::new(),
             hasher: RandomState::new(),
+            recent: Box::new([usize::MAX; RECENT]),
             entries: Slab::new(),
             lists: Default::default(),
             limit,
@@ -93,9 +100,7 @@ impl<C, In> PeerTable<C, In> {
         route: &Route,
         new_peer: impl FnOnce() -> Option<(Connection, Box<C>)>,
     ) -> Option<(usize, &mut Peer<C, In>)> {
-        let hash = self.hasher.hash_one(route);
-        let known = self.index.find(hash, |key| self.entries[*key].peer.route == *route);
-        let key = match known.copied() {
+        let key = match self.find(route) {
             Some(key) => {
                 let entry = &self.entries[key];
                 let is_validated = entry.segment == Segment::Validated || entry.peer.connection.is_address_validated();
@@ -118,11 +123,26 @@ impl<C, In> PeerTable<C, In> {
                 let key = self.entries.insert(entry);
                 self.link(key, Segment::Probation);
                 let (hasher, entries) = (&self.hasher, &self.entries);
+                let hash = hasher.hash_one(route);
                 self.index.insert_unique(hash, key, |key| hasher.hash_one(&entries[*key].peer.route));
                 key
             }
         };
         Some((key, &mut self.entries[key].peer))
+    }
+
+    #[inline]
+    fn find(&mut self, route: &Route) -> Option<usize> {
+        let port = if let Address::Inet(peer) = route.peer { peer.port() } else { 0 };
+        let place = usize::from(port) % RECENT;
+        let recent = self.recent[place];
+        if self.entries.get(recent).is_some_and(|entry| entry.peer.route == *route) {
+            return Some(recent);
+        }
+        let hash = self.hasher.hash_one(route);
+        let key = *self.index.find(hash, |key| self.entries[*key].peer.route == *route)?;
+        self.recent[place] = key;
+        Some(key)
     }
 
     pub(crate) fn len(&self) -> usize {
