@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use switchboard::error::BoxError;
 use switchboard::registry::{HandlerInstance, LayerInstance};
@@ -14,10 +15,18 @@ use crate::config::{self, Config, Diagnostic, Diagnostics, Inputs, LoadError, Se
 use crate::descriptors;
 use crate::exit::Failure;
 
-/// The runtime of the server. A single worker runs on the current thread, where a wake-up costs about 5% less.
+/// How long a thread for blocking tasks, such as reading files, waits for another one if there is a single worker.
+const BLOCKING_THREAD_KEEP_ALIVE: Duration = Duration::from_millis(100);
+
+/// The runtime of the server. A single worker runs on the current thread, where a wake-up costs about 5% less. While the
+/// process has no other thread, its system calls cost less too.
 pub(crate) fn runtime(workers: usize) -> io::Result<Runtime> {
     let mut builder = match workers {
-        1 => Builder::new_current_thread(),
+        1 => {
+            let mut builder = Builder::new_current_thread();
+            builder.thread_keep_alive(BLOCKING_THREAD_KEEP_ALIVE);
+            builder
+        }
         workers => {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(workers);

@@ -2,18 +2,47 @@
 
 use std::fs;
 use std::io::Read;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use harness::{Event, Program, Running, Signal, target, tool};
+use harness::{Event, Program, Running, Signal, free_port, target, tool};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use crate::failed_upgrades::{CONFIG, is_served, rejections, wait_until};
 use crate::supervised::ServiceManager;
 use crate::upgrade::{Installed, script};
+
+/// The names of the threads of a process.
+fn threads(process: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    // A thread can end after it was listed.
+    let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    let mut names: Vec<_> = names.map(|name| name.trim().to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_server_with_one_worker_has_one_thread_until_it_logs() {
+    for (level, expected) in [("warn", &["switchboard"][..]), ("info", &["log", "switchboard"])] {
+        let port = free_port();
+        let program = Program::switchboard().args(["--set", "runtime.workers=1", "--log-level", level, "--listen"]);
+        let mut server = program.arg(format!("tcp://127.0.0.1:{port}")).spawn();
+        let mut welcome = [0; 8];
+        server.wait_until("a client reads the welcome", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok_and(|mut client| client.read_exact(&mut welcome).is_ok())
+        });
+        // The thread that has read the files ends soon.
+        let id = server.id();
+        server.wait_until("only the expected threads remain", || threads(id) == expected);
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait().code(), Some(0));
+    }
+}
 
 /// The server in a directory, started by a shell command that executes `"$@"` with other attributes.
 struct Started {
