@@ -18,8 +18,8 @@ use crate::exit::Failure;
 /// How long a thread for blocking tasks, such as reading files, waits for another one if there is a single worker.
 const BLOCKING_THREAD_KEEP_ALIVE: Duration = Duration::from_millis(100);
 
-/// The runtime of the server. A single worker runs on the current thread, where a wake-up costs about 5% less. While the
-/// process has no other thread, its system calls cost less too.
+/// The runtime of the server. A single worker runs on the current thread, where a wake-up costs about 5% less. While
+/// the process has no other thread, its system calls cost less too.
 pub(crate) fn runtime(workers: usize) -> io::Result<Runtime> {
     let mut builder = match workers {
         1 => {
