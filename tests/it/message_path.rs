@@ -4,10 +4,14 @@ use std::backtrace::Backtrace;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
+use harness::TEST_TIMEOUT;
+use switchboard::Running;
+use switchboard::metrics::Outcome;
 use switchboard::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 /// Answers each message, and records the call stack of the last call.
 #[derive(Clone, Default)]
@@ -128,4 +132,42 @@ async fn a_handler_that_yields_is_polled_again_only_when_it_is_woken() {
     client.send_to(b"?", running.socket_addr().unwrap()).await.unwrap();
     client.recv(&mut reply).await.unwrap();
     assert_eq!(&reply, b"yes");
+}
+
+/// Panics before it returns a future, which an `async fn` cannot do. Counts the messages of each peer.
+struct Eager;
+
+impl Handler for Eager {
+    type State = u8;
+
+    fn message(&self, cx: &mut Context<u8>, message: Bytes) -> impl Future<Output = Result<Reply>> + Send {
+        assert!(*message != *b"panic", "a message that panics");
+        cx.state += 1;
+        std::future::ready(Ok(Reply::send(vec![b'0' + cx.state])))
+    }
+}
+
+#[tokio::test]
+async fn a_panic_before_the_future_of_a_handler_fails_one_message_and_no_other_peer() {
+    let running = Server::bind("udp://127.0.0.1:0").start(Eager).await.unwrap();
+    let [steady, faulty] =
+        [UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap()];
+    let (address, mut reply) = (running.socket_addr().unwrap(), [0; 1]);
+    for expected in [b"1", b"2"] {
+        faulty.send_to(b"panic", address).await.unwrap();
+        steady.send_to(b"?", address).await.unwrap();
+        timeout(TEST_TIMEOUT, steady.recv(&mut reply)).await.unwrap().unwrap();
+        assert_eq!(&reply, expected);
+    }
+    let panics = |running: &Running| {
+        let counts = running.report().remove(0).messages;
+        counts.into_iter().filter(|(outcome, _)| *outcome == Outcome::Panic).map(|(_, count)| count).sum::<u64>()
+    };
+    assert_eq!(panics(&running), 2);
+
+    let running = Server::bind("tcp://127.0.0.1:0").start(Eager).await.unwrap();
+    let mut client = TcpStream::connect(running.socket_addr().unwrap()).await.unwrap();
+    client.write_all(b"panic").await.unwrap();
+    assert_eq!(client.read(&mut reply).await.unwrap(), 0);
+    assert_eq!(panics(&running), 1);
 }

@@ -62,20 +62,18 @@ impl CallLayers<'_> {
     }
 }
 
-/// Calls the handler for a message. The caller catches panics.
-pub(crate) fn call<In, Out: Send + 'static>(
+/// Calls the handler for a message. The caller catches panics, also one before the future of the handler exists.
+pub(crate) async fn call<In, Out: Send + 'static>(
     calls: &mut impl HandlerCalls<In, Out>,
     message: In,
-) -> impl Future<Output = Result<Reply<Out>>> + Send {
+) -> Result<Reply<Out>> {
     let (call, layers) = calls.message(message);
-    async move {
-        let mut call = pin!(call);
-        let is_idle = layers.are_idle();
-        if is_idle && let Poll::Ready(result) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
-            return result;
-        }
-        layers.wrap(call, is_idle).await
+    let mut call = pin!(call);
+    let is_idle = layers.are_idle();
+    if is_idle && let Poll::Ready(result) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+        return result;
     }
+    layers.wrap(call, is_idle).await
 }
 
 /// Whether the developer added layers; `()` is the layer of a server without any. Monomorphized to a constant.

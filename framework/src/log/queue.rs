@@ -59,7 +59,8 @@ impl LogQueue {
     }
 
     fn start(&self) {
-        if self.0.is_started.swap(true, Relaxed) {
+        let mut thread_ended = self.0.ended.lock();
+        if self.0.is_started.load(Relaxed) {
             return;
         }
         let (shared, (running, ended)) = (self.0.clone(), bounded(0));
@@ -67,9 +68,10 @@ impl LogQueue {
             shared.run();
             drop(running);
         });
-        match thread {
-            Ok(_) => *self.0.ended.lock() = Some(ended),
-            Err(_) => self.0.is_started.store(false, Relaxed), // the next line tries again
+        // After an error, the next line tries again.
+        if thread.is_ok() {
+            *thread_ended = Some(ended);
+            self.0.is_started.store(true, Relaxed);
         }
     }
 

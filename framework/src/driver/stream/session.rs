@@ -125,13 +125,13 @@ where
                 continue;
             };
             let reply = 'reply: {
+                self.framed.io.latency.is_calling = true; // the handler can panic before it returns a future
                 let (call, layers) = self.calls.message(message);
                 let mut call = pin!(call);
                 let is_idle = layers.are_idle();
                 let framed = &mut self.framed;
                 // Most replies are ready immediately and small: they are encoded where they are.
                 let first = poll_fn(|cx| {
-                    framed.io.latency.is_calling = true;
                     let first = if is_idle { call.as_mut().poll(cx) } else { Poll::Pending };
                     framed.io.latency.is_calling = false;
                     Poll::Ready(first.map(|result| framed.encode_simple(result)))
