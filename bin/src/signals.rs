@@ -91,8 +91,9 @@ impl LiveServer<'_> {
                     };
                     match upgraded {
                         Ok(pid) => {
-                            tracing::info!(target: "switchboard", pid, "upgraded");
                             self.hand_over().await;
+                            tracing::info!(target: "switchboard", pid, "upgraded");
+                            self.finish_handover().await;
                             self.admin.request_drain();
                         }
                         Err(error) => tracing::warn!(target: "switchboard", error, "upgrade rejected"),
@@ -163,12 +164,18 @@ impl LiveServer<'_> {
         Ok(pid)
     }
 
-    /// Stops accepting. The admin endpoint stops immediately, so that operators reach the new process.
+    /// Stops accepting, on the admin endpoint first, so that operators and health checks reach the new process.
     async fn hand_over(&self) {
+        self.admin.running.hand_over().await;
+        self.running.hand_over().await;
+    }
+
+    /// Closes idle connections. The admin endpoint stops.
+    async fn finish_handover(&self) {
         let admin = async {
-            self.admin.running.hand_over().await;
+            self.admin.running.close_idle().await;
             self.admin.stop().await;
         };
-        join(self.running.hand_over(), admin).await;
+        join(self.running.close_idle(), admin).await;
     }
 }

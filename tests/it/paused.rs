@@ -197,9 +197,13 @@ async fn connections_that_were_active_during_a_pause_stay_open_in_an_upgrade() {
         sleep(secs(1)).await;
         client.send("z\n").await.expect("z\n").await;
     };
+    let handover = async {
+        served.running.hand_over().await;
+        served.running.close_idle().await;
+    };
     tokio::select! {
         () = active => {}
-        () = served.running.hand_over() => panic!("an active connection is left"),
+        () = handover => panic!("an active connection is left"),
     }
     drop(idle);
 }

@@ -6,13 +6,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::address::Endpoint;
 use crate::connection::{Connection, ControlSignal};
+use crate::deadline_timer;
 use crate::server::inherited::Inherited;
 use crate::server::listener::ListenerHandle;
-use crate::server::running::Running;
+use crate::server::running::{BACKLOG_TIMEOUT, Running};
 use crate::settings::deadline_after;
 use crate::transport::{SharedSocket, Unreachable};
 
@@ -54,23 +56,34 @@ impl Running {
         sockets.iter().filter_map(ListenerHandle::share).for_each(|socket| socket.keep_path(keep));
     }
 
-    /// Stops accepting, because another process now listens on the same sockets, and closes idle connections.
+    /// Stops accepting, because another process now listens on the same sockets. After the method has returned, this
+    /// process accepts no client, so that each new one reaches the other process.
     ///
-    /// A connection is idle after 10 s without activity (at most a third of the drain deadline). The method returns
-    /// when all connections have been signalled to close, or after two thirds of the drain deadline. Call
-    /// [`drain`](Self::drain) afterwards: its deadline begins with this call, and it skips the announcement. Reloads
-    /// are rejected from now on.
+    /// Call [`close_idle`](Self::close_idle) afterwards, then [`drain`](Self::drain): its deadline begins with this
+    /// call, and it skips the announcement. Reloads are rejected from now on.
+    /// [`readiness`](Self::readiness) stays [`Ready`](crate::server::Readiness::Ready), because the other process
+    /// accepts clients.
     pub async fn hand_over(&self) {
+        let deadline = deadline_after(Instant::now(), self.state().drain.deadline);
+        // The first call counts. Before `draining`, because readiness depends on both.
+        let _ = self.handed_over.set(deadline);
         self.draining.send_replace(true);
         drop(self.reloading.lock().await);
         self.set_paths_kept(true);
         let listeners = self.all_listeners();
         listeners.iter().for_each(ListenerHandle::retire);
+        let _ = deadline_timer::timeout(BACKLOG_TIMEOUT, join_all(listeners.iter().map(ListenerHandle::closed))).await;
+    }
+
+    /// Closes idle connections after [`hand_over`](Self::hand_over).
+    ///
+    /// A connection is idle after 10 s without activity (at most a third of the drain deadline). The method returns
+    /// when all connections have been signalled to close, or after two thirds of the drain deadline.
+    pub async fn close_idle(&self) {
         let (now, deadline) = (Instant::now(), self.state().drain.deadline);
-        let _ = self.handed_over.set(deadline_after(now, deadline)); // the first call counts
         let until = deadline_after(now, deadline / 3 * 2);
         let (idle_timeout, mut last_seen) = (IDLE_TIMEOUT.min(deadline / 3), HashMap::new());
-        while !close_idle(&self.connections(), idle_timeout, &mut last_seen) && Instant::now() < until {
+        while !signal_idle(&self.connections(), idle_timeout, &mut last_seen) && Instant::now() < until {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
@@ -81,7 +94,7 @@ type Activity = ((u64, u64, u64), Duration);
 
 /// Signals idle connections to close. Returns whether all connections were idle. Time is counted in checks: a process
 /// that was stopped has not seen the input of that time.
-fn close_idle(open: &[Connection], idle_timeout: Duration, last_seen: &mut HashMap<u64, Activity>) -> bool {
+fn signal_idle(open: &[Connection], idle_timeout: Duration, last_seen: &mut HashMap<u64, Activity>) -> bool {
     let mut all_idle = true;
     let seen = open.iter().map(|connection| {
         let activity = (connection.messages(), connection.bytes_in(), connection.bytes_out());

@@ -208,8 +208,12 @@ impl Running {
         join_all(listeners.iter().map(ListenerHandle::heartbeat)).await;
     }
 
-    /// Whether the server accepts clients: it is not draining, and every listener listens.
+    /// Whether clients are accepted: the server is not draining, and every listener listens. After
+    /// [`hand_over`](Self::hand_over) it is ready, because another process accepts on its sockets.
     pub fn readiness(&self) -> Readiness {
+        if self.handed_over.get().is_some() {
+            return Readiness::Ready;
+        }
         if self.is_stopping() {
             return Readiness::NotReady("draining".to_owned());
         }

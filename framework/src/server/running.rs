@@ -2,6 +2,7 @@
 
 use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -132,12 +133,15 @@ impl Running {
     }
 
     /// Waits until every listener has ended by itself and no connection is open. Only transports without more clients
-    /// end by themselves.
+    /// end by themselves. Waits forever after [`hand_over`](Self::hand_over): another process has the sockets then.
     pub async fn ended(&self) {
         loop {
             let listeners = self.all_listeners();
             join_all(listeners.iter().map(ListenerHandle::ended)).await;
             // A reload may have started other listeners in the meantime.
+            if self.handed_over.get().is_some() {
+                return pending().await;
+            }
             if self.all_listeners().iter().all(ListenerHandle::has_ended) {
                 return;
             }
