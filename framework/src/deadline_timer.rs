@@ -40,7 +40,6 @@ pin_project! {
     /// check. The later the timer fires, the longer are the intervals between them.
     #[derive(Debug)]
     pub struct DeadlineTimer {
-        deadline: Instant,
         #[pin]
         sleep: Sleep,
         checks: u8,
@@ -51,17 +50,12 @@ pin_project! {
 impl DeadlineTimer {
     /// A timer for a deadline.
     pub fn new(deadline: Instant) -> Self {
-        Self { deadline, sleep: sleep_until(deadline), checks: 0, interval_ms: 0 }
+        Self { sleep: sleep_until(deadline), checks: 0, interval_ms: 0 }
     }
 
     /// A timer for a deadline after some time from now.
     pub fn after(time: Duration) -> Self {
         Self::new(deadline_after(Instant::now(), time))
-    }
-
-    /// The deadline.
-    pub fn deadline(&self) -> Instant {
-        self.deadline
     }
 
     /// Whether the deadline or the time of a check has come since the last poll.
@@ -72,7 +66,7 @@ impl DeadlineTimer {
     /// Sets another deadline, which is checked again in the same way.
     pub fn reset(self: Pin<&mut Self>, deadline: Instant) {
         let this = self.project();
-        (*this.deadline, *this.checks) = (deadline, 0);
+        *this.checks = 0;
         this.sleep.reset(deadline);
     }
 }
@@ -89,7 +83,7 @@ impl Future for DeadlineTimer {
             }
             let now = Instant::now();
             if *this.checks == 0 {
-                let delay = now.saturating_duration_since(*this.deadline).as_millis() / 8;
+                let delay = now.saturating_duration_since(this.sleep.deadline()).as_millis() / 8;
                 *this.interval_ms = u8::try_from(delay).map_or(MAX_INTERVAL_MS, |delay| delay.min(MAX_INTERVAL_MS));
             }
             *this.checks += 1;

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use crate::connection::Connection;
 
 /// A mark in the length of an outbox. The driver needs one comparison to know that a reply may be written at once, and
 /// that nothing else is to be done.
-#[repr(usize)]
+#[repr(u32)]
 enum Mark {
     /// A reply waits for an earlier one.
     HoldsReplies = 1 << 31,
@@ -25,6 +25,9 @@ enum Mark {
     /// Further frames are rejected.
     Closed = 1 << 28,
 }
+
+/// Maximum frames in an outbox, whatever `limits.outbox` is. Below the marks.
+const MAX_LIMIT: u32 = 100_000_000;
 
 /// A mark in an idle timeout.
 #[repr(u64)]
@@ -42,16 +45,16 @@ pub(crate) struct ChangedTimeouts {
 }
 
 impl Mark {
-    fn all() -> usize {
-        Self::HoldsReplies as usize | Self::Finishes as usize | Self::ChangesTimeouts as usize | Self::Closed as usize
+    fn all() -> u32 {
+        Self::HoldsReplies as u32 | Self::Finishes as u32 | Self::ChangesTimeouts as u32 | Self::Closed as u32
     }
 }
 
 /// The queue of one stream connection. It allocates nothing before the first frame or changed timeout.
 pub(crate) struct Outbox<Out> {
     /// The number of queued frames, with marks.
-    len: AtomicUsize,
-    limit: usize,
+    len: AtomicU32,
+    limit: u32,
     queue: OnceLock<Box<Queue<Out>>>,
 }
 
@@ -66,14 +69,15 @@ struct Queue<Out> {
 
 impl<Out> Outbox<Out> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { len: AtomicUsize::new(0), limit: limit.clamp(1, Semaphore::MAX_PERMITS), queue: OnceLock::new() }
+        let limit = u32::try_from(limit).map_or(MAX_LIMIT, |limit| limit.clamp(1, MAX_LIMIT));
+        Self { len: AtomicU32::new(0), limit, queue: OnceLock::new() }
     }
 
     fn queue(&self) -> &Queue<Out> {
         self.queue.get_or_init(|| {
             Box::new(Queue {
                 frames: Mutex::new(VecDeque::new()),
-                permits: Semaphore::new(self.limit),
+                permits: Semaphore::new(self.limit as usize),
                 idle: AtomicU64::new(u64::MAX),
                 frame: AtomicU64::new(u64::MAX),
             })
@@ -84,7 +88,7 @@ impl<Out> Outbox<Out> {
     pub(crate) fn permits(&self) -> &Semaphore {
         let permits = &self.queue().permits;
         // `close` has not found permits that did not exist.
-        if self.len.load(SeqCst) & Mark::Closed as usize != 0 {
+        if self.len.load(SeqCst) & Mark::Closed as u32 != 0 {
             permits.close();
         }
         permits
@@ -96,7 +100,7 @@ impl<Out> Outbox<Out> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len.load(SeqCst) & !Mark::all()
+        (self.len.load(SeqCst) & !Mark::all()) as usize
     }
 
     /// Whether a reply may be written at once: no frame is queued, and no reply waits for an earlier one.
@@ -108,21 +112,21 @@ impl<Out> Outbox<Out> {
     /// Sets whether replies wait for earlier ones. For the driver of the connection only.
     pub(crate) fn set_holds_replies(&self, holds: bool) {
         if holds {
-            self.len.fetch_or(Mark::HoldsReplies as usize, SeqCst);
+            self.len.fetch_or(Mark::HoldsReplies as u32, SeqCst);
         } else {
-            self.len.fetch_and(!(Mark::HoldsReplies as usize), SeqCst);
+            self.len.fetch_and(!(Mark::HoldsReplies as u32), SeqCst);
         }
     }
 
     /// Whether a task has requested to finish the connection.
     pub(crate) fn finishes(&self) -> bool {
-        self.len.load(SeqCst) & Mark::Finishes as usize != 0
+        self.len.load(SeqCst) & Mark::Finishes as u32 != 0
     }
 
     fn set_timeout(&self, timeout: &AtomicU64, time: Duration, mark: u64) {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         timeout.store(millis.min(IdleMark::InputOnly as u64 - 1) | mark, SeqCst);
-        self.len.fetch_or(Mark::ChangesTimeouts as usize, SeqCst);
+        self.len.fetch_or(Mark::ChangesTimeouts as u32, SeqCst);
     }
 
     pub(crate) fn set_idle_timeout(&self, time: Duration) {
@@ -140,15 +144,15 @@ impl<Out> Outbox<Out> {
     /// Rejects further frames, and requests the driver to finish the connection.
     pub(crate) fn finish(&self) {
         self.close();
-        self.len.fetch_or(Mark::Finishes as usize, SeqCst);
+        self.len.fetch_or(Mark::Finishes as u32, SeqCst);
     }
 
     /// The timeouts that the handler has changed, after a change since the last call.
     pub(crate) fn take_timeouts(&self) -> Option<ChangedTimeouts> {
-        if self.len.load(SeqCst) & Mark::ChangesTimeouts as usize == 0 {
+        if self.len.load(SeqCst) & Mark::ChangesTimeouts as u32 == 0 {
             return None;
         }
-        self.len.fetch_and(!(Mark::ChangesTimeouts as usize), SeqCst);
+        self.len.fetch_and(!(Mark::ChangesTimeouts as u32), SeqCst);
         let changed = |timeout: &AtomicU64| Some(timeout.load(SeqCst)).filter(|millis| *millis != u64::MAX);
         let Queue { idle, frame, .. } = self.queue();
         let idle = changed(idle).map(|millis| {
@@ -177,7 +181,7 @@ impl<Out> Outbox<Out> {
 
     /// Rejects further frames.
     pub(crate) fn close(&self) {
-        self.len.fetch_or(Mark::Closed as usize, SeqCst);
+        self.len.fetch_or(Mark::Closed as u32, SeqCst);
         if let Some(queue) = self.queue.get() {
             queue.permits.close();
         }

@@ -54,9 +54,11 @@ impl ControlSignal {
     }
 }
 
+/// The signal to the driver, and how the connection ended.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     signal: AtomicCell<ControlSignal>,
+    reason: AtomicCell<Option<CloseReason>>,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -86,6 +88,16 @@ impl Control {
     #[inline]
     pub(crate) fn current(&self) -> ControlSignal {
         self.signal.load()
+    }
+
+    /// Why the connection closed. `None` while it is open.
+    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
+        self.reason.load()
+    }
+
+    /// Marks the connection as closed. Only the first reason is kept.
+    pub(crate) fn finish(&self, reason: CloseReason) {
+        let _ = self.reason.compare_exchange(None, Some(reason));
     }
 }
 

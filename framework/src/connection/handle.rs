@@ -1,11 +1,12 @@
 //! The handle to one connection: its addresses, counters and tasks, and a way to signal its driver.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
-use crossbeam_utils::atomic::AtomicCell;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -15,11 +16,10 @@ use crate::close_reason::CloseReason;
 use crate::connection::amplification::AmplificationLimit;
 use crate::connection::control_signal::{Control, ControlSignal};
 use crate::connection::extensions::Extensions;
-use crate::connection::info::{ConnectionCounters, Kind, ListenerInfo, ProxyInfo, TlsInfo};
+use crate::connection::info::{
+    ConnectionCounters, Kind, ListenerInfo, ProxyInfo, TASKS_PER_CONNECTION, TlsInfo, TooManyTasks,
+};
 use crate::drain::DrainSignal;
-
-/// Maximum tasks that a handler may run per connection.
-pub const TASKS_PER_CONNECTION: usize = 64;
 
 /// A connection, or a peer of a datagram socket.
 ///
@@ -35,8 +35,6 @@ struct Inner {
     opened: Instant,
     counters: ConnectionCounters,
     control: Control,
-    reason: AtomicCell<Option<CloseReason>>,
-    kind: Kind,
     /// Boxed: most connections need none of it.
     rare: OnceLock<Box<Rare>>,
 }
@@ -44,7 +42,7 @@ struct Inner {
 #[derive(Default)]
 struct Rare {
     credentials: Option<Credentials>,
-    /// For a datagram peer.
+    /// For a datagram peer, and only for one.
     amplification_limit: Option<AmplificationLimit>,
     counted_source: OnceLock<Source>,
     proxy: OnceLock<ProxyInfo>,
@@ -52,11 +50,6 @@ struct Rare {
     tasks: Mutex<Option<JoinSet<()>>>,
     extensions: Extensions,
 }
-
-/// A connection already runs [`TASKS_PER_CONNECTION`] tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this connection already has {TASKS_PER_CONNECTION} tasks running")]
-pub struct TooManyTasks;
 
 impl Connection {
     pub(crate) fn new(
@@ -80,8 +73,6 @@ impl Connection {
             opened: Instant::now(),
             counters: ConnectionCounters::default(),
             control: Control::default(),
-            reason: AtomicCell::new(None),
-            kind,
             rare,
         }))
     }
@@ -134,7 +125,7 @@ impl Connection {
 
     /// Stream connection or datagram peer.
     pub fn kind(&self) -> Kind {
-        self.0.kind
+        if self.amplification_limit().is_some() { Kind::Datagram } else { Kind::Stream }
     }
 
     /// When the connection was accepted, or the first datagram of the peer was received.
@@ -182,7 +173,7 @@ impl Connection {
 
     /// Why the connection closed; `None` while it is open.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.0.reason.load()
+        self.0.control.close_reason()
     }
 
     /// Runs a background task; at most [`TASKS_PER_CONNECTION`] concurrently. It is dropped when the connection closes.
@@ -260,7 +251,7 @@ impl Connection {
 
     /// Marks the connection as closed and drops its tasks. Only the first reason is kept.
     pub(crate) fn finish(&self, reason: CloseReason) {
-        let _ = self.0.reason.compare_exchange(None, Some(reason));
+        self.0.control.finish(reason);
         // A concurrent `spawn` sees the reason, or its task is seen here.
         fence(SeqCst);
         if let Some(rare) = self.0.rare.get() {
@@ -273,13 +264,34 @@ impl Connection {
     }
 }
 
+/// Two handles are equal if they refer to the same connection. A set of connections finds one by its id.
+impl PartialEq for Connection {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Connection {}
+
+impl Hash for Connection {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl Borrow<u64> for Connection {
+    fn borrow(&self) -> &u64 {
+        &self.0.id
+    }
+}
+
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
             .field("id", &self.0.id)
             .field("listener", &self.0.listener.name)
             .field("peer", self.peer())
-            .field("kind", &self.0.kind)
+            .field("kind", &self.kind())
             .finish_non_exhaustive()
     }
 }

@@ -9,6 +9,14 @@ use crate::address::Address;
 use crate::drain::DrainSignal;
 use crate::metrics::ListenerMetrics;
 
+/// Maximum tasks that a handler may run per connection.
+pub const TASKS_PER_CONNECTION: usize = 64;
+
+/// A connection already runs [`TASKS_PER_CONNECTION`] tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this connection already has {TASKS_PER_CONNECTION} tasks running")]
+pub struct TooManyTasks;
+
 /// Whether a listener serves byte streams or datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -1,7 +1,7 @@
 //! The table of open connections of one listener.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,7 +24,7 @@ pub(crate) struct ConnectionTable {
 
 #[derive(Debug, Default)]
 struct Entries {
-    open: HashMap<u64, Connection>,
+    open: HashSet<Connection>,
     /// Open connections per source. Empty unless `limits.connections_per_source` is set.
     per_source: HashMap<Source, usize>,
     accepted: usize,
@@ -47,7 +47,7 @@ impl ConnectionTable {
         if entries.open.len() >= limit {
             return false;
         }
-        entries.open.insert(connection.id(), connection.clone());
+        entries.open.insert(connection.clone());
         entries.accepted += 1;
         if entries.signal != ControlSignal::Continue {
             connection.signal(entries.signal);
@@ -63,7 +63,7 @@ impl ConnectionTable {
     pub(crate) fn count_source(&self, connection: &Connection, source: Source, limit: usize) -> bool {
         let mut entries = self.entries.lock();
         let open = entries.per_source.get(&source).copied().unwrap_or_default();
-        let has_room = open < limit && entries.open.contains_key(&connection.id());
+        let has_room = open < limit && entries.open.contains(connection);
         if has_room && connection.set_counted_source(source) {
             entries.per_source.insert(source, open + 1);
         }
@@ -74,7 +74,7 @@ impl ConnectionTable {
     pub(crate) fn count_all_sources(&self) {
         let mut entries = self.entries.lock();
         let Entries { open, per_source, .. } = &mut *entries;
-        for connection in open.values() {
+        for connection in open.iter() {
             if let Some(source) = connection.source()
                 && connection.set_counted_source(source)
             {
@@ -85,12 +85,12 @@ impl ConnectionTable {
 
     /// Passes the open connections to `visit`. None is added or removed meanwhile.
     pub(crate) fn with_open<T>(&self, visit: impl FnOnce(&mut dyn Iterator<Item = &Connection>) -> T) -> T {
-        visit(&mut self.entries.lock().open.values())
+        visit(&mut self.entries.lock().open.iter())
     }
 
     /// The ids of the open connections, in any order.
     pub(crate) fn ids(&self) -> Vec<u64> {
-        self.entries.lock().open.keys().copied().collect()
+        self.entries.lock().open.iter().map(Connection::id).collect()
     }
 
     pub(crate) fn get(&self, id: u64) -> Option<Connection> {
@@ -111,7 +111,7 @@ impl ConnectionTable {
     pub(crate) fn broadcast(&self, signal: ControlSignal) {
         let mut entries = self.entries.lock();
         entries.signal = entries.signal.max(signal);
-        entries.open.values().for_each(|connection| connection.signal(signal));
+        entries.open.iter().for_each(|connection| connection.signal(signal));
     }
 
     /// Waits until a connection has closed since the last call. For one waiter: the accept loop.
@@ -138,7 +138,7 @@ impl ConnectionTable {
 
     fn remove(&self, connection: &Connection, count: impl FnOnce(&mut Entries)) {
         let mut entries = self.entries.lock();
-        if entries.open.remove(&connection.id()).is_none() {
+        if !entries.open.remove(connection) {
             return;
         }
         if let Some(source) = connection.counted_source()

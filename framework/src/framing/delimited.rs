@@ -73,17 +73,23 @@ impl Delimited {
 
 built_in! {
     "delimited", "messages end with a delimiter that you choose; it is appended to replies", Delimited => DelimitedCodec,
-    |self, limit| DelimitedCodec { delimiter: self.delimiter.0.clone(), limit, searched: 0 };
+    |self, limit| DelimitedCodec { messages: Arc::new(Messages { delimiter: self.delimiter.clone(), limit }), searched: 0 };
     /// Sets the largest message in bytes, without the delimiter; replaces `limits.frame`.
 }
 
 /// The codec of [`Delimited`].
 #[derive(Debug, Clone)]
 pub struct DelimitedCodec {
-    delimiter: Arc<[u8]>,
-    limit: usize,
+    /// Boxed: an idle connection reserves memory for the codec of any framing.
+    messages: Arc<Messages>,
     /// The first bytes of the buffer, in which no delimiter begins. They are not searched again.
     searched: usize,
+}
+
+#[derive(Debug)]
+struct Messages {
+    delimiter: Delimiter,
+    limit: usize,
 }
 
 impl Decoder for DelimitedCodec {
@@ -91,25 +97,26 @@ impl Decoder for DelimitedCodec {
     type Error = FrameError;
 
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
-        let width = self.delimiter.len();
+        let Messages { delimiter: Delimiter(delimiter), limit } = &*self.messages;
+        let (width, limit) = (delimiter.len(), *limit);
         let rest = &buffer[self.searched..];
-        let found = match *self.delimiter {
+        let found = match **delimiter {
             [byte] => memchr::memchr(byte, rest),
-            _ => memmem::find(rest, &self.delimiter),
+            _ => memmem::find(rest, delimiter),
         };
         let Some(found) = found else {
             self.searched = (buffer.len() + 1).saturating_sub(width).max(self.searched);
             // The last bytes can be the beginning of the delimiter, which the limit does not count.
-            if buffer.len() > self.limit.saturating_add(width - 1) {
-                return Err(FrameError::TooLarge { limit: self.limit });
+            if buffer.len() > limit.saturating_add(width - 1) {
+                return Err(FrameError::TooLarge { limit });
             }
             return Ok(None);
         };
         let mut message = buffer.split_to(self.searched + found + width);
         self.searched = 0;
         message.truncate(message.len() - width);
-        if message.len() > self.limit {
-            return Err(FrameError::TooLarge { limit: self.limit });
+        if message.len() > limit {
+            return Err(FrameError::TooLarge { limit });
         }
         Ok(Some(message.freeze()))
     }
@@ -119,9 +126,10 @@ impl Encoder<Bytes> for DelimitedCodec {
     type Error = FrameError;
 
     fn encode(&mut self, frame: Bytes, buffer: &mut BytesMut) -> Result<(), FrameError> {
-        buffer.reserve(frame.len() + self.delimiter.len());
+        let Delimiter(delimiter) = &self.messages.delimiter;
+        buffer.reserve(frame.len() + delimiter.len());
         buffer.extend_from_slice(&frame);
-        buffer.extend_from_slice(&self.delimiter);
+        buffer.extend_from_slice(delimiter);
         Ok(())
     }
 }

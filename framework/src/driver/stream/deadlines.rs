@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::close_reason::CloseReason;
+use crate::connection::Connection;
 use crate::deadline_timer::DeadlineTimer;
 use crate::driver::stream::moment::Moment;
 use crate::outbox::ChangedTimeouts;
@@ -21,7 +22,7 @@ use crate::settings::Timeouts;
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     timeouts: Arc<Timeouts>,
-    opened: Instant,
+    connection: Connection,
     /// The last read or write that restarts the idle timeout, as of the last [`update`](Self::update).
     last_activity: Moment,
     /// The last write, as of the last [`update`](Self::update).
@@ -58,11 +59,11 @@ pub(crate) enum DriverActivity {
 }
 
 impl Deadlines {
-    pub(crate) fn new(timeouts: Arc<Timeouts>, opened: Instant) -> Self {
+    pub(crate) fn new(timeouts: Arc<Timeouts>, connection: Connection) -> Self {
         Self {
             timeouts,
-            opened,
-            last_activity: Moment::new(Instant::now(), opened),
+            last_activity: Moment::new(Instant::now(), connection.opened()),
+            connection,
             last_write: None,
             read: false,
             wrote: false,
@@ -77,12 +78,8 @@ impl Deadlines {
         }
     }
 
-    pub(crate) fn opened(&self) -> Instant {
-        self.opened
-    }
-
     pub(crate) fn now(&self) -> Moment {
-        Moment::new(Instant::now(), self.opened)
+        Moment::new(Instant::now(), self.connection.opened())
     }
 
     pub(crate) fn change_timeouts(&mut self, changed: ChangedTimeouts) {
@@ -141,7 +138,7 @@ impl Deadlines {
 
     pub(crate) fn last_write(&mut self) -> Option<Instant> {
         self.update();
-        self.last_write.map(|write| write.instant(self.opened))
+        self.last_write.map(|write| write.instant(self.connection.opened()))
     }
 
     /// The last read or write, as of the last [`update`](Self::update).
@@ -176,7 +173,7 @@ impl Deadlines {
             return None;
         }
         let (at, reason) = self.next_deadline(activity)?;
-        let deadline = at.instant(self.opened);
+        let deadline = at.instant(self.connection.opened());
         let has_fired = self.has_fired();
         let timer = self.timer.get_or_insert_with(|| {
             self.timer_at = at;

@@ -42,7 +42,7 @@ impl<F: Framing> FramedConnection<F> {
                 return Poll::Ready(Ok(output));
             }
             self.before_read |= WAITED;
-            self.io.latency.slow = true;
+            self.was_pending = true;
             self.poll_working(cx, PushedFrames::Encode)?;
             if later == LaterFrames::Encode && self.later.is_some() {
                 self.write_simple_replies(cx)?;

@@ -1,6 +1,5 @@
 //! The end of a session: the last message of the handler, the queued output, and the close of the transport.
 
-use std::any::Any;
 use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -12,17 +11,15 @@ use crate::connection::ControlSignal;
 use crate::deadline_timer;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::HandlerCalls;
+use crate::driver::stream::framed_connection::FramedConnection;
 use crate::driver::stream::framed_io::FramedIo;
 use crate::driver::stream::linger::{is_graceful, takes_last_message};
-use crate::driver::stream::session::{Flow, StreamSession};
+use crate::driver::stream::session::{Ended, Flow, StreamSession};
 use crate::error::{BoxError, Panicked};
 use crate::framing::Framing;
 
 /// Maximum time that `Handler::close` may take.
 const CLOSE_HOOK_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How a session ended; the outer error is the payload of a panic.
-type Ended<F> = Result<Result<Flow<F>, CloseOutcome>, Box<dyn Any + Send>>;
 
 impl<F, C> StreamSession<F, C>
 where
@@ -31,10 +28,10 @@ where
 {
     /// Finishes the messages in progress and closes the connection.
     pub(super) async fn end(&mut self, ended: Ended<F>) -> Result<(), BoxError> {
-        let FramedIo { latency, connection, .. } = &mut self.framed.io;
+        let FramedConnection { is_calling, io: FramedIo { latency, connection, .. }, .. } = &mut self.framed;
         let ended = match ended {
             // Nothing else has panicked: the connection can still write its other replies.
-            Err(payload) if take(&mut latency.is_calling) => {
+            Err(payload) if take(is_calling) => {
                 Ok(Err(latency.message_failed(connection, Panicked::new(&*payload).into())))
             }
             ended => ended,

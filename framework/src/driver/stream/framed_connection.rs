@@ -25,6 +25,10 @@ pub(crate) struct FramedConnection<F: Framing> {
     pub(crate) later: Option<Box<LaterReplies<F::Out>>>,
     /// What the next read must consider: [`WAITED`], [`LATER_REPLIES`]. Zero in the common case.
     pub(super) before_read: u8,
+    /// The call for the last message was not ready immediately.
+    pub(super) was_pending: bool,
+    /// A call is being polled without layers: a panic that ends the session is one of the handler.
+    pub(super) is_calling: bool,
 }
 
 /// The driver has waited for something other than input.
@@ -40,7 +44,7 @@ pub(super) enum PushedFrames {
 
 impl<F: Framing> FramedConnection<F> {
     pub(crate) fn new(io: FramedIo<F>) -> Self {
-        Self { io, waker: None, closing: None, later: None, before_read: 0 }
+        Self { io, waker: None, closing: None, later: None, before_read: 0, was_pending: false, is_calling: false }
     }
 
     /// The same connection with another framing.
@@ -48,8 +52,9 @@ impl<F: Framing> FramedConnection<F> {
     where
         G: Framing<In = F::In, Out = F::Out>,
     {
-        let Self { io, waker, closing, later, before_read } = self;
-        FramedConnection { io: io.with_framing(framing, frame_limit), waker, closing, later, before_read }
+        let Self { io, waker, closing, later, before_read, was_pending, is_calling } = self;
+        let io = io.with_framing(framing, frame_limit);
+        FramedConnection { io, waker, closing, later, before_read, was_pending, is_calling }
     }
 
     /// Whether later replies are in progress: then [`read_or_reply`](Self::read_or_reply) must read. To be called
@@ -86,9 +91,16 @@ impl<F: Framing> FramedConnection<F> {
     fn is_quiet(&self, cx: &Context<'_>) -> bool {
         self.io.connection.current_signal() == ControlSignal::Continue
             && self.closing.is_none()
-            && self.io.writer.is_flushed()
+            && self.io.is_flushed()
             && self.io.writer.outbox.is_clear()
             && self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+    }
+
+    /// The reply to the last message is encoded.
+    pub(crate) fn message_handled(&mut self) {
+        if std::mem::take(&mut self.was_pending) {
+            self.io.record_latency(self.io.deadlines.now());
+        }
     }
 
     /// Yields if the task has used up its budget or handles a burst, and checks for control signals.
@@ -151,7 +163,6 @@ impl<F: Framing> FramedConnection<F> {
             });
         }
         self.io.record_latency(self.io.deadlines.now());
-        self.io.publish_messages();
         failed
     }
 
@@ -159,7 +170,7 @@ impl<F: Framing> FramedConnection<F> {
     pub(crate) async fn write_encoded(&mut self) -> Result<(), CloseOutcome> {
         poll_fn(|cx| {
             self.poll_working(cx, PushedFrames::Keep)?;
-            if self.io.writer.is_flushed() { Poll::Ready(Ok(())) } else { Poll::Pending }
+            if self.io.is_flushed() { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
     }
@@ -167,7 +178,7 @@ impl<F: Framing> FramedConnection<F> {
     async fn write_all(&mut self) -> Result<(), CloseOutcome> {
         poll_fn(|cx| {
             self.poll_working(cx, PushedFrames::Encode)?;
-            if self.io.writer.is_finished() { Poll::Ready(Ok(())) } else { Poll::Pending }
+            if self.io.is_finished() { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
     }
@@ -187,7 +198,7 @@ impl<F: Framing> FramedConnection<F> {
     ) -> Poll<Result<(), CloseOutcome>> {
         let io = &mut self.io;
         if let Some(reason) = self.closing {
-            if io.reader.draining_bytes.is_none() {
+            if !io.reader.is_draining {
                 io.receive_last_input(cx)?;
                 return Poll::Ready(Ok(()));
             }
@@ -211,7 +222,7 @@ impl<F: Framing> FramedConnection<F> {
     /// Reads a little while no message is decoded: if the peer has closed, the work is aborted.
     pub(super) fn read_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
         // First, or a peer that continues to send would delay the close.
-        if self.closing.is_some() && self.io.reader.draining_bytes.is_none() {
+        if self.closing.is_some() && !self.io.reader.is_draining {
             self.io.receive_last_input(cx)?;
         }
         self.io.read_ahead(cx)
@@ -264,7 +275,6 @@ impl<F: Framing> FramedConnection<F> {
         if pushed == PushedFrames::Encode && self.io.writer.is_empty() {
             self.io.write_pushed(cx)?;
         }
-        self.io.publish_messages();
         let expired = self.io.deadlines.poll_expired(cx, activity);
         if activity != DriverActivity::Working {
             self.io.record_latency(self.io.deadlines.last_transfer());

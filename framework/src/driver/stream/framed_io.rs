@@ -59,7 +59,7 @@ impl<F: Framing> FramedIo<F> {
             codec: framing.codec(limits.frame),
             reader: FramedReader::new(framing.limit(limits.frame)),
             writer: FramedWriter::new(outbox),
-            deadlines: Deadlines::new(timeouts, connection.opened()),
+            deadlines: Deadlines::new(timeouts, connection.clone()),
             latency: LatencyTracker::default(),
             connection,
         }
@@ -80,7 +80,7 @@ impl<F: Framing> FramedIo<F> {
     pub(crate) fn next_message(&mut self) -> Result<Option<F::In>, CloseOutcome> {
         let message = self.reader.decode(&mut self.codec)?;
         if message.is_some() {
-            self.latency.messages += 1;
+            self.connection.counters().messages.add(1);
             self.deadlines.message_received();
         } else {
             self.deadlines.message_incomplete(self.reader.undecoded);
@@ -89,28 +89,27 @@ impl<F: Framing> FramedIo<F> {
     }
 
     pub(crate) fn should_yield(&self) -> bool {
-        self.latency.messages.is_multiple_of(MESSAGES_PER_TURN)
+        self.connection.messages().is_multiple_of(MESSAGES_PER_TURN)
     }
 
     /// Whether a client has sent many messages at once. The connections that its messages push to then get a turn
     /// before their outboxes are full.
     pub(crate) fn is_burst(&self) -> bool {
-        self.latency.messages.is_multiple_of(MESSAGES_PER_BURST) && self.reader.undecoded > 0
-    }
-
-    #[inline]
-    pub(crate) fn message_handled(&mut self) {
-        if self.latency.slow && std::mem::take(&mut self.latency.slow) {
-            self.record_latency(self.deadlines.now());
-        }
+        self.connection.messages().is_multiple_of(MESSAGES_PER_BURST) && self.reader.undecoded > 0
     }
 
     pub(crate) fn record_latency(&mut self, now: Moment) {
         self.latency.record(&self.connection, now, !self.reader.buffer.bytes.is_empty());
     }
 
-    pub(crate) fn publish_messages(&self) {
-        self.connection.counters().messages.set(self.latency.messages);
+    /// Whether the encoded output is written and flushed.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.writer.is_empty() && self.deadlines.write_blocked.is_none()
+    }
+
+    /// Whether the pushed frames are written too.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.is_flushed() && self.writer.outbox.len() == 0
     }
 
     #[inline]
@@ -157,7 +156,7 @@ impl<F: Framing> FramedIo<F> {
         if bytes > 0 {
             self.connection.counters().bytes_in.add(bytes);
             self.deadlines.bytes_read();
-            self.latency.input_read(&self.deadlines);
+            self.latency.input_read(&self.connection, &self.deadlines);
         }
         Poll::Ready(Ok(()))
     }
@@ -180,7 +179,7 @@ impl<F: Framing> FramedIo<F> {
     /// input does not.
     pub(crate) fn receive_last_input(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
         while self.reader.wants_input(LARGE_BUFFER) && self.poll_read(cx)?.is_ready() {}
-        self.reader.draining_bytes = Some(self.reader.undecoded);
+        self.reader.begin_drain();
         Ok(())
     }
 
@@ -203,7 +202,7 @@ impl<F: Framing> FramedIo<F> {
                 while io.encode_pushed()? {}
             }
             io.poll_write(cx)?;
-            if io.writer.is_finished() { Poll::Ready(Ok::<_, CloseOutcome>(())) } else { Poll::Pending }
+            if io.is_finished() { Poll::Ready(Ok::<_, CloseOutcome>(())) } else { Poll::Pending }
         });
         let _ = deadline_timer::timeout(LAST_MESSAGE_TIMEOUT, write).await;
     }
@@ -230,32 +229,27 @@ pub(crate) fn failed(connection: &Connection, error: BoxError) -> CloseOutcome {
 /// read once per read, and once more for each message whose handler was not ready immediately.
 #[derive(Debug, Default)]
 pub(crate) struct LatencyTracker {
-    pub(crate) messages: u64,
     /// Messages whose latency is recorded, or that failed.
     recorded: u64,
     /// When the first message that is not recorded was read.
     started: Option<Moment>,
-    /// The handler of the last message was not ready immediately.
-    pub(crate) slow: bool,
-    /// A call is being polled without layers: a panic that ends the session is one of the handler.
-    pub(crate) is_calling: bool,
 }
 
 impl LatencyTracker {
-    pub(crate) fn input_read(&mut self, deadlines: &Deadlines) {
-        if self.messages == self.recorded {
+    pub(crate) fn input_read(&mut self, connection: &Connection, deadlines: &Deadlines) {
+        if connection.messages() == self.recorded {
             self.started = Some(deadlines.now());
         }
     }
 
     /// The reply to the last message becomes ready later: its latency is recorded then. Returns when the message was
     /// received; `None` before the first message.
-    pub(crate) fn defer(&mut self, deadlines: &Deadlines) -> Option<Instant> {
-        if self.messages == self.recorded {
+    pub(crate) fn defer(&mut self, connection: &Connection) -> Option<Instant> {
+        if connection.messages() == self.recorded {
             return None;
         }
         self.recorded += 1;
-        Some(self.started.map_or_else(Instant::now, |started| started.instant(deadlines.opened())))
+        Some(self.started.map_or_else(Instant::now, |started| started.instant(connection.opened())))
     }
 
     /// Counts the last message as failed. Failed messages have no latency.
@@ -268,14 +262,15 @@ impl LatencyTracker {
     /// Records the messages received so far. `read_ahead`: there is undecoded input, whose latency starts at `now`.
     #[inline]
     pub(crate) fn record(&mut self, connection: &Connection, now: Moment, read_ahead: bool) {
-        if self.messages == self.recorded {
+        let messages = connection.messages();
+        if messages == self.recorded {
             return;
         }
         if let Some(started) = self.started {
             let latency = &connection.listener_info().metrics.latency;
-            latency.record(self.messages - self.recorded, now.since(started));
+            latency.record(messages - self.recorded, now.since(started));
         }
-        self.recorded = self.messages;
+        self.recorded = messages;
         self.started = read_ahead.then_some(now);
     }
 }

@@ -42,7 +42,8 @@ impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
             let (stream, activity) = ByteStream::new(io, connection.clone());
             let outcome = {
                 let mut work = pin!(driver.handler.serve(connection.clone(), stream));
-                let mut timer = pin!(DeadlineTimer::new(deadline_after(activity.last(&connection), idle)));
+                let mut armed = deadline_after(activity.last(&connection), idle);
+                let mut timer = pin!(DeadlineTimer::new(armed));
                 poll_fn(|cx| {
                     if let Some(reason) = connection.poll_signal(cx.waker()).immediate_close_reason() {
                         return Poll::Ready(CloseOutcome::plain(reason));
@@ -54,7 +55,8 @@ impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
                         return Poll::Pending;
                     }
                     let deadline = deadline_after(activity.last(&connection), idle);
-                    if timer.has_fired() && deadline != timer.deadline() {
+                    if timer.has_fired() && deadline != armed {
+                        armed = deadline;
                         timer.as_mut().reset(deadline);
                     }
                     timer.as_mut().poll(cx).map(|()| CloseOutcome::plain(CloseReason::Idle))

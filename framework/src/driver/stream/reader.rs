@@ -19,15 +19,24 @@ pub(crate) struct FramedReader {
     /// Bytes read since the end of the last message, even if the codec has taken them out of the buffer.
     pub(crate) undecoded: usize,
     /// During a drain: undecoded bytes that were received before the drain began.
-    pub(crate) draining_bytes: Option<usize>,
+    draining_bytes: usize,
     /// The size of the last message.
     pub(crate) last_message: usize,
     pub(crate) ended: bool,
+    pub(crate) is_draining: bool,
 }
 
 impl FramedReader {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { buffer: ReadBuffer::default(), limit, undecoded: 0, draining_bytes: None, last_message: 0, ended: false }
+        Self {
+            buffer: ReadBuffer::default(),
+            limit,
+            undecoded: 0,
+            draining_bytes: 0,
+            last_message: 0,
+            ended: false,
+            is_draining: false,
+        }
     }
 
     /// Sets the limit of another codec, which decodes the rest of the input.
@@ -43,7 +52,7 @@ impl FramedReader {
         C: Decoder,
         C::Error: Into<BoxError>,
     {
-        if self.ended || self.draining_bytes.is_some() {
+        if self.ended || self.is_draining {
             return self.decode_last(codec);
         }
         match codec.decode(&mut self.buffer.bytes) {
@@ -71,7 +80,7 @@ impl FramedReader {
         match decoded.map_err(|error| CloseOutcome::from_decoder(error.into()))? {
             Some(message) => {
                 self.message_decoded();
-                self.draining_bytes = self.draining_bytes.map(|bytes| bytes.saturating_sub(self.last_message));
+                self.draining_bytes = self.draining_bytes.saturating_sub(self.last_message);
                 Ok(Some(message))
             }
             None if self.ended && self.undecoded > 0 => Err(CloseOutcome::plain(CloseReason::BadFrame)),
@@ -118,9 +127,13 @@ impl FramedReader {
         !self.ended && self.buffer.bytes.len() < max
     }
 
+    /// From now on, only the messages in the bytes received so far are decoded.
+    pub(crate) fn begin_drain(&mut self) {
+        (self.draining_bytes, self.is_draining) = (self.undecoded, true);
+    }
+
     /// Whether every message received before the drain is decoded.
-    #[inline]
     pub(crate) fn is_drained(&self) -> bool {
-        self.draining_bytes == Some(0)
+        self.is_draining && self.draining_bytes == 0
     }
 }

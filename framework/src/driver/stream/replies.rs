@@ -40,12 +40,12 @@ where
         }
         let waits = framed.later.as_ref().is_some_and(|later| later.replies.has_ordered());
         if reply.then == Then::Close || !(waits || matches!(reply.frames, Frames::Later(..))) {
-            framed.io.message_handled();
+            framed.message_handled();
             return self.write(reply).await.map(Flow::from);
         }
         let Reply { frames, then } = reply;
         let io = &mut framed.io;
-        let message = (io.latency.defer(&io.deadlines), io.reader.last_message);
+        let message = (io.latency.defer(&io.connection), io.reader.last_message);
         let (later, stack) = (framed.later.get_or_insert_default(), self.calls.stack());
         match frames {
             Frames::Later(order, future) => {

@@ -1,5 +1,6 @@
 //! The driver of framed connections: opens the session, then reads, handles and replies until it closes.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -68,6 +69,9 @@ pub(super) enum Flow<F: Framing> {
     Framing(Box<BoxFraming<F::In, F::Out>>),
 }
 
+/// How a session ended; the outer error is the payload of a panic.
+pub(super) type Ended<F> = Result<Result<Flow<F>, CloseOutcome>, Box<dyn Any + Send>>;
+
 impl<F, C> StreamSession<F, C>
 where
     F: Framing,
@@ -78,13 +82,21 @@ where
         Box::pin(async move {
             // Rare steps are boxed: an open connection does not reserve memory for them. A panic in the handler, its
             // streams or the codec closes only this connection.
-            let mut ended = AssertUnwindSafe(Box::pin(self.open())).catch_unwind().await;
-            if matches!(ended, Ok(Ok(Flow::Continue))) {
-                ended = AssertUnwindSafe(self.run()).catch_unwind().await;
+            match AssertUnwindSafe(Box::pin(self.open())).catch_unwind().await {
+                Ok(Ok(Flow::Continue)) => {}
+                ended => return self.conclude(ended).await,
             }
+            let ended = AssertUnwindSafe(self.run()).catch_unwind().await;
+            self.conclude(ended).await
+        })
+    }
+
+    /// Closes the connection, or continues with another framing.
+    fn conclude(mut self, ended: Ended<F>) -> SessionFuture {
+        Box::pin(async move {
             match ended {
-                Ok(Ok(Flow::Framing(framing))) => Box::pin(self.drive_with(framing)).await,
-                ended => Box::pin(self.end(ended)).await,
+                Ok(Ok(Flow::Framing(framing))) => self.drive_with(framing).await,
+                ended => self.end(ended).await,
             }
         })
     }
@@ -111,54 +123,58 @@ where
 
     /// Handles messages until the handler closes the connection or changes the framing (`Ok`), or something else ends
     /// it.
-    async fn run(&mut self) -> Result<Flow<F>, CloseOutcome> {
-        loop {
-            let Some(message) = self.framed.io.next_message()? else {
-                if self.framed.has_later_replies() {
-                    match Box::pin(self.read_or_reply()).await? {
+    ///
+    /// Not an `async fn`: its future would store `self` twice.
+    fn run(&mut self) -> impl Future<Output = Result<Flow<F>, CloseOutcome>> {
+        async move {
+            loop {
+                let Some(message) = self.framed.io.next_message()? else {
+                    if self.framed.has_later_replies() {
+                        match Box::pin(self.read_or_reply()).await? {
+                            Flow::Continue => {}
+                            ended => return Ok(ended),
+                        }
+                    } else {
+                        self.framed.read_more().await?;
+                    }
+                    continue;
+                };
+                let reply = 'reply: {
+                    self.framed.is_calling = true; // the handler can panic before it returns a future
+                    let (call, layers) = self.calls.message(message);
+                    let mut call = pin!(call);
+                    let is_idle = layers.are_idle();
+                    let framed = &mut self.framed;
+                    // Most replies are ready immediately and small: they are encoded where they are.
+                    let first = poll_fn(|cx| {
+                        let first = if is_idle { call.as_mut().poll(cx) } else { Poll::Pending };
+                        framed.is_calling = false;
+                        Poll::Ready(first.map(|result| framed.encode_simple(result)))
+                    });
+                    if let Poll::Ready(reply) = first.await {
+                        break 'reply reply?;
+                    }
+                    let call = Box::pin(layers.wrap(call, is_idle));
+                    let result = self.framed.drive_while(pin!(call)).await?;
+                    let reply = self.framed.encode_simple(result)?;
+                    if reply.is_none() {
+                        self.framed.message_handled();
+                    }
+                    reply
+                };
+                if let Some(reply) = reply {
+                    match Box::pin(self.send(*reply)).await? {
                         Flow::Continue => {}
                         ended => return Ok(ended),
                     }
-                } else {
-                    self.framed.read_more().await?;
                 }
-                continue;
-            };
-            let reply = 'reply: {
-                self.framed.io.latency.is_calling = true; // the handler can panic before it returns a future
-                let (call, layers) = self.calls.message(message);
-                let mut call = pin!(call);
-                let is_idle = layers.are_idle();
-                let framed = &mut self.framed;
-                // Most replies are ready immediately and small: they are encoded where they are.
-                let first = poll_fn(|cx| {
-                    let first = if is_idle { call.as_mut().poll(cx) } else { Poll::Pending };
-                    framed.io.latency.is_calling = false;
-                    Poll::Ready(first.map(|result| framed.encode_simple(result)))
-                });
-                if let Poll::Ready(reply) = first.await {
-                    break 'reply reply?;
+                // Checked here too: the call of a function that is not inlined costs more than the check.
+                if !self.framed.io.writer.has_capacity() {
+                    self.framed.wait_for_write_capacity().await?;
                 }
-                let call = Box::pin(layers.wrap(call, is_idle));
-                let result = self.framed.drive_while(pin!(call)).await?;
-                let reply = self.framed.encode_simple(result)?;
-                if reply.is_none() {
-                    self.framed.io.message_handled();
+                if self.framed.io.should_yield() {
+                    self.framed.yield_now().await?;
                 }
-                reply
-            };
-            if let Some(reply) = reply {
-                match Box::pin(self.send(reply)).await? {
-                    Flow::Continue => {}
-                    ended => return Ok(ended),
-                }
-            }
-            // Checked here too: the call of a function that is not inlined costs more than the check.
-            if !self.framed.io.writer.has_capacity() {
-                self.framed.wait_for_write_capacity().await?;
-            }
-            if self.framed.io.should_yield() {
-                self.framed.yield_now().await?;
             }
         }
     }
@@ -166,16 +182,16 @@ where
 
 impl<F: Framing> FramedConnection<F> {
     /// Encodes a reply with at most one frame that continues the session and follows no pushed frames: the common case.
-    /// Returns any other reply.
+    /// Returns any other reply, boxed: the future of the session has no room for it.
     #[inline]
-    fn encode_simple(&mut self, result: Result<Reply<F::Out>>) -> Result<Option<Reply<F::Out>>, CloseOutcome> {
+    fn encode_simple(&mut self, result: Result<Reply<F::Out>>) -> Result<Option<Box<Reply<F::Out>>>, CloseOutcome> {
         match result {
             Ok(Reply { frames: Frames::None, then: Then::Continue }) => Ok(None),
             Ok(Reply { frames: Frames::One(frame), then: Then::Continue }) if self.io.writer.outbox.is_clear() => {
                 self.io.encode(frame)?;
                 Ok(None)
             }
-            Ok(reply) => Ok(Some(reply)),
+            Ok(reply) => Ok(Some(Box::new(reply))),
             Err(error) => Err(self.io.latency.message_failed(&self.io.connection, error)),
         }
     }

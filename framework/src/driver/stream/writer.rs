@@ -25,13 +25,11 @@ pub(crate) struct FramedWriter<Out> {
     pub(crate) outbox: Arc<Outbox<Out>>,
     /// Encoded output. Unallocated while it is empty.
     buffer: BytesMut,
-    /// The transport may still buffer written output.
-    unflushed: bool,
 }
 
 impl<Out> FramedWriter<Out> {
     pub(crate) fn new(outbox: Arc<Outbox<Out>>) -> Self {
-        Self { outbox, buffer: BytesMut::new(), unflushed: false }
+        Self { outbox, buffer: BytesMut::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -42,15 +40,6 @@ impl<Out> FramedWriter<Out> {
     #[inline]
     pub(crate) fn has_capacity(&self) -> bool {
         self.buffer.len() < LARGE_BUFFER
-    }
-
-    /// Whether the encoded output is written.
-    pub(crate) fn is_flushed(&self) -> bool {
-        self.buffer.is_empty() && !self.unflushed
-    }
-
-    pub(crate) fn is_finished(&self) -> bool {
-        self.is_flushed() && self.outbox.len() == 0
     }
 
     pub(crate) fn discard(&mut self) {
@@ -95,6 +84,8 @@ impl<Out> FramedWriter<Out> {
         deadlines: &mut Deadlines,
         counters: &ConnectionCounters,
     ) -> Result<(), CloseOutcome> {
+        // An empty buffer is blocked while the transport still has output.
+        let mut is_unflushed = self.buffer.is_empty() && deadlines.write_blocked.is_some();
         while !self.buffer.is_empty() {
             match Pin::new(&mut *io).poll_write(cx, &self.buffer) {
                 Poll::Ready(Ok(0)) => return Err(CloseOutcome::from_io(io::ErrorKind::WriteZero.into())),
@@ -105,7 +96,7 @@ impl<Out> FramedWriter<Out> {
                         self.buffer.advance(bytes);
                     }
                     counters.bytes_out.add(bytes);
-                    self.unflushed = true;
+                    is_unflushed = true;
                     deadlines.bytes_written();
                 }
                 Poll::Ready(Err(error)) => return Err(CloseOutcome::from_io(error)),
@@ -122,11 +113,10 @@ impl<Out> FramedWriter<Out> {
         if self.buffer.capacity() > 0 {
             buffer::give(std::mem::take(&mut self.buffer), BufferSize::Large);
         }
-        if self.unflushed {
+        if is_unflushed {
             match Pin::new(io).poll_flush(cx) {
                 Poll::Ready(result) => {
                     result.map_err(CloseOutcome::from_io)?;
-                    self.unflushed = false;
                     deadlines.write_blocked = None;
                 }
                 Poll::Pending => deadlines.write_blocked(),
