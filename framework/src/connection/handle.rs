@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
+use once_cell::race::OnceBox;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use crate::connection::extensions::Extensions;
 use crate::connection::info::{
     ConnectionCounters, Kind, ListenerInfo, ProxyInfo, TASKS_PER_CONNECTION, TlsInfo, TooManyTasks,
 };
+use crate::connection::moment::Moment;
 use crate::drain::DrainSignal;
 
 /// A connection, or a peer of a datagram socket.
@@ -32,11 +34,10 @@ struct Inner {
     listener: Arc<ListenerInfo>,
     socket_peer: Address,
     socket_local: Address,
-    opened: Instant,
+    opened: Moment,
     counters: ConnectionCounters,
     control: Control,
-    /// Boxed: most connections need none of it.
-    rare: OnceLock<Box<Rare>>,
+    rare: OnceBox<Rare>,
 }
 
 #[derive(Default)]
@@ -61,16 +62,16 @@ impl Connection {
     ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let amplification_limit = (kind == Kind::Datagram).then(AmplificationLimit::default);
-        let rare = OnceLock::new();
+        let rare = OnceBox::new();
         if credentials.is_some() || amplification_limit.is_some() {
             let _ = rare.set(Box::new(Rare { credentials, amplification_limit, ..Rare::default() }));
         }
         Self(Arc::new(Inner {
             id: NEXT_ID.fetch_add(1, Relaxed),
-            listener,
             socket_peer,
             socket_local,
-            opened: Instant::now(),
+            opened: listener.now(),
+            listener,
             counters: ConnectionCounters::default(),
             control: Control::default(),
             rare,
@@ -130,7 +131,7 @@ impl Connection {
 
     /// When the connection was accepted, or the first datagram of the peer was received.
     pub fn opened(&self) -> Instant {
-        self.0.opened
+        self.0.listener.instant(self.0.opened)
     }
 
     /// Messages received so far.
@@ -215,7 +216,6 @@ impl Connection {
         &self.0.listener
     }
 
-    /// The source that the connection is counted for.
     pub(crate) fn counted_source(&self) -> Option<Source> {
         self.0.rare.get()?.counted_source.get().copied()
     }
@@ -227,6 +227,10 @@ impl Connection {
 
     pub(crate) fn counters(&self) -> &ConnectionCounters {
         &self.0.counters
+    }
+
+    pub(crate) fn opened_at(&self) -> Moment {
+        self.0.opened
     }
 
     pub(crate) fn signal(&self, signal: ControlSignal) {
@@ -265,13 +269,13 @@ impl Connection {
 }
 
 /// Two handles are equal if they refer to the same connection. A set of connections finds one by its id.
+impl Eq for Connection {}
+
 impl PartialEq for Connection {
     fn eq(&self, other: &Self) -> bool {
         self.0.id == other.0.id
     }
 }
-
-impl Eq for Connection {}
 
 impl Hash for Connection {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -289,7 +293,6 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
             .field("id", &self.0.id)
-            .field("listener", &self.0.listener.name)
             .field("peer", self.peer())
             .field("kind", &self.kind())
             .finish_non_exhaustive()

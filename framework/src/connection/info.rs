@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::address::Address;
+use crate::connection::moment::Moment;
 use crate::drain::DrainSignal;
 use crate::metrics::ListenerMetrics;
 
@@ -34,6 +36,18 @@ pub(crate) struct ListenerInfo {
     pub(crate) drain: DrainSignal,
     pub(crate) metrics: Arc<ListenerMetrics>,
     pub(crate) debug_log: bool,
+    /// The epoch of the times of its connections.
+    pub(crate) epoch: Instant,
+}
+
+impl ListenerInfo {
+    pub(crate) fn now(&self) -> Moment {
+        Moment::new(Instant::now(), self.epoch)
+    }
+
+    pub(crate) fn instant(&self, moment: Moment) -> Instant {
+        moment.instant(self.epoch)
+    }
 }
 
 /// A count that only the driver of the connection changes, so no atomic read-modify-write is needed.

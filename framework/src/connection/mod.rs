@@ -9,6 +9,7 @@ mod handle;
 mod handshakes;
 mod info;
 mod listener_context;
+mod moment;
 mod table;
 
 pub(crate) use admission::{AddressKnown, Admission, Rejection};
@@ -20,4 +21,5 @@ pub(crate) use handshakes::Handshakes;
 pub use info::{ClientCertificate, Kind, ProxyInfo, TASKS_PER_CONNECTION, TlsInfo, TooManyTasks};
 pub(crate) use info::{ConnectionCounters, ListenerInfo};
 pub(crate) use listener_context::ListenerContext;
+pub(crate) use moment::Moment;
 pub(crate) use table::{ConnectionGuard, ConnectionTable};

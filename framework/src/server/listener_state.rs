@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::{Admission, ConnectionTable, Handshakes, ListenerContext, ListenerInfo};
@@ -91,6 +92,7 @@ impl ListenerState {
                 drain: self.switch.signal(),
                 metrics: self.metrics.clone(),
                 debug_log: spec.debug_log,
+                epoch: Instant::now(),
             }),
             admission: match previous {
                 Some(previous) => admission.after(&previous.admission),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::close_reason::CloseReason;
@@ -78,6 +79,7 @@ pub fn context_of<S, Out>(kind: Kind, peer: impl Into<Address>, state: S) -> Tes
         drain: DrainSwitch::default().signal(),
         metrics: Arc::new(ListenerMetrics::default()),
         debug_log: false,
+        epoch: Instant::now(),
     };
     let (peer, local) = (peer.into(), Address::Named("mem:testing".into()));
     let connection = Connection::new(Arc::new(listener), kind, peer.clone(), local, None);

@@ -1,5 +1,7 @@
 //! Tests of `connection/handshakes.rs`.
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::address::Address;
 use crate::connection::{Kind, ListenerInfo, ProxyInfo};
@@ -7,7 +9,7 @@ use crate::drain::DrainSwitch;
 
 fn connection(peer: &str) -> Connection {
     let (name, drain) = ("main".into(), DrainSwitch::default().signal());
-    let info = ListenerInfo { name, drain, metrics: Arc::default(), debug_log: false };
+    let info = ListenerInfo { name, drain, metrics: Arc::default(), debug_log: false, epoch: Instant::now() };
     let peer = peer.parse().map_or(Address::Unix(None), Address::Inet);
     Connection::new(Arc::new(info), Kind::Stream, peer, Address::Unix(None), None)
 }

@@ -13,9 +13,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::close_reason::CloseReason;
-use crate::connection::Connection;
+use crate::connection::{Connection, Moment};
 use crate::deadline_timer::DeadlineTimer;
-use crate::driver::stream::moment::Moment;
 use crate::outbox::ChangedTimeouts;
 use crate::settings::Timeouts;
 
@@ -62,7 +61,7 @@ impl Deadlines {
     pub(crate) fn new(timeouts: Arc<Timeouts>, connection: Connection) -> Self {
         Self {
             timeouts,
-            last_activity: Moment::new(Instant::now(), connection.opened()),
+            last_activity: connection.listener_info().now(),
             connection,
             last_write: None,
             read: false,
@@ -73,13 +72,13 @@ impl Deadlines {
             awaits_first_message: true,
             ignores_lifetime: false,
             timer: None,
-            timer_at: Moment::OPENED,
+            timer_at: Moment::EPOCH,
             armed_for: None,
         }
     }
 
     pub(crate) fn now(&self) -> Moment {
-        Moment::new(Instant::now(), self.connection.opened())
+        self.connection.listener_info().now()
     }
 
     pub(crate) fn change_timeouts(&mut self, changed: ChangedTimeouts) {
@@ -138,7 +137,7 @@ impl Deadlines {
 
     pub(crate) fn last_write(&mut self) -> Option<Instant> {
         self.update();
-        self.last_write.map(|write| write.instant(self.connection.opened()))
+        self.last_write.map(|write| self.connection.listener_info().instant(write))
     }
 
     /// The last read or write, as of the last [`update`](Self::update).
@@ -173,7 +172,7 @@ impl Deadlines {
             return None;
         }
         let (at, reason) = self.next_deadline(activity)?;
-        let deadline = at.instant(self.connection.opened());
+        let deadline = self.connection.listener_info().instant(at);
         let has_fired = self.has_fired();
         let timer = self.timer.get_or_insert_with(|| {
             self.timer_at = at;
@@ -207,11 +206,11 @@ impl Deadlines {
             add(since, write, CloseReason::WriteStalled);
         }
         if !self.ignores_lifetime {
-            add(Moment::OPENED, lifetime, CloseReason::Lifetime);
+            add(self.connection.opened_at(), lifetime, CloseReason::Lifetime);
         }
         if activity == DriverActivity::Reading {
             if self.awaits_first_message {
-                add(Moment::OPENED, first_message, CloseReason::FirstMessage);
+                add(self.connection.opened_at(), first_message, CloseReason::FirstMessage);
             }
             add(self.last_activity, idle, CloseReason::Idle);
         }

@@ -8,13 +8,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::close_reason::CloseReason;
-use crate::connection::Connection;
+use crate::connection::{Connection, Moment};
 use crate::deadline_timer;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::stream::buffer::LARGE_BUFFER;
 use crate::driver::stream::deadlines::Deadlines;
 use crate::driver::stream::linger::{ABORT_LINGER_TIMEOUT, is_graceful, linger, lingering_close};
-use crate::driver::stream::moment::Moment;
 use crate::driver::stream::reader::FramedReader;
 use crate::driver::stream::writer::FramedWriter;
 use crate::error::BoxError;
@@ -249,7 +248,7 @@ impl LatencyTracker {
             return None;
         }
         self.recorded += 1;
-        Some(self.started.map_or_else(Instant::now, |started| started.instant(connection.opened())))
+        Some(self.started.map_or_else(Instant::now, |started| connection.listener_info().instant(started)))
     }
 
     /// Counts the last message as failed. Failed messages have no latency.

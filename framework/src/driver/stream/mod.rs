@@ -8,7 +8,6 @@ pub(crate) mod framed_connection;
 pub(crate) mod framed_io;
 pub(crate) mod later_replies;
 pub(crate) mod linger;
-mod moment;
 pub(crate) mod raw;
 pub(crate) mod reader;
 pub(crate) mod replies;

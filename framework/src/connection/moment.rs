@@ -5,21 +5,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A time since a connection was opened.
+/// A time since an epoch: the start of the listener of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(NonZeroU64);
 
 impl Moment {
-    /// When the connection was opened.
-    pub(crate) const OPENED: Self = Self(NonZeroU64::MIN);
+    pub(crate) const EPOCH: Self = Self(NonZeroU64::MIN);
 
-    /// The moment of an instant. `opened`: when the connection was opened.
-    pub(crate) fn new(instant: Instant, opened: Instant) -> Self {
-        Self::OPENED + instant.saturating_duration_since(opened)
+    pub(crate) fn new(instant: Instant, epoch: Instant) -> Self {
+        Self::EPOCH + instant.saturating_duration_since(epoch)
     }
 
-    pub(crate) fn instant(self, opened: Instant) -> Instant {
-        opened + self.since(Self::OPENED)
+    pub(crate) fn instant(self, epoch: Instant) -> Instant {
+        epoch + self.since(Self::EPOCH)
     }
 
     pub(crate) fn since(self, earlier: Self) -> Duration {
