@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use nix::sched::CpuSet;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -44,7 +45,7 @@ pub(crate) struct SyscallCounter {
 
 impl SyscallCounter {
     /// Attaches to a process. strace runs on the core of the load generator.
-    pub(crate) fn attach(strace: &Path, process: u32, core: usize) -> io::Result<Self> {
+    pub(crate) fn attach(strace: &Path, process: u32, core: &CpuSet) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut command = Command::new(strace);
         command.args(["-c", "-f", "-p", &process.to_string(), "-o"]).arg(directory.path().join("calls"));
