@@ -98,8 +98,8 @@ fn connections() -> Vec<Scenario> {
     let drain = Scenario::new("drain-10000", "drain of 10,000", "raw", Load::Drain { connections: MANY }, &[]);
     let load = Load::IdleCpu { connections: 19_000 };
     let cpu = Scenario::new("idle-cpu-19000", "CPU time of 19,000 idle connections", "raw", load, &[]);
-    // Each listener has the default limit of 10,000 connections. The kernel also searches long for a free port when more
-    // than half of the ephemeral ports are connected to one address.
+    // Each listener has the default limit of 10,000 connections. Also, the kernel searches long for a free port when
+    // more than half of the ephemeral ports are connected to one address.
     let service = Service { listeners: 2, ..cpu.service.clone() };
     vec![
         idle("idle-tcp", "TCP, after a message", "raw", 1536.0),
