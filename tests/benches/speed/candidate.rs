@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
+use nix::sched::CpuSet;
 use tempfile::TempDir;
 
 use crate::server::{Server, free_addresses};
@@ -26,12 +27,15 @@ pub(crate) enum Kind {
     Baseline,
     /// The program with the other frameworks.
     Peer(PathBuf),
+    /// The example `kv`.
+    KeyValue,
+    Redis,
 }
 
 /// The service that a server provides.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
-    /// raw, lines, length, hello, udp or tls
+    /// raw, lines, length, hello, udp, tls or redis
     pub(crate) protocol: &'static str,
     /// Size of the read buffer of the baselines, in bytes.
     pub(crate) buffer: usize,
@@ -40,6 +44,8 @@ pub(crate) struct Service {
     pub(crate) deny: usize,
     /// Log level.
     pub(crate) level: &'static str,
+    /// Worker threads. A server with more than one is not pinned to one core.
+    pub(crate) workers: usize,
 }
 
 /// How to detect that a server is ready.
@@ -54,8 +60,8 @@ pub(crate) enum Ready {
 }
 
 impl Candidate {
-    /// Starts it on a core and waits until it is ready.
-    pub(crate) fn start(&self, service: &Service, certificate: &Path, core: usize) -> io::Result<Server> {
+    /// Starts it on the given cores and waits until it is ready.
+    pub(crate) fn start(&self, service: &Service, certificate: &Path, cores: &CpuSet) -> io::Result<Server> {
         let directory = tempfile::tempdir()?;
         let mut command = match &self.kind {
             Kind::Switchboard(binary) => {
@@ -68,7 +74,7 @@ impl Candidate {
                         ("udp", [address, ..]) => Ready::Bound(*address),
                         _ => Ready::Accepts(addresses),
                     };
-                    Server::start(command, directory, ready, core)
+                    Server::start(command, directory, ready, cores)
                 };
                 return once(directory).or_else(|_| once(tempfile::tempdir()?));
             }
@@ -77,6 +83,7 @@ impl Candidate {
                 command.args(["serve", &self.name, service.protocol]);
                 command.args(["--buffer", &service.buffer.to_string()]);
                 command.args(["--listeners", &service.listeners.to_string()]);
+                command.args(["--workers", &service.workers.to_string()]);
                 command.arg("--certificate").arg(certificate);
                 command
             }
@@ -85,9 +92,29 @@ impl Candidate {
                 command.args([&*self.name, service.protocol]);
                 command
             }
+            Kind::KeyValue | Kind::Redis => {
+                let addresses = free_addresses(1);
+                let command = self.key_value(addresses[0]);
+                return Server::start(command, directory, Ready::Accepts(addresses), cores);
+            }
         };
         command.env_remove("RUST_LOG");
-        Server::start(command, directory, Ready::Prints, core)
+        Server::start(command, directory, Ready::Prints, cores)
+    }
+
+    /// The command line of a server with the Redis protocol. The example is built on demand.
+    fn key_value(&self, at: SocketAddr) -> Command {
+        let mut command;
+        if matches!(self.kind, Kind::Redis) {
+            command = Command::new("redis-server");
+            let port = at.port().to_string();
+            command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        } else {
+            let _built = harness::Program::example("kv");
+            command = Command::new(harness::target().join("examples/kv"));
+            command.arg(format!("tcp://{at}")).env_remove("RUST_LOG");
+        }
+        command
     }
 
     /// The peers and their protocols, as listed by their program.
@@ -122,6 +149,9 @@ fn switchboard(
         }
     }
     command.args(["--log-level", service.level]);
+    if service.workers > 1 {
+        command.args(["--set", &format!("runtime.workers={}", service.workers)]);
+    }
     if service.protocol == "udp" {
         // Each load socket is one peer at full speed, above the default rate. An older binary does not know the key.
         let schema = Command::new(binary).arg("schema").output()?.stdout;

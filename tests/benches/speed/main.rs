@@ -3,16 +3,20 @@
 //! Run it with `cargo bench -p switchboard-tests --bench speed`; `… -- --help` lists the options. The server and the
 //! load generator have one core each, and only one server runs at a time. The servers alternate within a scenario,
 //! because the machine is noisy and only the ratios within a round are meaningful. The load generator checks every
-//! received byte.
+//! received byte. A scenario may have a goal, which is printed next to the figure.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A benchmark program.
 
 mod baseline;
 mod candidate;
+mod catalog;
 mod load;
+mod markdown;
 mod measure;
+mod metric;
 mod redis;
 mod report;
 mod run;
+mod sample;
 mod scenario;
 mod server;
 
@@ -26,7 +30,7 @@ use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use report::Outcome;
 use run::Bench;
-use scenario::Scenario;
+use scenario::{Load, Scenario, count};
 use serde_json::json;
 
 /// Compares the switchboard binary with hand-written servers.
@@ -60,6 +64,9 @@ struct Options {
     /// File for the results; default: target/speed.json
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// File for the tables of bin/docs/performance.md; default: not written
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -95,14 +102,12 @@ fn main() -> ExitCode {
 
 fn bench(options: &Options) -> io::Result<()> {
     let chosen = |name: &str| options.only.is_empty() || options.only.iter().any(|part| name.contains(&**part));
-    let scenarios: Vec<Scenario> = scenario::all().into_iter().filter(|scenario| chosen(&scenario.name)).collect();
-    let redis_names: Vec<String> = redis::names().filter(|name| chosen(name)).collect();
-    let names: Vec<&String> = scenarios.iter().map(|scenario| &scenario.name).chain(&redis_names).collect();
+    let scenarios: Vec<Scenario> = catalog::all().into_iter().filter(|scenario| chosen(&scenario.name)).collect();
     if options.list {
-        names.iter().for_each(|name| println!("{name}"));
+        scenarios.iter().for_each(|scenario| println!("{}", scenario.name));
         return Ok(());
     }
-    if names.is_empty() {
+    if scenarios.is_empty() {
         return Err(io::Error::other("no scenario matches; --list shows all scenarios"));
     }
     let (_, hard_limit) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -118,14 +123,23 @@ fn bench(options: &Options) -> io::Result<()> {
     let bench =
         Bench::new(options.rounds.max(1), Duration::try_from_secs_f64(options.seconds).map_err(io::Error::other)?)?;
     let file = options.json.clone().unwrap_or_else(|| harness::target().with_file_name("speed.json"));
+    let runs: Vec<(Scenario, Vec<Candidate>)> = scenarios
+        .into_iter()
+        .map(|scenario| {
+            let candidates = candidates(options, &binary, &peers, &scenario);
+            (scenario, candidates)
+        })
+        .collect();
+    let expected: Duration = runs.iter().map(|(scenario, candidates)| bench.expected(scenario, candidates)).sum();
+    let minutes = expected.as_secs().div_ceil(60) as usize;
+    eprintln!("{}, about {}", count(runs.len(), "scenario"), count(minutes, "minute"));
     let mut outcomes = Vec::new();
-    for (nth, name) in names.iter().enumerate() {
+    for (nth, (scenario, candidates)) in runs.iter().enumerate() {
         let started = Instant::now();
-        let outcome = match scenarios.get(nth) {
-            Some(scenario) => bench.run(scenario, &candidates(options, &binary, &peers, scenario)),
-            None => redis::run(&bench, name),
-        };
-        eprintln!("{}/{} {name}: {} ({:.0?})", nth + 1, names.len(), outcome.summary(), started.elapsed());
+        let mut outcome = bench.run(scenario, candidates);
+        outcome.apply_goal(&outcomes);
+        let (name, summary) = (&scenario.name, outcome.summary());
+        eprintln!("{}/{} {name}: {summary} ({:.0?})", nth + 1, runs.len(), started.elapsed());
         outcome.notes.iter().for_each(|note| eprintln!("    {note}"));
         outcomes.push(outcome);
         // Written after each scenario, because a run is long and may be interrupted.
@@ -135,8 +149,12 @@ fn bench(options: &Options) -> io::Result<()> {
             "scenarios": outcomes.iter().map(Outcome::json).collect::<Vec<_>>(),
         });
         fs::write(&file, format!("{figures:#}\n"))?;
+        if let Some(file) = &options.markdown {
+            fs::write(file, markdown::tables(&outcomes))?;
+        }
     }
     outcomes.iter().for_each(|outcome| println!("{}", outcome.table()));
+    println!("{}", report::goals(&outcomes));
     println!("All results are in {}.", file.display());
     match outcomes.iter().map(Outcome::failures).sum::<usize>() {
         0 => Ok(()),
@@ -146,6 +164,10 @@ fn bench(options: &Options) -> io::Result<()> {
 
 /// The servers of a scenario. The first one is the server under test.
 fn candidates(options: &Options, binary: &Path, peers: &[(Candidate, String)], scenario: &Scenario) -> Vec<Candidate> {
+    if matches!(scenario.load, Load::Redis { .. }) {
+        let new = |name: &str, kind| Candidate { name: name.to_owned(), kind };
+        return vec![new("kv", Kind::KeyValue), new("redis", Kind::Redis)];
+    }
     let switchboard =
         |name: &str, path: &Path| Candidate { name: name.to_owned(), kind: Kind::Switchboard(path.to_owned()) };
     let mut all = vec![switchboard("switchboard", binary)];

@@ -7,24 +7,20 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use nix::sched::CpuSet;
 use nix::sys::signal::{Signal, kill};
+use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
 use crate::server::spawn;
 
-/// User and system time of all threads of a process, in nanoseconds.
+/// User and system time of a process in nanoseconds, also of threads that have ended (clock_getcpuclockid(3)).
 ///
-/// Read from schedstat, which is more precise than the clock ticks of /proc/PID/stat. The kernel updates it when a
-/// thread sleeps, so this function waits until an idle server sleeps.
+/// Waits first, so that an idle server completes its work.
 pub(crate) fn cpu_time(process: u32) -> io::Result<u64> {
     thread::park_timeout(Duration::from_millis(2));
-    let mut sum = 0;
-    for task in fs::read_dir(format!("/proc/{process}/task"))? {
-        let text = fs::read_to_string(task?.path().join("schedstat"))?;
-        let time = text.split(' ').next().and_then(|time| time.parse::<u64>().ok());
-        sum += time.ok_or_else(|| io::Error::other("/proc/PID/task/TID/schedstat is not available"))?;
-    }
-    Ok(sum)
+    let time = clock_getcpuclockid(Pid::from_raw(process as i32))?.now()?;
+    Ok(Duration::from(time).as_nanos() as u64)
 }
 
 /// Resident anonymous memory of a process in bytes (RssAnon, see proc(5)).
@@ -44,7 +40,7 @@ pub(crate) struct SyscallCounter {
 
 impl SyscallCounter {
     /// Attaches to a process. strace runs on the core of the load generator.
-    pub(crate) fn attach(strace: &Path, process: u32, core: usize) -> io::Result<Self> {
+    pub(crate) fn attach(strace: &Path, process: u32, core: &CpuSet) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut command = Command::new(strace);
         command.args(["-c", "-f", "-p", &process.to_string(), "-o"]).arg(directory.path().join("calls"));

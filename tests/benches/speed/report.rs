@@ -1,49 +1,22 @@
-//! Results of the rounds: medians, ranges and ratios, as a table and as JSON.
+//! Results of the rounds: medians, ranges, ratios and goals, as a table and as JSON.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
 use crate::candidate::{Candidate, Kind};
-
-/// A value measured in each round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Metric {
-    /// CPU time of the server in nanoseconds, per message or (churn) per connection.
-    Cpu,
-    /// Messages or (churn) connections per second.
-    Rate,
-    /// Latency in nanoseconds.
-    P50,
-    P99,
-    P999,
-    /// Datagrams without a reply.
-    Lost,
-    /// Memory per connection before its first message, in bytes.
-    Idle,
-    /// Memory per connection after a message, in bytes.
-    Used,
-    /// Memory of the server before the first connection, in bytes.
-    Start,
-    /// Memory of the server after all connections are closed, in bytes.
-    Left,
-    /// Duration of the drain in seconds.
-    Drain,
-    /// System calls per message.
-    SystemCalls,
-}
-
-/// Measurements of one server in one round.
-pub(crate) type Sample = BTreeMap<Metric, f64>;
+use crate::metric::{Metric, Sample, Spread};
+use crate::scenario::{Goal, Scenario};
 
 /// The results of a scenario.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(crate) scenario: String,
+    pub(crate) scenario: Scenario,
     /// The metric of the ratios in the table.
-    primary: Metric,
+    pub(crate) primary: Metric,
     pub(crate) servers: Vec<Rounds>,
+    /// The greatest value that the goal permits.
+    limit: Option<f64>,
     /// Failures and other remarks.
     pub(crate) notes: Vec<String>,
 }
@@ -52,114 +25,90 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 pub(crate) struct Rounds {
     pub(crate) name: String,
-    /// Whether the table shows ratios to this server.
-    is_reference: bool,
+    pub(crate) kind: Kind,
     pub(crate) rounds: Vec<Option<Sample>>,
 }
 
-/// Median, minimum and maximum.
-#[derive(Debug, Clone, Copy)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
+/// The figure of the server under test next to the goal.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    value: f64,
+    pub(crate) limit: f64,
+    figure: String,
+    goal: String,
 }
 
-impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        let half = values.len() / 2;
-        let median = if values.len() % 2 == 1 { values[half] } else { f64::midpoint(values[half - 1], values[half]) };
-        Some(Self { median, min, max })
+impl Verdict {
+    fn met(&self) -> bool {
+        self.value <= self.limit
     }
 
-    fn json(self) -> Value {
-        json!({ "median": self.median, "min": self.min, "max": self.max })
-    }
-}
-
-impl Metric {
-    const ALL: [Self; 12] = [
-        Self::Cpu,
-        Self::Rate,
-        Self::P50,
-        Self::P99,
-        Self::P999,
-        Self::Lost,
-        Self::Idle,
-        Self::Used,
-        Self::Start,
-        Self::Left,
-        Self::Drain,
-        Self::SystemCalls,
-    ];
-
-    /// Column title.
-    fn title(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu ns",
-            Self::Rate => "per second",
-            Self::P50 => "p50 µs",
-            Self::P99 => "p99 µs",
-            Self::P999 => "p99.9 µs",
-            Self::Lost => "lost",
-            Self::Idle => "idle B",
-            Self::Used => "used B",
-            Self::Start => "start MiB",
-            Self::Left => "left MiB",
-            Self::Drain => "drain s",
-            Self::SystemCalls => "calls",
-        }
-    }
-
-    /// JSON key, with the unit.
-    fn key(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu_ns",
-            Self::Rate => "per_second",
-            Self::P50 => "p50_ns",
-            Self::P99 => "p99_ns",
-            Self::P999 => "p999_ns",
-            Self::Lost => "lost",
-            Self::Idle => "idle_bytes",
-            Self::Used => "used_bytes",
-            Self::Start => "start_bytes",
-            Self::Left => "left_bytes",
-            Self::Drain => "drain_seconds",
-            Self::SystemCalls => "calls",
-        }
-    }
-
-    fn format(self, value: f64) -> String {
-        match self {
-            Self::Cpu | Self::Rate | Self::Lost | Self::Idle | Self::Used => format!("{value:.0}"),
-            Self::P50 | Self::P99 | Self::P999 => format!("{:.1}", value / 1e3),
-            Self::Start | Self::Left => format!("{:.1}", value / 1024.0 / 1024.0),
-            Self::Drain | Self::SystemCalls => format!("{value:.3}"),
-        }
+    /// The figure, the goal, and whether it is met.
+    fn columns(&self) -> [String; 3] {
+        let met = if self.met() { "met" } else { "missed" };
+        [self.figure.clone(), format!("goal {}", self.goal), met.to_owned()]
     }
 }
 
 impl Outcome {
-    /// Creates an empty result. The first server is the server under test. Peers are not used as references.
-    pub(crate) fn new(scenario: &str, primary: Metric, candidates: &[Candidate]) -> Self {
-        let servers = candidates.iter().enumerate().map(|(nth, it)| Rounds {
-            name: it.name.clone(),
-            is_reference: nth > 0 && !matches!(it.kind, Kind::Peer(_)),
-            rounds: Vec::new(),
+    /// Creates an empty result. The first server is the server under test.
+    pub(crate) fn new(scenario: &Scenario, candidates: &[Candidate]) -> Self {
+        let servers =
+            candidates.iter().map(|it| Rounds { name: it.name.clone(), kind: it.kind.clone(), rounds: Vec::new() });
+        Self {
+            scenario: scenario.clone(),
+            primary: scenario.load.primary(),
+            servers: servers.collect(),
+            limit: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Applies the goal. The goal of a point of a curve depends on the first point, which ran earlier.
+    pub(crate) fn apply_goal(&mut self, earlier: &[Self]) {
+        self.limit = self.scenario.goal.and_then(|goal| match goal {
+            Goal::Value(max) | Goal::Ratio { max, .. } => Some(max),
+            Goal::Growth { to, first, max } => {
+                let first = earlier.iter().find(|outcome| outcome.scenario.name == first)?;
+                Some(max * first.ratio(0, first.position(to)?, first.primary)?.median)
+            }
         });
-        Self { scenario: scenario.to_owned(), primary, servers: servers.collect(), notes: Vec::new() }
+    }
+
+    /// `None` without a goal or without a figure.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        let limit = self.limit?;
+        let ratio = |to| Some(self.ratio(0, self.position(to)?, self.primary)?.median);
+        let (value, figure, goal) = match self.scenario.goal? {
+            Goal::Value(_) => {
+                let value = self.spread(0, self.primary)?.median;
+                let figure = format!("{} {}", self.primary.title(), self.primary.format(value));
+                (value, figure, self.primary.format(limit))
+            }
+            Goal::Ratio { to, .. } => {
+                let value = ratio(to)?;
+                (value, format!("{value:.3} × {to}"), format!("{limit:.3}"))
+            }
+            Goal::Growth { to, first, max } => {
+                let value = ratio(to)?;
+                (value, format!("{value:.3} × {to}"), format!("{limit:.3} = {max:.2} × {first}"))
+            }
+        };
+        Some(Verdict { value, limit, figure, goal })
     }
 
     /// One line about the server under test.
     pub(crate) fn summary(&self) -> String {
         let Some(own) = self.spread(0, self.primary) else { return self.notes.join("; ") };
-        let mut text = format!("{} {}", self.primary.title(), self.primary.format(own.median));
+        let goal = |to: Option<&str>| {
+            let verdict = self.verdict().filter(|_| self.scenario.goal.and_then(Goal::baseline) == to);
+            verdict.map_or(String::new(), |verdict| format!(" ({})", verdict.columns()[1..].join(", ")))
+        };
+        let mut text = format!("{} {}{}", self.primary.title(), self.primary.format(own.median), goal(None));
         for to in self.references() {
             if let Some(ratio) = self.ratio(0, to, self.primary) {
-                let _ = write!(text, ", {:.3} × {}", ratio.median, self.servers[to].name);
+                let name = &*self.servers[to].name;
+                let _ = write!(text, ", {:.3} × {name}{}", ratio.median, goal(Some(name)));
             }
         }
         text
@@ -170,17 +119,23 @@ impl Outcome {
         self.servers.iter().flat_map(|server| &server.rounds).filter(|round| round.is_none()).count()
     }
 
+    /// The servers to which the table shows ratios: all except the server under test and the peers.
     fn references(&self) -> impl Iterator<Item = usize> {
-        (0..self.servers.len()).filter(|nth| self.servers[*nth].is_reference)
+        (1..self.servers.len()).filter(|nth| !matches!(self.servers[*nth].kind, Kind::Peer(_)))
+    }
+
+    /// Index of a server.
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.servers.iter().position(|server| server.name == name)
     }
 
     /// Range of a metric of a server over all rounds.
-    fn spread(&self, server: usize, metric: Metric) -> Option<Spread> {
+    pub(crate) fn spread(&self, server: usize, metric: Metric) -> Option<Spread> {
         Spread::of(self.servers[server].rounds.iter().flatten().filter_map(|sample| sample.get(&metric).copied()))
     }
 
     /// Range of the ratios between two servers, calculated per round.
-    fn ratio(&self, server: usize, to: usize, metric: Metric) -> Option<Spread> {
+    pub(crate) fn ratio(&self, server: usize, to: usize, metric: Metric) -> Option<Spread> {
         let pairs = self.servers[server].rounds.iter().zip(&self.servers[to].rounds);
         Spread::of(pairs.filter_map(|(one, other)| {
             let ratio = one.as_ref()?.get(&metric)? / other.as_ref()?.get(&metric)?;
@@ -195,7 +150,7 @@ impl Outcome {
 
     /// The result as a text table.
     pub(crate) fn table(&self) -> String {
-        let mut titles = vec![self.scenario.clone()];
+        let mut titles = vec![self.scenario.name.clone()];
         for metric in self.metrics() {
             titles.push(metric.title().to_owned());
             titles.extend((metric == self.primary).then(|| "min–max".to_owned()));
@@ -216,15 +171,9 @@ impl Outcome {
             row
         });
         let rows: Vec<Vec<String>> = std::iter::once(titles).chain(rows).collect();
-        let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-        let mut text = String::new();
-        for row in &rows {
-            let _ = write!(text, "{:<width$}", row[0], width = widths[0].max(24));
-            for (cell, width) in row.iter().zip(&widths).skip(1) {
-                let _ = write!(text, "  {cell:>width$}");
-            }
-            text.push('\n');
+        let mut text = aligned(&rows);
+        if let Some(verdict) = self.verdict() {
+            let _ = writeln!(text, "  {}", verdict.columns().join(", "));
         }
         for note in &self.notes {
             let _ = writeln!(text, "  {note}");
@@ -253,10 +202,37 @@ impl Outcome {
             })
         });
         json!({
-            "scenario": self.scenario,
+            "scenario": self.scenario.name,
+            "label": self.scenario.label,
             "primary": self.primary.key(),
+            "goal": self.verdict().map(|it| json!({ "figure": it.value, "max": it.limit, "met": it.met() })),
             "servers": servers.collect::<Vec<_>>(),
             "notes": self.notes,
         })
     }
+}
+
+/// All goals with their figures, and whether they are met. Empty without goals.
+pub(crate) fn goals(outcomes: &[Outcome]) -> String {
+    let rows = outcomes.iter().filter_map(|outcome| {
+        let columns = outcome.verdict()?.columns();
+        Some(std::iter::once(outcome.scenario.name.clone()).chain(columns).collect())
+    });
+    aligned(&rows.collect::<Vec<Vec<String>>>())
+}
+
+/// Lines with columns of equal width. The first column is aligned to the left.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let _ = write!(text, "{:<width$}", row[0], width = widths[0].max(24));
+        for (cell, width) in row.iter().zip(&widths).skip(1) {
+            let _ = write!(text, "  {cell:>width$}");
+        }
+        text.push('\n');
+    }
+    text
 }

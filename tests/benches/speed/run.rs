@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit};
 use tempfile::TempDir;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -17,23 +17,27 @@ use crate::load::closed::Closed;
 use crate::load::datagram::Datagrams;
 use crate::load::open::Open;
 use crate::load::{LoadResult, Target, Traffic, churn};
-use crate::measure::{SyscallCounter, cpu_time, memory};
-use crate::report::{Metric, Outcome, Sample};
+use crate::measure::SyscallCounter;
+use crate::metric::{Metric, Sample};
+use crate::redis;
+use crate::report::Outcome;
+use crate::sample::{RECOVERY, SETTLING, drain, idle, idle_cpu, timed};
 use crate::scenario::{Effort, Load, Scenario};
-use crate::server::{self, Server};
+use crate::server::{self, Cores, Server};
 
-/// Time for a server to release memory after all connections are closed.
-const RECOVERY: Duration = Duration::from_secs(30);
+/// Typical time to start a server, to connect to it and to stop it.
+const START: Duration = Duration::from_millis(200);
+/// Open files of this process that are not connections.
+const OTHER_FILES: usize = 1000;
 
 /// Settings shared by all scenarios.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) rounds: usize,
     pub(crate) time: Duration,
-    pub(crate) server_core: usize,
-    pub(crate) load_core: usize,
+    cores: Cores,
     /// `None` if strace is not installed.
-    pub(crate) strace: Option<PathBuf>,
+    strace: Option<PathBuf>,
     directory: TempDir,
     tls: Arc<ClientConfig>,
 }
@@ -48,36 +52,53 @@ impl Bench {
         roots.add(certificate).map_err(io::Error::other)?;
         let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         tls.resumption = Resumption::disabled(); // Every handshake is a full handshake.
-        let (server_core, load_core) = server::cores()?;
-        server::pin(load_core)?;
-        Ok(Self {
-            rounds,
-            time,
-            server_core,
-            load_core,
-            strace: harness::tool("strace"),
-            directory,
-            tls: Arc::new(tls),
-        })
+        let cores = server::cores()?;
+        server::pin(&cores.load)?;
+        let strace = harness::tool("strace");
+        Ok(Self { rounds, time, cores, strace, directory, tls: Arc::new(tls) })
+    }
+
+    /// Expected duration of a scenario.
+    pub(crate) fn expected(&self, scenario: &Scenario, candidates: &[Candidate]) -> Duration {
+        let (rounds, time) = self.effort(scenario);
+        let measured = match scenario.load {
+            Load::Idle { .. } | Load::Drain { .. } => SETTLING,
+            Load::IdleCpu { .. } => SETTLING * 2 + time,
+            Load::Open { .. } => time * 3 / 2,
+            Load::Redis { .. } => time * 2, // The number of requests is fixed.
+            _ => time * 6 / 5,
+        };
+        let recovery = if matches!(scenario.load, Load::Idle { .. }) { RECOVERY } else { Duration::ZERO };
+        let recoveries = candidates.iter().filter(|candidate| matches!(candidate.kind, Kind::Switchboard(_))).count();
+        ((START + measured) * candidates.len() as u32 + recovery * recoveries as u32) * rounds as u32
+    }
+
+    /// Rounds and time of a scenario.
+    fn effort(&self, scenario: &Scenario) -> (usize, Duration) {
+        match scenario.effort {
+            Effort::All => (self.rounds, self.time),
+            Effort::Point => (self.rounds.min(3), self.time / 2),
+            Effort::Once => (1, self.time),
+        }
+    }
+
+    /// What a load needs and this machine does not have.
+    fn missing(&self, load: Load) -> Option<&'static str> {
+        match load {
+            Load::SystemCalls { .. } if self.strace.is_none() => Some("strace is not installed"),
+            Load::Redis { .. } if ["redis-server", "redis-benchmark"].iter().any(|it| harness::tool(it).is_none()) => {
+                Some("redis-server and redis-benchmark are not installed")
+            }
+            _ => None,
+        }
     }
 
     /// Runs all rounds of a scenario. The order of the servers rotates from round to round.
     pub(crate) fn run(&self, scenario: &Scenario, candidates: &[Candidate]) -> Outcome {
-        let (rounds, time) = match scenario.effort {
-            Effort::All => (self.rounds, self.time),
-            Effort::Point => (self.rounds.min(3), self.time / 2),
-            Effort::Once => (1, self.time),
-        };
-        let primary = match scenario.load {
-            Load::Open { .. } => Metric::P999,
-            Load::Idle { .. } => Metric::Idle,
-            Load::Drain { .. } => Metric::Drain,
-            Load::SystemCalls { .. } => Metric::SystemCalls,
-            _ => Metric::Cpu,
-        };
-        let mut outcome = Outcome::new(&scenario.name, primary, candidates);
-        if matches!(scenario.load, Load::SystemCalls { .. }) && self.strace.is_none() {
-            outcome.notes.push("skipped: strace is not installed".to_owned());
+        let (rounds, time) = self.effort(scenario);
+        let mut outcome = Outcome::new(scenario, candidates);
+        if let Some(missing) = self.missing(scenario.load) {
+            outcome.notes.push(format!("skipped: {missing}"));
             return outcome;
         }
         for round in 0..rounds {
@@ -105,11 +126,16 @@ impl Bench {
     fn rate(&self, scenario: &Scenario, time: Duration) -> io::Result<f64> {
         let Load::Open { connections, size } = scenario.load else { return Ok(0.0) };
         let baseline = Candidate { name: scenario.baselines[0].to_owned(), kind: Kind::Baseline };
-        let server = baseline.start(&scenario.service, self.directory.path(), self.server_core)?;
+        let server = self.start(&baseline, scenario)?;
         let mut load = Closed::connect(&self.target(&server, scenario), connections, traffic(scenario, size, 1))?;
         load.run(time / 5)?;
         let result = load.run(time / 2)?;
         Ok(result.rate() / 2.0)
+    }
+
+    fn start(&self, candidate: &Candidate, scenario: &Scenario) -> io::Result<Server> {
+        let cores = if scenario.service.workers > 1 { &self.cores.all } else { &self.cores.server };
+        candidate.start(&scenario.service, self.directory.path(), cores)
     }
 
     /// Starts a server, measures it and stops it.
@@ -121,7 +147,7 @@ impl Bench {
         rate: f64,
         notes: &mut Vec<String>,
     ) -> io::Result<Sample> {
-        let mut server = candidate.start(&scenario.service, self.directory.path(), self.server_core)?;
+        let mut server = self.start(candidate, scenario)?;
         let target = self.target(&server, scenario);
         let sample = match scenario.load {
             Load::Closed { connections, depth, size } => {
@@ -142,6 +168,16 @@ impl Bench {
                 let measures_recovery = matches!(candidate.kind, Kind::Switchboard(_));
                 idle(&server, &target, connections, traffic(scenario, 64, 1), measures_recovery)
             }
+            Load::IdleCpu { connections } => {
+                let (_, files) = getrlimit(Resource::RLIMIT_NOFILE)?;
+                let count = connections.min((files as usize).saturating_sub(OTHER_FILES));
+                if count < connections {
+                    notes.push(format!("{count} connections: the limit of open files is {files}"));
+                }
+                let traffic = traffic(scenario, 64, 1);
+                Closed::connect(&target, count, traffic).and_then(|load| idle_cpu(&server, load, time))
+            }
+            Load::Redis { command, pipeline } => redis::measure(&server, &self.cores.load, command, pipeline, time),
             Load::Drain { connections } => {
                 let traffic = traffic(scenario, 64, 1);
                 Closed::connect(&target, connections, traffic).and_then(|load| drain(&mut server, load))
@@ -175,7 +211,7 @@ impl Bench {
         };
         run(time / 5)?;
         let strace = self.strace.as_ref().ok_or_else(|| io::Error::other("strace is not installed"))?;
-        let counter = SyscallCounter::attach(strace, server.id(), self.load_core)?;
+        let counter = SyscallCounter::attach(strace, server.id(), &self.cores.load)?;
         let result = run(time)?;
         let mut calls = counter.stop()?;
         calls.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -194,68 +230,4 @@ impl Bench {
 
 fn traffic(scenario: &Scenario, size: usize, depth: usize) -> Traffic {
     Traffic::new(scenario.service.protocol, size, depth)
-}
-
-/// Warms up and then measures.
-fn timed(
-    server: &Server,
-    time: Duration,
-    mut run: impl FnMut(Duration) -> io::Result<LoadResult>,
-) -> io::Result<Sample> {
-    run(time / 5)?;
-    let before = cpu_time(server.id())?;
-    let result = run(time)?;
-    let used = cpu_time(server.id())? - before;
-    let latency = |quantile| result.latency.value_at_quantile(quantile) as f64;
-    let mut sample = Sample::from([
-        (Metric::Cpu, used as f64 / result.messages as f64),
-        (Metric::Rate, result.rate()),
-        (Metric::P50, latency(0.5)),
-        (Metric::P99, latency(0.99)),
-        (Metric::P999, latency(0.999)),
-    ]);
-    if result.lost > 0 {
-        sample.insert(Metric::Lost, result.lost as f64);
-    }
-    Ok(sample)
-}
-
-/// Memory of connections: before their first message, after one message each, and after they are closed.
-fn idle(
-    server: &Server,
-    target: &Target,
-    count: usize,
-    traffic: Traffic,
-    measures_recovery: bool,
-) -> io::Result<Sample> {
-    let settled = || {
-        thread::park_timeout(Duration::from_millis(500));
-        memory(server.id())
-    };
-    let start = settled()?;
-    let mut load = Closed::connect(target, count, traffic)?;
-    let silent = settled()?;
-    load.run(Duration::ZERO)?; // One message per connection.
-    let used = settled()?;
-    drop(load);
-    let each = |now: u64| now.saturating_sub(start) as f64 / count as f64;
-    let mut sample =
-        Sample::from([(Metric::Idle, each(silent)), (Metric::Used, each(used)), (Metric::Start, start as f64)]);
-    if measures_recovery {
-        thread::park_timeout(RECOVERY);
-        sample.insert(Metric::Left, memory(server.id())? as f64);
-    }
-    Ok(sample)
-}
-
-/// Duration of the drain of a server.
-fn drain(server: &mut Server, load: Closed) -> io::Result<Sample> {
-    let started = Instant::now();
-    let status = server.drain()?;
-    let duration = started.elapsed();
-    drop(load);
-    if !status.success() {
-        return Err(io::Error::other(format!("exit status after the drain: {status}")));
-    }
-    Ok(Sample::from([(Metric::Drain, duration.as_secs_f64())]))
 }

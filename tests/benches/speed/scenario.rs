@@ -1,11 +1,16 @@
-//! The table of scenarios.
+//! What a scenario is: a comparison of servers under one load, with a goal.
 
 use crate::candidate::Service;
+use crate::metric::{Metric, grouped};
 
 /// A comparison of servers under one load.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     pub(crate) name: String,
+    /// The description in the document.
+    pub(crate) label: String,
+    /// The table of the document that shows it.
+    pub(crate) table: Table,
     pub(crate) service: Service,
     pub(crate) load: Load,
     /// The baselines that support the service.
@@ -13,6 +18,17 @@ pub(crate) struct Scenario {
     /// Whether `--peers` adds the peers.
     pub(crate) peers: bool,
     pub(crate) effort: Effort,
+    pub(crate) goal: Option<Goal>,
+}
+
+/// A table of the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    Messages,
+    KeyValue,
+    Connections,
+    Growth,
+    SystemCalls,
 }
 
 /// The load on the server.
@@ -28,10 +44,14 @@ pub(crate) enum Load {
     Churn { size: usize },
     /// Idle connections, which then send one message and close.
     Idle { connections: usize },
+    /// Connections that are idle after one message each, at most as many as the limit of open files permits.
+    IdleCpu { connections: usize },
     /// Idle connections while the server drains.
     Drain { connections: usize },
     /// A closed loop with counted system calls.
     SystemCalls { connections: usize, depth: usize, size: usize },
+    /// redis-benchmark with one command.
+    Redis { command: &'static str, pipeline: usize },
 }
 
 /// How much of the configured rounds and time a scenario uses.
@@ -44,111 +64,110 @@ pub(crate) enum Effort {
     Once,
 }
 
-const BOTH: &[&str] = &["tokio", "epoll"];
-const CODEC: &[&str] = &["tokio", "epoll", "codec"];
-const TOKIO: &[&str] = &["tokio"];
-/// Connections of the scenarios with many connections.
-const MANY: usize = 10_000;
+/// A limit for the server under test. A missed goal is reported, but is not a failure: the machine is noisy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Goal {
+    /// The greatest median of the primary metric.
+    Value(f64),
+    /// The greatest median ratio of the primary metric to a baseline.
+    Ratio { to: &'static str, max: f64 },
+    /// The greatest median ratio to a baseline, as a multiple of the ratio at the first point of the curve.
+    Growth { to: &'static str, first: &'static str, max: f64 },
+}
 
-/// All scenarios, in the order in which they run.
-pub(crate) fn all() -> Vec<Scenario> {
-    let mut all = Vec::new();
-    for size in [64, 16 * 1024] {
-        for depth in [1, 16] {
-            for connections in [1, 64, 1000] {
-                all.push(closed("tcp", "raw", BOTH, connections, depth, size));
-            }
+impl Goal {
+    /// The baseline of the ratio.
+    pub(crate) fn baseline(self) -> Option<&'static str> {
+        match self {
+            Self::Value(_) => None,
+            Self::Ratio { to, .. } | Self::Growth { to, .. } => Some(to),
         }
     }
-    for protocol in ["lines", "length"] {
-        for depth in [1, 16] {
-            all.push(closed("tcp", protocol, CODEC, 64, depth, 64));
+}
+
+impl Load {
+    /// The metric of the ratios and of the goal.
+    pub(crate) fn primary(self) -> Metric {
+        match self {
+            Self::Open { .. } => Metric::P999,
+            Self::Idle { .. } => Metric::Used,
+            Self::IdleCpu { .. } => Metric::IdleCpu,
+            Self::Drain { .. } => Metric::Drain,
+            Self::SystemCalls { .. } => Metric::SystemCalls,
+            Self::Closed { .. } | Self::Datagrams { .. } | Self::Churn { .. } | Self::Redis { .. } => Metric::Cpu,
         }
     }
-    all.push(closed("tcp", "hello", BOTH, 64, 1, 8));
-    let churn = scenario("churn", "hello", Load::Churn { size: 8 }, BOTH);
-    all.push(Scenario { peers: true, ..churn.clone() });
-    let service = Service { level: "info", ..churn.service.clone() };
-    all.push(Scenario { name: "churn-info".to_owned(), service, baselines: TOKIO, ..churn.clone() });
-    for (sockets, depth) in [(1, 1), (64, 1), (1, 16), (64, 16)] {
-        let load = Load::Datagrams { sockets, depth, size: 64 };
-        all.push(Scenario { peers: true, ..scenario(&format!("udp-64B-c{sockets}-d{depth}"), "udp", load, BOTH) });
-    }
-
-    all.push(Scenario { peers: false, ..closed("tls", "tls", TOKIO, 64, 1, 64) });
-    all.push(scenario("tls-handshakes", "tls", Load::Churn { size: 64 }, TOKIO));
-    all.push(scenario("open-64B-c64", "raw", Load::Open { connections: 64, size: 64 }, BOTH));
-    for protocol in ["raw", "tls"] {
-        let name = if protocol == "raw" { "idle-tcp" } else { "idle-tls" };
-        let idle = scenario(name, protocol, Load::Idle { connections: MANY }, TOKIO);
-        all.push(Scenario { effort: Effort::Once, ..idle });
-    }
-    all.push(point(scenario("drain-10000", "raw", Load::Drain { connections: MANY }, &[])));
-    all.extend(growth(&churn));
-
-    for (name, protocol, connections, depth) in [
-        ("calls-raw-c1-d1", "raw", 1, 1),
-        ("calls-raw-c64-d1", "raw", 64, 1),
-        ("calls-raw-c64-d16", "raw", 64, 16),
-        ("calls-lines-c64-d16", "lines", 64, 16),
-        ("calls-udp-c64-d1", "udp", 64, 1),
-    ] {
-        let calls = scenario(name, protocol, Load::SystemCalls { connections, depth, size: 64 }, BOTH);
-        all.push(Scenario { effort: Effort::Once, ..calls });
-    }
-    all
 }
 
-/// How costs grow with one parameter. Each name ends with the value of the parameter.
-fn growth(churn: &Scenario) -> Vec<Scenario> {
-    let mut all = Vec::new();
-    let mut raw = |name: String, connections, depth, size| {
-        let plain = closed("tcp", "raw", TOKIO, connections, depth, size);
-        all.push(point(Scenario { name, peers: false, ..plain }));
-    };
-    for connections in [1, 10, 100, 1000, MANY] {
-        raw(format!("growth-connections-{connections}"), connections, 1, 64);
+impl Scenario {
+    pub(crate) fn new(
+        name: &str,
+        label: &str,
+        protocol: &'static str,
+        load: Load,
+        baselines: &'static [&'static str],
+    ) -> Self {
+        let large = matches!(load, Load::Closed { size, .. } if size > 1024);
+        let buffer = if large { 64 * 1024 } else { 16 * 1024 };
+        let service = Service { protocol, buffer, listeners: 1, deny: 0, level: "warn", workers: 1 };
+        let (name, label) = (name.to_owned(), label.to_owned());
+        let (table, effort) = (Table::Messages, Effort::All);
+        Self { name, label, table, service, load, baselines, peers: false, effort, goal: None }
     }
-    for depth in [1, 2, 4, 8, 16, 32, 64] {
-        raw(format!("growth-depth-{depth}"), 64, depth, 64);
+
+    /// A closed loop over connections, with the peers.
+    pub(crate) fn closed(
+        scheme: &str,
+        protocol: &'static str,
+        baselines: &'static [&'static str],
+        connections: usize,
+        depth: usize,
+        size: usize,
+    ) -> Self {
+        let what = if scheme == protocol { scheme.to_owned() } else { format!("{scheme}-{protocol}") };
+        let name = format!("{what}-{}-c{connections}-d{depth}", bytes(size).replace(' ', "").replace("KiB", "K"));
+        let what = match protocol {
+            "raw" => "TCP raw echo",
+            "tls" => "TLS echo",
+            protocol => protocol,
+        };
+        let label = format!("{what} {}, {}{}", bytes(size), count(connections, "connection"), pipeline(depth));
+        let load = Load::Closed { connections, depth, size };
+        Self { peers: true, ..Self::new(&name, &label, protocol, load, baselines) }
     }
-    for size in [16, 64, 256, 1024, 4 * 1024, 16 * 1024, 64 * 1024] {
-        raw(format!("growth-size-{size}"), 64, 1, size);
+
+    /// Changes the name and the label, for a variant of a scenario. The peers do not support it.
+    pub(crate) fn named(self, name: &str, label: &str) -> Self {
+        Self { name: name.to_owned(), label: label.to_owned(), peers: false, ..self }
     }
-    for listeners in [1, 10, 100] {
-        let plain = closed("tcp", "raw", TOKIO, 100, 1, 64);
-        let service = Service { listeners, ..plain.service };
-        all.push(point(Scenario { name: format!("growth-listeners-{listeners}"), service, peers: false, ..plain }));
+
+    /// Sets the goal.
+    pub(crate) fn goal(self, goal: Goal) -> Self {
+        Self { goal: Some(goal), ..self }
     }
-    for deny in [0, 10, 100, 1000] {
-        let service = Service { deny, ..churn.service.clone() };
-        let name = format!("growth-rules-{deny}");
-        all.push(point(Scenario { name, service, baselines: TOKIO, ..churn.clone() }));
+
+    /// Sets the greatest ratio to the baseline `tokio`, if there is a goal.
+    pub(crate) fn at_most(self, max: impl Into<Option<f64>>) -> Self {
+        Self { goal: max.into().map(|max| Goal::Ratio { to: "tokio", max }), ..self }
     }
-    all
+
+    /// Sets the table that shows it, and the effort.
+    pub(crate) fn shown_in(self, table: Table, effort: Effort) -> Self {
+        Self { table, effort, ..self }
+    }
 }
 
-fn closed(
-    scheme: &str,
-    protocol: &'static str,
-    baselines: &'static [&'static str],
-    connections: usize,
-    depth: usize,
-    size: usize,
-) -> Scenario {
-    let bytes = if size >= 1024 { format!("{}K", size / 1024) } else { format!("{size}B") };
-    let what = if scheme == protocol { scheme.to_owned() } else { format!("{scheme}-{protocol}") };
-    let name = format!("{what}-{bytes}-c{connections}-d{depth}");
-    Scenario { peers: true, ..scenario(&name, protocol, Load::Closed { connections, depth, size }, baselines) }
+/// A size, for example `64 B` or `16 KiB`.
+pub(crate) fn bytes(size: usize) -> String {
+    if size >= 1024 { format!("{} KiB", size / 1024) } else { format!("{size} B") }
 }
 
-fn scenario(name: &str, protocol: &'static str, load: Load, baselines: &'static [&'static str]) -> Scenario {
-    let large = matches!(load, Load::Closed { size, .. } if size > 1024);
-    let buffer = if large { 64 * 1024 } else { 16 * 1024 };
-    let service = Service { protocol, buffer, listeners: 1, deny: 0, level: "warn" };
-    Scenario { name: name.to_owned(), service, load, baselines, peers: false, effort: Effort::All }
+/// A number of things, for example `1 socket` or `1,000 connections`.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(number as u64), if number == 1 { "" } else { "s" })
 }
 
-fn point(scenario: Scenario) -> Scenario {
-    Scenario { effort: Effort::Point, ..scenario }
+/// The part of a label about the depth. Empty without pipelining.
+pub(crate) fn pipeline(depth: usize) -> String {
+    if depth == 1 { String::new() } else { format!(", pipeline of {depth}") }
 }

@@ -18,6 +18,15 @@ use crate::candidate::Ready;
 /// Timeout for the start and for the exit of a server.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
+/// The cores of the processes, each as a set for sched_setaffinity(2).
+#[derive(Debug)]
+pub(crate) struct Cores {
+    pub(crate) server: CpuSet,
+    pub(crate) load: CpuSet,
+    /// Every core that this process may use.
+    pub(crate) all: CpuSet,
+}
+
 /// A running server. `drop` kills it.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -28,12 +37,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it on a core and waits until it is ready.
-    pub(crate) fn start(mut command: Command, directory: TempDir, ready: Ready, core: usize) -> io::Result<Self> {
+    /// Starts it on the given cores and waits until it is ready.
+    pub(crate) fn start(mut command: Command, directory: TempDir, ready: Ready, cores: &CpuSet) -> io::Result<Self> {
         let log = File::create(directory.path().join("log"))?;
         let out = if matches!(ready, Ready::Prints) { Stdio::piped() } else { Stdio::null() };
         command.current_dir(&directory).stdin(Stdio::null()).stdout(out).stderr(log);
-        let child = spawn(&mut command, core)?;
+        let child = spawn(&mut command, cores)?;
         let mut server = Self { child, addresses: Vec::new(), directory };
         let waited = match ready {
             Ready::Prints => server.read_addresses(),
@@ -104,12 +113,12 @@ impl Drop for Server {
     }
 }
 
-/// Starts a command on a core. All its threads inherit the CPU affinity.
-pub(crate) fn spawn(command: &mut Command, core: usize) -> io::Result<Child> {
+/// Starts a command on the given cores. All its threads inherit the CPU affinity.
+pub(crate) fn spawn(command: &mut Command, cores: &CpuSet) -> io::Result<Child> {
     // A child inherits the affinity of the thread that starts it (sched_setaffinity(2)).
     let started = thread::scope(|scope| {
         let starter = scope.spawn(|| {
-            pin(core)?;
+            pin(cores)?;
             command.spawn()
         });
         starter.join().expect("no panic")
@@ -117,19 +126,21 @@ pub(crate) fn spawn(command: &mut Command, core: usize) -> io::Result<Child> {
     started.map_err(|error| io::Error::new(error.kind(), format!("cannot start {command:?}: {error}")))
 }
 
-/// Pins this thread, and its child threads and processes, to a core.
-pub(crate) fn pin(core: usize) -> io::Result<()> {
-    let mut set = CpuSet::new();
-    set.set(core)?;
-    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+/// Pins this thread, and its child threads and processes, to the given cores.
+pub(crate) fn pin(cores: &CpuSet) -> io::Result<()> {
+    Ok(sched_setaffinity(Pid::from_raw(0), cores)?)
 }
 
 /// The first two cores that this process may use: one for the server, one for the load generator.
-pub(crate) fn cores() -> io::Result<(usize, usize)> {
-    let allowed = sched_getaffinity(Pid::from_raw(0))?;
-    let mut cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
+pub(crate) fn cores() -> io::Result<Cores> {
+    let all = sched_getaffinity(Pid::from_raw(0))?;
+    let one = |core| {
+        let mut set = CpuSet::new();
+        set.set(core).map(|()| set)
+    };
+    let mut cores = (0..CpuSet::count()).filter(|core| all.is_set(*core).unwrap_or(false));
     match (cores.next(), cores.next()) {
-        (Some(server), Some(load)) => Ok((server, load)),
+        (Some(server), Some(load)) => Ok(Cores { server: one(server)?, load: one(load)?, all }),
         _ => Err(io::Error::other("this process may use only one core, but server and load generator need one each")),
     }
 }

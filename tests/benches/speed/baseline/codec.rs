@@ -25,7 +25,7 @@ where
     <C as Decoder>::Error: Send,
     M: Send + 'static,
 {
-    run(listeners, move |listener| async move {
+    run(listeners, 1, move |listener| async move {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;

@@ -29,6 +29,9 @@ pub(crate) struct Serve {
     /// Number of listeners
     #[arg(long, default_value_t = 1)]
     pub(crate) listeners: usize,
+    /// Number of worker threads, for tokio
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: usize,
     /// Directory of cert.pem and key.pem, for tls
     #[arg(long, default_value = ".")]
     pub(crate) certificate: PathBuf,
@@ -36,13 +39,13 @@ pub(crate) struct Serve {
 
 /// Serves until the process is killed.
 pub(crate) fn serve(serve: &Serve) -> io::Result<()> {
-    let buffer = serve.buffer;
+    let (buffer, workers) = (serve.buffer, serve.workers);
     match (&*serve.name, &*serve.protocol) {
-        ("tokio", "raw") => tasks::serve::<Raw>(listen(serve)?, buffer),
-        ("tokio", "lines") => tasks::serve::<Lines>(listen(serve)?, buffer),
-        ("tokio", "length") => tasks::serve::<Length>(listen(serve)?, buffer),
-        ("tokio", "hello") => tasks::serve::<Hello>(listen(serve)?, buffer),
-        ("tokio", "tls") => tasks::serve_tls(listen(serve)?, buffer, &serve.certificate),
+        ("tokio", "raw") => tasks::serve::<Raw>(listen(serve)?, buffer, workers),
+        ("tokio", "lines") => tasks::serve::<Lines>(listen(serve)?, buffer, workers),
+        ("tokio", "length") => tasks::serve::<Length>(listen(serve)?, buffer, workers),
+        ("tokio", "hello") => tasks::serve::<Hello>(listen(serve)?, buffer, workers),
+        ("tokio", "tls") => tasks::serve_tls(listen(serve)?, buffer, workers, &serve.certificate),
         ("tokio", "udp") => datagram::tokio(bind()?, buffer),
         ("epoll", "udp") => datagram::epoll(&bind()?, buffer),
         ("epoll", "raw") => epoll::serve::<Raw>(&listen(serve)?, buffer),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -15,8 +16,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::protocol::{Protocol, Raw};
 
-pub(crate) fn serve<P: Protocol>(listeners: Vec<Listener>, buffer: usize) -> io::Result<()> {
-    run(listeners, move |listener| async move {
+pub(crate) fn serve<P: Protocol>(listeners: Vec<Listener>, buffer: usize, workers: usize) -> io::Result<()> {
+    run(listeners, workers, move |listener| async move {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
@@ -26,12 +27,12 @@ pub(crate) fn serve<P: Protocol>(listeners: Vec<Listener>, buffer: usize) -> io:
 }
 
 /// Echo over TLS.
-pub(crate) fn serve_tls(listeners: Vec<Listener>, buffer: usize, certificate: &Path) -> io::Result<()> {
+pub(crate) fn serve_tls(listeners: Vec<Listener>, buffer: usize, workers: usize, certificate: &Path) -> io::Result<()> {
     let chain = CertificateDer::from_pem_file(certificate.join("cert.pem")).map_err(io::Error::other)?;
     let key = PrivateKeyDer::from_pem_file(certificate.join("key.pem")).map_err(io::Error::other)?;
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![chain], key);
     let acceptor = TlsAcceptor::from(Arc::new(config.map_err(io::Error::other)?));
-    run(listeners, move |listener| {
+    run(listeners, workers, move |listener| {
         let acceptor = acceptor.clone();
         async move {
             loop {
@@ -44,12 +45,14 @@ pub(crate) fn serve_tls(listeners: Vec<Listener>, buffer: usize, certificate: &P
     })
 }
 
-/// Runs one accept loop per listener, all on one thread.
-pub(crate) fn run<F>(listeners: Vec<Listener>, accept: impl Fn(TcpListener) -> F) -> io::Result<()>
+/// Runs one accept loop per listener, all on one thread or on the given number of worker threads.
+pub(crate) fn run<F>(listeners: Vec<Listener>, workers: usize, accept: impl Fn(TcpListener) -> F) -> io::Result<()>
 where
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut builder = if workers == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.worker_threads(workers); // Ignored by a runtime with the current thread only.
+    let runtime = builder.enable_all().build()?;
     runtime.block_on(async {
         let mut loops = JoinSet::new();
         for listener in listeners {
