@@ -18,7 +18,7 @@ use crate::candidate::Ready;
 /// Timeout for the start and for the exit of a server.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A running server. `drop` kills it.
+/// A running server. `drop` stops it.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -99,6 +99,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // An instrumented build writes its profile at exit.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.drain();
+        }
         let _ = self.child.kill(); // It may have exited.
         let _ = self.child.wait();
     }
