@@ -119,6 +119,7 @@ fn the_packaging_files_fit_another_program_after_the_documented_commands() {
     ] {
         assert!(image.lines().any(|other| other == line), "{line} is not in {image}");
     }
+    assert!(!image.contains("llvm") && !image.contains("packaged"), "{image}");
 
     // The commands name existing files.
     let commands = block("sh", "sysusers") + &block("sh", "docker");

@@ -1,12 +1,14 @@
 //! Packaging: every example configuration works, systemd accepts the units, and the package has its files.
 
-use std::fs;
+use std::env;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use harness::{Program, TEST_TIMEOUT, root, tool, uninterrupted};
+use harness::{Output, Program, TEST_TIMEOUT, root, tool, uninterrupted};
 
 use crate::tls::Authority;
 
@@ -156,4 +158,83 @@ fn the_package_has_all_files_and_the_stop_timeout_exceeds_the_drain() {
     let unit = fs::read_to_string(packaging().join("systemd/switchboard.service")).unwrap();
     let stop: u64 = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap().parse().unwrap();
     assert!(stop > switchboard::settings::DrainSettings::default().deadline.as_secs());
+}
+
+/// Runs `bin/packaging/build` in an empty tree, with a compiler of LLVM 99, the given variants of llvm-profdata (place
+/// and version), and a cargo that only records its arguments. Returns the result and the record.
+fn build_with(profdata: &[(&str, u32)]) -> (Output, String) {
+    let tree = tempfile::tempdir().unwrap();
+    let at = |path: &str| tree.path().join(path);
+    let program = |path: &str, text: &str| {
+        fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+        fs::write(at(path), format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(at(path), Permissions::from_mode(0o755)).unwrap();
+    };
+    program("bin/packaging/build", "");
+    fs::copy(packaging().join("build"), at("bin/packaging/build")).unwrap();
+    program(
+        "path/rustc",
+        "case $* in *host*) echo host ;; *sysroot*) echo sysroot ;; *) echo LLVM version: 99.1.2 ;; esac",
+    );
+    program(
+        "path/cargo",
+        "echo \"$CARGO_ENCODED_RUSTFLAGS $*\" >>record\n\
+         mkdir -p target/packaged/host/release/deps\n\
+         echo program >target/packaged/host/release/switchboard\n\
+         mkdir -p target/packaged/profiles",
+    );
+    for (place, version) in profdata {
+        program(place, &format!("[ $1 = merge ] && touch $3 || echo Some LLVM version {version}.1.8"));
+    }
+    let path = format!("{}:{}", at("path").display(), env::var("PATH").unwrap());
+    let built = Program::at(&at("bin/packaging/build")).env("PATH", path).env("RUSTFLAGS", "-Cone -Ctwo").run();
+    assert_eq!(built.code() == Some(0), at("target/packaged/switchboard").exists());
+    (built, fs::read_to_string(at("record")).unwrap_or_default())
+}
+
+#[test]
+fn the_packaged_build_uses_llvm_profdata_of_the_compiler_and_does_not_go_on_without_it() {
+    if tool("bash").is_none() {
+        return;
+    }
+    let sysroot = "sysroot/lib/rustlib/host/bin/llvm-profdata";
+    for fitting in [
+        &[(sysroot, 99)][..],
+        &[("path/llvm-profdata-99", 99)],
+        &[("path/llvm-profdata", 99)],
+        &[(sysroot, 98), ("path/llvm-profdata-99", 9), ("path/llvm-profdata", 99)],
+    ] {
+        let (built, record) = build_with(fitting);
+        assert_eq!(built.code(), Some(0), "{fitting:?}: {}", built.stderr);
+        let [instrumented, training, last] = record.lines().collect::<Vec<_>>()[..] else { panic!("{record}") };
+        assert!(instrumented.starts_with("-Cone\x1f-Ctwo\x1f-Cprofile-generate build "), "{record}");
+        assert!(training.contains("/target/packaged/instrumented"), "{record}");
+        assert!(last.starts_with("-Cone\x1f-Ctwo\x1f-Cprofile-use=/"), "{record}");
+    }
+    for unfitting in [
+        &[][..],
+        &[("path/llvm-profdata", 98)],
+        &[("path/llvm-profdata-99", 9)],
+        &[("path/llvm-profdata-98", 99), (sysroot, 990)],
+    ] {
+        let (built, record) = build_with(unfitting);
+        assert_eq!((built.code(), &*record), (Some(1), ""), "{unfitting:?}: {}", built.stderr);
+        for part in ["LLVM 99", "rustup component add llvm-tools", "apt-get install llvm-99"] {
+            assert!(built.stderr.contains(part), "{part}: {}", built.stderr);
+        }
+    }
+}
+
+#[test]
+fn the_package_and_the_image_contain_the_optimized_build() {
+    let [package, image] = ["build-deb", "Dockerfile"].map(|name| fs::read_to_string(packaging().join(name)).unwrap());
+    for (text, line) in [(&package, "bin/packaging/build\n"), (&image, "RUN bin/packaging/build\n")] {
+        assert!(text.contains(&format!("\n{line}")) && !text.contains("cargo build"), "{text}");
+    }
+    assert!(image.contains("COPY --from=build /src/target/packaged/switchboard /usr/bin/switchboard\n"), "{image}");
+    // The compiler of the image is that of the workspace, and so is its LLVM.
+    let rustc = Program::at(&tool("rustc").unwrap()).arg("-vV").run();
+    let after = |name: &str| rustc.stdout.split(name).nth(1).unwrap().split('.').next().unwrap().to_owned();
+    assert!(image.contains(&format!("rust:1.{}-", after("release: 1."))), "{image}");
+    assert!(image.contains(&format!("llvm-{}\n", after("LLVM version: "))), "{image}");
 }

@@ -58,6 +58,9 @@ struct Options {
     /// Compare with another switchboard binary; can be repeated
     #[arg(long, value_name = "NAME=PATH", value_parser = named)]
     against: Vec<(String, PathBuf)>,
+    /// Run only switchboard binaries
+    #[arg(long, conflicts_with = "peers")]
+    no_baselines: bool,
     /// Compare with other frameworks too; building them takes much longer
     #[arg(long)]
     peers: bool,
@@ -172,7 +175,8 @@ fn candidates(options: &Options, binary: &Path, peers: &[(Candidate, String)], s
         |name: &str, path: &Path| Candidate { name: name.to_owned(), kind: Kind::Switchboard(path.to_owned()) };
     let mut all = vec![switchboard("switchboard", binary)];
     all.extend(options.against.iter().map(|(name, path)| switchboard(name, path)));
-    all.extend(scenario.baselines.iter().map(|name| Candidate { name: (*name).to_owned(), kind: Kind::Baseline }));
+    let baselines = if options.no_baselines { &[] } else { scenario.baselines };
+    all.extend(baselines.iter().map(|name| Candidate { name: (*name).to_owned(), kind: Kind::Baseline }));
     let supports = |(_, protocol): &&(Candidate, String)| scenario.peers && protocol == scenario.service.protocol;
     all.extend(peers.iter().filter(supports).map(|(peer, _)| peer.clone()));
     all

@@ -27,7 +27,7 @@ pub(crate) struct Cores {
     pub(crate) all: CpuSet,
 }
 
-/// A running server. `drop` kills it.
+/// A running server. `drop` stops it.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -108,6 +108,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // An instrumented build writes its profile at exit.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.drain();
+        }
         let _ = self.child.kill(); // It may have exited.
         let _ = self.child.wait();
     }
