@@ -275,6 +275,7 @@ impl<F: Framing> FramedConnection<F> {
         if pushed == PushedFrames::Encode && self.io.writer.is_empty() {
             self.io.write_pushed(cx)?;
         }
+        self.io.count_messages();
         let expired = self.io.deadlines.poll_expired(cx, activity);
         if activity != DriverActivity::Working {
             self.io.record_latency(self.io.deadlines.last_transfer());

@@ -28,9 +28,9 @@ pub(crate) const MAX_READ_AHEAD: usize = 4 * 1024;
 /// Maximum time to write the last message of an aborted connection.
 const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Messages handled in a row before the driver uses up a part of its budget, after which it yields to other tasks.
-const MESSAGES_PER_TURN: u64 = 32;
+const MESSAGES_PER_TURN: u32 = 32;
 /// Messages of a burst before the driver yields to other tasks. Less than the default of `limits.outbox`.
-const MESSAGES_PER_BURST: u64 = 128;
+const MESSAGES_PER_BURST: u32 = 128;
 
 pub(crate) struct FramedIo<F: Framing> {
     pub(crate) transport: BoxIo,
@@ -75,11 +75,10 @@ impl<F: Framing> FramedIo<F> {
         FramedIo { transport, codec, start_tls, connection, reader, writer, deadlines, latency }
     }
 
-    #[inline]
+    #[inline(always)] // the result is a message that a function of its own would copy
     pub(crate) fn next_message(&mut self) -> Result<Option<F::In>, CloseOutcome> {
         let message = self.reader.decode(&mut self.codec)?;
         if message.is_some() {
-            self.connection.counters().messages.add(1);
             self.deadlines.message_received();
         } else {
             self.deadlines.message_incomplete(self.reader.undecoded);
@@ -88,16 +87,26 @@ impl<F: Framing> FramedIo<F> {
     }
 
     pub(crate) fn should_yield(&self) -> bool {
-        self.connection.messages().is_multiple_of(MESSAGES_PER_TURN)
+        self.reader.uncounted.is_multiple_of(MESSAGES_PER_TURN)
     }
 
     /// Whether a client has sent many messages at once. The connections that its messages push to then get a turn
     /// before their outboxes are full.
     pub(crate) fn is_burst(&self) -> bool {
-        self.connection.messages().is_multiple_of(MESSAGES_PER_BURST) && self.reader.undecoded > 0
+        let messages = self.reader.uncounted;
+        messages > 0 && messages.is_multiple_of(MESSAGES_PER_BURST) && self.reader.undecoded > 0
+    }
+
+    /// Adds the messages decoded since the last call to the counter of the connection.
+    #[inline]
+    pub(crate) fn count_messages(&mut self) {
+        if self.reader.uncounted > 0 {
+            self.connection.counters().messages.add(std::mem::take(&mut self.reader.uncounted) as usize);
+        }
     }
 
     pub(crate) fn record_latency(&mut self, now: Moment) {
+        self.count_messages();
         self.latency.record(&self.connection, now, !self.reader.buffer.bytes.is_empty());
     }
 
@@ -155,6 +164,7 @@ impl<F: Framing> FramedIo<F> {
         if bytes > 0 {
             self.connection.counters().bytes_in.add(bytes);
             self.deadlines.bytes_read();
+            self.count_messages();
             self.latency.input_read(&self.connection, &self.deadlines);
         }
         Poll::Ready(Ok(()))

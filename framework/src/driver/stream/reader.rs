@@ -22,6 +22,8 @@ pub(crate) struct FramedReader {
     draining_bytes: usize,
     /// The size of the last message.
     pub(crate) last_message: usize,
+    /// Messages decoded since the counter of the connection was updated.
+    pub(crate) uncounted: u32,
     pub(crate) ended: bool,
     pub(crate) is_draining: bool,
 }
@@ -34,6 +36,7 @@ impl FramedReader {
             undecoded: 0,
             draining_bytes: 0,
             last_message: 0,
+            uncounted: 0,
             ended: false,
             is_draining: false,
         }
@@ -101,6 +104,7 @@ impl FramedReader {
     fn message_decoded(&mut self) {
         let rest = self.buffer.bytes.len();
         (self.last_message, self.undecoded) = (self.undecoded.saturating_sub(rest), rest);
+        self.uncounted += 1;
     }
 
     /// Reads once. Returns the number of bytes; 0 if the peer has ended its output.

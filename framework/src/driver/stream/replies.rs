@@ -45,6 +45,7 @@ where
         }
         let Reply { frames, then } = reply;
         let io = &mut framed.io;
+        io.count_messages();
         let message = (io.latency.defer(&io.connection), io.reader.last_message);
         let (later, stack) = (framed.later.get_or_insert_default(), self.calls.stack());
         match frames {
