@@ -130,7 +130,7 @@ impl Metric {
             Self::IdleCpu => format!("{:.2} ms per second", value / 1e6),
             Self::Rate => format!("{} per second", grouped(value as u64)),
             Self::P50 | Self::P99 | Self::P999 => format!("{:.1} µs", value / 1e3),
-            Self::Idle | Self::Used => format!("{:.1} KiB", value / 1024.0),
+            Self::Idle | Self::Used => format!("{} B", grouped(value as u64)),
             Self::Start | Self::Left => format!("{:.1} MiB", value / 1024.0 / 1024.0),
             Self::Drain => format!("{value:.2} s"),
             Self::Lost | Self::SystemCalls => self.format(value),

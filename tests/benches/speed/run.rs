@@ -77,7 +77,7 @@ impl Bench {
     fn effort(&self, scenario: &Scenario) -> (usize, Duration) {
         match scenario.effort {
             Effort::All => (self.rounds, self.time),
-            Effort::Point => (self.rounds.min(3), self.time / 2),
+            Effort::Point => (self.rounds, self.time / 2),
             Effort::Once => (1, self.time),
         }
     }

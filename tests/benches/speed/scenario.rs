@@ -58,7 +58,7 @@ pub(crate) enum Load {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
     All,
-    /// At most three rounds and half of the time, for one point of a curve.
+    /// Half of the time, for one point of a curve.
     Point,
     /// One round, for results without variance.
     Once,

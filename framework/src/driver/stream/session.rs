@@ -123,8 +123,7 @@ where
 
     /// Handles messages until the handler closes the connection or changes the framing (`Ok`), or something else ends
     /// it.
-    ///
-    /// Not an `async fn`: its future would store `self` twice.
+    #[expect(clippy::manual_async_fn, reason = "the future of an async fn would store self twice")]
     fn run(&mut self) -> impl Future<Output = Result<Flow<F>, CloseOutcome>> {
         async move {
             loop {
