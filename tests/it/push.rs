@@ -142,6 +142,13 @@ impl Handler for Fanout {
 
 #[tokio::test]
 async fn a_burst_of_one_client_closes_no_client_that_reads_on_a_single_thread() {
+    // Many short lines per read, and fewer long ones per read than a burst has.
+    for (count, width) in [(5000, 1), (1000, 700)] {
+        burst((0..count).map(|number| format!("{number:0width$}\n")).collect()).await;
+    }
+}
+
+async fn burst(lines: String) {
     let server = Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).start(Fanout::default()).await.unwrap();
     let at = server.addresses()[0].1.to_string();
     let at = at.strip_prefix("tcp://").unwrap().to_owned();
@@ -151,11 +158,10 @@ async fn a_burst_of_one_client_closes_no_client_that_reads_on_a_single_thread() 
         member.send("join\n").await.expect("joined\n").await;
         members.push(member);
     }
-    let burst: String = (0..5000).map(|number| format!("{number}\n")).collect();
     let mut sender = Client(TcpStream::connect(&at).await.unwrap());
-    sender.send(&burst).await;
+    sender.send(&lines).await;
     for mut member in members {
-        member.expect(&burst).await; // the outbox holds 256 frames
+        member.expect(&lines).await; // the outbox holds 256 frames
     }
 }
 

@@ -87,14 +87,13 @@ impl<F: Framing> FramedIo<F> {
     }
 
     pub(crate) fn should_yield(&self) -> bool {
-        self.reader.uncounted.is_multiple_of(MESSAGES_PER_TURN)
+        u32::from(self.reader.decoded).is_multiple_of(MESSAGES_PER_TURN)
     }
 
     /// Whether a client has sent many messages at once. The connections that its messages push to then get a turn
     /// before their outboxes are full.
     pub(crate) fn is_burst(&self) -> bool {
-        let messages = self.reader.uncounted;
-        messages > 0 && messages.is_multiple_of(MESSAGES_PER_BURST) && self.reader.undecoded > 0
+        u32::from(self.reader.decoded).is_multiple_of(MESSAGES_PER_BURST) && self.reader.undecoded > 0
     }
 
     /// Adds the messages decoded since the last call to the counter of the connection.

@@ -24,6 +24,8 @@ pub(crate) struct FramedReader {
     pub(crate) last_message: usize,
     /// Messages decoded since the counter of the connection was updated.
     pub(crate) uncounted: u32,
+    /// The number of decoded messages, modulo 256. Reads do not reset it: a burst can consist of many reads.
+    pub(crate) decoded: u8,
     pub(crate) ended: bool,
     pub(crate) is_draining: bool,
 }
@@ -37,6 +39,7 @@ impl FramedReader {
             draining_bytes: 0,
             last_message: 0,
             uncounted: 0,
+            decoded: 0,
             ended: false,
             is_draining: false,
         }
@@ -105,6 +108,7 @@ impl FramedReader {
         let rest = self.buffer.bytes.len();
         (self.last_message, self.undecoded) = (self.undecoded.saturating_sub(rest), rest);
         self.uncounted += 1;
+        self.decoded = self.decoded.wrapping_add(1);
     }
 
     /// Reads once. Returns the number of bytes; 0 if the peer has ended its output.
