@@ -46,8 +46,8 @@ struct Rare {
     /// For a datagram peer, and only for one.
     amplification_limit: Option<AmplificationLimit>,
     counted_source: OnceLock<Source>,
-    proxy: OnceLock<ProxyInfo>,
-    tls: OnceLock<TlsInfo>,
+    proxy: OnceBox<ProxyInfo>,
+    tls: OnceBox<TlsInfo>,
     tasks: Mutex<Option<JoinSet<()>>>,
     extensions: Extensions,
 }
@@ -204,12 +204,12 @@ impl Connection {
     }
 
     pub(crate) fn set_tls_info(&self, info: TlsInfo) {
-        let _ = self.rare().tls.set(info);
+        let _ = self.rare().tls.set(Box::new(info));
     }
 
     /// Stores the PROXY header. False if there is one already.
     pub(crate) fn set_proxy_info(&self, info: ProxyInfo) -> bool {
-        self.rare().proxy.set(info).is_ok()
+        self.rare().proxy.set(Box::new(info)).is_ok()
     }
 
     pub(crate) fn listener_info(&self) -> &Arc<ListenerInfo> {

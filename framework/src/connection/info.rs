@@ -91,7 +91,7 @@ pub struct TlsInfo {
     /// Whether the session was resumed.
     pub resumed: bool,
     /// The verified client certificate. `None` unless client certificates are required.
-    pub client: Option<ClientCertificate>,
+    pub client: Option<Box<ClientCertificate>>,
 }
 
 /// A verified client certificate.

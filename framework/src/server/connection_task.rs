@@ -33,11 +33,10 @@ pub(super) fn spawn(
             tokio::spawn(serve(service, Incoming { connection, io, start_tls }, guard));
         }
         handshake => {
-            // Boxed, so that an open connection does not keep the memory of its handshake.
-            let handshake = Box::pin(establish(handshake, handshake_timeout, connection.clone(), listener_context));
             tokio::spawn(async move {
-                match handshake.await {
-                    Ok(io) => serve(service, Incoming { connection, io, start_tls }, guard).await,
+                match establish(handshake, handshake_timeout, connection.clone(), listener_context).await {
+                    // In a task of its own: an open connection does not keep the memory of its handshake.
+                    Ok(io) => drop(tokio::spawn(serve(service, Incoming { connection, io, start_tls }, guard))),
                     // Admission has rejected the effective address, and logged it.
                     Err(_) if connection.close_reason().is_some() => {}
                     Err(failure) => {

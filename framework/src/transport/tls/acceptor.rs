@@ -104,7 +104,7 @@ fn tls_info(connection: &ServerConnection) -> TlsInfo {
     info.server_name = connection.server_name().map(str::to_owned);
     info.alpn = connection.alpn_protocol().map(Bytes::copy_from_slice);
     info.resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-    info.client = connection.peer_certificates().and_then(<[_]>::first).map(|end_entity| client(end_entity));
+    info.client = connection.peer_certificates().and_then(<[_]>::first).map(|end_entity| Box::new(client(end_entity)));
     info
 }
 
