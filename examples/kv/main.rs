@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use switchboard::prelude::*;
 use switchboard::settings::{Limits, Timeouts};
+use tokio::runtime::Builder;
 
 use crate::command::Command;
 use crate::resp::{Resp, Value};
@@ -98,8 +99,16 @@ fn config(names: &[Bytes]) -> Vec<Value> {
     reply
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
+    // On one core, a second thread would only make system calls and wake-ups slower.
+    let mut runtime = match std::thread::available_parallelism() {
+        Ok(cores) if cores.get() > 1 => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    runtime.enable_all().build()?.block_on(serve())
+}
+
+async fn serve() -> Result<()> {
     let address = std::env::args().nth(1).unwrap_or("tcp://127.0.0.1:9999".into());
     let mut limits = Limits::default();
     limits.frame = MAX_COMMAND;

@@ -1,10 +1,10 @@
 //! Keys and values in memory, with a memory limit. Data is sharded to reduce lock contention.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hashbrown::HashTable;
 use switchboard::prelude::Bytes;
 
 use crate::resp::decimal;
@@ -21,9 +21,38 @@ const TOO_LONG: &str = "ERR string exceeds maximum allowed size";
 const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
 const OVERFLOW: &str = "ERR increment or decrement would overflow";
 
-/// Values are copied: a slice of a message would keep the whole read buffer of its connection in memory. Unwritten
-/// replies share the values.
-type Shard = HashMap<Box<[u8]>, Arc<[u8]>>;
+/// Keys and values are copied: a slice of a message would keep the whole read buffer of its connection in memory.
+/// Unwritten replies share the values.
+struct Entry {
+    hash: u64,
+    key: Box<[u8]>,
+    value: Arc<[u8]>,
+}
+
+/// The table takes hashes from its caller: one hash of a key selects its shard and its place.
+type Shard = HashTable<Entry>;
+
+/// A key and its hash.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    bytes: &'a [u8],
+    hash: u64,
+}
+
+impl Key<'_> {
+    fn shard(self) -> usize {
+        (self.hash >> 32) as usize % SHARDS
+    }
+
+    fn find(self, shard: &Shard) -> Option<&Arc<[u8]>> {
+        shard.find(self.hash, |entry| *entry.key == *self.bytes).map(|entry| &entry.value)
+    }
+
+    fn remove(self, shard: &mut Shard) -> Option<Entry> {
+        let entry = shard.find_entry(self.hash, |entry| *entry.key == *self.bytes).ok()?;
+        Some(entry.remove().0)
+    }
+}
 
 pub(crate) struct Store {
     shards: [Mutex<Shard>; SHARDS],
@@ -41,12 +70,14 @@ impl Store {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<[u8]>> {
-        self.lock(self.shard_of(key)).get(key).cloned()
+        let key = self.key(key);
+        key.find(&self.lock(key.shard())).cloned()
     }
 
     pub(crate) fn set(&self, key: &[u8], value: &[u8]) -> StoreResult<()> {
         let mut reserve = self.reserve(cost(key, value))?;
-        insert(&mut self.lock(self.shard_of(key)), key, value, &mut reserve);
+        let key = self.key(key);
+        insert(&mut self.lock(key.shard()), key, value, &mut reserve);
         Ok(())
     }
 
@@ -54,8 +85,9 @@ impl Store {
     pub(crate) fn add(&self, key: &[u8], by: i64) -> StoreResult<i64> {
         let mut buffer = [0; 20];
         let mut reserve = self.reserve(cost(key, &buffer))?;
-        let mut shard = self.lock(self.shard_of(key));
-        let before = shard.get(key).map_or(Some(0), |value| integer(value)).ok_or(NOT_INTEGER)?;
+        let key = self.key(key);
+        let mut shard = self.lock(key.shard());
+        let before = key.find(&shard).map_or(Some(0), |value| integer(value)).ok_or(NOT_INTEGER)?;
         let after = before.checked_add(by).ok_or(OVERFLOW)?;
         insert(&mut shard, key, decimal(after, &mut buffer), &mut reserve);
         Ok(after)
@@ -64,8 +96,9 @@ impl Store {
     /// Appends to a value and returns its new length.
     pub(crate) fn append(&self, key: &[u8], more: &[u8]) -> StoreResult<usize> {
         let mut reserve = self.reserve(cost(key, more) + self.max_value)?;
-        let mut shard = self.lock(self.shard_of(key));
-        let before = shard.get(key).map_or(&b""[..], |value| value);
+        let key = self.key(key);
+        let mut shard = self.lock(key.shard());
+        let before = key.find(&shard).map_or(&b""[..], |value| value);
         if before.len() + more.len() > self.max_value {
             return Err(TOO_LONG);
         }
@@ -86,7 +119,7 @@ impl Store {
         for index in 0..SHARDS {
             let removed = std::mem::take(&mut *self.lock(index));
             // The entries are freed after the lock is released, because that is slow.
-            let freed = removed.into_iter().map(|(key, value)| cost(&key, &value)).sum();
+            let freed = removed.into_iter().map(|entry| cost(&entry.key, &entry.value)).sum();
             self.used.fetch_sub(freed, Relaxed);
         }
     }
@@ -94,27 +127,30 @@ impl Store {
     // Commands with several keys lock all their shards first, so that MSET is atomic.
 
     pub(crate) fn get_all(&self, keys: &[Bytes]) -> Vec<Option<Arc<[u8]>>> {
-        let mut shards = self.lock_all(keys);
-        keys.iter().map(|key| self.shard_in(&mut shards, key).get(&**key).cloned()).collect()
+        let keys = self.keys(keys);
+        let mut shards = self.lock_all(&keys);
+        keys.iter().map(|key| key.find(shard_of(&mut shards, *key)).cloned()).collect()
     }
 
     /// Key, value, key, value …
     pub(crate) fn set_all(&self, pairs: &[Bytes]) -> StoreResult<()> {
         let (pairs, _) = pairs.as_chunks::<2>();
         let mut reserve = self.reserve(pairs.iter().map(|[key, value]| cost(key, value)).sum())?;
-        let mut shards = self.lock_all(pairs.iter().map(|[key, _]| key));
-        for [key, value] in pairs {
-            insert(self.shard_in(&mut shards, key), key, value, &mut reserve);
+        let keys = self.keys(pairs.iter().map(|[key, _]| key));
+        let mut shards = self.lock_all(&keys);
+        for (key, [_, value]) in keys.iter().zip(pairs) {
+            insert(shard_of(&mut shards, *key), *key, value, &mut reserve);
         }
         Ok(())
     }
 
     pub(crate) fn remove_all(&self, keys: &[Bytes]) -> usize {
-        let mut shards = self.lock_all(keys);
+        let keys = self.keys(keys);
+        let mut shards = self.lock_all(&keys);
         let mut removed = 0;
         for key in keys {
-            if let Some(value) = self.shard_in(&mut shards, key).remove(&**key) {
-                self.used.fetch_sub(cost(key, &value), Relaxed);
+            if let Some(entry) = key.remove(shard_of(&mut shards, key)) {
+                self.used.fetch_sub(cost(&entry.key, &entry.value), Relaxed);
                 removed += 1;
             }
         }
@@ -122,12 +158,17 @@ impl Store {
     }
 
     pub(crate) fn count(&self, keys: &[Bytes]) -> usize {
-        let mut shards = self.lock_all(keys);
-        keys.iter().filter(|key| self.shard_in(&mut shards, key).contains_key(&***key)).count()
+        let keys = self.keys(keys);
+        let mut shards = self.lock_all(&keys);
+        keys.iter().filter(|key| key.find(shard_of(&mut shards, **key)).is_some()).count()
     }
 
-    fn shard_of(&self, key: &[u8]) -> usize {
-        (self.hasher.hash_one(key) >> 32) as usize % SHARDS
+    fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
+        Key { bytes, hash: self.hasher.hash_one(bytes) }
+    }
+
+    fn keys<'a>(&self, keys: impl IntoIterator<Item = &'a Bytes>) -> Vec<Key<'a>> {
+        keys.into_iter().map(|key| self.key(key)).collect()
     }
 
     fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
@@ -135,13 +176,9 @@ impl Store {
     }
 
     /// Locks the shards of these keys in ascending order, which prevents deadlocks.
-    fn lock_all<'a>(&self, keys: impl IntoIterator<Item = &'a Bytes>) -> Locked<'_> {
-        let wanted = keys.into_iter().fold(0u32, |wanted, key| wanted | 1 << self.shard_of(key));
+    fn lock_all(&self, keys: &[Key<'_>]) -> Locked<'_> {
+        let wanted = keys.iter().fold(0u32, |wanted, key| wanted | 1 << key.shard());
         std::array::from_fn(|index| (wanted >> index & 1 == 1).then(|| self.lock(index)))
-    }
-
-    fn shard_in<'a>(&self, shards: &'a mut Locked<'_>, key: &[u8]) -> &'a mut Shard {
-        shards[self.shard_of(key)].as_mut().expect("the shards of all keys are locked")
     }
 
     /// Reserves memory before a change, so that a command never fails after a part of it is done.
@@ -153,6 +190,10 @@ impl Store {
 }
 
 type Locked<'a> = [Option<MutexGuard<'a, Shard>>; SHARDS];
+
+fn shard_of<'a>(shards: &'a mut Locked<'_>, key: Key<'_>) -> &'a mut Shard {
+    shards[key.shard()].as_mut().expect("the shards of all keys are locked")
+}
 
 /// Reserved memory. `drop` releases what was not used.
 struct Reservation<'a> {
@@ -171,9 +212,9 @@ fn cost(key: &[u8], value: &[u8]) -> usize {
 }
 
 /// Stores a value. If the old value has the same length and no reply shares it, its memory is reused.
-fn insert(shard: &mut Shard, key: &[u8], value: &[u8], reserve: &mut Reservation<'_>) {
-    match shard.get_mut(key) {
-        Some(before) => match Arc::get_mut(before) {
+fn insert(shard: &mut Shard, key: Key<'_>, value: &[u8], reserve: &mut Reservation<'_>) {
+    match shard.find_mut(key.hash, |entry| *entry.key == *key.bytes) {
+        Some(Entry { value: before, .. }) => match Arc::get_mut(before) {
             Some(old) if old.len() == value.len() => old.copy_from_slice(value),
             _ => {
                 reserve.left = reserve.left + before.len() - value.len();
@@ -181,8 +222,9 @@ fn insert(shard: &mut Shard, key: &[u8], value: &[u8], reserve: &mut Reservation
             }
         },
         None => {
-            reserve.left -= cost(key, value);
-            shard.insert(key.into(), value.into());
+            reserve.left -= cost(key.bytes, value);
+            let entry = Entry { hash: key.hash, key: key.bytes.into(), value: value.into() };
+            shard.insert_unique(key.hash, entry, |entry| entry.hash);
         }
     }
 }
