@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::ops::{Deref, DerefMut};
 
 use tokio_util::codec::{LengthDelimitedCodecError, LinesCodecError};
 
@@ -30,19 +31,41 @@ pub(crate) fn reason_of(error: &(dyn Error + 'static)) -> CloseReason {
     }
 }
 
+/// Boxed: a message or a reply is moved together with the space for this error, and in as many parts as its fields.
 #[derive(Debug)]
-pub(crate) struct CloseOutcome {
+pub(crate) struct CloseOutcome(Box<Ending>);
+
+#[derive(Debug)]
+pub(crate) struct Ending {
     pub(crate) reason: CloseReason,
     pub(crate) error: Option<BoxError>,
 }
 
+impl Deref for CloseOutcome {
+    type Target = Ending;
+
+    fn deref(&self) -> &Ending {
+        &self.0
+    }
+}
+
+impl DerefMut for CloseOutcome {
+    fn deref_mut(&mut self) -> &mut Ending {
+        &mut self.0
+    }
+}
+
 impl CloseOutcome {
+    pub(crate) fn new(reason: CloseReason, error: Option<BoxError>) -> Self {
+        Self(Box::new(Ending { reason, error }))
+    }
+
     pub(crate) fn plain(reason: CloseReason) -> Self {
-        Self { reason, error: None }
+        Self::new(reason, None)
     }
 
     pub(crate) fn from_service(error: BoxError) -> Self {
-        Self { reason: reason_of(&*error), error: Some(error) }
+        Self::new(reason_of(&*error), Some(error))
     }
 
     pub(crate) fn from_decoder(error: BoxError) -> Self {
@@ -53,10 +76,15 @@ impl CloseOutcome {
                 .and_then(io::Error::get_ref)
                 .is_some_and(|inner| inner.is::<LengthDelimitedCodecError>());
         let reason = if too_large { CloseReason::FrameTooLarge } else { CloseReason::BadFrame };
-        Self { reason, error: Some(error) }
+        Self::new(reason, Some(error))
     }
 
     pub(crate) fn from_io(error: io::Error) -> Self {
-        Self { reason: CloseReason::IoError, error: Some(error.into()) }
+        Self::new(CloseReason::IoError, Some(error.into()))
+    }
+
+    /// The result of a connection that ended like this.
+    pub(crate) fn into_result(self) -> Result<(), BoxError> {
+        self.0.error.map_or(Ok(()), Err)
     }
 }

@@ -162,9 +162,15 @@ impl Decoder for AnyCodec {
     type Item = Bytes;
     type Error = FrameError;
 
-    #[inline]
+    #[inline(always)] // the result is a message, which each function that returns it copies
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
-        each!(KindCodec, &mut self.0, codec => codec.decode(buffer))
+        // The match moves the fields of a message one by one. The compiler would move it in larger parts, which wait for
+        // the fields to be written.
+        each!(KindCodec, &mut self.0, codec => match codec.decode(buffer) {
+            Ok(Some(message)) => Ok(Some(message)),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        })
     }
 
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {

@@ -173,7 +173,7 @@ impl Decoder for LengthCodec {
     type Item = Bytes;
     type Error = FrameError;
 
-    #[inline]
+    #[inline(always)] // the result is a message, which each function that returns it copies
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
         if !self.is_default() {
             return self.decode_any(buffer);

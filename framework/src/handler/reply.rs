@@ -63,6 +63,7 @@ pub(crate) enum Protocol {
 /// When a later reply is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[repr(usize)] // see `Then`
 pub enum ReplyOrder {
     /// After the replies to all earlier messages: see [`Reply::later`].
     Requests,
@@ -73,6 +74,7 @@ pub enum ReplyOrder {
 /// What the server does after it has sent the frames of a [`Reply`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[repr(usize)] // as wide as the fields of a reply: the compiler copies a narrower one in overlapping parts, slowly
 pub enum Then {
     /// Waits for the next message.
     Continue,

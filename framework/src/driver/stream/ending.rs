@@ -98,6 +98,6 @@ where
             outcome.error.get_or_insert_with(|| Panicked::new(&*payload).into());
         }
         connection.finish(outcome.reason);
-        outcome.error.map_or(Ok(()), Err)
+        outcome.into_result()
     }
 }

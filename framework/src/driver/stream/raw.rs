@@ -69,7 +69,7 @@ impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
                 let last_write = (!activity.input_ended()).then(|| activity.last(&connection));
                 lingering_close(&mut io, &connection, outcome.reason, last_write).await;
             }
-            outcome.error.map_or(Ok(()), Err)
+            outcome.into_result()
         })
     }
 }
@@ -84,7 +84,7 @@ fn outcome_of(result: Result<(), BoxError>, input_ended: bool) -> CloseOutcome {
                 matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
             });
             let reason = if disconnected { CloseReason::IoError } else { reason_of(&*error) };
-            CloseOutcome { reason, error: Some(error) }
+            CloseOutcome::new(reason, Some(error))
         }
     }
 }

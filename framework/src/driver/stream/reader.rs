@@ -52,7 +52,7 @@ impl FramedReader {
     }
 
     /// Decodes the next message. `None`: more input is needed, or the drain is complete.
-    #[inline]
+    #[inline(always)] // the result is a message, which each function that returns it copies
     pub(crate) fn decode<C>(&mut self, codec: &mut C) -> Result<Option<C::Item>, CloseOutcome>
     where
         C: Decoder,

@@ -62,7 +62,7 @@ impl<Out> FramedWriter<Out> {
         }
         codec
             .encode(frame, &mut self.buffer)
-            .map_err(|error| CloseOutcome { reason: CloseReason::HandlerError, error: Some(error.into()) })
+            .map_err(|error| CloseOutcome::new(CloseReason::HandlerError, Some(error.into())))
     }
 
     /// Encodes the oldest pushed frame. False if there is none.
