@@ -164,8 +164,8 @@ impl Decoder for AnyCodec {
 
     #[inline(always)] // the result is a message, which each function that returns it copies
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
-        // The match moves the fields of a message one by one. The compiler would move it in larger parts, which wait for
-        // the fields to be written.
+        // The match moves the fields of a message one by one. The compiler would move larger parts, each of which waits
+        // for its fields to be written.
         each!(KindCodec, &mut self.0, codec => match codec.decode(buffer) {
             Ok(Some(message)) => Ok(Some(message)),
             Ok(None) => Ok(None),

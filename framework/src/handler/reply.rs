@@ -74,7 +74,8 @@ pub enum ReplyOrder {
 /// What the server does after it has sent the frames of a [`Reply`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-#[repr(usize)] // as wide as the fields of a reply: the compiler copies a narrower one in overlapping parts, slowly
+// As wide as the other fields of a reply. The compiler copies a narrower one in overlapping parts, which is slow.
+#[repr(usize)]
 pub enum Then {
     /// Waits for the next message.
     Continue,
