@@ -44,12 +44,16 @@ impl Key<'_> {
         (self.hash >> 32) as usize % SHARDS
     }
 
+    fn is_of(self, entry: &Entry) -> bool {
+        *entry.key == *self.bytes
+    }
+
     fn find(self, shard: &Shard) -> Option<&Arc<[u8]>> {
-        shard.find(self.hash, |entry| *entry.key == *self.bytes).map(|entry| &entry.value)
+        shard.find(self.hash, |entry| self.is_of(entry)).map(|entry| &entry.value)
     }
 
     fn remove(self, shard: &mut Shard) -> Option<Entry> {
-        let entry = shard.find_entry(self.hash, |entry| *entry.key == *self.bytes).ok()?;
+        let entry = shard.find_entry(self.hash, |entry| self.is_of(entry)).ok()?;
         Some(entry.remove().0)
     }
 }
@@ -213,7 +217,7 @@ fn cost(key: &[u8], value: &[u8]) -> usize {
 
 /// Stores a value. If the old value has the same length and no reply shares it, its memory is reused.
 fn insert(shard: &mut Shard, key: Key<'_>, value: &[u8], reserve: &mut Reservation<'_>) {
-    match shard.find_mut(key.hash, |entry| *entry.key == *key.bytes) {
+    match shard.find_mut(key.hash, |entry| key.is_of(entry)) {
         Some(Entry { value: before, .. }) => match Arc::get_mut(before) {
             Some(old) if old.len() == value.len() => old.copy_from_slice(value),
             _ => {
