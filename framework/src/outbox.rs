@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -51,9 +51,11 @@ impl Mark {
 }
 
 /// The queue of one stream connection. It allocates nothing before the first frame or changed timeout.
+///
+/// The number of queued frames, with marks, is [`Connection::outbox_len`]: a driver reads it before each reply, next to
+/// the control signal.
 pub(crate) struct Outbox<Out> {
-    /// The number of queued frames, with marks.
-    len: AtomicU32,
+    connection: Connection,
     limit: u32,
     queue: OnceLock<Box<Queue<Out>>>,
 }
@@ -67,10 +69,16 @@ struct Queue<Out> {
     frame: AtomicU64,
 }
 
+/// Whether a reply may be written at once: no frame is queued, and no reply waits for an earlier one.
+#[inline]
+pub(crate) fn is_clear(connection: &Connection) -> bool {
+    connection.outbox_len().load(SeqCst) == 0
+}
+
 impl<Out> Outbox<Out> {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, connection: Connection) -> Self {
         let limit = u32::try_from(limit).map_or(MAX_LIMIT, |limit| limit.clamp(1, MAX_LIMIT));
-        Self { len: AtomicU32::new(0), limit, queue: OnceLock::new() }
+        Self { connection, limit, queue: OnceLock::new() }
     }
 
     fn queue(&self) -> &Queue<Out> {
@@ -88,45 +96,47 @@ impl<Out> Outbox<Out> {
     pub(crate) fn permits(&self) -> &Semaphore {
         let permits = &self.queue().permits;
         // `close` has not found permits that did not exist.
-        if self.len.load(SeqCst) & Mark::Closed as u32 != 0 {
+        if self.marked_len() & Mark::Closed as u32 != 0 {
             permits.close();
         }
         permits
     }
 
-    pub(crate) fn push(&self, frame: Out, connection: &Connection) {
+    pub(crate) fn push(&self, frame: Out) {
         self.push_last(frame);
-        connection.wake();
+        self.connection.wake();
     }
 
     pub(crate) fn len(&self) -> usize {
-        (self.len.load(SeqCst) & !Mark::all()) as usize
+        (self.marked_len() & !Mark::all()) as usize
     }
 
-    /// Whether a reply may be written at once: no frame is queued, and no reply waits for an earlier one.
-    #[inline]
-    pub(crate) fn is_clear(&self) -> bool {
-        self.len.load(SeqCst) == 0
+    fn marked_len(&self) -> u32 {
+        self.connection.outbox_len().load(SeqCst)
+    }
+
+    fn set(&self, mark: Mark) {
+        self.connection.outbox_len().fetch_or(mark as u32, SeqCst);
+    }
+
+    fn clear(&self, mark: Mark) {
+        self.connection.outbox_len().fetch_and(!(mark as u32), SeqCst);
     }
 
     /// Sets whether replies wait for earlier ones. For the driver of the connection only.
     pub(crate) fn set_holds_replies(&self, holds: bool) {
-        if holds {
-            self.len.fetch_or(Mark::HoldsReplies as u32, SeqCst);
-        } else {
-            self.len.fetch_and(!(Mark::HoldsReplies as u32), SeqCst);
-        }
+        if holds { self.set(Mark::HoldsReplies) } else { self.clear(Mark::HoldsReplies) }
     }
 
     /// Whether a task has requested to finish the connection.
     pub(crate) fn finishes(&self) -> bool {
-        self.len.load(SeqCst) & Mark::Finishes as u32 != 0
+        self.marked_len() & Mark::Finishes as u32 != 0
     }
 
     fn set_timeout(&self, timeout: &AtomicU64, time: Duration, mark: u64) {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         timeout.store(millis.min(IdleMark::InputOnly as u64 - 1) | mark, SeqCst);
-        self.len.fetch_or(Mark::ChangesTimeouts as u32, SeqCst);
+        self.set(Mark::ChangesTimeouts);
     }
 
     pub(crate) fn set_idle_timeout(&self, time: Duration) {
@@ -144,15 +154,15 @@ impl<Out> Outbox<Out> {
     /// Rejects further frames, and requests the driver to finish the connection.
     pub(crate) fn finish(&self) {
         self.close();
-        self.len.fetch_or(Mark::Finishes as u32, SeqCst);
+        self.set(Mark::Finishes);
     }
 
     /// The timeouts that the handler has changed, after a change since the last call.
     pub(crate) fn take_timeouts(&self) -> Option<ChangedTimeouts> {
-        if self.len.load(SeqCst) & Mark::ChangesTimeouts as u32 == 0 {
+        if self.marked_len() & Mark::ChangesTimeouts as u32 == 0 {
             return None;
         }
-        self.len.fetch_and(!(Mark::ChangesTimeouts as u32), SeqCst);
+        self.clear(Mark::ChangesTimeouts);
         let changed = |timeout: &AtomicU64| Some(timeout.load(SeqCst)).filter(|millis| *millis != u64::MAX);
         let Queue { idle, frame, .. } = self.queue();
         let idle = changed(idle).map(|millis| {
@@ -165,7 +175,7 @@ impl<Out> Outbox<Out> {
     /// Queues a frame behind all others, even if the outbox is full or closed.
     pub(crate) fn push_last(&self, frame: Out) {
         self.queue().frames.lock().push_back(frame);
-        self.len.fetch_add(1, SeqCst);
+        self.connection.outbox_len().fetch_add(1, SeqCst);
     }
 
     pub(crate) fn pop(&self) -> Option<Out> {
@@ -174,14 +184,14 @@ impl<Out> Outbox<Out> {
         }
         let queue = self.queue();
         let frame = queue.frames.lock().pop_front()?;
-        self.len.fetch_sub(1, SeqCst);
+        self.connection.outbox_len().fetch_sub(1, SeqCst);
         queue.permits.add_permits(1);
         Some(frame)
     }
 
     /// Rejects further frames.
     pub(crate) fn close(&self) {
-        self.len.fetch_or(Mark::Closed as u32, SeqCst);
+        self.set(Mark::Closed);
         if let Some(queue) = self.queue.get() {
             queue.permits.close();
         }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
 
 use crate::connection::Kind;
@@ -16,10 +15,7 @@ use crate::handler::{Handler, HandlerLayer, StreamHandler};
 use crate::layer::{LayerChain, MessageStack};
 use crate::lifecycle::Lifecycle;
 use crate::listener_spec::ListenerSpec;
-use crate::transport::Incoming;
-
-/// The boxed service of a connection: one call per connection.
-pub(crate) type ConnectionService = BoxCloneSyncService<Incoming, (), BoxError>;
+use crate::transport::{ConnectionService, Incoming};
 
 /// A handler with its options, for any number of listeners. Clones are the same instance and share its state. The
 /// instance is started once, for all its listeners, and stopped once.
@@ -55,7 +51,7 @@ impl HandlerInstance {
         let handler = Arc::new(handler);
         Self::of(Lifecycle::of_stream(&handler), move |spec, user| {
             let driver = Arc::new(RawDriver { handler: handler.clone(), timeouts: spec.timeouts, _user: user });
-            Services { stream: Some(BoxCloneSyncService::new(driver)), datagram: None }
+            Services { stream: Some(ConnectionService::new(driver)), datagram: None }
         })
     }
 
@@ -104,7 +100,7 @@ impl HandlerInstance {
         let Self { build, lifecycle, name } = self;
         let build = move |spec: &ListenerSpec| {
             let Services { stream, datagram } = build(spec);
-            Services { stream: stream.map(|service| BoxCloneSyncService::new(layer.layer(service))), datagram }
+            Services { stream: stream.map(|service| ConnectionService::boxed(layer.layer(service))), datagram }
         };
         Self { build: Arc::new(build), lifecycle, name }
     }
@@ -168,7 +164,7 @@ impl Services {
         let (limits, timeouts) = (spec.limits, Arc::new(spec.timeouts));
         let driver = Arc::new(HandlerDriver { handler, framing, stack, layer, limits, timeouts });
         Self {
-            stream: H::NEEDS.takes(Kind::Stream).then(|| BoxCloneSyncService::new(driver.clone())),
+            stream: H::NEEDS.takes(Kind::Stream).then(|| ConnectionService::new(driver.clone())),
             datagram: H::NEEDS.takes(Kind::Datagram).then_some(driver as Arc<dyn DatagramService>),
         }
     }

@@ -111,7 +111,7 @@ impl<Out> Pusher<Out> {
         match &self.target {
             Target::Stream(outbox) => {
                 outbox.permits().acquire().await.map_err(|_| PushError::Closed)?.forget();
-                outbox.push(frame.into(), &self.connection);
+                outbox.push(frame.into());
                 Ok(())
             }
             Target::Datagram(_) if self.connection.close_reason().is_some() => Err(PushError::Closed),
@@ -133,7 +133,7 @@ impl<Out> Pusher<Out> {
                     Err(TryAcquireError::Closed) => return Err(TryPushError { frame, reason: PushError::Closed }),
                 };
                 permit.forget();
-                outbox.push(frame, &self.connection);
+                outbox.push(frame);
                 Ok(())
             }
             Target::Datagram(_) if self.connection.close_reason().is_some() => {

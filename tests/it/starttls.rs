@@ -10,9 +10,8 @@ use switchboard::prelude::*;
 use switchboard::server::ListenerSpec;
 use switchboard::settings::{Network, Rate, Rates, TlsStart};
 use switchboard::tower::layer::layer_fn;
-use switchboard::tower::util::BoxCloneSyncService;
 use switchboard::tower::{Layer, Service, ServiceExt, service_fn};
-use switchboard::transport::{HandshakeFailure, Transports, memory};
+use switchboard::transport::{ConnectionService, HandshakeFailure, Transports, memory};
 use switchboard::{Incoming, ProxySettings, TlsSettings};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -26,7 +25,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use crate::support::{MemClient, Probe, limits, millis, secs, socket, timeouts};
 use crate::tls::{Authority, configured, program, tls_connect};
 
-type Inner = BoxCloneSyncService<Incoming, (), BoxError>;
+type Inner = ConnectionService;
 type Errors = watch::Sender<Vec<String>>;
 
 /// Answers lines of plaintext until the client requests TLS. The errors of failed handshakes go to `errors`.

@@ -303,7 +303,7 @@ impl StreamListener for SpyListener {
         }
         let Some(accepted) = self.0.accept().await? else { return Ok(None) };
         let spy = self.1.clone();
-        Ok(Some(accepted.map(|io| Box::new(SpyIo { io, spy, waited: false }))))
+        Ok(Some(accepted.map(|io| BoxIo::new(SpyIo { io, spy, waited: false }))))
     }
 
     fn endpoint(&self) -> Endpoint {

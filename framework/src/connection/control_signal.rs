@@ -1,5 +1,6 @@
 //! Signals that the server sends to the task of one connection.
 
+use std::sync::atomic::AtomicU32;
 use std::task::Waker;
 
 use crossbeam_utils::atomic::AtomicCell;
@@ -56,9 +57,12 @@ impl ControlSignal {
 
 /// The signal to the driver, and how the connection ended.
 #[derive(Debug, Default)]
+#[repr(C)] // what each message uses comes first
 pub(crate) struct Control {
     signal: AtomicCell<ControlSignal>,
     reason: AtomicCell<Option<CloseReason>>,
+    /// The number of queued frames, with the marks of the outbox.
+    pub(crate) outbox_len: AtomicU32,
     waker: Mutex<Option<Waker>>,
 }
 

@@ -1,5 +1,6 @@
 //! Facts about a connection: its kind, its listener, its counters, its TLS session and its PROXY header.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -29,12 +30,19 @@ pub enum Kind {
     Datagram,
 }
 
+/// The open connections of a listener, as the guard of each connection sees them.
+pub(crate) trait OpenConnections: fmt::Debug + Send + Sync {
+    /// Removes a closed connection and counts it.
+    fn remove_closed(&self, id: u64);
+}
+
 /// What a connection knows about its listener.
 #[derive(Debug)]
 pub(crate) struct ListenerInfo {
     pub(crate) name: Arc<str>,
     pub(crate) drain: DrainSignal,
     pub(crate) metrics: Arc<ListenerMetrics>,
+    pub(crate) open: Arc<dyn OpenConnections>,
     pub(crate) debug_log: bool,
     /// The epoch of the times of its connections.
     pub(crate) epoch: Instant,

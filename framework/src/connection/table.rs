@@ -3,7 +3,6 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
@@ -13,6 +12,7 @@ use crate::address::Source;
 use crate::close_reason::CloseReason;
 use crate::connection::control_signal::ControlSignal;
 use crate::connection::handle::Connection;
+use crate::connection::info::OpenConnections;
 
 /// The open connections of one listener, and the number of connections per source.
 #[derive(Debug, Default)]
@@ -33,11 +33,24 @@ struct Entries {
     signal: ControlSignal,
 }
 
-/// Removes a connection from the table on drop, unless admission has removed it already.
+/// Removes a connection from its table on drop, unless admission has removed it already.
 #[derive(Debug)]
-pub(crate) struct ConnectionGuard {
-    connection: Connection,
-    table: Arc<ConnectionTable>,
+pub(crate) struct ConnectionGuard(Connection);
+
+impl ConnectionGuard {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self(connection)
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.0.listener_info().open.remove_closed(self.0.id());
+    }
 }
 
 impl ConnectionTable {
@@ -53,10 +66,6 @@ impl ConnectionTable {
             connection.signal(entries.signal);
         }
         true
-    }
-
-    pub(crate) fn guard(self: &Arc<Self>, connection: &Connection) -> ConnectionGuard {
-        ConnectionGuard { connection: connection.clone(), table: self.clone() }
     }
 
     /// Counts an open connection for its source. False if `limit` connections of that source are open.
@@ -133,14 +142,12 @@ impl ConnectionTable {
 
     /// Removes a rejected connection, if it is in the table: it counts as if it had never been accepted.
     pub(crate) fn remove_rejected(&self, connection: &Connection) {
-        self.remove(connection, |entries| entries.accepted -= 1);
+        self.remove(connection.id(), |entries, _| entries.accepted -= 1);
     }
 
-    fn remove(&self, connection: &Connection, count: impl FnOnce(&mut Entries)) {
+    fn remove(&self, id: u64, count: impl FnOnce(&mut Entries, &Connection)) {
         let mut entries = self.entries.lock();
-        if !entries.open.remove(connection) {
-            return;
-        }
+        let Some(connection) = entries.open.take(&id) else { return };
         if let Some(source) = connection.counted_source()
             && let Entry::Occupied(mut open) = entries.per_source.entry(source)
         {
@@ -149,7 +156,7 @@ impl ConnectionTable {
                 open.remove();
             }
         }
-        count(&mut entries); // under the lock: a report that adds open and closed connections counts each once
+        count(&mut entries, &connection); // under the lock: a report that adds open and closed connections counts each once
         let is_empty = entries.open.is_empty();
         drop(entries);
         self.closed.notify_one();
@@ -159,10 +166,9 @@ impl ConnectionTable {
     }
 }
 
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        let connection = &self.connection;
-        self.table.remove(connection, |entries| {
+impl OpenConnections for ConnectionTable {
+    fn remove_closed(&self, id: u64) {
+        self.remove(id, |entries, connection| {
             let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed);
             entries.aborted += usize::from(reason.is_cut());
             let metrics = &connection.listener_info().metrics;

@@ -22,13 +22,12 @@ use crate::error::chain;
 use crate::layer::Panicked;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::AcceptErrorClass as Class;
-use crate::pipeline::ConnectionService;
 use crate::server::bind::Binder;
 use crate::server::connection_task;
 use crate::server::listener_state::OpenSocket;
 use crate::server::reachability::Reachability;
 use crate::settings::SocketOptions;
-use crate::transport::{Accepted, Listener, StreamListener};
+use crate::transport::{Accepted, ConnectionService, Listener, StreamListener};
 
 /// The tracing target of all events of listeners. Log filters of operators depend on it.
 const TARGET: &str = "switchboard::listener";
@@ -205,8 +204,7 @@ impl Acceptor {
             .check_descriptor(table, &connection, descriptor)
             .and_then(|()| admission.check(table, &connection, AddressKnown::Socket));
         if admitted.is_ok() {
-            let guard = listener_context.table.guard(&connection);
-            connection_task::spawn(snapshot, handshake, connection, guard);
+            connection_task::spawn(snapshot, handshake, connection);
         }
     }
 

@@ -9,10 +9,10 @@ use crate::connection::Kind;
 use crate::driver::DatagramService;
 use crate::error::BoxError;
 use crate::listener_spec::ListenerSpec;
-use crate::pipeline::{ConnectionService, Pipeline, Services, misfit};
+use crate::pipeline::{Pipeline, Services, misfit};
 use crate::settings::{SocketOptions, TlsSettings, TlsStart};
 use crate::transport::tls::TlsAcceptor;
-use crate::transport::{Bind, BoxTransport, Listener, Transports, proxy};
+use crate::transport::{Bind, BoxTransport, ConnectionService, Listener, Transports, proxy};
 use crate::transport::{DatagramSocket, SharedSocket, StreamListener};
 
 pub(super) struct BoundListener {

@@ -12,12 +12,12 @@ use crate::error::{BoxError, Result};
 use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, LayerBounds, StreamHandler};
 use crate::listener_spec::{ListenerSpec, listener_setters};
-use crate::pipeline::{ConnectionService, HandlerInstance};
+use crate::pipeline::HandlerInstance;
 use crate::server::listener_set::ListenerSet;
 use crate::server::run::{self, exit_code};
 use crate::server::running::{Drained, Running};
 use crate::settings::DrainSettings;
-use crate::transport::{Incoming, Transport, Transports};
+use crate::transport::{ConnectionService, Incoming, Transport, Transports};
 
 /// Builds a server with one listener and one handler.
 ///

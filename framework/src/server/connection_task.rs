@@ -1,42 +1,35 @@
 //! The task of one connection: handshake, service, logging.
 
-use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::future::{poll_fn, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
-use futures_util::future::Either;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, ConnectionGuard};
 use crate::driver::{ServiceSnapshot, reason_of};
-use crate::error::{Panicked, chain};
-use crate::pipeline::ConnectionService;
-use crate::transport::{HandshakeState, Incoming, StartTls, establish};
+use crate::error::{BoxError, Panicked, chain};
+use crate::transport::{ConnectionService, HandshakeState, Incoming, SessionFuture, StartTls, establish};
 
 /// The tracing target of all events of connections. Log filters of operators depend on it.
 const TARGET: &str = "switchboard::connection";
 
 /// Serves a connection after its handshake, if it has one. `snapshot` has the current settings of the listener.
-pub(super) fn spawn(
-    snapshot: ServiceSnapshot<ConnectionService>,
-    handshake: HandshakeState,
-    connection: Connection,
-    guard: ConnectionGuard,
-) {
+pub(super) fn spawn(snapshot: ServiceSnapshot<ConnectionService>, handshake: HandshakeState, connection: Connection) {
+    let guard = ConnectionGuard::new(connection.clone());
     let ServiceSnapshot { listener_context, service, start_tls, handshake_timeout, .. } = snapshot;
     let start_tls =
         start_tls.map(|acceptor| Box::new(StartTls::new(acceptor, handshake_timeout, listener_context.clone())));
     match handshake {
-        HandshakeState::Ready(io) => {
-            tokio::spawn(serve(service, Incoming { connection, io, start_tls }, guard));
-        }
+        HandshakeState::Ready(io) => serve(service, Incoming { connection, io, start_tls }, guard),
         handshake => {
             tokio::spawn(async move {
                 match establish(handshake, handshake_timeout, connection.clone(), listener_context).await {
                     // In a task of its own: an open connection does not keep the memory of its handshake.
-                    Ok(io) => drop(tokio::spawn(serve(service, Incoming { connection, io, start_tls }, guard))),
+                    Ok(io) => serve(service, Incoming { connection, io, start_tls }, guard),
                     // Admission has rejected the effective address, and logged it.
                     Err(_) if connection.close_reason().is_some() => {}
                     Err(failure) => {
@@ -50,36 +43,64 @@ pub(super) fn spawn(
     }
 }
 
-/// Serves an established connection. The size of the returned future is part of the memory per connection.
-fn serve(service: ConnectionService, incoming: Incoming, guard: ConnectionGuard) -> impl Future<Output = ()> + Send {
-    let connection = incoming.connection.clone();
-    // The future of `oneshot` drops the service when it has called it.
-    let served = AssertUnwindSafe(service.oneshot(incoming)).catch_unwind();
-    async move {
-        let served = if connection.is_of_proxy() {
-            Either::Left(Box::pin(log_opened_later(&connection, served)))
-        } else {
-            log_opened(&connection);
-            Either::Right(served)
+/// Spawns the task of an established connection.
+fn serve(service: ConnectionService, incoming: Incoming, guard: ConnectionGuard) {
+    let connection = guard.connection();
+    let is_of_proxy = connection.is_of_proxy();
+    if !is_of_proxy {
+        log_opened(connection);
+    }
+    let started = catch_unwind(AssertUnwindSafe(|| start(service, incoming)));
+    let mut session = started.unwrap_or_else(|payload| Box::pin(ready(Err(Panicked::new(&*payload).into()))));
+    if is_of_proxy {
+        session = Box::pin(log_opened_later(connection.clone(), session));
+    }
+    tokio::spawn(ConnectionTask { session, guard });
+}
+
+/// Calls the service, at once if it is ready. Drivers always are; a connection layer can wait.
+fn start(mut service: ConnectionService, incoming: Incoming) -> SessionFuture {
+    match service.ready().now_or_never() {
+        Some(Ok(service)) => service.call(incoming),
+        Some(Err(error)) => Box::pin(ready(Err(error))),
+        None => Box::pin(service.oneshot(incoming)),
+    }
+}
+
+/// The task of an established connection. A task of the runtime with this future has 128 bytes, which is a part of the
+/// memory of each connection; one byte more would make it 256.
+struct ConnectionTask {
+    session: SessionFuture,
+    guard: ConnectionGuard,
+}
+
+impl Future for ConnectionTask {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = catch_unwind(AssertUnwindSafe(|| self.session.as_mut().poll(cx)));
+        let ended = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(ended)) => ended,
+            Err(payload) => Err(Panicked::new(&*payload).into()),
         };
-        let served = served.await;
-        let error = served.unwrap_or_else(|payload| Err(Panicked::new(&*payload).into())).err();
+        let (connection, error) = (self.guard.connection(), ended.err());
         // A driver has already set the reason. A layer that rejects the connection has not.
         connection.finish(error.as_ref().map_or(CloseReason::HandlerClosed, |error| reason_of(&**error)));
-        log_closed(&connection, error.map(|error| chain(&*error)).as_deref());
-        drop(guard);
+        log_closed(connection, error.map(|error| chain(&*error)).as_deref());
+        Poll::Ready(())
     }
 }
 
 /// Logs `connection opened` when the client has sent something, or at the end. Only then is it known whether the
 /// connection is a health check of a proxy.
-async fn log_opened_later<T>(connection: &Connection, served: impl Future<Output = T>) -> T {
-    let (mut served, mut is_logged) = (pin!(served), false);
+async fn log_opened_later(connection: Connection, mut session: SessionFuture) -> Result<(), BoxError> {
+    let mut is_logged = false;
     poll_fn(|cx| {
-        let output = served.as_mut().poll(cx);
+        let output = session.as_mut().poll(cx);
         if !is_logged && (output.is_ready() || connection.bytes_in() > 0) {
             is_logged = true;
-            log_opened(connection);
+            log_opened(&connection);
         }
         output
     })

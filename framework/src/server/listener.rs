@@ -18,14 +18,14 @@ use crate::driver::{DatagramLoop, DatagramService, ServiceSnapshot};
 use crate::listener_spec::ListenerSpec;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::ListenerMetrics;
-use crate::pipeline::{ConnectionService, Pipeline, Services};
+use crate::pipeline::{Pipeline, Services};
 use crate::server::acceptor::{Acceptor, run};
 use crate::server::bind::{BoundListener, BoundTransport};
 use crate::server::listener_state::{Count, ListenerState, OpenSocket};
 use crate::server::reachability::Reachability;
 use crate::settings::TlsStart;
 use crate::transport::tls::TlsAcceptor;
-use crate::transport::{SharedSocket, Unreachable};
+use crate::transport::{ConnectionService, SharedSocket, Unreachable};
 
 /// A running listener. Clones refer to the same listener.
 #[derive(Clone)]

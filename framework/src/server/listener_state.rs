@@ -91,6 +91,7 @@ impl ListenerState {
                 name: spec.name.as_str().into(),
                 drain: self.switch.signal(),
                 metrics: self.metrics.clone(),
+                open: self.table.clone(),
                 debug_log: spec.debug_log,
                 epoch: Instant::now(),
             }),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::close_reason::CloseReason;
-use crate::connection::{Connection, Kind, ListenerInfo};
+use crate::connection::{Connection, ConnectionTable, Kind, ListenerInfo};
 use crate::drain::DrainSwitch;
 use crate::error::Result;
 use crate::handler::{Context, Frames, Reply};
@@ -78,6 +78,7 @@ pub fn context_of<S, Out>(kind: Kind, peer: impl Into<Address>, state: S) -> Tes
         name: "testing".into(),
         drain: DrainSwitch::default().signal(),
         metrics: Arc::new(ListenerMetrics::default()),
+        open: Arc::new(ConnectionTable::default()),
         debug_log: false,
         epoch: Instant::now(),
     };
@@ -85,7 +86,7 @@ pub fn context_of<S, Out>(kind: Kind, peer: impl Into<Address>, state: S) -> Tes
     let connection = Connection::new(Arc::new(listener), kind, peer.clone(), local, None);
     let (pusher, pushed) = match kind {
         Kind::Stream => {
-            let outbox = Arc::new(Outbox::new(MAX_FRAMES));
+            let outbox = Arc::new(Outbox::new(MAX_FRAMES, connection.clone()));
             (Pusher::to_stream(connection, outbox.clone()), Pushed::Stream(outbox))
         }
         Kind::Datagram => {

@@ -7,19 +7,10 @@ use std::sync::Arc;
 #[cfg(feature = "testing")]
 use std::sync::OnceLock;
 
-use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use crate::address::{Address, Credentials};
 use crate::connection::{AddressKnown, Connection, ListenerContext, ProxyInfo, TlsInfo};
-
-/// Any byte stream.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
-
-/// A type-erased byte stream, boxed once per connection.
-pub type BoxIo = Box<dyn Io>;
+use crate::transport::box_io::{BoxIo, Io};
+use futures_util::future::BoxFuture;
 
 /// A client that a listener has accepted: its addresses and its byte stream, perhaps after a handshake.
 ///
@@ -112,7 +103,7 @@ impl fmt::Debug for HandshakeContext {
 impl Accepted {
     /// A client whose bytes can be read immediately.
     pub fn ready(peer: Address, local: Address, io: impl Io) -> Self {
-        Self::new(peer, local, HandshakeState::Ready(Box::new(io)))
+        Self::new(peer, local, HandshakeState::Ready(BoxIo::new(io)))
     }
 
     /// A client whose bytes can be read after a handshake.

@@ -14,7 +14,8 @@ use crate::close_reason::CloseReason;
 use crate::connection::{Connection, ControlSignal, ListenerContext};
 use crate::deadline_timer;
 use crate::error::Panicked;
-use crate::transport::accepted::{BoxIo, HandshakeContext, HandshakeState};
+use crate::transport::accepted::{HandshakeContext, HandshakeState};
+use crate::transport::box_io::BoxIo;
 
 /// A TLS or PROXY handshake failed, timed out or was aborted. Displays the cause.
 ///

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::connection::Connection;
-use crate::transport::accepted::BoxIo;
+use crate::transport::box_io::BoxIo;
 use crate::transport::start_tls::StartTls;
 
 /// An established connection: the request of the per-connection `tower::Service`.

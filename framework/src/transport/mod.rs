@@ -5,6 +5,8 @@
 //! [`TransportService`] makes a transport a `tower::Service<Bind, Response = Listener>`.
 
 mod accepted;
+mod box_io;
+mod connection_service;
 mod handshake;
 mod incoming;
 mod listener;
@@ -34,7 +36,10 @@ mod unixgram;
 mod unread_replies;
 
 pub(crate) use accepted::HandshakeState;
-pub use accepted::{Accepted, BoxIo, HandshakeContext, Io};
+pub use accepted::{Accepted, HandshakeContext};
+pub use box_io::{BoxIo, Io};
+pub use connection_service::ConnectionService;
+pub(crate) use connection_service::SessionFuture;
 pub use handshake::HandshakeFailure;
 pub(crate) use handshake::establish;
 pub use incoming::Incoming;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::{Connection, ListenerContext};
-use crate::transport::accepted::{BoxIo, HandshakeState};
+use crate::transport::accepted::HandshakeState;
+use crate::transport::box_io::BoxIo;
 use crate::transport::handshake::{HandshakeFailure, establish};
 use crate::transport::tls::TlsAcceptor;
 
@@ -17,11 +18,10 @@ use crate::transport::tls::TlsAcceptor;
 /// A layer for PostgreSQL, whose clients request TLS with one message of a fixed size before all others:
 ///
 /// ```no_run
-/// use switchboard::error::BoxError;
 /// use switchboard::prelude::*;
 /// use switchboard::settings::{TlsSettings, TlsStart};
-/// use switchboard::tower::util::BoxCloneSyncService;
 /// use switchboard::tower::{ServiceExt, layer::layer_fn, service_fn};
+/// use switchboard::transport::ConnectionService;
 /// use switchboard::{Incoming, tokio::io::{AsyncReadExt, AsyncWriteExt}};
 ///
 /// /// SSLRequest: the length of the message, and its code.
@@ -41,7 +41,7 @@ use crate::transport::tls::TlsAcceptor;
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<()> {
-/// let layer = layer_fn(|inner: BoxCloneSyncService<Incoming, (), BoxError>| {
+/// let layer = layer_fn(|inner: ConnectionService| {
 ///     service_fn(move |incoming| {
 ///         let inner = inner.clone();
 ///         async move { inner.oneshot(negotiate(incoming).await?).await }

@@ -4,12 +4,14 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::address::Address;
-use crate::connection::{Kind, ListenerInfo, ProxyInfo};
+use crate::connection::{ConnectionTable, Kind, ListenerInfo, ProxyInfo};
 use crate::drain::DrainSwitch;
 
 fn connection(peer: &str) -> Connection {
     let (name, drain) = ("main".into(), DrainSwitch::default().signal());
-    let info = ListenerInfo { name, drain, metrics: Arc::default(), debug_log: false, epoch: Instant::now() };
+    let open = Arc::new(ConnectionTable::default());
+    let (metrics, epoch) = (Arc::default(), Instant::now());
+    let info = ListenerInfo { name, drain, metrics, open, debug_log: false, epoch };
     let peer = peer.parse().map_or(Address::Unix(None), Address::Inet);
     Connection::new(Arc::new(info), Kind::Stream, peer, Address::Unix(None), None)
 }

@@ -15,6 +15,7 @@ use crate::driver::stream::deadlines::DriverActivity;
 use crate::driver::stream::framed_io::FramedIo;
 use crate::driver::stream::linger::is_graceful;
 use crate::framing::Framing;
+use crate::outbox;
 
 pub(crate) struct FramedConnection<F: Framing> {
     pub(crate) io: FramedIo<F>,
@@ -92,7 +93,7 @@ impl<F: Framing> FramedConnection<F> {
         self.io.connection.current_signal() == ControlSignal::Continue
             && self.closing.is_none()
             && self.io.is_flushed()
-            && self.io.writer.outbox.is_clear()
+            && outbox::is_clear(&self.io.connection)
             && self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 

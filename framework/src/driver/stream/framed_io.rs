@@ -19,7 +19,7 @@ use crate::driver::stream::writer::FramedWriter;
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::metrics::Outcome;
-use crate::outbox::Outbox;
+use crate::outbox::{self, Outbox};
 use crate::settings::{Limits, Timeouts};
 use crate::transport::{BoxIo, Incoming, StartTls};
 
@@ -136,7 +136,7 @@ impl<F: Framing> FramedIo<F> {
     /// Writes frames that were pushed, and applies changed timeouts.
     #[inline]
     pub(crate) fn write_pushed(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
-        if self.writer.outbox.is_clear() { Ok(()) } else { self.write_all_pushed(cx) }
+        if outbox::is_clear(&self.connection) { Ok(()) } else { self.write_all_pushed(cx) }
     }
 
     #[cold]

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -16,7 +16,7 @@ use crate::driver::stream::linger::lingering_close;
 use crate::error::{BoxError, find_cause};
 use crate::handler::{ByteStream, StreamHandler};
 use crate::settings::{Timeouts, deadline_after};
-use crate::transport::Incoming;
+use crate::transport::{Incoming, SessionFuture};
 
 pub(crate) struct RawDriver<H> {
     pub(crate) handler: Arc<H>,
@@ -28,7 +28,7 @@ pub(crate) struct RawDriver<H> {
 impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
     type Response = ();
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+    type Future = SessionFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
@@ -18,11 +18,9 @@ use crate::driver::stream::framed_io::FramedIo;
 use crate::error::{BoxError, Result};
 use crate::framing::{BoxFraming, Framing};
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
-use crate::outbox::Outbox;
+use crate::outbox::{self, Outbox};
 use crate::push_queue::Pusher;
-use crate::transport::Incoming;
-
-type SessionFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+use crate::transport::{Incoming, SessionFuture};
 
 impl<H, F, L> Service<Incoming> for Arc<HandlerDriver<H, F, L>>
 where
@@ -39,7 +37,7 @@ where
     }
 
     fn call(&mut self, incoming: Incoming) -> Self::Future {
-        let outbox = Arc::new(Outbox::new(self.limits.outbox));
+        let outbox = Arc::new(Outbox::new(self.limits.outbox, incoming.connection.clone()));
         let pusher = Pusher::to_stream(incoming.connection.clone(), outbox.clone());
         let context = Context::new(H::State::default(), pusher);
         let io = FramedIo::new(incoming, &*self.framing, &self.limits, self.timeouts.clone(), outbox);
@@ -186,7 +184,7 @@ impl<F: Framing> FramedConnection<F> {
     fn encode_simple(&mut self, result: Result<Reply<F::Out>>) -> Result<Option<Box<Reply<F::Out>>>, CloseOutcome> {
         match result {
             Ok(Reply { frames: Frames::None, then: Then::Continue }) => Ok(None),
-            Ok(Reply { frames: Frames::One(frame), then: Then::Continue }) if self.io.writer.outbox.is_clear() => {
+            Ok(Reply { frames: Frames::One(frame), then: Then::Continue }) if outbox::is_clear(&self.io.connection) => {
                 self.io.encode(frame)?;
                 Ok(None)
             }

@@ -13,6 +13,7 @@ use crate::driver::handler_calls::HandlerCalls;
 use crate::driver::stream::session::{Flow, StreamSession};
 use crate::framing::Framing;
 use crate::handler::{Protocol, Reply, Switch, Then};
+use crate::transport::BoxIo;
 
 /// The handler requested a change that is not possible.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,7 @@ where
             return Err(CloseOutcome::plain(CloseReason::StarttlsInjection));
         }
         if let Some(start_tls) = io.start_tls.take() {
-            let plaintext = replace(&mut io.transport, Box::new(empty()));
+            let plaintext = replace(&mut io.transport, BoxIo::new(empty()));
             match start_tls.establish(plaintext, &io.connection).await {
                 Ok(encrypted) => io.transport = encrypted,
                 Err(failure) => {

@@ -5,7 +5,8 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::connection::ProxyInfo;
-use crate::transport::accepted::{Accepted, BoxIo, HandshakeContext};
+use crate::transport::accepted::{Accepted, HandshakeContext};
+use crate::transport::box_io::BoxIo;
 use crate::transport::listener::{HandshakeListener, StreamListener};
 use crate::transport::proxy::header::{Progress, escape};
 use crate::transport::proxy::parser::parse;

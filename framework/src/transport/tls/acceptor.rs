@@ -13,7 +13,8 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use crate::address::Endpoint;
 use crate::connection::{ClientCertificate, TlsInfo};
 use crate::settings::TlsSettings;
-use crate::transport::accepted::{Accepted, BoxIo, HandshakeContext};
+use crate::transport::accepted::{Accepted, HandshakeContext};
+use crate::transport::box_io::BoxIo;
 use crate::transport::listener::{HandshakeListener, StreamListener};
 use crate::transport::tls::TlsError;
 use crate::transport::tls::failure;
@@ -82,7 +83,7 @@ impl TlsAcceptor {
         };
         let stream = accept.await.map_err(failed)?;
         context.set_tls_info(tls_info(stream.get_ref().1));
-        Ok(Box::new(TlsIo(stream)))
+        Ok(BoxIo::new(TlsIo(stream)))
     }
 
     fn config(&self) -> Arc<ServerConfig> {

@@ -3,7 +3,8 @@
 use std::io;
 
 use crate::settings::TlsSettings;
-use crate::transport::accepted::{BoxIo, HandshakeContext};
+use crate::transport::accepted::HandshakeContext;
+use crate::transport::box_io::BoxIo;
 use crate::transport::listener::StreamListener;
 use crate::transport::tls::TlsError;
 

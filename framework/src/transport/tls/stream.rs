@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use crate::transport::accepted::BoxIo;
+use crate::transport::box_io::BoxIo;
 
 /// A TLS stream that sends alerts at once. tokio-rustls sends what a read has queued, such as the rejection of a
 /// renegotiation, only with the next write, and the client could wait for it until the idle timeout.
