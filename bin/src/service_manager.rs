@@ -111,8 +111,9 @@ impl ServiceManager {
 
     async fn status(&self, running: &Running) -> Infallible {
         loop {
-            let (listeners, open) = (running.addresses().len(), running.open());
-            self.notify(&[NotifyState::Status(&format!("{listeners} listeners, {open} connections open"))]);
+            let count = |count, name| format!("{count} {name}{}", if count == 1 { "" } else { "s" });
+            let (listeners, open) = (count(running.addresses().len(), "listener"), count(running.open(), "connection"));
+            self.notify(&[NotifyState::Status(&format!("{listeners}, {open} open"))]);
             tokio::time::sleep(STATUS_INTERVAL).await;
         }
     }

@@ -76,7 +76,7 @@ fn every_state_change_is_notified() {
     let first = manager.receive(TEST_TIMEOUT).unwrap();
     assert_eq!(first, "READY=1\n");
     TcpStream::connect(server.socket("main")).unwrap();
-    manager.wait_for("STATUS=1 listeners, 0 connections open");
+    manager.wait_for("STATUS=1 listener, 0 connections open");
     server.signal(Signal::SIGHUP);
     let reloading = manager.wait_for("RELOADING=1");
     assert!(reloading.lines().any(|line| line.starts_with("MONOTONIC_USEC=")), "{reloading}");
