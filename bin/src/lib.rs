@@ -152,9 +152,5 @@ fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure>
 }
 
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
-
-#[cfg(doctest)]
 #[doc = include_str!("../docs/handlers.md")]
 struct HandlerGuide;

@@ -97,6 +97,9 @@
 //! Off by default: `log`, the subscriber that prints the events, which needs tracing-subscriber; and `testing`, the
 //! test kit for handlers. Enable `testing` in `[dev-dependencies]`.
 
+// docs.rs names the Cargo feature of each item that needs one.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 // Each module depends only on modules below it.
 
 #[cfg(feature = "testing")]
@@ -181,7 +184,7 @@ pub use {async_trait::async_trait, bytes, futures_core, schemars, serde_json, to
 /// The handler author's guide.
 #[cfg(all(doc, not(doctest)))] // the doctests of the guide need the server crate, which runs them
 pub mod guide {
-    #![doc = include_str!("../../bin/docs/handlers.md")]
+    #![doc = include_str!("../docs/handlers.md")]
 }
 
 /// The items that most handlers need.
