@@ -1,5 +1,5 @@
 //! The README: its commands run, its tables match the program, and its paths exist. Its Rust code is compiled as
-//! documentation tests of the program's library.
+//! documentation tests of the test harness.
 
 use std::collections::BTreeSet;
 use std::fs;

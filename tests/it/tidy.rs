@@ -298,7 +298,7 @@ fn packages_depend_one_way() {
 
 #[test]
 fn the_top_level_directory_has_only_the_listed_entries() {
-    const BELONGS: [&str; 12] = [
+    const BELONGS: [&str; 14] = [
         "framework",
         "handlers",
         "bin",
@@ -306,6 +306,8 @@ fn the_top_level_directory_has_only_the_listed_entries() {
         "tests",
         "README.md",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
         "Cargo.toml",
         "Cargo.lock",
         "clippy.toml",
