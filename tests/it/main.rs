@@ -95,6 +95,12 @@ mod page;
 /// The packaged examples, systemd units and files are valid.
 mod packaging;
 
+/// The operator's guide shows what the program prints.
+mod operators_guide;
+
+/// Packages of the crates, the image and the unit fit what registries, runtimes and service managers expect.
+mod conventions;
+
 /// The handler author's guide is complete and its commands work.
 mod guide;
 
