@@ -126,7 +126,7 @@ fn removes_every_listener(running: &Running) -> String {
     let current = current.collect::<Vec<_>>().join(", ");
     format!(
         "the configuration keeps none of the current listeners ({current}); keep one of them, or force the reload with \
-         POST /reload?force=true at the admin endpoint"
+         `switchboard reload --force` (POST /reload?force=true at the admin endpoint)"
     )
 }
 

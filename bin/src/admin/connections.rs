@@ -6,7 +6,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use switchboard::{Address, Connection, Running};
+use switchboard::settings::Network;
+use switchboard::{Address, Connection, Networks, Running};
 
 use crate::admin::parameters::{Accepted, Parameters, invalid_query};
 use crate::admin::state::SharedState;
@@ -23,7 +24,7 @@ pub(super) struct Query {
     /// The `next` of the previous page.
     after: u64,
     listener: Option<String>,
-    /// An IP address with a port, or the address alone for all its ports, or another address as it is printed.
+    /// A network or an IP address, for all its ports, or an address as it is printed.
     peer: Option<String>,
 }
 
@@ -56,23 +57,48 @@ pub(super) async fn connections(uri: Uri, State(state): SharedState, Parameters(
     if !(1..=MAX_LIMIT).contains(&limit) {
         return (StatusCode::UNPROCESSABLE_ENTITY, invalid_query::<Query>(&uri)).into_response();
     }
+    let peer = match query.peer.as_deref().map(Peer::parse).transpose() {
+        Ok(peer) => peer,
+        Err(error) => return (StatusCode::UNPROCESSABLE_ENTITY, error).into_response(),
+    };
     let key = format!("connections {query:?}");
     let build = move |running: &Running| {
-        let page = serde_json::to_vec(&page(running, &query, limit));
+        let page = serde_json::to_vec(&page(running, &query, peer.as_ref(), limit));
         ("application/json", page.expect("a page is valid JSON"))
     };
     state.replies.reply(key, &state.running, build).await
 }
 
-fn page(running: &Running, query: &Query, limit: usize) -> Page {
-    let peer_ip: Option<IpAddr> = query.peer.as_deref().and_then(|peer| peer.parse().ok());
-    let is_peer = |peer: &str, address: &Address| match (peer_ip, address) {
-        (Some(ip), Address::Inet(address)) => address.ip().to_canonical() == ip.to_canonical(),
-        (_, address) => address.to_string() == peer,
-    };
+/// The peers that a query selects.
+enum Peer {
+    Network(Networks),
+    /// An address with a port, the path of a Unix socket, or another name.
+    Printed(String),
+}
+
+impl Peer {
+    /// The error is the text of the reply.
+    fn parse(text: &str) -> Result<Self, String> {
+        let address = text.split_once('/').map_or(text, |(address, _)| address);
+        if address.parse::<IpAddr>().is_err() {
+            return Ok(Self::Printed(text.to_owned()));
+        }
+        let network: Network = text.parse().map_err(|error| format!("invalid query: peer: {error}\n"))?;
+        Ok(Self::Network(Networks::from_iter([network])))
+    }
+
+    fn includes(&self, address: &Address) -> bool {
+        match self {
+            Self::Network(network) => address.ip().is_some_and(|ip| network.contains(ip)),
+            Self::Printed(text) => address.to_string() == *text,
+        }
+    }
+}
+
+fn page(running: &Running, query: &Query, peer: Option<&Peer>, limit: usize) -> Page {
     let matches = |connection: &Connection| {
         query.listener.as_deref().is_none_or(|listener| connection.listener() == listener)
-            && query.peer.as_deref().is_none_or(|peer| is_peer(peer, connection.peer()))
+            && peer.is_none_or(|peer| peer.includes(connection.peer()))
     };
     // One more, to know whether this is the last page.
     let mut found = running.connections_after(query.after, limit + 1, matches);

@@ -13,6 +13,7 @@ mod shared_reply;
 mod state;
 mod status;
 
+pub(crate) use routes::SERVER_NAME;
 pub(crate) use state::ReloadRequest;
 
 use std::mem;

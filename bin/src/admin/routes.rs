@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, SERVER, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{from_extractor, from_fn_with_state, map_response};
@@ -21,6 +21,9 @@ use crate::admin::auth::{Access, authorize};
 use crate::admin::parameters::{Accepted, NoParameters, Parameters};
 use crate::admin::state::{AdminState, ReloadRequest, SharedState};
 use crate::admin::{connections, metrics, status};
+
+/// The value of the header `Server`, by which a client recognizes an admin endpoint.
+pub(crate) const SERVER_NAME: &str = "switchboard";
 
 /// The dashboard, built from `bin/page`. It loads nothing from other hosts.
 const DASHBOARD: &str = include_str!("../../page/dist/index.html");
@@ -86,12 +89,13 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
         router = router.route(path, route.route_layer(authorized(access)));
     }
     let fallback = any(not_found).layer(authorized(Access::Read));
-    router.fallback_service(fallback.with_state(state.clone())).layer(map_response(no_store)).with_state(state)
+    router.fallback_service(fallback.with_state(state.clone())).layer(map_response(common_headers)).with_state(state)
 }
 
-/// Every reply is about this moment.
-async fn no_store(mut response: Response) -> Response {
+/// The headers of every reply. A reply is about this moment, so no cache keeps it.
+async fn common_headers(mut response: Response) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(SERVER, HeaderValue::from_static(SERVER_NAME));
     response
 }
 
