@@ -10,11 +10,9 @@ use switchboard::settings::Interval;
 use switchboard::settings::text::escape_unsafe;
 use switchboard::{Endpoint, Registry};
 
+use crate::client::ClientCommand;
 use crate::config::{self, Inputs, Origin};
 use crate::connect::Target;
-
-/// Default locations of the configuration file.
-const DEFAULT_FILES: [&str; 2] = ["switchboard.toml", "/etc/switchboard/switchboard.toml"];
 
 const AFTER_HELP: &str = "\
 If no command is given, `serve` is assumed.
@@ -23,7 +21,7 @@ Configuration: defaults < file < environment < flags. The file is --config, else
 ./switchboard.toml, else /etc/switchboard/switchboard.toml. The key listeners.main.listen is \
 SWITCHBOARD_LISTENERS__MAIN__LISTEN in the environment, and --set listeners.main.listen=… as a flag.
 
-Exit status: 0 stopped cleanly, 1 could not start or failed, 2 wrong usage, 3 connections were aborted or a handler's stop failed, 78 invalid configuration.";
+Exit status: 0 stopped cleanly, 1 could not start or failed, or the running server rejected a command, 2 wrong usage, 3 connections were aborted or a handler's stop failed, 78 invalid configuration.";
 
 /// A server for custom TCP, UDP, TLS and Unix-socket protocols
 #[derive(Debug, Parser)]
@@ -68,6 +66,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Client(ClientCommand),
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
     /// Generate shell completions
@@ -215,7 +215,7 @@ impl Options {
             file_origin: self.config.as_ref().map(|_| Origin::new("flag --config")),
             file: self.config,
             text: None,
-            search: DEFAULT_FILES.iter().map(PathBuf::from).collect(),
+            search: config::DEFAULT_FILES.iter().map(PathBuf::from).collect(),
             environment: environment.collect(),
             flags: named.chain(set).collect(),
         }

@@ -8,6 +8,8 @@ use switchboard::settings::text::escape_unsafe;
 
 /// The server could not start, or stopped because of an error.
 pub(crate) const FAILED: u8 = 1;
+/// The configurations differ, as in diff(1).
+pub(crate) const DIFFERENT: u8 = 1;
 /// Wrong usage of the command line.
 pub(crate) const USAGE: u8 = 2;
 /// Connections were aborted, or a handler's stop failed.
@@ -45,14 +47,21 @@ impl Failure {
 
 /// Prints to standard output and returns the exit status. A closed pipe is not an error.
 pub(crate) fn print_stdout(text: impl Display) -> Result<u8, Failure> {
-    let mut out = io::stdout().lock();
-    let text = shown(text.to_string(), out.is_terminal());
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format_args!("cannot write to standard output: {}", reason(&error))))
-        }
+    match write_stdout(&text.to_string()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(&error)),
         _ => Ok(0),
     }
+}
+
+/// Prints to standard output. A closed pipe is an error.
+pub(crate) fn write_stdout(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let text = shown(text.to_owned(), out.is_terminal());
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+pub(crate) fn cannot_write(error: &io::Error) -> Failure {
+    Failure::new(format_args!("cannot write to standard output: {}", reason(error)))
 }
 
 pub(crate) fn print_error(text: &str) {

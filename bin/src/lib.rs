@@ -30,6 +30,7 @@
 mod admin;
 mod assemble;
 mod cli;
+mod client;
 mod config;
 mod config_check;
 mod config_diff;
@@ -105,7 +106,10 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
         Command::Config { command: Some(ConfigCommand::Diff { options, against }), .. } => {
             let inputs = options.inputs(environment);
             let config = load(&inputs, registry)?;
-            print_stdout(config_diff::between(&config, against, &inputs, registry)?)
+            match config_diff::between(&config, against, &inputs, registry)? {
+                Some(changes) => print_stdout(changes).map(|_| exit::DIFFERENT),
+                None => print_stdout("no changes\n"),
+            }
         }
         Command::Config { options, origin, format, .. } => {
             let shape = match format {
@@ -119,6 +123,7 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
         Command::Schema => print_stdout(config::schema(registry)),
         Command::Completions { shell } => print_stdout(man::completions(shell, Cli::command_with(registry))),
         Command::Man => print_stdout(man::man_page(Cli::command_with(registry)).map_err(Failure::new)?),
+        Command::Client(command) => client::run(&command, environment, registry),
         Command::Connect(options) => {
             connect::connect(&options.target(registry).map_err(Failure::usage)?).map_err(Failure::new)
         }

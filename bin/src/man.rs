@@ -29,7 +29,7 @@ pub(crate) fn man_page(command: Command) -> io::Result<String> {
 /// Renders each subcommand as its own section, without the options that it shares with the main command.
 fn commands(parent: &Command, main: &Command, prefix: &str, page: &mut Vec<u8>) -> io::Result<()> {
     for command in parent.get_subcommands() {
-        let accepts_shared = command.get_arguments().any(|option| option.get_id() == "config");
+        let accepts_shared = command.get_arguments().any(|option| option.get_id() == "set");
         let command = command.clone().mut_args(|option| {
             let is_shared = main.get_arguments().any(|shared| shared.get_id() == option.get_id());
             let hide = is_shared && (accepts_shared || option.get_id() == "help");

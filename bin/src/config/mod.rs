@@ -36,12 +36,16 @@ pub(crate) use expected::needs_restart;
 pub(crate) use options::read_framing;
 pub(crate) use print::Shape;
 pub(crate) use schema::{OptionDoc, documented, schema};
+pub(crate) use sections::Token;
 pub(crate) use tree::{differences, dotted};
 
 use diagnostic::Report;
 use env_and_flags::{MAX_LEVELS, Override};
 use expected::Schemas;
 use source::{Merged, Source};
+
+/// Default locations of the configuration file.
+pub(crate) const DEFAULT_FILES: [&str; 2] = ["switchboard.toml", "/etc/switchboard/switchboard.toml"];
 
 /// Maximum number of listeners.
 const MAX_LISTENERS: usize = 4096;

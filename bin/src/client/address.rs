@@ -1,0 +1,118 @@
+//! The admin endpoint of the running server: its address and its token, from flags or from the configuration.
+
+use std::ffi::OsString;
+
+use switchboard::settings::file::{read_text, reason};
+use switchboard::{Endpoint, Registry};
+
+use crate::client::options::ServerOptions;
+use crate::config::{self, Config, Inputs, Origin, Token};
+use crate::exit::Failure;
+
+/// The variables that set the token. With `--admin` nothing else of the configuration is used.
+const TOKEN_VARIABLES: [&str; 2] = ["SWITCHBOARD_ADMIN__TOKEN", "SWITCHBOARD_ADMIN__TOKEN_FILE"];
+
+#[derive(Debug, Clone)]
+pub(crate) struct AdminAddress {
+    pub(super) endpoint: Endpoint,
+    pub(super) token: Option<Token>,
+    /// Where the address is set.
+    origin: String,
+    /// What is wrong with the configuration that names the endpoint.
+    note: &'static str,
+}
+
+impl AdminAddress {
+    /// The endpoint that a valid configuration names.
+    pub(crate) fn of(config: &Config) -> Option<Self> {
+        let config::Admin { endpoint, token } = config.admin.clone()?;
+        let origin = format!("admin.listen, {}", config.effective.origin(&["admin", "listen"].map(str::to_owned)));
+        Some(Self { endpoint, token, origin, note: "" })
+    }
+
+    /// The endpoint that the flags name, or else the configuration.
+    pub(super) fn find(
+        options: &ServerOptions,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+        registry: &Registry,
+    ) -> Result<Self, Failure> {
+        let mut address = match &options.admin {
+            Some(endpoint) => Self::of_flag(endpoint, options, environment, registry)?,
+            None => Self::of_configuration(options, environment, registry)?,
+        };
+        if let Some(file) = &options.token_file {
+            let token = read_text(file).map_err(|error| reason(&error)).and_then(|text| Ok(text.trim().parse()?));
+            let error = |error| Failure::config(format_args!("error: --token-file {}: {error}\n", file.display()));
+            address.token = Some(token.map_err(error)?);
+        }
+        Ok(address)
+    }
+
+    fn of_flag(
+        endpoint: &Endpoint,
+        options: &ServerOptions,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+        registry: &Registry,
+    ) -> Result<Self, Failure> {
+        if !matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)) {
+            let what = "an admin endpoint has an address such as tcp://127.0.0.1:9900 or unix:/path";
+            return Err(Failure::usage(format_args!("invalid value '{endpoint}' for '--admin <ADDRESS>': {what}")));
+        }
+        let is_token = |variable: &OsString| TOKEN_VARIABLES.iter().any(|name| variable == name);
+        let inputs = Inputs {
+            environment: match options.token_file {
+                Some(_) => Vec::new(),
+                None => environment.filter(|(variable, _)| is_token(variable)).collect(),
+            },
+            flags: vec![("--admin".to_owned(), "admin.listen".to_owned(), endpoint.to_string())],
+            ..Inputs::default()
+        };
+        let config = config::load(&inputs, registry).map_err(|invalid| Failure::config(invalid.diagnostics))?;
+        let token = config.admin.and_then(|admin| admin.token);
+        Ok(Self { endpoint: endpoint.clone(), token, origin: "flag --admin".to_owned(), note: "" })
+    }
+
+    /// An error in another part of the configuration is no reason to fail: the running server has an older one.
+    fn of_configuration(
+        options: &ServerOptions,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+        registry: &Registry,
+    ) -> Result<Self, Failure> {
+        let inputs = Inputs {
+            file_origin: options.config.as_ref().map(|_| Origin::new("flag --config")),
+            file: options.config.clone(),
+            search: config::DEFAULT_FILES.iter().map(Into::into).collect(),
+            environment: environment.collect(),
+            ..Inputs::default()
+        };
+        match config::load(&inputs, registry) {
+            Ok(config) => Self::of(&config).ok_or_else(|| no_admin(&config)),
+            Err(invalid) => match invalid.rest.as_ref().and_then(Self::of) {
+                Some(address) => {
+                    let note = "; the configuration has errors, which `switchboard check` shows";
+                    Ok(Self { note, ..address })
+                }
+                None => {
+                    let hint = "to use a running server without its configuration, name its address: --admin ADDRESS";
+                    Err(Failure::config(format_args!("{}{hint}\n", invalid.diagnostics)))
+                }
+            },
+        }
+    }
+
+    /// The text of an error of the exchange, with the address and where it is set.
+    pub(super) fn describe(&self, error: impl std::fmt::Display) -> String {
+        format!("admin endpoint {} ({}): {error}{}", self.endpoint, self.origin, self.note)
+    }
+}
+
+fn no_admin(config: &Config) -> Failure {
+    let found = match &config.file {
+        Some(file) => format!("{} has no [admin] section", file.display()),
+        None => "no configuration file and no variable names the admin endpoint".to_owned(),
+    };
+    Failure::config(format_args!(
+        "error: {found}; set admin.listen and restart the server, or name the address of a running server: \
+         --admin ADDRESS\n"
+    ))
+}

@@ -1,0 +1,163 @@
+//! The commands that send a few requests: connections, reload and the log level.
+
+use axum::http::{Method, StatusCode};
+use form_urlencoded::Serializer;
+use serde_json::json;
+use std::time::Duration;
+
+use crate::client::address::AdminAddress;
+use crate::client::http::{ClientError, REPLY_TIMEOUT, get, send, successful};
+use crate::client::options::ConnectionsOptions;
+use crate::client::report::{Connection, Page, Reloaded};
+use crate::client::running_config::running_config;
+use crate::client::text::{self, Align, Column, escape};
+use crate::config_diff;
+
+/// Connections of one request. More requests follow up to the limit.
+const PAGE_SIZE: u64 = 1000;
+/// Time for a reload, which the server ends after 30 s.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// What a command prints on standard output, and on standard error.
+#[derive(Debug, Default)]
+pub(super) struct Printed {
+    pub(super) out: String,
+    pub(super) err: String,
+    /// The server rejected the command.
+    pub(super) is_rejected: bool,
+}
+
+impl Printed {
+    pub(super) fn out(out: impl Into<String>) -> Self {
+        Self { out: out.into(), ..Self::default() }
+    }
+}
+
+pub(super) async fn connections(server: &AdminAddress, options: &ConnectionsOptions) -> Result<Printed, ClientError> {
+    if let Some(id) = options.kill {
+        let text = kill(server, id).await?;
+        return Ok(Printed::out(if options.server.json { json_line(&json!({ "closing": id })) } else { text }));
+    }
+    let mut found = Page::default();
+    loop {
+        let left = options.limit - found.connections.len() as u64;
+        let page = page(server, options, left.min(PAGE_SIZE), found.next).await?;
+        // An empty page has no next one.
+        let is_last = page.next.is_none() || page.connections.is_empty();
+        found.next = page.next;
+        found.connections.extend(page.connections);
+        if is_last || found.connections.len() as u64 >= options.limit {
+            break;
+        }
+    }
+    if options.server.json {
+        return Ok(Printed::out(json_line(&json!(found))));
+    }
+    let mut printed = Printed::out(if found.connections.is_empty() {
+        "no connections\n".to_owned()
+    } else {
+        connection_table(&found.connections, text::width())
+    });
+    if found.next.is_some() {
+        printed.err = format!("note: these are the {} oldest; --limit lists more\n", found.connections.len());
+    }
+    Ok(printed)
+}
+
+async fn page(
+    server: &AdminAddress,
+    options: &ConnectionsOptions,
+    limit: u64,
+    after: Option<u64>,
+) -> Result<Page, ClientError> {
+    let mut query = Serializer::new(String::new());
+    query.append_pair("limit", &limit.to_string());
+    query.extend_pairs(after.map(|id| ("after", id.to_string())));
+    query.extend_pairs(options.listener.as_ref().map(|name| ("listener", name)));
+    query.extend_pairs(options.peer.as_ref().map(|peer| ("peer", peer)));
+    get(server, &format!("/connections?{}", query.finish())).await?.json()
+}
+
+fn connection_table(connections: &[Connection], width: usize) -> String {
+    const COLUMNS: [Column; 8] = [
+        ("ID", Align::Right),
+        ("LISTENER", Align::Left),
+        ("PEER", Align::Left),
+        ("AGE", Align::Right),
+        ("MESSAGES", Align::Right),
+        ("IN", Align::Right),
+        ("OUT", Align::Right),
+        ("STATE", Align::Left),
+    ];
+    let row = |connection: &Connection| {
+        vec![
+            connection.id.to_string(),
+            connection.listener.clone(),
+            connection.peer.clone(),
+            text::duration(connection.age_seconds),
+            connection.messages.to_string(),
+            text::size(connection.bytes_in),
+            text::size(connection.bytes_out),
+            connection.state.clone(),
+        ]
+    };
+    text::table(&COLUMNS, &connections.iter().map(row).collect::<Vec<_>>(), width, 2)
+}
+
+/// Closes a connection. Returns the text of the server.
+pub(super) async fn kill(server: &AdminAddress, id: u64) -> Result<String, ClientError> {
+    let reply = send(server, Method::DELETE, &format!("/connections/{id}"), String::new(), REPLY_TIMEOUT).await?;
+    Ok(line(&successful(server, reply)?.text()))
+}
+
+pub(super) async fn reload(server: &AdminAddress, force: bool, json: bool) -> Result<Printed, ClientError> {
+    // Without the token the reload fails, too, and reports why.
+    let before = running_config(server).await.ok();
+    let path = if force { "/reload?force=true" } else { "/reload" };
+    let reply = send(server, Method::POST, path, String::new(), RELOAD_TIMEOUT).await?;
+    let has_errors = [StatusCode::UNPROCESSABLE_ENTITY, StatusCode::SERVICE_UNAVAILABLE].contains(&reply.status);
+    let reply = if has_errors { reply } else { successful(server, reply)? };
+    let reloaded: Reloaded = reply.json()?;
+    if json {
+        let out = reply.text().trim_end().to_owned() + "\n";
+        return Ok(Printed { out, is_rejected: has_errors, ..Printed::default() });
+    }
+    if has_errors {
+        let errors: String = reloaded.errors.iter().map(|error| format!("error: {}\n", escape(error))).collect();
+        let err = format!("{errors}the reload was rejected; nothing has changed\n");
+        return Ok(Printed { err, is_rejected: true, ..Printed::default() });
+    }
+    // The address of the admin endpoint can have changed.
+    let after = running_config(server).await.ok();
+    let mut text = String::from("reloaded\n");
+    for (what, names) in [("started", reloaded.started), ("changed", reloaded.changed), ("stopped", reloaded.stopped)] {
+        if !names.is_empty() {
+            text += &format!("listeners {what}: {}\n", escape(&names.join(", ")));
+        }
+    }
+    if let (Some(before), Some(after)) = (before, after) {
+        text += &config_diff::lines(&before, &after, |_| String::new()).unwrap_or_else(|| "no changes\n".to_owned());
+    }
+    Ok(Printed::out(text))
+}
+
+pub(super) async fn log_level(server: &AdminAddress, level: Option<&str>, json: bool) -> Result<Printed, ClientError> {
+    let reply = match level {
+        Some(level) => {
+            let reply = send(server, Method::PUT, "/log-level", level.to_owned(), REPLY_TIMEOUT).await?;
+            successful(server, reply)?
+        }
+        None => get(server, "/log-level").await?,
+    };
+    let level = line(&reply.text());
+    Ok(Printed::out(if json { json_line(&json!({ "level": level.trim_end() })) } else { level }))
+}
+
+/// A text of the server as one line.
+pub(super) fn line(text: &str) -> String {
+    escape(text.trim_end()) + "\n"
+}
+
+pub(super) fn json_line(json: &serde_json::Value) -> String {
+    format!("{json}\n")
+}

@@ -1,0 +1,120 @@
+//! The command line of the commands for a running server.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use switchboard::Endpoint;
+use switchboard::settings::{Interval, Network};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Show the state and the counters of the running server and its listeners
+    Status(ServerOptions),
+    /// List the open connections of the running server, the oldest first, or close one
+    Connections(ConnectionsOptions),
+    /// Reload the configuration of the running server and print what has changed
+    Reload {
+        #[command(flatten)]
+        server: ServerOptions,
+        /// Apply the configuration even if it keeps none of the current listeners
+        #[arg(long)]
+        force: bool,
+    },
+    /// Drain the running server (graceful shutdown) and wait until it has stopped
+    Drain {
+        #[command(flatten)]
+        server: ServerOptions,
+        /// Return when the drain has begun
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Print or set the log level of the running server
+    LogLevel {
+        /// New level, or a filter such as info,switchboard=debug
+        #[arg(value_name = "LEVEL")]
+        level: Option<String>,
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+    /// Show load, latency and connections of the running server, updated continuously
+    Top(TopOptions),
+}
+
+impl ClientCommand {
+    pub(super) fn server(&self) -> &ServerOptions {
+        match self {
+            Self::Status(server)
+            | Self::Connections(ConnectionsOptions { server, .. })
+            | Self::Reload { server, .. }
+            | Self::Drain { server, .. }
+            | Self::LogLevel { server, .. }
+            | Self::Top(TopOptions { server, .. }) => server,
+        }
+    }
+}
+
+/// The admin endpoint to use.
+#[derive(Debug, Args)]
+pub(crate) struct ServerOptions {
+    /// Configuration file (.toml, .json or .yaml); its [admin] section names the admin endpoint
+    #[arg(short, long, value_name = "FILE", conflicts_with = "admin")]
+    pub(super) config: Option<PathBuf>,
+    /// Address of the admin endpoint, such as tcp://127.0.0.1:9900 or unix:/run/switchboard/admin.sock; needs no
+    /// configuration
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) admin: Option<Endpoint>,
+    /// File with the token of the admin endpoint; default: the token of the configuration, or SWITCHBOARD_ADMIN__TOKEN
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionsOptions {
+    #[command(flatten)]
+    pub(super) server: ServerOptions,
+    /// Close the connection with this id instead of listing
+    #[arg(long, value_name = "ID", conflicts_with_all = ["listener", "peer", "limit"])]
+    pub(super) kill: Option<u64>,
+    /// Only connections of this listener
+    #[arg(long, value_name = "NAME")]
+    pub(super) listener: Option<String>,
+    /// Only clients of this network or address, such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.1
+    #[arg(long, value_name = "NETWORK", value_parser = parse_peer)]
+    pub(super) peer: Option<String>,
+    /// Maximum number of connections to list
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(super) limit: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopOptions {
+    #[command(flatten)]
+    pub(super) server: ServerOptions,
+    /// Time between two samples
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_interval)]
+    pub(super) interval: Interval,
+    /// With --json: end after this number of samples
+    #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+}
+
+/// A network must be valid. Other texts are compared with the printed address of a peer.
+fn parse_peer(text: &str) -> Result<String, String> {
+    let address = text.split_once('/').map_or(text, |(address, _)| address);
+    if address.parse::<IpAddr>().is_ok() {
+        text.parse::<Network>().map_err(|error| error.to_string())?;
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_interval(text: &str) -> Result<Interval, String> {
+    let interval: Interval = text.parse().map_err(|error: switchboard::settings::InvalidValue| error.to_string())?;
+    if !(100..=3_600_000).contains(&interval.as_millis()) {
+        return Err("the interval must be 100ms to 1h".to_owned());
+    }
+    Ok(interval)
+}

@@ -1,0 +1,95 @@
+//! The replies of the admin endpoint, as far as the commands use them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /status`
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Status {
+    pub(super) version: String,
+    pub(super) pid: u32,
+    pub(super) uptime_seconds: f64,
+    pub(super) phase: String,
+    pub(super) listeners: Vec<Listener>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Listener {
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) state: String,
+    pub(super) problem: Option<String>,
+    pub(super) open: u64,
+    pub(super) sessions: u64,
+    pub(super) accepted: u64,
+    pub(super) rejected: BTreeMap<String, u64>,
+    /// Messages by outcome.
+    pub(super) messages: BTreeMap<String, u64>,
+    pub(super) message_seconds: Latency,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
+/// The histogram of the time to reply to a message.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub(super) struct Latency {
+    pub(super) count: u64,
+    pub(super) within: Vec<Bucket>,
+}
+
+/// The messages that took at most `le` seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub(super) struct Bucket {
+    pub(super) le: f64,
+    pub(super) count: u64,
+}
+
+impl Listener {
+    /// Open connections, or datagram peers.
+    pub(super) fn clients(&self) -> u64 {
+        self.open + self.sessions
+    }
+
+    pub(super) fn all_messages(&self) -> u64 {
+        self.messages.values().sum()
+    }
+
+    /// Messages with another outcome than `ok`.
+    pub(super) fn failed(&self) -> u64 {
+        self.messages.iter().filter(|(outcome, _)| *outcome != "ok").map(|(_, count)| count).sum()
+    }
+
+    pub(super) fn all_rejected(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+}
+
+/// `GET /connections`
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Page {
+    pub(super) connections: Vec<Connection>,
+    pub(super) next: Option<u64>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Connection {
+    pub(super) id: u64,
+    pub(super) listener: String,
+    pub(super) peer: String,
+    pub(super) age_seconds: f64,
+    pub(super) messages: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) state: String,
+}
+
+/// `POST /reload`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Reloaded {
+    pub(super) started: Vec<String>,
+    pub(super) changed: Vec<String>,
+    pub(super) stopped: Vec<String>,
+    pub(super) errors: Vec<String>,
+}

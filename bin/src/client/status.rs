@@ -1,0 +1,89 @@
+//! `switchboard status`.
+
+use crate::client::address::AdminAddress;
+use crate::client::commands::Printed;
+use crate::client::http::{ClientError, get};
+use crate::client::report::{Listener, Status};
+use crate::client::text::{self, Align, Column, escape};
+
+pub(super) async fn status(server: &AdminAddress, json: bool) -> Result<Printed, ClientError> {
+    let reply = get(server, "/status").await?;
+    let status: Status = reply.json()?;
+    Ok(Printed::out(if json { reply.text().trim_end().to_owned() + "\n" } else { render(&status, text::width()) }))
+}
+
+/// The server in one line.
+pub(super) fn summary(status: &Status) -> String {
+    let Status { version, pid, uptime_seconds, phase, .. } = status;
+    let (version, phase, uptime) = (escape(version), escape(phase), text::duration(*uptime_seconds));
+    format!("switchboard {version}, process {pid}, {phase}, up {uptime}")
+}
+
+fn render(status: &Status, width: usize) -> String {
+    const STATES: [Column; 3] = [("LISTENER", Align::Left), ("STATE", Align::Left), ("ADDRESS", Align::Left)];
+    const COUNTS: [Column; 8] = [
+        ("LISTENER", Align::Left),
+        ("OPEN", Align::Right),
+        ("ACCEPTED", Align::Right),
+        ("MESSAGES", Align::Right),
+        ("FAILED", Align::Right),
+        ("REJECTED", Align::Right),
+        ("IN", Align::Right),
+        ("OUT", Align::Right),
+    ];
+    let states = |listener: &Listener| vec![listener.name.clone(), listener.state.clone(), listener.address.clone()];
+    let counts = |listener: &Listener| {
+        vec![
+            listener.name.clone(),
+            listener.clients().to_string(),
+            listener.accepted.to_string(),
+            listener.all_messages().to_string(),
+            listener.failed().to_string(),
+            listener.all_rejected().to_string(),
+            text::size(listener.bytes_in),
+            text::size(listener.bytes_out),
+        ]
+    };
+    let rows = |row: &dyn Fn(&Listener) -> Vec<String>| status.listeners.iter().map(row).collect::<Vec<_>>();
+    let problems = status.listeners.iter().filter_map(|listener| {
+        let problem = listener.problem.as_ref()?;
+        Some(format!("problem of {}: {}\n", escape(&listener.name), escape(problem)))
+    });
+    let problems: String = problems.collect();
+    let (states, counts) =
+        (text::table(&STATES, &rows(&states), width, 2), text::table(&COUNTS, &rows(&counts), width, 0));
+    format!("{}\n\n{states}{problems}\n{counts}", summary(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_fit_80_columns_and_show_each_problem() {
+        let listener = |name: &str, count: u64| {
+            let listener = serde_json::json!({
+                "name": name, "address": "tcp://[2001:db8:1111:2222:3333:4444:5555:6666]:65535", "state": "listening",
+                "problem": "address \u{1b} in use", "open": count, "sessions": 0, "accepted": count,
+                "rejected": { "limit": 2, "rate": 3 }, "messages": { "ok": count, "error": 7, "dropped": 2 },
+                "message_seconds": { "count": 0, "within": [] }, "bytes_in": count << 20, "bytes_out": 1023
+            });
+            serde_json::from_value(listener).unwrap()
+        };
+        let status = Status {
+            version: "0.1.0".to_owned(),
+            pid: 4711,
+            uptime_seconds: 3725.0,
+            phase: "running".to_owned(),
+            listeners: vec![listener("main", 1), listener("with-a-long-name", 123_456_789)],
+        };
+        let text = render(&status, usize::MAX);
+        assert!(text.starts_with("switchboard 0.1.0, process 4711, running, up 1h 2m\n\n"), "{text}");
+        assert!(text.contains("\nproblem of main: address \\u001B in use\n"), "{text}");
+        assert!(text.contains("\nmain                      1         1        10       9         5"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 90), "{text}");
+        let text = render(&status, 80);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("tcp://[2001:db8:1111:2222:3333:4444:5555:6666]:65535"), "{text}");
+    }
+}
