@@ -21,7 +21,7 @@ Configuration: defaults < file < environment < flags. The file is --config, else
 ./switchboard.toml, else /etc/switchboard/switchboard.toml. The key listeners.main.listen is \
 SWITCHBOARD_LISTENERS__MAIN__LISTEN in the environment, and --set listeners.main.listen=… as a flag.
 
-Exit status: 0 stopped cleanly, 1 could not start or failed, or the running server rejected a command, 2 wrong usage, 3 connections were aborted or a handler's stop failed, 78 invalid configuration.";
+Exit status: 0 stopped cleanly, 1 could not start or failed, the running server rejected a command or cannot be reached, or config diff found a difference, 2 wrong usage, 3 connections were aborted or a handler's stop failed, 78 invalid configuration.";
 
 /// A server for custom TCP, UDP, TLS and Unix-socket protocols
 #[derive(Debug, Parser)]

@@ -442,6 +442,9 @@ fn connections_are_paged_and_filtered() {
         (format!("?peer={peer}"), 1),
         ("?peer=127.0.0.1".to_owned(), 10),
         ("?peer=127.0.0.2".to_owned(), 0),
+        ("?peer=127.0.0.0/8".to_owned(), 10),
+        ("?peer=127.0.0.2/31".to_owned(), 0),
+        ("?peer=2001:db8::/32".to_owned(), 0),
         ("?peer=127.0.0".to_owned(), 0),
         ("?listener=more&peer=127.0.0.1&limit=2".to_owned(), 2),
         (format!("?after={}", all[9]), 0),
@@ -450,7 +453,18 @@ fn connections_are_paged_and_filtered() {
     ] {
         assert_eq!(list(&query).0.len(), found, "{query}");
     }
-    for wrong in ["limit=0", "limit=10001", "limit=-1", "limit=x", "after=x", "after=-1", "limit=1&limit=2", "lmit=1"] {
+    for wrong in [
+        "limit=0",
+        "limit=10001",
+        "limit=-1",
+        "limit=x",
+        "after=x",
+        "after=-1",
+        "limit=1&limit=2",
+        "lmit=1",
+        "peer=127.0.0.1/8",
+        "peer=10.0.0.0/33",
+    ] {
         let refused = server.get(&format!("/connections?{wrong}"));
         assert_eq!(refused.status, 422, "{wrong}: {}", refused.body);
     }

@@ -74,6 +74,12 @@ mod process_faults;
 /// Subcommands that print: schema, man page, completions, check and diff.
 mod cli;
 
+/// Commands for a running server, which talk to its admin endpoint.
+mod commands;
+
+/// The live view of a running server in terminals of different widths.
+mod top;
+
 /// The end of a connection: the last message of the handler, a close by a task, and timeouts by phase.
 mod closing;
 

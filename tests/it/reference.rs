@@ -112,7 +112,24 @@ fn components(page: &mut String, list: &Value) {
 
 fn commands(page: &mut String, program: &dyn Fn() -> Program) {
     page.push_str("\n## Commands\n");
-    for command in ["serve", "check", "config", "config diff", "list", "schema", "completions", "man", "connect"] {
+    const COMMANDS: [&str; 15] = [
+        "serve",
+        "check",
+        "config",
+        "config diff",
+        "list",
+        "status",
+        "connections",
+        "reload",
+        "drain",
+        "log-level",
+        "top",
+        "schema",
+        "completions",
+        "man",
+        "connect",
+    ];
+    for command in COMMANDS {
         let mut words: Vec<&str> = command.split(' ').collect();
         words.push("--help");
         let help = program().args(&words).env("COLUMNS", "100").run().stdout;

@@ -65,6 +65,14 @@ fn wrong_usage_is_reported() {
         "switchboard config --origin --format json",
         "switchboard config --origin diff",
         "switchboard completions tcsh",
+        "switchboard status --listen tcp://a:1",
+        "switchboard status --admin a:1",
+        "switchboard status --admin tcp://a:1 --config f.toml",
+        "switchboard connections --kill 1 --peer 10.0.0.0/8",
+        "switchboard connections --peer 10.0.0.1/8",
+        "switchboard connections --limit 0",
+        "switchboard top --count 1",
+        "switchboard top --interval 0s",
     ] {
         assert!(read(line).is_err_and(|error| error.use_stderr()), "{line}");
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use switchboard::settings::file::{read_text, reason};
+use switchboard::settings::text::escape_unsafe;
 use switchboard::{Endpoint, Registry};
 
 use crate::client::options::ServerOptions;
@@ -56,6 +57,7 @@ impl AdminAddress {
     ) -> Result<Self, Failure> {
         if !matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)) {
             let what = "an admin endpoint has an address such as tcp://127.0.0.1:9900 or unix:/path";
+            let endpoint = escape_unsafe(&endpoint.to_string(), |_| false);
             return Err(Failure::usage(format_args!("invalid value '{endpoint}' for '--admin <ADDRESS>': {what}")));
         }
         let is_token = |variable: &OsString| TOKEN_VARIABLES.iter().any(|name| variable == name);
@@ -102,7 +104,8 @@ impl AdminAddress {
 
     /// The text of an error of the exchange, with the address and where it is set.
     pub(super) fn describe(&self, error: impl std::fmt::Display) -> String {
-        format!("admin endpoint {} ({}): {error}{}", self.endpoint, self.origin, self.note)
+        let text = format!("admin endpoint {} ({}): {error}{}", self.endpoint, self.origin, self.note);
+        escape_unsafe(&text, |c| c == '\n')
     }
 }
 

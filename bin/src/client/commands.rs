@@ -59,7 +59,8 @@ pub(super) async fn connections(server: &AdminAddress, options: &ConnectionsOpti
         connection_table(&found.connections, text::width())
     });
     if found.next.is_some() {
-        printed.err = format!("note: these are the {} oldest; --limit lists more\n", found.connections.len());
+        printed.err =
+            format!("note: only the oldest {} are listed; raise --limit to list more\n", found.connections.len());
     }
     Ok(printed)
 }

@@ -45,7 +45,7 @@ pub(super) async fn drain(
                 answered = Instant::now();
                 let now: u64 = status.listeners.iter().map(Listener::clients).sum();
                 if open.replace(now) != Some(now) && !json {
-                    progress(&format!("{now} connections open\n"));
+                    progress(&format!("open connections: {now}\n"));
                 }
             }
             Err(ClientError::Connect(_)) => break,

@@ -103,7 +103,7 @@ async fn poll(server: AdminAddress, interval: Duration, updates: mpsc::Sender<Up
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let result = sample::take(&server).await.map_err(|error| server.describe(error));
+        let result = sample::take(&server).await.map_err(|error| error.to_string());
         if updates.send(Update::Sample(result)).await.is_err() {
             return;
         }

@@ -55,7 +55,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, interval: Duration, theme: 
     ])
     .areas(area);
     put(frame, top, vec![Line::styled(first_line(&app.sample.status, width), theme.heading)]);
-    put(frame, below, vec![status_line(app, interval, theme, width)]);
+    put(frame, below, status_lines(app, interval, theme, width));
     let mut hidden = listeners.len().saturating_sub(usize::from(height));
     let mut shown: Vec<Line<'_>> = listeners.into_iter().take(usize::from(height)).map(Line::from).collect();
     if hidden > 0 && shown.len() > 1 {
@@ -86,22 +86,19 @@ fn first_line(status: &Status, width: usize) -> String {
     shorten(&format!("process {}, {}, up {uptime}", status.pid, escape(&status.phase)), width)
 }
 
-/// The address, the state of the view, and what is wrong.
-fn status_line(app: &App, interval: Duration, theme: Theme, width: usize) -> Line<'static> {
-    let problem = app
-        .sample
-        .status
-        .listeners
-        .iter()
-        .find_map(|listener| Some(format!("{}: {}", listener.name, listener.problem.as_ref()?)));
-    let (text, style) = match (&app.failure, problem) {
-        (Some(failure), _) => (format!("no reply, last data shown, trying again: {failure}"), theme.problem),
-        (None, _) if app.is_paused => (format!("paused, {}", app.address), theme.heading),
-        (None, Some(problem)) => (problem, theme.problem),
-        (None, None) => (format!("every {}, {}", text::duration(interval.as_secs_f64()), app.address), Style::new()),
+/// The address and the state of the view, and what is wrong.
+fn status_lines(app: &App, interval: Duration, theme: Theme, width: usize) -> Vec<Line<'static>> {
+    let problem = |listener: &Listener| Some(format!("{}: {}", listener.name, listener.problem.as_ref()?));
+    let problem = match &app.failure {
+        Some(failure) => format!("no reply, showing the last data: {failure}"),
+        None => app.sample.status.listeners.iter().find_map(problem).unwrap_or_default(),
     };
-    let text: String = escape(&text).chars().take(width).collect();
-    Line::styled(text, style)
+    let (state, style) = match app.is_paused {
+        true => ("paused".to_owned(), theme.heading),
+        false => (format!("every {}", text::duration(interval.as_secs_f64())), Style::new()),
+    };
+    let cut = |text: &str| escape(text).chars().take(width).collect::<String>();
+    vec![Line::styled(cut(&format!("{state}, {}", app.address)), style), Line::styled(cut(&problem), theme.problem)]
 }
 
 fn listener_lines(app: &App, width: usize) -> Vec<String> {
