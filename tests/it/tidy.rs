@@ -239,6 +239,10 @@ const OLD_NAMES: [&str; 74] = [
     "DrainSpec",
 ];
 
+/// Names of other crates that are outdated names, too: a line of text and the key of a terminal library.
+const OF_OTHER_CRATES: [(&str, &str); 2] =
+    [("bin/src/client/top/view.rs", "Line"), ("bin/src/client/top/app.rs", "End")];
+
 #[test]
 fn no_outdated_name_is_left() {
     let mut left = Vec::new();
@@ -248,7 +252,9 @@ fn no_outdated_name_is_left() {
         }
         let mut idents = Vec::new();
         identifiers(text.parse().unwrap_or_else(|error| panic!("{name}: {error}")), &mut idents);
-        let old = idents.into_iter().filter(|(ident, _)| OLD_NAMES.contains(&ident.as_str()));
+        let old = idents.into_iter().filter(|(ident, _)| {
+            OLD_NAMES.contains(&ident.as_str()) && !OF_OTHER_CRATES.contains(&(name.as_str(), ident.as_str()))
+        });
         left.extend(old.map(|(ident, line)| format!("{name}:{line}: {ident}")));
     }
     let old_files = files("framework/src", "rs").into_iter().chain(files("bin/src", "rs")).filter(|path| {

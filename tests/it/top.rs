@@ -90,7 +90,7 @@ fn the_view_fits_terminals_of_40_80_and_200_columns() {
         tmux.type_keys(&["k"]);
         tmux.wait_for("the question", |shown| shown.contains("y/n"));
         let escaped = tmux.tmux(&["capture-pane", "-p", "-e"]);
-        assert!(escaped.contains("[31m"), "{escaped:?}");
+        assert!(escaped.contains("[38;5;1m"), "{escaped:?}");
         tmux.type_keys(&["n"]);
         tmux.tmux(&["resize-window", "-x", "60", "-y", "10"]);
         tmux.wait_for("the new size", |shown| {
@@ -116,7 +116,7 @@ fn a_selected_connection_is_closed_after_a_confirmation() {
     let question = format!("of {peer}? y/n");
     tmux.wait_for("the question", |shown| shown.contains(&question));
     let escaped = tmux.tmux(&["capture-pane", "-p", "-e"]);
-    assert!(escaped.contains("\x1b[1m") && !escaped.contains("[31m"), "{escaped:?}");
+    assert!(escaped.contains("\x1b[1m") && !escaped.contains("[38;"), "{escaped:?}");
     tmux.type_keys(&["n"]);
     tmux.wait_for("the keys", |shown| shown.contains("q quit"));
     tmux.type_keys(&["k", "y"]);

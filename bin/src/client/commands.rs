@@ -13,9 +13,9 @@ use crate::client::running_config::running_config;
 use crate::client::text::{self, Align, Column, escape};
 use crate::config_diff;
 
-/// Connections of one request. More requests follow up to the limit.
+/// Connections that `switchboard connections` requests at once. More requests follow, up to `--limit`.
 const PAGE_SIZE: u64 = 1000;
-/// Time for a reload, which the server ends after 30 s.
+/// Time for the reply to a reload, which the server ends after 30 s.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// What a command prints on standard output, and on standard error.

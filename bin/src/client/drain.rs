@@ -11,9 +11,9 @@ use crate::client::commands::{Printed, json_line, line};
 use crate::client::http::{ClientError, REPLY_TIMEOUT, get, send, successful};
 use crate::client::report::{Listener, Status};
 
-/// Time between two questions about the progress.
+/// Time between two requests for the progress of a drain.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// A drain ends at `drain.deadline`. A server without a reply for this long is reported.
+/// Maximum time without a reply during a drain. The drain itself ends at `drain.deadline`.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
 
 /// `progress` prints a line at once.

@@ -24,9 +24,9 @@ use crate::admin::SERVER_NAME;
 use crate::client::address::AdminAddress;
 use crate::exit::reason;
 
-/// Time for the running server to reply.
+/// Time for the running server to reply to a command.
 pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest reply that is read.
+/// The largest reply of the running server.
 const MAX_REPLY: usize = 16 << 20;
 
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use crate::client::address::AdminAddress;
 use crate::client::http::{ClientError, get};
 use crate::client::report::{Connection, Latency, Listener, Page, Status};
 
-/// The connections that are shown. With more, the newest are missing.
+/// Maximum connections in the live view. If there are more, the newest are missing.
 pub(super) const MAX_CONNECTIONS: usize = 10_000;
 
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use crate::client::top::sample::{self, Sample};
 use crate::client::top::view::{Theme, draw};
 use crate::exit::Failure;
 
-/// Results that wait to be shown.
+/// Samples and results that wait to be shown.
 const QUEUE: usize = 4;
 
 /// What the tasks report.
