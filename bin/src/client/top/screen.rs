@@ -56,7 +56,7 @@ pub(super) async fn run(server: &AdminAddress, interval: Duration, first: Sample
     let theme = Theme::new(has_color);
     let mut app = App::new(server.endpoint.to_string(), first);
     let (updates, mut received) = mpsc::channel(QUEUE);
-    tokio::spawn(poll(server.clone(), interval, updates.clone()));
+    let mut polling = tokio::spawn(poll(server.clone(), interval, updates.clone()));
     let mut ends =
         [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()].map(|kind| signal(kind).ok());
     let mut screen = Screen::open().map_err(failed)?;
@@ -80,6 +80,8 @@ pub(super) async fn run(server: &AdminAddress, interval: Duration, first: Sample
                 None => return Ok(0),
             },
             () = any(&mut ends) => return Ok(0),
+            // It ends only by a panic, whose hook has printed the reason.
+            _ = &mut polling => return Err(Failure::new("top has ended because of a defect in switchboard")),
         }
     }
 }
