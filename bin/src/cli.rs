@@ -47,6 +47,9 @@ pub(crate) enum Command {
         /// Also try to bind every address, which fails while a server is running on it
         #[arg(long)]
         bind: bool,
+        /// Output format; json prints one document, also for an invalid configuration
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: CheckFormat,
     },
     /// Print the effective configuration as TOML that can be read again
     #[command(args_conflicts_with_subcommands = true)]
@@ -105,6 +108,12 @@ pub(crate) enum ConfigCommand {
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CheckFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

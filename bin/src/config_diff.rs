@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::assemble;
 use crate::config::{self, Admin, Config, Inputs, Origin, Shape};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// Time for the running server to reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -10,8 +10,8 @@ use serde_json::Value as Json;
 use switchboard::settings::text::{escape_unsafe, is_unsafe};
 use toml_writer::{ToTomlKey, ToTomlValue, TomlKeyBuilder, TomlStringBuilder};
 
-use super::diagnostic::Origin;
 use super::expected::Schemas;
+use super::origin::Origin;
 use super::source::Merged;
 use super::tree::{self, Path, under};
 

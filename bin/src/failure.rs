@@ -1,0 +1,96 @@
+//! Why the program cannot do what it was asked to do: as text, or as log events.
+
+use std::fmt::Display;
+use std::time::SystemTime;
+
+use serde_json::{Map, Value as Json, json};
+use switchboard::log;
+use switchboard::settings::LogFormat;
+use switchboard::settings::text::escape_unsafe;
+use tracing::Level;
+
+use crate::config::{self, Diagnostics, Record};
+use crate::exit::{self, CONFIG, FAILED, USAGE};
+
+#[derive(Debug)]
+pub(crate) struct Failure {
+    problem: Problem,
+    status: u8,
+    /// The format of the log that the failure belongs to.
+    log: Option<LogFormat>,
+}
+
+#[derive(Debug)]
+enum Problem {
+    Error(String),
+    Config(Diagnostics),
+}
+
+impl Failure {
+    /// A failure while running.
+    pub(crate) fn new(error: impl Display) -> Self {
+        Self { problem: Problem::Error(error.to_string()), status: FAILED, log: None }
+    }
+
+    /// Wrong usage of the command line.
+    pub(crate) fn usage(error: impl Display) -> Self {
+        Self { status: USAGE, ..Self::new(error) }
+    }
+
+    /// An invalid configuration.
+    pub(crate) fn config(diagnostics: Diagnostics) -> Self {
+        Self { problem: Problem::Config(diagnostics), status: CONFIG, log: None }
+    }
+
+    /// The same failure as part of a log in this format.
+    pub(crate) fn in_log(self, format: LogFormat) -> Self {
+        Self { log: Some(format), ..self }
+    }
+
+    /// The errors as JSON.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        match &self.problem {
+            Problem::Error(error) => vec![Record::general(error)],
+            Problem::Config(diagnostics) => config::records(diagnostics),
+        }
+    }
+
+    pub(crate) fn status(&self) -> u8 {
+        self.status
+    }
+
+    /// Prints the errors to standard error and returns the exit status.
+    pub(crate) fn print(self) -> u8 {
+        match &self.problem {
+            _ if self.log.is_some_and(log::is_json) => exit::print_lines(&self.events(), Level::ERROR),
+            Problem::Error(error) => exit::print_error(&format!("error: {error}\n")),
+            Problem::Config(diagnostics) => {
+                exit::print_lines(&config::rendered(diagnostics, exit::has_color()), Level::ERROR);
+            }
+        }
+        self.status
+    }
+
+    /// One event for each error, with the fields of the log.
+    fn events(&self) -> String {
+        let message = match self.problem {
+            Problem::Error(_) => "start failed",
+            Problem::Config(_) => "invalid configuration",
+        };
+        let timestamp = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+        let event = |record: &Record| {
+            let mut event = Map::new();
+            event.insert("timestamp".into(), json!(timestamp));
+            event.insert("level".into(), json!("ERROR"));
+            event.insert("message".into(), json!(message));
+            let error = record.key.iter().chain([&record.message]).cloned().collect::<Vec<_>>().join(": ");
+            event.insert("error".into(), json!(error));
+            let fields = serde_json::to_value(record).ok().and_then(|record| record.as_object().cloned());
+            let fields = fields.into_iter().flatten();
+            event.extend(fields.filter(|(name, value)| name != "message" && !value.is_null()));
+            event.insert("target".into(), json!("switchboard"));
+            escape_unsafe(&Json::Object(event).to_string(), |_| false) + "\n"
+        };
+        self.records().iter().map(event).collect()
+    }
+}
