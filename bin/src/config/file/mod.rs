@@ -8,7 +8,7 @@ pub(crate) use contents::Contents;
 
 use contents::SyntaxError;
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub(crate) fn read_trusted(path: &FilePath, schemas: &Schemas<'_>) -> Result<Con
     if !target.is_file() {
         return Err(rejected("it is not a regular file"));
     }
-    let file = File::open(path).map_err(failed)?;
+    let file = bounded::open(path).map_err(failed)?;
     // The path may have been replaced since, so the opened file is checked too.
     let opened = file.metadata().map_err(failed)?;
     if !is_own(&opened) {
