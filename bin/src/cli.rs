@@ -12,6 +12,7 @@ use switchboard::{Endpoint, Registry};
 
 use crate::config::{self, Inputs, Origin};
 use crate::connect::Target;
+use crate::init::Init;
 
 /// Default locations of the configuration file.
 const DEFAULT_FILES: [&str; 2] = ["switchboard.toml", "/etc/switchboard/switchboard.toml"];
@@ -71,6 +72,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print a commented configuration, or write it to a file
+    Init(InitOptions),
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
     /// Generate shell completions
@@ -146,6 +149,28 @@ pub(crate) struct Options {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct InitOptions {
+    /// File to write, such as switchboard.toml; without it, the configuration is printed
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The same as FILE
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
+    output: Option<PathBuf>,
+    /// Replace files that exist
+    #[arg(long)]
+    force: bool,
+    /// Listen with TLS, and create a self-signed cert.pem and its key.pem, for trials only
+    #[arg(long)]
+    tls: bool,
+}
+
+impl From<InitOptions> for Init {
+    fn from(InitOptions { file, output, force, tls }: InitOptions) -> Self {
+        Self { file: file.or(output), is_forced: force, tls }
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ConnectOptions {
     /// Address of the server: tcp://127.0.0.1:9999, udp://127.0.0.1:9999, unix:/run/app.sock or unixgram:/run/app.sock
     #[arg(value_name = "ADDRESS")]
@@ -177,13 +202,27 @@ impl Cli {
             ("handler", format!("Handler: {handlers}, or the NAME of a [handlers.NAME] section")),
             ("framing", format!("Message framing: {framings}, or a table such as {{ type = \"length\", width = 2 }}")),
         ];
-        set_help(Self::command(), &help)
+        let values = [
+            ("listen", registry.transports().map(|transport| transport.scheme.to_owned() + ":").collect()),
+            ("handler", registry.handlers().map(|handler| handler.name().to_owned()).collect()),
+            ("framing", registry.framings().map(|framing| framing.name().to_owned()).collect()),
+            ("log_level", ["off", "error", "warn", "info", "debug", "trace"].map(str::to_owned).to_vec()),
+            ("log_format", ["auto", "text", "json"].map(str::to_owned).to_vec()),
+        ];
+        completion::set_values(set_help(Self::command(), &help), &values)
     }
 
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> Result<Command, clap::Error> {
         let mut command = Self::command_with(registry);
         let matches = command.try_get_matches_from_mut(args);
-        let cli = matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(without_values)?;
+        let cli = matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(without_values);
+        let cli = cli.map_err(|error| match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(arg)) if error.kind() == ErrorKind::UnknownArgument && arg == "-v" => {
+                let what = "-v is not an option; a more detailed log: --log-level debug; the version: -V or --version";
+                command.error(ErrorKind::UnknownArgument, what)
+            }
+            _ => error,
+        })?;
         let command_line = cli.command.unwrap_or(Command::Serve(cli.options));
         if command_line.options().is_some_and(|options| options.set.iter().any(|set| key_value(set).is_none())) {
             let error =
@@ -259,5 +298,6 @@ fn without_values(mut error: clap::Error) -> clap::Error {
     error
 }
 
+mod completion;
 #[cfg(test)]
 mod tests;

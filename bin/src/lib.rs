@@ -39,6 +39,7 @@ mod descriptors;
 mod exit;
 mod failure;
 mod handover;
+mod init;
 mod list;
 mod man;
 mod process;
@@ -131,6 +132,11 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
             print(load(&options.inputs(environment), registry)?.effective.print(shape))
         }
         Command::List { json } => print(if json { list::json(registry) } else { list::text(registry) }),
+        Command::Init(options) => {
+            let (text, notes) = init::init(&options.into(), registry)?;
+            exit::print_sentence(&notes, tracing::Level::INFO);
+            print(text)
+        }
         Command::Schema => print(config::schema(registry)),
         Command::Completions { shell } => print(man::completions(shell, Cli::command_with(registry))),
         Command::Man => print(man::man_page(Cli::command_with(registry)).map_err(Failure::new)?),

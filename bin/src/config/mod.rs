@@ -23,6 +23,7 @@ mod schema;
 mod sections;
 mod source;
 mod source_text;
+mod starter;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -43,6 +44,7 @@ pub(crate) use origin::Origin;
 pub(crate) use print::Shape;
 pub(crate) use render::{Record, records, rendered};
 pub(crate) use schema::{OptionDoc, documented, schema};
+pub(crate) use starter::{TrialFiles, starter};
 pub(crate) use tree::{differences, dotted};
 
 use diagnostic::Report;
