@@ -194,22 +194,7 @@ impl ConnectOptions {
 impl Cli {
     /// The definition of the command line. Its help lists what the registry contains.
     pub(crate) fn command_with(registry: &Registry) -> clap::Command {
-        let schemes = list(registry.transports().map(|transport| transport.scheme));
-        let handlers = list(registry.handlers().map(|handler| handler.name()));
-        let framings = list(registry.framings().map(|framing| framing.name()));
-        let help = [
-            ("listen", format!("Address, such as tcp://127.0.0.1:9999 or unix:/run/app.sock; schemes: {schemes}")),
-            ("handler", format!("Handler: {handlers}, or the NAME of a [handlers.NAME] section")),
-            ("framing", format!("Message framing: {framings}, or a table such as {{ type = \"length\", width = 2 }}")),
-        ];
-        let values = [
-            ("listen", registry.transports().map(|transport| transport.scheme.to_owned() + ":").collect()),
-            ("handler", registry.handlers().map(|handler| handler.name().to_owned()).collect()),
-            ("framing", registry.framings().map(|framing| framing.name().to_owned()).collect()),
-            ("log_level", ["off", "error", "warn", "info", "debug", "trace"].map(str::to_owned).to_vec()),
-            ("log_format", ["auto", "text", "json"].map(str::to_owned).to_vec()),
-        ];
-        completion::set_values(set_help(Self::command(), &help), &values)
+        names::with_names(Self::command(), registry)
     }
 
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> Result<Command, clap::Error> {
@@ -231,19 +216,6 @@ impl Cli {
         }
         Ok(command_line)
     }
-}
-
-fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.collect::<Vec<_>>().join(", ")
-}
-
-/// Sets the help of these options in every command.
-fn set_help(command: clap::Command, help: &[(&str, String); 3]) -> clap::Command {
-    let command = command.mut_args(|arg| match help.iter().find(|(id, _)| arg.get_id() == *id) {
-        Some((_, help)) => arg.help(help),
-        None => arg,
-    });
-    command.mut_subcommands(|subcommand| set_help(subcommand, help))
 }
 
 impl Options {
@@ -298,6 +270,6 @@ fn without_values(mut error: clap::Error) -> clap::Error {
     error
 }
 
-mod completion;
+mod names;
 #[cfg(test)]
 mod tests;

@@ -653,7 +653,7 @@ fn a_peer_name_cannot_inject_log_lines() {
 
 #[test]
 fn errors_from_building_a_layer_are_reported_with_all_others() {
-    let flags = ["--set", "layers.busy.type=concurrency", "--set", "layers.busy.limit=0"];
+    let flags = ["--set", "layers.busy.type=concurrency", "--set", "layers.busy.limit=0", "--log-format", "text"];
     for command in ["check", "serve"] {
         let refused = Program::switchboard().arg(command).args(flags).run();
         assert_eq!(refused.code(), Some(78), "{}", refused.stderr);

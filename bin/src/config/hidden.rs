@@ -9,26 +9,26 @@ use super::expected::Schemas;
 use super::marks::Marks;
 use super::tree::{Path, under};
 
-/// Whether the value of a key is not shown: a secret, or the value of an unknown key.
+/// Whether the value of a key is not shown: a secret, the value of an unknown key, or a text that should be a table.
 pub(crate) fn is_hidden(path: &[String], schemas: &Schemas<'_>) -> bool {
-    schemas.expected(path).forms().next().is_none() || schemas.is_secret(path)
+    !schemas.expected(path).is_value() || schemas.is_secret(path)
 }
 
-/// Whether the text of a variable or flag is not shown. A table can contain a secret.
+/// The same for the text of a value. A table can contain a secret, and an address a password.
 pub(crate) fn is_hidden_text(path: &[String], text: &str, schemas: &Schemas<'_>) -> bool {
-    text.contains('{') || is_hidden(path, schemas)
+    text.contains('{') || (text.contains("://") && text.contains('@')) || is_hidden(path, schemas)
 }
 
 /// The values of a file that are not shown, from the end of the key on: YAML can have a tag or an anchor there.
 pub(crate) fn in_file(tree: &Dict, marks: &Marks, text: &str, schemas: &Schemas<'_>) -> Vec<Range<usize>> {
     let mut hidden = Vec::new();
     let mut visit = |path: &Path| {
-        if !is_hidden(path, schemas) {
-            return false;
-        }
         let Some((mark, value)) = marks.exactly(path).and_then(|mark| Some((mark, mark.value.as_ref()?))) else {
             return true;
         };
+        if !is_hidden_text(path, text.get(value.clone()).unwrap_or_default(), schemas) {
+            return false;
+        }
         let after_key = text.get(mark.key.end..value.end).filter(|_| mark.key.end <= value.start).unwrap_or_default();
         let separators = after_key.len() - after_key.trim_start_matches(['"', '\'', ' ', '\t', '=', ':']).len();
         let start = if after_key.is_empty() { value.start } else { (mark.key.end + separators).min(value.start) };
