@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{self, Config, Diagnostic, Diagnostics, Inputs, LoadError, Section};
 use crate::descriptors;
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// How long a thread for blocking tasks, such as reading files, waits for another one if there is a single worker.
 const BLOCKING_THREAD_KEEP_ALIVE: Duration = Duration::from_millis(100);
@@ -100,7 +100,7 @@ pub(crate) fn build_errors(config: &Config, registry: &Registry, before: Option<
 
 /// The errors of an invalid configuration, together with those of building its valid handlers and layers.
 pub(crate) fn all_errors(invalid: LoadError, registry: &Registry, before: Option<&Assembled>) -> Diagnostics {
-    let LoadError { mut diagnostics, rest } = invalid;
+    let LoadError { mut diagnostics, rest, .. } = invalid;
     if let Some(rest) = rest {
         diagnostics.append(build_errors(&rest, registry, before));
     }

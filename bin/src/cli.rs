@@ -13,6 +13,7 @@ use switchboard::{Endpoint, Registry};
 use crate::client::ClientCommand;
 use crate::config::{self, Inputs, Origin};
 use crate::connect::Target;
+use crate::init::Init;
 
 const AFTER_HELP: &str = "\
 If no command is given, `serve` is assumed.
@@ -45,6 +46,9 @@ pub(crate) enum Command {
         /// Also try to bind every address, which fails while a server is running on it
         #[arg(long)]
         bind: bool,
+        /// Output format; json prints one document, also for an invalid configuration
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: CheckFormat,
     },
     /// Print the effective configuration as TOML that can be read again
     #[command(args_conflicts_with_subcommands = true)]
@@ -68,6 +72,8 @@ pub(crate) enum Command {
     },
     #[command(flatten)]
     Client(ClientCommand),
+    /// Print a commented configuration, or write it to a file
+    Init(InitOptions),
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
     /// Generate shell completions
@@ -108,6 +114,12 @@ pub(crate) enum ConfigCommand {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CheckFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum OutputFormat {
     Toml,
     Json,
@@ -137,6 +149,28 @@ pub(crate) struct Options {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct InitOptions {
+    /// File to write, such as switchboard.toml; without it, the configuration is printed
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The same as FILE
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
+    output: Option<PathBuf>,
+    /// Replace files that exist
+    #[arg(long)]
+    force: bool,
+    /// Listen with TLS, and create a self-signed cert.pem and its key.pem, for trials only
+    #[arg(long)]
+    tls: bool,
+}
+
+impl From<InitOptions> for Init {
+    fn from(InitOptions { file, output, force, tls }: InitOptions) -> Self {
+        Self { file: file.or(output), is_forced: force, tls }
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ConnectOptions {
     /// Address of the server: tcp://127.0.0.1:9999, udp://127.0.0.1:9999, unix:/run/app.sock or unixgram:/run/app.sock
     #[arg(value_name = "ADDRESS")]
@@ -160,21 +194,20 @@ impl ConnectOptions {
 impl Cli {
     /// The definition of the command line. Its help lists what the registry contains.
     pub(crate) fn command_with(registry: &Registry) -> clap::Command {
-        let schemes = list(registry.transports().map(|transport| transport.scheme));
-        let handlers = list(registry.handlers().map(|handler| handler.name()));
-        let framings = list(registry.framings().map(|framing| framing.name()));
-        let help = [
-            ("listen", format!("Address, such as tcp://127.0.0.1:9999 or unix:/run/app.sock; schemes: {schemes}")),
-            ("handler", format!("Handler: {handlers}, or the NAME of a [handlers.NAME] section")),
-            ("framing", format!("Message framing: {framings}, or a table such as {{ type = \"length\", width = 2 }}")),
-        ];
-        set_help(Self::command(), &help)
+        names::with_names(Self::command(), registry)
     }
 
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> Result<Command, clap::Error> {
         let mut command = Self::command_with(registry);
         let matches = command.try_get_matches_from_mut(args);
-        let cli = matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(without_values)?;
+        let cli = matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(without_values);
+        let cli = cli.map_err(|error| match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(arg)) if error.kind() == ErrorKind::UnknownArgument && arg == "-v" => {
+                let what = "-v is not an option; a more detailed log: --log-level debug; the version: -V or --version";
+                command.error(ErrorKind::UnknownArgument, what)
+            }
+            _ => error,
+        })?;
         let command_line = cli.command.unwrap_or(Command::Serve(cli.options));
         if command_line.options().is_some_and(|options| options.set.iter().any(|set| key_value(set).is_none())) {
             let error =
@@ -183,19 +216,6 @@ impl Cli {
         }
         Ok(command_line)
     }
-}
-
-fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.collect::<Vec<_>>().join(", ")
-}
-
-/// Sets the help of these options in every command.
-fn set_help(command: clap::Command, help: &[(&str, String); 3]) -> clap::Command {
-    let command = command.mut_args(|arg| match help.iter().find(|(id, _)| arg.get_id() == *id) {
-        Some((_, help)) => arg.help(help),
-        None => arg,
-    });
-    command.mut_subcommands(|subcommand| set_help(subcommand, help))
 }
 
 impl Options {
@@ -250,5 +270,6 @@ fn without_values(mut error: clap::Error) -> clap::Error {
     error
 }
 
+mod names;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use switchboard::settings::text::escape_unsafe;
 use crate::assemble;
 use crate::client::{AdminAddress, wait_for_config};
 use crate::config::{self, Config, Inputs, Origin, Shape};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// The changes, one line per key, compared with a file or with the running server. `None` if there are none.
 pub(crate) fn between(

@@ -1,10 +1,13 @@
 //! Exit statuses, and output on standard output and standard error.
 
-use std::fmt::Display;
+use std::env;
 use std::io::{self, IsTerminal, Write};
+
+use switchboard::log::journal_prefix;
 
 pub(crate) use switchboard::settings::file::reason;
 use switchboard::settings::text::escape_unsafe;
+use tracing::Level;
 
 /// The server could not start, or stopped because of an error.
 pub(crate) const FAILED: u8 = 1;
@@ -17,42 +20,6 @@ pub(crate) const INCOMPLETE: u8 = 3;
 /// Invalid configuration (EX_CONFIG of sysexits.h).
 pub(crate) const CONFIG: u8 = 78;
 
-#[derive(Debug)]
-pub(crate) struct Failure {
-    message: String,
-    status: u8,
-}
-
-impl Failure {
-    /// A failure while running: one line on standard error.
-    pub(crate) fn new(error: impl Display) -> Self {
-        Self { message: format!("error: {error}\n"), status: FAILED }
-    }
-
-    /// Wrong usage of the command line.
-    pub(crate) fn usage(error: impl Display) -> Self {
-        Self { status: USAGE, ..Self::new(error) }
-    }
-
-    /// An invalid configuration; the diagnostics are complete lines.
-    pub(crate) fn config(diagnostics: impl Display) -> Self {
-        Self { message: diagnostics.to_string(), status: CONFIG }
-    }
-
-    pub(crate) fn print(self) -> u8 {
-        print_error(&self.message);
-        self.status
-    }
-}
-
-/// Prints to standard output and returns the exit status. A closed pipe is not an error.
-pub(crate) fn print_stdout(text: impl Display) -> Result<u8, Failure> {
-    match write_stdout(&text.to_string()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(&error)),
-        _ => Ok(0),
-    }
-}
-
 /// Prints to standard output. A closed pipe is an error.
 pub(crate) fn write_stdout(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -60,15 +27,28 @@ pub(crate) fn write_stdout(text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
-pub(crate) fn cannot_write(error: &io::Error) -> Failure {
-    Failure::new(format_args!("cannot write to standard output: {}", reason(error)))
+/// Prints an error to standard error.
+pub(crate) fn print_error(text: &str) {
+    print_sentence(text, Level::ERROR);
 }
 
-pub(crate) fn print_error(text: &str) {
+/// Prints text that may contain text of others to standard error.
+pub(crate) fn print_sentence(text: &str, level: Level) {
+    let text = shown(text.to_owned(), io::stderr().is_terminal());
+    print_lines(&text, level);
+}
+
+/// Prints lines without unsafe text to standard error. In the systemd journal each line has the priority of the level.
+pub(crate) fn print_lines(text: &str, level: Level) {
+    let prefix = journal_prefix(level);
+    let lines: String = text.split_inclusive('\n').map(|line| [prefix, line].concat()).collect();
     // One write, because standard error is unbuffered and the log writes there too.
-    let mut out = io::stderr().lock();
-    let text = shown(text.to_owned(), out.is_terminal());
-    let _ = out.write_all(text.as_bytes());
+    let _ = io::stderr().write_all(lines.as_bytes());
+}
+
+/// Whether text on standard error has colours (no-color.org).
+pub(crate) fn has_color() -> bool {
+    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// The text for a terminal, which text of others must not control, or for a file or pipe.

@@ -29,6 +29,7 @@
 
 mod admin;
 mod assemble;
+mod check;
 mod cli;
 mod client;
 mod config;
@@ -37,7 +38,9 @@ mod config_diff;
 mod connect;
 mod descriptors;
 mod exit;
+mod failure;
 mod handover;
+mod init;
 mod list;
 mod man;
 mod process;
@@ -56,10 +59,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use assemble::load;
-use bytesize::ByteSize;
-use cli::{Cli, Command, ConfigCommand, OutputFormat};
-use config::{Config, Shape};
-use exit::{Failure, print_error, print_stdout};
+use cli::{CheckFormat, Cli, Command, ConfigCommand, OutputFormat};
+use config::Shape;
+use failure::{Failure, print_stdout};
 
 /// A registry with the built-in transports, framings, layers and handlers (`hello` and `echo`).
 pub fn registry() -> Registry {
@@ -100,9 +102,23 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
     match command {
         Command::Serve(options) => {
             let inputs = options.inputs(environment);
-            serve::serve(load(&inputs, registry)?, &inputs, registry)
+            let config = config::load(&inputs, registry).map_err(|invalid| {
+                let format = invalid.log_format;
+                Failure::config(assemble::all_errors(*invalid, registry, None)).in_log(format)
+            })?;
+            let format = config.log.format;
+            serve::serve(config, &inputs, registry).map_err(|failure| failure.in_log(format))
         }
-        Command::Check { options, bind } => check(load(&options.inputs(environment), registry)?, registry, bind),
+        Command::Check { options, bind, format } => {
+            let inputs = options.inputs(environment);
+            match format {
+                CheckFormat::Text => check::text(&inputs, registry, bind).and_then(print_stdout),
+                CheckFormat::Json => {
+                    let (document, status) = check::json(&inputs, registry, bind);
+                    print_stdout(document).map(|_| status)
+                }
+            }
+        }
         Command::Config { command: Some(ConfigCommand::Diff { options, against }), .. } => {
             let inputs = options.inputs(environment);
             let config = load(&inputs, registry)?;
@@ -120,40 +136,19 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
             print_stdout(load(&options.inputs(environment), registry)?.effective.print(shape))
         }
         Command::List { json } => print_stdout(if json { list::json(registry) } else { list::text(registry) }),
+        Command::Init(options) => {
+            let (text, notes) = init::init(&options.into(), registry)?;
+            exit::print_sentence(&notes, tracing::Level::INFO);
+            print_stdout(text)
+        }
+        Command::Client(command) => client::run(&command, environment, registry),
         Command::Schema => print_stdout(config::schema(registry)),
         Command::Completions { shell } => print_stdout(man::completions(shell, Cli::command_with(registry))),
         Command::Man => print_stdout(man::man_page(Cli::command_with(registry)).map_err(Failure::new)?),
-        Command::Client(command) => client::run(&command, environment, registry),
         Command::Connect(options) => {
             connect::connect(&options.target(registry).map_err(Failure::usage)?).map_err(Failure::new)
         }
     }
-}
-
-/// Creates every handler and layer, used or not, because some options are only validated then.
-fn check(config: Config, registry: &Registry, bind: bool) -> Result<u8, Failure> {
-    let diagnostics = assemble::build_errors(&config, registry, None);
-    if !diagnostics.is_empty() {
-        return Err(Failure::config(diagnostics));
-    }
-    let mut verdict = match &config.file {
-        Some(file) => format!("{}: configuration OK\n", file.display()),
-        None => "no configuration file; configuration OK\n".to_owned(),
-    };
-    let (total, listeners) = assemble::max_memory(&config);
-    let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
-    let listeners: Vec<_> = listeners.into_iter().map(|(name, bytes)| format!("{name} {}", size(bytes))).collect();
-    let (total, listeners) = (size(total), listeners.join(", "));
-    verdict += &format!("memory: at most {total} ({listeners}), without the memory of handlers\n");
-    let warnings = warnings::of(&config);
-    if bind {
-        serve::try_bind(config, registry)?;
-        verdict += "all addresses can be bound\n";
-    }
-    for warning in warnings {
-        print_error(&format!("warning: {warning}\n"));
-    }
-    print_stdout(verdict)
 }
 
 #[cfg(doctest)]

@@ -24,6 +24,7 @@
 //! closed, lines are dropped and counted, and the count is logged later. Lines above a rate are counted too.
 
 mod escaped_lines;
+mod journal;
 mod line_limit;
 mod queue;
 mod writer;
@@ -44,6 +45,8 @@ use tracing_log::{AsLog, LogTracer};
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+pub use crate::log::journal::journal_prefix;
+
 use crate::error::debug_as_display;
 use crate::log::escaped_lines::EscapedLines;
 use crate::log::line_limit::LineLimit;
@@ -59,7 +62,8 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 ///
 /// The defaults of [`LogSettings`] are level info, text on a terminal and otherwise JSON, and 100 lines per second of
 /// one event and listener. The environment variable `RUST_LOG` takes precedence over [`LogSettings::level`], unless it
-/// is empty. `NO_COLOR` disables colours.
+/// is empty. `NO_COLOR` disables colours. If the systemd journal reads standard error, each line begins with its
+/// [priority](journal_prefix).
 ///
 /// Keep the returned value until the program ends. Dropping it writes the queued lines, and later lines are lost.
 ///
@@ -164,6 +168,15 @@ impl fmt::Debug for Log {
     }
 }
 
+/// Whether events on the standard error of this process are JSON in this format.
+pub fn is_json(format: LogFormat) -> bool {
+    writes_json(format, io::stderr().is_terminal())
+}
+
+fn writes_json(format: LogFormat, is_terminal: bool) -> bool {
+    format == LogFormat::Json || (format == LogFormat::Auto && !is_terminal)
+}
+
 fn stderr_layer(format: LogFormat, queue: LogQueue) -> BoxLayer {
     let is_terminal = io::stderr().is_terminal();
     let color = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -171,8 +184,8 @@ fn stderr_layer(format: LogFormat, queue: LogQueue) -> BoxLayer {
 }
 
 fn layer(format: LogFormat, is_terminal: bool, color: bool, queue: LogQueue) -> BoxLayer {
-    let lines = |color| EscapedLines { queue, color };
-    if format == LogFormat::Json || (format == LogFormat::Auto && !is_terminal) {
+    let lines = |color| EscapedLines { queue, color, prefix: "" };
+    if writes_json(format, is_terminal) {
         let layer =
             tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
         layer.with_writer(lines(false)).boxed()

@@ -99,6 +99,13 @@ impl Running {
         }
     }
 
+    /// Waits until standard error contains a text, in a log of any format.
+    #[track_caller]
+    pub fn wait_until_logged(&mut self, text: &str) {
+        let stderr = self.stderr.clone();
+        self.wait_until(&format!("it logs {text:?}"), || stderr.text().contains(text));
+    }
+
     /// The address that a listener logged, with the actual port: `tcp://127.0.0.1:40123`.
     #[track_caller]
     pub fn address(&self, listener: &str) -> String {

@@ -117,7 +117,7 @@ fn tls_works_on_a_passed_socket() {
 #[test]
 fn a_missing_socket_is_reported_with_the_passed_sockets() {
     let place = tempfile::tempdir().unwrap();
-    let listen = ["--listen", "systemd:main"];
+    let listen = ["--listen", "systemd:main", "--log-format", "text"];
     let run = |sockets: &[&str]| Some(launched(place.path(), sockets, &listen)?.run());
     for (sockets, part) in [
         (&["front=tcp", "back=udp"][..], "no socket with this name was passed; passed: \"front\", \"back\""),

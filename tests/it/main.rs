@@ -150,6 +150,7 @@ mod message_path;
 mod extension;
 
 /// No two files of a crate import each other.
+mod hints;
 mod imports;
 
 /// TCP and Unix sockets, and the errors for addresses that cannot be bound.

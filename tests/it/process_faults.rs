@@ -353,7 +353,7 @@ fn invalid_variables_of_the_service_manager_are_one_sentence() {
         (&[("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "a:b")], "LISTEN_FDNAMES"),
         (&[("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "\u{1b}[2J")], "\\u{1b}[2J"),
     ] {
-        let mut program = Program::switchboard().args(["--listen", "tcp://127.0.0.1:0"]);
+        let mut program = Program::switchboard().args(["--listen", "tcp://127.0.0.1:0", "--log-format", "text"]);
         for (name, value) in variables {
             program = program.env(*name, value);
         }

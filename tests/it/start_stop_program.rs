@@ -166,7 +166,7 @@ fn a_failed_start_ends_the_program_with_status_1_and_names_the_handler() {
         let place = place(&config(&[("one", "ok", "ok"), ("two", start, "ok")]));
         let ended = phases().current_dir(place.path()).run();
         assert_eq!(ended.code(), Some(1), "{}", ended.stderr);
-        assert!(ended.stderr.contains(&format!("error: handler two cannot start: {expected}")), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("handler two cannot start: {expected}")), "{}", ended.stderr);
         assert!(!ended.stderr.contains("\"listening\""), "{}", ended.stderr);
         assert_eq!(text(place.path(), "calls"), "start one\nstart two\nstop one\n");
     }

@@ -21,7 +21,7 @@ fn serve_is_the_default_command() {
 #[test]
 fn every_flag_is_a_key() {
     let line = "switchboard check -c f.toml --handler echo --framing lines --set a.b=c=d --set e= --log-level debug --log-format json";
-    let Ok(Command::Check { options, bind: false }) = read(line) else { panic!("{line}") };
+    let Ok(Command::Check { options, bind: false, .. }) = read(line) else { panic!("{line}") };
     let inputs = options.inputs(std::iter::empty());
     assert_eq!(inputs.file, Some("f.toml".into()));
     let flags: Vec<String> = inputs.flags.iter().map(|(flag, key, value)| format!("{flag}|{key}|{value}")).collect();

@@ -8,7 +8,7 @@ use switchboard::{Endpoint, Registry};
 
 use crate::client::options::ServerOptions;
 use crate::config::{self, Config, Inputs, Origin, Token};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// The variables that set the token. With `--admin` nothing else of the configuration is used.
 const TOKEN_VARIABLES: [&str; 2] = ["SWITCHBOARD_ADMIN__TOKEN", "SWITCHBOARD_ADMIN__TOKEN_FILE"];
@@ -43,7 +43,7 @@ impl AdminAddress {
         };
         if let Some(file) = &options.token_file {
             let token = read_text(file).map_err(|error| reason(&error)).and_then(|text| Ok(text.trim().parse()?));
-            let error = |error| Failure::config(format_args!("error: --token-file {}: {error}\n", file.display()));
+            let error = |error| Failure::unusable(format_args!("--token-file {}: {error}", file.display()));
             address.token = Some(token.map_err(error)?);
         }
         Ok(address)
@@ -96,7 +96,7 @@ impl AdminAddress {
                 }
                 None => {
                     let hint = "to use a running server without its configuration, name its address: --admin ADDRESS";
-                    Err(Failure::config(format_args!("{}{hint}\n", invalid.diagnostics)))
+                    Err(Failure::config(invalid.diagnostics).with_note(hint))
                 }
             },
         }
@@ -114,8 +114,7 @@ fn no_admin(config: &Config) -> Failure {
         Some(file) => format!("{} has no [admin] section", file.display()),
         None => "no configuration file and no variable names the admin endpoint".to_owned(),
     };
-    Failure::config(format_args!(
-        "error: {found}; set admin.listen and restart the server, or name the address of a running server: \
-         --admin ADDRESS\n"
+    Failure::unusable(format_args!(
+        "{found}; set admin.listen and restart the server, or name the address of a running server: --admin ADDRESS"
     ))
 }

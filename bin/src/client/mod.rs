@@ -22,7 +22,8 @@ use switchboard::Registry;
 use crate::assemble;
 use crate::client::commands::Printed;
 use crate::client::options::ServerOptions;
-use crate::exit::{FAILED, Failure, print_error, print_stdout};
+use crate::exit::{FAILED, print_error};
+use crate::failure::{Failure, print_stdout};
 
 /// Runs a command and returns the exit status.
 pub(crate) fn run(

@@ -1,4 +1,5 @@
-//! Errors of a configuration. An error is one line: the key, the invalid value, what is accepted, and the origin.
+//! Errors of a configuration. An error is one sentence: the key, the invalid value, what is accepted, and the origin.
+//! [`render`](super::render) adds the line of the source.
 
 use std::fmt::{self, Write as _};
 
@@ -7,58 +8,16 @@ use serde_json::Value as Json;
 use switchboard::settings::text::is_unsafe;
 pub(crate) use switchboard::settings::text::{quoted, suggestion};
 
+use super::origin::Origin;
 use super::tree::{self, MAX_ERRORS, Path};
-
-/// Where a value is set: `switchboard.toml, line 3`, `environment variable X`, `flag --listen`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Origin {
-    text: String,
-    /// The position in a list of errors: the layer, and the line in the file.
-    order: (u8, usize),
-}
-
-impl Origin {
-    pub(crate) const DEFAULT: &str = "default";
-
-    /// A variable or a flag.
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        let text = text.into();
-        let layer = if text.starts_with("flag ") { 2 } else { 1 };
-        Self { text, order: (layer, 0) }
-    }
-
-    /// A file, with the line where it is known.
-    pub(crate) fn file(name: &str, line: Option<usize>) -> Self {
-        match line {
-            Some(line) => Self { text: format!("{name}, line {line}"), order: (0, line) },
-            None => Self { text: name.to_owned(), order: (0, 0) },
-        }
-    }
-
-    pub(crate) fn is_file(&self) -> bool {
-        self.order.0 == 0
-    }
-
-    pub(crate) fn is_flag(&self) -> bool {
-        self.order.0 == 2
-    }
-
-    pub(crate) fn is_default(&self) -> bool {
-        self.text == Self::DEFAULT
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Diagnostic {
     key: Path,
     what: String,
     origin: Option<Origin>,
+    /// The message names the origin.
+    names_origin: bool,
     order: (u8, usize),
 }
 
@@ -69,41 +28,74 @@ impl Diagnostic {
     }
 
     pub(crate) fn new(key: &[String], what: impl Into<String>) -> Self {
-        Self { key: key.to_vec(), what: what.into(), origin: None, order: (0, 0) }
+        Self { key: key.to_vec(), what: what.into(), origin: None, names_origin: false, order: (0, 0) }
     }
 
     /// The same error with the origin of the value.
     pub(crate) fn from(mut self, origin: Option<Origin>) -> Self {
         self.origin = origin.filter(|origin| !origin.is_default());
-        self.order = self.origin.as_ref().map_or((u8::MAX, 0), |origin| origin.order);
+        self.order = self.origin.as_ref().map_or((u8::MAX, 0), Origin::order);
         self
     }
 
     /// The same error, listed at this origin, which the message already names.
     pub(crate) fn listed_at(mut self, origin: &Origin) -> Self {
-        self.order = origin.order;
+        self.order = origin.order();
+        self.origin = Some(origin.clone());
+        self.names_origin = true;
         self
+    }
+
+    pub(crate) fn key(&self) -> &[String] {
+        &self.key
+    }
+
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// The message without the key and the origin, escaped.
+    pub(crate) fn message(&self) -> String {
+        Escaped(&self.what).to_string()
+    }
+
+    /// The message with the key, escaped.
+    pub(crate) fn subject(&self) -> String {
+        match self.key.is_empty() {
+            true => self.message(),
+            false => format!("{}: {}", tree::dotted(&self.key), self.message()),
+        }
+    }
+
+    /// The origin, if the message does not name it.
+    pub(crate) fn unnamed_origin(&self) -> Option<&Origin> {
+        self.origin.as_ref().filter(|_| !self.names_origin)
+    }
+
+    /// Whether the error is that of the key, and not of its value. The message then begins with a verb.
+    pub(crate) fn is_about_key(&self) -> bool {
+        ["is ", "has ", "requires "].iter().any(|verb| self.what.starts_with(verb))
     }
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.key.is_empty() {
-            write!(f, "{}: ", tree::dotted(&self.key))?;
+        f.write_str(&self.subject())?;
+        match self.unnamed_origin() {
+            Some(origin) => write!(f, " ({})", Escaped(&origin.to_string())),
+            None => Ok(()),
         }
-        // The message of a library, the name of a file or of a variable can contain a line break.
-        escaped(&self.what, f)?;
-        if let Some(origin) = &self.origin {
-            f.write_str(" (")?;
-            escaped(&origin.text, f)?;
-            f.write_str(")")?;
-        }
-        Ok(())
     }
 }
 
-fn escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    text.chars().try_for_each(|c| if is_unsafe(c) { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
+/// A text without line breaks: the message of a library, the name of a file or of a variable can contain one.
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut chars = self.0.chars();
+        chars.try_for_each(|c| if is_unsafe(c) { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
+    }
 }
 
 /// All errors of a configuration. Displayed: one per line, and a last line with their number.
@@ -122,10 +114,24 @@ impl Diagnostics {
     }
 
     /// The errors in the order of layers and lines.
-    pub(crate) fn sentences(&self) -> Vec<String> {
+    pub(crate) fn sorted(&self) -> Vec<&Diagnostic> {
         let mut diagnostics: Vec<&Diagnostic> = self.0.iter().collect();
         diagnostics.sort_by_key(|diagnostic| diagnostic.order);
-        diagnostics.into_iter().map(ToString::to_string).collect()
+        diagnostics
+    }
+
+    pub(crate) fn sentences(&self) -> Vec<String> {
+        self.sorted().into_iter().map(ToString::to_string).collect()
+    }
+
+    /// The last line of a list of errors: their number.
+    pub(crate) fn summary(&self) -> String {
+        let count = match self.0.len() {
+            MAX_ERRORS.. => format!("at least {MAX_ERRORS} errors; no more are shown"),
+            1 => "1 error".to_owned(),
+            count => format!("{count} errors"),
+        };
+        format!("error: invalid configuration ({count})")
     }
 
     /// Whether no more errors are collected.
@@ -149,13 +155,7 @@ impl fmt::Display for Diagnostics {
         for sentence in self.sentences() {
             writeln!(f, "error: {sentence}")?;
         }
-        match self.0.len() {
-            MAX_ERRORS.. => {
-                writeln!(f, "error: invalid configuration (at least {MAX_ERRORS} errors; no more are shown)")
-            }
-            1 => writeln!(f, "error: invalid configuration (1 error)"),
-            count => writeln!(f, "error: invalid configuration ({count} errors)"),
-        }
+        writeln!(f, "{}", self.summary())
     }
 }
 

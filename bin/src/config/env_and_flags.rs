@@ -5,11 +5,16 @@ use std::ffi::{OsStr, OsString};
 use figment::value::Dict;
 
 use super::coerce::{coerce, read_table};
-use super::diagnostic::{Origin, Report};
+use super::diagnostic::Report;
 use super::expected::{KINDS, Schemas, full_path};
+use super::hidden;
+use super::origin::Origin;
 use super::source::Source;
+use super::source_text::{Mark, SourceText};
 use super::tree::{self, Path};
 
+/// The start of the origin of a variable.
+const VARIABLE: &str = "environment variable ";
 /// The prefix of our variables.
 const PREFIX: &str = "SWITCHBOARD_";
 /// Maximum number of levels of a key in a variable or flag. The readers of files have limits of their own.
@@ -44,12 +49,24 @@ impl Override {
         let path = full_path(&self.path);
         let mut tree = Dict::new();
         tree::insert(&mut tree, &path, coerce(&schemas.expected(&path), &self.text));
+        let is_hidden = self.hint.is_some() || hidden::is_hidden_text(&path, &self.text, schemas);
+        let text = self.shown(is_hidden);
         let mut source = Source::plain(tree, self.origin);
         source.hint = self.hint;
         if path != self.path {
             (source.shorts, source.declares) = (vec![self.path], Vec::new());
         }
-        source
+        source.with_text(text)
+    }
+
+    /// `NAME=value`, `--listen value` or `--set key=value`, as error messages show it.
+    fn shown(&self, is_hidden: bool) -> (SourceText, Mark) {
+        let (name, separator) = match self.origin.strip_prefix("flag ") {
+            Some(flag) if flag.starts_with("--set ") => (flag, "="),
+            Some(flag) => (flag, " "),
+            None => (self.origin.trim_start_matches(VARIABLE), "="),
+        };
+        SourceText::assignment(name, separator, &self.text, is_hidden)
     }
 }
 
@@ -78,7 +95,7 @@ pub(crate) fn variables(
         if is_unset || (!expected.is_value() && is_kubernetes(rest, text)) {
             continue;
         }
-        let origin = format!("environment variable {variable}");
+        let origin = format!("{VARIABLE}{variable}");
         let Some(text) = text.to_str() else {
             report.add(&path, "is not UTF-8 text", Origin::new(origin));
             continue;

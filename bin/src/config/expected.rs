@@ -118,6 +118,13 @@ impl<'r> Schemas<'r> {
         kind.entry(self.registry, self.type_of(section)?).map(EntryInfo::options)
     }
 
+    /// The schemas of all keys: of the file, and of the options of every handler, layer and framing.
+    pub(crate) fn every(&self) -> impl Iterator<Item = &Json> {
+        let kinds = [SectionKind::Handler, SectionKind::Layer, SectionKind::Framing];
+        let options = kinds.into_iter().flat_map(|kind| kind.entries(self.registry)).map(EntryInfo::options);
+        std::iter::once(file_schema()).chain(options)
+    }
+
     /// What the key at `path` accepts; empty for an unknown key.
     pub(crate) fn expected(&self, path: &[String]) -> Expected<'_> {
         let own = || Expected::at(file_schema(), path);

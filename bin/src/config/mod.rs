@@ -12,12 +12,18 @@ mod diagnostic;
 mod env_and_flags;
 mod expected;
 mod file;
+mod hidden;
+mod marks;
 mod options;
+mod origin;
 mod print;
+mod render;
 mod resolve;
 mod schema;
 mod sections;
 mod source;
+mod source_text;
+mod starter;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -28,21 +34,25 @@ use std::path::{Path as FilePath, PathBuf};
 
 use figment::value::{Dict, Value};
 use switchboard::Registry;
-use switchboard::settings::LogSettings;
+use switchboard::settings::{LogFormat, LogSettings};
 
 pub(crate) use check::{Admin, Config, Section};
-pub(crate) use diagnostic::{Diagnostic, Diagnostics, Origin};
+pub(crate) use diagnostic::{Diagnostic, Diagnostics};
 pub(crate) use expected::needs_restart;
 pub(crate) use options::read_framing;
+pub(crate) use origin::Origin;
 pub(crate) use print::Shape;
+pub(crate) use render::{Record, records, rendered};
 pub(crate) use schema::{OptionDoc, documented, schema};
 pub(crate) use sections::Token;
+pub(crate) use starter::{TrialFiles, starter};
 pub(crate) use tree::{differences, dotted};
 
 use diagnostic::Report;
 use env_and_flags::{MAX_LEVELS, Override};
 use expected::Schemas;
 use source::{Merged, Source};
+use source_text::SourceText;
 
 /// Default locations of the configuration file.
 pub(crate) const DEFAULT_FILES: [&str; 2] = ["switchboard.toml", "/etc/switchboard/switchboard.toml"];
@@ -72,6 +82,9 @@ pub(crate) struct LoadError {
     pub(crate) diagnostics: Diagnostics,
     /// The valid part, if the sources could be read.
     pub(crate) rest: Option<Config>,
+    pub(crate) file: Option<PathBuf>,
+    /// The format of the log, as far as the sources say it.
+    pub(crate) log_format: LogFormat,
 }
 
 pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<LoadError>> {
@@ -89,9 +102,9 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<L
     let mut sources: Vec<Source> = Vec::new();
     if let Some(path) = &file {
         let contents = match &inputs.text {
-            Some(text) => file::parse_named(path, text),
-            None if named.is_none() && path.is_relative() => file::read_trusted(path),
-            None => file::read(path, origin.clone()),
+            Some(text) => file::parse_named(path, text, &schemas),
+            None if named.is_none() && path.is_relative() => file::read_trusted(path, &schemas),
+            None => file::read(path, origin.clone(), &schemas),
         };
         match contents.and_then(|contents| file::require_keys(path, contents, &schemas, origin)) {
             Ok(contents) => {
@@ -109,7 +122,12 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<L
     let flags: Vec<Override> = inputs.flags.iter().map(|(flag, key, text)| Override::flag(flag, key, text)).collect();
     if let Err(what) = check_overrides(&variables).and_then(|()| check_overrides(&flags)) {
         report.diagnostic(&[], Diagnostic::general(what));
-        return Err(Box::new(LoadError { diagnostics: report.diagnostics, rest: None }));
+        return Err(Box::new(LoadError {
+            diagnostics: report.diagnostics,
+            rest: None,
+            file,
+            log_format: LogFormat::Auto,
+        }));
     }
     for entry in variables.iter().chain(&flags) {
         schemas.note_types(&entry.raw_tree());
@@ -124,22 +142,23 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<L
     for source in &mut sources {
         validate::validate(source, &schemas, registry, &mut report);
     }
+    let log_format = log_format(&sources);
     if !file_is_read || report.diagnostics.is_full() {
-        return Err(Box::new(LoadError { diagnostics: report.diagnostics, rest: None }));
+        return Err(Box::new(LoadError { diagnostics: report.diagnostics, rest: None, file, log_format }));
     }
     let names = resolve::listener_names(&sources);
     if names.len() > MAX_LISTENERS {
         let what = format!("{} listeners are configured; at most {MAX_LISTENERS} are supported", names.len());
         report.add(&tree::path("listeners"), what, None);
-        return Err(Box::new(LoadError { diagnostics: report.diagnostics, rest: None }));
+        return Err(Box::new(LoadError { diagnostics: report.diagnostics, rest: None, file, log_format }));
     }
     sources.insert(0, resolve::defaults(names.iter(), registry));
     let merged = Merged::new(&sources);
     options::validate(&sources, &merged, &schemas, registry, &mut report);
     let whole = resolve::resolve(&merged, &schemas, registry);
-    match check::check(whole, merged, &schemas, registry, &mut report, file) {
+    match check::check(whole, merged, &schemas, registry, &mut report, file.clone()) {
         Some(config) if report.diagnostics.is_empty() => Ok(config),
-        rest => Err(Box::new(LoadError { diagnostics: report.diagnostics, rest })),
+        rest => Err(Box::new(LoadError { diagnostics: report.diagnostics, rest, file, log_format })),
     }
 }
 
@@ -154,16 +173,23 @@ fn check_overrides(layer: &[Override]) -> Result<(), String> {
     }
 }
 
+/// The value of the last source that has a valid one.
+fn log_format(sources: &[Source]) -> LogFormat {
+    let key = tree::path("log.format");
+    let formats = sources.iter().filter_map(|source| tree::get(&source.tree, &key)?.deserialize().ok());
+    formats.last().unwrap_or(LogFormat::Auto)
+}
+
 /// `RUST_LOG` overrides every layer, as in other Rust programs. An empty variable is ignored.
 fn rust_log(environment: &[(OsString, OsString)], report: &mut Report) -> Option<Source> {
     let (_, value) = environment.iter().find(|(variable, _)| variable == "RUST_LOG")?;
     let key = tree::path("log.level");
-    let origin = "environment variable RUST_LOG";
     let level = LogSettings::level_of_rust_log(value);
-    let level = level.map_err(|error| report.add(&key, error, Origin::new(origin))).ok()??;
     let mut tree = Dict::new();
-    tree::insert(&mut tree, &key, Value::from(level));
-    Some(Source::plain(tree, origin))
+    tree::insert(&mut tree, &key, Value::from(level.clone().ok().flatten().unwrap_or_default()));
+    let text = SourceText::assignment("RUST_LOG", "=", &value.to_string_lossy(), false);
+    let source = Source::plain(tree, "environment variable RUST_LOG").with_text(text);
+    level.map_err(|error| report.add(&key, error, source.origin(&key))).ok()?.map(|_| source)
 }
 
 /// A file that declares other listeners but not `main` has no `main`. A short form is then an error.

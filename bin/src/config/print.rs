@@ -10,8 +10,8 @@ use serde_json::Value as Json;
 use switchboard::settings::text::{escape_unsafe, is_unsafe};
 use toml_writer::{ToTomlKey, ToTomlValue, TomlKeyBuilder, TomlStringBuilder};
 
-use super::diagnostic::Origin;
 use super::expected::Schemas;
+use super::origin::Origin;
 use super::source::Merged;
 use super::tree::{self, Path, under};
 
@@ -26,7 +26,7 @@ pub(crate) enum Shape {
 /// The effective value of each key, and its origin.
 #[derive(Debug)]
 pub(crate) struct Effective {
-    whole: Dict,
+    pub(super) whole: Dict,
     merged: Merged,
     /// The keys of each table in the order of the schema.
     order: BTreeMap<Path, Vec<String>>,
@@ -128,7 +128,7 @@ impl Effective {
     }
 
     /// The entries of a table in the order of the schema; keys that the schema does not know follow by name.
-    fn entries(&self, at: &[String]) -> Vec<(Path, String, &Value)> {
+    pub(super) fn entries(&self, at: &[String]) -> Vec<(Path, String, &Value)> {
         let table = if at.is_empty() { Some(&self.whole) } else { tree::get_table(&self.whole, at) };
         let entries = table.into_iter().flatten().map(|(key, value)| (under(at, key), key.clone(), value));
         let mut entries: Vec<_> = entries.collect();
@@ -159,14 +159,14 @@ fn walk(
 }
 
 /// A bare key, or a quoted one with escapes.
-fn toml_key(key: &str) -> String {
+pub(super) fn toml_key(key: &str) -> String {
     match key.chars().any(is_unsafe) {
         true => escape_unsafe(&TomlKeyBuilder::new(key).as_basic().to_toml_key(), |_| false),
         false => key.to_toml_key(),
     }
 }
 
-fn toml_value(value: &Json) -> String {
+pub(super) fn toml_value(value: &Json) -> String {
     match value {
         Json::Null => "\"\"".into(),
         Json::Bool(_) | Json::Number(_) => value.to_string(),

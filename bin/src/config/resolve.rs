@@ -12,8 +12,8 @@ use switchboard::framing::AnyFraming;
 use switchboard::{Endpoint, Registry};
 
 use super::applies::{self, Traits, has_network};
-use super::diagnostic::Origin;
 use super::expected::{KINDS, Schemas, SectionKind, file_schema, shared_keys};
+use super::origin::Origin;
 use super::source::{Merged, Source};
 use super::tree::{self, names, path, under};
 

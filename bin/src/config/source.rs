@@ -1,13 +1,19 @@
 //! A source of a configuration (file, variable or flag) and the merged sources. figment keeps the origin of values.
 
+use std::collections::BTreeMap;
 use std::path::Path as FilePath;
+use std::sync::Arc;
 
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::diagnostic::{Diagnostic, Origin, Report, found};
+use super::diagnostic::{Diagnostic, Report, found};
 use super::expected::{Schemas, full_path, shared_keys};
-use super::file::{Contents, Lines};
+use super::file::Contents;
+use super::hidden;
+use super::marks::Marks;
+use super::origin::Origin;
+use super::source_text::{Mark, SourceText};
 use super::tree::{self, Path};
 
 #[derive(Debug, Clone)]
@@ -21,21 +27,36 @@ pub(crate) struct Source {
     pub(crate) declares: Vec<String>,
     name: String,
     pub(crate) is_file: bool,
-    lines: Lines,
+    marks: Marks,
+    text: Option<Arc<SourceText>>,
 }
 
 impl Source {
     /// A source whose name is the origin of all its values.
     pub(crate) fn plain(tree: Dict, name: impl Into<String>) -> Self {
-        let (shorts, declares, lines) = (Vec::new(), tree::names(&tree, &tree::path("listeners")), Lines::default());
-        Self { tree, hint: None, shorts, declares, name: name.into(), is_file: false, lines }
+        let (shorts, declares, marks) = (Vec::new(), tree::names(&tree, &tree::path("listeners")), Marks::default());
+        Self { tree, hint: None, shorts, declares, name: name.into(), is_file: false, marks, text: None }
+    }
+
+    /// The same source with its text, and the place of its only key.
+    pub(crate) fn with_text(mut self, (text, mark): (SourceText, Mark)) -> Self {
+        let keys = tree::leaves(&self.tree).into_iter().map(|(path, _)| path).chain(self.shorts.clone());
+        for path in keys.collect::<Vec<_>>() {
+            self.marks.note(&path[..1], mark.clone());
+        }
+        self.text = Some(Arc::new(text));
+        self
     }
 
     /// A file. A key that is set in both forms to different values is an error.
     pub(crate) fn file(path: &FilePath, contents: Contents, schemas: &Schemas<'_>, report: &mut Report) -> Self {
-        let Contents { tree, lines, unsupported } = contents;
+        let Contents { tree, marks, unsupported, text } = contents;
         let name = path.display().to_string();
-        let mut source = Self { is_file: true, lines, ..Self::plain(tree, name) };
+        let mut hidden = hidden::in_file(&tree, &marks, &text, schemas);
+        let rejected = unsupported.iter().filter(|(path, _)| hidden::is_hidden(path, schemas));
+        hidden.extend(rejected.filter_map(|(path, _)| marks.exactly(path)?.value.clone()));
+        let text = Some(Arc::new(SourceText::file(text, hidden)));
+        let mut source = Self { is_file: true, marks, text, ..Self::plain(tree, name) };
         for (path, what) in unsupported {
             report.add(&path, what, source.origin(&path));
         }
@@ -45,9 +66,10 @@ impl Source {
     }
 
     pub(crate) fn origin(&self, path: &[String]) -> Origin {
-        match self.is_file {
-            true => Origin::file(&self.name, self.lines.of(path)),
-            false => Origin::new(self.name.clone()),
+        let origin = if self.is_file { Origin::file(&self.name) } else { Origin::new(self.name.clone()) };
+        match (&self.text, self.marks.of(path)) {
+            (Some(text), Some(mark)) => origin.at(text, mark.clone()),
+            _ => origin,
         }
     }
 
@@ -77,7 +99,7 @@ impl Source {
                 // The listeners are invalid and are reported elsewhere.
                 None if no_table(&long[..1]) || no_table(&long[..2]) => {}
                 None => {
-                    self.lines.rename(&short, &long);
+                    self.marks.rename(&short, &long);
                     tree::insert(&mut self.tree, &long, value);
                 }
                 Some(other) if tree::to_json(other) == tree::to_json(&value) => {}
@@ -110,6 +132,8 @@ pub(crate) struct Merged {
     pub(crate) tree: Dict,
     figment: Figment,
     file: Option<Source>,
+    /// The sources that are not files, by the names of their origins.
+    others: BTreeMap<String, Source>,
 }
 
 impl Merged {
@@ -117,7 +141,9 @@ impl Merged {
         let figment = sources.iter().fold(Figment::new(), |figment, source| figment.merge(source.clone()));
         // The providers never fail, and there is one profile.
         let tree = figment.data().ok().and_then(|mut data| data.remove(&Profile::Default)).unwrap_or_default();
-        Self { tree, figment, file: sources.iter().find(|source| source.is_file).cloned() }
+        let others = sources.iter().filter(|source| source.text.is_some() && !source.is_file);
+        let others = others.map(|source| (source.name.clone(), source.clone())).collect();
+        Self { tree, figment, file: sources.iter().find(|source| source.is_file).cloned(), others }
     }
 
     /// The origin of a value that was merged at `path`.
@@ -125,7 +151,10 @@ impl Merged {
         match (self.figment.get_metadata(value.tag()), &self.file) {
             (None, _) => Origin::new(Origin::DEFAULT),
             (Some(metadata), Some(file)) if metadata.source.is_some() => file.origin(path),
-            (Some(metadata), _) => Origin::new(metadata.name.clone()),
+            (Some(metadata), _) => match self.others.get(&*metadata.name) {
+                Some(source) => source.origin(path),
+                None => Origin::new(metadata.name.clone()),
+            },
         }
     }
 

@@ -2,9 +2,12 @@
 
 use std::io::{self, Write};
 
+use tracing::Metadata;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::log::journal::journal_prefix;
 use crate::log::queue::LogQueue;
 use crate::settings::text::{escape_unsafe, is_unsafe};
-use tracing_subscriber::fmt::MakeWriter;
 
 /// A writer of whole lines.
 #[derive(Clone)]
@@ -12,14 +15,17 @@ pub(super) struct EscapedLines {
     pub(super) queue: LogQueue,
     /// The lines contain colours.
     pub(super) color: bool,
+    /// What each line begins with.
+    pub(super) prefix: &'static str,
 }
 
 impl Write for EscapedLines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let keep = |c: char| c == '\t' || (self.color && c == '\x1b');
         match str::from_utf8(bytes).map(|text| text.strip_suffix('\n').unwrap_or(text)) {
-            Ok(line) if line.chars().any(|c| is_unsafe(c) && !keep(c)) => {
-                self.queue.write_all((escape_unsafe(line, keep) + "\n").as_bytes()).map(|()| bytes.len())
+            Ok(line) if !self.prefix.is_empty() || line.chars().any(|c| is_unsafe(c) && !keep(c)) => {
+                let line = [self.prefix, &escape_unsafe(line, keep), "\n"].concat();
+                self.queue.write_all(line.as_bytes()).map(|()| bytes.len())
             }
             _ => self.queue.write(bytes),
         }
@@ -35,5 +41,9 @@ impl<'a> MakeWriter<'a> for EscapedLines {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self {
+        Self { prefix: journal_prefix(*event.level()), ..self.clone() }
     }
 }

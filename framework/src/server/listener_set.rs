@@ -154,7 +154,7 @@ impl ListenerSet {
                 Err(error) => {
                     let listeners = bound.iter().map(|(spec, own)| (&*spec.name, &own.endpoint, own.shared.as_ref()));
                     let source = name_listener(error, &spec.endpoint, listeners);
-                    return Err(StartError::listener(&spec.name, &spec.endpoint, source));
+                    return Err(StartError::listener(&spec.name, &spec.endpoint, source).await);
                 }
             }
         }

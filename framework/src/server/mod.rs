@@ -5,6 +5,7 @@
 
 mod acceptor;
 mod bind;
+mod bind_hint;
 mod builder;
 mod changes;
 mod connection_task;
@@ -21,6 +22,7 @@ mod reload_plan;
 mod report;
 mod run;
 mod running;
+mod socket_owner;
 mod start_error;
 mod stop_signals;
 

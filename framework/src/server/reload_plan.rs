@@ -117,7 +117,7 @@ impl ReloadPlan<'_> {
                 match self.prepare_one(spec, handler).await {
                     Ok(step) => steps[place] = Some(step),
                     Err(source) => {
-                        errors.push(StartError::listener(&spec.name, &spec.endpoint, source));
+                        errors.push(StartError::listener(&spec.name, &spec.endpoint, source).await);
                     }
                 }
             }

@@ -4,14 +4,18 @@ use std::fmt;
 
 use crate::address::Endpoint;
 use crate::error::{BoxError, chain, debug_as_display};
+use crate::server::bind_hint;
+use crate::settings::file::without_number;
 use crate::settings::text::escape_unsafe;
 
 /// A handler or a listener that could not be started.
 #[derive(thiserror::Error)]
-#[error("{part}: {}", chain(&**source))]
+#[error("{part}: {}{hint}", without_number(&chain(&**source)))]
 pub struct StartError {
     part: Part,
     source: BoxError,
+    /// What to do about it: empty, or `; …`.
+    hint: String,
 }
 
 enum Part {
@@ -20,12 +24,13 @@ enum Part {
 }
 
 impl StartError {
-    pub(super) fn listener(name: &str, endpoint: &Endpoint, source: BoxError) -> Self {
-        Self { part: Part::Listener(name.to_owned(), endpoint.clone()), source }
+    pub(super) async fn listener(name: &str, endpoint: &Endpoint, source: BoxError) -> Self {
+        let hint = bind_hint::hint(endpoint, &*source).await.map(|hint| format!("; {hint}")).unwrap_or_default();
+        Self { part: Part::Listener(name.to_owned(), endpoint.clone()), source, hint }
     }
 
     pub(super) fn handler(name: &str, source: BoxError) -> Self {
-        Self { part: Part::Handler(name.to_owned()), source }
+        Self { part: Part::Handler(name.to_owned()), source, hint: String::new() }
     }
 }
 

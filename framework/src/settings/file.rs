@@ -1,8 +1,10 @@
 //! Reads the files that settings name. Their size is bounded, because a device such as `/dev/zero` never ends.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+
+use nix::unistd::{User, geteuid};
 
 /// Maximum size of a configuration file, a certificate, a key or a token.
 const MAX_FILE: u64 = 16 << 20;
@@ -13,7 +15,33 @@ const MAX_FILE: u64 = 16 << 20;
 ///
 /// The file cannot be read, or is larger than 16 MiB.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    read_opened(File::open(path)?)
+    read_opened(open(path)?)
+}
+
+/// Opens a file. If that is not permitted, the error names the user of this process.
+///
+/// # Errors
+///
+/// As for [`File::open`].
+pub fn open(path: &Path) -> io::Result<File> {
+    File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            // Without the permission to enter a directory, the file is not found either.
+            let what = if fs::metadata(path).is_ok() { "read it" } else { "enter a directory of its path" };
+            let text = format!("{}: {} cannot {what}", reason(&error), current_user());
+            io::Error::new(io::ErrorKind::PermissionDenied, text)
+        }
+        _ => error,
+    })
+}
+
+/// The user of this process: `user switchboard (uid 998)`.
+pub fn current_user() -> String {
+    let uid = geteuid();
+    match User::from_uid(uid) {
+        Ok(Some(user)) => format!("user {} (uid {uid})", user.name),
+        _ => format!("user {uid}"),
+    }
 }
 
 fn read_opened(file: File) -> io::Result<Vec<u8>> {
@@ -31,7 +59,7 @@ fn read_opened(file: File) -> io::Result<Vec<u8>> {
 ///
 /// The file cannot be read, is larger than 16 MiB, or is not UTF-8 text (`InvalidData`).
 pub fn read_text(path: &Path) -> io::Result<String> {
-    read_opened_text(File::open(path)?)
+    read_opened_text(open(path)?)
 }
 
 /// Like [`read_text`], for a file that is already open.
@@ -46,5 +74,13 @@ pub fn read_opened_text(file: File) -> io::Result<String> {
 
 /// The text of an I/O error without the number of the system.
 pub fn reason(error: &io::Error) -> String {
-    error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
+    without_number(&error.to_string())
+}
+
+/// The text of an I/O error without ` (os error 98)`, also inside the text of another error.
+pub(crate) fn without_number(text: &str) -> String {
+    match text.split_once(" (os error ") {
+        Some((before, after)) => [before, after.split_once(')').map_or("", |(_, rest)| rest)].concat(),
+        None => text.to_owned(),
+    }
 }

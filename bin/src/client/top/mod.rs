@@ -16,7 +16,8 @@ use crate::client::http::ClientError;
 use crate::client::options::TopOptions;
 use crate::client::report::Status;
 use crate::client::top::sample::{Load, take, take_status};
-use crate::exit::{Failure, cannot_write, write_stdout};
+use crate::exit::write_stdout;
+use crate::failure::{Failure, cannot_write};
 
 pub(super) async fn top(server: &AdminAddress, options: &TopOptions) -> Result<u8, Failure> {
     let failed = |error: ClientError| Failure::new(server.describe(error));

@@ -16,7 +16,7 @@ use crate::client::commands::{kill, line};
 use crate::client::top::app::{Action, App};
 use crate::client::top::sample::{self, Sample};
 use crate::client::top::view::{Theme, draw};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// Samples and results that wait to be shown.
 const QUEUE: usize = 4;

@@ -9,7 +9,8 @@ use switchboard::server::ListenerSpec;
 use switchboard::settings::{DrainSettings, LogSettings};
 use switchboard::{Endpoint, Kind, Registry};
 
-use crate::config::diagnostic::{Origin, Report};
+use crate::config::diagnostic::Report;
+use crate::config::origin::Origin;
 use crate::config::print::Effective;
 use crate::config::sections::{ConfigFile, Token};
 use crate::config::source::Merged;

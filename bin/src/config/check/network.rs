@@ -10,7 +10,6 @@ use crate::config::applies::{self, Traits, has_network};
 use crate::config::expected::shared_keys;
 use crate::config::sections::{AdminSettings, ListenerSettings, Token};
 use crate::config::tree::{self, path, under};
-use crate::exit;
 
 impl Check<'_> {
     /// A `tls://` address requires the section. TLS that starts immediately requires a `tls://` or `systemd:` address,
@@ -198,7 +197,7 @@ impl Check<'_> {
         let read = match (&settings.token, &settings.token_file) {
             (Some(_), Some(_)) => Err("cannot be set together with admin.token; remove one".to_owned()),
             (None, Some(file)) => bounded::read_text(file)
-                .map_err(|error| exit::reason(&error))
+                .map_err(|error| bounded::reason(&error))
                 .and_then(|text| Ok(text.trim().parse().map(Some)?))
                 .map_err(|error| format!("cannot read a token from {}: {error}", file.display())),
             (token, None) => Ok(token.clone()),

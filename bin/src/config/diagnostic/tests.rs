@@ -1,12 +1,20 @@
 //! Tests of `config/diagnostic.rs`.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::config::source_text::{Mark, SourceText};
 use crate::config::tree::path;
+
+fn at_line(name: &str, line: usize) -> Origin {
+    let text = Arc::new(SourceText::file("\n".repeat(line), Vec::new()));
+    Origin::file(name).at(&text, Mark { key: line - 1..line - 1, value: None })
+}
 
 #[test]
 fn an_error_is_one_sentence_with_its_origin() {
-    let diagnostic = Diagnostic::new(&path("listeners.main.listen"), "\"x\" is no\nthing")
-        .from(Some(Origin::file("a.toml", Some(7))));
+    let diagnostic =
+        Diagnostic::new(&path("listeners.main.listen"), "\"x\" is no\nthing").from(Some(at_line("a.toml", 7)));
     assert_eq!(diagnostic.to_string(), "listeners.main.listen: \"x\" is no\\nthing (a.toml, line 7)");
     assert_eq!(Diagnostic::general("a.toml is gone").to_string(), "a.toml is gone");
 }
@@ -20,12 +28,8 @@ fn an_error_is_one_line_even_if_its_origin_contains_line_breaks() {
 
 #[test]
 fn errors_are_sorted_by_source_and_line() {
-    let origins = [
-        Origin::new("flag --listen"),
-        Origin::file("a", Some(9)),
-        Origin::new("environment variable X"),
-        Origin::file("a", Some(2)),
-    ];
+    let origins =
+        [Origin::new("flag --listen"), at_line("a", 9), Origin::new("environment variable X"), at_line("a", 2)];
     let mut diagnostics = Diagnostics::default();
     for origin in origins {
         diagnostics.push(Diagnostic::new(&path("a"), "is wrong").from(Some(origin)));

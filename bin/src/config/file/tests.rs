@@ -4,7 +4,6 @@ use figment::value::{Tag, Value};
 
 use super::*;
 use crate::config::tree;
-use crate::config::tree::path;
 use serde_json::json;
 
 fn parsed(name: &str, text: &str) -> Contents {
@@ -12,7 +11,12 @@ fn parsed(name: &str, text: &str) -> Contents {
 }
 
 fn rejected(name: &str, text: &str) -> (Option<usize>, String) {
-    parse(FilePath::new(name), text).expect_err(text)
+    let SyntaxError { at, what } = parse(FilePath::new(name), text).expect_err(text);
+    (at.map(|at| line_at(text, at.start)), what)
+}
+
+fn line_at(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
 }
 
 #[test]
@@ -31,14 +35,17 @@ fn the_three_formats_give_the_same_values_and_lines() {
     for (name, text) in files {
         let contents = parsed(name, text);
         assert_eq!(tree::to_json(&Value::Dict(Tag::Default, contents.tree)), expected, "{name}");
-        assert_eq!(contents.lines.of(&path("listen")), Some(1), "{name}");
-        assert_eq!(contents.lines.of(&path("log.level")), Some(3), "{name}");
-        assert_eq!(contents.lines.of(&path("listeners.main.layers.1")), Some(6), "{name}");
-        assert_eq!(
-            contents.lines.of(&path("listeners.main.unknown")),
-            Some(if name == "a.toml" { 4 } else { 5 }),
-            "{name}"
-        );
+        let line = |key| contents.marks.of(&tree::path(key)).map(|mark| line_at(text, mark.key.start));
+        assert_eq!(line("listen"), Some(1), "{name}");
+        assert_eq!(line("log.level"), Some(3), "{name}");
+        assert_eq!(line("listeners.main.layers.1"), Some(6), "{name}");
+        assert_eq!(line("listeners.main.unknown"), Some(if name == "a.toml" { 4 } else { 5 }), "{name}");
+        let value = |key| contents.marks.exactly(&tree::path(key)).and_then(|mark| text.get(mark.value.clone()?));
+        let quoted = |text: &str| text.trim_matches(['\'', '"']).to_owned();
+        assert_eq!(value("listen").map(quoted).as_deref(), Some("x"), "{name}");
+        assert_eq!(value("listeners.main.f"), Some("1.5"), "{name}");
+        assert_eq!(value("listeners.main.layers.1").map(quoted).as_deref(), Some("b"), "{name}");
+        assert_eq!(value("listeners.main"), None, "{name}");
     }
 }
 

@@ -1,45 +1,43 @@
-//! Reads TOML with the line of each key.
+//! Reads TOML with the place of each key.
 
 use figment::value::{Dict, Tag, Value};
+use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::contents::Contents;
+use super::contents::{Contents, SyntaxError};
+use crate::config::source_text::Mark;
 use crate::config::tree;
 
-/// The content of a TOML file, or the line and an error message.
-pub(super) fn parse(text: &str) -> Result<Contents, (Option<usize>, String)> {
-    let starts: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
-    let line = |at: usize| starts.partition_point(|start| *start <= at) + 1;
+/// The content of a TOML file.
+pub(super) fn parse(text: &str) -> Result<Contents, SyntaxError> {
     let table = DeTable::parse(text).map_err(|error| {
         // The messages are fixed texts, such as "unclosed table, expected `]`", without text of the file.
         let what = error.message();
         let what = if what.contains("recurs") { "tables or lists are nested too deeply" } else { what };
-        (error.span().map(|span| line(span.start)), format!("this is not TOML: {what}"))
+        SyntaxError { at: error.span(), what: format!("this is not TOML: {what}") }
     })?;
     let mut contents = Contents::default();
-    contents.tree = read_table(table.get_ref(), &[], &line, &mut contents);
+    contents.tree = read_table(table.get_ref(), &[], &mut contents);
     Ok(contents)
 }
 
-fn read_table(table: &DeTable<'_>, at: &[String], line: &dyn Fn(usize) -> usize, contents: &mut Contents) -> Dict {
+fn read_table(table: &DeTable<'_>, at: &[String], contents: &mut Contents) -> Dict {
     let mut dict = Dict::new();
     for (key, value) in table {
         let path = tree::under(at, key.get_ref());
-        contents.lines.note(&path, line(key.span().start));
-        if let Some(value) = read_value(value.get_ref(), &path, line, contents) {
+        let mark = Mark { key: key.span(), value: None };
+        if let Some(value) = read_value(value, &path, mark, contents) {
             dict.insert(key.get_ref().to_string(), value);
         }
     }
     dict
 }
 
-fn read_value(
-    value: &DeValue<'_>,
-    path: &[String],
-    line: &dyn Fn(usize) -> usize,
-    contents: &mut Contents,
-) -> Option<Value> {
-    let value = match value {
+fn read_value(spanned: &Spanned<DeValue<'_>>, path: &[String], mark: Mark, contents: &mut Contents) -> Option<Value> {
+    // The span of a table is that of its header, or of nothing.
+    let is_table = matches!(spanned.get_ref(), DeValue::Table(_));
+    contents.marks.note(path, Mark { value: Some(spanned.span()).filter(|_| !is_table), ..mark });
+    let value = match spanned.get_ref() {
         DeValue::String(text) => Ok(Value::from(text.as_ref())),
         DeValue::Boolean(is) => Ok(Value::from(*is)),
         DeValue::Integer(number) => integer(number).ok_or_else(|| format!("{number} is too large")),
@@ -50,14 +48,14 @@ fn read_value(
         DeValue::Datetime(date) => Err(format!("{date} is a date; no key accepts a date; write a text in quotes")),
         DeValue::Array(items) => {
             let items = items.iter().enumerate().map(|(index, item)| {
-                let path = tree::under(path, &index.to_string());
-                contents.lines.note(&path, line(item.span().start));
+                let mark = Mark { key: item.span(), value: None };
                 // The other items keep their index.
-                read_value(item.get_ref(), &path, line, contents).unwrap_or_else(|| Value::from(""))
+                let path = tree::under(path, &index.to_string());
+                read_value(item, &path, mark, contents).unwrap_or_else(|| Value::from(""))
             });
             Ok(Value::Array(Tag::Default, items.collect()))
         }
-        DeValue::Table(table) => Ok(Value::from(read_table(table, path, line, contents))),
+        DeValue::Table(table) => Ok(Value::from(read_table(table, path, contents))),
     };
     value.map_err(|what| contents.unsupported.push((path.to_vec(), what))).ok()
 }

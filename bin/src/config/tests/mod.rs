@@ -3,6 +3,7 @@
 mod errors;
 mod listeners;
 mod printing;
+mod rendering;
 mod sources;
 mod types;
 
@@ -95,6 +96,11 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn load(&self) -> Result<Config, String> {
+        self.load_and_show(ToString::to_string)
+    }
+
+    /// The effective configuration, or its errors as `show` shows them, without the directory.
+    fn load_and_show(&self, show: impl Fn(&Diagnostics) -> String) -> Result<Config, String> {
         let dir = tempfile::tempdir().unwrap();
         let name = if self.name.is_empty() { "switchboard.toml" } else { self.name };
         let path = dir.path().join(name);
@@ -108,7 +114,7 @@ impl Case<'_> {
             ..Inputs::default()
         };
         let here = format!("{}/", dir.path().display());
-        load(&inputs, &test_registry()).map_err(|invalid| invalid.diagnostics.to_string().replace(&here, ""))
+        load(&inputs, &test_registry()).map_err(|invalid| show(&invalid.diagnostics).replace(&here, ""))
     }
 
     fn good(&self) -> Config {

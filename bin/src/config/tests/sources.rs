@@ -13,7 +13,7 @@ fn without_settings_there_is_one_listener_with_the_defaults_of_the_framework() {
     assert_eq!(main.spec.rates, switchboard::settings::Rates::default());
     assert_eq!(main.spec.socket, switchboard::settings::SocketOptions::default());
     assert_eq!(config.drain, switchboard::settings::DrainSettings::default());
-    assert_eq!((config.log.level.as_str(), config.log.format), ("info", switchboard::settings::LogFormat::Auto));
+    assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Auto));
     assert_eq!(config.file, None);
 }
 

@@ -102,14 +102,12 @@ fn an_unreadable_config_file_is_reported_with_its_origin() {
 
 #[test]
 fn a_syntax_error_is_one_sentence_with_the_line() {
+    let at = |diagnostics: &[String], format: &str, place: &str| {
+        let is_at = |line: &String| line.starts_with(&format!("this is not {format}: ")) && line.ends_with(place);
+        assert!(diagnostics.len() == 1 && diagnostics.iter().all(is_at), "{diagnostics:?}");
+    };
     let diagnostics = file("listen = 'tcp://127.0.0.1:1'\nhandler = \n").bad();
-    assert!(
-        diagnostics.len() == 1 && diagnostics[0].starts_with("switchboard.toml, line 2: this is not TOML"),
-        "{diagnostics:?}"
-    );
+    at(&diagnostics, "TOML", " (switchboard.toml, line 2)");
     let diagnostics = Case { name: "a.json", file: Some("{\n\"a\": 1\n\"b\"}"), ..Case::default() }.bad();
-    assert!(
-        diagnostics.len() == 1 && diagnostics[0].starts_with("a.json, line 3: this is not JSON"),
-        "{diagnostics:?}"
-    );
+    at(&diagnostics, "JSON", " (a.json, line 3)");
 }
