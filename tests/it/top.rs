@@ -5,19 +5,21 @@ use std::process::Command;
 use std::time::Instant;
 
 use harness::{Program, Signal, TEST_TIMEOUT, target, tool};
+use tempfile::TempDir;
 
 use crate::commands::Configured;
 
 /// A terminal multiplexer with one window, in which a command runs. Its server ends on drop.
 struct Tmux {
     program: PathBuf,
-    socket: PathBuf,
+    /// Contains the socket, which must exist until the server has ended.
+    directory: TempDir,
 }
 
 impl Tmux {
     /// Starts `switchboard top` in a shell that prints the exit status afterwards. `None` without tmux.
     fn start(at: &Configured, columns: usize, rows: usize, environment: &str) -> Option<Self> {
-        let this = Self { program: tool("tmux")?, socket: at.directory.path().join(format!("tmux-{columns}")) };
+        let this = Self { program: tool("tmux")?, directory: tempfile::tempdir().unwrap() };
         let program = target().join("switchboard");
         let command = format!(
             "cd {} && env {environment} {} top --interval 100ms -c switchboard.toml; echo status $?; exec cat",
@@ -32,7 +34,12 @@ impl Tmux {
     fn tmux(&self, args: &[&str]) -> String {
         let mut command = Command::new(&self.program);
         command.env_remove("TMUX").env("TERM", "xterm-256color").env("LC_ALL", "C.UTF-8").env_remove("NO_COLOR");
-        let output = command.args(["-f", "/dev/null", "-S"]).arg(&self.socket).args(args).output().unwrap();
+        let output = command
+            .args(["-f", "/dev/null", "-S"])
+            .arg(self.directory.path().join("socket"))
+            .args(args)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
@@ -62,7 +69,8 @@ impl Tmux {
 
 impl Drop for Tmux {
     fn drop(&mut self) {
-        let _ = Command::new(&self.program).arg("-S").arg(&self.socket).arg("kill-server").output();
+        let _ =
+            Command::new(&self.program).arg("-S").arg(self.directory.path().join("socket")).arg("kill-server").output();
     }
 }
 
