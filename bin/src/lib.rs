@@ -30,6 +30,7 @@
 mod admin;
 mod assemble;
 mod cli;
+mod client;
 mod config;
 mod config_check;
 mod config_diff;
@@ -119,9 +120,7 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
         Command::Schema => print_stdout(config::schema(registry)),
         Command::Completions { shell } => print_stdout(man::completions(shell, Cli::command_with(registry))),
         Command::Man => print_stdout(man::man_page(Cli::command_with(registry)).map_err(Failure::new)?),
-        Command::Connect(options) => {
-            connect::connect(&options.target(registry).map_err(Failure::usage)?).map_err(Failure::new)
-        }
+        Command::Connect(options) => connect::connect(options, registry),
     }
 }
 
