@@ -1,5 +1,7 @@
 //! The command line, with the names of the registry in its help. Flags set configuration keys; `config` parses them.
 
+mod suggestions;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -9,6 +11,8 @@ use clap_complete::Shell;
 use switchboard::Registry;
 use switchboard::settings::text::escape_unsafe;
 
+use self::suggestions::Suggestions;
+use crate::bench::BenchOptions;
 use crate::config::{Inputs, Origin};
 use crate::connect::ConnectOptions;
 
@@ -79,6 +83,8 @@ pub(crate) enum Command {
     Man,
     /// Connect to a server, send each line of standard input as a message and print the replies
     Connect(ConnectOptions),
+    /// Send messages to a server and measure the latency of its replies
+    Bench(BenchOptions),
 }
 
 impl Command {
@@ -139,12 +145,16 @@ impl Cli {
     /// The definition of the command line. Its help lists what the registry contains.
     pub(crate) fn command_with(registry: &Registry) -> clap::Command {
         let schemes = list(registry.transports().map(|transport| transport.scheme));
-        let handlers = list(registry.handlers().map(|handler| handler.name()));
-        let framings = list(registry.framings().map(|framing| framing.name()));
+        let handlers: Vec<_> = registry.handlers().map(|handler| handler.name().to_owned()).collect();
+        let framings: Vec<_> = registry.framings().map(|framing| framing.name().to_owned()).collect();
+        let listen = format!("Address, such as tcp://127.0.0.1:9999 or unix:/run/app.sock; schemes: {schemes}");
+        let handler = format!("Handler: {}, or the NAME of a [handlers.NAME] section", handlers.join(", "));
+        let example = "a table such as { type = \"length\", width = 2 }";
+        let framing = format!("Message framing: {}, or {example}", framings.join(", "));
         let help = [
-            ("listen", format!("Address, such as tcp://127.0.0.1:9999 or unix:/run/app.sock; schemes: {schemes}")),
-            ("handler", format!("Handler: {handlers}, or the NAME of a [handlers.NAME] section")),
-            ("framing", format!("Message framing: {framings}, or a table such as {{ type = \"length\", width = 2 }}")),
+            ("listen", listen, Suggestions::default()),
+            ("handler", handler, Suggestions(handlers)),
+            ("framing", framing, Suggestions(framings)),
         ];
         set_help(Self::command(), &help)
     }
@@ -167,10 +177,10 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Sets the help of these options in every command.
-fn set_help(command: clap::Command, help: &[(&str, String); 3]) -> clap::Command {
-    let command = command.mut_args(|arg| match help.iter().find(|(id, _)| arg.get_id() == *id) {
-        Some((_, help)) => arg.help(help),
+/// Sets the help and the suggested values of these options in every command.
+fn set_help(command: clap::Command, help: &[(&str, String, Suggestions); 3]) -> clap::Command {
+    let command = command.mut_args(|arg| match help.iter().find(|(id, ..)| arg.get_id() == *id) {
+        Some((_, help, suggestions)) => arg.help(help).value_parser(suggestions.clone()).hide_possible_values(true),
         None => arg,
     });
     command.mut_subcommands(|subcommand| set_help(subcommand, help))

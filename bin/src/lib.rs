@@ -29,6 +29,7 @@
 
 mod admin;
 mod assemble;
+mod bench;
 mod cli;
 mod client;
 mod config;
@@ -121,6 +122,7 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
         Command::Completions { shell } => print_stdout(man::completions(shell, Cli::command_with(registry))),
         Command::Man => print_stdout(man::man_page(Cli::command_with(registry)).map_err(Failure::new)?),
         Command::Connect(options) => connect::connect(options, registry),
+        Command::Bench(options) => bench::bench(options, registry),
     }
 }
 
