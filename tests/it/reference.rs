@@ -112,7 +112,9 @@ fn components(page: &mut String, list: &Value) {
 
 fn commands(page: &mut String, program: &dyn Fn() -> Program) {
     page.push_str("\n## Commands\n");
-    for command in ["serve", "check", "config", "config diff", "list", "schema", "completions", "man", "connect"] {
+    for command in
+        ["serve", "check", "config", "config diff", "list", "schema", "completions", "man", "connect", "bench"]
+    {
         let mut words: Vec<&str> = command.split(' ').collect();
         words.push("--help");
         let help = program().args(&words).env("COLUMNS", "100").run().stdout;

@@ -26,21 +26,21 @@ impl Report<'_> {
     pub(super) fn text(&self) -> String {
         let Self { load, results, measured, is_interrupted } = self;
         let mut text = format!(
-            "{}, framing {}: {} connections, {}, {} bytes per message, {:.1} s after {:.1} s of warmup{}\n",
+            "{}, framing {}: {} connection{}, {}, {} bytes per message, {:.1} s{}\n",
             load.server.address,
             load.framing.name(),
             load.connections,
+            if load.connections == 1 { "" } else { "s" },
             match load.rate {
                 Some(rate) => format!("{rate} (open loop)"),
                 None => format!("depth {} (closed loop)", load.depth),
             },
             load.message.len(),
             measured.as_secs_f64(),
-            load.warmup.as_secs_f64(),
             if *is_interrupted { ", interrupted" } else { "" },
         );
         let row = |text: &mut String, name: &str, value: String| {
-            let _ = writeln!(text, "{name:<12} {value}"); // never fails
+            let _ = writeln!(text, "{name:<18} {value}"); // never fails
         };
         let messages = results.messages();
         row(
