@@ -58,6 +58,8 @@ fn handshake_once(identity: &TlsIdentity) -> String {
         let (socket, _) = listener.accept().unwrap();
         let mut stream = StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), socket);
         let _ = stream.write_all(b"hi\n"); // the client may reject the certificate
+        stream.conn.send_close_notify();
+        let _ = stream.flush();
         let _ = stream.read(&mut [0; 100]);
     });
     format!("tls://localhost:{port}")

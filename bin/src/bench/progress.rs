@@ -30,6 +30,8 @@ pub(super) async fn show(clock: Clock, results: &RefCell<Results>) {
 fn message(passed: Duration, whole: Duration, results: &Results) -> String {
     let phase = if Instant::now() < results.begin {
         "warmup".to_owned()
+    } else if results.messages() == 0 {
+        "no message answered".to_owned()
     } else {
         format!("{} messages, p99 {:.3?}", HumanCount(results.messages()), results.quantile(0.99))
     };

@@ -183,7 +183,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
 
     /// Assigns the replies of the input to their messages.
     fn decode(&mut self, is_end: bool) -> Result<(), Error> {
-        let is_first = !std::mem::replace(&mut self.has_read, true);
+        let is_first = !self.has_read;
+        self.has_read |= !self.input.is_empty();
         if is_first && matches!(self.load.server.address, Endpoint::Tcp(_)) && sent_tls_alert(&self.input) {
             return Err(Error::new(Kind::Handshake, "the server sent a TLS alert, so it expects TLS; use tls://"));
         }
