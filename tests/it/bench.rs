@@ -27,9 +27,10 @@ fn results(address: &str, args: &[&str]) -> (Option<i32>, Value) {
 }
 
 fn echo(listen: &str) -> Running {
-    Program::switchboard()
-        .args(["--set", &format!("listen={listen}"), "--handler", "echo", "--framing", "lines"])
-        .start()
+    // A datagram is a message without a framing.
+    let framing = if listen.starts_with("udp") || listen.starts_with("unixgram") { "raw" } else { "lines" };
+    let program = Program::switchboard().args(["--handler", "echo", "--framing", framing]);
+    program.args(["--set", &format!("listen={listen}")]).start()
 }
 
 #[track_caller]
