@@ -140,8 +140,8 @@ async fn send_all(
             let schedule = Schedule { start: clock.start, per_second: per_second(rate), connections };
             let backlogs = schedule.backlogs();
             let sources = backlogs.iter().map(|backlog| Source::Open(clock, backlog.clone())).collect();
-            let pace = schedule.run(&backlogs, clock.end, async |time| timer.wait_until(time).await);
-            join(pace, workers(sources)).await;
+            let arrivals = schedule.run(&backlogs, clock.end, async |time| timer.wait_until(time).await);
+            join(arrivals, workers(sources)).await;
         }
     }
 }

@@ -99,8 +99,8 @@ fn nothing_listens(target: &Target) -> String {
     format!("nothing is listening on {}", target.server.address)
 }
 
-/// Sends the datagrams to the other addresses of the host, until one accepts them. After the first reply, the address is
-/// the right one.
+/// Sends the datagrams to the other addresses of the host, until one accepts them. After the first reply, the address
+/// is the right one.
 async fn try_next_address(socket: &mut DatagramSocket, unanswered: Option<&[Bytes]>, target: &Target) -> Result<()> {
     let unanswered = unanswered.ok_or_else(|| nothing_listens(target))?;
     'addresses: while socket.use_next_address().await {

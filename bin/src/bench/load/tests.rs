@@ -5,14 +5,14 @@ use clap::Parser;
 use super::*;
 
 #[derive(Parser)]
-struct Line {
+struct CommandLine {
     #[command(flatten)]
     options: BenchOptions,
 }
 
 /// The load of a command line.
 pub(in crate::bench) fn load(args: &[&str]) -> Result<Load, Failure> {
-    let line = Line::try_parse_from([&["bench"], args].concat()).unwrap_or_else(|error| panic!("{error}"));
+    let line = CommandLine::try_parse_from([&["bench"], args].concat()).unwrap_or_else(|error| panic!("{error}"));
     Load::new(line.options, &crate::registry())
 }
 

@@ -30,8 +30,8 @@ where
         Some(rate) => {
             let schedule = Schedule { start, per_second: per_second(rate), connections: 1 };
             let backlogs = schedule.backlogs();
-            let pace = schedule.run(&backlogs, clock.end, async |time| sleep_until(time).await);
-            join(pace, session.run(&mut Source::Open(clock, backlogs[0].clone()))).await.1
+            let arrivals = schedule.run(&backlogs, clock.end, async |time| sleep_until(time).await);
+            join(arrivals, session.run(&mut Source::Open(clock, backlogs[0].clone()))).await.1
         }
     };
     results.into_inner()

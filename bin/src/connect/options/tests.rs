@@ -8,13 +8,13 @@ use switchboard::Framing;
 use super::*;
 
 #[derive(Parser)]
-struct Line {
+struct CommandLine {
     #[command(flatten)]
     options: ConnectOptions,
 }
 
 fn target(args: &[&str], is_terminal: bool) -> Result<Target, Failure> {
-    let line = Line::try_parse_from([&["connect"], args].concat()).unwrap();
+    let line = CommandLine::try_parse_from([&["connect"], args].concat()).unwrap();
     line.options.target(&crate::registry(), is_terminal)
 }
 
