@@ -17,8 +17,8 @@ use crate::exit;
 /// The largest datagram.
 const MAX_DATAGRAM: usize = 65_536;
 
-/// Runs until the source is finished. Counts the message of an error. A late reply must not be taken for that of the next
-/// message, so the socket cannot be used after an error.
+/// Runs until the source is finished. Counts the message of an error. A late reply must not be taken for that of the
+/// next message, so the socket cannot be used after an error.
 pub(super) async fn run(
     socket: &mut DatagramSocket,
     source: &mut Source,

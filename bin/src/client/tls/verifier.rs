@@ -90,8 +90,9 @@ fn verify_trusted(
     name: &ServerName<'_>,
     now: UnixTime,
 ) -> Result<ServerCertVerified, Error> {
-    let invalid = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
-    let validity = X509Certificate::from_der(certificate).map_err(|error| invalid(drop(error)))?.1.validity().clone();
+    let parsed = X509Certificate::from_der(certificate);
+    let (_, parsed) = parsed.map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    let validity = parsed.validity();
     let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if validity.not_after.timestamp() < seconds {
         return Err(Error::InvalidCertificate(CertificateError::Expired));
