@@ -31,7 +31,7 @@ mod admin;
 mod assemble;
 mod bench;
 mod cli;
-mod client;
+mod dial;
 mod config;
 mod config_check;
 mod config_diff;

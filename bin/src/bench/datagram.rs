@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::arrivals::Source;
 use super::load::Load;
 use super::results::{Error, Kind, Results, wrong_size};
-use crate::client::DatagramSocket;
+use crate::dial::DatagramSocket;
 use crate::exit;
 
 /// The largest datagram.

@@ -10,7 +10,7 @@ use switchboard::settings::{Rate, Size, file};
 use tokio_util::codec::Encoder;
 
 use super::options::BenchOptions;
-use crate::client::Server;
+use crate::dial::Server;
 use crate::config;
 use crate::exit::{self, Failure};
 

@@ -6,7 +6,7 @@ use clap::{Args, ValueHint};
 use switchboard::Endpoint;
 use switchboard::settings::{Interval, Rate, Size};
 
-use crate::client::TlsOptions;
+use crate::dial::TlsOptions;
 
 const AFTER_HELP: &str = "\
 Without --rate, each connection sends the next message as soon as a message is answered (closed loop). With --rate, \

@@ -19,7 +19,7 @@ use tokio_util::io::poll_read_buf;
 use super::arrivals::Source;
 use super::load::Load;
 use super::results::{Error, Kind, Results, wrong_size};
-use crate::client::sent_tls_alert;
+use crate::dial::sent_tls_alert;
 use crate::exit;
 
 /// Maximum size of one read.

@@ -11,7 +11,7 @@ use super::datagram;
 use super::load::Load;
 use super::results::{Error, Kind, Results};
 use super::session::Session;
-use crate::client::{DatagramSocket, OpenError, Opened, Server, Stream};
+use crate::dial::{DatagramSocket, OpenError, Opened, Server, Stream};
 
 /// Pause before a failed connection is opened again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);

@@ -8,7 +8,7 @@ use tokio::io::AsyncRead;
 use tokio::time::{Instant, sleep_until};
 
 use super::session::{Ended, Input, Printer, Result, Target, failed, print_reply, print_unsent};
-use crate::client::DatagramSocket;
+use crate::dial::DatagramSocket;
 
 /// Datagrams that are sent again to the next address of the host, if there is no server at the first one.
 const KEPT: usize = 16;

@@ -17,7 +17,7 @@ use self::editor::Editor;
 pub(crate) use self::options::ConnectOptions;
 use self::output::Output;
 use self::session::{Ended, Input, Printer, Result, Target, failed};
-use crate::client::{DatagramSocket, Opened};
+use crate::dial::{DatagramSocket, Opened};
 use crate::exit::{self, Failure};
 
 /// Runs until the input has ended and the server has closed or was silent for `--wait`. The exit status is 1 if a line

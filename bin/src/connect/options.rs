@@ -5,7 +5,7 @@ use switchboard::settings::Interval;
 use switchboard::{Endpoint, Registry};
 
 use super::session::Target;
-use crate::client::{Server, TlsOptions};
+use crate::dial::{Server, TlsOptions};
 use crate::config;
 use crate::exit::Failure;
 

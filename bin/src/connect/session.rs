@@ -9,7 +9,7 @@ use switchboard::framing::AnyFraming;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::sync::mpsc;
 
-use crate::client::Server;
+use crate::dial::Server;
 use crate::exit;
 
 pub(super) type Result<T> = std::result::Result<T, String>;

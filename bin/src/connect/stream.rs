@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::session::{Ended, Input, Printer, Result, Target, failed, print_reply, print_unsent};
-use crate::client::sent_tls_alert;
+use crate::dial::sent_tls_alert;
 
 /// Wait for a greeting before the first message of a pipe.
 const GREETING_TIMEOUT: Duration = Duration::from_millis(250);

@@ -3,7 +3,7 @@
 use tokio::io::{BufReader, DuplexStream, duplex};
 
 use super::*;
-use crate::client::{Server, TlsOptions};
+use crate::dial::{Server, TlsOptions};
 use crate::connect::output::{Output, Shape};
 
 fn target(framing: &str) -> Target {
