@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use switchboard::settings::Interval;
+use switchboard::Registry;
 use switchboard::settings::text::escape_unsafe;
-use switchboard::{Endpoint, Registry};
 
+use crate::bench::BenchOptions;
 use crate::client::ClientCommand;
 use crate::config::{self, Inputs, Origin};
-use crate::connect::Target;
+use crate::connect::ConnectOptions;
 use crate::init::Init;
 
 const AFTER_HELP: &str = "\
@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Man,
     /// Connect to a server, send each line of standard input as a message and print the replies
     Connect(ConnectOptions),
+    /// Send messages to a server and measure the latency of its replies
+    Bench(BenchOptions),
 }
 
 impl Command {
@@ -167,27 +169,6 @@ pub(crate) struct InitOptions {
 impl From<InitOptions> for Init {
     fn from(InitOptions { file, output, force, tls }: InitOptions) -> Self {
         Self { file: file.or(output), is_forced: force, tls }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ConnectOptions {
-    /// Address of the server: tcp://127.0.0.1:9999, udp://127.0.0.1:9999, unix:/run/app.sock or unixgram:/run/app.sock
-    #[arg(value_name = "ADDRESS")]
-    address: Endpoint,
-    #[arg(long, value_name = "NAME", default_value = "raw")]
-    framing: String,
-    /// After end of input, exit once the server has been silent for this long
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = str::parse::<Interval>)]
-    wait: Interval,
-}
-
-impl ConnectOptions {
-    /// The framing can be any of the registry.
-    pub(crate) fn target(self, registry: &Registry) -> Result<Target, String> {
-        let framing = config::read_framing(&self.framing, registry)
-            .map_err(|error| format!("invalid value for '--framing <NAME>': {error}"))?;
-        Ok(Target { address: self.address, framing, wait: *self.wait })
     }
 }
 

@@ -56,8 +56,8 @@ pub(crate) fn for_admin(wanted: usize) -> usize {
     wanted.min(half).max(1)
 }
 
-/// Without a readable limit, nothing is reserved.
-fn current_limit() -> u64 {
+/// The soft limit. Without a readable limit, nothing is reserved.
+pub(crate) fn current_limit() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
 }
 

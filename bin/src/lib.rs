@@ -29,6 +29,7 @@
 
 mod admin;
 mod assemble;
+mod bench;
 mod check;
 mod cli;
 mod client;
@@ -37,6 +38,7 @@ mod config_check;
 mod config_diff;
 mod connect;
 mod descriptors;
+mod dial;
 mod exit;
 mod failure;
 mod handover;
@@ -145,9 +147,8 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
         Command::Schema => print_stdout(config::schema(registry)),
         Command::Completions { shell } => print_stdout(man::completions(shell, Cli::command_with(registry))),
         Command::Man => print_stdout(man::man_page(Cli::command_with(registry)).map_err(Failure::new)?),
-        Command::Connect(options) => {
-            connect::connect(&options.target(registry).map_err(Failure::usage)?).map_err(Failure::new)
-        }
+        Command::Connect(options) => connect::connect(options, registry),
+        Command::Bench(options) => bench::bench(options, registry),
     }
 }
 

@@ -50,6 +50,13 @@ fn commands(parent: &Command, main: &Command, prefix: &str, page: &mut Vec<u8>) 
         Man::new(command.clone()).render_options_section(&mut options)?;
         // The section has its heading already.
         page.extend(String::from_utf8_lossy(&options).replace(".SH OPTIONS\n", "").bytes());
+        let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let mut text = Roff::new();
+        for paragraph in notes.split("\n\n").filter(|paragraph| !paragraph.is_empty()) {
+            text.control("PP", []);
+            text.text([roman(paragraph)]);
+        }
+        text.to_writer(page)?;
         commands(&command, main, &format!("{name} "), page)?;
     }
     Ok(())

@@ -88,7 +88,9 @@ fn the_schema_has_a_description_and_a_default_for_each_key() {
 #[test]
 fn the_man_page_has_every_command_and_the_completions_are_valid_scripts() {
     let page = printed(&["man"]);
-    for part in [".TH switchboard", "SIGUSR2", "SWITCHBOARD_CONFIG", "EXIT STATUS"] {
+    for part in
+        [".TH switchboard", "SIGUSR2", "SWITCHBOARD_CONFIG", "EXIT STATUS", "1 a message failed or none was answered"]
+    {
         assert!(page.contains(part), "{part}");
     }
     let commands = ["serve", "config diff", "status", "connections", "reload", "drain", "log-level", "top"];
@@ -102,6 +104,14 @@ fn the_man_page_has_every_command_and_the_completions_are_valid_scripts() {
     let script = "source /dev/stdin; COMP_WORDS=(switchboard ch); COMP_CWORD=1; _switchboard switchboard ch switchboard; echo \"${COMPREPLY[@]}\"";
     let completed = Program::at(&bash).args(["-c", script]).input(printed(&["completions", "bash"])).run();
     assert_eq!((completed.stdout.trim(), &*completed.stderr), ("check", ""));
+    // The names of framings are offered, and any text is accepted.
+    let words = "COMP_WORDS=(switchboard connect --framing js); COMP_CWORD=3";
+    let script = script
+        .replace("COMP_WORDS=(switchboard ch); COMP_CWORD=1", words)
+        .replace("switchboard ch ", "switchboard js ");
+    let script = script.replace("js switchboard;", "js --framing;");
+    let completed = Program::at(&bash).args(["-c", &script]).input(printed(&["completions", "bash"])).run();
+    assert_eq!((completed.stdout.trim(), &*completed.stderr), ("json-lines", ""));
 }
 
 #[test]

@@ -92,6 +92,12 @@ mod switch;
 /// The interactive client in a terminal.
 mod terminal;
 
+/// The client: TLS, all addresses of a host, hex output, and errors that name what helps.
+mod connect;
+
+/// The load generator: results, errors by kind, and a run that is interrupted.
+mod bench;
+
 /// The reference page matches the output of the program.
 mod reference;
 

@@ -112,7 +112,7 @@ fn components(page: &mut String, list: &Value) {
 
 fn commands(page: &mut String, program: &dyn Fn() -> Program) {
     page.push_str("\n## Commands\n");
-    const COMMANDS: [&str; 15] = [
+    const COMMANDS: [&str; 17] = [
         "serve",
         "check",
         "config",
@@ -128,6 +128,8 @@ fn commands(page: &mut String, program: &dyn Fn() -> Program) {
         "completions",
         "man",
         "connect",
+        "bench",
+        "init",
     ];
     for command in COMMANDS {
         let mut words: Vec<&str> = command.split(' ').collect();

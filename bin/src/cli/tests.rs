@@ -1,7 +1,5 @@
 //! Tests of `cli.rs`.
 
-use std::time::Duration;
-
 use super::*;
 
 fn read(line: &str) -> Result<Command, clap::Error> {
@@ -62,6 +60,8 @@ fn wrong_usage_is_reported() {
         "switchboard connect",
         "switchboard connect 127.0.0.1:9999",
         "switchboard connect tcp://a:1 --wait long",
+        "switchboard connect tls://a:1 --cert cert.pem",
+        "switchboard connect tls://a:1 --ca ca.pem --insecure",
         "switchboard config --origin --format json",
         "switchboard config --origin diff",
         "switchboard completions tcsh",
@@ -76,8 +76,6 @@ fn wrong_usage_is_reported() {
     ] {
         assert!(read(line).is_err_and(|error| error.use_stderr()), "{line}");
     }
-    let Ok(Command::Connect(options)) = read("switchboard connect tcp://a:1 --framing line") else { panic!() };
-    assert!(options.target(&crate::registry()).is_err_and(|error| error.contains("did you mean \"lines\"")));
     assert!(read("switchboard --help").is_err_and(|error| !error.use_stderr()));
     assert!(read("switchboard --version").is_err_and(|error| !error.use_stderr()));
 }
@@ -92,14 +90,4 @@ fn diff_is_a_subcommand_of_config() {
     assert_eq!(against, Some("old.toml".into()));
     assert_eq!(options.inputs(std::iter::empty()).flags.len(), 1);
     assert!(matches!(read("switchboard config"), Ok(Command::Config { command: None, .. })));
-}
-
-#[test]
-fn the_client_has_defaults() {
-    let Ok(Command::Connect(options)) = read("switchboard connect tcp://localhost:9999") else { panic!() };
-    let target = options.target(&crate::registry()).unwrap();
-    assert_eq!((target.framing.name(), target.wait), ("raw", Duration::from_secs(1)));
-    let line = ["switchboard", "connect", "unix:/a", "--framing", "{ type = \"delimited\", delimiter = \"|\" }"];
-    let Ok(Command::Connect(options)) = Cli::read(line.map(OsString::from), &crate::registry()) else { panic!() };
-    assert_eq!(options.target(&crate::registry()).unwrap().framing.name(), "delimited");
 }

@@ -1,89 +1,93 @@
 //! `switchboard connect`: a client that sends each line of standard input as a message and prints the replies.
 
 mod datagram;
-mod io;
+mod editor;
+mod options;
+mod output;
+mod session;
 mod stream;
-mod terminal;
 
-use std::io::{Error, Write};
-use std::net::SocketAddr;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::SocketAddr as UnixAddr;
-use std::path::Path;
+use std::fmt::Display;
+use std::io::{IsTerminal, stderr};
 
-use switchboard::Endpoint;
+use switchboard::Registry;
 use tokio::io::{AsyncRead, BufReader, Stdin, stdin};
-use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream, lookup_host};
 
-use crate::connect::datagram::DatagramSocket;
-pub(crate) use crate::connect::io::Target;
-use crate::connect::io::{Input, Result, failed};
-use crate::connect::terminal::{Output, Terminal};
+use self::editor::Editor;
+pub(crate) use self::options::ConnectOptions;
+use self::output::Output;
+use self::session::{Ended, Input, Printer, Result, Target, failed};
+use crate::dial::{DatagramSocket, Opened};
+use crate::exit;
+use crate::failure::Failure;
 
 /// Runs until the input has ended and the server has closed or was silent for `--wait`. The exit status is 1 if a line
 /// could not be sent.
-pub(crate) fn connect(target: &Target) -> Result<u8> {
+pub(crate) fn connect(options: ConnectOptions, registry: &Registry) -> std::result::Result<u8, Failure> {
+    let is_terminal = editor::is_terminal();
+    let mut target = options.target(registry, is_terminal)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| failed("cannot start the runtime", &error))?;
-    let status = match Terminal::open() {
-        Some((lines, mut terminal)) => runtime.block_on(run(target, Input::<Stdin>::Terminal(lines), &mut terminal)),
-        None => {
-            let input = Input::Piped(BufReader::new(stdin()), Vec::new());
-            runtime.block_on(run(target, input, &mut Output::open()))
-        }
-    };
+    let runtime = runtime.map_err(|error| Failure::new(failed("cannot start the runtime", &error)))?;
+    let ended = runtime.block_on(run(&mut target, is_terminal));
     // Does not wait for a blocking read of standard input.
     runtime.shutdown_background();
-    status
+    Ok(ended.map_err(Failure::new)?.has_unsent.into())
 }
 
-/// Connects to a path or, if it begins with NUL, to an abstract name.
-fn connect_unixgram(socket: UnixDatagram, path: &Path) -> std::io::Result<UnixDatagram> {
-    let address = match path.as_os_str().as_bytes() {
-        [0, name @ ..] => UnixAddr::from_abstract_name(name)?,
-        _ => UnixAddr::from_pathname(path)?,
-    };
-    let socket = socket.into_std()?;
-    socket.connect_addr(&address)?;
-    UnixDatagram::from_std(socket)
+/// A connection of any transport.
+enum Connection {
+    Stream(Opened),
+    Datagram(DatagramSocket),
 }
 
-async fn run(target: &Target, input: Input<impl AsyncRead + Unpin>, out: &mut impl Write) -> Result<u8> {
-    let address = &target.address;
-    let not_connected = |error: Error| failed(format_args!("cannot connect to {address}"), &error);
-    let reason = match address {
-        Endpoint::Tcp(at) => {
-            let stream = TcpStream::connect((at.host.as_str(), at.port)).await.map_err(not_connected)?;
-            // Sends each line immediately instead of waiting for the next one (Nagle's algorithm).
-            let _ = stream.set_nodelay(true);
-            return stream::run(stream, input, target, out).await;
-        }
-        Endpoint::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(not_connected)?;
-            return stream::run(stream, input, target, out).await;
-        }
-        Endpoint::Udp(at) => {
-            let peer = lookup_host((at.host.as_str(), at.port)).await.map_err(not_connected)?.next();
-            let peer = peer.ok_or_else(|| not_connected(Error::other("the host has no address")))?;
-            let local: SocketAddr = if peer.is_ipv4() { ([0; 4], 0).into() } else { ([0; 16], 0).into() };
-            let socket = UdpSocket::bind(local).await.map_err(not_connected)?;
-            socket.connect(peer).await.map_err(not_connected)?;
-            return datagram::run(&DatagramSocket::Udp(socket), input, target, out).await;
-        }
-        Endpoint::Unixgram(path) => {
-            // The server needs a path to reply to. It is removed at the end.
-            let socket = tempfile::Builder::new().prefix("switchboard-connect-").make(|path| UnixDatagram::bind(path));
-            let (socket, _path) = socket.map_err(|error| failed("cannot create a socket", &error))?.into_parts();
-            let socket = connect_unixgram(socket, path).map_err(not_connected)?;
-            return datagram::run(&DatagramSocket::Unix(socket), input, target, out).await;
-        }
-        Endpoint::Tls(at) => format!("TLS is not supported; use openssl s_client -connect {at}"),
-        Endpoint::Systemd(name) => {
-            format!("{name:?} is only known to its server; use the address of the socket (systemctl status shows it)")
-        }
-        Endpoint::Memory(_) => "mem:// works only inside one process; use tcp, udp, unix or unixgram".to_owned(),
-        other => format!("unsupported transport {:?}; use tcp, udp, unix or unixgram", other.scheme()),
+async fn run(target: &mut Target, is_terminal: bool) -> Result<Ended> {
+    target.server.resolve().await?;
+    let connection = if target.server.is_datagram() {
+        Connection::Datagram(target.server.open_datagram().await?)
+    } else {
+        Connection::Stream(target.server.open().await.map_err(|error| error.to_string())?)
     };
-    Err(format!("cannot connect to {address}: {reason}"))
+    let editor = if is_terminal { Editor::open(target.hex) } else { None };
+    let Some((lines, mut editor)) = editor else {
+        let input = Input::Piped(BufReader::new(stdin()), Vec::new());
+        return talk(connection, input, target, &mut Output::open(target.hex)).await;
+    };
+    let note = |text: &dyn Display| {
+        if stderr().is_terminal() {
+            exit::print_error(&format!("{text}\n"));
+        }
+    };
+    note(&greeting(&connection, target));
+    editor.start();
+    let ended = talk(connection, Input::<Stdin>::Terminal(lines), target, &mut editor).await;
+    drop(editor); // restores the terminal
+    if ended.as_ref().is_ok_and(|ended| ended.by_server) {
+        note(&"the server closed the connection");
+    }
+    ended
+}
+
+async fn talk(
+    connection: Connection,
+    input: Input<impl AsyncRead + Unpin>,
+    target: &Target,
+    out: &mut impl Printer,
+) -> Result<Ended> {
+    match connection {
+        Connection::Stream(opened) => stream::run(opened.stream, input, target, out).await,
+        Connection::Datagram(mut socket) => datagram::run(&mut socket, input, target, out).await,
+    }
+}
+
+/// The first line on a terminal: what is connected, and how to end.
+fn greeting(connection: &Connection, target: &Target) -> String {
+    let (verb, address, tls) = match connection {
+        Connection::Stream(opened) => ("connected", opened.address, opened.tls.as_deref()),
+        Connection::Datagram(socket) => ("sending", socket.address, None),
+    };
+    let mut details: Vec<String> = Vec::new();
+    details.extend(address.map(|address| address.to_string()));
+    details.extend(tls.map(str::to_owned));
+    details.push(format!("framing {}", target.framing.name()));
+    format!("{verb} to {} ({}); end with Ctrl-D", target.server.address, details.join(", "))
 }

@@ -22,6 +22,9 @@ mod stream;
 
 pub use acceptor::TlsAcceptor;
 
+#[cfg(feature = "tls")]
+use std::path::Path;
+
 use crate::error::debug_as_display;
 
 /// TLS settings that cannot be used. The message names the file.
@@ -43,4 +46,26 @@ impl TlsError {
     pub fn setting(&self) -> &[String] {
         &self.setting
     }
+}
+
+/// Reads the certificates of a PEM file, in DER. There is at least one.
+///
+/// # Errors
+///
+/// The file cannot be read, or contains no certificate. The message names the file and says what it contains.
+#[cfg(feature = "tls")]
+pub fn read_certificates(path: &Path) -> Result<Vec<Vec<u8>>, TlsError> {
+    let certificates = pem::certificates(path).map_err(|message| TlsError::new(&[], message))?;
+    Ok(certificates.iter().map(|certificate| certificate.to_vec()).collect())
+}
+
+/// Reads the private key of a PEM file, in DER (PKCS #8, PKCS #1 or SEC 1).
+///
+/// # Errors
+///
+/// The file cannot be read, contains no private key or several, or the key is encrypted. The message names the file.
+#[cfg(feature = "tls")]
+pub fn read_private_key(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let key = pem::private_key(path).map_err(|message| TlsError::new(&[], message))?;
+    Ok(key.secret_der().to_vec())
 }

@@ -1,15 +1,15 @@
-//! Input, output and errors that stream and datagram sessions share.
+//! Input, result and errors that stream and datagram sessions share.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use switchboard::Endpoint;
 use switchboard::framing::AnyFraming;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::sync::mpsc;
 
+use crate::dial::Server;
 use crate::exit;
 
 pub(super) type Result<T> = std::result::Result<T, String>;
@@ -20,11 +20,25 @@ pub(super) fn failed(context: impl Display, error: &io::Error) -> String {
 }
 
 /// The server to connect to, and how to talk to it.
-pub(crate) struct Target {
-    pub(crate) address: Endpoint,
-    pub(crate) framing: AnyFraming,
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) server: Server,
+    pub(super) framing: AnyFraming,
     /// After the end of the input, the silence of the server after which the client stops.
-    pub(crate) wait: Duration,
+    pub(super) wait: Duration,
+    /// Every reply is printed as a hex dump.
+    pub(super) hex: bool,
+    /// A part of a message is printed when no more bytes arrive, because the server may use another framing.
+    pub(super) prints_parts: bool,
+}
+
+/// How a session ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// Lines that could not be encoded or sent.
+    pub(super) has_unsent: bool,
+    /// The server closed the connection before the input ended.
+    pub(super) by_server: bool,
 }
 
 pub(super) enum Input<R> {
@@ -53,16 +67,15 @@ impl<R: AsyncRead + Unpin> Input<R> {
     }
 }
 
-/// Prints the bytes of a reply, with a line feed unless it ends in one, and flushes.
-pub(super) fn print_reply(out: &mut impl Write, reply: &[u8]) -> Result<()> {
-    let end: &[u8] = if reply.ends_with(b"\n") { b"" } else { b"\n" };
-    let written = out.write_all(reply).and_then(|()| out.write_all(end)).and_then(|()| out.flush());
-    written.map_err(|error| failed("cannot write to standard output", &error))
+/// Prints replies.
+pub(super) trait Printer {
+    fn print(&mut self, reply: &[u8]) -> io::Result<()>;
+}
+
+pub(super) fn print_reply(printer: &mut impl Printer, reply: &[u8]) -> Result<()> {
+    printer.print(reply).map_err(|error| failed("cannot write to standard output", &error))
 }
 
 pub(super) fn print_unsent(error: impl Display) {
     exit::print_error(&format!("error: line not sent: {error}\n"));
 }
-
-#[cfg(test)]
-mod tests;

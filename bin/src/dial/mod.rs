@@ -1,0 +1,11 @@
+//! Connections to a server, for the commands `connect` and `bench`.
+
+mod datagram;
+mod server;
+mod stream;
+mod tls;
+
+pub(crate) use self::datagram::DatagramSocket;
+pub(crate) use self::server::Server;
+pub(crate) use self::stream::{OpenError, Opened, Stream, sent_tls_alert};
+pub(crate) use self::tls::TlsOptions;
