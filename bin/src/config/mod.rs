@@ -36,7 +36,7 @@ pub(crate) use expected::needs_restart;
 pub(crate) use options::read_framing;
 pub(crate) use print::Shape;
 pub(crate) use schema::{OptionDoc, documented, schema};
-pub(crate) use tree::{differences, dotted};
+pub(crate) use tree::{Path, differences, dotted};
 
 use diagnostic::Report;
 use env_and_flags::{MAX_LEVELS, Override};
