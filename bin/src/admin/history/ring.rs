@@ -20,8 +20,10 @@ pub(super) struct Ring {
 #[derive(Debug, Default)]
 struct Series {
     rows: VecDeque<Row>,
-    /// The counters at the end of an interval: that of the last row with values.
+    /// The counters at the end of an interval.
     before: Option<(Sample, u64)>,
+    /// The interval of the last row with values.
+    recorded: u64,
 }
 
 impl Ring {
@@ -52,6 +54,8 @@ impl Ring {
         let listens = |name: &str| listeners.binary_search_by(|(listener, _)| (**listener).cmp(name)).is_ok();
         for (_, series) in self.listeners.iter_mut().filter(|(name, _)| !listens(name)) {
             series.push(NO_VALUES, self.capacity);
+            // A listener that comes back counts from zero.
+            series.before = Some((Sample::default(), interval));
         }
         for (name, sample) in listeners {
             if !self.listeners.contains_key(name) && !self.make_room(listens) {
@@ -73,7 +77,7 @@ impl Ring {
             return true;
         }
         let gone = self.listeners.iter().filter(|(name, _)| !listens(name));
-        let oldest = gone.min_by_key(|(_, series)| series.before.as_ref().map(|(_, interval)| *interval));
+        let oldest = gone.min_by_key(|(_, series)| series.recorded);
         let oldest = oldest.map(|(name, _)| name.clone());
         oldest.is_some_and(|name| self.listeners.remove(&name).is_some())
     }
@@ -105,7 +109,7 @@ impl Series {
             let row = sample.since(before, open, interval.saturating_sub(*at));
             self.push(row, capacity);
         }
-        self.before = Some((sample.clone(), interval));
+        (self.before, self.recorded) = (Some((sample.clone(), interval)), interval);
     }
 
     fn push(&mut self, row: Row, capacity: usize) {
