@@ -7,6 +7,8 @@ import { KEYS } from "./range.js";
 
 /** Axis steps for bytes: powers of two. */
 const POWERS_OF_TWO = Array.from({ length: 50 }, (_, exponent) => 2 ** exponent);
+/** Axis steps for whole numbers. */
+const WHOLE = Array.from({ length: 12 }, (_, exponent) => [1, 2, 5].map((digit) => digit * 10 ** exponent)).flat();
 
 /** Each line is a series of the history and its label. */
 const CHARTS = [
@@ -17,7 +19,7 @@ const CHARTS = [
     format: formatBytes,
     steps: POWERS_OF_TWO,
   },
-  { title: "Open connections and datagram peers", lines: [["open", ""]], format: formatCount },
+  { title: "Open connections and datagram peers", lines: [["open", ""]], format: formatCount, steps: WHOLE },
   { title: "Message latency", lines: [["p50", "p50"], ["p99", "p99"]], format: formatLatency, tick: formatSeconds },
   {
     title: "New connections per second",
@@ -26,7 +28,7 @@ const CHARTS = [
   },
   {
     title: "Errors per second",
-    lines: [["failed", "failed messages"], ["errors", "closed by error"]],
+    lines: [["failed", "failed"], ["errors", "closed by error"]],
     format: formatRate,
   },
 ];
@@ -139,7 +141,7 @@ class Chart {
           y: { range: (_, min, max) => [0, Math.max(max ?? 0, Number.MIN_VALUE) * 1.15 || 1] },
         },
         axes: [
-          { ...axis, space: 70, size: 24, values: times },
+          { ...axis, space: 50, size: 24, values: times },
           { ...axis, space: 32, size: 68, incrs: this.steps, values: (_, ticks) => ticks.map((tick) => this.tick(tick)) },
         ],
         hooks: {

@@ -10,13 +10,12 @@ import { closedByError, createClosedTable, createReasonTable, reasonRows } from 
 /** A certificate that expires within this time is shown as an error. */
 const EXPIRES_SOON_SECONDS = 14 * 86400;
 
-/** What reaching a setting means: the counter of /status that counts it. */
+/** The counter of /status that counts how often a setting was reached. Some settings share a counter. */
 const REACHED = {
   "limits.connections": ["rejected", "limit"],
   "limits.connections_per_source": ["rejected", "limit"],
   "limits.frame": ["closed", "frame_too_large"],
   "limits.outbox": ["closed", "outbox_full"],
-  "timeouts.handshake": ["closed", "handshake"],
   "timeouts.first_message": ["closed", "first_message"],
   "timeouts.frame": ["closed", "frame_timeout"],
   "timeouts.idle": ["closed", "idle"],
@@ -24,7 +23,7 @@ const REACHED = {
   "timeouts.write": ["closed", "write_stalled"],
   "timeouts.lifetime": ["closed", "lifetime"],
   "rate.connections_per_source": ["rejected", "rate"],
-  "rate.messages_per_source": ["messages", "dropped"],
+  "rate.failed_handshakes_per_source": ["rejected", "rate"],
 };
 
 /** Settings with a current value. */
@@ -92,22 +91,23 @@ function settingRows(status, details) {
   const { config } = details;
   if (!config) return [];
   const other = config.kind === "connections" ? "datagrams" : "connections";
-  return ["limits", "timeouts", "rate"].flatMap((section) =>
-    Object.entries(config[section] ?? {})
-      .map(([key, value]) => ({ key: `${section}.${key}`, value }))
-      .filter(({ key }) => !ONLY_FOR[other].includes(key))
-      .map(({ key, value }) => {
-        const [counters, label] = REACHED[key] ?? [];
-        const current = CURRENT[key]?.(status, details) ?? null;
-        return {
-          key,
-          value: isOff(value) ? "off" : typeof value === "number" ? formatCount(value) : value,
-          current,
-          share: typeof value === "number" && value > 0 && current !== null ? current / value : 0,
-          reached: counters ? (status[counters][label] ?? 0) : null,
-        };
-      }),
-  );
+  const settings = ["limits", "timeouts", "rate"]
+    .flatMap((section) => Object.entries(config[section] ?? {}).map(([key, value]) => ({ key: `${section}.${key}`, value })))
+    .filter(({ key }) => !ONLY_FOR[other].includes(key));
+  const counter = (key) => REACHED[key]?.join(" ");
+  return settings.map(({ key, value }) => {
+    const current = CURRENT[key]?.(status, details) ?? null;
+    const [counters, label] = REACHED[key] ?? [];
+    const counting = settings.filter((setting) => counter(setting.key) === counter(key) && !isOff(setting.value));
+    return {
+      key,
+      value: isOff(value) ? "off" : typeof value === "number" ? formatCount(value) : value,
+      current,
+      share: typeof value === "number" && value > 0 && current !== null ? current / value : 0,
+      reached: counters && !isOff(value) ? (status[counters][label] ?? 0) : null,
+      isShared: counting.length > 1,
+    };
+  });
 }
 
 export class ListenerPage {
@@ -127,7 +127,8 @@ export class ListenerPage {
         {
           title: "Reached",
           value: ({ reached }) => reached,
-          text: ({ reached }) => (reached === null ? "" : `${formatCount(reached)} times`),
+          text: ({ reached, isShared }) =>
+            reached === null ? "" : `${plural(reached, "time")}${isShared && reached ? ", one of several" : ""}`,
           isNumeric: true,
           className: ({ reached }) => (reached ? "error" : ""),
         },

@@ -30,13 +30,12 @@ export class Table {
     this.body = this.table.querySelector("tbody") ?? this.table.createTBody();
     this.#createHead();
     const read = () => [this.columns.filter(isSaved).map(({ title }) => title), this.#sorted().map(savedRow(this.columns))];
-    const caption = this.table.createCaption();
-    this.note = document.createElement("span");
+    this.note = this.table.createCaption();
     this.note.textContent = options.caption ?? "";
     const buttons = document.createElement("span");
     buttons.className = "downloads";
     buttons.append(...downloadButtons(`switchboard-${id}`, options.label ?? id, read));
-    caption.append(this.note, buttons);
+    this.table.closest("section").querySelector("h2").after(buttons);
   }
 
   #createHead() {

@@ -52,7 +52,7 @@ export function createListenerTable(rates) {
     numeric("In", rate("bytesIn"), perSecond(formatBytes), { isWide: true }),
     numeric("Out", rate("bytesOut"), perSecond(formatBytes), { isWide: true }),
     numeric("p50", rate("p50"), formatLatency, { isWide: true }),
-    numeric("p99", rate("p99"), formatLatency),
+    numeric("p99", rate("p99"), formatLatency, { isWide: true }),
   ];
   return new Table("listeners", columns, {
     key: ({ name }) => name,
@@ -65,14 +65,13 @@ export function createListenerTable(rates) {
 
 export function createReasonTable(id) {
   const columns = [
-    { title: "Reason", value: ({ reason }) => reason },
-    {
-      title: "Kind",
-      value: ({ reason }) => (isError(reason) ? "error" : "normal"),
-      className: ({ reason }) => (isError(reason) ? "error" : ""),
-    },
+    { title: "Reason", value: ({ reason }) => reason, className: ({ reason }) => (isError(reason) ? "error" : "") },
     numeric("Count", ({ count }) => count, formatCount),
-    { title: "Meaning", value: ({ reason }) => reasons.get(reason)?.sentence ?? "", isText: true },
+    {
+      title: "Meaning",
+      value: ({ reason }) => `${isError(reason) ? "Error: " : ""}${reasons.get(reason)?.sentence ?? ""}`,
+      isText: true,
+    },
   ];
   return new Table(id, columns, {
     key: ({ reason }) => reason,
@@ -129,11 +128,11 @@ export function createConnectionTable(onKill) {
   };
   const columns = [
     { title: "Id", value: ({ id }) => id, isNumeric: true },
-    { title: "Peer", value: formatPeer },
+    { title: "Peer", value: formatPeer, className: "peer" },
     { title: "Listener", value: ({ listener }) => listener, isWide: true },
     { title: "State", value: ({ state }) => state, isWide: true },
     numeric("Age", ({ age_seconds }) => age_seconds, formatAge),
-    numeric("Messages", ({ messages }) => messages, formatCount),
+    numeric("Messages", ({ messages }) => messages, formatCount, { isWide: true }),
     numeric("In", ({ bytes_in }) => bytes_in, formatBytes, { isWide: true }),
     numeric("Out", ({ bytes_out }) => bytes_out, formatBytes, { isWide: true }),
     { title: "Kill", render: killButton },
@@ -150,7 +149,7 @@ export function createConnectionTable(onKill) {
 export function createClosedTable() {
   const columns = [
     { title: "Closed", value: ({ closed_at }) => closed_at, text: ({ closed_at }) => formatClock(closed_at) },
-    { title: "Peer", value: formatPeer },
+    { title: "Peer", value: formatPeer, className: "peer" },
     {
       title: "Reason",
       value: ({ reason }) => reason,
@@ -158,7 +157,7 @@ export function createClosedTable() {
     },
     { title: "Error", value: ({ error }) => error ?? "", isText: true, isWide: true },
     numeric("Age", ({ age_seconds }) => age_seconds, formatAge, { isWide: true }),
-    numeric("Messages", ({ messages }) => messages, formatCount),
+    numeric("Messages", ({ messages }) => messages, formatCount, { isWide: true }),
     numeric("In", ({ bytes_in }) => bytes_in, formatBytes, { isWide: true }),
     numeric("Out", ({ bytes_out }) => bytes_out, formatBytes, { isWide: true }),
     { title: "Id", value: ({ id }) => id, isNumeric: true, isWide: true },

@@ -1,7 +1,15 @@
 //! The history with simulated time: hours of samples, minutes, gaps, and listeners that come and go.
 
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use super::sample::COLUMNS;
 use super::*;
+use crate::admin::Admin;
+use crate::{assemble, config};
 
 fn history() -> History {
     History::new(Instant::now())
@@ -110,4 +118,35 @@ fn the_number_of_listeners_is_bounded_and_those_that_are_gone_make_room() {
     run(&history, 3..=4, &names[1..]);
     assert!(history.read(Step::Second, Some("l000"), 1).is_none());
     assert!(history.read(Step::Second, Some("l100"), 1).is_some());
+}
+
+/// A server whose admin endpoint was not asked for an hour: the reply shows that hour and the incident in it.
+#[tokio::test]
+async fn a_request_after_an_hour_of_load_shows_that_hour() {
+    let registry = crate::registry();
+    let text = "[admin]\nlisten = 'tcp://127.0.0.1:0'\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\n".to_owned();
+    let inputs = config::Inputs { file: Some("text.toml".into()), text: Some(text), ..config::Inputs::default() };
+    let config = config::load(&inputs, &registry).unwrap();
+    let (listeners, assembled) = assemble::assemble(config, &registry, None).map_err(|e| e.to_string()).unwrap();
+    let running = Arc::new(listeners.start().await.unwrap());
+    let (admin, _reloads) = Admin::start(running, None, &assembled.config, Vec::new()).await.unwrap();
+    for second in 0..=3600 {
+        // For a minute, connections close by errors.
+        let errors = 5 * second.clamp(1800, 1860);
+        let sample = Sample { errors, ..load(second) };
+        admin.state.history.record_at(second, &[("main".to_owned(), sample)]);
+    }
+    let mut io = TcpStream::connect(admin.running.socket_addr().unwrap()).await.unwrap();
+    let request = "GET /history?seconds=3600&listener=main HTTP/1.0\r\nhost: localhost\r\n\r\n";
+    io.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    io.read_to_string(&mut reply).await.unwrap();
+    let reply: Value = serde_json::from_str(reply.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!((&reply["last"], &reply["step_seconds"]), (&3600.into(), &1.into()));
+    let column = |name: &str| reply["columns"][name].as_array().unwrap().clone();
+    assert_eq!(column("messages"), vec![Value::from(10); 3600]);
+    let errors = column("errors");
+    let incident: Vec<usize> = (0..3600).filter(|second| errors[*second] != 0).collect();
+    assert_eq!(incident, (1800..1860).collect::<Vec<_>>());
+    admin.stop().await;
 }
