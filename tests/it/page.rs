@@ -139,7 +139,7 @@ fn the_buttons_reload_and_drain_and_prompt_for_the_token() {
     browser.click("#reload");
     browser.until("the error is shown", "document.querySelector('#notification li')?.innerText.includes('\"hallo\"')");
     browser.go("#/log");
-    browser.until("the log is shown", "document.querySelector('#log-lines').innerText.includes('reload rejected')");
+    browser.until("the log is shown", "document.querySelector('#log-lines').innerText.includes('reloaded')");
     browser.fill("#log-level", "debug");
     browser.click("#log-level-form button");
     browser.until("the level is set", "document.querySelector('#notification').innerText == 'Log level set to debug'");

@@ -126,8 +126,8 @@ fn tables_are_sorted_by_keyboard_and_fit_both_widths() {
         for view in ["#/", "#/listener/main", "#/log", "#/configuration"] {
             browser.go(view);
             browser.until("the view is shown", "!document.querySelector(`[data-title=\"${location.hash.split('/')[1] || 'overview'}\"]`).closest('[hidden]')");
-            let sideways = browser.run_script("return document.documentElement.scrollWidth - innerWidth");
-            assert_eq!(sideways, 0, "{view} at {width}");
+            let sideways = browser.run_script("return document.documentElement.scrollWidth > innerWidth");
+            assert_eq!(sideways, false, "{view} at {width}");
         }
     }
     assert_eq!(browser.console_errors(), Vec::<Value>::new());
@@ -173,7 +173,7 @@ fn a_reload_shows_the_difference_first_and_a_drain_its_progress_and_end() {
     browser.click("#reload");
     browser.until("the difference is shown", "document.querySelector('#reload-dialog').open");
     let keys = browser.text("#reload-keys");
-    assert!(keys.starts_with("listeners.main.limits.connections: 10000 → 5 (./switchboard.toml, line"), "{keys}");
+    assert!(keys.starts_with("listeners.main.limits.connections: 10000 → 5 (switchboard.toml, line"), "{keys}");
     browser.click("#reload-dialog button[value=cancel]");
     assert!(!server.log().iter().any(|event| event["message"] == "reloaded"));
     browser.click("#reload");

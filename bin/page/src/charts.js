@@ -1,5 +1,5 @@
-// Charts with one or two lines. The values are shown as text beside the title: those at the cursor, the current ones, or
-// the highest ones of a range in the past.
+// Charts with one or two lines. The values are shown as text beside the title: those at the cursor, the current ones,
+// or the highest ones of a range in the past.
 
 import uPlot from "uplot";
 import { formatBytes, formatClock, formatCount, formatLatency, formatMinute, formatRate, formatSeconds } from "./format.js";
@@ -35,7 +35,7 @@ const CHARTS = [
 
 const color = (variable) => getComputedStyle(document.documentElement).getPropertyValue(variable).trim();
 
-const highest = (values) => values.reduce((max, value) => (value !== null && !(value <= max) ? value : max), null);
+const highest = (values) => values.reduce((max, value) => (value !== null && (max === null || value > max) ? value : max), null);
 
 class Chart {
   constructor(container, range, { title, lines, format, tick = format, steps }) {

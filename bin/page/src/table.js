@@ -1,5 +1,5 @@
-// A table that is sorted by its headers and can be saved. Text from the server is only ever set as textContent, never as
-// HTML.
+// A table that is sorted by its headers and can be saved. Text from the server is only ever set as textContent, never
+// as HTML.
 
 import { downloadButtons } from "./download.js";
 

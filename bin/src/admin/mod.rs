@@ -1,7 +1,7 @@
 //! The admin endpoint: HTTP on a listener of the framework.
 //!
-//! A reload is sent to the control loop as [`ReloadRequest`]. A drain is signalled separately. While there is an endpoint,
-//! a task records the history.
+//! A reload is sent to the control loop as [`ReloadRequest`]. A drain is signalled separately. While there is an
+//! endpoint, a task records the history.
 
 mod auth;
 mod client_table;

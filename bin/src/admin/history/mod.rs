@@ -62,8 +62,8 @@ impl History {
         self.record_at(self.epoch.elapsed().as_secs(), &listeners);
     }
 
-    /// Adds the row of a second, counted from the epoch, and the row of a minute if one has ended. The first call only
-    /// stores the counters. `listeners` is sorted by name.
+    /// Adds the row of a second, counted from the epoch, and the row of a minute if one has ended. `listeners` is
+    /// sorted by name.
     fn record_at(&self, second: u64, listeners: &[(String, Sample)]) {
         let mut total = Sample::default();
         listeners.iter().for_each(|(_, sample)| total.add(sample));

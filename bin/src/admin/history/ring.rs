@@ -12,7 +12,7 @@ const GROWTH: usize = 300;
 pub(super) struct Ring {
     capacity: usize,
     max_listeners: usize,
-    last: Option<u64>,
+    last: u64,
     total: Series,
     listeners: BTreeMap<String, Series>,
 }
@@ -27,13 +27,14 @@ struct Series {
 }
 
 impl Ring {
+    /// A ring that begins with the process: all counters were zero at the end of interval 0.
     pub(super) fn new(capacity: usize, max_listeners: usize) -> Self {
-        Self { capacity, max_listeners, last: None, total: Series::default(), listeners: BTreeMap::new() }
+        let total = Series { before: Some((Sample::default(), 0)), ..Series::default() };
+        Self { capacity, max_listeners, last: 0, total, listeners: BTreeMap::new() }
     }
 
-    /// Adds the row of an interval, after rows without values for the intervals that were missed. The first call only
-    /// stores the counters. `listeners` is sorted by name. `open` returns the open connections of the whole server or
-    /// of a listener.
+    /// Adds the row of an interval, after rows without values for the intervals that were missed. `listeners` is sorted
+    /// by name. `open` returns the open connections of the whole server or of a listener.
     pub(super) fn add(
         &mut self,
         interval: u64,
@@ -41,11 +42,11 @@ impl Ring {
         listeners: &[(String, Sample)],
         open: impl Fn(Option<&str>, &Sample) -> u64,
     ) {
-        if self.last.is_some_and(|last| interval <= last) {
+        if interval <= self.last {
             return; // this interval has its row
         }
-        let missed = self.last.map_or(0, |last| interval - last - 1);
-        let is_next = self.last.is_some() && missed == 0;
+        let missed = interval - self.last - 1;
+        let is_next = missed == 0;
         let missed = usize::try_from(missed).unwrap_or(usize::MAX).min(self.capacity);
         for series in self.listeners.values_mut().chain([&mut self.total]) {
             (0..missed).for_each(|_| series.push(NO_VALUES, self.capacity));
@@ -68,7 +69,7 @@ impl Ring {
             }
             series.record(interval, sample, open(Some(name), sample), self.capacity);
         }
-        self.last = Some(interval);
+        self.last = interval;
     }
 
     /// Whether another listener has room. Removes the listener that has been gone for longest, if one is gone.
@@ -86,7 +87,7 @@ impl Ring {
     pub(super) fn read(&self, listener: Option<&str>, limit: usize) -> Option<(u64, Vec<Row>)> {
         let rows = &self.series(listener)?.rows;
         let rows = rows.range(rows.len().saturating_sub(limit)..).copied().collect();
-        Some((self.last.unwrap_or_default(), rows))
+        Some((self.last, rows))
     }
 
     /// The most open connections in the last rows.

@@ -19,7 +19,7 @@ const DEFAULT_SECONDS: usize = 300;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::admin) struct Query {
+pub(crate) struct Query {
     seconds: Option<usize>,
     minutes: Option<usize>,
     listener: Option<String>,
@@ -29,11 +29,7 @@ impl Accepted for Query {
     const ACCEPTED: &str = "seconds (1 to 3600) or minutes (1 to 1440), and listener, each at most once";
 }
 
-pub(in crate::admin) async fn history(
-    uri: Uri,
-    State(state): SharedState,
-    Parameters(query): Parameters<Query>,
-) -> Response {
+pub(crate) async fn history(uri: Uri, State(state): SharedState, Parameters(query): Parameters<Query>) -> Response {
     let rows = match (query.seconds, query.minutes) {
         (None, None) => Some((Step::Second, DEFAULT_SECONDS)),
         (Some(seconds @ 1..=SECONDS), None) => Some((Step::Second, seconds)),

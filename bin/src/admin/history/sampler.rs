@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const MANY_CONNECTIONS: usize = 1000;
 
 /// Runs until the sender of `is_enabled` is dropped.
-pub(in crate::admin) async fn run(history: Arc<History>, running: Arc<Running>, mut is_enabled: watch::Receiver<bool>) {
+pub(crate) async fn run(history: Arc<History>, running: Arc<Running>, mut is_enabled: watch::Receiver<bool>) {
     // In the middle of a second, so that a late tick still belongs to its second.
     let first = Instant::from_std(history.epoch) + INTERVAL / 2;
     let mut ticks = interval_at(first, INTERVAL);

@@ -64,8 +64,10 @@ fn a_row_takes_twenty_bytes_and_a_series_less_than_100_kib() {
 fn nothing_is_allocated_or_shown_before_it_was_measured() {
     let history = history();
     assert_eq!(history.read(Step::Second, None, 300).unwrap(), (0, Vec::new()));
+    // The admin endpoint is enabled after 100 seconds.
     run(&history, [100], &["a"]);
-    assert_eq!(history.read(Step::Second, None, 300).unwrap(), (100, Vec::new()));
+    assert_eq!(column(&history, Step::Second, None, "accepted", 2), [None, Some(1)]);
+    assert_eq!(history.read(Step::Second, Some("a"), 300).unwrap(), (100, Vec::new()));
     run(&history, [101], &["a"]);
     assert_eq!(column(&history, Step::Second, Some("a"), "accepted", 300), [Some(1)]);
     assert!(history.read(Step::Second, Some("b"), 300).is_none());
@@ -132,7 +134,7 @@ async fn a_request_after_an_hour_of_load_shows_that_hour() {
     let (admin, _reloads) = Admin::start(running, None, &assembled.config, Vec::new()).await.unwrap();
     for second in 0..=3600 {
         // For a minute, connections close by errors.
-        let errors = 5 * second.clamp(1800, 1860);
+        let errors = 5 * (second.clamp(1800, 1860) - 1800);
         let sample = Sample { errors, ..load(second) };
         admin.state.history.record_at(second, &[("main".to_owned(), sample)]);
     }
