@@ -150,10 +150,9 @@ fn a_client_that_waits_for_the_drain_gets_its_result() {
     client.get_mut().write_all(b"unfinis").unwrap();
     let bytes = || server.get("/connections").json()["connections"][0]["bytes_in"].clone();
     server.wait_until("the part has arrived", || bytes() == 11);
-    assert_eq!(server.send("POST", "/drain", "").status, 202);
-    server.0.wait_for_event(|event| event["message"] == "draining");
     let waiting = server.tcp();
-    let result = thread::spawn(move || ask(waiting, "GET", "/drain", "", ""));
+    let result = thread::spawn(move || ask(waiting, "POST", "/drain?wait=true", "", ""));
+    server.0.wait_for_event(|event| event["message"] == "draining");
     server.wait_until("the deadline is shown", || {
         server.get("/status").json()["drain"]["seconds_left"].as_f64().is_some_and(|left| left > 0.0 && left <= 30.0)
     });

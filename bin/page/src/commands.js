@@ -33,7 +33,8 @@ export async function command(method, path, body, onResponse) {
   try {
     response = await send(method, path, body);
   } catch {
-    return notify("The server did not answer.", { isError: true });
+    // During a drain, the notice about the lost server has more to say.
+    return openAtDrain === null && notify("The server did not answer.", { isError: true });
   }
   if (response.status === 401) return askForToken(response.body, () => command(method, path, body, onResponse));
   element("token-form").hidden = true;
@@ -114,19 +115,24 @@ element("drain-dialog").addEventListener("close", ({ target }) => {
   const isConfirmed = target.returnValue === "drain";
   target.returnValue = "";
   if (!isConfirmed) return;
-  command("POST", "/drain", undefined, ({ status, body }) => {
-    if (status >= 400) notify(body, { isError: true });
+  // The reply comes when the drain has ended.
+  command("POST", "/drain?wait=true", undefined, ({ status, body }) => {
+    if (status === 200) end = describeEnd(body);
+    else notify(typeof body === "string" ? body : "The drain was rejected.", { isError: true });
   });
 });
 
-/** Waits for the result of the drain. The server sends it just before it exits. */
+function describeEnd({ open, cut, stop_failures }) {
+  const connections = plural(open, "connection");
+  const result = cut ? `of ${connections}, ${cut} were aborted.` : `${connections} finished or closed, none was aborted.`;
+  const failures = stop_failures ? ` ${plural(stop_failures, "handler")} did not stop in time.` : "";
+  return `The server has drained and stopped: ${result}${failures}`;
+}
+
+/** Waits for the result of a drain that another client has begun. The server sends it just before it exits. */
 async function waitForEnd() {
   try {
-    const { open, cut, stop_failures } = await get("/drain", 0);
-    const failures = stop_failures ? ` ${plural(stop_failures, "handler")} did not stop in time.` : "";
-    const aborted = cut ? `${plural(cut, "connection")} were aborted.` : "none was aborted.";
-    end = `The server has drained and stopped: ${plural(open, "connection")} finished or closed, ${aborted}${failures}`;
-    if (cut) end = `The server has drained and stopped: of ${plural(open, "connection")}, ${cut} were aborted.${failures}`;
+    end = describeEnd(await get("/drain", 0));
   } catch (error) {
     // A proxy may end a request that waits for long.
     if (!(error instanceof HttpError)) setTimeout(() => end === null && openAtDrain !== null && waitForEnd(), 1000);

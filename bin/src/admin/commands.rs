@@ -11,7 +11,7 @@ use switchboard::server::Changes;
 use tokio::sync::oneshot;
 
 use crate::admin::parameters::{Accepted, Parameters};
-use crate::admin::state::{Difference, ReloadMode, ReloadRequest, Reloaded, SharedState};
+use crate::admin::state::{AdminState, Difference, ReloadMode, ReloadRequest, Reloaded, SharedState};
 
 /// The parameters of `POST /reload`.
 #[derive(Debug, Default, Deserialize)]
@@ -59,12 +59,31 @@ fn difference(difference: &Difference) -> Value {
     json!({ "key": key, "before": before, "after": after, "origin": origin, "needs_restart": needs_restart })
 }
 
-pub(super) async fn drain(State(state): SharedState) -> (StatusCode, &'static str) {
-    if state.running.is_stopping() {
-        return (StatusCode::ACCEPTED, "already draining\n");
+/// The parameters of `POST /drain`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct DrainParameters {
+    /// The reply comes when the drain has ended, with its result.
+    wait: bool,
+}
+
+impl Accepted for DrainParameters {
+    const ACCEPTED: &str = "wait (true or false)";
+}
+
+pub(super) async fn drain(
+    State(state): SharedState,
+    Parameters(DrainParameters { wait }): Parameters<DrainParameters>,
+) -> Response {
+    let is_draining = state.running.is_stopping();
+    if !is_draining {
+        state.drain.notify_one();
     }
-    state.drain.notify_one();
-    (StatusCode::ACCEPTED, "draining\n")
+    match (wait, is_draining) {
+        (true, _) => result(&state).await,
+        (false, true) => (StatusCode::ACCEPTED, "already draining\n").into_response(),
+        (false, false) => (StatusCode::ACCEPTED, "draining\n").into_response(),
+    }
 }
 
 /// Replies when the drain has ended. The admin endpoint finishes this request before the process exits.
@@ -72,6 +91,10 @@ pub(super) async fn drained(State(state): SharedState) -> Response {
     if !state.running.is_stopping() {
         return (StatusCode::CONFLICT, "no drain is in progress\n").into_response();
     }
+    result(&state).await
+}
+
+async fn result(state: &AdminState) -> Response {
     let mut drained = state.drained.subscribe();
     let result = drained.wait_for(Option::is_some).await.ok().and_then(|drained| *drained);
     match result {

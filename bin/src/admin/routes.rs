@@ -68,7 +68,7 @@ const ROUTES: [Route; 17] = [
     protected(Method::GET, "/log", "last lines of the log, as JSON", |method| on(method, log_tail)).with(&["after"]),
     protected(Method::DELETE, "/connections/{id}", "close a connection", |method| on(method, close_connection)),
     protected(Method::PUT, "/log-level", "set the log level or filter", |method| on(method, set_log_level)),
-    protected(Method::POST, "/drain", "drain and stop", |method| on(method, commands::drain)),
+    protected(Method::POST, "/drain", "drain and stop", |method| on(method, commands::drain)).with(&["wait"]),
     protected(Method::POST, "/reload", "reload the configuration", |method| on(method, commands::reload))
         .with(&["force", "dry_run"]),
 ];

@@ -6,7 +6,9 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Compact(u16);
 
+/// Bits of the mantissa.
 const MANTISSA_BITS: u32 = 11;
+/// The bit of the mantissa that is not stored.
 const HIDDEN: u64 = 1 << MANTISSA_BITS;
 
 impl Compact {

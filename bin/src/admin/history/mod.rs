@@ -28,6 +28,7 @@ const MAX_LISTENERS: usize = 100;
 pub(super) const SECONDS: usize = 3600;
 /// Rows of one minute.
 pub(super) const MINUTES: usize = 24 * 60;
+/// Seconds of a minute.
 const MINUTE: u64 = 60;
 
 /// The length of the rows.

@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::History;
 
+/// Time between two rows.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A report visits every open connection. From this number on, it is made on a thread that may block.
 const MANY_CONNECTIONS: usize = 1000;
