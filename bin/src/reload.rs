@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value as Json;
 use switchboard::deadline_timer::timeout_at;
 use switchboard::log::Log;
 use switchboard::server::{Changes, ReloadError};
@@ -10,7 +11,7 @@ use switchboard::{ListenerSet, Registry, Running};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Difference, ReloadMode, Reloaded};
 use crate::assemble::{self, Assembled};
 use crate::config::{self, Config, Inputs};
 use crate::descriptors;
@@ -33,14 +34,13 @@ pub(crate) struct Reload<'s> {
 }
 
 impl Reload<'_> {
-    /// Reloads the configuration. An error contains every reason why the reload was rejected. A forced reload may
-    /// remove every current listener.
+    /// Reloads the configuration. An error contains every reason why the reload was rejected.
     pub(crate) async fn reload(
         &mut self,
         running: &Running,
         admin: &Admin,
-        is_forced: bool,
-    ) -> Result<Changes, Vec<String>> {
+        mode: ReloadMode,
+    ) -> Result<Reloaded, Vec<String>> {
         let deadline = Instant::now() + RELOAD_TIMEOUT;
         let (mut listeners, assembled) = tokio::select! {
             biased;
@@ -49,8 +49,12 @@ impl Reload<'_> {
         };
         // A default file that has disappeared: without it the server would have other listeners.
         self.check_file().map_err(|error| vec![error])?;
-        if !is_forced && !listeners.keeps_any_of(running) {
+        if !mode.is_forced && !listeners.keeps_any_of(running) {
             return Err(vec![removes_every_listener(running)]);
+        }
+        let differences = differences(&self.current.config, &assembled.config);
+        if mode.is_dry_run {
+            return Ok(Reloaded { changes: None, differences });
         }
         let timeout = deadline.saturating_duration_since(Instant::now());
         listeners.prepare_timeout(timeout);
@@ -82,7 +86,7 @@ impl Reload<'_> {
         admin.set_config(&assembled.config);
         self.current = Arc::new(assembled);
         self.log_changes(&changes);
-        Ok(changes)
+        Ok(Reloaded { changes: Some(changes), differences })
     }
 
     /// Fails if the configuration file of this process no longer exists, perhaps together with the working directory.
@@ -119,6 +123,19 @@ impl Reload<'_> {
         let at_start = at_start.collect::<Vec<_>>().join(",");
         tracing::info!(target: "switchboard", config = file, started, changed, stopped, at_start, "reloaded");
     }
+}
+
+/// The keys that a reload changes.
+fn differences(before: &Config, after: &Config) -> Vec<Difference> {
+    let (old, new) = (before.effective.json(), after.effective.json());
+    let difference = |(key, before, after_value): (config::Path, Option<&Json>, Option<&Json>)| Difference {
+        key: config::dotted(&key),
+        before: before.cloned(),
+        after: after_value.cloned(),
+        origin: after_value.map(|_| after.effective.origin(&key).to_string()),
+        needs_restart: config::needs_restart(&key),
+    };
+    config::differences(&old, &new).into_iter().map(difference).collect()
 }
 
 fn removes_every_listener(running: &Running) -> String {

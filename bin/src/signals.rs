@@ -7,12 +7,11 @@ use std::task::Poll;
 use futures_util::future::{join, ready};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use switchboard::Running;
-use switchboard::server::Changes;
 use switchboard::transport::Systemd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 
-use crate::admin::{Admin, ReloadRequest};
+use crate::admin::{Admin, ReloadMode, ReloadRequest, Reloaded};
 use crate::exit;
 use crate::handover::{self, Executable};
 use crate::reload::Reload;
@@ -68,6 +67,7 @@ impl LiveServer<'_> {
             never = self.handle(hangup, user2, reloads, reload) => match never {},
             never = self.service_manager.run(self.running) => match never {},
         };
+        self.admin.set_drained(drained);
         self.admin.stop().await;
         if drained.is_complete() { 0 } else { exit::INCOMPLETE }
     }
@@ -83,7 +83,7 @@ impl LiveServer<'_> {
     ) -> Infallible {
         loop {
             tokio::select! {
-                _ = hangup.recv() => drop(self.reload(&mut reload, false).await),
+                _ = hangup.recv() => drop(self.reload(&mut reload, ReloadMode::default()).await),
                 _ = user2.recv() => {
                     let upgraded = tokio::select! {
                         upgraded = self.upgrade(&reload) => upgraded,
@@ -100,8 +100,8 @@ impl LiveServer<'_> {
                     }
                 }
                 // The reply fails if the client has disconnected.
-                Some(ReloadRequest { is_forced, result }) = reloads.recv() => {
-                    drop(result.send(self.reload(&mut reload, is_forced).await));
+                Some(ReloadRequest { mode, result }) = reloads.recv() => {
+                    drop(result.send(self.reload(&mut reload, mode).await));
                 }
             }
         }
@@ -121,15 +121,17 @@ impl LiveServer<'_> {
         }
     }
 
-    async fn reload(&self, reload: &mut Reload<'_>, is_forced: bool) -> Result<Changes, Vec<String>> {
-        self.reloaded(reload.reload(self.running, self.admin, is_forced)).await
+    async fn reload(&self, reload: &mut Reload<'_>, mode: ReloadMode) -> Result<Reloaded, Vec<String>> {
+        let reloading = reload.reload(self.running, self.admin, mode);
+        // A dry run is no event of the server.
+        if mode.is_dry_run { reloading.await } else { self.reloaded(reloading).await }
     }
 
     /// Notifies the service manager of a reload, and logs why it is rejected.
     async fn reloaded(
         &self,
-        reload: impl Future<Output = Result<Changes, Vec<String>>>,
-    ) -> Result<Changes, Vec<String>> {
+        reload: impl Future<Output = Result<Reloaded, Vec<String>>>,
+    ) -> Result<Reloaded, Vec<String>> {
         self.service_manager.reloading();
         let reloaded = reload.await;
         if let Err(errors) = &reloaded {

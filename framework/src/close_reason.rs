@@ -70,6 +70,55 @@ impl CloseReason {
         self.into()
     }
 
+    /// What the reason means, as a sentence for operators.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::PeerClosed => "The client ended the connection and received all replies.",
+            Self::HandlerClosed => "The handler closed the connection.",
+            Self::HandlerError => "The handler returned an error, or a reply that the framing cannot encode.",
+            Self::Panic => "The handler panicked.",
+            Self::Idle => "Nothing was read or written for timeouts.idle.",
+            Self::FirstMessage => "No complete message arrived within timeouts.first_message.",
+            Self::Handshake => "The TLS handshake or PROXY header failed or was not complete in time.",
+            Self::MessageTimeout => "A handler call took longer than timeouts.message.",
+            Self::WriteStalled => "The client did not read its replies for timeouts.write.",
+            Self::Lifetime => "The connection reached timeouts.lifetime.",
+            Self::FrameTooLarge => "A message was larger than limits.frame.",
+            Self::FrameTimeout => "A message was not complete within timeouts.frame after its first byte.",
+            Self::BadFrame => "The received bytes were not a message of the framing.",
+            Self::OutboxFull => "The client read too slowly, and its outbox was full.",
+            Self::Denied => "The access list rejected the client.",
+            Self::Limit => "A limit on connections rejected the client.",
+            Self::Rate => "The client exceeded a rate limit.",
+            Self::StarttlsInjection => "The client sent plaintext behind its request for TLS.",
+            Self::Drain => "The server drained while no message or reply was in progress.",
+            Self::DrainDeadline => "The server drained, and the connection did not finish before the deadline.",
+            Self::Killed => "An operator closed the connection.",
+            Self::IoError => "Reading or writing failed, for example because the client reset the connection.",
+        }
+    }
+
+    /// Whether the client, the network or the handler failed. Normal ends, timeouts of quiet connections, drains and
+    /// rejections are not failures.
+    pub fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::HandlerError
+                | Self::Panic
+                | Self::FirstMessage
+                | Self::Handshake
+                | Self::MessageTimeout
+                | Self::WriteStalled
+                | Self::FrameTooLarge
+                | Self::FrameTimeout
+                | Self::BadFrame
+                | Self::OutboxFull
+                | Self::StarttlsInjection
+                | Self::DrainDeadline
+                | Self::IoError
+        )
+    }
+
     /// Whether the server aborted the connection before its work was finished.
     pub fn is_cut(self) -> bool {
         matches!(self, Self::DrainDeadline | Self::Killed)

@@ -156,7 +156,8 @@ pub mod error;
 pub use address::{Address, Credentials, Endpoint, Source};
 pub use close_reason::CloseReason;
 pub use connection::{
-    ClientCertificate, Connection, Extensions, Kind, ProxyInfo, TASKS_PER_CONNECTION, TlsInfo, TooManyTasks,
+    ClientCertificate, ClosedConnection, Connection, Extensions, Kind, ProxyInfo, RECENTLY_CLOSED,
+    TASKS_PER_CONNECTION, TlsInfo, TooManyTasks,
 };
 pub use drain::{DrainSignal, Phase};
 #[doc(inline)]

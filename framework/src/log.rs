@@ -27,7 +27,10 @@ mod escaped_lines;
 mod journal;
 mod line_limit;
 mod queue;
+mod tail;
 mod writer;
+
+pub use tail::LOG_TAIL;
 
 use std::env;
 use std::fmt;
@@ -148,6 +151,13 @@ impl Log {
         self.limit.set_rate(settings.lines);
         let _ = self.format.reload(stderr_layer(settings.format, self.queue.clone()));
         Ok(())
+    }
+
+    /// The number of lines so far, and those of the last [`LOG_TAIL`] lines that came after the first `after` lines.
+    /// Lines are as they were printed, without colours, and at most 4 KiB of each. While standard error stalls, no
+    /// lines are added.
+    pub fn tail(&self, after: u64) -> (u64, Vec<String>) {
+        self.queue.tail(after)
     }
 
     /// Writes the queued lines, unless standard error stalls. Later lines are lost.

@@ -104,6 +104,15 @@ mod reference;
 /// The dashboard in a browser.
 mod page;
 
+/// A browser that a test controls.
+mod browser;
+
+/// The dashboard shows what happened before it was opened, one page per listener, and what a command will change.
+mod page_views;
+
+/// The history of the server and the other routes behind the dashboard.
+mod history;
+
 /// The packaged examples, systemd units and files are valid.
 mod packaging;
 

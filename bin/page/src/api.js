@@ -11,12 +11,28 @@ export function setToken(value) {
   token = value;
 }
 
+/** A reply with an error status. */
+export class HttpError extends Error {
+  constructor(path, status, body) {
+    super(typeof body === "string" && body ? body : `${path}: ${status}`);
+    this.status = status;
+  }
+}
+
 const isJson = (response) => (response.headers.get("content-type") ?? "").startsWith("application/json");
 
-export async function get(path) {
-  const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
-  if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  return isJson(response) ? response.json() : response.text();
+/** Sends a request. Returns the status and the body: a text or a parsed JSON value. */
+export async function send(method, path, body, timeout) {
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const signal = timeout ? AbortSignal.timeout(timeout) : undefined;
+  const response = await fetch(path, { method, headers, body, signal, cache: "no-store" });
+  return { status: response.status, body: isJson(response) ? await response.json() : (await response.text()).trim() };
+}
+
+export async function get(path, timeout = TIMEOUT_MS) {
+  const { status, body } = await send("GET", path, undefined, timeout);
+  if (status !== 200) throw new HttpError(path, status, body);
+  return body;
 }
 
 /** Returns all connections, oldest first. */
@@ -29,11 +45,4 @@ export async function getConnections() {
     after = page.next ?? null;
   } while (after !== null);
   return all;
-}
-
-/** Sends a request that changes the server. Returns the status and the body: a text or a parsed JSON value. */
-export async function send(method, path, body) {
-  const headers = token ? { authorization: `Bearer ${token}` } : {};
-  const response = await fetch(path, { method, headers, body });
-  return { status: response.status, body: isJson(response) ? await response.json() : (await response.text()).trim() };
 }

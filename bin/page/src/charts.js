@@ -1,11 +1,14 @@
-// Charts with one or two lines over the last minutes. The current values are shown as text beside the title.
+// Charts with one or two lines. The values are shown as text beside the title: those at the cursor, the current ones,
+// or the highest ones of a range in the past.
 
 import uPlot from "uplot";
-import { formatBytes, formatCount, formatLatency, formatRate } from "./format.js";
-import { HISTORY_SECONDS } from "./history.js";
+import { formatBytes, formatClock, formatCount, formatLatency, formatMinute, formatRate, formatSeconds } from "./format.js";
+import { KEYS } from "./range.js";
 
 /** Axis steps for bytes: powers of two. */
 const POWERS_OF_TWO = Array.from({ length: 50 }, (_, exponent) => 2 ** exponent);
+/** Axis steps for whole numbers. */
+const WHOLE = Array.from({ length: 12 }, (_, exponent) => [1, 2, 5].map((digit) => digit * 10 ** exponent)).flat();
 
 /** Each line is a series of the history and its label. */
 const CHARTS = [
@@ -16,41 +19,76 @@ const CHARTS = [
     format: formatBytes,
     steps: POWERS_OF_TWO,
   },
-  { title: "Open connections and datagram peers", lines: [["open", ""]], format: formatCount },
-  { title: "Message latency", lines: [["p50", "p50"], ["p99", "p99"]], format: formatLatency },
+  { title: "Open connections and datagram peers", lines: [["open", ""]], format: formatCount, steps: WHOLE },
+  { title: "Message latency", lines: [["p50", "p50"], ["p99", "p99"]], format: formatLatency, tick: formatSeconds },
   {
     title: "New connections per second",
     lines: [["accepted", "accepted"], ["rejected", "rejected"]],
     format: formatRate,
   },
-  { title: "Failed messages per second", lines: [["failed", ""]], format: formatRate },
+  {
+    title: "Errors per second",
+    lines: [["failed", "failed"], ["errors", "closed by error"]],
+    format: formatRate,
+  },
 ];
-
-const timeOfDay = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 
 const color = (variable) => getComputedStyle(document.documentElement).getPropertyValue(variable).trim();
 
+const highest = (values) => values.reduce((max, value) => (value !== null && (max === null || value > max) ? value : max), null);
+
 class Chart {
-  constructor(container, { title, lines, format, steps }) {
-    Object.assign(this, { title, lines, format, steps });
+  constructor(container, range, { title, lines, format, tick = format, steps }) {
+    Object.assign(this, { range, title, lines, format, tick, steps, cursor: null });
     const figure = document.createElement("figure");
     const caption = document.createElement("figcaption");
     const heading = document.createElement("span");
     heading.textContent = title;
-    this.current = document.createElement("output");
-    this.current.setAttribute("aria-live", "off");
-    caption.append(heading, this.current);
+    this.values = document.createElement("output");
+    this.values.setAttribute("aria-live", "off");
+    caption.append(heading, this.values);
     this.plot = document.createElement("div");
     this.plot.className = "plot";
+    this.plot.tabIndex = 0;
     this.plot.setAttribute("role", "img");
+    this.plot.addEventListener("keydown", (event) => this.#key(event));
+    this.plot.addEventListener("blur", () => this.#moveCursor(null));
     figure.append(caption, this.plot);
     container.append(figure);
   }
 
-  update(series) {
-    this.data = [series.time, ...this.lines.map(([name]) => series[name])];
-    const values = this.lines.map(([name, label]) => `${label} ${this.format(series[name].at(-1) ?? null)}`.trim());
-    this.current.replaceChildren(
+  /** Left and right move the cursor, and its values are announced. The other keys change the range of all charts. */
+  #key(event) {
+    const last = this.data[0].length - 1;
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step && last >= 0) {
+      this.values.setAttribute("aria-live", "polite");
+      const size = event.shiftKey ? 10 : 1;
+      this.#moveCursor(Math.min(last, Math.max(0, (this.cursor ?? last) + step * size)));
+    } else if (event.key === "Escape") this.#moveCursor(null);
+    else if (KEYS[event.key]) this.range[KEYS[event.key]]();
+    else return;
+    event.preventDefault();
+  }
+
+  #moveCursor(index) {
+    if (index === null) {
+      this.values.setAttribute("aria-live", "off");
+      this.uplot?.setCursor({ left: -10, top: -10 });
+    } else {
+      this.uplot.setCursor({ left: this.uplot.valToPos(this.data[0][index], "x"), top: 0 });
+    }
+  }
+
+  #showValues() {
+    const [times, ...series] = this.data;
+    const time = times[this.cursor];
+    const isLive = this.range.end === null;
+    const pick = time !== undefined ? (values) => values[this.cursor] : isLive ? (values) => values.at(-1) : highest;
+    const prefix = time !== undefined ? `${formatClock(time)}: ` : isLive ? "" : "max ";
+    const values = this.lines.map(([, label], index) => `${label} ${this.format(pick(series[index]) ?? null)}`.trim());
+    this.values.replaceChildren(
+      prefix,
       ...values.flatMap((value, index) => {
         const span = document.createElement("span");
         span.textContent = value;
@@ -58,9 +96,16 @@ class Chart {
         return index ? [" · ", span] : [span];
       }),
     );
-    this.plot.setAttribute("aria-label", `${this.title}: now ${values.join(", ")}`);
+    const most = this.lines.map(([, label], index) => `${label} ${this.format(highest(series[index]))}`.trim());
+    const now = isLive ? `now ${values.join(", ")}; ` : "";
+    this.plot.setAttribute("aria-label", `${this.title}: ${now}highest in this range ${most.join(", ")}`);
+  }
+
+  update(series) {
+    this.data = [series.time, ...this.lines.map(([name]) => series[name])];
     if (this.uplot) this.uplot.setData(this.data);
     else this.create();
+    this.#showValues();
   }
 
   #size() {
@@ -84,26 +129,39 @@ class Chart {
       points: { show: false },
       spanGaps: false,
     });
+    const times = (_, ticks) => ticks.map((tick) => (this.range.length < 240 ? formatClock : formatMinute)(tick));
     this.uplot = new uPlot(
       {
         ...this.#size(),
         series: [{}, ...this.lines.map(line)],
         legend: { show: false },
-        cursor: { show: false },
+        cursor: { y: false, drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
         scales: {
-          x: { time: true, range: (_, min, max) => [Math.min(min, max - HISTORY_SECONDS / 2), max] },
+          x: { time: true, range: () => [this.range.from, this.range.to] },
           y: { range: (_, min, max) => [0, Math.max(max ?? 0, Number.MIN_VALUE) * 1.15 || 1] },
         },
         axes: [
-          { ...axis, space: 70, size: 24, values: (_, ticks) => ticks.map((tick) => timeOfDay.format(tick * 1000)) },
-          {
-            ...axis,
-            space: 32,
-            size: 64,
-            incrs: this.steps,
-            values: (_, ticks) => ticks.map((tick) => this.format(tick)),
-          },
+          { ...axis, space: 50, size: 24, values: times },
+          { ...axis, space: 32, size: 68, incrs: this.steps, values: (_, ticks) => ticks.map((tick) => this.tick(tick)) },
         ],
+        hooks: {
+          setCursor: [
+            ({ cursor }) => {
+              const index = cursor.left >= 0 ? (cursor.idx ?? null) : null;
+              if (index === this.cursor) return;
+              this.cursor = index;
+              this.#showValues();
+            },
+          ],
+          setSelect: [
+            (plot) => {
+              if (plot.select.width < 4) return;
+              const { left, width } = plot.select;
+              plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+              this.range.select(plot.posToVal(left, "x"), plot.posToVal(left + width, "x"));
+            },
+          ],
+        },
       },
       this.data,
       this.plot,
@@ -116,8 +174,8 @@ class Chart {
 }
 
 /** Creates the charts and returns a function that updates them. */
-export function createCharts(container) {
-  const charts = CHARTS.map((options) => new Chart(container, options));
+export function createCharts(container, range) {
+  const charts = CHARTS.map((options) => new Chart(container, range, options));
   new ResizeObserver(() => charts.forEach((chart) => chart.resize())).observe(container);
   // uPlot takes its colors at creation.
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>

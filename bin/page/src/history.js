@@ -1,109 +1,113 @@
-// Turns the counters of /status into rates and quantiles, one value per second.
+// The history that the server keeps: one row per second for an hour, one row per minute for a day.
 
-/** How many seconds the charts show. */
-export const HISTORY_SECONDS = 300;
-/** Quantiles and the rates of the listener table cover this many seconds. */
-const WINDOW_SECONDS = 5;
+import { get, HttpError } from "./api.js";
 
-const NAMES = [
-  "time", "messages", "bytesIn", "bytesOut", "open", "accepted", "rejected", "p50", "p99", "failed",
-];
+/** The rows of each length that the server keeps. */
+const KEPT = { 1: 3600, 60: 1440 };
+const PARAMETER = { 1: "seconds", 60: "minutes" };
+/** Rows that a request asks for beyond those that should be new. */
+const SPARE_ROWS = 3;
 
-const sumValues = (counters) => Object.values(counters).reduce((sum, value) => sum + value, 0);
-
-function totals(listeners) {
-  const sum = (read) => listeners.reduce((total, listener) => total + read(listener), 0);
-  const buckets = listeners[0]?.message_seconds.within.map(({ le }, index) => ({
-    le,
-    count: sum((listener) => listener.message_seconds.within[index].count),
-  }));
-  return {
-    open: sum((listener) => listener.open + listener.sessions),
-    messages: sum((listener) => sumValues(listener.messages)),
-    failed: sum((listener) => sumValues(listener.messages) - listener.messages.ok),
-    bytesIn: sum((listener) => listener.bytes_in),
-    bytesOut: sum((listener) => listener.bytes_out),
-    rejected: sum((listener) => sumValues(listener.rejected)),
-    accepted: sum((listener) => listener.accepted),
-    latency: { count: sum((listener) => listener.message_seconds.count), buckets: buckets ?? [] },
-  };
-}
-
-/**
- * Quantile of the messages between two samples of a cumulative histogram, interpolated linearly within a bucket.
- * Returns null without messages, and the last bound if the quantile is above it.
- */
-export function quantile(q, before, after) {
-  const total = after.count - before.count;
-  if (total <= 0) return null;
-  const rank = q * total;
-  let lower = { le: 0, count: 0 };
-  for (const [index, { le, count }] of after.buckets.entries()) {
-    const cumulative = count - (before.buckets[index]?.count ?? 0);
-    if (cumulative >= rank) {
-      return lower.le + ((le - lower.le) * (rank - lower.count)) / Math.max(1, cumulative - lower.count);
-    }
-    lower = { le, count: cumulative };
+/** The rows of one length. `last` is the number of the last row since the start of the server. */
+class Rows {
+  constructor(step) {
+    this.step = step;
+    this.clear();
   }
-  return lower.le;
+
+  clear() {
+    [this.pid, this.last, this.time, this.columns, this.asked] = [null, 0, 0, {}, 0];
+  }
+
+  get length() {
+    return this.columns.open?.length ?? 0;
+  }
+
+  /** The end of the first row, in seconds of Unix time. */
+  get start() {
+    return this.time - (this.length - 1) * this.step;
+  }
+
+  async update(listener) {
+    const missing = Math.ceil((Date.now() / 1000 - this.asked) / this.step) + SPARE_ROWS;
+    const limit = Math.min(this.pid === null ? KEPT[this.step] : missing, KEPT[this.step]);
+    const of = listener === null ? "" : `&listener=${encodeURIComponent(listener)}`;
+    const asked = Date.now() / 1000;
+    const reply = await get(`/history?${PARAMETER[this.step]}=${limit}${of}`);
+    const received = reply.columns.open.length;
+    const isNew = reply.pid !== this.pid || reply.last - received > this.last;
+    if (isNew && this.pid !== null && limit < KEPT[this.step]) {
+      // Another process, or rows are missing.
+      this.clear();
+      return this.update(listener);
+    }
+    const added = isNew ? received : Math.min(received, reply.last - this.last);
+    for (const [name, column] of Object.entries(reply.columns)) {
+      const rows = isNew ? column : [...this.columns[name], ...column.slice(received - added)];
+      this.columns[name] = rows.slice(-KEPT[this.step]);
+    }
+    [this.pid, this.last, this.time, this.asked] = [reply.pid, reply.last, reply.last_time, asked];
+  }
+
+  /** The rows from one time to another: their times, and rates per second for the counts. */
+  between(from, to) {
+    const first = Math.max(0, Math.floor((from - this.start) / this.step));
+    const end = Math.max(first, Math.min(this.length, Math.ceil((to - this.start) / this.step) + 1));
+    const slice = (name, scale = 1) =>
+      (this.columns[name] ?? []).slice(first, end).map((value) => (value === null ? null : value * scale));
+    const rate = 1 / this.step;
+    return {
+      time: Array.from({ length: end - first }, (_, index) => this.start + (first + index) * this.step),
+      open: slice("open"),
+      messages: slice("messages", rate),
+      failed: slice("failed", rate),
+      accepted: slice("accepted", rate),
+      rejected: slice("rejected", rate),
+      errors: slice("errors", rate),
+      bytesIn: slice("bytes_in", rate),
+      bytesOut: slice("bytes_out", rate),
+      p50: slice("p50_micros", 1e-6),
+      p99: slice("p99_micros", 1e-6),
+    };
+  }
 }
 
+/** The history of the whole server, or of one listener. */
 export class History {
-  constructor() {
-    this.samples = [];
-    this.series = Object.fromEntries(NAMES.map((name) => [name, []]));
+  #seconds = new Rows(1);
+  #minutes = new Rows(60);
+
+  /** `listener` is null for the whole server. */
+  constructor(listener) {
+    this.listener = listener;
+    /** Whether the server has no history of this listener. */
+    this.isMissing = false;
   }
 
-  /** Adds a sample. Counters restart with a new process, so the first sample of a process has no rates. */
-  add(status, now) {
-    const last = this.samples.at(-1);
-    const isRestart = last && (last.pid !== status.pid || status.uptime_seconds <= last.uptime);
-    if (isRestart) this.samples = [];
-    const sample = {
-      uptime: status.uptime_seconds,
-      pid: status.pid,
-      server: totals(status.listeners),
-      listeners: new Map(status.listeners.map((listener) => [listener.name, totals([listener])])),
-    };
-    this.samples.push(sample);
-    if (this.samples.length > 2 * WINDOW_SECONDS) this.samples.shift();
-    const values = { time: now, open: sample.server.open, ...this.#rates(sample, isRestart ? undefined : last) };
-    for (const name of NAMES) {
-      this.series[name].push(values[name] ?? null);
-      if (this.series[name].length > HISTORY_SECONDS) this.series[name].shift();
+  /** Gets the new rows. The rows of minutes are only needed for times before the last hour. */
+  async update(needsMinutes) {
+    try {
+      await this.#seconds.update(this.listener);
+      const isDue = Date.now() / 1000 - this.#minutes.asked > 30 || this.#minutes.pid !== this.#seconds.pid;
+      if (needsMinutes && isDue) await this.#minutes.update(this.listener);
+      this.isMissing = false;
+    } catch (error) {
+      if (!(error instanceof HttpError && error.status === 404)) throw error;
+      this.isMissing = true;
     }
   }
 
-  #rates(sample, last) {
-    if (!last) return {};
-    const seconds = sample.uptime - last.uptime;
-    const rate = (name) => Math.max(0, sample.server[name] - last.server[name]) / seconds;
-    const counters = ["messages", "bytesIn", "bytesOut", "accepted", "rejected", "failed"];
-    const start = this.#windowStart().server.latency;
-    return {
-      ...Object.fromEntries(counters.map((name) => [name, rate(name)])),
-      p50: quantile(0.5, start, sample.server.latency),
-      p99: quantile(0.99, start, sample.server.latency),
-    };
+  /** The time of the last row. */
+  get now() {
+    return this.#seconds.time || Date.now() / 1000;
   }
 
-  #windowStart() {
-    return this.samples[Math.max(0, this.samples.length - 1 - WINDOW_SECONDS)];
+  /** Whether the rows of seconds reach back to a time. */
+  reaches(from) {
+    return from >= this.now - KEPT[1];
   }
 
-  /** Rates and quantiles of a listener over the window; null while there are too few samples. */
-  listenerRates(name) {
-    const [first, last] = [this.#windowStart(), this.samples.at(-1)];
-    const [before, after] = [first.listeners.get(name), last.listeners.get(name)];
-    const seconds = last.uptime - first.uptime;
-    if (!before || seconds <= 0) return { messages: null, bytesIn: null, bytesOut: null, p50: null, p99: null };
-    const rate = (counter) => Math.max(0, after[counter] - before[counter]) / seconds;
-    return {
-      messages: rate("messages"),
-      bytesIn: rate("bytesIn"),
-      bytesOut: rate("bytesOut"),
-      p50: quantile(0.5, before.latency, after.latency),
-      p99: quantile(0.99, before.latency, after.latency),
-    };
+  between(from, to) {
+    return (this.reaches(from) ? this.#seconds : this.#minutes).between(from, to);
   }
 }

@@ -1,137 +1,124 @@
-// The dashboard: polls the admin endpoint once per second and sends the operator's commands.
+// The dashboard: polls the admin endpoint once per second, and shows the view that the address selects.
 
-import { get, getConnections, send, setToken } from "./api.js";
+import { get, getConnections } from "./api.js";
 import { createCharts } from "./charts.js";
-import { formatAge } from "./format.js";
+import { command, notify, showDrain, showLost } from "./commands.js";
+import { downloadButtons } from "./download.js";
+import { formatAge, formatClock, formatCount } from "./format.js";
 import { History } from "./history.js";
-import { ConnectionTable, showListeners, showReasons } from "./tables.js";
+import { ListenerPage } from "./listener.js";
+import { LogView, showConfiguration } from "./log.js";
+import { Range } from "./range.js";
+import { Rates } from "./rates.js";
+import { route } from "./router.js";
+import {
+  createConnectionTable, createListenerTable, createReasonTable, createRejectionTable, reasonRows, reasons,
+  rejectionRows, totalOpen,
+} from "./tables.js";
 
 const POLL_INTERVAL_MS = 1000;
 /** Above this many open connections the list is fetched on every fifth poll only. */
 const MANY_CONNECTIONS = 2000;
 
 const element = (id) => document.getElementById(id);
-const history = new History();
-const updateCharts = createCharts(element("charts"));
-const connectionTable = new ConnectionTable(kill);
-let pendingCommand = null;
-let lastUpdate = null;
+const rates = new Rates();
+const range = new Range(element("range"), () => updateHistory().catch(() => {}));
+const updateCharts = createCharts(element("charts"), range);
+const listenerTable = createListenerTable(rates);
+const reasonTable = createReasonTable("close-reasons");
+const rejectionTable = createRejectionTable();
+const connectionTable = createConnectionTable(kill);
+const listenerPage = new ListenerPage();
+const logView = new LogView();
+let history = new History(null);
+let current = { view: "overview", listener: null };
+let status = null;
 
-function notify(text, { isError = false, details = [] } = {}) {
-  const notification = element("notification");
-  notification.classList.toggle("error", isError);
-  notification.replaceChildren(text);
-  if (details.length) {
-    const list = document.createElement("ul");
-    list.append(...details.map((detail) => Object.assign(document.createElement("li"), { textContent: detail })));
-    notification.append(list);
-  }
-  notification.hidden = false;
-}
+const chartData = () => {
+  const series = history.between(range.from, range.to);
+  const names = Object.keys(series);
+  return [names, series.time.map((_, index) => names.map((name) => series[name][index]))];
+};
+element("chart-downloads").append(...downloadButtons("switchboard-history", "the data of the charts", chartData));
 
-/** Sends a command. If the token is missing or wrong, asks for it and sends the command again. */
-async function command(method, path, body, onResponse) {
-  let response;
-  try {
-    response = await send(method, path, body);
-  } catch {
-    return notify("The server did not answer.", { isError: true });
-  }
-  if (response.status === 401) {
-    pendingCommand = () => command(method, path, body, onResponse);
-    element("token-form").hidden = false;
-    element("token").focus();
-    return notify(response.body, { isError: true });
-  }
-  element("token-form").hidden = true;
-  onResponse(response);
+function setText(id, text) {
+  // Screen readers announce every write to a status region, so only changes are written.
+  if (element(id).textContent !== text) element(id).textContent = text;
 }
 
 function kill(id, button) {
   button.disabled = true;
-  command("DELETE", `/connections/${id}`, undefined, ({ status, body }) => {
-    notify(body, { isError: status !== 200 });
+  command("DELETE", `/connections/${id}`, undefined, ({ status: code, body }) => {
+    notify(body, { isError: code !== 200 });
     button.disabled = false;
     update();
   });
 }
 
-function reloadSummary({ started, changed, stopped }) {
-  if (![started, changed, stopped].every(Array.isArray)) return "Configuration reloaded.";
-  const listeners = changed.length === 1 ? "listener" : "listeners";
-  const counts = `${changed.length} ${listeners} changed, ${started.length} started, ${stopped.length} stopped`;
-  return `Configuration reloaded: ${counts}.`;
-}
-
-element("reload").addEventListener("click", () =>
-  command("POST", "/reload", undefined, ({ status, body }) => {
-    if (status === 200) return notify(reloadSummary(body));
-    const details = body.errors ?? [body];
-    notify("Reload rejected. The running configuration is unchanged.", { isError: true, details });
-  }),
-);
-
-element("drain").addEventListener("click", () => element("drain-dialog").showModal());
-element("drain-dialog").addEventListener("close", ({ target }) => {
-  const isConfirmed = target.returnValue === "drain";
-  target.returnValue = "";
-  if (!isConfirmed) return;
-  command("POST", "/drain", undefined, ({ status, body }) => notify(body, { isError: status >= 400 }));
-});
-
-element("token-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  setToken(element("token").value);
-  element("token").value = "";
-  pendingCommand?.();
-});
-
-element("log-level-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  command("PUT", "/log-level", element("log-level").value, ({ status, body }) => {
-    const isError = status !== 200;
-    notify(isError ? body : `Log level set to ${body}`, { isError });
+for (const [id, table] of [["filter", connectionTable], ["listener-filter", listenerTable]]) {
+  element(id).addEventListener("input", ({ target }) => {
+    table.setFilter(target.value);
+    showConnectionCount();
   });
-});
-
-element("filter").addEventListener("input", ({ target }) => connectionTable.setFilter(target.value));
+}
 
 function showPhase(text) {
-  const phase = element("phase");
-  // Screen readers announce every write to a status region, so only changes are written.
-  if (phase.textContent !== text) phase.textContent = text;
-  phase.className = `badge ${text === "running" ? "success" : "error"}`;
+  setText("phase", text);
+  element("phase").className = `badge ${text === "running" ? "success" : "error"}`;
 }
 
-function showStatus(status) {
+function showConnectionCount() {
+  const matching = connectionTable.filter ? `, ${formatCount(connectionTable.update(connectionTable.source))} match` : "";
+  setText("connection-count", `${formatCount(connectionTable.source.length)} open${matching}`);
+}
+
+async function updateHistory() {
+  const shown = history;
+  await shown.update(!shown.reaches(range.from));
+  if (shown !== history) return; // another view
+  range.now = shown.now;
+  element("history-missing").hidden = !shown.isMissing;
+  updateCharts(shown.between(range.from, range.to));
+  const period = range.end === null ? `the last ${formatAge(range.length)}` : `${formatClock(range.from)} to ${formatClock(range.to)}`;
+  setText("range-text", `Shows ${period}`);
+}
+
+function showStatus() {
   const isDown = status.listeners.some(({ state }) => state === "down");
   showPhase(isDown && status.phase === "running" ? "listener down" : status.phase);
   const uptime = formatAge(status.uptime_seconds);
-  element("process").textContent = `version ${status.version} · process ${status.pid} · uptime ${uptime}`;
-  history.add(status, Date.now() / 1000);
-  updateCharts(history.series);
-  showListeners(status, history);
-  showReasons(status);
+  setText("process", `${status.host ?? ""} · version ${status.version} · process ${status.pid} · uptime ${uptime}`);
+  showDrain(status);
+  rates.add(status);
+  listenerTable.update(status.listeners);
+  element("listener-toolbar").hidden = status.listeners.length <= 10;
+  reasonTable.update(reasonRows(status.listeners));
+  rejectionTable.update(rejectionRows(status.listeners));
+  const place = current.listener ?? { log: "log", configuration: "configuration" }[current.view];
+  document.title = [place, status.host, "Switchboard"].filter(Boolean).join(" · ");
 }
 
 function showUnreachable() {
-  showPhase("unreachable");
-  const alert = element("unreachable");
-  if (!alert.hidden) return;
-  const age = lastUpdate ? ` Showing the last data received at ${lastUpdate.toLocaleTimeString("en-GB")}.` : "";
-  alert.textContent = `The server does not answer.${age}`;
-  alert.hidden = false;
+  const { isStopped, text } = showLost();
+  showPhase(isStopped ? "stopped" : "unreachable");
+  setText("unreachable", text);
+  element("unreachable").hidden = false;
 }
 
 let polls = 0;
 async function update() {
   try {
-    const status = await get("/status");
-    showStatus(status);
-    lastUpdate = new Date();
+    if (!reasons.size) for (const reason of await get("/reasons")) reasons.set(reason.reason, reason);
+    status = { ...(await get("/status")), receivedAt: Date.now() / 1000 };
     element("unreachable").hidden = true;
-    const open = status.listeners.reduce((sum, listener) => sum + listener.open, 0);
-    if (polls++ % (open > MANY_CONNECTIONS ? 5 : 1) === 0) connectionTable.update(await getConnections());
+    showStatus();
+    const isCharted = current.view === "overview" || current.view === "listener";
+    const updates = [isCharted && updateHistory(), current.view === "log" && logView.update()];
+    if (current.view === "listener") updates.push(listenerPage.update(current.listener, status));
+    const isDue = polls++ % (totalOpen(status) > MANY_CONNECTIONS ? 5 : 1) === 0;
+    if (current.view === "overview" && isDue) updates.push(getConnections().then((all) => connectionTable.update(all)));
+    await Promise.all(updates);
+    showConnectionCount();
   } catch {
     showUnreachable();
   }
@@ -142,5 +129,16 @@ async function poll() {
   setTimeout(poll, POLL_INTERVAL_MS);
 }
 
-get("/log-level").then((level) => (element("log-level").value = level.trim()), () => {});
+let isFirst = true;
+route((target) => {
+  current = target;
+  history = new History(target.listener);
+  element("load-title").textContent = target.listener === null ? "Load" : `Load of ${target.listener}`;
+  element("listener-title").textContent = `Listener ${target.listener ?? ""}`;
+  if (target.view === "log") logView.show();
+  if (target.view === "configuration") showConfiguration();
+  if (!isFirst && status) update();
+  isFirst = false;
+});
+document.addEventListener("visibilitychange", () => !document.hidden && status && update());
 poll();

@@ -1,164 +1,175 @@
-// The tables. Text from the server is only ever set as textContent, never as HTML.
+// The tables of the dashboard: their columns and how their rows are made from /status and /connections.
 
-import { formatAge, formatBytes, formatCount, formatLatency, formatRate } from "./format.js";
+import { formatAge, formatBytes, formatClock, formatCount, formatLatency, formatPeer, formatRate } from "./format.js";
+import { failedMessages } from "./rates.js";
+import { listenerPath } from "./router.js";
+import { Table } from "./table.js";
 
-/** The connection table shows at most this many rows. The filter finds the others. */
-const MAX_ROWS = 200;
+const sumOf = (listeners, read) => listeners.reduce((sum, listener) => sum + read(listener), 0);
 
-const tableBody = (id) => document.querySelector(`#${id} tbody`);
-
-function createCell(text, tag = "td", className = "") {
-  const cell = document.createElement(tag);
-  cell.textContent = text;
-  if (className) cell.className = className;
-  if (tag === "th") cell.scope = "row";
-  return cell;
+/** Adds up counters by label. */
+function addUp(listeners, read) {
+  const sums = {};
+  for (const listener of listeners) {
+    for (const [label, count] of read(listener)) sums[label] = (sums[label] ?? 0) + count;
+  }
+  return sums;
 }
 
-function createRow(...cells) {
-  const row = document.createElement("tr");
-  row.append(...cells);
-  return row;
-}
+/** The close reasons by name: a sentence, and whether it is an error. The server sends them once. */
+export const reasons = new Map();
 
-function createEmptyRow(columns, text) {
-  const cell = createCell(text, "td", "empty");
-  cell.colSpan = columns;
-  return createRow(cell);
-}
+export const isError = (reason) => reasons.get(reason)?.is_failure ?? false;
 
-export function showListeners(status, history) {
-  const rows = status.listeners.map((listener) => {
-    const rates = history.listenerRates(listener.name);
-    const numbers = [
-      formatCount(listener.open + listener.sessions),
-      formatCount(listener.accepted),
-      `${formatRate(rates.messages)}/s`,
-      `${formatBytes(rates.bytesIn)}/s`,
-      `${formatBytes(rates.bytesOut)}/s`,
-      formatLatency(rates.p50),
-      formatLatency(rates.p99),
-    ];
-    return createRow(
-      createCell(listener.name, "th"),
-      createCell(listener.state, "td", listener.state === "listening" ? "success" : "error"),
-      createCell(listener.address),
-      ...numbers.map((text) => createCell(text, "td", "numeric")),
-    );
-  });
-  tableBody("listeners").replaceChildren(...(rows.length ? rows : [createEmptyRow(10, "No listeners.")]));
-}
+/** Connections of a listener that closed by an error. */
+export const closedByError = ({ closed }) =>
+  Object.entries(closed).reduce((sum, [reason, count]) => sum + (isError(reason) ? count : 0), 0);
 
-function showBars(id, counters, emptyText) {
-  const entries = Object.entries(counters).filter(([, count]) => count > 0).sort(([, a], [, b]) => b - a);
-  const max = entries[0]?.[1] ?? 1;
-  const rows = entries.map(([label, count]) => {
-    const meter = document.createElement("meter");
-    Object.assign(meter, { max, value: count });
-    meter.setAttribute("aria-hidden", "true");
-    const bar = document.createElement("td");
-    bar.append(meter);
-    return createRow(createCell(label, "th"), createCell(formatCount(count), "td", "numeric"), bar);
-  });
-  tableBody(id).replaceChildren(...(rows.length ? rows : [createEmptyRow(3, emptyText)]));
-}
+const numeric = (title, value, text, more) => ({ title, value, text: (row) => text(value(row)), isNumeric: true, ...more });
+const perSecond = (format) => (value) => (value === null ? format(null) : `${format(value)}/s`);
 
-/** Shows the counters of close reasons, and of rejections and errors, summed over all listeners. */
-export function showReasons(status) {
-  const sum = (read) => {
-    const sums = {};
-    for (const listener of status.listeners) {
-      for (const [label, count] of read(listener)) sums[label] = (sums[label] ?? 0) + count;
-    }
-    return sums;
+export function createListenerTable(rates) {
+  const rate = (name) => (listener) => rates.of(listener.name)[name];
+  const link = (cell, { name }) => {
+    const anchor = document.createElement("a");
+    Object.assign(anchor, { href: listenerPath(name), textContent: name });
+    cell.append(anchor);
   };
+  const columns = [
+    { title: "Listener", value: ({ name }) => name, render: link },
+    {
+      title: "State",
+      value: ({ state }) => state,
+      className: ({ state }) => (state === "listening" ? "success" : "error"),
+    },
+    { title: "Address", value: ({ address }) => address, isWide: true },
+    numeric("Open", ({ open, sessions }) => open + sessions, formatCount),
+    numeric("Accepted", ({ accepted }) => accepted, formatCount, { isWide: true }),
+    numeric("Messages", rate("messages"), perSecond(formatRate)),
+    numeric("Errors", (listener) => closedByError(listener) + failedMessages(listener), formatCount, {
+      className: (listener) => (closedByError(listener) + failedMessages(listener) ? "error" : ""),
+    }),
+    numeric("In", rate("bytesIn"), perSecond(formatBytes), { isWide: true }),
+    numeric("Out", rate("bytesOut"), perSecond(formatBytes), { isWide: true }),
+    numeric("p50", rate("p50"), formatLatency, { isWide: true }),
+    numeric("p99", rate("p99"), formatLatency, { isWide: true }),
+  ];
+  return new Table("listeners", columns, {
+    key: ({ name }) => name,
+    sort: "Listener",
+    search: ({ name, address, state }) => `${name} ${address} ${state}`,
+    caption: "Rates and latency of the last 5 seconds; errors are connections closed by an error and failed messages",
+    empty: "No listeners.",
+  });
+}
+
+export function createReasonTable(id) {
+  const columns = [
+    { title: "Reason", value: ({ reason }) => reason, className: ({ reason }) => (isError(reason) ? "error" : "") },
+    numeric("Count", ({ count }) => count, formatCount),
+    {
+      title: "Meaning",
+      value: ({ reason }) => `${isError(reason) ? "Error: " : ""}${reasons.get(reason)?.sentence ?? ""}`,
+      isText: true,
+    },
+  ];
+  return new Table(id, columns, {
+    key: ({ reason }) => reason,
+    sort: "Count",
+    isDescending: true,
+    label: "close reasons",
+    caption: "Since the server started",
+    empty: "No connections closed yet.",
+  });
+}
+
+/** The rows of the table of close reasons. */
+export function reasonRows(listeners) {
+  const counts = addUp(listeners, ({ closed }) => Object.entries(closed));
+  return Object.entries(counts).filter(([, count]) => count > 0).map(([reason, count]) => ({ reason, count }));
+}
+
+export function createRejectionTable() {
+  const columns = [
+    { title: "Event", value: ({ event }) => event },
+    numeric("Count", ({ count }) => count, formatCount),
+  ];
+  return new Table("rejections", columns, {
+    key: ({ event }) => event,
+    sort: "Count",
+    isDescending: true,
+    caption: "Since the server started",
+    empty: "No rejections or errors.",
+  });
+}
+
+/** The rows of the table of rejections and errors. */
+export function rejectionRows(listeners) {
   const labelled = (prefix, counters, harmless) =>
     Object.entries(counters)
       .filter(([key]) => key !== harmless)
       .map(([key, count]) => [`${prefix}: ${key}`, count]);
-  showBars("close-reasons", sum((listener) => Object.entries(listener.closed)), "No connections closed yet.");
-  const errors = (listener) => [
+  const events = addUp(listeners, (listener) => [
     ...labelled("connection rejected", listener.rejected),
-    ...labelled("message", listener.messages, "ok"),
+    ...labelled("message failed", listener.messages, "ok"),
     ...labelled("accept error", listener.accept_errors, "again"),
-  ];
-  showBars("rejections", sum(errors), "No rejections or errors.");
+    ["connection closed by an error", closedByError(listener)],
+  ]);
+  return Object.entries(events).filter(([, count]) => count > 0).map(([event, count]) => ({ event, count }));
 }
 
-/** The connection table. Rows are reused between updates, so that a focused button keeps the focus. */
-export class ConnectionTable {
-  constructor(onKill) {
-    this.onKill = onKill;
-    this.rows = new Map();
-    this.filter = "";
-    this.connections = [];
-  }
-
-  setFilter(text) {
-    this.filter = text.trim().toLowerCase();
-    this.update(this.connections);
-  }
-
-  update(connections) {
-    this.connections = connections;
-    const matches = ({ id, peer, listener }) => `${id} ${peer} ${listener}`.toLowerCase().includes(this.filter);
-    const matching = connections.filter(matches).reverse();
-    const shown = matching.slice(0, MAX_ROWS);
-    const rows = new Map(shown.map((connection) => [connection.id, this.#row(connection)]));
-    this.#replaceRows(rows);
-    if (!rows.size) {
-      tableBody("connections").append(createEmptyRow(9, connections.length ? "No matches." : "No open connections."));
-    }
-    const matchCount = this.filter ? `, ${formatCount(matching.length)} match` : "";
-    const limit = matching.length > shown.length ? `, newest ${shown.length} shown` : "";
-    const text = `${formatCount(connections.length)} open${matchCount}${limit}`;
-    const count = document.querySelector("#connection-count");
-    if (count.textContent !== text) count.textContent = text;
-  }
-
-  #replaceRows(rows) {
-    const table = tableBody("connections");
-    for (const [id, row] of this.rows) if (!rows.has(id)) row.remove();
-    table.querySelector(".empty")?.parentElement.remove();
-    this.rows = rows;
-    let next = table.firstChild;
-    for (const row of rows.values()) {
-      if (row === next) next = next.nextSibling;
-      else table.insertBefore(row, next);
-    }
-  }
-
-  #row(connection) {
-    const { id, peer, listener, state } = connection;
-    const texts = [
-      id,
-      peer,
-      listener,
-      state,
-      formatAge(connection.age_seconds),
-      formatCount(connection.messages),
-      formatBytes(connection.bytes_in),
-      formatBytes(connection.bytes_out),
-    ];
-    const row = this.rows.get(id) ?? this.#createRow(connection, texts.length);
-    texts.forEach((text, index) => {
-      const cell = row.children[index];
-      if (cell.textContent !== String(text)) cell.textContent = text;
-    });
-    return row;
-  }
-
-  #createRow({ id, peer }, columns) {
-    const numeric = [0, 4, 5, 6, 7];
-    const cells = Array.from({ length: columns }, (_, index) =>
-      createCell("", index ? "td" : "th", numeric.includes(index) ? "numeric" : ""),
-    );
+export function createConnectionTable(onKill) {
+  const killButton = (cell, connection) => {
     const button = document.createElement("button");
-    Object.assign(button, { type: "button", textContent: "Kill", className: "danger" });
-    button.setAttribute("aria-label", `Kill connection ${id}, ${peer}`);
-    button.addEventListener("click", () => this.onKill(id, button));
-    const action = createCell("");
-    action.append(button);
-    return createRow(...cells, action);
-  }
+    Object.assign(button, { type: "button", textContent: "Kill", className: "danger small" });
+    button.setAttribute("aria-label", `Kill connection ${connection.id}, ${connection.peer}`);
+    button.addEventListener("click", () => onKill(connection.id, button));
+    cell.append(button);
+  };
+  const columns = [
+    { title: "Id", value: ({ id }) => id, isNumeric: true },
+    { title: "Peer", value: formatPeer, className: "peer" },
+    { title: "Listener", value: ({ listener }) => listener, isWide: true },
+    { title: "State", value: ({ state }) => state, isWide: true },
+    numeric("Age", ({ age_seconds }) => age_seconds, formatAge),
+    numeric("Messages", ({ messages }) => messages, formatCount, { isWide: true }),
+    numeric("In", ({ bytes_in }) => bytes_in, formatBytes, { isWide: true }),
+    numeric("Out", ({ bytes_out }) => bytes_out, formatBytes, { isWide: true }),
+    { title: "Kill", render: killButton },
+  ];
+  return new Table("connections", columns, {
+    key: ({ id }) => id,
+    sort: "Id",
+    isDescending: true,
+    search: (connection) => `${connection.id} ${formatPeer(connection)} ${connection.listener}`,
+    empty: "No open connections.",
+  });
 }
+
+export function createClosedTable() {
+  const columns = [
+    { title: "Closed", value: ({ closed_at }) => closed_at, text: ({ closed_at }) => formatClock(closed_at) },
+    { title: "Peer", value: formatPeer, className: "peer" },
+    {
+      title: "Reason",
+      value: ({ reason }) => reason,
+      className: ({ reason }) => (isError(reason) ? "error" : ""),
+    },
+    { title: "Error", value: ({ error }) => error ?? "", isText: true, isWide: true },
+    numeric("Age", ({ age_seconds }) => age_seconds, formatAge, { isWide: true }),
+    numeric("Messages", ({ messages }) => messages, formatCount, { isWide: true }),
+    numeric("In", ({ bytes_in }) => bytes_in, formatBytes, { isWide: true }),
+    numeric("Out", ({ bytes_out }) => bytes_out, formatBytes, { isWide: true }),
+    { title: "Id", value: ({ id }) => id, isNumeric: true, isWide: true },
+  ];
+  return new Table("closed", columns, {
+    key: ({ id }) => id,
+    sort: "Closed",
+    isDescending: true,
+    label: "recently closed connections",
+    caption: "The last 100",
+    empty: "No connections closed yet.",
+  });
+}
+
+export const totalOpen = ({ listeners }) => sumOf(listeners, ({ open, sessions }) => open + sessions);

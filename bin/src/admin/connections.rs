@@ -40,6 +40,9 @@ struct Entry {
     id: u64,
     listener: String,
     peer: String,
+    /// The user and the process of a peer on a Unix socket.
+    uid: Option<u32>,
+    pid: Option<i32>,
     age_seconds: f64,
     messages: u64,
     bytes_in: u64,
@@ -114,6 +117,8 @@ impl Entry {
             id: connection.id(),
             listener: connection.listener().to_owned(),
             peer: connection.peer().to_string(),
+            uid: connection.credentials().map(|credentials| credentials.uid),
+            pid: connection.credentials().and_then(|credentials| credentials.pid),
             age_seconds: connection.opened().elapsed().as_secs_f64(),
             messages: connection.messages(),
             bytes_in: connection.bytes_in(),

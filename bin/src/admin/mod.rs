@@ -1,11 +1,15 @@
 //! The admin endpoint: HTTP on a listener of the framework.
 //!
-//! A reload is sent to the control loop as [`ReloadRequest`]. A drain is signalled separately.
+//! A reload is sent to the control loop as [`ReloadRequest`]. A drain is signalled separately. While there is an
+//! endpoint, a task records the history.
 
 mod auth;
 mod client_table;
+mod commands;
 mod connections;
+mod history;
 mod http_timer;
+mod listener;
 mod metrics;
 mod parameters;
 mod routes;
@@ -14,7 +18,7 @@ mod state;
 mod status;
 
 pub(crate) use routes::SERVER_NAME;
-pub(crate) use state::ReloadRequest;
+pub(crate) use state::{Difference, ReloadMode, ReloadRequest, Reloaded};
 
 use std::mem;
 use std::pin::pin;
@@ -28,22 +32,23 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
-use switchboard::Endpoint;
 use switchboard::log::Log;
 use switchboard::prelude::*;
 use switchboard::registry::HandlerInstance;
 use switchboard::server::{Inherited, ListenerSpec};
 use switchboard::transport::Transports;
-use tokio::sync::{Notify, mpsc};
+use switchboard::{Drained, Endpoint};
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
 use crate::admin::auth::REQUEST_TIMEOUT;
 use crate::admin::client_table::ClientTable;
+use crate::admin::history::History;
 use crate::admin::http_timer::HttpTimer;
 use crate::admin::shared_reply::SharedReplies;
 use crate::admin::state::AdminState;
-use crate::config::{self, Config, Shape};
+use crate::config::{self, Config};
 use crate::descriptors;
 
 /// The name of the listener.
@@ -63,6 +68,8 @@ pub(crate) struct Admin {
     state: Arc<AdminState>,
     handler: HandlerInstance,
     max_connections: usize,
+    /// Whether there is an endpoint. Without one, no history is recorded.
+    is_enabled: watch::Sender<bool>,
     pub(crate) running: Running,
 }
 
@@ -71,11 +78,11 @@ impl Admin {
     pub(crate) async fn start(
         running: Arc<Running>,
         log: Option<Arc<Log>>,
-        config: &Config,
+        config: &Arc<Config>,
         inherited: Vec<Inherited>,
     ) -> Result<(Self, mpsc::Receiver<ReloadRequest>)> {
         let (reloads, received) = mpsc::channel(RELOAD_QUEUE);
-        let (settings, config_text, started) = (Mutex::default(), Mutex::default(), Instant::now());
+        let started = Instant::now();
         let state = Arc::new(AdminState {
             running,
             log,
@@ -83,14 +90,18 @@ impl Admin {
             drain: Notify::new(),
             started,
             replies: SharedReplies::default(),
-            settings,
-            config: config_text,
+            settings: Mutex::default(),
+            config: Mutex::default(),
+            history: Arc::new(History::new(started)),
+            drained: watch::Sender::new(None),
         });
+        let (is_enabled, enabled) = watch::channel(false);
+        tokio::spawn(history::run(state.history.clone(), state.running.clone(), enabled));
         let max_connections = descriptors::for_admin(CONNECTIONS);
         let (router, clients) = (routes::router(state.clone()), ClientTable::new(max_connections));
         let handler = HandlerInstance::stream(HttpHandler { router, clients });
         let running = ListenerSet::new(Transports::default()).start().await?;
-        let admin = Self { state, handler, max_connections, running };
+        let admin = Self { state, handler, max_connections, is_enabled, running };
         admin.set_config(config);
         admin.configure(config.admin.as_ref(), inherited, BIND_TIMEOUT).await?;
         Ok((admin, received))
@@ -128,12 +139,18 @@ impl Admin {
         // Set before the listener accepts, so that the first request needs the new token.
         let previous = mem::replace(&mut *self.state.settings.lock(), admin.cloned());
         self.running.reload(listeners).await.inspect_err(|_| *self.state.settings.lock() = previous)?;
+        self.is_enabled.send_replace(admin.is_some());
         Ok(())
     }
 
-    /// Sets the configuration that `GET /config` returns.
-    pub(crate) fn set_config(&self, config: &Config) {
-        *self.state.config.lock() = config.effective.print(Shape::Json);
+    /// Sets the configuration in use.
+    pub(crate) fn set_config(&self, config: &Arc<Config>) {
+        *self.state.config.lock() = Some(config.clone());
+    }
+
+    /// Publishes the result of the drain, for the clients that wait for it.
+    pub(crate) fn set_drained(&self, drained: Drained) {
+        self.state.drained.send_replace(Some(drained));
     }
 
     /// Requests a drain.

@@ -12,15 +12,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::{Value, json};
-use switchboard::server::{Changes, Readiness};
+use serde_json::json;
+use switchboard::server::Readiness;
 use switchboard::settings::text::escape_unsafe;
-use tokio::sync::oneshot;
 
 use crate::admin::auth::{Access, authorize};
 use crate::admin::parameters::{Accepted, NoParameters, Parameters};
-use crate::admin::state::{AdminState, ReloadRequest, SharedState};
-use crate::admin::{connections, metrics, status};
+use crate::admin::state::{AdminState, SharedState};
+use crate::admin::{commands, connections, history, listener, metrics, status};
+use crate::config::Shape;
 
 /// The value of the header `Server`, by which a client recognizes an admin endpoint.
 pub(crate) const SERVER_NAME: &str = "switchboard";
@@ -43,7 +43,7 @@ struct Route {
 type Handler = fn(MethodFilter) -> MethodRouter<Arc<AdminState>>;
 
 /// Every route. The router, the check of each request and the reply to unknown paths use this table.
-const ROUTES: [Route; 12] = [
+const ROUTES: [Route; 17] = [
     read("/", "dashboard", |method| on(method, dashboard)),
     health("/livez", "200 while the process runs", |method| on(method, livez)),
     health("/readyz", "200 if every listener accepts connections, else 503", |method| on(method, readyz)),
@@ -51,12 +51,29 @@ const ROUTES: [Route; 12] = [
     read("/status", "state and counters of each listener, as JSON", |method| on(method, status::status)),
     read("/connections", "open connections, as JSON", |method| on(method, connections::connections))
         .with(&["limit", "after", "listener", "peer"]),
+    read("/listeners/{name}", "configuration, limits and last closed connections of a listener, as JSON", |method| {
+        on(method, listener::listener)
+    }),
+    read("/history", "numbers of the last seconds or minutes, as JSON", |method| on(method, history::history))
+        .with(&["seconds", "minutes", "listener"]),
+    read("/reasons", "what the close reasons mean, as JSON", |method| on(method, listener::reasons)),
+    read("/drain", "waits for the end of a drain, and returns its result as JSON", |method| {
+        on(method, commands::drained)
+    }),
     read("/log-level", "log level or filter", |method| on(method, log_level)),
-    protected(Method::GET, "/config", "effective configuration without secrets, as JSON", |method| on(method, config)),
+    protected(
+        Method::GET,
+        "/config",
+        "effective configuration without secrets, as JSON, or as TOML with origins",
+        |method| on(method, config),
+    )
+    .with(&["origin"]),
+    protected(Method::GET, "/log", "last lines of the log, as JSON", |method| on(method, log_tail)).with(&["after"]),
     protected(Method::DELETE, "/connections/{id}", "close a connection", |method| on(method, close_connection)),
     protected(Method::PUT, "/log-level", "set the log level or filter", |method| on(method, set_log_level)),
-    protected(Method::POST, "/drain", "drain and stop", |method| on(method, drain)),
-    protected(Method::POST, "/reload", "reload the configuration", |method| on(method, reload)).with(&["force"]),
+    protected(Method::POST, "/drain", "drain and stop", |method| on(method, commands::drain)).with(&["wait"]),
+    protected(Method::POST, "/reload", "reload the configuration", |method| on(method, commands::reload))
+        .with(&["force", "dry_run"]),
 ];
 
 const fn health(path: &'static str, help: &'static str, handler: Handler) -> Route {
@@ -154,46 +171,45 @@ fn no_log() -> (StatusCode, String) {
     (StatusCode::NOT_FOUND, "this program has its own tracing subscriber, which sets the level\n".to_owned())
 }
 
-async fn config(State(state): SharedState) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], state.config.lock().clone())
-}
-
-async fn drain(State(state): SharedState) -> (StatusCode, &'static str) {
-    if state.running.is_stopping() {
-        return (StatusCode::ACCEPTED, "already draining\n");
-    }
-    state.drain.notify_one();
-    (StatusCode::ACCEPTED, "draining\n")
-}
-
-/// The parameters of `POST /reload`.
+/// The parameters of `GET /config`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct ReloadParameters {
-    /// The reload may remove every current listener.
-    force: bool,
+struct ConfigParameters {
+    /// TOML with the origin of each value, instead of JSON.
+    origin: bool,
 }
 
-impl Accepted for ReloadParameters {
-    const ACCEPTED: &str = "force (true or false)";
+impl Accepted for ConfigParameters {
+    const ACCEPTED: &str = "origin (true or false)";
 }
 
-async fn reload(
+async fn config(
     State(state): SharedState,
-    Parameters(ReloadParameters { force }): Parameters<ReloadParameters>,
-) -> (StatusCode, Json<Value>) {
-    let (result, reloaded) = oneshot::channel();
-    let errors = |errors: &[String]| Json(json!({ "errors": errors }));
-    if state.reloads.try_send(ReloadRequest { is_forced: force, result }).is_err() {
-        return (StatusCode::SERVICE_UNAVAILABLE, errors(&["busy; try again".to_owned()]));
-    }
-    match reloaded.await {
-        Ok(Ok(Changes { started, changed, stopped, .. })) => {
-            let body = json!({ "reloaded": true, "started": started, "changed": changed, "stopped": stopped });
-            (StatusCode::OK, Json(body))
-        }
-        Ok(Err(found)) => (StatusCode::UNPROCESSABLE_ENTITY, errors(&found)),
-        // The control loop has ended.
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, errors(&["the server is draining".to_owned()])),
-    }
+    Parameters(ConfigParameters { origin }): Parameters<ConfigParameters>,
+) -> impl IntoResponse {
+    let (shape, content_type) =
+        if origin { (Shape::Origins, "text/plain; charset=utf-8") } else { (Shape::Json, "application/json") };
+    let config = state.config.lock().clone();
+    ([(CONTENT_TYPE, content_type)], config.map(|config| config.effective.print(shape)).unwrap_or_default())
+}
+
+/// The parameters of `GET /log`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LogParameters {
+    /// The `next` of an earlier reply: only the lines since then.
+    after: u64,
+}
+
+impl Accepted for LogParameters {
+    const ACCEPTED: &str = "after (a number, the next of an earlier reply)";
+}
+
+async fn log_tail(
+    State(state): SharedState,
+    Parameters(LogParameters { after }): Parameters<LogParameters>,
+) -> Response {
+    let Some(log) = &state.log else { return no_log().into_response() };
+    let (next, lines) = log.tail(after);
+    Json(json!({ "next": next, "lines": lines })).into_response()
 }

@@ -5,21 +5,52 @@ use std::time::Instant;
 
 use axum::extract::State;
 use parking_lot::Mutex;
-use switchboard::Running;
+use serde_json::Value as Json;
 use switchboard::log::Log;
 use switchboard::server::Changes;
-use tokio::sync::{Notify, mpsc, oneshot};
+use switchboard::{Drained, Running};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use crate::admin::history::History;
 use crate::admin::shared_reply::SharedReplies;
-use crate::config;
+use crate::config::{self, Config};
+
+/// How a reload is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ReloadMode {
+    /// The reload may remove every current listener.
+    pub(crate) is_forced: bool,
+    /// The configuration is read and checked, and nothing changes.
+    pub(crate) is_dry_run: bool,
+}
 
 /// A request to reload the configuration.
 #[derive(Debug)]
 pub(crate) struct ReloadRequest {
-    /// The reload may remove every current listener.
-    pub(crate) is_forced: bool,
-    /// Receives the changed listeners, or all errors.
-    pub(crate) result: oneshot::Sender<Result<Changes, Vec<String>>>,
+    pub(crate) mode: ReloadMode,
+    /// Receives the changes, or all errors.
+    pub(crate) result: oneshot::Sender<Result<Reloaded, Vec<String>>>,
+}
+
+/// The result of a reload or of its dry run.
+#[derive(Debug)]
+pub(crate) struct Reloaded {
+    /// The changed listeners; `None` after a dry run.
+    pub(crate) changes: Option<Changes>,
+    /// The changed keys, without secrets.
+    pub(crate) differences: Vec<Difference>,
+}
+
+/// A key that differs between the running and the new configuration.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    pub(crate) key: String,
+    /// The running value; `None` if there is none.
+    pub(crate) before: Option<Json>,
+    pub(crate) after: Option<Json>,
+    /// The source of the new value.
+    pub(crate) origin: Option<String>,
+    pub(crate) needs_restart: bool,
 }
 
 pub(super) struct AdminState {
@@ -33,8 +64,11 @@ pub(super) struct AdminState {
     pub(super) replies: SharedReplies,
     /// The `[admin]` section; `None` while there is no admin endpoint.
     pub(super) settings: Mutex<Option<config::Admin>>,
-    /// The effective configuration as JSON, without secrets.
-    pub(super) config: Mutex<String>,
+    /// The configuration in use. `None` before the start.
+    pub(super) config: Mutex<Option<Arc<Config>>>,
+    pub(super) history: Arc<History>,
+    /// The result of the drain, when it has ended.
+    pub(super) drained: watch::Sender<Option<Drained>>,
 }
 
 pub(super) type SharedState = State<Arc<AdminState>>;

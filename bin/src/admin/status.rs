@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use nix::unistd::gethostname;
 use serde_json::{Map, Value, json};
 use switchboard::metrics::{LATENCY_BOUNDS, Outcome};
 use switchboard::server::ListenerReport;
@@ -17,11 +18,19 @@ pub(super) async fn status(State(state): SharedState) -> Response {
             Phase::Running if !running.is_stopping() => "running",
             _ => "draining",
         };
+        let drain = running.drain_settings();
+        let host = gethostname().ok().map(|name| name.to_string_lossy().into_owned());
         let status = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "uptime_seconds": started.elapsed().as_secs_f64(),
+            "host": host,
             "phase": phase,
+            "drain": {
+                "announce_seconds": drain.announce.as_secs_f64(),
+                "deadline_seconds": drain.deadline.as_secs_f64(),
+                "seconds_left": running.drain_time_left().map(|left| left.as_secs_f64()),
+            },
             "listeners": running.report().iter().map(listener).collect::<Value>(),
         });
         ("application/json", status.to_string().into_bytes())

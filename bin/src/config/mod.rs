@@ -46,7 +46,7 @@ pub(crate) use render::{Record, records, rendered};
 pub(crate) use schema::{OptionDoc, documented, schema};
 pub(crate) use sections::Token;
 pub(crate) use starter::{TrialFiles, starter};
-pub(crate) use tree::{differences, dotted};
+pub(crate) use tree::{Path, differences, dotted};
 
 use diagnostic::Report;
 use env_and_flags::{MAX_LEVELS, Override};

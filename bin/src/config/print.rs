@@ -44,7 +44,7 @@ impl Effective {
 
     pub(crate) fn print(&self, shape: Shape) -> String {
         match shape {
-            Shape::Json => escape_unsafe(&format!("{:#}\n", self.json(&[])), |c| c == '\n'),
+            Shape::Json => escape_unsafe(&format!("{:#}\n", self.json()), |c| c == '\n'),
             Shape::Toml | Shape::Origins => {
                 let mut text = String::new();
                 self.toml(&[], shape == Shape::Origins, &mut text);
@@ -83,7 +83,7 @@ impl Effective {
 
     /// The keys that differ from another configuration, without secrets.
     pub(crate) fn differences(&self, other: &Self) -> Vec<Path> {
-        let (before, after) = (self.json(&[]), other.json(&[]));
+        let (before, after) = (self.json(), other.json());
         tree::differences(&before, &after).into_iter().map(|(path, ..)| path).collect()
     }
 
@@ -92,10 +92,15 @@ impl Effective {
         self.merged.origin(path).unwrap_or_else(|| Origin::new(Origin::DEFAULT))
     }
 
-    fn json(&self, at: &[String]) -> Json {
+    /// All values without secrets.
+    pub(crate) fn json(&self) -> Json {
+        self.json_at(&[])
+    }
+
+    fn json_at(&self, at: &[String]) -> Json {
         let shown = self.entries(at).into_iter().filter(|(path, ..)| !self.secrets.contains(path));
         let shown = shown.map(|(path, key, value)| match value {
-            Value::Dict(..) => (key, self.json(&path)),
+            Value::Dict(..) => (key, self.json_at(&path)),
             _ => (key, tree::to_json(value)),
         });
         Json::Object(shown.collect())

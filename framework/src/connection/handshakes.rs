@@ -44,6 +44,10 @@ type Age = (u64, u64);
 pub(crate) struct HandshakeGuard(Arc<Handshakes>, u64);
 
 impl Handshakes {
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().handshakes.len()
+    }
+
     /// Adds a handshake. Above `limit` (at least 1), aborts one handshake, which frees its place immediately.
     pub(crate) fn begin(self: &Arc<Self>, connection: &Connection, limit: usize) -> HandshakeGuard {
         let mut in_progress = self.0.lock();

@@ -32,6 +32,9 @@ pub enum Kind {
 
 /// The open connections of a listener, as the guard of each connection sees them.
 pub(crate) trait OpenConnections: fmt::Debug + Send + Sync {
+    /// Adds a connection that has just closed to the list of those that closed last.
+    fn remember_closed(&self, id: u64, error: Option<&str>);
+
     /// Removes a closed connection and counts it.
     fn remove_closed(&self, id: u64);
 }

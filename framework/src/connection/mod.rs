@@ -10,6 +10,7 @@ mod handshakes;
 mod info;
 mod listener_context;
 mod moment;
+mod recently_closed;
 mod table;
 
 pub(crate) use admission::{AddressKnown, Admission, Rejection};
@@ -22,4 +23,5 @@ pub use info::{ClientCertificate, Kind, ProxyInfo, TASKS_PER_CONNECTION, TlsInfo
 pub(crate) use info::{ConnectionCounters, ListenerInfo};
 pub(crate) use listener_context::ListenerContext;
 pub(crate) use moment::Moment;
+pub use recently_closed::{ClosedConnection, RECENTLY_CLOSED};
 pub(crate) use table::{ConnectionGuard, ConnectionTable};

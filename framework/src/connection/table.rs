@@ -13,11 +13,13 @@ use crate::close_reason::CloseReason;
 use crate::connection::control_signal::ControlSignal;
 use crate::connection::handle::Connection;
 use crate::connection::info::OpenConnections;
+use crate::connection::recently_closed::{ClosedConnection, RecentlyClosed};
 
 /// The open connections of one listener, and the number of connections per source.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionTable {
     entries: Mutex<Entries>,
+    recently_closed: RecentlyClosed,
     closed: Notify,
     emptied: Notify,
 }
@@ -44,6 +46,11 @@ impl ConnectionGuard {
 
     pub(crate) fn connection(&self) -> &Connection {
         &self.0
+    }
+
+    /// Adds the connection, which has a close reason, to the list of those that closed last.
+    pub(crate) fn remember(&self, error: Option<&str>) {
+        self.0.listener_info().open.remember_closed(self.0.id(), error);
     }
 }
 
@@ -116,6 +123,11 @@ impl ConnectionTable {
         (entries.accepted, entries.accepted - entries.open.len(), entries.aborted)
     }
 
+    /// The last connections that closed, the newest first.
+    pub(crate) fn recently_closed(&self) -> Vec<ClosedConnection> {
+        self.recently_closed.read()
+    }
+
     /// Signals every open connection, and every one that is accepted later.
     pub(crate) fn broadcast(&self, signal: ControlSignal) {
         let mut entries = self.entries.lock();
@@ -167,6 +179,12 @@ impl ConnectionTable {
 }
 
 impl OpenConnections for ConnectionTable {
+    fn remember_closed(&self, id: u64, error: Option<&str>) {
+        if let Some(connection) = self.get(id) {
+            self.recently_closed.add(&connection, error);
+        }
+    }
+
     fn remove_closed(&self, id: u64) {
         self.remove(id, |entries, connection| {
             let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed);

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 
 use crate::log::line_limit::LineLimit;
+use crate::log::tail::LogTail;
 use crate::log::writer::{LineWriter, WriterState};
 
 /// Lines in the queue; a few megabytes at most.
@@ -37,6 +38,7 @@ struct Shared {
     ended: Mutex<Option<Receiver<()>>>,
     state: Arc<WriterState>,
     limit: LineLimit,
+    tail: LogTail,
 }
 
 enum Entry {
@@ -55,6 +57,7 @@ impl LogQueue {
             ended: Mutex::new(None),
             state,
             limit,
+            tail: LogTail::default(),
         }))
     }
 
@@ -73,6 +76,11 @@ impl LogQueue {
             *thread_ended = Some(ended);
             self.0.is_started.store(true, Relaxed);
         }
+    }
+
+    /// The last lines: see [`LogTail::after`].
+    pub(super) fn tail(&self, after: u64) -> (u64, Vec<String>) {
+        self.0.tail.after(after)
     }
 
     /// Writes the queued lines, unless standard error stalls, and ends the thread. Later lines are lost.
@@ -113,6 +121,7 @@ impl Shared {
         loop {
             let (mut entry, mut written) = (entries.recv_deadline(next_report), 0);
             while let Ok(Entry::Lines(lines)) = entry {
+                self.tail.add(&lines);
                 let _ = out.write_all(&lines); // counts what it does not write
                 written += 1;
                 let next = if written < LINES_PER_FLUSH { entries.try_recv().ok() } else { None };

@@ -36,6 +36,7 @@ pub(super) fn spawn(snapshot: ServiceSnapshot<ConnectionService>, handshake: Han
                         log_opened(&connection);
                         connection.finish(failure.reason());
                         log_closed(&connection, failure.error.as_deref());
+                        guard.remember(failure.error.as_deref());
                     }
                 }
             });
@@ -87,7 +88,9 @@ impl Future for ConnectionTask {
         let (connection, error) = (self.guard.connection(), ended.err());
         // A driver has already set the reason. A layer that rejects the connection has not.
         connection.finish(error.as_ref().map_or(CloseReason::HandlerClosed, |error| reason_of(&**error)));
-        log_closed(connection, error.map(|error| chain(&*error)).as_deref());
+        let error = error.map(|error| chain(&*error));
+        log_closed(connection, error.as_deref());
+        self.guard.remember(error.as_deref());
         Poll::Ready(())
     }
 }

@@ -245,6 +245,10 @@ impl ListenerHandle {
         self.state.table.len()
     }
 
+    pub(super) fn handshakes(&self) -> usize {
+        self.listener_context.handshakes.len()
+    }
+
     pub(super) fn count(&self) -> Count {
         self.state.count()
     }

@@ -16,10 +16,10 @@ use crate::settings::TlsSettings;
 use crate::transport::accepted::{Accepted, HandshakeContext};
 use crate::transport::box_io::BoxIo;
 use crate::transport::listener::{HandshakeListener, StreamListener};
-use crate::transport::tls::TlsError;
 use crate::transport::tls::failure;
 use crate::transport::tls::load;
 use crate::transport::tls::stream::TlsIo;
+use crate::transport::tls::{CertificateInfo, TlsError};
 
 /// Performs TLS handshakes with the loaded certificates.
 ///
@@ -27,8 +27,14 @@ use crate::transport::tls::stream::TlsIo;
 /// them.
 #[derive(Clone)]
 pub struct TlsAcceptor {
-    /// Locked only for the clone of the `Arc`, once per handshake.
-    config: Arc<RwLock<Arc<ServerConfig>>>,
+    /// Locked only for the clone of the `Arc`s, once per handshake.
+    loaded: Arc<RwLock<Loaded>>,
+}
+
+#[derive(Clone)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    certificates: Arc<[CertificateInfo]>,
 }
 
 impl TlsAcceptor {
@@ -39,7 +45,9 @@ impl TlsAcceptor {
     ///
     /// A file cannot be used. The message names the file.
     pub fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
-        load::config(settings).map(|config| Self { config: Arc::new(RwLock::new(Arc::new(config))) })
+        let (config, certificates) = load::config(settings)?;
+        let loaded = Loaded { config: Arc::new(config), certificates: certificates.into() };
+        Ok(Self { loaded: Arc::new(RwLock::new(loaded)) })
     }
 
     /// Loads certificates and keys again and uses them for new handshakes.
@@ -57,8 +65,8 @@ impl TlsAcceptor {
     /// Uses the certificates of another acceptor for new handshakes. To reload several acceptors or none of them, load
     /// all of them first, and then replace all.
     pub fn replace_with(&self, loaded: &Self) {
-        let config = loaded.config();
-        *self.config.write() = config;
+        let loaded = loaded.loaded.read().clone();
+        *self.loaded.write() = loaded;
     }
 
     /// Adds TLS to another listener.
@@ -86,8 +94,13 @@ impl TlsAcceptor {
         Ok(BoxIo::new(TlsIo(stream)))
     }
 
+    /// The certificates that new handshakes use: the default one, then those by host name.
+    pub fn certificates(&self) -> Arc<[CertificateInfo]> {
+        self.loaded.read().certificates.clone()
+    }
+
     fn config(&self) -> Arc<ServerConfig> {
-        self.config.read().clone()
+        self.loaded.read().config.clone()
     }
 }
 

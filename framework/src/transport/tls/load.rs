@@ -15,10 +15,10 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::settings::{TlsIdentity, TlsSettings};
 use crate::transport::tls::client_verifier::BoundedVerifier;
-use crate::transport::tls::{TlsError, pem};
+use crate::transport::tls::{CertificateInfo, TlsError, pem};
 
-/// The rustls configuration of these settings.
-pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
+/// The rustls configuration of these settings, and its certificates.
+pub(super) fn config(settings: &TlsSettings) -> Result<(ServerConfig, Vec<CertificateInfo>), TlsError> {
     // Explicit: rustls panics on the default provider if two crates have enabled different providers.
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -35,13 +35,16 @@ pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
             builder.with_client_cert_verifier(BoundedVerifier::new(verifier))
         }
     };
+    let default = certified(&settings.identity(), &[], &provider)?;
+    let mut certificates: Vec<_> = certificate_info(&default, None).into_iter().collect();
     let mut hosts = HashMap::new();
     for (host, identity) in &settings.sni {
         let key = certified(identity, &["sni", host], &provider)?;
         fits_host(host, &key, identity)?;
+        certificates.extend(certificate_info(&key, Some(host)));
         hosts.insert(host.to_ascii_lowercase(), key);
     }
-    let resolver = Certificates { default: certified(&settings.identity(), &[], &provider)?, hosts };
+    let resolver = Certificates { default, hosts };
     let mut config = builder.with_cert_resolver(Arc::new(resolver));
     for protocol in &settings.alpn {
         if !(1..=255).contains(&protocol.len()) {
@@ -54,7 +57,13 @@ pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
     // Tickets keep session state at the client, so clients cannot fill a table here.
     config.ticketer = ring::Ticketer::new()
         .map_err(|error| TlsError::new(&[], format!("cannot create session ticket keys: {error}")))?;
-    Ok(config)
+    Ok((config, certificates))
+}
+
+fn certificate_info(key: &CertifiedKey, host: Option<&str>) -> Option<CertificateInfo> {
+    let (_, parsed) = X509Certificate::from_der(key.cert.first()?).ok()?;
+    let (subject, not_after) = (parsed.subject().to_string(), parsed.validity().not_after.timestamp());
+    Some(CertificateInfo { host: host.map(str::to_owned), subject, not_after })
 }
 
 /// Selects the certificate by server name (SNI).

@@ -37,6 +37,18 @@ pub struct TlsError {
 
 debug_as_display!(TlsError);
 
+/// A certificate that a listener uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CertificateInfo {
+    /// The host name of a certificate in `tls.sni`; `None` for the default certificate.
+    pub host: Option<String>,
+    /// The subject: `CN=example.com, O=Example`.
+    pub subject: String,
+    /// When the certificate expires, in seconds of Unix time.
+    pub not_after: i64,
+}
+
 impl TlsError {
     pub(super) fn new(setting: &[&str], message: impl Into<String>) -> Self {
         Self { setting: setting.iter().map(|part| (*part).to_owned()).collect(), message: message.into() }

@@ -1,0 +1,86 @@
+//! The history of the server: one row per second for an hour and one row per minute for a day, for the whole server and
+//! for each of at most 100 listeners.
+//!
+//! The memory is allocated as it fills: at most 100 KiB per listener, 10 MiB in total.
+
+mod compact;
+mod ring;
+mod route;
+mod sample;
+mod sampler;
+#[cfg(test)]
+mod tests;
+
+pub(super) use route::history;
+pub(super) use sampler::run;
+
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use switchboard::server::ListenerReport;
+
+use ring::Ring;
+use sample::{Row, Sample};
+
+/// Listeners with a history of their own. The others count for the whole server only.
+const MAX_LISTENERS: usize = 100;
+/// Rows of one second.
+pub(super) const SECONDS: usize = 3600;
+/// Rows of one minute.
+pub(super) const MINUTES: usize = 24 * 60;
+/// Seconds of a minute.
+const MINUTE: u64 = 60;
+
+/// The length of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Second,
+    Minute,
+}
+
+#[derive(Debug)]
+pub(super) struct History {
+    /// The beginning of the first second.
+    epoch: Instant,
+    rings: Mutex<Rings>,
+}
+
+#[derive(Debug)]
+struct Rings {
+    seconds: Ring,
+    minutes: Ring,
+}
+
+impl History {
+    pub(super) fn new(epoch: Instant) -> Self {
+        let seconds = Ring::new(SECONDS, MAX_LISTENERS);
+        let minutes = Ring::new(MINUTES, MAX_LISTENERS);
+        Self { epoch, rings: Mutex::new(Rings { seconds, minutes }) }
+    }
+
+    fn record(&self, reports: &[ListenerReport]) {
+        let listeners: Vec<_> = reports.iter().map(|report| (report.name.clone(), Sample::of(report))).collect();
+        self.record_at(self.epoch.elapsed().as_secs(), &listeners);
+    }
+
+    /// Adds the row of a second, counted from the epoch, and the row of a minute if one has ended. `listeners` is
+    /// sorted by name.
+    fn record_at(&self, second: u64, listeners: &[(String, Sample)]) {
+        let mut total = Sample::default();
+        listeners.iter().for_each(|(_, sample)| total.add(sample));
+        let Rings { seconds, minutes } = &mut *self.rings.lock();
+        seconds.add(second, &total, listeners, |_, sample| sample.open);
+        // The rows of the minute that has ended, and those after it if its last second was missed.
+        let rows = usize::try_from(MINUTE + second % MINUTE).unwrap_or(SECONDS);
+        minutes.add(second / MINUTE, &total, listeners, |listener, _| seconds.peak(listener, rows));
+    }
+
+    /// The last interval, counted from the epoch, and its rows, at most `limit`. `None` for a listener without history.
+    fn read(&self, step: Step, listener: Option<&str>, limit: usize) -> Option<(u64, Vec<Row>)> {
+        let rings = self.rings.lock();
+        match step {
+            Step::Second => rings.seconds.read(listener, limit),
+            Step::Minute => rings.minutes.read(listener, limit),
+        }
+    }
+}
