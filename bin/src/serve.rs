@@ -61,7 +61,7 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
         };
         let (initial, current) = (assembled.config.clone(), Arc::new(assembled));
         let reload = Reload { inputs, registry, log: &log, initial, current, readers: Readers::default() };
-        run(listeners, signals, reload, &executable, sockets).await
+        Box::pin(run(listeners, signals, reload, &executable, sockets)).await
     });
     // Drops all tasks, which write the log lines that are due later. Hardly waits for blocking tasks, such as a name
     // lookup.
@@ -140,7 +140,7 @@ async fn run(
     };
     let service_manager = ServiceManager::from_env();
     let server = LiveServer { running: &running, admin: &admin, systemd, executable, service_manager };
-    Ok(server.run(signals, reloads, reload).await)
+    Ok(Box::pin(server.run(signals, reloads, reload)).await)
 }
 
 /// Logs the sockets of the service manager, with a warning for each socket that no listener uses.

@@ -164,8 +164,9 @@ mod message_path;
 /// A third party registers a framing, a layer and a transport by name; a setting is one field.
 mod extension;
 
-/// No two files of a crate import each other.
+/// Errors with the line of a wrong value, causes of failed starts, `init`, and lines for the journal.
 mod hints;
+/// No two files of a crate import each other.
 mod imports;
 
 /// TCP and Unix sockets, and the errors for addresses that cannot be bound.

@@ -81,7 +81,9 @@ impl Installation {
     #[track_caller]
     fn is_shown(&self, text: &str) {
         assert!(!text.is_empty());
-        for line in self.as_shown(text).lines() {
+        // The number of carets depends on the length of the path.
+        let is_mark = |line: &str| line.trim_start().starts_with('|') && line.contains('^');
+        for line in self.as_shown(text).lines().filter(|line| !is_mark(line)) {
             assert!(self.guide.lines().any(|other| other == line), "the guide does not show this line:\n{line}");
         }
     }

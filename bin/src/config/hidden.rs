@@ -44,24 +44,24 @@ pub(crate) fn in_file(tree: &Dict, marks: &Marks, text: &str, schemas: &Schemas<
 /// Visits every value that is not a table, and every list. `visit` returns whether the items of a list matter.
 fn walk(dict: &Dict, at: &[String], visit: &mut impl FnMut(&Path) -> bool) {
     for (key, value) in dict {
-        walk_value(value, under(at, key), visit);
+        walk_value(value, &under(at, key), visit);
     }
 }
 
-fn walk_value(value: &Value, path: Path, visit: &mut impl FnMut(&Path) -> bool) {
+fn walk_value(value: &Value, path: &Path, visit: &mut impl FnMut(&Path) -> bool) {
     match value {
-        Value::Dict(_, dict) => walk(dict, &path, visit),
+        Value::Dict(_, dict) => walk(dict, path, visit),
         Value::Array(_, items) => {
-            let is_hidden = visit(&path);
+            let is_hidden = visit(path);
             // A list of texts is as secret as its key; it can have thousands of items.
             if is_hidden || items.iter().any(|item| matches!(item, Value::Dict(..) | Value::Array(..))) {
                 for (index, item) in items.iter().enumerate() {
-                    walk_value(item, under(&path, &index.to_string()), visit);
+                    walk_value(item, &under(path, &index.to_string()), visit);
                 }
             }
         }
         _ => {
-            visit(&path);
+            visit(path);
         }
     }
 }

@@ -176,8 +176,8 @@ fn check_overrides(layer: &[Override]) -> Result<(), String> {
 /// The value of the last source that has a valid one.
 fn log_format(sources: &[Source]) -> LogFormat {
     let key = tree::path("log.format");
-    let formats = sources.iter().filter_map(|source| tree::get(&source.tree, &key)?.deserialize().ok());
-    formats.last().unwrap_or(LogFormat::Auto)
+    let mut formats = sources.iter().filter_map(|source| tree::get(&source.tree, &key)?.deserialize().ok());
+    formats.next_back().unwrap_or(LogFormat::Auto)
 }
 
 /// `RUST_LOG` overrides every layer, as in other Rust programs. An empty variable is ignored.

@@ -20,8 +20,7 @@ pub(crate) struct Origin {
     layer: Layer,
     /// The name of the file, or the name of the variable or flag with its kind.
     name: String,
-    line: Option<usize>,
-    place: Option<(Arc<SourceText>, Mark)>,
+    place: Option<Box<(Arc<SourceText>, Mark)>>,
 }
 
 impl Origin {
@@ -35,18 +34,23 @@ impl Origin {
             flag if flag.starts_with("flag ") => Layer::Flag,
             _ => Layer::Variable,
         };
-        Self { layer, name, line: None, place: None }
+        Self { layer, name, place: None }
     }
 
     pub(crate) fn file(name: &str) -> Self {
-        Self { layer: Layer::File, name: name.to_owned(), line: None, place: None }
+        Self { layer: Layer::File, name: name.to_owned(), place: None }
     }
 
     /// The same origin with the place of the key and of the value in the text of the source.
     pub(crate) fn at(mut self, text: &Arc<SourceText>, mark: Mark) -> Self {
-        self.line = (self.layer == Layer::File).then(|| text.position(mark.key.start).0);
-        self.place = Some((text.clone(), mark));
+        self.place = Some(Box::new((text.clone(), mark)));
         self
+    }
+
+    /// The line of the key in a file.
+    fn line(&self) -> Option<usize> {
+        let (text, mark) = self.place.as_deref().filter(|_| self.is_file())?;
+        Some(text.position(mark.key.start).0)
     }
 
     pub(crate) fn is_file(&self) -> bool {
@@ -63,7 +67,8 @@ impl Origin {
 
     /// The position in a list of errors: the layer, and the place in the file.
     pub(crate) fn order(&self) -> (u8, usize) {
-        (self.layer as u8, self.place.as_ref().filter(|_| self.is_file()).map_or(0, |(_, mark)| mark.key.start))
+        let place = self.place.as_deref().filter(|_| self.is_file());
+        (self.layer as u8, place.map_or(0, |(_, mark)| mark.key.start))
     }
 
     /// The name of the file.
@@ -73,7 +78,7 @@ impl Origin {
 
     /// The text of the source, and the part that an error message marks: the key, or the value.
     pub(crate) fn part(&self, is_about_key: bool) -> Option<(&SourceText, Range<usize>)> {
-        let (text, mark) = self.place.as_ref()?;
+        let (text, mark) = self.place.as_deref()?;
         let value = mark.value.clone().filter(|_| !is_about_key);
         Some((text, value.unwrap_or_else(|| mark.key.clone())))
     }
@@ -81,7 +86,7 @@ impl Origin {
 
 impl PartialEq for Origin {
     fn eq(&self, other: &Self) -> bool {
-        (self.layer, &self.name, self.line) == (other.layer, &other.name, other.line)
+        (self.layer, &self.name, self.line()) == (other.layer, &other.name, other.line())
     }
 }
 
@@ -89,7 +94,7 @@ impl Eq for Origin {}
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
+        match self.line() {
             Some(line) => write!(f, "{}, line {line}", self.name),
             None => f.write_str(&self.name),
         }

@@ -11,14 +11,14 @@ fn shown(case: &Case<'_>) -> String {
 }
 
 #[track_caller]
-fn shows(case: Case<'_>, expected: &str) {
-    assert_eq!(shown(&case), expected.trim_matches('\n'));
+fn shows(case: &Case<'_>, expected: &str) {
+    assert_eq!(shown(case), expected.trim_matches('\n'));
 }
 
 #[test]
 fn the_value_is_marked() {
     shows(
-        file("# a comment\nlisten  = 'tcp://127.0.0.1:0'\nhandler = \"ecko\" # mine\n"),
+        &file("# a comment\nlisten  = 'tcp://127.0.0.1:0'\nhandler = \"ecko\" # mine\n"),
         r#"
 switchboard.toml:3:11: error: listeners.main.handler: "ecko" is not a handler; did you mean "echo"? Available: echo, hello, many, must, streamy, typed
   |
@@ -30,7 +30,7 @@ switchboard.toml:3:11: error: listeners.main.handler: "ecko" is not a handler; d
 #[test]
 fn an_unknown_key_is_marked_and_its_value_is_hidden() {
     shows(
-        file("[listeners.main.timeouts]\nidel = 'hunter2'\n"),
+        &file("[listeners.main.timeouts]\nidel = 'hunter2'\n"),
         r#"
 switchboard.toml:2:1: error: listeners.main.timeouts.idel: is not a known key; did you mean "idle"? Available: handshake, first_message, frame, idle, message, write, lifetime
   |
@@ -42,7 +42,7 @@ switchboard.toml:2:1: error: listeners.main.timeouts.idel: is not a known key; d
 #[test]
 fn a_missing_key_marks_its_table() {
     shows(
-        file("listeners.two.handler = 'echo'\n"),
+        &file("listeners.two.handler = 'echo'\n"),
         r#"
 switchboard.toml:1:11: error: listeners.two.listen: is missing; write it like "tcp://127.0.0.1:9999"
   |
@@ -68,14 +68,14 @@ fn an_item_of_a_list_is_marked_in_each_format() {
         ),
     ] {
         let expected = format!("{name}:{line}:{column}: {message}\n  |\n{line} | {shown}\n  | {marks}");
-        shows(Case { name, file: Some(text), ..Case::default() }, &expected);
+        shows(&Case { name, file: Some(text), ..Case::default() }, &expected);
     }
 }
 
 #[test]
 fn a_variable_or_flag_is_shown_with_its_name() {
     shows(
-        env(&[("SWITCHBOARD_FRAMING", "lins")]),
+        &env(&[("SWITCHBOARD_FRAMING", "lins")]),
         r#"
 error: listeners.main.framing: "lins" is not a framing; did you mean "lines"? Available: raw, lines, length, delimited, json-lines (environment variable SWITCHBOARD_FRAMING)
  |
@@ -83,7 +83,7 @@ error: listeners.main.framing: "lins" is not a framing; did you mean "lines"? Av
  |                     ^^^^"#,
     );
     shows(
-        set(&[("--set limits.frame", "limits.frame", "x\u{1b}[2J")]),
+        &set(&[("--set limits.frame", "limits.frame", "x\u{1b}[2J")]),
         r#"
 error: limits.frame: "x\u{1b}[2J" is not a size; write it like "64KiB" (flag --set limits.frame)
  |
@@ -91,7 +91,7 @@ error: limits.frame: "x\u{1b}[2J" is not a size; write it like "64KiB" (flag --s
  |                    ^^^^^^^^^^"#,
     );
     shows(
-        set(&[("--log-level", "log.level", "inof")]),
+        &set(&[("--log-level", "log.level", "inof")]),
         r#"
 error: log.level: "inof" is not a level (off, error, warn, info, debug, trace) or a filter; write a filter like "info,switchboard=debug"; did you mean "info"? (flag --log-level)
  |
@@ -119,7 +119,7 @@ fn a_syntax_error_is_marked() {
             "a.json:2:14: error: this is not JSON: a value is expected: a text in quotes, a number, true, false, [ or {\n  |\n2 | \"listen\": tru\n  |              ^",
         ),
     ] {
-        shows(Case { name, file: Some(text), ..Case::default() }, expected);
+        shows(&Case { name, file: Some(text), ..Case::default() }, expected);
     }
 }
 
