@@ -1,11 +1,13 @@
 //! A session on a terminal: a line editor with history, and replies in colour above the prompt.
 
 mod history;
-mod search;
+mod prompt;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 use std::{env, thread};
 
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
@@ -14,12 +16,14 @@ use rustyline::{ColorMode, Config, ExternalPrinter};
 use tokio::sync::mpsc;
 
 use self::history::{HISTORY_LINES, History};
-use self::search::LineEditor;
+use self::prompt::LineEditor;
 use super::output::render;
 use super::session::Printer;
 
 /// Typed lines that wait to be sent.
 const QUEUED_LINES: usize = 16;
+/// Timeout of the first prompt.
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether input and output are a terminal.
 pub(super) fn is_terminal() -> bool {
@@ -34,7 +38,7 @@ pub(super) struct Editor {
     modes: Termios,
     shows_prompt: Arc<AtomicBool>,
     /// Until the start.
-    reader: Option<(LineEditor, mpsc::Sender<String>)>,
+    reader: Option<(LineEditor, mpsc::Sender<String>, Receiver<()>)>,
 }
 
 impl Editor {
@@ -46,24 +50,25 @@ impl Editor {
         // The state of a search is known only in colour mode; the prompt itself has no colour.
         let config = config.auto_add_history(true).bracketed_paste(false).color_mode(ColorMode::Forced).build();
         let mut editor = LineEditor::with_config(config).ok()?;
-        search::bind(&mut editor);
+        let prompt = prompt::bind(&mut editor);
         let printer = Box::new(editor.create_external_printer().ok()?);
         let is_disabled = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let use_color = !is_disabled && env::var_os("TERM").is_none_or(|term| term != "dumb");
         let (send, lines) = mpsc::channel(QUEUED_LINES);
-        let (shows_prompt, reader) = (Arc::new(AtomicBool::new(false)), Some((editor, send)));
+        let (shows_prompt, reader) = (Arc::new(AtomicBool::new(false)), Some((editor, send, prompt)));
         Some((lines, Self { printer, hex, use_color, modes, shows_prompt, reader }))
     }
 
-    /// Shows the prompt.
+    /// Shows the prompt. Keys that are typed before belong to another mode of the terminal, in which Ctrl-D is lost.
     pub(super) fn start(&mut self) {
-        let Some((mut editor, lines)) = self.reader.take() else { return };
+        let Some((mut editor, lines, prompt)) = self.reader.take() else { return };
         let shows_prompt = self.shows_prompt.clone();
         shows_prompt.store(true, Relaxed);
         thread::spawn(move || {
             read_lines(&mut editor, &lines);
             shows_prompt.store(false, Relaxed);
         });
+        let _ = prompt.recv_timeout(PROMPT_TIMEOUT); // a simple terminal does not report its prompt
     }
 }
 

@@ -7,7 +7,7 @@ use std::{env, fs, io};
 
 use rustyline::error::ReadlineError;
 
-use super::search::LineEditor;
+use super::prompt::LineEditor;
 use crate::exit;
 
 /// Maximum lines of the history.
