@@ -132,7 +132,9 @@ fn status_and_connections_show_the_running_server() {
     let counts = ["messages", "bytes_in", "bytes_out"].map(|count| one[count].as_u64().unwrap());
     assert_eq!((counts, &one["listener"], &one["state"]), ([1, 4, 21], &"main".into(), &"open".into()));
     assert!(one["age_seconds"].as_f64().unwrap() >= 0.0 && one["id"].is_u64());
-    for (path, method, status) in [("/nowhere", "GET", 404), ("/drain", "GET", 405), ("/metrics", "POST", 405)] {
+    for (path, method, status) in
+        [("/nowhere", "GET", 404), ("/drain", "GET", 409), ("/drain", "PUT", 405), ("/metrics", "POST", 405)]
+    {
         assert_eq!(server.send(method, path, "").status, status, "{method} {path}");
     }
     let routes = server.get("/nowhere").body;
