@@ -244,7 +244,7 @@ fn unknown_query_parameters_of_every_route_are_rejected() {
     }
     let unknown = server.send("DELETE", "/connections/%1b%5b31m%e2%80%ae", "");
     assert_eq!((unknown.status, &*unknown.body), (404, "connection \\u001B[31m\\u202E not found\n"));
-    assert!(server.get("/nowhere").body.contains("POST /reload - reload the configuration (force)"));
+    assert!(server.get("/nowhere").body.contains("POST /reload - reload the configuration (force, dry_run)"));
 }
 
 /// Starts the server with a limit of open files, in a temporary directory.
