@@ -1,6 +1,5 @@
 //! `switchboard config diff`: the changes that a reload of the running server would make. Secrets are not compared.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::Value as Json;
@@ -35,17 +34,29 @@ pub(crate) fn between(
         }
     };
     let after = json(config).map_err(Failure::new)?;
-    Ok(lines(&before, &after, |key| format!(" ({})", config.effective.origin(key))))
+    Ok(lines(&before, &after, |key| config.effective.origin(key).to_string()))
 }
 
-/// The differences, one line per key. `origin` is the end of the line of a key that is set. `None` if there are none.
-pub(crate) fn lines(before: &Json, after: &Json, origin: impl Fn(&[String]) -> String) -> Option<String> {
+/// The differences, one line per key. `origin` is that of a key that is set. `None` if there are none.
+fn lines(before: &Json, after: &Json, origin: impl Fn(&[String]) -> String) -> Option<String> {
+    let changes = config::differences(before, after).into_iter().map(|(key, before, after)| {
+        let origin = after.map(|_| origin(&key));
+        line(&config::dotted(&key), before, after, config::needs_restart(&key), origin.as_deref())
+    });
+    let text: String = changes.collect();
+    (!text.is_empty()).then_some(text)
+}
+
+/// The difference of one key.
+pub(crate) fn line(
+    key: &str,
+    before: Option<&Json>,
+    after: Option<&Json>,
+    needs_restart: bool,
+    origin: Option<&str>,
+) -> String {
     let value = |value: Option<&Json>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-    let mut text = String::new();
-    for (key, before, after) in config::differences(before, after) {
-        let when = if config::needs_restart(&key) { ", after a restart" } else { "" };
-        let origin = if after.is_some() { origin(&key) } else { String::new() };
-        let _ = writeln!(text, "{}: {} -> {}{when}{origin}", config::dotted(&key), value(before), value(after));
-    }
-    (!text.is_empty()).then(|| escape_unsafe(&text, |c| c == '\n'))
+    let when = if needs_restart { ", after a restart" } else { "" };
+    let origin = origin.map(|origin| format!(" ({origin})")).unwrap_or_default();
+    escape_unsafe(&format!("{key}: {} -> {}{when}{origin}", value(before), value(after)), |_| false) + "\n"
 }

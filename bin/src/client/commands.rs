@@ -8,8 +8,7 @@ use std::time::Duration;
 use crate::client::address::AdminAddress;
 use crate::client::http::{ClientError, REPLY_TIMEOUT, get, send, successful};
 use crate::client::options::ConnectionsOptions;
-use crate::client::report::{Connection, Page, Reloaded};
-use crate::client::running_config::running_config;
+use crate::client::report::{Change, Connection, Page, Reloaded};
 use crate::client::text::{self, Align, Column, escape};
 use crate::config_diff;
 
@@ -112,8 +111,6 @@ pub(super) async fn kill(server: &AdminAddress, id: u64) -> Result<String, Clien
 }
 
 pub(super) async fn reload(server: &AdminAddress, force: bool, json: bool) -> Result<Printed, ClientError> {
-    // Without the token the reload fails, too, and reports why.
-    let before = running_config(server).await.ok();
     let path = if force { "/reload?force=true" } else { "/reload" };
     let reply = send(server, Method::POST, path, String::new(), RELOAD_TIMEOUT).await?;
     let has_errors = [StatusCode::UNPROCESSABLE_ENTITY, StatusCode::SERVICE_UNAVAILABLE].contains(&reply.status);
@@ -128,16 +125,17 @@ pub(super) async fn reload(server: &AdminAddress, force: bool, json: bool) -> Re
         let err = format!("{errors}the reload was rejected; nothing has changed\n");
         return Ok(Printed { err, is_rejected: true, ..Printed::default() });
     }
-    // The address of the admin endpoint can have changed.
-    let after = running_config(server).await.ok();
     let mut text = String::from("reloaded\n");
     for (what, names) in [("started", reloaded.started), ("changed", reloaded.changed), ("stopped", reloaded.stopped)] {
         if !names.is_empty() {
             text += &format!("listeners {what}: {}\n", escape(&names.join(", ")));
         }
     }
-    if let (Some(before), Some(after)) = (before, after) {
-        text += &config_diff::lines(&before, &after, |_| String::new()).unwrap_or_else(|| "no changes\n".to_owned());
+    for Change { key, before, after, origin, needs_restart } in &reloaded.keys {
+        text += &config_diff::line(key, before.as_ref(), after.as_ref(), *needs_restart, origin.as_deref());
+    }
+    if reloaded.keys.is_empty() {
+        text += "no changes\n";
     }
     Ok(Printed::out(text))
 }

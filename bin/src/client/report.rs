@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// `GET /status`
 #[derive(Debug, Clone, Deserialize)]
@@ -91,5 +92,16 @@ pub(super) struct Reloaded {
     pub(super) started: Vec<String>,
     pub(super) changed: Vec<String>,
     pub(super) stopped: Vec<String>,
+    pub(super) keys: Vec<Change>,
     pub(super) errors: Vec<String>,
+}
+
+/// A key whose value a reload has changed.
+#[derive(Debug, Deserialize)]
+pub(super) struct Change {
+    pub(super) key: String,
+    pub(super) before: Option<Value>,
+    pub(super) after: Option<Value>,
+    pub(super) origin: Option<String>,
+    pub(super) needs_restart: bool,
 }

@@ -6,7 +6,7 @@ use crate::assemble;
 use crate::client::address::AdminAddress;
 use crate::client::http::{ClientError, get};
 
-pub(super) async fn running_config(server: &AdminAddress) -> Result<Json, ClientError> {
+async fn running_config(server: &AdminAddress) -> Result<Json, ClientError> {
     get(server, "/config").await?.json()
 }
 

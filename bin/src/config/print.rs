@@ -54,7 +54,13 @@ impl Effective {
     }
 
     pub(crate) fn origin(&self, path: &[String]) -> Origin {
-        let Some(value) = tree::get(&self.whole, path) else { return Origin::new(Origin::DEFAULT) };
+        let default = || Origin::new(Origin::DEFAULT);
+        let Some(value) = tree::get(&self.whole, path) else { return default() };
+        if let Value::Dict(_, table) = value {
+            // The first value that is set. The others are defaults, or follow it.
+            let origins = tree::leaves(table).into_iter().map(|(rest, _)| self.origin(&[path, &rest].concat()));
+            return origins.into_iter().find(|origin| !origin.is_default()).unwrap_or_else(default);
+        }
         match path {
             // The value of a shared key.
             [listeners, _, shared @ ..]
