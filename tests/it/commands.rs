@@ -209,7 +209,11 @@ fn a_drain_waits_for_the_last_connection() {
         let ended = this.command(&["drain"]).spawn().wait();
         assert_eq!((ended.code(), &*ended.stderr), (Some(0), ""), "{}", ended.stdout);
         let lines: Vec<&str> = ended.stdout.lines().collect();
-        assert_eq!((lines[0], *lines.last().unwrap()), ("draining", "stopped"), "{lines:?}");
+        assert_eq!(
+            (lines[0], *lines.last().unwrap()),
+            ("draining", "stopped; 1 connections were open, 0 of them were aborted"),
+            "{lines:?}"
+        );
         let mut rest = String::new();
         client.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "hello, Ada!\n");
@@ -224,8 +228,27 @@ fn a_drain_can_return_at_once_and_print_json() {
     assert_eq!(this.server.wait().code(), Some(0));
     let this = Configured::start("tcp://127.0.0.1:0", "");
     let id = this.server.id();
-    assert_eq!(this.json(&["drain"]), json!({ "stopped": true, "pid": id }));
+    assert_eq!(this.json(&["drain"]), json!({ "stopped": true, "pid": id, "open": 0, "cut": 0, "stop_failures": 0 }));
     assert_eq!(this.server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_drain_that_aborts_connections_says_so() {
+    on_both("[handlers.hello]\ndelay = '60s'\n[drain]\ndeadline = '10ms'", |this| {
+        let mut client = this.client();
+        client.get_mut().write_all(b"Ada\n").unwrap();
+        while this.json(&["status"])["listeners"][0]["bytes_in"] != 4 {
+            thread::yield_now();
+        }
+        let ended = this.command(&["drain"]).run();
+        assert_eq!((ended.code(), &*ended.stderr), (Some(3), ""), "{}", ended.stdout);
+        assert!(
+            ended.stdout.ends_with("stopped; 1 connections were open, 1 of them were aborted\n"),
+            "{}",
+            ended.stdout
+        );
+        assert_eq!(this.server.wait().code(), Some(3));
+    });
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::client::options::ConnectionsOptions;
 use crate::client::report::{Change, Connection, Page, Reloaded};
 use crate::client::text::{self, Align, Column, escape};
 use crate::config_diff;
+use crate::exit::FAILED;
 
 /// Connections that `switchboard connections` requests at once. More requests follow, up to `--limit`.
 const PAGE_SIZE: u64 = 1000;
@@ -22,8 +23,8 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(35);
 pub(super) struct Printed {
     pub(super) out: String,
     pub(super) err: String,
-    /// The server rejected the command.
-    pub(super) is_rejected: bool,
+    /// The exit status, if the output was written.
+    pub(super) status: u8,
 }
 
 impl Printed {
@@ -118,12 +119,12 @@ pub(super) async fn reload(server: &AdminAddress, force: bool, json: bool) -> Re
     let reloaded: Reloaded = reply.json()?;
     if json {
         let out = reply.text().trim_end().to_owned() + "\n";
-        return Ok(Printed { out, is_rejected: has_errors, ..Printed::default() });
+        return Ok(Printed { out, status: if has_errors { FAILED } else { 0 }, ..Printed::default() });
     }
     if has_errors {
         let errors: String = reloaded.errors.iter().map(|error| format!("error: {}\n", escape(error))).collect();
         let err = format!("{errors}the reload was rejected; nothing has changed\n");
-        return Ok(Printed { err, is_rejected: true, ..Printed::default() });
+        return Ok(Printed { err, status: FAILED, ..Printed::default() });
     }
     let mut text = String::from("reloaded\n");
     for (what, names) in [("started", reloaded.started), ("changed", reloaded.changed), ("stopped", reloaded.stopped)] {

@@ -1,4 +1,4 @@
-//! `switchboard drain`: begins the drain and prints its progress until the server has stopped.
+//! `switchboard drain`: begins the drain and prints its progress until the server has stopped, and how it ended.
 
 use std::time::Duration;
 
@@ -9,12 +9,15 @@ use tokio::time::{Instant, sleep};
 use crate::client::address::AdminAddress;
 use crate::client::commands::{Printed, json_line, line};
 use crate::client::http::{ClientError, REPLY_TIMEOUT, get, send, successful};
-use crate::client::report::{Listener, Status};
+use crate::client::report::{Drained, Listener, Status};
+use crate::exit::INCOMPLETE;
 
 /// Time between two requests for the progress of a drain.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Maximum time without a reply during a drain. The drain itself ends at `drain.deadline`.
+/// Maximum time without a reply during a drain.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
+/// Maximum time of a drain. The server ends it at `drain.deadline`.
+const MAX_DRAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// `progress` prints a line at once.
 pub(super) async fn drain(
@@ -23,37 +26,60 @@ pub(super) async fn drain(
     json: bool,
     progress: impl Fn(&str),
 ) -> Result<Printed, ClientError> {
-    let process = async || Ok::<_, ClientError>(get(server, "/status").await?.json::<Status>()?);
-    let pid = process().await?.pid;
-    let reply = successful(server, send(server, Method::POST, "/drain", String::new(), REPLY_TIMEOUT).await?)?;
+    let pid = status(server).await?.pid;
     if !waits {
-        return Ok(Printed::out(if json {
-            json_line(&json!({ "draining": true, "pid": pid }))
-        } else {
-            line(&reply.text())
-        }));
+        let reply = successful(server, send(server, Method::POST, "/drain", String::new(), REPLY_TIMEOUT).await?)?;
+        let json_text = json_line(&json!({ "draining": true, "pid": pid }));
+        return Ok(Printed::out(if json { json_text } else { line(&reply.text()) }));
     }
-    if !json {
-        progress(&line(&reply.text()));
+    let progress = |line: &str| {
+        if !json {
+            progress(line);
+        }
+    };
+    progress("draining\n");
+    let result = async {
+        let reply = send(server, Method::POST, "/drain?wait=true", String::new(), MAX_DRAIN).await?;
+        successful(server, reply)?.json::<Drained>()
+    };
+    let (Drained { open, cut, stop_failures }, ()) = tokio::try_join!(result, stopped(server, pid, progress))?;
+    let mut text = format!("stopped; {open} connections were open, {cut} of them were aborted\n");
+    if stop_failures > 0 {
+        text += &format!("{stop_failures} handlers did not stop; the log has their errors\n");
     }
+    let json_text =
+        json_line(&json!({ "stopped": true, "pid": pid, "open": open, "cut": cut, "stop_failures": stop_failures }));
+    let is_complete = cut == 0 && stop_failures == 0;
+    Ok(Printed {
+        out: if json { json_text } else { text },
+        status: if is_complete { 0 } else { INCOMPLETE },
+        ..Printed::default()
+    })
+}
+
+async fn status(server: &AdminAddress) -> Result<Status, ClientError> {
+    get(server, "/status").await?.json()
+}
+
+/// Prints the number of open connections when it changes, until the process has ended.
+async fn stopped(server: &AdminAddress, pid: u32, progress: impl Fn(&str)) -> Result<(), ClientError> {
     let (mut open, mut answered) = (None, Instant::now());
     loop {
-        match process().await {
+        match status(server).await {
             // The service manager has started it again.
-            Ok(status) if status.pid != pid => break,
+            Ok(status) if status.pid != pid => return Ok(()),
             Ok(status) => {
                 answered = Instant::now();
                 let now: u64 = status.listeners.iter().map(Listener::clients).sum();
-                if open.replace(now) != Some(now) && !json {
+                if open.replace(now) != Some(now) {
                     progress(&format!("open connections: {now}\n"));
                 }
             }
-            Err(ClientError::Connect(_)) => break,
+            Err(ClientError::Connect(_)) => return Ok(()),
             // A request that the end of the server interrupts, or a busy server.
             Err(ClientError::Closed | ClientError::Slow(_)) if answered.elapsed() < MAX_SILENCE => {}
             Err(error) => return Err(error),
         }
         sleep(POLL_INTERVAL).await;
     }
-    Ok(Printed::out(if json { json_line(&json!({ "stopped": true, "pid": pid })) } else { "stopped\n".to_owned() }))
 }

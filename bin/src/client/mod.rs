@@ -22,7 +22,7 @@ use switchboard::Registry;
 use crate::assemble;
 use crate::client::commands::Printed;
 use crate::client::options::ServerOptions;
-use crate::exit::{FAILED, print_error};
+use crate::exit::print_error;
 use crate::failure::{Failure, print_stdout};
 
 /// Runs a command and returns the exit status.
@@ -44,10 +44,10 @@ pub(crate) fn run(
             ClientCommand::LogLevel { level, .. } => commands::log_level(&server, level.as_deref(), json).await,
             ClientCommand::Top(options) => return top::top(&server, options).await,
         };
-        let Printed { out, err, is_rejected } = printed.map_err(|error| Failure::new(server.describe(error)))?;
-        let status = print_stdout(out)?;
+        let Printed { out, err, status } = printed.map_err(|error| Failure::new(server.describe(error)))?;
+        let written = print_stdout(out)?;
         print_error(&err);
-        Ok(if is_rejected { FAILED } else { status })
+        Ok(if status == 0 { written } else { status })
     });
     // Does not wait for the resolution of a name.
     runtime.shutdown_background();

@@ -15,6 +15,14 @@ pub(super) struct Status {
     pub(super) listeners: Vec<Listener>,
 }
 
+/// `POST /drain?wait=true`
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) struct Drained {
+    pub(super) open: u64,
+    pub(super) cut: u64,
+    pub(super) stop_failures: u64,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Listener {
     pub(super) name: String,

@@ -15,6 +15,9 @@ const TIMEOUT: Duration = Duration::from_millis(300);
 /// States of a socket in its table: TCP_LISTEN, and TCP_CLOSE for a UDP socket that is not connected.
 const LISTENING: &str = "0A";
 const UNCONNECTED: &str = "07";
+/// Flags and type of a Unix socket in its table. Connections of a listener have its path too, but no flag.
+const STREAM: [&str; 2] = ["00010000", "0001"];
+const DATAGRAM: [&str; 2] = ["00000000", "0002"];
 
 /// Who has a socket.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,8 +41,9 @@ struct Entry {
 pub(super) fn find_owner(endpoint: &Endpoint) -> Option<Owner> {
     let deadline = Instant::now() + TIMEOUT;
     let entry = match endpoint {
-        Endpoint::Unix(path) | Endpoint::Unixgram(path) => {
-            lines("/proc/net/unix", deadline).find_map(|line| unix_entry(&line, path))
+        Endpoint::Unix(path) => lines("/proc/net/unix", deadline).find_map(|line| unix_entry(&line, path, &STREAM)),
+        Endpoint::Unixgram(path) => {
+            lines("/proc/net/unix", deadline).find_map(|line| unix_entry(&line, path, &DATAGRAM))
         }
         _ => {
             let port = endpoint.port().filter(|port| *port != 0)?;
@@ -93,16 +97,19 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// The socket of a line of /proc/net/unix, if it has the path. An abstract name begins with `@` there.
-fn unix_entry(line: &str, path: &Path) -> Option<Entry> {
+/// The socket of a line of /proc/net/unix, if it has the path, flags and type. An abstract name begins with `@` there.
+fn unix_entry(line: &str, path: &Path, kind: &[&str; 2]) -> Option<Entry> {
     let bytes = path.as_os_str().as_bytes();
     let name = match bytes.split_first() {
         Some((0, name)) => [b"@", name].concat(),
         _ => bytes.to_vec(),
     };
-    let mut fields = line.split_ascii_whitespace();
-    let inode = fields.nth(6)?.parse().ok()?;
-    (fields.next()?.as_bytes() == name).then_some(Entry { inode, uid: None })
+    // The inode is padded with spaces, and a path can contain them.
+    let (fields, found) = line.split_at_checked(line.len().checked_sub(name.len())?)?;
+    let fields: Vec<&str> = fields.strip_suffix(' ')?.split_ascii_whitespace().collect();
+    let [_, _, _, flags, of_type, _, inode] = fields[..] else { return None };
+    let is_found = found.as_bytes() == name && [flags, of_type] == *kind;
+    is_found.then_some(Entry { inode: inode.parse().ok()?, uid: None })
 }
 
 /// The first process that has the socket among its open files, and its command.
