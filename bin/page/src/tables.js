@@ -5,6 +5,12 @@ import { failedMessages } from "./rates.js";
 import { listenerPath } from "./router.js";
 import { Table } from "./table.js";
 
+/** Shows a peer that never changes. A narrow cell breaks before the port. */
+function showPeer(cell, connection) {
+  const [, address, port] = /^(.*?)(:\d+)?$/.exec(formatPeer(connection));
+  cell.replaceChildren(address, document.createElement("wbr"), port ?? "");
+}
+
 const sumOf = (listeners, read) => listeners.reduce((sum, listener) => sum + read(listener), 0);
 
 /** Adds up counters by label. */
@@ -128,7 +134,7 @@ export function createConnectionTable(onKill) {
   };
   const columns = [
     { title: "Id", value: ({ id }) => id, isNumeric: true },
-    { title: "Peer", value: formatPeer, className: "peer" },
+    { title: "Peer", value: formatPeer, render: showPeer, className: "peer" },
     { title: "Listener", value: ({ listener }) => listener, isWide: true },
     { title: "State", value: ({ state }) => state, isWide: true },
     numeric("Age", ({ age_seconds }) => age_seconds, formatAge),
@@ -149,7 +155,7 @@ export function createConnectionTable(onKill) {
 export function createClosedTable() {
   const columns = [
     { title: "Closed", value: ({ closed_at }) => closed_at, text: ({ closed_at }) => formatClock(closed_at) },
-    { title: "Peer", value: formatPeer, className: "peer" },
+    { title: "Peer", value: formatPeer, render: showPeer, className: "peer" },
     {
       title: "Reason",
       value: ({ reason }) => reason,
