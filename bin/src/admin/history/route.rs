@@ -41,7 +41,8 @@ pub(crate) async fn history(uri: Uri, State(state): SharedState, Parameters(quer
     };
     let Some((last, rows)) = state.history.read(step, query.listener.as_deref(), limit) else {
         let name = escape_unsafe(&query.listener.unwrap_or_default(), |_| false);
-        return (StatusCode::NOT_FOUND, format!("no history of a listener {name}\n")).into_response();
+        let causes = "no such listener, one that is not among the first 100, or one that has just started";
+        return (StatusCode::NOT_FOUND, format!("no history of a listener {name}: {causes}\n")).into_response();
     };
     let key = format!("history {query:?}");
     let history = state.history.clone();
