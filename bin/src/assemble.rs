@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use switchboard::error::BoxError;
 use switchboard::registry::{HandlerInstance, LayerInstance};
-use switchboard::transport::tls::TlsAcceptor;
+use switchboard::transport::tls::{TlsAcceptor, TlsError};
 use switchboard::{ListenerSet, Registry};
 use tokio::runtime::{Builder, Runtime};
 
@@ -162,10 +162,12 @@ impl Assembler<'_> {
             }
         }
         for (name, listener) in &config.listeners {
-            if let Some(Err(error)) = listener.spec.tls.as_ref().map(TlsAcceptor::load) {
+            let loaded = listener.spec.tls.as_ref().map(TlsAcceptor::load);
+            let error = loaded.and_then(Result::err);
+            for problem in error.iter().flat_map(TlsError::problems) {
                 let mut key = vec!["listeners".to_owned(), name.clone(), "tls".to_owned()];
-                key.extend_from_slice(error.setting());
-                let diagnostic = Diagnostic::new(&key, error.to_string());
+                key.extend_from_slice(&problem.setting);
+                let diagnostic = Diagnostic::new(&key, problem.to_string());
                 self.diagnostics.push(diagnostic.from(Some(config.effective.origin(&key))));
             }
         }

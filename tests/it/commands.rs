@@ -211,7 +211,7 @@ fn a_drain_waits_for_the_last_connection() {
         let lines: Vec<&str> = ended.stdout.lines().collect();
         assert_eq!(
             (lines[0], *lines.last().unwrap()),
-            ("draining", "stopped; 1 connections were open, 0 of them were aborted"),
+            ("draining", "stopped; connections: 1 open at the start of the drain, 0 aborted"),
             "{lines:?}"
         );
         let mut rest = String::new();
@@ -243,7 +243,7 @@ fn a_drain_that_aborts_connections_says_so() {
         let ended = this.command(&["drain"]).run();
         assert_eq!((ended.code(), &*ended.stderr), (Some(3), ""), "{}", ended.stdout);
         assert!(
-            ended.stdout.ends_with("stopped; 1 connections were open, 1 of them were aborted\n"),
+            ended.stdout.ends_with("stopped; connections: 1 open at the start of the drain, 1 aborted\n"),
             "{}",
             ended.stdout
         );

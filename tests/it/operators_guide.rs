@@ -111,6 +111,23 @@ fn fields(event: &Event) -> BTreeSet<&str> {
 }
 
 #[test]
+fn every_configuration_is_valid() {
+    let place = tempfile::tempdir().unwrap();
+    let installation = Installation::new();
+    let examples: Vec<_> = blocks(&installation.guide).into_iter().filter(|(kind, _)| kind == "toml").collect();
+    assert!(examples.len() > 2, "{examples:?}");
+    for (_, text) in examples {
+        // The first one needs its certificate, and has a test of its own.
+        if text.contains("[listeners.main.tls]") {
+            continue;
+        }
+        fs::write(place.path().join("a.toml"), &text).unwrap();
+        let checked = Program::switchboard().args(["check", "-c", "a.toml"]).current_dir(place.path()).run();
+        assert_eq!(checked.code(), Some(0), "{text}\n{}", checked.stderr);
+    }
+}
+
+#[test]
 fn the_program_prints_what_the_guide_shows() {
     if tool("openssl").is_none() {
         return;

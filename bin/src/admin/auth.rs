@@ -104,11 +104,13 @@ fn is_local(admin: &config::Admin, local: &Address) -> bool {
 
 /// Rejects names that an attacker could point at this machine (DNS rebinding). A browser always sends the header.
 fn check_host(admin: &config::Admin, access: Access, headers: &HeaderMap) -> Result<(), Rejected> {
-    match &admin.endpoint {
-        Endpoint::Tcp(_) if access == Access::Health && host(headers).is_empty() => Ok(()),
-        Endpoint::Tcp(at) if !is_allowed(host(headers), &at.host) => Err(Rejected::Host),
-        _ => Ok(()),
-    }
+    let host = host(headers);
+    let (configured, may_be_missing) = match &admin.endpoint {
+        Endpoint::Tcp(at) => (&*at.host, access == Access::Health),
+        // A browser reaches a Unix socket through a forwarded port (ssh -L).
+        _ => ("localhost", true),
+    };
+    if is_allowed(host, configured) || (host.is_empty() && may_be_missing) { Ok(()) } else { Err(Rejected::Host) }
 }
 
 /// Rejects requests that a browser sends for a page of another site.
@@ -151,7 +153,9 @@ impl IntoResponse for Rejected {
         let unauthorized = |text| (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], text).into_response();
         let forbidden = |text| (StatusCode::FORBIDDEN, text).into_response();
         match self {
-            Self::Host => forbidden("Host header not allowed; use the IP address or localhost, or send the token\n"),
+            Self::Host => {
+                forbidden("Host header not allowed; use http://localhost/ or the IP address, or send the token\n")
+            }
             Self::Origin => forbidden("cross-origin request rejected\n"),
             Self::NeedsToken => forbidden(
                 "other machines can reach this endpoint and it has no token, so it serves only /livez, /readyz and \

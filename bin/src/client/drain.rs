@@ -43,9 +43,9 @@ pub(super) async fn drain(
         successful(server, reply)?.json::<Drained>()
     };
     let (Drained { open, cut, stop_failures }, ()) = tokio::try_join!(result, stopped(server, pid, progress))?;
-    let mut text = format!("stopped; {open} connections were open, {cut} of them were aborted\n");
+    let mut text = format!("stopped; connections: {open} open at the start of the drain, {cut} aborted\n");
     if stop_failures > 0 {
-        text += &format!("{stop_failures} handlers did not stop; the log has their errors\n");
+        text += &format!("handlers that did not stop: {stop_failures}; the log has their errors\n");
     }
     let json_text =
         json_line(&json!({ "stopped": true, "pid": pid, "open": open, "cut": cut, "stop_failures": stop_failures }));

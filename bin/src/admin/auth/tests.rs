@@ -59,6 +59,19 @@ fn cross_origin_requests_are_rejected() {
     }
 }
 
+/// A browser reaches it through a port that ssh forwards.
+#[test]
+fn a_unix_socket_has_the_same_protection_and_needs_no_host() {
+    for is_protected in [false, true] {
+        for host in ["", "localhost", "localhost:9900", "127.0.0.1:9900"] {
+            assert_eq!(checked("unix:/a", None, is_protected, &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in ["evil.example", "evil.example:9900", "a"] {
+            assert_eq!(checked("unix:/a", None, is_protected, &[("host", host)]), Err(Rejected::Host), "{host}");
+        }
+    }
+}
+
 #[test]
 fn a_token_does_not_disable_the_protection_of_reads_against_dns_rebinding() {
     for listen in ["tcp://127.0.0.1:1", "tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://db.example:1"] {
@@ -84,8 +97,7 @@ fn health_needs_no_host_header_but_rejects_a_foreign_one() {
             let health = |headers: &[_]| request(listen, &local, token, Access::Health, headers);
             assert_eq!(health(&[]), Ok(()), "{listen}");
             assert_eq!(health(&[("host", "")]), Ok(()), "{listen}");
-            let foreign = if listen == "unix:/a" { Ok(()) } else { Err(Rejected::Host) };
-            assert_eq!(health(&[("host", "evil.example")]), foreign, "{listen}");
+            assert_eq!(health(&[("host", "evil.example")]), Err(Rejected::Host), "{listen}");
         }
     }
 }

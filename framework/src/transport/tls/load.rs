@@ -24,40 +24,62 @@ pub(super) fn config(settings: &TlsSettings) -> Result<(ServerConfig, Vec<Certif
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::new(&[], format!("cannot configure TLS: {error}")))?;
-    let builder = match &settings.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let wrong = |message: String| TlsError::new(&["client_ca"], message);
-            let roots = Arc::new(roots(path).map_err(wrong)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
-            let verifier =
-                verifier.map_err(|_| wrong(format!("the certificates in {} cannot be used", path.display())))?;
-            builder.with_client_cert_verifier(BoundedVerifier::new(verifier))
-        }
-    };
-    let default = certified(&settings.identity(), &[], &provider)?;
-    let mut certificates: Vec<_> = certificate_info(&default, None).into_iter().collect();
+    let mut problems = Problems::default();
+    let verifier = settings.client_ca.as_deref().map(|path| client_verifier(path, &provider)).transpose();
+    let verifier = problems.keep(verifier).flatten();
+    let default = problems.keep(certified(&settings.identity(), &[], &provider));
+    let mut certificates: Vec<_> = default.iter().filter_map(|key| certificate_info(key, None)).collect();
     let mut hosts = HashMap::new();
     for (host, identity) in &settings.sni {
-        let key = certified(identity, &["sni", host], &provider)?;
-        fits_host(host, &key, identity)?;
-        certificates.extend(certificate_info(&key, Some(host)));
-        hosts.insert(host.to_ascii_lowercase(), key);
-    }
-    let resolver = Certificates { default, hosts };
-    let mut config = builder.with_cert_resolver(Arc::new(resolver));
-    for protocol in &settings.alpn {
-        if !(1..=255).contains(&protocol.len()) {
-            return Err(TlsError::new(&["alpn"], "a protocol name must have 1 to 255 bytes"));
+        let key = certified(identity, &["sni", host], &provider);
+        if let Some(key) = problems.keep(key.and_then(|key| fits_host(host, &key, identity).map(|()| key))) {
+            certificates.extend(certificate_info(&key, Some(host)));
+            hosts.insert(host.to_ascii_lowercase(), key);
         }
-        config.alpn_protocols.push(protocol.as_bytes().to_vec());
     }
+    if settings.alpn.iter().any(|protocol| !(1..=255).contains(&protocol.len())) {
+        problems.0.push(TlsError::new(&["alpn"], "a protocol name must have 1 to 255 bytes"));
+    }
+    let default = match default {
+        Some(default) if problems.0.is_empty() => default,
+        _ => return Err(problems.into()),
+    };
+    let builder = match verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(Certificates { default, hosts }));
+    config.alpn_protocols = settings.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     // All enabled suites are strong. Auditing tools expect the server to choose.
     config.ignore_client_order = true;
     // Tickets keep session state at the client, so clients cannot fill a table here.
     config.ticketer = ring::Ticketer::new()
         .map_err(|error| TlsError::new(&[], format!("cannot create session ticket keys: {error}")))?;
     Ok((config, certificates))
+}
+
+/// The errors of independent settings, to report all of them together.
+#[derive(Default)]
+struct Problems(Vec<TlsError>);
+
+impl Problems {
+    fn keep<T>(&mut self, result: Result<T, TlsError>) -> Option<T> {
+        result.map_err(|error| self.0.push(error)).ok()
+    }
+}
+
+impl From<Problems> for TlsError {
+    fn from(problems: Problems) -> Self {
+        Self { problems: problems.0.into_iter().flat_map(|error| error.problems).collect() }
+    }
+}
+
+fn client_verifier(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<BoundedVerifier>, TlsError> {
+    let wrong = |message: String| TlsError::new(&["client_ca"], message);
+    let roots = Arc::new(roots(path).map_err(wrong)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
+    let verifier = verifier.map_err(|_| wrong(format!("the certificates in {} cannot be used", path.display())))?;
+    Ok(BoundedVerifier::new(verifier))
 }
 
 fn certificate_info(key: &CertifiedKey, host: Option<&str>) -> Option<CertificateInfo> {
@@ -99,9 +121,14 @@ fn certified(
     let TlsIdentity { certificate, key } = identity;
     let wrong_certificate = |message: String| TlsError::new(&[within, &["certificate"]].concat(), message);
     let wrong_key = |message: String| TlsError::new(&[within, &["key"]].concat(), message);
-    let chain = pem::certificates(certificate).map_err(wrong_certificate)?;
-    valid_today(&chain[0], certificate).map_err(wrong_certificate)?;
-    let private = pem::private_key(key).map_err(wrong_key)?;
+    let mut problems = Problems::default();
+    let chain = pem::certificates(certificate)
+        .and_then(|chain| valid_today(&chain[0], certificate).map(|()| chain))
+        .map_err(wrong_certificate);
+    let private = pem::private_key(key).map_err(wrong_key);
+    let (Some(chain), Some(private)) = (problems.keep(chain), problems.keep(private)) else {
+        return Err(problems.into());
+    };
     let unsupported = pem::unsupported(&private);
     CertifiedKey::from_der(chain, private, provider).map(Arc::new).map_err(|error| match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => wrong_key(format!(

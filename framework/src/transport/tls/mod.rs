@@ -22,20 +22,36 @@ mod stream;
 
 pub use acceptor::TlsAcceptor;
 
+use std::fmt;
 #[cfg(feature = "tls")]
 use std::path::Path;
 
 use crate::error::debug_as_display;
 
-/// TLS settings that cannot be used. The message names the file.
+/// TLS settings that cannot be used: at least one problem.
 #[derive(thiserror::Error)]
-#[error("{message}")]
+#[error("{}", self.problems.iter().map(TlsProblem::to_string).collect::<Vec<_>>().join("; "))]
 pub struct TlsError {
-    setting: Vec<String>,
-    message: String,
+    problems: Vec<TlsProblem>,
 }
 
 debug_as_display!(TlsError);
+
+/// A setting that cannot be used. The message names the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsProblem {
+    /// The path of the setting: `["key"]`, or `["sni", "example.com", "certificate"]`.
+    pub setting: Vec<String>,
+    /// What is wrong, and with which file.
+    pub message: String,
+}
+
+impl fmt::Display for TlsProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
 
 /// A certificate that a listener uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,12 +67,13 @@ pub struct CertificateInfo {
 
 impl TlsError {
     pub(super) fn new(setting: &[&str], message: impl Into<String>) -> Self {
-        Self { setting: setting.iter().map(|part| (*part).to_owned()).collect(), message: message.into() }
+        let setting = setting.iter().map(|part| (*part).to_owned()).collect();
+        Self { problems: vec![TlsProblem { setting, message: message.into() }] }
     }
 
-    /// The path of the invalid setting: `["key"]`, or `["sni", "example.com", "certificate"]`.
-    pub fn setting(&self) -> &[String] {
-        &self.setting
+    /// The problems, at least one.
+    pub fn problems(&self) -> &[TlsProblem] {
+        &self.problems
     }
 }
 
