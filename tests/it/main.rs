@@ -50,6 +50,9 @@ mod start_stop_program;
 /// Drain (graceful shutdown): no reply is lost, the deadline holds, and aborted connections are counted.
 mod drain;
 
+/// Evacuation (partial drain): a share of the connections closes at a rate, idle ones first.
+mod evacuation;
+
 /// Reload by difference: unchanged listeners and open connections continue, and a rejected reload changes nothing.
 mod changes;
 

@@ -7,6 +7,7 @@ mod auth;
 mod client_table;
 mod commands;
 mod connections;
+mod evacuation;
 mod history;
 mod http_timer;
 mod listener;
