@@ -68,6 +68,9 @@ mod admin_faults;
 /// Upgrade: the new process takes over the sockets, and no client notices.
 mod upgrade;
 
+/// The counters over upgrades: they never decrease, and their sums are exact when the old process has ended.
+mod upgrade_counters;
+
 /// An upgrade whose new program fails leaves the old process serving, and no other process behind.
 mod failed_upgrades;
 

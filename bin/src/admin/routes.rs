@@ -17,6 +17,7 @@ use switchboard::server::Readiness;
 use switchboard::settings::text::escape_unsafe;
 
 use crate::admin::auth::{Access, authorize};
+use crate::admin::forward::forward;
 use crate::admin::parameters::{Accepted, NoParameters, Parameters};
 use crate::admin::state::{AdminState, SharedState};
 use crate::admin::{commands, connections, evacuation, history, listener, metrics, status};
@@ -110,7 +111,8 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
         if parameters.is_empty() {
             route = route.route_layer(from_extractor::<Parameters<NoParameters>>());
         }
-        router = router.route(path, route.route_layer(authorized(access)));
+        let forwarded = route.route_layer(from_fn_with_state(state.clone(), forward));
+        router = router.route(path, forwarded.route_layer(authorized(access)));
     }
     let fallback = any(not_found).layer(authorized(Access::Read));
     router.fallback_service(fallback.with_state(state.clone())).layer(map_response(common_headers)).with_state(state)

@@ -9,6 +9,7 @@ mod bind_hint;
 mod builder;
 mod changes;
 mod connection_task;
+mod counts;
 mod evacuate;
 mod evacuation;
 mod handlers;
