@@ -136,7 +136,8 @@ async fn a_drain_or_a_cancellation_ends_it() {
     assert!(!running.cancel_evacuation());
     running.evacuate(Evacuation::new(1.0, Rate::per_hour(1))).unwrap();
     let drained = running.drain().await;
-    assert_eq!((drained.open, drained.cut), (100 - cancelled.signalled, 0));
+    assert!((100 - cancelled.signalled..=100 - cancelled.closed).contains(&drained.open), "{drained:?} {cancelled:?}");
+    assert_eq!(drained.cut, 0);
     assert_eq!((result(&running).await.state, result(&running).await.signalled), (EvacuationState::Cancelled, 0));
     assert_eq!(running.evacuate(Evacuation::new(1.0, Rate::per_hour(1))), Err(EvacuationError::Draining));
     drop(clients);

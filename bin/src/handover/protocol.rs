@@ -30,7 +30,7 @@ pub(super) const MAX_REPLY: usize = 256;
 
 /// The version of [`CountsMessage`]. A process ignores the counts of another version.
 pub(super) const COUNTS_VERSION: u32 = 1;
-/// Maximum size of a [`CountsMessage`].
+/// Maximum size of a line with the counters of a listener or metric.
 pub(super) const MAX_COUNTS: usize = 64 << 10;
 
 /// What the old process sends after the commit. A process ignores lines that it does not know.

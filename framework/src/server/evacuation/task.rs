@@ -127,9 +127,14 @@ impl EvacuationTask {
 
     /// Removes the connections that have closed from `signalled`, counts them, and publishes the progress.
     fn publish(&mut self, began: Instant, signalled: &mut Vec<Connection>) {
-        signalled.retain(|connection| connection.close_reason().is_none());
+        signalled.retain(is_open);
         self.report.closed = self.report.signalled - signalled.len();
         self.report.elapsed = began.elapsed();
         self.reports.send_replace(Some(self.report.clone()));
     }
+}
+
+/// Whether it counts as open. A closed connection lingers for a moment, so that its peer can read the last message.
+fn is_open(connection: &Connection) -> bool {
+    connection.close_reason().is_none() || connection.listener_info().open.contains(connection.id())
 }
