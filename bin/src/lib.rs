@@ -28,6 +28,7 @@
 //! The framework is re-exported as [`switchboard`].
 
 mod admin;
+mod admin_socket;
 mod assemble;
 mod bench;
 mod check;

@@ -16,7 +16,7 @@ use crate::config::{Config, Inputs};
 use crate::descriptors;
 use crate::exit;
 use crate::failure::Failure;
-use crate::handover::{Executable, InheritedSockets};
+use crate::handover::{CounterHandover, Executable, InheritedSockets};
 use crate::process;
 use crate::reload::{Readers, Reload};
 use crate::service_manager::ServiceManager;
@@ -115,32 +115,41 @@ async fn run(
             Admin::try_bind(admin.endpoint.clone()).await?;
         }
         // Accepts nothing before the commit, so that an aborted upgrade loses no client.
-        let is_upgrade = old_process.is_some();
-        if let Some(old_process) = old_process {
-            let completed = tokio::task::spawn_blocking(|| old_process.complete_handover()).await;
-            let completed = completed.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-            completed.map_err(|error| format!("the old process did not complete the handover: {error}"))?;
-        }
+        let committed = match old_process {
+            Some(old_process) => {
+                let completed = tokio::task::spawn_blocking(|| old_process.complete_handover()).await;
+                let completed = completed.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+                Some(completed.map_err(|error| format!("the old process did not complete the handover: {error}"))?)
+            }
+            None => None,
+        };
         let running = Arc::new(bound.start());
-        let admin = Admin::start(running.clone(), reload.log.clone(), &reload.initial, inherited_admin);
-        let (admin, reloads) = admin.await?;
-        if is_upgrade {
-            running.take_socket_paths();
-            admin.running.take_socket_paths();
-        }
-        Ok::<_, BoxError>(Some((running, admin, reloads)))
+        let (admin, reloads) = Admin::new(running.clone(), reload.log.clone(), &reload.initial).await?;
+        let predecessor = match committed {
+            Some(committed) => {
+                running.take_socket_paths();
+                Some((committed.receive_counters(running.clone())?, inherited_admin))
+            }
+            None => {
+                admin.open(&reload.initial, inherited_admin).await?;
+                None
+            }
+        };
+        Ok::<_, BoxError>(Some((running, admin, reloads, predecessor)))
     };
     let started = tokio::select! {
         started = start => started.map_err(Failure::new),
         _ = signals.stop.next() => Ok(None),
     };
-    let Ok(Some((running, admin, reloads))) = started else {
+    let Ok(Some((running, admin, reloads, predecessor))) = started else {
         let failures = handlers.stop(reload.initial.drain.deadline, signals.stop.next().map(drop)).await;
         return started.map(|_| if failures > 0 { exit::INCOMPLETE } else { 0 });
     };
     let service_manager = ServiceManager::from_env();
-    let server = LiveServer { running: &running, admin: &admin, systemd, executable, service_manager };
-    Ok(Box::pin(server.run(signals, reloads, reload)).await)
+    let (predecessor, inherited_admin) = predecessor.unzip();
+    let counters = CounterHandover::new(running.clone(), predecessor);
+    let server = LiveServer { running: &running, admin: &admin, systemd, executable, service_manager, counters };
+    Ok(Box::pin(server.run(signals, reloads, reload, inherited_admin)).await)
 }
 
 /// Logs the sockets of the service manager, with a warning for each socket that no listener uses.

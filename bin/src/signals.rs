@@ -7,13 +7,15 @@ use std::task::Poll;
 use futures_util::future::{join, ready};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use switchboard::Running;
+use switchboard::error::chain;
+use switchboard::server::Inherited;
 use switchboard::transport::Systemd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 
 use crate::admin::{Admin, ReloadMode, ReloadRequest, Reloaded};
 use crate::exit;
-use crate::handover::{self, Executable};
+use crate::handover::{self, CounterHandover, Executable, Successor};
 use crate::reload::Reload;
 use crate::service_manager::ServiceManager;
 
@@ -49,11 +51,19 @@ pub(crate) struct LiveServer<'s> {
     /// The program of the new process.
     pub(crate) executable: &'s Executable,
     pub(crate) service_manager: ServiceManager,
+    pub(crate) counters: CounterHandover,
 }
 
 impl LiveServer<'_> {
-    /// Runs until the server has drained. Returns the exit status.
-    pub(crate) async fn run(&self, signals: Signals, reloads: Receiver<ReloadRequest>, reload: Reload<'_>) -> u8 {
+    /// Runs until the server has drained. Returns the exit status. `inherited_admin` are the sockets of the admin
+    /// endpoint of the old process: it is not open yet.
+    pub(crate) async fn run(
+        &self,
+        signals: Signals,
+        reloads: Receiver<ReloadRequest>,
+        reload: Reload<'_>,
+        inherited_admin: Option<Vec<Inherited>>,
+    ) -> u8 {
         self.service_manager.ready();
         let Signals { stop, hangup, user2 } = signals;
         // Independent of `handle`, so that a drain begins at once while a reload or an upgrade is in progress.
@@ -64,11 +74,13 @@ impl LiveServer<'_> {
         let stop = stream::select(stop.map(|()| true), requested.map(|()| false)).filter(counts).map(drop);
         let drained = tokio::select! {
             drained = self.running.serve_until(stop.inspect(|()| self.service_manager.stopping())) => drained,
-            never = self.handle(hangup, user2, reloads, reload) => match never {},
+            never = self.handle(hangup, user2, reloads, reload, inherited_admin) => match never {},
             never = self.service_manager.run(self.running) => match never {},
+            never = self.counters.run() => match never {},
         };
         self.admin.set_drained(drained);
         self.admin.stop().await;
+        self.counters.end().await;
         if drained.is_complete() { 0 } else { exit::INCOMPLETE }
     }
 
@@ -80,7 +92,11 @@ impl LiveServer<'_> {
         mut user2: Signal,
         mut reloads: Receiver<ReloadRequest>,
         mut reload: Reload<'_>,
+        inherited_admin: Option<Vec<Inherited>>,
     ) -> Infallible {
+        if let Some(inherited) = inherited_admin {
+            self.open_admin(&reload, inherited).await;
+        }
         loop {
             tokio::select! {
                 _ = hangup.recv() => drop(self.reload(&mut reload, ReloadMode::default()).await),
@@ -90,8 +106,8 @@ impl LiveServer<'_> {
                         never = self.reject_reloads(&mut hangup, &mut reloads) => match never {},
                     };
                     match upgraded {
-                        Ok(pid) => {
-                            self.hand_over().await;
+                        Ok((pid, successor)) => {
+                            self.hand_over(successor).await;
                             tracing::info!(target: "switchboard", pid, "upgraded");
                             self.finish_handover().await;
                             self.admin.request_drain();
@@ -145,7 +161,7 @@ impl LiveServer<'_> {
     }
 
     /// Starts a new process and commits the handover. After an error this process continues.
-    async fn upgrade(&self, reload: &Reload<'_>) -> Result<u32, String> {
+    async fn upgrade(&self, reload: &Reload<'_>) -> Result<(u32, Successor), String> {
         if std::process::id() == 1 {
             // pid_namespaces(7): the kernel kills all processes of a PID namespace when its process 1 exits.
             return Err("this process is process 1, and a container stops with its process 1; \
@@ -162,13 +178,26 @@ impl LiveServer<'_> {
         let pid = new_process.pid;
         // Before the commit, because systemd ignores notifications of a process that is not the main process.
         self.service_manager.set_main_process(pid);
-        new_process.commit().await.inspect_err(|_| self.service_manager.set_main_process(std::process::id()))?;
-        Ok(pid)
+        let committed = new_process.commit(self.counters.counts().await).await;
+        let successor = committed.inspect_err(|_| self.service_manager.set_main_process(std::process::id()))?;
+        Ok((pid, successor))
+    }
+
+    /// Opens the admin endpoint of a new process when the old one does not show counters any more, so that no client
+    /// sees them decrease. Clients that connect meanwhile wait.
+    async fn open_admin(&self, reload: &Reload<'_>, inherited: Vec<Inherited>) {
+        self.counters.predecessor_handed_over().await;
+        if let Err(error) = self.admin.open_after_handover(&reload.initial, inherited).await {
+            let error = chain(&*error);
+            tracing::error!(target: "switchboard", error, "cannot open the admin endpoint");
+        }
     }
 
     /// Stops accepting, on the admin endpoint first, so that operators and health checks reach the new process.
-    async fn hand_over(&self) {
+    async fn hand_over(&self, successor: Successor) {
         self.admin.running.hand_over().await;
+        self.admin.forward_requests();
+        self.counters.hand_over(successor).await;
         self.running.hand_over().await;
     }
 

@@ -2,10 +2,13 @@
 //!
 //! Each connection counts its own messages and bytes; they are added to those of its listener when it closes.
 
+mod counts;
 mod family;
 mod handler;
 mod series;
 
+pub(crate) use counts::names as count_names;
+pub use counts::{Counted, Counts};
 pub(crate) use family::HandlerMetricStore;
 pub use family::{HandlerMetric, HandlerSample};
 pub use handler::{HandlerMetrics, MetricError};
@@ -160,6 +163,16 @@ impl LatencyHistogram {
         shard.nanos.fetch_add(each.saturating_mul(count), Relaxed);
     }
 
+    /// Adds messages of another histogram, from its bucket with this upper bound in nanoseconds.
+    pub(crate) fn add(&self, bound: u64, count: u64) {
+        self.0[0].buckets.add(BOUNDS_NANOS.partition_point(|own| *own < bound), count);
+    }
+
+    /// Adds to the sum of the latencies.
+    pub(crate) fn add_nanos(&self, nanos: u64) {
+        self.0[0].nanos.fetch_add(nanos, Relaxed);
+    }
+
     pub(crate) fn read(&self) -> Latency {
         let mut latency = Latency::default();
         for shard in &self.0 {
@@ -187,6 +200,8 @@ fn shard_index() -> usize {
 /// The metrics of one listener. Messages and bytes of open stream connections are not included.
 #[derive(Debug, Default)]
 pub(crate) struct ListenerMetrics {
+    /// Connections accepted by all listeners with the name.
+    pub(crate) accepted: AtomicU64,
     pub(crate) closed: CounterArray<{ CloseReason::ALL.len() }>,
     pub(crate) rejected: CounterArray<{ CloseReason::ALL.len() }>,
     pub(crate) accept_errors: CounterArray<{ AcceptErrorClass::ALL.len() }>,

@@ -50,6 +50,9 @@ mod start_stop_program;
 /// Drain (graceful shutdown): no reply is lost, the deadline holds, and aborted connections are counted.
 mod drain;
 
+/// Evacuation (partial drain): a share of the connections closes at a rate, idle ones first.
+mod evacuation;
+
 /// Reload by difference: unchanged listeners and open connections continue, and a rejected reload changes nothing.
 mod changes;
 
@@ -64,6 +67,9 @@ mod admin_faults;
 
 /// Upgrade: the new process takes over the sockets, and no client notices.
 mod upgrade;
+
+/// The counters over upgrades: they never decrease, and their sums are exact when the old process has ended.
+mod upgrade_counters;
 
 /// An upgrade whose new program fails leaves the old process serving, and no other process behind.
 mod failed_upgrades;

@@ -203,6 +203,42 @@ fn a_reload_shows_the_difference_first_and_a_drain_its_progress_and_end() {
 }
 
 #[test]
+fn an_evacuation_shows_a_preview_its_progress_and_its_result() {
+    let place = tempfile::tempdir().unwrap();
+    let (server, url) = operated(place.path(), "");
+    let _clients: Vec<_> = (0..100).map(|_| client(&server)).collect();
+    let Some(browser) = Browser::open(&url) else { return };
+    browser.until("the server is running", "document.querySelector('#phase').innerText == 'running'");
+    browser.click("#evacuate");
+    let previews = |text: &str| format!("document.querySelector('#evacuation-preview').innerText.startsWith({text:?})");
+    browser.until("the preview is shown", &previews("Closes 30 of 100 connections within < 1 s."));
+    let enter = |name: &str, value: &str| {
+        browser.fill(&format!("#evacuation-{name}"), value);
+        browser.run_script(&format!("document.querySelector('#evacuation-{name}').dispatchEvent(new Event('input'))"));
+    };
+    enter("source", "nowhere");
+    browser.until("the error is shown", &previews("invalid query: source: "));
+    assert_eq!(browser.run_script("return document.querySelector('#evacuation-confirm').disabled"), true);
+    enter("source", "127.0.0.0/8");
+    enter("listener", "main");
+    enter("rate", "40");
+    enter("share", "80");
+    browser.until("the preview follows", &previews("Closes 80 of 100 connections within 2 s."));
+    browser.click("#evacuation-confirm");
+    let has = |id: &str, text: &str| format!("document.querySelector('{id}').innerText.includes({text:?})");
+    browser.until("the progress is shown", &has("#evacuation-text", " of 80 connections closed."));
+    browser.until("the result is shown", &has("#notification", "Evacuation finished: 80 of 80 connections closed."));
+    enter("rate", "1");
+    browser.click("#evacuate");
+    browser.until("the dialog is open", "document.querySelector('#evacuation-dialog').open");
+    browser.click("#evacuation-confirm");
+    browser.until("it begins", "!document.querySelector('#evacuation-progress').hidden");
+    browser.click("#evacuation-cancel");
+    browser.until("it is cancelled", "document.querySelector('#evacuation-progress').hidden");
+    assert_eq!(browser.console_errors(), Vec::<Value>::new());
+}
+
+#[test]
 fn the_page_follows_a_restarted_server() {
     let place = tempfile::tempdir().unwrap();
     let (server, url) = operated(place.path(), "");

@@ -4,6 +4,7 @@ import { get, getConnections } from "./api.js";
 import { createCharts } from "./charts.js";
 import { command, notify, showDrain, showLost } from "./commands.js";
 import { downloadButtons } from "./download.js";
+import { showEvacuation } from "./evacuation.js";
 import { formatAge, formatClock, formatCount } from "./format.js";
 import { History } from "./history.js";
 import { ListenerPage } from "./listener.js";
@@ -89,6 +90,7 @@ function showStatus() {
   const uptime = formatAge(status.uptime_seconds);
   setText("process", `${status.host ?? ""} · version ${status.version} · process ${status.pid} · uptime ${uptime}`);
   showDrain(status);
+  showEvacuation(status);
   rates.add(status);
   listenerTable.update(status.listeners);
   element("listener-toolbar").hidden = status.listeners.length <= 10;

@@ -61,6 +61,9 @@ fn text(running: &Running) -> String {
         _ => u8::from(running.is_stopping()),
     };
     sample(&mut out, "drain_phase", &[], phase);
+    header(&mut out, "evacuating", "gauge", "Evacuation (partial drain) in progress: 1, otherwise 0.");
+    let is_evacuating = running.evacuation().is_some_and(|report| report.is_in_progress());
+    sample(&mut out, "evacuating", &[], u8::from(is_evacuating));
     let reports = running.report();
     for (name, kind, help, samples) in METRICS {
         header(&mut out, name, kind, help);

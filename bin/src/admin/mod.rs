@@ -7,6 +7,8 @@ mod auth;
 mod client_table;
 mod commands;
 mod connections;
+mod evacuation;
+mod forward;
 mod history;
 mod http_timer;
 mod listener;
@@ -22,7 +24,7 @@ pub(crate) use state::{Difference, ReloadMode, ReloadRequest, Reloaded};
 
 use std::mem;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -74,12 +76,11 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// Starts the endpoint, on the inherited sockets if there are any. The receiver returns the requests to reload.
-    pub(crate) async fn start(
+    /// Prepares the endpoint; [`open`](Self::open) binds its address. The receiver returns the requests to reload.
+    pub(crate) async fn new(
         running: Arc<Running>,
         log: Option<Arc<Log>>,
         config: &Arc<Config>,
-        inherited: Vec<Inherited>,
     ) -> Result<(Self, mpsc::Receiver<ReloadRequest>)> {
         let (reloads, received) = mpsc::channel(RELOAD_QUEUE);
         let started = Instant::now();
@@ -94,6 +95,7 @@ impl Admin {
             config: Mutex::default(),
             history: Arc::new(History::new(started)),
             drained: watch::Sender::new(None),
+            new_process: OnceLock::new(),
         });
         let (is_enabled, enabled) = watch::channel(false);
         tokio::spawn(history::run(state.history.clone(), state.running.clone(), enabled));
@@ -103,8 +105,27 @@ impl Admin {
         let running = ListenerSet::new(Transports::default()).start().await?;
         let admin = Self { state, handler, max_connections, is_enabled, running };
         admin.set_config(config);
-        admin.configure(config.admin.as_ref(), inherited, BIND_TIMEOUT).await?;
         Ok((admin, received))
+    }
+
+    /// Starts the endpoint that the configuration names, on the inherited sockets if there are any.
+    pub(crate) async fn open(&self, config: &Config, inherited: Vec<Inherited>) -> Result<()> {
+        self.configure(config.admin.as_ref(), inherited, BIND_TIMEOUT).await
+    }
+
+    /// Like [`open`](Self::open), after the counters of the old process were added: they are older than the history.
+    pub(crate) async fn open_after_handover(&self, config: &Config, inherited: Vec<Inherited>) -> Result<()> {
+        self.state.history.begin_with(&self.state.running.report());
+        self.open(config, inherited).await?;
+        self.running.take_socket_paths();
+        Ok(())
+    }
+
+    /// From now on the new process, which accepts on the same address, answers the requests on open connections.
+    pub(crate) fn forward_requests(&self) {
+        if let Some(endpoint) = self.running.address() {
+            let _ = self.state.new_process.set(endpoint); // a process has one new process
+        }
     }
 
     pub(crate) async fn try_bind(endpoint: Endpoint) -> Result<()> {

@@ -17,9 +17,10 @@ use switchboard::server::Readiness;
 use switchboard::settings::text::escape_unsafe;
 
 use crate::admin::auth::{Access, authorize};
+use crate::admin::forward::forward;
 use crate::admin::parameters::{Accepted, NoParameters, Parameters};
 use crate::admin::state::{AdminState, SharedState};
-use crate::admin::{commands, connections, history, listener, metrics, status};
+use crate::admin::{commands, connections, evacuation, history, listener, metrics, status};
 use crate::config::Shape;
 
 /// The value of the header `Server`, by which a client recognizes an admin endpoint.
@@ -43,7 +44,7 @@ struct Route {
 type Handler = fn(MethodFilter) -> MethodRouter<Arc<AdminState>>;
 
 /// Every route. The router, the check of each request and the reply to unknown paths use this table.
-const ROUTES: [Route; 17] = [
+const ROUTES: [Route; 19] = [
     read("/", "dashboard", |method| on(method, dashboard)),
     health("/livez", "200 while the process runs", |method| on(method, livez)),
     health("/readyz", "200 if every listener accepts connections, else 503", |method| on(method, readyz)),
@@ -72,6 +73,13 @@ const ROUTES: [Route; 17] = [
     protected(Method::DELETE, "/connections/{id}", "close a connection", |method| on(method, close_connection)),
     protected(Method::PUT, "/log-level", "set the log level or filter", |method| on(method, set_log_level)),
     protected(Method::POST, "/drain", "drain and stop", |method| on(method, commands::drain)).with(&["wait"]),
+    protected(Method::POST, "/evacuate", "close a share of the connections at a rate", |method| {
+        on(method, evacuation::evacuate)
+    })
+    .with(&["share", "rate", "listener", "source", "dry_run"]),
+    protected(Method::DELETE, "/evacuate", "cancel the evacuation in progress", |method| {
+        on(method, evacuation::cancel)
+    }),
     protected(Method::POST, "/reload", "reload the configuration", |method| on(method, commands::reload))
         .with(&["force", "dry_run"]),
 ];
@@ -103,7 +111,8 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
         if parameters.is_empty() {
             route = route.route_layer(from_extractor::<Parameters<NoParameters>>());
         }
-        router = router.route(path, route.route_layer(authorized(access)));
+        let forwarded = route.route_layer(from_fn_with_state(state.clone(), forward));
+        router = router.route(path, forwarded.route_layer(authorized(access)));
     }
     let fallback = any(not_found).layer(authorized(Access::Read));
     router.fallback_service(fallback.with_state(state.clone())).layer(map_response(common_headers)).with_state(state)

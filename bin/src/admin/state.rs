@@ -1,6 +1,6 @@
 //! The state that the admin routes share, and the requests that they send to the control loop.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::extract::State;
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::Value as Json;
 use switchboard::log::Log;
 use switchboard::server::Changes;
-use switchboard::{Drained, Running};
+use switchboard::{Drained, Endpoint, Running};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::admin::history::History;
@@ -69,6 +69,8 @@ pub(super) struct AdminState {
     pub(super) history: Arc<History>,
     /// The result of the drain, when it has ended.
     pub(super) drained: watch::Sender<Option<Drained>>,
+    /// The address at which the new process of an upgrade answers requests.
+    pub(super) new_process: OnceLock<Endpoint>,
 }
 
 pub(super) type SharedState = State<Arc<AdminState>>;

@@ -8,6 +8,7 @@ use switchboard::metrics::{LATENCY_BOUNDS, Outcome};
 use switchboard::server::ListenerReport;
 use switchboard::{CloseReason, Phase, Running};
 
+use crate::admin::evacuation;
 use crate::admin::state::SharedState;
 
 pub(super) async fn status(State(state): SharedState) -> Response {
@@ -31,6 +32,7 @@ pub(super) async fn status(State(state): SharedState) -> Response {
                 "deadline_seconds": drain.deadline.as_secs_f64(),
                 "seconds_left": running.drain_time_left().map(|left| left.as_secs_f64()),
             },
+            "evacuation": running.evacuation().as_ref().map(evacuation::progress),
             "listeners": running.report().iter().map(listener).collect::<Value>(),
         });
         ("application/json", status.to_string().into_bytes())

@@ -15,12 +15,11 @@ use serde::de::DeserializeOwned;
 use switchboard::Endpoint;
 use switchboard::error::find_cause;
 use switchboard::settings::text::escape_unsafe;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::admin::SERVER_NAME;
+use crate::admin_socket::{AdminSocket, connect};
 use crate::client::address::AdminAddress;
 use crate::exit::reason;
 
@@ -94,18 +93,8 @@ pub(super) async fn send(
     let exchange = async {
         match &server.endpoint {
             Endpoint::Tcp(at) if at.port == 0 => Err(ClientError::Port),
-            Endpoint::Tcp(at) => {
-                // A client cannot connect to a wildcard address.
-                let host = match &*at.host {
-                    "0.0.0.0" => "127.0.0.1",
-                    "::" => "::1",
-                    host => host,
-                };
-                let stream = TcpStream::connect((host, at.port)).await.map_err(ClientError::Connect)?;
-                exchange(stream, server, method, path, body).await
-            }
-            Endpoint::Unix(file) => {
-                let stream = UnixStream::connect(file).await.map_err(ClientError::Connect)?;
+            endpoint @ (Endpoint::Tcp(_) | Endpoint::Unix(_)) => {
+                let stream = connect(endpoint).await.map_err(ClientError::Connect)?;
                 exchange(stream, server, method, path, body).await
             }
             _ => Err(ClientError::Other("the address is neither TCP nor a Unix socket".to_owned())),
@@ -124,7 +113,7 @@ impl Drop for Abort {
 }
 
 async fn exchange(
-    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    io: AdminSocket,
     server: &AdminAddress,
     method: Method,
     path: &str,

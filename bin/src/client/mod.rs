@@ -3,6 +3,7 @@
 mod address;
 mod commands;
 mod drain;
+mod evacuate;
 mod http;
 mod options;
 mod report;
@@ -41,6 +42,7 @@ pub(crate) fn run(
             ClientCommand::Connections(options) => commands::connections(&server, options).await,
             ClientCommand::Reload { force, .. } => commands::reload(&server, *force, json).await,
             ClientCommand::Drain { no_wait, .. } => drain::drain(&server, !no_wait, json, progress).await,
+            ClientCommand::Evacuate(options) => evacuate::evacuate(&server, options, progress).await,
             ClientCommand::LogLevel { level, .. } => commands::log_level(&server, level.as_deref(), json).await,
             ClientCommand::Top(options) => return top::top(&server, options).await,
         };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use switchboard::Endpoint;
-use switchboard::settings::{Interval, Network};
+use switchboard::settings::{Interval, Network, Rate};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
@@ -29,6 +29,8 @@ pub(crate) enum ClientCommand {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Close a share of the open connections of the running server gracefully, and wait until they have closed
+    Evacuate(EvacuateOptions),
     /// Print or set the log level of the running server
     LogLevel {
         /// New level, or a filter such as info,switchboard=debug
@@ -48,6 +50,7 @@ impl ClientCommand {
             | Self::Connections(ConnectionsOptions { server, .. })
             | Self::Reload { server, .. }
             | Self::Drain { server, .. }
+            | Self::Evacuate(EvacuateOptions { server, .. })
             | Self::LogLevel { server, .. }
             | Self::Top(TopOptions { server, .. }) => server,
         }
@@ -91,6 +94,33 @@ pub(crate) struct ConnectionsOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct EvacuateOptions {
+    #[command(flatten)]
+    pub(super) server: ServerOptions,
+    /// Share of the connections to close, above 0 and at most 1, such as 0.3
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, required_unless_present = "cancel")]
+    pub(super) share: Option<f64>,
+    /// How many connections to close in a time, such as 200/s
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, required_unless_present = "cancel")]
+    pub(super) rate: Option<Rate>,
+    /// Only connections of this listener
+    #[arg(long, value_name = "NAME")]
+    pub(super) listener: Option<String>,
+    /// Only clients of this network or address, such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.1
+    #[arg(long, value_name = "NETWORK")]
+    pub(super) source: Option<Network>,
+    /// Return when the evacuation has begun
+    #[arg(long)]
+    pub(super) no_wait: bool,
+    /// Close nothing, and print how many connections would be closed
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(super) dry_run: bool,
+    /// Cancel the evacuation in progress instead; connections that it has signalled close
+    #[arg(long, conflicts_with_all = ["share", "rate", "listener", "source", "no_wait", "dry_run"])]
+    pub(super) cancel: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct TopOptions {
     #[command(flatten)]
     pub(super) server: ServerOptions,
@@ -109,6 +139,16 @@ fn parse_peer(text: &str) -> Result<String, String> {
         text.parse::<Network>().map_err(|error| error.to_string())?;
     }
     Ok(text.to_owned())
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "the share must be above 0 and at most 1".to_owned())
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    let rate: Rate = text.parse().map_err(|error: switchboard::settings::InvalidValue| error.to_string())?;
+    if rate.is_off() { Err("the rate must be above zero".to_owned()) } else { Ok(rate) }
 }
 
 fn parse_interval(text: &str) -> Result<Interval, String> {

@@ -12,7 +12,35 @@ pub(super) struct Status {
     pub(super) pid: u32,
     pub(super) uptime_seconds: f64,
     pub(super) phase: String,
+    /// The evacuation in progress, or the last one.
+    #[serde(default)]
+    pub(super) evacuation: Option<Evacuation>,
     pub(super) listeners: Vec<Listener>,
+}
+
+/// `POST /evacuate`, and the progress in `GET /status`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Evacuation {
+    pub(super) id: u64,
+    pub(super) state: String,
+    pub(super) share: f64,
+    pub(super) rate: String,
+    pub(super) listener: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) open: u64,
+    pub(super) chosen: u64,
+    pub(super) signalled: u64,
+    pub(super) closed: u64,
+    pub(super) remaining: u64,
+    pub(super) seconds: f64,
+}
+
+/// `POST /evacuate?dry_run=true`
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) struct EvacuationPlan {
+    pub(super) open: u64,
+    pub(super) chosen: u64,
+    pub(super) seconds: f64,
 }
 
 /// `POST /drain?wait=true`

@@ -75,6 +75,7 @@ mod tests {
             pid: 4711,
             uptime_seconds: 3725.0,
             phase: "running".to_owned(),
+            evacuation: None,
             listeners: vec![listener("main", 1), listener("with-a-long-name", 123_456_789)],
         };
         let text = render(&status, usize::MAX);

@@ -3,14 +3,17 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use listenfd::ListenFd;
 use nix::libc::{AF_INET, AF_UNIX, SOCK_DGRAM, SOCK_STREAM};
+use switchboard::Running;
 use switchboard::server::Inherited;
 use switchboard::transport::Systemd;
 
 use crate::handover::environment;
+use crate::handover::predecessor::Predecessor;
 use crate::handover::protocol::{
     COMMIT, FIRST_DESCRIPTOR, MAX_LIST, MAX_REPLY, PassedSocket, READY, STREAM, SocketList,
 };
@@ -111,9 +114,24 @@ impl OldProcess {
 
     /// Reports that the listeners of this process are bound, and waits until the old process commits the upgrade. After
     /// an error this process must stop: the old process may have received a request to stop.
-    pub(crate) fn complete_handover(mut self) -> io::Result<()> {
+    pub(crate) fn complete_handover(mut self) -> io::Result<Committed> {
         writeln!(self.0.get_mut(), "{READY}")?;
         let reply = self.receive(MAX_REPLY, COMMIT_TIMEOUT)?;
-        if reply.trim_ascii_end() == COMMIT.as_bytes() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        if reply.trim_ascii_end() == COMMIT.as_bytes() {
+            Ok(Committed(self.0))
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+}
+
+/// The connection to the old process after the commit.
+pub(crate) struct Committed(BufReader<UnixStream>);
+
+impl Committed {
+    /// Adds the counters of the old process to those of this one until the old process ends.
+    pub(crate) fn receive_counters(self, running: Arc<Running>) -> io::Result<Predecessor> {
+        let received = self.0.buffer().to_vec();
+        Predecessor::new(self.0.into_inner(), received, running)
     }
 }

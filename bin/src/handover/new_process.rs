@@ -13,6 +13,7 @@ use std::time::Duration;
 use command_fds::{CommandFdExt, FdMapping};
 use nix::unistd::Pid;
 use switchboard::deadline_timer::timeout;
+use switchboard::metrics::Counts;
 use switchboard::server::Inherited;
 use switchboard::transport::Systemd;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -23,6 +24,7 @@ use crate::handover::processes;
 use crate::handover::protocol::{
     COMMIT, FIRST_DESCRIPTOR, ListenerSocket, MAX_REPLY, PassedSocket, READY, STREAM, SocketList,
 };
+use crate::handover::successor::Successor;
 
 /// Timeout for the new process to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -61,7 +63,8 @@ impl Executable {
 pub(crate) struct NewProcess {
     child: Child,
     pub(crate) pid: u32,
-    stream: BufReader<UnixStream>,
+    /// `None` after the commit.
+    stream: Option<BufReader<UnixStream>>,
     /// The inode of the other end of the stream. Every process of the upgrade inherits it.
     their_stream: u64,
     is_committed: bool,
@@ -131,13 +134,13 @@ fn spawn(executable: &Executable, sockets: Vec<OwnedFd>) -> io::Result<NewProces
     command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
     let child = command.spawn()?;
     let pid = child.id().ok_or_else(|| io::Error::other("it exited immediately"))?;
-    let stream = BufReader::new(UnixStream::from_std(ours)?);
+    let stream = Some(BufReader::new(UnixStream::from_std(ours)?));
     Ok(NewProcess { child, pid, stream, their_stream, is_committed: false })
 }
 
 impl NewProcess {
     async fn wait_until_ready(&mut self, list: &SocketList) -> Result<(), String> {
-        let Self { child, stream, .. } = self;
+        let Self { child, stream: Some(stream), .. } = self else { return Ok(()) };
         // The reply is empty if the new process closes the stream.
         let exchange = async {
             stream.get_mut().write_all((serde_json::to_string(list)? + "\n").as_bytes()).await?;
@@ -170,14 +173,22 @@ impl NewProcess {
         }
     }
 
-    /// Hands the sockets over: the new process accepts connections from now on. After an error it has ended.
-    pub(crate) async fn commit(mut self) -> Result<(), String> {
-        let committed = self.stream.get_mut().write_all(format!("{COMMIT}\n").as_bytes()).await;
+    /// Hands the sockets over: the new process accepts connections from now on, and continues these counts. After an
+    /// error it has ended.
+    pub(crate) async fn commit(mut self, counts: Vec<Counts>) -> Result<Successor, String> {
+        let stream = self.stream.take().map(BufReader::into_inner);
+        let committed = match stream {
+            Some(mut stream) => stream.write_all(format!("{COMMIT}\n").as_bytes()).await.ok().map(|()| stream),
+            None => None,
+        };
         // A stop signal for this process does not stop the new one from now on.
         self.is_committed = true;
         let result = match committed {
-            Ok(()) => self.keeps_running(TRIAL_AFTER_COMMIT).await,
-            Err(_) => Err("it became ready, and then closed its stream to this process".to_owned()),
+            Some(stream) => {
+                let successor = Successor::new(stream, counts).await;
+                self.keeps_running(TRIAL_AFTER_COMMIT).await.map(|()| successor)
+            }
+            None => Err("it became ready, and then closed its stream to this process".to_owned()),
         };
         if result.is_err() {
             self.is_committed = false;

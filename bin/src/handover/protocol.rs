@@ -4,10 +4,14 @@
 //! [`READY`] when its listeners are bound. The old process sends [`COMMIT`] if the new one is still running a few
 //! seconds later; before that, it can still abort the upgrade by killing the new process. Then the new process accepts
 //! connections, and the old one drains.
+//!
+//! After the commit, the old process sends a [`CountsMessage`] per line until it ends. An older version closes the
+//! stream instead, on either side.
 
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
+use switchboard::metrics::Counts;
 use switchboard::server::Inherited;
 use switchboard::transport::SharedSocket;
 
@@ -23,6 +27,25 @@ pub(super) const FIRST_DESCRIPTOR: i32 = 3;
 pub(super) const MAX_LIST: usize = 4 << 20;
 /// Maximum size of a reply of either process.
 pub(super) const MAX_REPLY: usize = 256;
+
+/// The version of [`CountsMessage`]. A process ignores the counts of another version.
+pub(super) const COUNTS_VERSION: u32 = 1;
+/// Maximum size of a line with the counters of a listener or metric.
+pub(super) const MAX_COUNTS: usize = 64 << 10;
+
+/// What the old process sends after the commit. A process ignores lines that it does not know.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum CountsMessage {
+    /// The first line.
+    Version(u32),
+    /// The counts of a listener or series so far. Those that have not changed since the last line are not repeated.
+    Counts(Counts),
+    /// The old process has sent all counts, and its admin endpoint does not show counts any more.
+    HandedOver,
+    /// The old process has sent its last counts.
+    Ended,
+}
 
 /// Describes the passed sockets, in the order of their descriptors.
 pub(super) type SocketList = Vec<PassedSocket>;

@@ -3,6 +3,7 @@
 use std::array;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::address::Address;
 use crate::close_reason::CloseReason;
@@ -93,6 +94,13 @@ impl Admission {
         known: AddressKnown,
     ) -> Result<(), Rejection> {
         let result = self.apply(table, connection, known);
+        let accepted = &connection.listener_info().metrics.accepted;
+        match (known, &result) {
+            (AddressKnown::Socket, Ok(())) => accepted.fetch_add(1, Relaxed),
+            // It was counted when the address of the proxy was accepted.
+            (AddressKnown::Effective, Err(_)) => accepted.fetch_sub(1, Relaxed),
+            _ => 0,
+        };
         self.record(table, connection, result)
     }
 

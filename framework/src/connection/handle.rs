@@ -149,9 +149,9 @@ impl Connection {
         self.0.counters.bytes_out.get()
     }
 
-    /// The drain signal of the listener.
+    /// The drain signal: of the listener, and of this connection if it is to close alone.
     pub fn drain(&self) -> DrainSignal {
-        self.0.listener.drain.clone()
+        self.0.listener.drain.of(self.0.clone())
     }
 
     /// Aborts the connection with reason [`Killed`](CloseReason::Killed).
@@ -284,4 +284,5 @@ impl fmt::Debug for Connection {
     }
 }
 
+mod drains_alone;
 mod identity;

@@ -35,6 +35,9 @@ pub(crate) trait OpenConnections: fmt::Debug + Send + Sync {
     /// Adds a connection that has just closed to the list of those that closed last.
     fn remember_closed(&self, id: u64, error: Option<&str>);
 
+    /// Whether the connection is not removed yet.
+    fn contains(&self, id: u64) -> bool;
+
     /// Removes a closed connection and counts it.
     fn remove_closed(&self, id: u64);
 }

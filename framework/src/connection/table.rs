@@ -179,6 +179,10 @@ impl ConnectionTable {
 }
 
 impl OpenConnections for ConnectionTable {
+    fn contains(&self, id: u64) -> bool {
+        self.entries.lock().open.contains(&id)
+    }
+
     fn remember_closed(&self, id: u64, error: Option<&str>) {
         if let Some(connection) = self.get(id) {
             self.recently_closed.add(&connection, error);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::metrics::counts::{Counted, Counts};
 use crate::metrics::series::{Counter, Gauge, Histogram, MetricKind, MetricValue};
 
 /// Maximum bytes of the name of a metric or label.
@@ -201,6 +202,24 @@ impl HandlerMetricStore {
         let family = Arc::new(wanted);
         families.insert(key, Arc::downgrade(&family));
         Ok(family)
+    }
+
+    /// Adds the counts of another process. False if there is no such counter or histogram.
+    pub(crate) fn add_counts(&self, counts: &Counts) -> bool {
+        let Counted::Handler { metric, handler, label } = &counts.of else { return false };
+        let key = (metric.clone(), handler.as_str().into());
+        let Some(family) = self.0.lock().get(&key).and_then(Weak::upgrade) else { return false };
+        let place = match (&family.label, label) {
+            (None, None) => Some(0),
+            (Some((_, values)), Some(label)) => values.iter().position(|value| value == label),
+            _ => None,
+        };
+        match place.and_then(|place| family.series.get(place)) {
+            Some(Series::Counter(counter)) => counter.add(counts.counter()),
+            Some(Series::Histogram(histogram)) => histogram.add_counts(counts.buckets(), counts.sum),
+            Some(Series::Gauge(_)) | None => return false,
+        }
+        true
     }
 
     pub(crate) fn read(&self) -> Vec<HandlerMetric> {

@@ -30,8 +30,8 @@ debug_as_display!(MetricError);
 /// labels consist of a-z, 0-9 and `_`. A handler can have 64 metrics with 1,000 series. Handlers of one server can
 /// register the same metric if it has the same type and label.
 ///
-/// After a reload, a handler with the same name continues the values. A metric disappears when no running handler has
-/// registered it.
+/// After a reload, a handler with the same name continues the values. After an upgrade of the program `switchboard`, it
+/// continues those of counters and histograms. A metric disappears when no running handler has registered it.
 ///
 /// ```
 /// use std::sync::OnceLock;

@@ -84,12 +84,25 @@ impl Histogram {
 
     /// Counts an observation, in seconds for a duration. NaN is not counted.
     pub fn observe(&self, value: f64) {
-        let Buckets { bounds, counts, sum } = &*self.0;
+        let Buckets { bounds, counts, .. } = &*self.0;
         if !value.is_nan() {
             counts[bounds.partition_point(|bound| *bound < value)].fetch_add(1, Relaxed);
-            let add = |sum| Some((f64::from_bits(sum) + value).to_bits());
-            let _ = sum.fetch_update(Relaxed, Relaxed, add); // never rejected
+            self.add_sum(value);
         }
+    }
+
+    /// Adds the observations of another histogram: the upper bounds of its buckets with their counts, and the sum.
+    pub(super) fn add_counts(&self, buckets: impl Iterator<Item = (f64, u64)>, sum: f64) {
+        let Buckets { bounds, counts, .. } = &*self.0;
+        for (bound, count) in buckets {
+            counts[bounds.partition_point(|own| *own < bound)].fetch_add(count, Relaxed);
+        }
+        self.add_sum(sum);
+    }
+
+    fn add_sum(&self, more: f64) {
+        let add = |sum| Some((f64::from_bits(sum) + more).to_bits());
+        let _ = self.0.sum.fetch_update(Relaxed, Relaxed, add); // never rejected
     }
 
     pub(super) fn read(&self) -> MetricValue {

@@ -22,7 +22,7 @@ use crate::handler::StartContext;
 use crate::layer::Panicked;
 use crate::lifecycle::Lifecycle;
 use crate::listener_spec::ListenerSpec;
-use crate::metrics::{HandlerMetric, HandlerMetricStore, HandlerMetrics};
+use crate::metrics::{Counts, HandlerMetric, HandlerMetricStore, HandlerMetrics};
 use crate::pipeline::HandlerInstance;
 use crate::server::start_error::StartError;
 use crate::settings::{DrainSettings, deadline_after};
@@ -103,6 +103,10 @@ impl StartedHandlers {
     /// A sentence about the first handler whose stop has failed.
     pub(super) fn first_failure(&self) -> Option<String> {
         self.0.first_failure.get().cloned()
+    }
+
+    pub(super) fn add_counts(&self, counts: &Counts) -> bool {
+        self.0.metrics.add_counts(counts)
     }
 
     pub(super) fn metrics(&self) -> Vec<HandlerMetric> {

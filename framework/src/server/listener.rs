@@ -267,6 +267,11 @@ impl ListenerHandle {
         self.state.switch.advance(phase);
     }
 
+    /// Wakes the tasks that wait for a drain, because some connections drain alone.
+    pub(super) fn wake_drain_signals(&self) {
+        self.state.switch.wake();
+    }
+
     /// Waits until the accept loops have accepted their backlog and closed.
     pub(super) async fn closed(&self) {
         self.state.accept_loops.close();

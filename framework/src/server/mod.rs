@@ -9,6 +9,9 @@ mod bind_hint;
 mod builder;
 mod changes;
 mod connection_task;
+mod counts;
+mod evacuate;
+mod evacuation;
 mod handlers;
 mod handover;
 mod inherited;
@@ -29,6 +32,7 @@ mod stop_signals;
 
 pub use builder::Server;
 pub use changes::{Changes, ReloadError};
+pub use evacuation::{Evacuation, EvacuationError, EvacuationPlan, EvacuationReport, EvacuationState};
 pub use handlers::StartedHandlers;
 pub use inherited::Inherited;
 pub use listener_details::ListenerDetails;

@@ -13,7 +13,8 @@ use crate::metrics::{AcceptErrorClass, HandlerMetric, Latency, Outcome};
 use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
 
-/// A snapshot of one listener. Counters start with the process and continue over reloads.
+/// A snapshot of one listener. Counters start with the process and continue over reloads. They include the
+/// [counts](Running::add_counts) of other processes.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerReport {
@@ -121,7 +122,6 @@ impl Running {
                 // Both share their metrics; only open connections are counted separately.
                 Some(report) => {
                     report.open += listener.open();
-                    report.accepted += listener.count().accepted as u64;
                     let (bytes_in, bytes_out) = listener.table().with_open(bytes);
                     report.bytes_in += bytes_in;
                     report.bytes_out += bytes_out;
@@ -266,7 +266,7 @@ fn report(listener: &ListenerHandle, is_draining: bool) -> ListenerReport {
         problem: problem.map(|problem| problem.to_string()),
         open: listener.open(),
         sessions: metrics.sessions.load(Relaxed),
-        accepted: listener.count().accepted as u64,
+        accepted: metrics.accepted.load(Relaxed),
         closed,
         rejected: Rejection::REASONS.map(|reason| (reason, rejected[reason as usize])).into(),
         messages: named(Outcome::ALL, failed),

@@ -16,6 +16,7 @@ use crate::address::Endpoint;
 use crate::connection::ControlSignal;
 use crate::deadline_timer::{self, DeadlineTimer};
 use crate::drain::Phase;
+use crate::server::evacuation::Evacuations;
 use crate::server::handlers::StartedHandlers;
 use crate::server::listener::ListenerHandle;
 use crate::server::listener_state::Count;
@@ -41,6 +42,7 @@ pub struct Running {
     /// The drain deadline after another process has taken over the sockets.
     pub(super) handed_over: OnceLock<Instant>,
     pub(super) handlers: StartedHandlers,
+    pub(super) evacuations: Evacuations,
 }
 
 pub(super) struct State {
@@ -95,6 +97,7 @@ impl Running {
             abort_handle: AbortHandle(CancellationToken::new()),
             handed_over: OnceLock::new(),
             handlers,
+            evacuations: Evacuations::default(),
         }
     }
 

@@ -58,6 +58,21 @@ impl History {
         Self { epoch, rings: Mutex::new(Rings { seconds, minutes }) }
     }
 
+    /// Begins the history with counters that are not zero: those of the old process of an upgrade.
+    pub(super) fn begin_with(&self, reports: &[ListenerReport]) {
+        let second = self.epoch.elapsed().as_secs();
+        let mut total = Sample::default();
+        let mut rings = self.rings.lock();
+        for report in reports {
+            let sample = Sample::of(report);
+            total.add(&sample);
+            rings.seconds.begin_with(Some(&report.name), &sample, second);
+            rings.minutes.begin_with(Some(&report.name), &sample, second / MINUTE);
+        }
+        rings.seconds.begin_with(None, &total, second);
+        rings.minutes.begin_with(None, &total, second / MINUTE);
+    }
+
     fn record(&self, reports: &[ListenerReport]) {
         let listeners: Vec<_> = reports.iter().map(|report| (report.name.clone(), Sample::of(report))).collect();
         self.record_at(self.epoch.elapsed().as_secs(), &listeners);

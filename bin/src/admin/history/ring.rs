@@ -33,6 +33,18 @@ impl Ring {
         Self { capacity, max_listeners, last: 0, total, listeners: BTreeMap::new() }
     }
 
+    /// Sets the counters at the end of an interval, of the whole server or of a listener that has no rows yet.
+    pub(super) fn begin_with(&mut self, listener: Option<&str>, sample: &Sample, interval: u64) {
+        let series = match listener {
+            None => &mut self.total,
+            Some(name) if self.listeners.len() < self.max_listeners => {
+                self.listeners.entry(name.to_owned()).or_default()
+            }
+            Some(_) => return,
+        };
+        series.before = Some((sample.clone(), interval));
+    }
+
     /// Adds the row of an interval, after rows without values for the intervals that were missed. `listeners` is sorted
     /// by name. `open` returns the open connections of the whole server or of a listener.
     pub(super) fn add(
