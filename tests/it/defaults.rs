@@ -18,7 +18,7 @@ use switchboard::server::ListenerSpec;
 use crate::reference::{default, sections};
 
 /// Constants that are not bounds.
-const NO_BOUNDS: [&str; 5] = ["PROBATION", "ESTABLISHED", "VALIDATED", "COUNT", "CENTURY"];
+const NO_BOUNDS: [&str; 6] = ["PROBATION", "ESTABLISHED", "VALIDATED", "COUNT", "CENTURY", "VERSION"];
 
 fn path() -> PathBuf {
     harness::root().join("bin/docs/defaults.md")
