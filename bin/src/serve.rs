@@ -120,6 +120,9 @@ async fn run(
             let completed = tokio::task::spawn_blocking(|| old_process.complete_handover()).await;
             let completed = completed.unwrap_or_else(|panic| Err(io::Error::other(panic)));
             completed.map_err(|error| format!("the old process did not complete the handover: {error}"))?;
+            // The old process has written its last changes before it completed the handover.
+            let bans = bound.bans().clone();
+            tokio::task::spawn_blocking(move || bans.load()).await??;
         }
         let running = Arc::new(bound.start());
         let admin = Admin::start(running.clone(), reload.log.clone(), &reload.initial, inherited_admin);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
+use switchboard::bans::BanReport;
 use switchboard::metrics::{HandlerMetric, HandlerSample, LATENCY_BOUNDS, Latency, MetricValue};
 use switchboard::server::ListenerReport;
 use switchboard::{CloseReason, Phase, Running};
@@ -61,6 +62,7 @@ fn text(running: &Running) -> String {
         _ => u8::from(running.is_stopping()),
     };
     sample(&mut out, "drain_phase", &[], phase);
+    bans(&mut out, &running.bans().report());
     let reports = running.report();
     for (name, kind, help, samples) in METRICS {
         header(&mut out, name, kind, help);
@@ -88,6 +90,17 @@ fn text(running: &Running) -> String {
     }
     running.handler_metrics().iter().for_each(|metric| handler_metric(&mut out, metric));
     out
+}
+
+fn bans(out: &mut String, report: &BanReport) {
+    header(out, "bans_active", "gauge", "Bans in effect.");
+    sample(out, "bans_active", &[], report.active);
+    header(out, "bans_total", "counter", "Bans, by origin.");
+    for (origin, count) in &report.bans {
+        sample(out, "bans_total", &[("origin", origin.as_str())], count);
+    }
+    header(out, "strikes_total", "counter", "Strikes of clients.");
+    sample(out, "strikes_total", &[], report.strikes);
 }
 
 fn handler_metric(out: &mut String, metric: &HandlerMetric) {
