@@ -181,6 +181,7 @@ async fn an_ipv6_source_is_its_64() {
 #[tokio::test(start_paused = true)]
 async fn strikes_of_a_handler_ban_the_client_for_longer_each_time() {
     let mut server = TestServer::start(|server| server.bans(strikes())).await;
+    let mut neighbours = Vec::new();
     for hours in [1, 2] {
         let mut client = server.connect("192.0.2.7:7").await;
         client.send("strike\nstrike\n").await.expect("strike\nstrike\n").await;
@@ -192,7 +193,7 @@ async fn strikes_of_a_handler_ban_the_client_for_longer_each_time() {
         assert_eq!((bans.len(), bans[0].origin), (1, BanOrigin::Strikes));
         assert_eq!(&*bans[0].reason, "3 strikes, the last for handler");
         assert_eq!(bans[0].time_left().as_secs_f64().round() as u64, hours * 3600);
-        served(server.connect("192.0.2.8:7").await).await;
+        neighbours.push(served(server.connect("192.0.2.8:7").await).await);
         tokio::time::advance(bans[0].time_left()).await;
     }
 }
