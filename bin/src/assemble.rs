@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use switchboard::bans::Bans;
 use switchboard::error::BoxError;
 use switchboard::registry::{HandlerInstance, LayerInstance};
 use switchboard::transport::tls::{TlsAcceptor, TlsError};
@@ -54,7 +55,11 @@ pub(crate) fn assemble(
 ) -> Result<(ListenerSet, Assembled), Diagnostics> {
     let mut assembler = Assembler { config: &config, registry, before, diagnostics: Diagnostics::default() };
     let mut listeners = ListenerSet::new(registry.transport_table());
-    listeners.drain_settings(config.drain);
+    let bans = Bans::new(config.bans.clone());
+    if before.is_none() {
+        assembler.load_bans(&bans);
+    }
+    listeners.drain_settings(config.drain).bans(bans);
     let descriptor_limit = descriptors::limit_of_connections();
     let mut handlers = BTreeMap::new();
     for name in config.listeners.values().map(|listener| &listener.handler) {
@@ -90,6 +95,9 @@ pub(crate) fn build_errors(config: &Config, registry: &Registry, before: Option<
     match runtime(1) {
         Ok(runtime) => {
             let mut assembler = Assembler { config, registry, before, diagnostics: Diagnostics::default() };
+            if before.is_none() {
+                assembler.load_bans(&Bans::new(config.bans.clone()));
+            }
             runtime.block_on(async { assembler.try_others(|_| false, |_| false) });
             runtime.shutdown_background();
             assembler.diagnostics
@@ -131,6 +139,15 @@ impl Assembler<'_> {
         let Section { kind, options, .. } = self.config.layers.get(name)?;
         let built = self.registry.layer_entry(kind)?.build(options.clone());
         self.accept("layers", name, built)
+    }
+
+    /// Reads the bans of the file.
+    fn load_bans(&mut self, bans: &Bans) {
+        if let Err(error) = bans.load() {
+            let key = ["bans", "file"].map(str::to_owned);
+            let diagnostic = Diagnostic::new(&key, error.to_string());
+            self.diagnostics.push(diagnostic.from(Some(self.config.effective.origin(&key))));
+        }
     }
 
     fn accept<T>(&mut self, section: &str, name: &str, built: Result<T, BoxError>) -> Option<T> {

@@ -119,7 +119,12 @@ async fn run(
             Some(old_process) => {
                 let completed = tokio::task::spawn_blocking(|| old_process.complete_handover()).await;
                 let completed = completed.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-                Some(completed.map_err(|error| format!("the old process did not complete the handover: {error}"))?)
+                let committed =
+                    completed.map_err(|error| format!("the old process did not complete the handover: {error}"))?;
+                // The old process has written its last changes before it completed the handover.
+                let bans = bound.bans().clone();
+                tokio::task::spawn_blocking(move || bans.load()).await??;
+                Some(committed)
             }
             None => None,
         };

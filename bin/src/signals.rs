@@ -178,8 +178,16 @@ impl LiveServer<'_> {
         let pid = new_process.pid;
         // Before the commit, because systemd ignores notifications of a process that is not the main process.
         self.service_manager.set_main_process(pid);
+        // The new process reads the bans after the commit.
+        if let Err(error) = self.running.bans().suspend_saving().await {
+            let error = error.to_string();
+            tracing::warn!(target: "switchboard", error, "the new process does not know the last bans");
+        }
         let committed = new_process.commit(self.counters.counts().await).await;
-        let successor = committed.inspect_err(|_| self.service_manager.set_main_process(std::process::id()))?;
+        let successor = committed.inspect_err(|_| {
+            self.running.bans().resume_saving();
+            self.service_manager.set_main_process(std::process::id());
+        })?;
         Ok((pid, successor))
     }
 

@@ -51,6 +51,9 @@ pub(crate) fn of(config: &Config) -> Vec<String> {
             check(authority, None, &mut found);
         }
     }
+    if let Some(file) = &config.bans.file {
+        check(file, None, &mut found);
+    }
     found.extend(config.admin.as_ref().and_then(Admin::warning));
     found.into_iter().collect()
 }

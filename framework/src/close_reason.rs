@@ -49,6 +49,8 @@ pub enum CloseReason {
     Limit,
     /// A rate limit was exceeded.
     Rate,
+    /// The client is banned.
+    Banned,
     /// The peer sent plaintext behind its request for TLS.
     StarttlsInjection,
     /// The server drained, and no message or reply was in progress.
@@ -90,6 +92,7 @@ impl CloseReason {
             Self::Denied => "The access list rejected the client.",
             Self::Limit => "A limit on connections rejected the client.",
             Self::Rate => "The client exceeded a rate limit.",
+            Self::Banned => "The client is banned, by an operator or because of its strikes.",
             Self::StarttlsInjection => "The client sent plaintext behind its request for TLS.",
             Self::Drain => "The server drained while no message or reply was in progress.",
             Self::DrainDeadline => "The server drained, and the connection did not finish before the deadline.",

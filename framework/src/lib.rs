@@ -131,6 +131,8 @@ pub mod transport;
 
 mod connection;
 
+pub mod bans;
+
 mod rate_limiter;
 
 mod drain;

@@ -56,19 +56,19 @@ impl Configured {
         }
     }
 
-    fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let ended = self.run(args);
         assert_eq!((ended.code(), &*ended.stderr), (Some(0), ""), "{args:?}: {}", ended.stdout);
         ended.stdout
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let text = self.ok(&[args, &["--json"]].concat());
         assert_eq!(text.lines().count(), 1, "{text}");
         serde_json::from_str(&text).unwrap()
     }
 
-    fn fails(&self, args: &[&str], status: i32) -> String {
+    pub(crate) fn fails(&self, args: &[&str], status: i32) -> String {
         let ended = self.run(args);
         assert_eq!((ended.code(), &*ended.stdout), (Some(status), ""), "{args:?}: {}", ended.stderr);
         ended.stderr

@@ -18,7 +18,7 @@ use switchboard::server::ListenerSpec;
 use crate::reference::{default, sections};
 
 /// Constants that are not bounds.
-const NO_BOUNDS: [&str; 6] = ["PROBATION", "ESTABLISHED", "VALIDATED", "COUNT", "CENTURY", "COUNTS_VERSION"];
+const NO_BOUNDS: [&str; 7] = ["PROBATION", "ESTABLISHED", "VALIDATED", "COUNT", "CENTURY", "COUNTS_VERSION", "VERSION"];
 
 fn path() -> PathBuf {
     harness::root().join("bin/docs/defaults.md")

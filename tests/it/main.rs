@@ -23,6 +23,12 @@ mod unixgram;
 /// Admission by client address: access lists, connection limits and rates.
 mod edge;
 
+/// Bans and strikes: by effective address, on streams and datagrams, for new and open connections.
+mod bans;
+
+/// Bans from outside: commands, the admin endpoint, restart, SIGKILL, upgrade, and fail2ban.
+mod bans_program;
+
 /// Unknown clients cannot make handshakes expensive, and cannot keep other clients out of them.
 mod handshake_faults;
 

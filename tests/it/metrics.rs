@@ -194,7 +194,7 @@ fn the_metric_names_are_fixed() {
     assert_eq!(outcomes, ["ok", "error", "panic", "timeout", "dropped"]);
     let reasons: Vec<_> = CloseReason::ALL.iter().map(|reason| reason.as_str()).collect();
     let promised = "peer_closed, handler_closed, handler_error, panic, idle, first_message, handshake, message_timeout, \
-        write_stalled, lifetime, frame_too_large, frame_timeout, bad_frame, outbox_full, denied, limit, rate, \
+        write_stalled, lifetime, frame_too_large, frame_timeout, bad_frame, outbox_full, denied, limit, rate, banned, \
         starttls_injection, drain, drain_deadline, killed, io_error";
     assert_eq!(reasons.join(", "), promised);
 }

@@ -33,6 +33,7 @@ fn simulated_hour() -> String {
             "/status" => json!({
                 "version": "0", "pid": 1, "host": "simulated", "uptime_seconds": 3600.5, "phase": "running",
                 "drain": { "announce_seconds": 0, "deadline_seconds": 30, "seconds_left": null }, "listeners": [],
+                "bans": { "active": 0, "entries": 100_000, "file": null, "file_error": null },
             }),
             "/history" => json!({
                 "pid": 1, "listener": null, "step_seconds": if query.contains("seconds") { 1 } else { 60 },
@@ -123,7 +124,7 @@ fn tables_are_sorted_by_keyboard_and_fit_both_widths() {
     browser.until("the focus stays", "document.activeElement.closest('thead')");
     for width in [1280, 390] {
         browser.resize(width, 844);
-        for view in ["#/", "#/listener/main", "#/log", "#/configuration"] {
+        for view in ["#/", "#/listener/main", "#/bans", "#/log", "#/configuration"] {
             browser.go(view);
             browser.until("the view is shown", "!document.querySelector(`[data-title=\"${location.hash.split('/')[1] || 'overview'}\"]`).closest('[hidden]')");
             let sideways = browser.run_script("return document.documentElement.scrollWidth > innerWidth");
@@ -259,4 +260,32 @@ fn the_page_follows_a_restarted_server() {
     assert!(browser.text("#process").contains(&format!("process {}", server.id())));
     assert!(TcpStream::connect(admin).is_ok());
     browser.until("the notice is gone", "document.querySelector('#unreachable').hidden");
+}
+
+#[test]
+fn bans_are_added_listed_and_removed() {
+    let place = tempfile::tempdir().unwrap();
+    let (server, url) = operated(place.path(), "");
+    let mut victim = client(&server);
+    let Some(browser) = Browser::open(&format!("{url}#/bans")) else { return };
+    let text = |id: &str| format!("document.querySelector('{id}').innerText");
+    browser.until("there is no ban", &format!("{}.includes('No bans.')", text("#bans")));
+    browser.until("the memory is named", &format!("{}.includes('Only in memory')", text("#ban-count")));
+    browser.fill("#ban-network", "127.0.0.0/30");
+    browser.fill("#ban-duration", "long");
+    browser.click("#ban-form button");
+    browser.until("an error is shown", &format!("{}.includes('is not a duration')", text("#notification")));
+    browser.fill("#ban-duration", "10m");
+    browser.fill("#ban-reason", "<b>scan</b>");
+    browser.click("#ban-form button");
+    browser.until(
+        "the ban is confirmed",
+        &format!("{}.includes('Banned 127.0.0.0/30 for 10 min')", text("#notification")),
+    );
+    browser.until("the ban is listed", &format!("{}.includes('<b>scan</b>')", text("#bans tbody")));
+    assert_eq!(victim.read_to_end(&mut Vec::new()).unwrap_or(0), 0);
+    browser.click("#bans tbody button");
+    browser.until("the ban is removed", &format!("{}.includes('No bans.')", text("#bans")));
+    client(&server);
+    assert_eq!(browser.console_errors(), Vec::<Value>::new());
 }

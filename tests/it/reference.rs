@@ -112,7 +112,7 @@ fn components(page: &mut String, list: &Value) {
 
 fn commands(page: &mut String, program: &dyn Fn() -> Program) {
     page.push_str("\n## Commands\n");
-    const COMMANDS: [&str; 17] = [
+    const COMMANDS: [&str; 18] = [
         "serve",
         "check",
         "config",
@@ -120,6 +120,7 @@ fn commands(page: &mut String, program: &dyn Fn() -> Program) {
         "list",
         "status",
         "connections",
+        "ban",
         "reload",
         "drain",
         "log-level",
@@ -149,7 +150,7 @@ fn metrics(page: &mut String, program: &dyn Fn() -> Program) {
     io.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
     let mut text = String::new();
     io.read_to_string(&mut text).unwrap();
-    page.push_str("\n## Metrics\n\nAll metrics except the first two have the label `listener`.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n");
+    page.push_str("\n## Metrics\n\nAll metrics have the label `listener`, except those of the process: `build_info`, `drain_phase`,\nbans and strikes.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n");
     let lines: Vec<_> = text.lines().collect();
     for (at, line) in lines.iter().enumerate() {
         let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|help| help.split_once(' ')) else { continue };

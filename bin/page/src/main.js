@@ -1,6 +1,7 @@
 // The dashboard: polls the admin endpoint once per second, and shows the view that the address selects.
 
 import { get, getConnections } from "./api.js";
+import { BansView } from "./bans.js";
 import { createCharts } from "./charts.js";
 import { command, notify, showDrain, showLost } from "./commands.js";
 import { downloadButtons } from "./download.js";
@@ -30,6 +31,7 @@ const reasonTable = createReasonTable("close-reasons");
 const rejectionTable = createRejectionTable();
 const connectionTable = createConnectionTable(kill);
 const listenerPage = new ListenerPage();
+const bansView = new BansView();
 const logView = new LogView();
 let history = new History(null);
 let current = { view: "overview", listener: null };
@@ -96,7 +98,7 @@ function showStatus() {
   element("listener-toolbar").hidden = status.listeners.length <= 10;
   reasonTable.update(reasonRows(status.listeners));
   rejectionTable.update(rejectionRows(status.listeners));
-  const place = current.listener ?? { log: "log", configuration: "configuration" }[current.view];
+  const place = current.listener ?? { bans: "bans", log: "log", configuration: "configuration" }[current.view];
   document.title = [place, status.host, "Switchboard"].filter(Boolean).join(" · ");
 }
 
@@ -116,6 +118,7 @@ async function update() {
     showStatus();
     const isCharted = current.view === "overview" || current.view === "listener";
     const updates = [isCharted && updateHistory(), current.view === "log" && logView.update()];
+    if (current.view === "bans") updates.push(bansView.update(status));
     if (current.view === "listener") updates.push(listenerPage.update(current.listener, status));
     const isDue = polls++ % (totalOpen(status) > MANY_CONNECTIONS ? 5 : 1) === 0;
     if (current.view === "overview" && isDue) updates.push(getConnections().then((all) => connectionTable.update(all)));

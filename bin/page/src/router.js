@@ -5,7 +5,7 @@ export const listenerPath = (name) => `#/listener/${encodeURIComponent(name)}`;
 
 /** The view and the listener of an address. An unknown address is the overview. */
 export function parse(hash) {
-  const [, view, name] = /^#\/(listener|log|configuration)(?:\/([^/]+))?$/.exec(hash) ?? [];
+  const [, view, name] = /^#\/(listener|bans|log|configuration)(?:\/([^/]+))?$/.exec(hash) ?? [];
   try {
     if (view === "listener" && name) return { view, listener: decodeURIComponent(name) };
   } catch {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
+use switchboard::bans::BanReport;
 use switchboard::metrics::{HandlerMetric, HandlerSample, LATENCY_BOUNDS, Latency, MetricValue};
 use switchboard::server::ListenerReport;
 use switchboard::{CloseReason, Phase, Running};
@@ -64,6 +65,7 @@ fn text(running: &Running) -> String {
     header(&mut out, "evacuating", "gauge", "Evacuation (partial drain) in progress: 1, otherwise 0.");
     let is_evacuating = running.evacuation().is_some_and(|report| report.is_in_progress());
     sample(&mut out, "evacuating", &[], u8::from(is_evacuating));
+    bans(&mut out, &running.bans().report());
     let reports = running.report();
     for (name, kind, help, samples) in METRICS {
         header(&mut out, name, kind, help);
@@ -91,6 +93,17 @@ fn text(running: &Running) -> String {
     }
     running.handler_metrics().iter().for_each(|metric| handler_metric(&mut out, metric));
     out
+}
+
+fn bans(out: &mut String, report: &BanReport) {
+    header(out, "bans_active", "gauge", "Bans in effect.");
+    sample(out, "bans_active", &[], report.active);
+    header(out, "bans_total", "counter", "Bans, by origin.");
+    for (origin, count) in &report.bans {
+        sample(out, "bans_total", &[("origin", origin.as_str())], count);
+    }
+    header(out, "strikes_total", "counter", "Strikes of clients.");
+    sample(out, "strikes_total", &[], report.strikes);
 }
 
 fn handler_metric(out: &mut String, metric: &HandlerMetric) {

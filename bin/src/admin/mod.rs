@@ -4,6 +4,7 @@
 //! endpoint, a task records the history.
 
 mod auth;
+mod bans;
 mod client_table;
 mod commands;
 mod connections;

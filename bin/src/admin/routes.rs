@@ -20,7 +20,7 @@ use crate::admin::auth::{Access, authorize};
 use crate::admin::forward::forward;
 use crate::admin::parameters::{Accepted, NoParameters, Parameters};
 use crate::admin::state::{AdminState, SharedState};
-use crate::admin::{commands, connections, evacuation, history, listener, metrics, status};
+use crate::admin::{bans, commands, connections, evacuation, history, listener, metrics, status};
 use crate::config::Shape;
 
 /// The value of the header `Server`, by which a client recognizes an admin endpoint.
@@ -44,7 +44,7 @@ struct Route {
 type Handler = fn(MethodFilter) -> MethodRouter<Arc<AdminState>>;
 
 /// Every route. The router, the check of each request and the reply to unknown paths use this table.
-const ROUTES: [Route; 19] = [
+const ROUTES: [Route; 22] = [
     read("/", "dashboard", |method| on(method, dashboard)),
     health("/livez", "200 while the process runs", |method| on(method, livez)),
     health("/readyz", "200 if every listener accepts connections, else 503", |method| on(method, readyz)),
@@ -52,6 +52,7 @@ const ROUTES: [Route; 19] = [
     read("/status", "state and counters of each listener, as JSON", |method| on(method, status::status)),
     read("/connections", "open connections, as JSON", |method| on(method, connections::connections))
         .with(&["limit", "after", "listener", "peer"]),
+    read("/bans", "bans in effect, as JSON", |method| on(method, bans::list)).with(&["limit", "after"]),
     read("/listeners/{name}", "configuration, limits and last closed connections of a listener, as JSON", |method| {
         on(method, listener::listener)
     }),
@@ -71,6 +72,8 @@ const ROUTES: [Route; 19] = [
     .with(&["origin"]),
     protected(Method::GET, "/log", "last lines of the log, as JSON", |method| on(method, log_tail)).with(&["after"]),
     protected(Method::DELETE, "/connections/{id}", "close a connection", |method| on(method, close_connection)),
+    protected(Method::POST, "/bans", "ban a network, described as JSON", |method| on(method, bans::add)),
+    protected(Method::DELETE, "/bans/{*network}", "remove a ban", |method| on(method, bans::remove)).with(&["origin"]),
     protected(Method::PUT, "/log-level", "set the log level or filter", |method| on(method, set_log_level)),
     protected(Method::POST, "/drain", "drain and stop", |method| on(method, commands::drain)).with(&["wait"]),
     protected(Method::POST, "/evacuate", "close a share of the connections at a rate", |method| {

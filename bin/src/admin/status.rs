@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use nix::unistd::gethostname;
 use serde_json::{Map, Value, json};
+use switchboard::bans::{BanOrigin, BanReport};
 use switchboard::metrics::{LATENCY_BOUNDS, Outcome};
 use switchboard::server::ListenerReport;
 use switchboard::{CloseReason, Phase, Running};
@@ -32,12 +33,24 @@ pub(super) async fn status(State(state): SharedState) -> Response {
                 "deadline_seconds": drain.deadline.as_secs_f64(),
                 "seconds_left": running.drain_time_left().map(|left| left.as_secs_f64()),
             },
+            "bans": bans(&running.bans().report()),
             "evacuation": running.evacuation().as_ref().map(evacuation::progress),
             "listeners": running.report().iter().map(listener).collect::<Value>(),
         });
         ("application/json", status.to_string().into_bytes())
     };
     state.replies.reply("status".to_owned(), &state.running, build).await
+}
+
+fn bans(report: &BanReport) -> Value {
+    json!({
+        "active": report.active,
+        "entries": report.entries,
+        "total": counts(&report.bans, BanOrigin::as_str),
+        "strikes": report.strikes,
+        "file": report.file.as_ref().map(|file| file.display().to_string()),
+        "file_error": report.file_error,
+    })
 }
 
 fn listener(report: &ListenerReport) -> Value {

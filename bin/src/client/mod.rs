@@ -1,6 +1,7 @@
 //! Commands for a running server. They talk to its admin endpoint.
 
 mod address;
+mod ban;
 mod commands;
 mod drain;
 mod evacuate;
@@ -40,6 +41,7 @@ pub(crate) fn run(
         let printed = match command {
             ClientCommand::Status(_) => status::status(&server, json).await,
             ClientCommand::Connections(options) => commands::connections(&server, options).await,
+            ClientCommand::Ban(options) => ban::ban(&server, options).await,
             ClientCommand::Reload { force, .. } => commands::reload(&server, *force, json).await,
             ClientCommand::Drain { no_wait, .. } => drain::drain(&server, !no_wait, json, progress).await,
             ClientCommand::Evacuate(options) => evacuate::evacuate(&server, options, progress).await,

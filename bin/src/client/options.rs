@@ -13,6 +13,8 @@ pub(crate) enum ClientCommand {
     Status(ServerOptions),
     /// List the open connections of the running server, the oldest first, or close one
     Connections(ConnectionsOptions),
+    /// Ban clients of the running server, list the bans, or remove one
+    Ban(BanOptions),
     /// Reload the configuration of the running server and print what has changed
     Reload {
         #[command(flatten)]
@@ -48,6 +50,7 @@ impl ClientCommand {
         match self {
             Self::Status(server)
             | Self::Connections(ConnectionsOptions { server, .. })
+            | Self::Ban(BanOptions { server, .. })
             | Self::Reload { server, .. }
             | Self::Drain { server, .. }
             | Self::Evacuate(EvacuateOptions { server, .. })
@@ -121,6 +124,30 @@ pub(crate) struct EvacuateOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct BanOptions {
+    /// Network or address to ban, such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::1 (an IPv6 address bans its /64)
+    #[arg(value_name = "NETWORK", value_parser = parse_network, required_unless_present_any = ["list", "remove"])]
+    pub(super) network: Option<String>,
+    /// Duration of the ban; default: bans.term of the server, which is 1h by default
+    #[arg(long = "for", value_name = "DURATION", requires = "network", value_parser = parse_duration)]
+    pub(super) duration: Option<Interval>,
+    /// Reason, for the list and the log
+    #[arg(long, value_name = "TEXT", requires = "network")]
+    pub(super) reason: Option<String>,
+    /// List the bans
+    #[arg(long, conflicts_with_all = ["network", "remove"])]
+    pub(super) list: bool,
+    /// Remove the ban of this network, and forget the strikes of its clients
+    #[arg(long, value_name = "NETWORK", conflicts_with = "network", value_parser = parse_network)]
+    pub(super) remove: Option<String>,
+    /// Who bans: operator (default) or fail2ban; with --remove: only a ban with this origin
+    #[arg(long, value_name = "ORIGIN", conflicts_with = "list", value_parser = ["operator", "fail2ban", "strikes"])]
+    pub(super) origin: Option<String>,
+    #[command(flatten)]
+    pub(super) server: ServerOptions,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct TopOptions {
     #[command(flatten)]
     pub(super) server: ServerOptions,
@@ -149,6 +176,14 @@ fn parse_share(text: &str) -> Result<f64, String> {
 fn parse_rate(text: &str) -> Result<Rate, String> {
     let rate: Rate = text.parse().map_err(|error: switchboard::settings::InvalidValue| error.to_string())?;
     if rate.is_off() { Err("the rate must be above zero".to_owned()) } else { Ok(rate) }
+}
+
+fn parse_network(text: &str) -> Result<String, String> {
+    text.parse::<Network>().map(|network| network.to_string()).map_err(|error| error.to_string())
+}
+
+fn parse_duration(text: &str) -> Result<Interval, String> {
+    text.parse().map_err(|error: switchboard::settings::InvalidValue| error.to_string())
 }
 
 fn parse_interval(text: &str) -> Result<Interval, String> {

@@ -121,6 +121,32 @@ pub(super) struct Connection {
     pub(super) state: String,
 }
 
+/// `GET /bans`
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct BanPage {
+    pub(super) bans: Vec<Ban>,
+    pub(super) next: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Ban {
+    pub(super) network: String,
+    pub(super) reason: String,
+    pub(super) origin: String,
+    pub(super) times: u32,
+    pub(super) age_seconds: f64,
+    pub(super) seconds_left: f64,
+}
+
+/// `POST /bans` and `DELETE /bans/NETWORK`
+#[derive(Debug, Deserialize)]
+pub(super) struct ChangedBan {
+    #[serde(flatten)]
+    pub(super) ban: Ban,
+    pub(super) exempt_listeners: Vec<String>,
+    pub(super) file_error: Option<String>,
+}
+
 /// `POST /reload`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -15,7 +15,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
 use switchboard::settings::text::{deserialize_optional_path, deserialize_text};
-use switchboard::settings::{DrainSettings, Limits, LogSettings, Rates, Secret, SocketOptions, Timeouts};
+use switchboard::settings::{BanSettings, DrainSettings, Limits, LogSettings, Rates, Secret, SocketOptions, Timeouts};
 use switchboard::{Access, Endpoint, ProxySettings, TlsSettings};
 
 /// The whole file.
@@ -47,6 +47,8 @@ pub(crate) struct ConfigFile {
     pub(crate) access: Access,
     /// Socket options of all listeners. A listener can override each key.
     pub(crate) socket: SocketOptions,
+    /// Bans of clients, by operators and because of strikes. Absent: only by operators and other programs, in memory.
+    pub(crate) bans: Option<BanSettings>,
     /// Listeners by name.
     pub(crate) listeners: BTreeMap<String, ListenerSettings>,
     /// Handlers by name, with their options.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::address::Address;
+use crate::bans::Bans;
 use crate::close_reason::CloseReason;
 use crate::connection::handle::Connection;
 use crate::connection::table::ConnectionTable;
@@ -16,6 +17,9 @@ use crate::settings::{Access, Limits, ProxySettings, Rate, Rates};
 #[derive(Debug)]
 pub(crate) struct Admission {
     access: Access,
+    /// Whether the access lists can reject a client.
+    has_lists: bool,
+    bans: Bans,
     proxy: Option<ProxySettings>,
     pub(crate) limits: Limits,
     pub(crate) rates: Rates,
@@ -46,25 +50,45 @@ pub(crate) struct Rejection {
 
 impl Rejection {
     /// The reasons of all rejections: the label values of the metric.
-    pub(crate) const REASONS: [CloseReason; 3] = [CloseReason::Limit, CloseReason::Denied, CloseReason::Rate];
+    pub(crate) const REASONS: [CloseReason; 4] =
+        [CloseReason::Limit, CloseReason::Denied, CloseReason::Rate, CloseReason::Banned];
 
     const CONNECTIONS: Self = Self { reason: CloseReason::Limit, rule: "limits.connections" };
     const DESCRIPTORS: Self = Self { reason: CloseReason::Limit, rule: "open files" };
     const PER_SOURCE: Self = Self { reason: CloseReason::Limit, rule: "limits.connections_per_source" };
     const ACCESS: Self = Self { reason: CloseReason::Denied, rule: "access" };
     const PROXY: Self = Self { reason: CloseReason::Denied, rule: "proxy.trusted" };
+    const BANNED: Self = Self { reason: CloseReason::Banned, rule: "bans" };
     const RATE: Self = Self { reason: CloseReason::Rate, rule: "rate.connections_per_source" };
     const FAILED_HANDSHAKES: Self = Self { reason: CloseReason::Rate, rule: "rate.failed_handshakes_per_source" };
 }
 
 impl Admission {
-    pub(crate) fn new(limits: &Limits, rates: &Rates, access: Access, proxy: Option<ProxySettings>) -> Self {
+    pub(crate) fn new(
+        limits: &Limits,
+        rates: &Rates,
+        access: Access,
+        bans: Bans,
+        proxy: Option<ProxySettings>,
+    ) -> Self {
         let limiter = Limiter::new(rates.connections_per_source, rates.burst).map(Arc::new);
         let failed_handshakes = FailureLimiter::new(rates.failed_handshakes_per_source, rates.burst).map(Arc::new);
         let throttles = Arc::new(array::from_fn(|_| LogThrottle::default()));
         let (mut limits, rates) = (*limits, *rates);
         limits.amplification = limits.amplification.max(1);
-        Self { access, proxy, limits, rates, limiter, failed_handshakes, throttles, descriptor_limit: None }
+        let has_lists = access != Access::default();
+        Self {
+            access,
+            has_lists,
+            bans,
+            proxy,
+            limits,
+            rates,
+            limiter,
+            failed_handshakes,
+            throttles,
+            descriptor_limit: None,
+        }
     }
 
     /// Rejects connections whose descriptor has this number or a higher one.
@@ -125,6 +149,7 @@ impl Admission {
             connection.finish(reason);
             table.remove_rejected(connection);
             connection.listener_info().metrics.rejected.add(reason as usize, 1);
+            connection.strike_for(reason);
             self.throttles[reason as usize].log(|| {
                 let (connection, reason) = (connection.clone(), reason.as_str());
                 move |count| {
@@ -149,11 +174,15 @@ impl Admission {
             (AddressKnown::Effective, _) if connection.proxy().is_some_and(|info| info.is_local) => return Ok(()),
             _ => {}
         }
-        if !self.allows(connection.peer()) {
+        if !self.access.allows(connection.peer()) {
             return Err(Rejection::ACCESS);
         }
         if known == AddressKnown::Socket {
             self.check_capacity(table, connection)?;
+        }
+        // The connection is in the table: if the ban begins now, it is found here, or its ban finds it there.
+        if self.bans(connection.peer()) {
+            return Err(Rejection::BANNED);
         }
         let Some(source) = connection.source() else { return Ok(()) };
         // All checks of a proxy, and all clients that it does not know, would count as one source.
@@ -175,15 +204,44 @@ impl Admission {
 
     /// Counts a failed handshake for its source. Without a PROXY header, the source behind a proxy is not known.
     pub(crate) fn handshake_failed(&self, connection: &Connection) {
-        let is_known = (self.proxy.is_none() || connection.proxy().is_some()) && !connection.is_of_proxy();
-        if let (Some(failed), Some(source), true) = (&self.failed_handshakes, connection.source(), is_known) {
+        if let (Some(failed), Some(source)) = (&self.failed_handshakes, connection.known_source()) {
             failed.count(source);
         }
     }
 
-    /// Whether the access list allows a peer.
-    pub(crate) fn allows(&self, peer: &Address) -> bool {
-        self.access.allows(peer)
+    /// Whether [`reject`](Self::reject) can reject a peer. Cheap, because the answer is no for most servers.
+    #[inline]
+    pub(crate) fn can_reject(&self) -> bool {
+        self.has_lists || !self.bans.is_empty()
+    }
+
+    /// Why the access list or a ban rejects a datagram peer.
+    #[cold]
+    pub(crate) fn reject(&self, peer: &Address) -> Option<CloseReason> {
+        if !self.access.allows(peer) {
+            return Some(CloseReason::Denied);
+        }
+        self.bans(peer).then_some(CloseReason::Banned)
+    }
+
+    /// Whether a peer is banned. Nobody is whom an entry of `access.allow` names.
+    pub(crate) fn bans(&self, peer: &Address) -> bool {
+        peer.ip().is_some_and(|ip| self.bans.is_banned(ip) && !self.access.allow.names(ip))
+    }
+
+    /// Whether an open connection must close, because its client is banned. Before its PROXY header, the client is not
+    /// known, and a health check of the proxy has none.
+    pub(crate) fn bans_open(&self, connection: &Connection) -> bool {
+        let is_known = match connection.proxy() {
+            Some(header) => !header.is_local,
+            None => self.proxy.is_none(),
+        };
+        is_known && self.bans(connection.peer())
+    }
+
+    /// The bans of the server.
+    pub(crate) fn all_bans(&self) -> &Bans {
+        &self.bans
     }
 
     fn check_capacity(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {

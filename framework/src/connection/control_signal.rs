@@ -23,6 +23,8 @@ pub(crate) enum ControlSignal {
     Close,
     /// Close immediately: a pusher found the outbox full.
     OutboxFull,
+    /// Close immediately: the client is banned.
+    Ban,
     /// Close immediately: the drain deadline has passed.
     DrainDeadline,
     /// Close immediately: the operator closed the connection.
@@ -49,6 +51,7 @@ impl ControlSignal {
             Self::Continue | Self::AbortHandshake | Self::Drain | Self::Finish => None,
             Self::Close => Some(CloseReason::HandlerClosed),
             Self::OutboxFull => Some(CloseReason::OutboxFull),
+            Self::Ban => Some(CloseReason::Banned),
             Self::DrainDeadline => Some(CloseReason::DrainDeadline),
             Self::Kill => Some(CloseReason::Killed),
         }

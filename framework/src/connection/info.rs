@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::connection::moment::Moment;
+use crate::connection::strike_rules::StrikeRules;
 use crate::drain::DrainSignal;
 use crate::metrics::ListenerMetrics;
 
@@ -50,6 +51,7 @@ pub(crate) struct ListenerInfo {
     pub(crate) metrics: Arc<ListenerMetrics>,
     pub(crate) open: Arc<dyn OpenConnections>,
     pub(crate) debug_log: bool,
+    pub(crate) strike_rules: StrikeRules,
     /// The epoch of the times of its connections.
     pub(crate) epoch: Instant,
 }

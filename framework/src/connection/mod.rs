@@ -11,6 +11,8 @@ mod info;
 mod listener_context;
 mod moment;
 mod recently_closed;
+mod strike_rules;
+mod strikes;
 mod table;
 
 pub(crate) use admission::{AddressKnown, Admission, Rejection};
@@ -24,4 +26,5 @@ pub(crate) use info::{ConnectionCounters, ListenerInfo};
 pub(crate) use listener_context::ListenerContext;
 pub(crate) use moment::Moment;
 pub use recently_closed::{ClosedConnection, RECENTLY_CLOSED};
+pub(crate) use strike_rules::StrikeRules;
 pub(crate) use table::{ConnectionGuard, ConnectionTable};

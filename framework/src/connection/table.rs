@@ -190,6 +190,7 @@ impl OpenConnections for ConnectionTable {
     }
 
     fn remove_closed(&self, id: u64) {
+        let mut closed = None;
         self.remove(id, |entries, connection| {
             let reason = connection.close_reason().unwrap_or(CloseReason::HandlerClosed);
             entries.aborted += usize::from(reason.is_cut());
@@ -198,6 +199,10 @@ impl OpenConnections for ConnectionTable {
             metrics.messages.fetch_add(connection.messages(), Relaxed);
             metrics.bytes_in.fetch_add(connection.bytes_in(), Relaxed);
             metrics.bytes_out.fetch_add(connection.bytes_out(), Relaxed);
+            closed = Some((connection.clone(), reason));
         });
+        if let Some((connection, reason)) = closed {
+            connection.strike_for(reason);
+        }
     }
 }

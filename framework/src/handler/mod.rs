@@ -138,8 +138,8 @@ pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + 
     /// returns none.
     ///
     /// `reason` is a timeout, a drain, an invalid or too large message, an error or panic of the handler, or a close by
-    /// the operator; never `peer_closed`, `handler_closed`, or a connection that does not transport data any more. The
-    /// message is written after all replies and pushed frames. If the connection is aborted (`killed`,
+    /// the operator; never `peer_closed`, `handler_closed`, `banned`, or a connection that does not transport data any
+    /// more. The message is written after all replies and pushed frames. If the connection is aborted (`killed`,
     /// `drain_deadline`), queued frames are dropped and the message has half a second.
     ///
     /// ```

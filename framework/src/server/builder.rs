@@ -8,6 +8,7 @@ use futures_util::stream;
 use tower::{Layer, Service};
 
 use crate::address::{Endpoint, EndpointError};
+use crate::bans::Bans;
 use crate::error::{BoxError, Result};
 use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, LayerBounds, StreamHandler};
@@ -55,6 +56,7 @@ struct Plan {
     connection_layers: Vec<Box<dyn FnOnce(HandlerInstance) -> HandlerInstance + Send>>,
     transports: Transports,
     drain: DrainSettings,
+    bans: Bans,
 }
 
 impl Server {
@@ -71,6 +73,7 @@ impl Server {
             connection_layers: Vec::new(),
             transports: Transports::default(),
             drain: DrainSettings::default(),
+            bans: Bans::default(),
         };
         Self { framing: Raw::default(), layer: (), plan }
     }
@@ -121,6 +124,12 @@ impl<F, L> Server<F, L> {
     /// Sets the timeout of a drain. The default is 30 s.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
         self.plan.drain.deadline = deadline;
+        self
+    }
+
+    /// Sets the bans of the server; see [`ListenerSet::bans`].
+    pub fn bans(mut self, bans: Bans) -> Self {
+        self.plan.bans = bans;
         self
     }
 
@@ -238,7 +247,7 @@ impl Plan {
         }
         let handler = self.connection_layers.into_iter().rev().fold(handler, |handler, around| around(handler));
         let mut listeners = ListenerSet::new(self.transports);
-        listeners.drain_settings(self.drain).listen(self.spec, &handler);
+        listeners.drain_settings(self.drain).bans(self.bans).listen(self.spec, &handler);
         Ok(listeners)
     }
 }

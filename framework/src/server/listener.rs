@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Endpoint;
-use crate::connection::{ConnectionTable, ControlSignal, Kind, ListenerContext};
+use crate::bans::Bans;
+use crate::connection::{Admission, ConnectionTable, ControlSignal, Kind, ListenerContext};
 use crate::drain::Phase;
 use crate::driver::{DatagramLoop, DatagramService, ServiceSnapshot};
 use crate::listener_spec::ListenerSpec;
@@ -92,9 +93,10 @@ impl ListenerHandle {
         bound: BoundListener,
         finish_timeout: Duration,
         previous: Option<&Self>,
+        bans: &Bans,
     ) -> Self {
-        let state = Arc::new(ListenerState::continuing(previous.map(|listener| &*listener.state)));
-        Self::with(state, None, spec, bound, finish_timeout)
+        let state = ListenerState::continuing(previous.map(|listener| &*listener.state), bans.clone());
+        Self::with(Arc::new(state), None, spec, bound, finish_timeout)
     }
 
     /// The same listener with another accept loop. The old loop stops accepting; open connections stay.
@@ -235,6 +237,10 @@ impl ListenerHandle {
 
     pub(super) fn table(&self) -> &ConnectionTable {
         &self.state.table
+    }
+
+    pub(super) fn admission(&self) -> &Admission {
+        &self.listener_context.admission
     }
 
     pub(super) fn metrics(&self) -> &Arc<ListenerMetrics> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::bans::Bans;
 use crate::listener_spec::ListenerSpec;
 use crate::pipeline::HandlerInstance;
 use crate::server::bind::{BoundListener, bind};
@@ -29,6 +30,7 @@ pub struct ListenerSet {
     /// Sockets from the old process.
     pub(super) inherited: Vec<Inherited>,
     pub(super) prepare_timeout: Duration,
+    pub(super) bans: Bans,
     handlers: StartedHandlers,
 }
 
@@ -41,6 +43,7 @@ impl ListenerSet {
             plan: Vec::new(),
             inherited: Vec::new(),
             prepare_timeout: PREPARE_TIMEOUT,
+            bans: Bans::default(),
             handlers: StartedHandlers::default(),
         }
     }
@@ -53,6 +56,14 @@ impl ListenerSet {
     /// Sets the duration of a drain.
     pub fn drain_settings(&mut self, drain: DrainSettings) -> &mut Self {
         self.drain = drain;
+        self
+    }
+
+    /// Sets the bans of the server, with their settings. By default, an operator can ban clients, and strikes do not.
+    /// Call [`Bans::load`] before the start, if the bans have a file. A [reload](Running::reload) keeps the bans of the
+    /// start, and uses the settings of these.
+    pub fn bans(&mut self, bans: Bans) -> &mut Self {
+        self.bans = bans;
         self
     }
 
@@ -121,13 +132,14 @@ impl ListenerSet {
     /// listeners are closed again.
     pub async fn bind(self) -> Result<BoundSet, StartError> {
         let (transports, drain, handlers) = (self.transports.clone(), self.drain, self.handlers.clone());
+        let bans = self.bans.clone();
         handlers.apply(drain);
         let bound = async {
             let users = handlers.start(&self.plan, self.prepare_timeout).await?;
             Ok((self.bind_all().await?, users))
         };
         match bound.await {
-            Ok((bound, users)) => Ok(BoundSet { transports, drain, bound, handlers, _users: users }),
+            Ok((bound, users)) => Ok(BoundSet { transports, drain, bound, bans, handlers, _users: users }),
             Err(error) => {
                 handlers.stop(drain.deadline, std::future::pending()).await;
                 Err(error)
@@ -168,17 +180,24 @@ pub struct BoundSet {
     transports: Transports,
     drain: DrainSettings,
     bound: Vec<(ListenerSpec, BoundListener)>,
+    bans: Bans,
     handlers: StartedHandlers,
     /// Handlers without a listener of their own have no other user.
     _users: Vec<TaskTrackerToken>,
 }
 
 impl BoundSet {
+    /// The bans of the server.
+    pub fn bans(&self) -> &Bans {
+        &self.bans
+    }
+
     /// Starts serving. Must be called inside a tokio runtime.
     pub fn start(self) -> Running {
-        let Self { transports, drain, bound, handlers, .. } = self;
-        let listeners = bound.into_iter().map(|(spec, bound)| ListenerHandle::start(spec, bound, drain.deadline, None));
-        Running::new(transports, listeners.collect(), drain, handlers)
+        let Self { transports, drain, bound, bans, handlers, .. } = self;
+        let start = |(spec, bound)| ListenerHandle::start(spec, bound, drain.deadline, None, &bans);
+        let listeners = bound.into_iter().map(start).collect();
+        Running::new(transports, listeners, drain, bans, handlers)
     }
 }
 

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::connection::{Admission, ConnectionTable, Handshakes, ListenerContext, ListenerInfo};
+use crate::bans::Bans;
+use crate::connection::{Admission, ConnectionTable, Handshakes, ListenerContext, ListenerInfo, StrikeRules};
 use crate::drain::DrainSwitch;
 use crate::listener_spec::ListenerSpec;
 use crate::metrics::ListenerMetrics;
@@ -21,6 +22,7 @@ pub(super) struct ListenerState {
     pub(super) switch: DrainSwitch,
     pub(super) table: Arc<ConnectionTable>,
     handshakes: Arc<Handshakes>,
+    bans: Bans,
     pub(super) metrics: Arc<ListenerMetrics>,
     pub(super) accept_loops: TaskTracker,
     pub(super) datagram_loops: TaskTracker,
@@ -53,9 +55,9 @@ impl Count {
 
 impl ListenerState {
     /// A new state with the metrics of an earlier listener of the same name.
-    pub(super) fn continuing(previous: Option<&Self>) -> Self {
+    pub(super) fn continuing(previous: Option<&Self>, bans: Bans) -> Self {
         let metrics = previous.map(|state| state.metrics.clone()).unwrap_or_default();
-        Self { metrics, ..Self::default() }
+        Self { metrics, bans, ..Self::default() }
     }
 
     /// The acceptor of a listener whose certificates have been loaded. Handshakes that open connections request later
@@ -84,7 +86,10 @@ impl ListenerState {
         if spec.limits.connections_per_source > 0 {
             self.table.count_all_sources();
         }
-        let admission = Admission::new(&spec.limits, &spec.rates, spec.access.clone(), spec.proxy.clone())
+        let (access, bans) = (spec.access.clone(), self.bans.clone());
+        let strike_rules =
+            StrikeRules { bans: bans.clone(), exempt: access.allow.clone(), has_proxy: spec.proxy.is_some() };
+        let admission = Admission::new(&spec.limits, &spec.rates, access, bans, spec.proxy.clone())
             .descriptor_limit(spec.descriptor_limit);
         Arc::new(ListenerContext {
             info: Arc::new(ListenerInfo {
@@ -93,6 +98,7 @@ impl ListenerState {
                 metrics: self.metrics.clone(),
                 open: self.table.clone(),
                 debug_log: spec.debug_log,
+                strike_rules,
                 epoch: Instant::now(),
             }),
             admission: match previous {

@@ -4,6 +4,7 @@
 //! [`Running`] server.
 
 mod acceptor;
+mod ban_enforcer;
 mod bind;
 mod bind_hint;
 mod builder;

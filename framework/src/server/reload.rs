@@ -25,6 +25,8 @@ impl Running {
     /// A handler instance that does not run yet is started first. An instance that is not in the set is stopped when
     /// its last connection has closed.
     ///
+    /// The settings of the [bans](ListenerSet::bans) change, except the file; bans in effect stay.
+    ///
     /// A listener keeps the state of its layers if its handler instance, framing, layers and the settings of its
     /// connections are the same. It keeps its socket if its name, TLS or PROXY settings change, provided that its
     /// transport [shares](crate::transport::StreamListener::share) sockets. A reload cannot change the transports.
@@ -61,7 +63,7 @@ impl Running {
     /// ```
     pub async fn reload(&self, listeners: ListenerSet) -> Result<Changes, ReloadError> {
         let reloading = self.reloading.lock().await;
-        let ListenerSet { drain, plan, inherited, prepare_timeout, .. } = listeners;
+        let ListenerSet { drain, plan, inherited, prepare_timeout, bans, .. } = listeners;
         let (listeners, stopping) = {
             let state = self.state();
             (state.listeners.clone(), state.stopping.clone())
@@ -87,7 +89,9 @@ impl Running {
         // Nothing below can fail or wait.
         let ReloadPlan { taken, .. } = preparing;
         let mut changes = Changes::default();
-        let now: Vec<ListenerHandle> = steps.into_iter().map(|step| step.apply(&mut changes, drain.deadline)).collect();
+        self.bans.configure(bans.settings());
+        let steps = steps.into_iter();
+        let now: Vec<ListenerHandle> = steps.map(|step| step.apply(&mut changes, drain.deadline, &self.bans)).collect();
         let removed: Vec<ListenerHandle> =
             listeners.into_iter().filter(|listener| !now.iter().any(|now| now.is(listener))).collect();
         {

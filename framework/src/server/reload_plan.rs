@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::address::Endpoint;
+use crate::bans::Bans;
 use crate::error::BoxError;
 use crate::listener_spec::ListenerSpec;
 use crate::pipeline::{HandlerInstance, Pipeline};
@@ -29,7 +30,7 @@ pub(super) enum PlannedChange {
 }
 
 impl PlannedChange {
-    pub(super) fn apply(self, changes: &mut Changes, finish_timeout: Duration) -> ListenerHandle {
+    pub(super) fn apply(self, changes: &mut Changes, finish_timeout: Duration, bans: &Bans) -> ListenerHandle {
         match self {
             Self::Keep(listener, loaded) => {
                 loaded.inspect(|loaded| listener.replace_certificates(loaded));
@@ -45,7 +46,7 @@ impl PlannedChange {
             }
             Self::Start(spec, bound, previous) => {
                 changes.started.push(spec.name.clone());
-                ListenerHandle::start(spec, bound, finish_timeout, previous.as_ref())
+                ListenerHandle::start(spec, bound, finish_timeout, previous.as_ref(), bans)
             }
         }
     }

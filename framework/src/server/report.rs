@@ -12,6 +12,7 @@ use crate::drain::Phase;
 use crate::metrics::{AcceptErrorClass, HandlerMetric, Latency, Outcome};
 use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
+use crate::settings::Network;
 
 /// A snapshot of one listener. Counters start with the process and continue over reloads. They include the
 /// [counts](Running::add_counts) of other processes.
@@ -168,6 +169,13 @@ impl Running {
     #[cfg(feature = "testing")]
     pub(crate) fn is_open(&self, id: u64) -> bool {
         self.all_listeners().iter().any(|listener| listener.table().get(id).is_some())
+    }
+
+    /// The listeners that accept a network even if it is banned, because their `access.allow` names all of it.
+    pub fn listeners_exempting(&self, network: Network) -> Vec<String> {
+        let state = self.state();
+        let exempt = state.listeners.iter().filter(|listener| listener.spec.access.allow.names_all(network));
+        exempt.map(|listener| listener.spec.name.clone()).collect()
     }
 
     /// Aborts the connection with this [id](Connection::id). Returns whether it was open.

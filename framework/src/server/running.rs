@@ -13,9 +13,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Endpoint;
+use crate::bans::Bans;
 use crate::connection::ControlSignal;
 use crate::deadline_timer::{self, DeadlineTimer};
 use crate::drain::Phase;
+use crate::server::ban_enforcer;
 use crate::server::evacuation::Evacuations;
 use crate::server::handlers::StartedHandlers;
 use crate::server::listener::ListenerHandle;
@@ -25,6 +27,8 @@ use crate::transport::Transports;
 
 /// How long aborted tasks have to stop; longer than a handler's `close` may take.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the last write of the file of the bans may take.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the accept loops have to accept the backlog and close.
 pub(super) const BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -41,6 +45,7 @@ pub struct Running {
     abort_handle: AbortHandle,
     /// The drain deadline after another process has taken over the sockets.
     pub(super) handed_over: OnceLock<Instant>,
+    pub(super) bans: Bans,
     pub(super) handlers: StartedHandlers,
     pub(super) evacuations: Evacuations,
 }
@@ -50,6 +55,12 @@ pub(super) struct State {
     /// Listeners that a reload has removed, until their connections have closed.
     pub(super) stopping: Vec<ListenerHandle>,
     pub(super) drain: DrainSettings,
+}
+
+impl State {
+    pub(super) fn all_listeners(&self) -> Vec<ListenerHandle> {
+        self.listeners.iter().chain(&self.stopping).cloned().collect()
+    }
 }
 
 /// The result of a drain.
@@ -87,15 +98,22 @@ impl Running {
         transports: Transports,
         listeners: Vec<ListenerHandle>,
         drain: DrainSettings,
+        bans: Bans,
         handlers: StartedHandlers,
     ) -> Self {
+        let state = Arc::new(Mutex::new(State { listeners, stopping: Vec::new(), drain }));
+        bans.start_saving();
+        let of_state = Arc::downgrade(&state);
+        let all_listeners = move || of_state.upgrade().map(|state| state.lock().all_listeners());
+        tokio::spawn(ban_enforcer::run(bans.downgrade(), bans.subscribe(), all_listeners));
         Self {
-            state: Arc::new(Mutex::new(State { listeners, stopping: Vec::new(), drain })),
+            state,
             transports,
             reloading: tokio::sync::Mutex::default(),
             draining: watch::Sender::new(false),
             abort_handle: AbortHandle(CancellationToken::new()),
             handed_over: OnceLock::new(),
+            bans,
             handlers,
             evacuations: Evacuations::default(),
         }
@@ -128,6 +146,11 @@ impl Running {
     /// ```
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         self.state().listeners.first()?.socket_addr()
+    }
+
+    /// The bans of the server.
+    pub fn bans(&self) -> &Bans {
+        &self.bans
     }
 
     /// The number of open connections.
@@ -190,7 +213,10 @@ impl Running {
     }
 
     async fn stop_handlers(&self, deadline: Instant) -> usize {
-        self.handlers.stop_until(deadline, self.abort_handle.0.cancelled()).await
+        let failures = self.handlers.stop_until(deadline, self.abort_handle.0.cancelled()).await;
+        // The strikes of the last connections can have led to bans. An error is logged.
+        let _ = deadline_timer::timeout(SAVE_TIMEOUT, self.bans.save()).await;
+        failures
     }
 
     /// Drains a removed listener in a background task.
@@ -214,8 +240,7 @@ impl Running {
     }
 
     pub(super) fn all_listeners(&self) -> Vec<ListenerHandle> {
-        let state = self.state();
-        state.listeners.iter().chain(&state.stopping).cloned().collect()
+        self.state().all_listeners()
     }
 }
 

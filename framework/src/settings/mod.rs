@@ -27,6 +27,7 @@
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 
+mod bans;
 mod define;
 pub mod file;
 #[cfg(feature = "log")]
@@ -38,6 +39,7 @@ pub mod text;
 mod tls;
 mod units;
 
+pub use bans::{BanSettings, StrikeWeights};
 #[cfg(feature = "log")]
 pub use log::{LogFormat, LogSettings};
 pub use network::{Access, Network, Networks};

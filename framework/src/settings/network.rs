@@ -1,15 +1,15 @@
 //! Networks ([`Network`], [`Networks`]) and access lists ([`Access`]).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::define::settings;
 use super::text::text_option;
-use crate::address::{Address, Endpoint};
+use crate::address::{Address, Endpoint, Source};
 
 /// A network: `10.0.0.0/8`, `2001:db8::/32`, or one address, `192.0.2.1`.
 ///
@@ -28,6 +28,37 @@ pub struct Network(IpNet);
 text_option!(Network, "a network; write it like \"10.0.0.0/8\"", "10.0.0.0/8", parse, print);
 
 text_option!(Endpoint, "an address; write it like \"tcp://127.0.0.1:9999\"", "tcp://127.0.0.1:9999");
+
+impl Network {
+    /// Whether an address is in the network. An IPv4-mapped IPv6 address is the IPv4 address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+
+    /// The length of the prefix: 8 for `10.0.0.0/8`, 32 for one IPv4 address.
+    pub fn prefix_len(&self) -> u8 {
+        self.0.prefix_len()
+    }
+
+    /// The network with this prefix length that contains an address. `None` if the length is too large.
+    pub(crate) fn around(address: IpAddr, prefix_len: u8) -> Option<Self> {
+        IpNet::new(address, prefix_len).ok().map(|network| Self(network.trunc()))
+    }
+
+    /// The lowest address.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.0.network()
+    }
+}
+
+impl From<Source> for Network {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::V4(address) => Self(Ipv4Net::from(address).into()),
+            Source::V6([a, b, c, d]) => Self(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0), 64).into()),
+        }
+    }
+}
 
 fn parse(text: &str) -> Result<Network, String> {
     let wrong = |reason: &str| format!("is not a network: {reason}");
@@ -76,37 +107,66 @@ impl From<IpAddr> for Network {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Vec<Network>", into = "Vec<Network>")]
 #[schemars(with = "Vec<Network>", inline)]
-pub struct Networks(
+pub struct Networks {
     /// Sorted, without overlaps.
-    Arc<[Network]>,
-);
+    all: Arc<[Network]>,
+    /// The same without `0.0.0.0/0` and `::/0`, which contain the others.
+    named: Arc<[Network]>,
+}
 
 impl Networks {
     /// Whether an address is in one of the networks. An IPv4-mapped IPv6 address is the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        let behind = self.0.partition_point(|Network(network)| network.network() <= address);
-        behind > 0 && self.0[behind - 1].0.contains(&address)
+        contains(&self.all, address)
+    }
+
+    /// Whether an address is in one of the networks other than `0.0.0.0/0` and `::/0`, which name nobody.
+    pub fn names(&self, address: IpAddr) -> bool {
+        contains(&self.named, address)
+    }
+
+    /// Whether every address of a network is in one of the networks other than `0.0.0.0/0` and `::/0`.
+    pub fn names_all(&self, network: Network) -> bool {
+        find(&self.named, network.address()).is_some_and(|found| found.prefix_len() <= network.prefix_len())
     }
 
     /// Whether the set has no network.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
+}
+
+fn contains(networks: &[Network], address: IpAddr) -> bool {
+    find(networks, address.to_canonical()).is_some()
+}
+
+/// The network that contains an address, in sorted networks without overlaps.
+fn find(networks: &[Network], address: IpAddr) -> Option<&Network> {
+    let behind = networks.partition_point(|Network(network)| network.network() <= address);
+    networks[..behind].last().filter(|network| network.0.contains(&address))
 }
 
 impl FromIterator<Network> for Networks {
     fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
-        let networks: Vec<IpNet> = networks.into_iter().map(|Network(network)| network).collect();
-        let mut networks: Vec<_> = IpNet::aggregate(&networks).into_iter().map(Network).collect();
-        networks.sort();
-        Self(networks.into())
+        let sorted = |networks: &[IpNet]| -> Arc<[Network]> {
+            let mut networks: Vec<_> = IpNet::aggregate(&networks.to_vec()).into_iter().map(Network).collect();
+            networks.sort();
+            networks.into()
+        };
+        let mut networks: Vec<IpNet> = networks.into_iter().map(|Network(network)| network).collect();
+        let all = sorted(&networks);
+        if !all.iter().any(|network| network.prefix_len() == 0) {
+            return Self { named: all.clone(), all };
+        }
+        networks.retain(|network| network.prefix_len() > 0);
+        Self { all, named: sorted(&networks).iter().filter(|network| network.prefix_len() > 0).copied().collect() }
     }
 }
 
 impl From<Networks> for Vec<Network> {
-    fn from(Networks(networks): Networks) -> Self {
-        networks.to_vec()
+    fn from(networks: Networks) -> Self {
+        let everyone = networks.all.iter().filter(|network| network.prefix_len() == 0);
+        everyone.chain(&*networks.named).copied().collect()
     }
 }
 

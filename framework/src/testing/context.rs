@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::close_reason::CloseReason;
-use crate::connection::{Connection, ConnectionTable, Kind, ListenerInfo};
+use crate::connection::{Connection, ConnectionTable, Kind, ListenerInfo, StrikeRules};
 use crate::drain::DrainSwitch;
 use crate::error::Result;
 use crate::handler::{Context, Frames, Reply};
@@ -80,6 +80,7 @@ pub fn context_of<S, Out>(kind: Kind, peer: impl Into<Address>, state: S) -> Tes
         metrics: Arc::new(ListenerMetrics::default()),
         open: Arc::new(ConnectionTable::default()),
         debug_log: false,
+        strike_rules: StrikeRules::default(),
         epoch: Instant::now(),
     };
     let (peer, local) = (peer.into(), Address::Named("mem:testing".into()));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value as Json;
 use switchboard::framing::AnyFraming;
 use switchboard::server::ListenerSpec;
-use switchboard::settings::{DrainSettings, LogSettings};
+use switchboard::settings::{BanSettings, DrainSettings, LogSettings};
 use switchboard::{Endpoint, Kind, Registry};
 
 use crate::config::diagnostic::Report;
@@ -22,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) admin: Option<Admin>,
     pub(crate) drain: DrainSettings,
     pub(crate) workers: usize,
+    pub(crate) bans: BanSettings,
     pub(crate) listeners: BTreeMap<String, Listener>,
     /// The handlers by the names of their sections, used or not.
     pub(crate) handlers: BTreeMap<String, Section>,

@@ -2,6 +2,7 @@
 //! names, a handler that does not fit its transport, two listeners with one address.
 
 mod addresses;
+mod bans;
 pub(super) mod config;
 mod listener;
 mod network;
@@ -50,9 +51,10 @@ pub(crate) fn check(
     let listeners = listeners.filter_map(|(name, one)| Some((name.clone(), check.listener(name, one)?))).collect();
     check.addresses();
     let admin = check.admin();
+    let bans = check.bans();
     let effective = Effective::new(whole, merged, schemas);
     let (drain, workers) = (file.drain, file.runtime.workers);
-    Some(Config { log: file.log, admin, drain, workers, listeners, handlers, layers, effective, file: path })
+    Some(Config { log: file.log, admin, drain, workers, bans, listeners, handlers, layers, effective, file: path })
 }
 
 impl Check<'_> {

@@ -11,7 +11,7 @@ fn connection(peer: &str) -> Connection {
     let (name, drain) = ("main".into(), DrainSwitch::default().signal());
     let open = Arc::new(ConnectionTable::default());
     let (metrics, epoch) = (Arc::default(), Instant::now());
-    let info = ListenerInfo { name, drain, metrics, open, debug_log: false, epoch };
+    let info = ListenerInfo { name, drain, metrics, open, debug_log: false, strike_rules: Default::default(), epoch };
     let peer = peer.parse().map_or(Address::Unix(None), Address::Inet);
     Connection::new(Arc::new(info), Kind::Stream, peer, Address::Unix(None), None)
 }

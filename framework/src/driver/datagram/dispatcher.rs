@@ -112,7 +112,7 @@ where
                     self.send_queue.gather(datagrams.len() > 1);
                     for Datagram { route, payload } in datagrams.drain(..) {
                         if let Err(reason) = self.handle_datagram(&route, payload, cx) {
-                            self.send_queue.drop_one(&route, reason);
+                            self.drop_received(&route, reason);
                         }
                     }
                     self.send_queue.send_gathered();
@@ -126,8 +126,11 @@ where
     fn handle_datagram(&mut self, route: &Route, datagram: Bytes, cx: &mut TaskContext<'_>) -> Result<(), DropReason> {
         let bytes = datagram.len();
         self.receiver.check(route, &datagram)?;
-        if !self.send_queue.listener_context.admission.allows(&route.peer) {
-            return Err(DropReason::Denied);
+        let admission = &self.send_queue.listener_context.admission;
+        if admission.can_reject()
+            && let Some(reason) = admission.reject(&route.peer)
+        {
+            return Err(if reason == CloseReason::Banned { DropReason::Banned } else { DropReason::Denied });
         }
         let decoded = catch_unwind(AssertUnwindSafe(|| self.framing.datagram_in(datagram)));
         let Ok(Ok(message)) = decoded else { return Err(DropReason::BadFrame) };
@@ -278,6 +281,10 @@ where
 
     fn pending(&self) -> usize {
         self.jobs.pending()
+    }
+
+    fn remove_banned(&mut self) -> bool {
+        self.forget_banned()
     }
 
     fn set_context(&mut self, listener_context: Arc<ListenerContext>) {

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::address::Address;
+use crate::close_reason::CloseReason;
 use crate::driver::datagram::own_sockets::is_own_socket;
 
 /// The highest port of a service that answers any datagram: ntp.
@@ -27,6 +28,8 @@ pub(crate) enum DropReason {
     OwnAddress,
     /// `access` rejects the peer.
     Denied,
+    /// The source is banned.
+    Banned,
     /// The datagram is not a valid message.
     BadFrame,
     /// The peer table is full, and no peer can be evicted.
@@ -41,6 +44,18 @@ pub(crate) enum DropReason {
     AmplificationLimit,
     /// The peer is not validated, and the reply exceeds `rate.replies_per_peer`.
     ReplyRate,
+}
+
+impl DropReason {
+    /// The close reason whose weight counts as strikes of a peer that causes it.
+    pub(crate) fn strikes_as(self) -> Option<CloseReason> {
+        match self {
+            Self::FrameTooLarge => Some(CloseReason::FrameTooLarge),
+            Self::BadFrame => Some(CloseReason::BadFrame),
+            Self::Denied => Some(CloseReason::Denied),
+            _ => None,
+        }
+    }
 }
 
 /// Why a datagram must not be answered: a real sender does not have its source address, or a service there would answer

@@ -71,6 +71,11 @@ impl<C, Out> LaterPeers<C, Out> {
         self.peers.contains_key(&key)
     }
 
+    /// Whether a peer has later replies and no call in progress.
+    pub(crate) fn is_idle(&self, key: usize) -> bool {
+        self.peers.get(&key).is_some_and(|peer| peer.calls.is_some())
+    }
+
     pub(crate) fn remove(&mut self, key: usize) {
         self.peers.remove(&key);
     }

@@ -41,12 +41,12 @@ where
             peer.end = Ending::WithReply;
         }
         match result {
-            Err(error) => self.send_queue.message_failed(&self.peers.get(key).route, &error),
+            Err(error) => self.message_failed(key, &error),
             Ok(_) if peer.end == Ending::AfterCall => {}
             Ok(Reply { then: Then::Close, .. }) => peer.end = Ending::AfterCall,
             Ok(Reply { frames: Frames::Switch(_), .. }) => {
                 let error = "a datagram peer cannot change its protocol (then_framing, then_tls)".into();
-                self.send_queue.message_failed(&self.peers.get(key).route, &error);
+                self.message_failed(key, &error);
             }
             Ok(Reply { frames: Frames::Later(order, future), then }) => {
                 let connection = &self.peers.get(key).connection;
@@ -85,7 +85,7 @@ where
                 peer.streams = false;
                 match next {
                     None => self.reply_sent(id, message, then),
-                    Some(Err(error)) => self.send_queue.message_failed(&self.peers.get(id.key).route, &error),
+                    Some(Err(error)) => self.message_failed(id.key, &error),
                     Some(Ok(frame)) => {
                         if self.send_to(id.key, frame) {
                             self.start_frames(id, message, frames, then, cx);
@@ -105,7 +105,7 @@ where
             && let Some(Done { message, result }) = peer.replies.pop()
         {
             match result {
-                Err(error) => self.send_queue.message_failed(&self.peers.get(id.key).route, &error),
+                Err(error) => self.message_failed(id.key, &error),
                 Ok(Reply { then: Then::Close, .. }) => self.end(id),
                 Ok(Reply { frames: Frames::Stream(frames), then }) => {
                     self.start_frames(id, message, frames, then, cx);

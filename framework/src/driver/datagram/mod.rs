@@ -6,6 +6,7 @@ use std::task::Context;
 use crate::connection::ListenerContext;
 use crate::transport::DatagramSocket;
 
+pub(crate) mod bans;
 pub(crate) mod batch_counters;
 pub(crate) mod dispatcher;
 pub(crate) mod driver;
@@ -34,6 +35,9 @@ pub(crate) trait DatagramDispatcher: Send {
     fn poll(&mut self, cx: &mut Context<'_>, state: LoopState) -> bool;
 
     fn pending(&self) -> usize;
+
+    /// Removes peers that are banned. False if the message of one of them is being handled: call it again.
+    fn remove_banned(&mut self) -> bool;
 
     /// Applies new settings of the listener. The peers are kept.
     fn set_context(&mut self, listener_context: Arc<ListenerContext>);

@@ -145,6 +145,16 @@ impl<C, In> PeerTable<C, In> {
         Some(key)
     }
 
+    /// The peer of a route, if it is known. It does not count as seen.
+    pub(crate) fn peek(&mut self, route: &Route) -> Option<&Peer<C, In>> {
+        self.find(route).map(|key| &self.entries[key].peer)
+    }
+
+    /// The keys of the peers that `matches` accepts.
+    pub(crate) fn keys(&self, matches: impl Fn(&Peer<C, In>) -> bool) -> Vec<usize> {
+        self.entries.iter().filter(|(_, entry)| matches(&entry.peer)).map(|(key, _)| key).collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

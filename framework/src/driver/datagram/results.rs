@@ -43,7 +43,7 @@ where
                 }
                 let mut is_handled = result.is_ok();
                 let Reply { frames, then } = result.unwrap_or_else(|error| {
-                    self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
+                    self.message_failed(job.peer, &error);
                     Reply::none()
                 });
                 match frames {
@@ -68,7 +68,7 @@ where
                     Some(Ok(true)) => return self.start_frame(job, frames, then, cx),
                     Some(Ok(false)) => (job, then, false),
                     Some(Err(error)) => {
-                        self.send_queue.message_failed(&self.peers.get(job.peer).route, &error);
+                        self.message_failed(job.peer, &error);
                         (job, then, false)
                     }
                     None => (job, then, true),

@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::bans::BanChange;
 use crate::deadline_timer::DeadlineTimer;
 use crate::driver::ServiceSnapshot;
 use crate::driver::datagram::{DatagramDispatcher, DatagramService, LoopState};
@@ -30,8 +32,11 @@ const MAX_FINISHING: usize = 8;
 const MIN_RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// Maximum pause before a panicked dispatcher is replaced.
 const MAX_RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two searches for banned peers.
+const SEARCH_PAUSE: Duration = Duration::from_millis(50);
 
 type SnapshotReceiver = watch::Receiver<ServiceSnapshot<Arc<dyn DatagramService>>>;
+type ChangeReceiver = broadcast::Receiver<BanChange>;
 type HeartbeatReceiver = mpsc::Receiver<oneshot::Sender<()>>;
 
 pub(crate) struct DatagramLoop {
@@ -55,6 +60,8 @@ enum LoopEvent {
     DrainDeadline,
     FinishDeadline,
     Panicked(Panicked),
+    /// A ban has begun, or peers that a ban must remove were busy.
+    Banned(ChangeReceiver),
     /// The loop has answered a heartbeat.
     Heartbeat(HeartbeatReceiver),
     Finished,
@@ -87,6 +94,7 @@ impl DatagramLoop {
         };
         this.watch_snapshots();
         this.watch_heartbeat(heartbeat);
+        this.watch_bans(this.snapshot.listener_context.admission.all_bans().subscribe(), Duration::ZERO, true);
         this
     }
 
@@ -97,6 +105,7 @@ impl DatagramLoop {
             match poll_fn(|cx| self.poll(cx)).await {
                 LoopEvent::SnapshotChanged => self.apply_snapshot(),
                 LoopEvent::Heartbeat(heartbeat) => self.watch_heartbeat(heartbeat),
+                LoopEvent::Banned(changes) => self.remove_banned(changes),
                 LoopEvent::Replaced => {
                     self.state = LoopState::Finishing;
                     self.finish_deadline = Some(self.start_finish_timeout(self.snapshot.finish_timeout));
@@ -191,6 +200,35 @@ impl DatagramLoop {
             LoopEvent::Heartbeat(heartbeat)
         };
         self.events.push(answered.boxed());
+    }
+
+    /// Waits for the next ban, at least for `pause`. An incomplete search is repeated after the pause.
+    fn watch_bans(&self, mut changes: ChangeReceiver, pause: Duration, is_complete: bool) {
+        let banned = async move {
+            tokio::time::sleep(pause).await;
+            let mut waits = is_complete;
+            while waits {
+                match changes.recv().await {
+                    Err(RecvError::Closed) => std::future::pending().await,
+                    change => waits = matches!(change, Ok(BanChange::Removed(_))),
+                }
+            }
+            LoopEvent::Banned(changes)
+        };
+        self.events.push(banned.boxed());
+    }
+
+    /// Removes the banned peers.
+    fn remove_banned(&mut self, mut changes: ChangeReceiver) {
+        while matches!(changes.try_recv(), Ok(_) | Err(TryRecvError::Lagged(_))) {} // one search for all of them
+        let finishing = self.finishing.iter_mut().map(|(_, dispatcher)| dispatcher);
+        let dispatchers = finishing.chain([&mut self.dispatcher]);
+        // The state of a handler can panic when it is dropped.
+        let remove = |dispatcher: &mut Box<dyn DatagramDispatcher>| {
+            catch_unwind(AssertUnwindSafe(|| dispatcher.remove_banned())).unwrap_or(true)
+        };
+        let incomplete = dispatchers.map(remove).filter(|is_complete| !is_complete).count();
+        self.watch_bans(changes, SEARCH_PAUSE, incomplete == 0);
     }
 
     fn start_finish_timeout(&self, timeout: Duration) -> Instant {

@@ -28,14 +28,25 @@ const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
 /// Whether a close for this reason writes the queued output and lingers.
 pub(crate) fn is_graceful(reason: CloseReason) -> bool {
-    use CloseReason::{DrainDeadline, IoError, Killed, OutboxFull, WriteStalled};
-    !matches!(reason, IoError | Killed | DrainDeadline | OutboxFull | WriteStalled)
+    use CloseReason::{Banned, DrainDeadline, IoError, Killed, OutboxFull, WriteStalled};
+    !matches!(reason, Banned | IoError | Killed | DrainDeadline | OutboxFull | WriteStalled)
 }
 
 /// Whether the handler may send a last message when a connection closes for this reason.
 pub(crate) fn takes_last_message(reason: CloseReason) -> bool {
-    use CloseReason::{Denied, HandlerClosed, Handshake, IoError, Limit, OutboxFull, PeerClosed, WriteStalled};
-    !matches!(reason, Denied | HandlerClosed | Handshake | IoError | Limit | OutboxFull | PeerClosed | WriteStalled)
+    use CloseReason as R;
+    !matches!(
+        reason,
+        R::Banned
+            | R::Denied
+            | R::HandlerClosed
+            | R::Handshake
+            | R::IoError
+            | R::Limit
+            | R::OutboxFull
+            | R::PeerClosed
+            | R::WriteStalled
+    )
 }
 
 /// Shuts down the output, and lets the peer read what was written last. `last_write` is `None` if the peer has ended

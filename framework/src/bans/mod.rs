@@ -1,0 +1,24 @@
+//! Bans of clients ([`Bans`]): by an operator, by another program, or by the server because of strikes.
+//!
+//! A server has one [`Bans`], which all its listeners use ([`Running::bans`](crate::server::Running::bans)). A banned
+//! client is rejected with reason `banned`, its open connections close, and its datagrams are dropped. The address of
+//! a client is its effective one, from a PROXY header behind a proxy. An address that `access.allow` of a listener
+//! names is never banned there.
+
+mod ban;
+mod counters;
+mod file;
+mod handle;
+mod saving;
+mod store;
+mod strikes;
+mod table;
+
+pub use ban::{Ban, BanChange, BanError, BanOrigin, MAX_REASON, NewBan};
+pub use counters::BanReport;
+pub use file::BanFileError;
+pub use handle::Bans;
+pub(crate) use handle::WeakBans;
+
+#[cfg(test)]
+mod tests;
