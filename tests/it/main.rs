@@ -116,6 +116,9 @@ mod history;
 /// The packaged examples, systemd units and files are valid.
 mod packaging;
 
+/// The alerts and the dashboard match the declared metrics, and Prometheus evaluates every expression.
+mod monitoring;
+
 /// The operator's guide shows what the program prints.
 mod operators_guide;
 
