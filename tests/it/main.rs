@@ -116,6 +116,9 @@ mod history;
 /// The packaged examples, systemd units and files are valid.
 mod packaging;
 
+/// The Kubernetes manifests are valid, fit the program and the image, and their scripts work.
+mod kubernetes;
+
 /// The alerts and the dashboard match the declared metrics, and Prometheus evaluates every expression.
 mod monitoring;
 
