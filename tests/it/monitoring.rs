@@ -58,12 +58,16 @@ fn promtool_accepts_the_rules_and_each_alert_fires_only_when_it_should() {
     for alert in &ALERTS {
         assert!(guide.contains(&format!("\n| `{}` |", alert.name)), "the guide does not explain {}", alert.name);
     }
+    let scaling = fs::read_to_string(root().join("bin/docs/scaling.md")).unwrap();
     let Some(promtool) = tool("promtool") else { return };
     for arguments in
         [["check", "rules", "rules.yml"], ["check", "config", "prometheus.yml"], ["test", "rules", "rules.test.yml"]]
     {
         let checked = Program::at(&promtool).args(arguments).current_dir(packaging("prometheus")).run();
         assert_eq!(checked.code(), Some(0), "{arguments:?}: {}{}", checked.stdout, checked.stderr);
+        let is_shown = |line: &str| scaling.lines().any(|shown| shown == line);
+        let command = format!("$ promtool {}", arguments.join(" "));
+        assert!(!is_shown(&command) || checked.stdout.lines().all(is_shown), "{command}: {}", checked.stdout);
     }
 }
 
