@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use nix::sys::statvfs::{FsFlags, statvfs};
 use switchboard::TlsIdentity;
 
 use crate::config::{Admin, Config, dotted};
@@ -22,6 +23,11 @@ fn others_write(mode: u32) -> bool {
 /// Whether every user can replace the files of others in a directory. The sticky bit prevents it.
 fn others_replace(mode: u32) -> bool {
     others_write(mode) && mode & 0o1000 == 0
+}
+
+/// Whether nobody can write, whatever the mode is: Kubernetes mounts a config map with mode 0777, and read-only.
+fn is_read_only(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|system| system.flags().contains(FsFlags::ST_RDONLY))
 }
 
 /// One sentence for each problem. They do not make a configuration invalid.
@@ -70,7 +76,7 @@ fn check(path: &Path, secret: Option<&str>, found: &mut BTreeSet<String>) {
     let Ok(real) = fs::canonicalize(path) else { return };
     let Some(mode) = mode(&real) else { return };
     let name = path.display();
-    if others_write(mode) {
+    if others_write(mode) && !is_read_only(&real) {
         found.insert(format!("every user can write {name} (mode {:04o}); use chmod o-w", mode & 0o7777));
     }
     if let (Some(what), true) = (secret, others_read(mode)) {
@@ -84,7 +90,7 @@ fn check(path: &Path, secret: Option<&str>, found: &mut BTreeSet<String>) {
     for directory in real.ancestors().chain(link.ancestors()).filter(|directory| directory.is_dir()) {
         let Ok(metadata) = fs::metadata(directory) else { continue };
         let mode = metadata.mode();
-        if others_replace(mode) {
+        if others_replace(mode) && !is_read_only(directory) {
             found.insert(format!(
                 "every user can replace {name}, because every user can write the directory {} (mode {:04o}); use chmod o-w",
                 directory.display(),

@@ -128,6 +128,15 @@ mod history;
 /// The packaged examples, systemd units and files are valid.
 mod packaging;
 
+/// The Kubernetes manifests are valid, fit the program and the image, and their scripts work.
+mod kubernetes;
+
+/// Three instances behind HAProxy, with the shipped configuration: a rolling restart refuses no client.
+mod balancer;
+
+/// The alerts and the dashboard match the declared metrics, and Prometheus evaluates every expression.
+mod monitoring;
+
 /// The operator's guide shows what the program prints.
 mod operators_guide;
 

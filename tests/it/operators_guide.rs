@@ -29,7 +29,8 @@ fn every_section_is_in_the_table_and_every_link_has_a_heading() {
         .filter(|line| line.starts_with("##"))
         .map(|line| anchor(line.trim_start_matches(['#', ' '])))
         .collect();
-    let other_pages = ["README.md", "SECURITY.md", "bin/docs/handlers.md", "bin/docs/defaults.md"];
+    let other_pages =
+        ["README.md", "SECURITY.md", "bin/docs/handlers.md", "bin/docs/defaults.md", "bin/docs/scaling.md"];
     let pages = other_pages.map(|page| (page, fs::read_to_string(root().join(page)).unwrap()));
     let to_guide =
         pages.iter().flat_map(|(page, text)| text.split("operators.md#").skip(1).map(move |link| (*page, link)));

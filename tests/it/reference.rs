@@ -141,7 +141,24 @@ fn commands(page: &mut String, program: &dyn Fn() -> Program) {
     }
 }
 
-fn metrics(page: &mut String, program: &dyn Fn() -> Program) {
+/// A metric that a program declares.
+pub(crate) struct Metric {
+    pub(crate) name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub(crate) kind: String,
+    pub(crate) help: String,
+    /// The labels of its samples with their values, in this order.
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+impl Metric {
+    pub(crate) fn has_label(&self, name: &str) -> bool {
+        self.labels.iter().any(|(label, _)| label == name)
+    }
+}
+
+/// The metrics of a running server, read at its admin endpoint.
+pub(crate) fn declared_metrics(program: &dyn Fn() -> Program) -> Vec<Metric> {
     let server =
         program().args(["serve", "--listen", "tcp://127.0.0.1:0", "--set", "admin.listen=tcp://127.0.0.1:0"]).spawn();
     server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
@@ -150,23 +167,29 @@ fn metrics(page: &mut String, program: &dyn Fn() -> Program) {
     io.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
     let mut text = String::new();
     io.read_to_string(&mut text).unwrap();
-    page.push_str("\n## Metrics\n\nAll metrics have the label `listener`, except those of the process: `build_info`, `drain_phase`,\nbans and strikes.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n");
     let lines: Vec<_> = text.lines().collect();
-    for (at, line) in lines.iter().enumerate() {
-        let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|help| help.split_once(' ')) else { continue };
+    let metric = |(at, line): (usize, &&str)| {
+        let (name, help) = line.strip_prefix("# HELP ")?.split_once(' ')?;
         let kind = lines[at..].iter().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap();
-        let mut labels: Vec<String> = Vec::new();
-        for sample in lines.iter().filter(|line| line.starts_with(&format!("{name}{{"))) {
-            let inner = sample.split_once('{').unwrap().1.split('}').next().unwrap();
-            for label in inner.split(',').filter_map(|label| label.split_once('=')) {
-                let (label, value) = (label.0, label.1.trim_matches('"'));
-                if !["listener", "le", "version"].contains(&label) {
-                    labels.push(format!("`{label}=\"{value}\"`"));
-                }
-            }
-        }
+        // The samples of a histogram have suffixes.
+        let is_sample = |line: &&&str| [name, &format!("{name}_bucket")].contains(&line.split('{').next().unwrap());
+        let labels = lines.iter().filter(is_sample).filter_map(|sample| sample.split_once('{')?.1.split('}').next());
+        let labels = labels.flat_map(|labels| labels.split(',')).filter_map(|label| label.split_once('='));
+        let mut labels: Vec<_> =
+            labels.map(|(label, value)| (label.to_owned(), value.trim_matches('"').to_owned())).collect();
         labels.dedup();
-        let _ = writeln!(page, "| `{name}` | {kind} | {} | {} |", labels.join(" "), cell(help));
+        Some(Metric { name: name.to_owned(), kind: kind.to_owned(), help: help.to_owned(), labels })
+    };
+    lines.iter().enumerate().filter_map(metric).collect()
+}
+
+fn metrics(page: &mut String, program: &dyn Fn() -> Program) {
+    page.push_str("\n## Metrics\n\nAll metrics have the label `listener`, except those of the process: `build_info`, `drain_phase`,\n`evacuating`, bans and strikes.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n");
+    for Metric { name, kind, help, labels } in declared_metrics(program) {
+        let own = labels.iter().filter(|(label, _)| !["listener", "le", "version"].contains(&&**label));
+        let mut own: Vec<_> = own.map(|(label, value)| format!("`{label}=\"{value}\"`")).collect();
+        own.dedup();
+        let _ = writeln!(page, "| `{name}` | {kind} | {} | {} |", own.join(" "), cell(&help));
     }
 }
 

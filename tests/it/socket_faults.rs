@@ -467,7 +467,7 @@ fn an_invalid_notification_socket_is_one_warning() {
 }
 
 /// Runs a shell command in new namespaces, then the server. `None` if this machine does not allow that.
-fn in_namespaces(flags: &[&str], setup: &str, place: &Path, args: &[&str]) -> Option<Program> {
+pub(crate) fn in_namespaces(flags: &[&str], setup: &str, place: &Path, args: &[&str]) -> Option<Program> {
     let unshare = tool("unshare")?;
     if !Command::new(&unshare).args(flags).arg("true").status().is_ok_and(|status| status.success()) {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must be able to create namespaces");

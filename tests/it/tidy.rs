@@ -124,12 +124,12 @@ fn no_line_of_prose_is_wider_than_120_columns() {
         match ending {
             "rs" | "js" | "mjs" => line.starts_with("//") || line.starts_with("* "),
             "md" => !line.starts_with('|'), // a row of a table cannot be broken
-            "toml" | "service" | "socket" => line.starts_with('#'),
+            "toml" | "service" | "socket" | "yaml" | "yml" | "cfg" => line.starts_with('#'),
             _ => line.starts_with("/*") || line.starts_with("<!--"),
         }
     };
     let mut wide = Vec::new();
-    for ending in ["rs", "md", "toml", "js", "mjs", "css", "html", "service", "socket"] {
+    for ending in ["rs", "md", "toml", "js", "mjs", "css", "html", "service", "socket", "yaml", "yml", "cfg"] {
         for path in prose(ending) {
             let text = fs::read_to_string(&path).unwrap();
             // The output of a command in a document is not prose.

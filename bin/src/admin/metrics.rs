@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use switchboard::bans::BanReport;
 use switchboard::metrics::{HandlerMetric, HandlerSample, LATENCY_BOUNDS, Latency, MetricValue};
-use switchboard::server::ListenerReport;
+use switchboard::server::{ListenerReport, ListenerStatus};
 use switchboard::{CloseReason, Phase, Running};
 
 use crate::admin::metrics::Samples::{Histogram, Labelled, Reasons, Single};
@@ -22,7 +22,8 @@ enum Samples {
 }
 
 /// The metrics of a listener: name, type, help, samples.
-const METRICS: [(&str, &str, &str, Samples); 10] = [
+const METRICS: [(&str, &str, &str, Samples); 11] = [
+    ("listener_up", "gauge", LISTENER_UP, Single(|report| u64::from(report.state == ListenerStatus::Listening))),
     ("connections_open", "gauge", "Open connections.", Single(|report| report.open as u64)),
     ("sessions_open", "gauge", "Datagram peers with a session.", Single(|report| report.sessions as u64)),
     ("connections_accepted_total", "counter", "Accepted connections.", Single(|report| report.accepted)),
@@ -34,6 +35,7 @@ const METRICS: [(&str, &str, &str, Samples); 10] = [
     ("sent_bytes_total", "counter", SENT_BYTES, Single(|report| report.bytes_out)),
     ("accept_errors_total", "counter", "Accept errors, by class.", Labelled("class", accept_errors)),
 ];
+const LISTENER_UP: &str = "Whether the listener accepts clients: 1, or 0 while it is down or drains.";
 const MESSAGE_SECONDS: &str = "Time from the read that received a message until its reply was written.";
 const RECEIVED_BYTES: &str = "Bytes received, including framing but not TLS overhead.";
 const SENT_BYTES: &str = "Bytes sent, including framing but not TLS overhead.";
