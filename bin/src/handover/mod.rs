@@ -1,8 +1,8 @@
 //! Open sockets that a process receives at its start, from the service manager or from the old process in an upgrade.
 //!
-//! `inherited` receives them, `new_process` starts a new process with them. Then the old process sends its counters until
-//! its last connection has closed: `successor` sends them, `predecessor` receives them, and `counters` has both. All use
-//! `protocol`.
+//! `inherited` receives them, `new_process` starts a new process with them. Then the old process sends its counters
+//! until its last connection has closed: `successor` sends them, `predecessor` receives them, `counters` has both. All
+//! use `protocol`.
 
 mod counters;
 mod environment;

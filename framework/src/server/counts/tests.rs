@@ -1,21 +1,24 @@
 //! Tests of `server/counts.rs`.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::close_reason::CloseReason;
-use crate::handler::StartContext;
-use crate::metrics::{Counter, Gauge, Histogram, MetricValue};
-use crate::prelude::*;
+use crate::error::Result;
+use crate::handler::{Context, Handler, Reply, StartContext};
+use crate::metrics::{Counter, Gauge, Histogram};
 use crate::registry::HandlerInstance;
-use crate::server::ListenerSpec;
+use crate::server::{ListenerSet, ListenerSpec};
 use crate::transport::Transports;
 
 use super::*;
 
 /// A handler with a metric of each kind.
 #[derive(Clone, Default)]
-struct Measured(Arc<std::sync::OnceLock<(Vec<Counter>, Histogram, Gauge)>>);
+struct Measured(Arc<OnceLock<(Vec<Counter>, Histogram, Gauge)>>);
 
 impl Handler for Measured {
     type State = ();
@@ -51,7 +54,7 @@ async fn every_counter_of_a_listener_is_continued() {
     let (old, new) = (Measured::default(), Measured::default());
     let (before, after) = (started("mem:counts-a", &old).await, started("mem:counts-b", &new).await);
     let metrics = before.state().listeners[0].metrics().clone();
-    metrics.accepted.fetch_add(7, std::sync::atomic::Ordering::Relaxed);
+    metrics.accepted.fetch_add(7, Relaxed);
     for reason in CloseReason::ALL {
         metrics.closed.add(reason as usize, 1 + reason as u64);
     }
@@ -61,7 +64,7 @@ async fn every_counter_of_a_listener_is_continued() {
     for micros in [1, 10, 11, 70_000, 20_000_000] {
         metrics.latency.record(2, Duration::from_micros(micros));
     }
-    metrics.bytes_in.fetch_add(1 << 60, std::sync::atomic::Ordering::Relaxed);
+    metrics.bytes_in.fetch_add(1 << 60, Relaxed);
     for counts in before.counts() {
         let text = serde_json::to_string(&counts).unwrap();
         assert!(after.add_counts(&serde_json::from_str(&text).unwrap()), "{text}");
