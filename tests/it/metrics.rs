@@ -66,7 +66,10 @@ async fn rejected_connections_are_counted_by_reason() {
         served.connect().await.expect_end().await;
     }
     let report = &served.running.report()[0];
-    assert_eq!(report.rejected, [(CloseReason::Limit, 3), (CloseReason::Denied, 0), (CloseReason::Rate, 0)]);
+    assert_eq!(
+        report.rejected,
+        [(CloseReason::Limit, 3), (CloseReason::Denied, 0), (CloseReason::Rate, 0), (CloseReason::Banned, 0)]
+    );
     assert_eq!((report.accepted, closed(report)), (1, vec![]));
 }
 

@@ -71,14 +71,14 @@ struct StoredRepeat {
     until: u64,
 }
 
-/// The two clocks at one moment: bans end by the monotonic one, and the file has the time of day.
+/// One moment on two clocks: bans end by the monotonic one, and the file has the time of day.
 #[derive(Debug, Clone, Copy)]
-struct Clocks {
+struct Moment {
     instant: Instant,
     since_epoch: Duration,
 }
 
-impl Clocks {
+impl Moment {
     fn now() -> Self {
         Self { instant: Instant::now(), since_epoch: since_epoch(SystemTime::now()) }
     }
@@ -140,15 +140,15 @@ fn parse(text: &str) -> Result<Contents, String> {
     if let Some(ban) = document.bans.iter().find(|ban| ban.network.prefix_len() == 0) {
         return Err(format!("{}; {RESTORE}", BanError::Everyone(ban.network)));
     }
-    let clocks = Clocks::now();
+    let now = Moment::now();
     let bans = document.bans.into_iter().filter_map(|ban| {
         let StoredBan { network, began, until, origin, reason, times } = ban;
-        let (began, until) = (UNIX_EPOCH + Duration::from_secs(began.min(until)), clocks.loaded(until)?);
+        let (began, until) = (UNIX_EPOCH + Duration::from_secs(began.min(until)), now.loaded(until)?);
         Some(Ban { network, reason: reason.into(), origin, times, began, until })
     });
     let repeats = document.repeats.into_iter().filter_map(|repeat| {
         let StoredRepeat { source, times, until } = repeat;
-        Some(Repeat { source: Source::of(source.address()), times, until: clocks.loaded(until)? })
+        Some(Repeat { source: Source::of(source.address()), times, until: now.loaded(until)? })
     });
     Ok(Contents { bans: bans.collect(), repeats: repeats.collect() })
 }
@@ -200,12 +200,12 @@ fn write_new(path: &Path, contents: &Contents) -> io::Result<()> {
     // The file contains addresses of clients.
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mut out = BufWriter::new(file);
-    let clocks = Clocks::now();
+    let now = Moment::now();
     write!(out, "{{\n\"version\": {VERSION},\n\"bans\": [")?;
     let bans = contents.bans.iter().map(|ban| StoredBan {
         network: ban.network,
         began: since_epoch(ban.began).as_secs(),
-        until: clocks.stored(ban.until),
+        until: now.stored(ban.until),
         origin: ban.origin,
         reason: ban.reason.to_string(),
         times: ban.times,
@@ -215,7 +215,7 @@ fn write_new(path: &Path, contents: &Contents) -> io::Result<()> {
     let repeats = contents.repeats.iter().map(|repeat| StoredRepeat {
         source: repeat.source.into(),
         times: repeat.times,
-        until: clocks.stored(repeat.until),
+        until: now.stored(repeat.until),
     });
     write_lines(&mut out, repeats)?;
     writeln!(out, "]\n}}")?;

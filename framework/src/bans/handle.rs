@@ -21,7 +21,7 @@ use crate::close_reason::CloseReason;
 use crate::log_throttle::LogThrottle;
 use crate::settings::{BanSettings, Network, deadline_after};
 
-/// Changes that a subscriber may be behind. One that is further behind misses some, and is told so.
+/// Maximum changes that a subscriber may be behind. Further behind, it misses the oldest and receives an error.
 const CHANGES: usize = 128;
 
 /// The bans of a server, and the strikes of its clients. Clones refer to the same bans.
