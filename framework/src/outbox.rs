@@ -231,7 +231,7 @@ impl<Out> Outbox<Out> {
             match self.pop_sourced(source) {
                 Sourced::Frame(frame) => return Some(frame),
                 Sourced::Gap | Sourced::Later => return None,
-                Sourced::End => {}
+                Sourced::Empty => {}
             }
         }
         None

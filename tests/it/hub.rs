@@ -164,26 +164,87 @@ async fn a_slow_member_misses_frames_and_is_told_how_many() {
         fast.expect(format!("{n} {text}\n")).await;
     }
     slow.resume_reading();
-    let (mut next, mut missed) = (0, 0);
-    while next < 1000 {
-        let line = slow.receive_until("\n").await;
-        let line = std::str::from_utf8(&line).unwrap().trim_end();
-        match line.strip_prefix("gap r ") {
-            Some(count) => {
-                assert_eq!(missed, 0, "one gap");
-                missed = count.parse().unwrap();
-                next += missed;
-            }
-            None => {
-                assert_eq!(line, format!("{next} {text}"));
-                next += 1;
+    let missed = Reader(slow, 0).read_to(999).await;
+    assert!((500..1000).contains(&missed), "{missed}");
+    assert_eq!(rooms.hub.stats().dropped, u64::from(missed));
+}
+
+/// A member, and the number of the frame that it gets next.
+struct Reader(Peer, u32);
+
+impl Reader {
+    /// Reads up to the frame `end`. Returns how many frames were in gaps.
+    async fn read_to(&mut self, end: u32) -> u32 {
+        let Self(peer, next) = self;
+        let mut missed = 0;
+        while *next <= end {
+            let line = peer.receive_until("\n").await;
+            let line = std::str::from_utf8(&line).unwrap().trim_end();
+            match line.strip_prefix("gap r ") {
+                Some(count) => {
+                    missed += count.parse::<u32>().unwrap();
+                    *next += count.parse::<u32>().unwrap();
+                }
+                None => {
+                    assert_eq!(line.split(' ').next().unwrap(), next.to_string());
+                    *next += 1;
+                }
             }
         }
+        assert_eq!(*next, end + 1);
+        missed
     }
-    assert!((500..1000).contains(&missed), "{missed}");
-    assert_eq!(rooms.hub.stats().dropped, missed);
-    publisher.send("publish r end\n").await;
-    slow.expect("end\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_member_gets_every_frame_in_order_or_is_told_of_the_gap() {
+    let mut missed = 0;
+    for seed in 1..30_u32 {
+        let mut random = seed;
+        let mut below = |limit: u32| {
+            random = random.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+            (random >> 16) % limit
+        };
+        let rooms = Rooms::new(Hub::new().queue(32));
+        let server = testing::Server::new(rooms.clone()).framing(Lines::default()).window(2048).start().await;
+        let (mut members, mut next, text) = (Vec::new(), 0, "x".repeat(100));
+        for _ in 0..200 {
+            let at = below(6) as usize;
+            match below(10) {
+                0 if members.len() < 6 => members.push(Reader(member(&server, "r").await, next)),
+                1 if at < members.len() => {
+                    members.swap_remove(at).0.reset();
+                }
+                2 if at < members.len() => {
+                    members[at].0.stop_reading();
+                }
+                3 if at < members.len() => {
+                    members[at].0.resume_reading();
+                }
+                4 => (0..below(50)).for_each(|_| {
+                    rooms.hub.publish("r", format!("{next} {text}"));
+                    next += 1;
+                }),
+                5..8 => {
+                    rooms.hub.publish("r", format!("{next} {text}"));
+                    next += 1;
+                }
+                _ => {
+                    for _ in 0..below(20) {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+        }
+        for member in &mut members {
+            member.0.resume_reading();
+        }
+        rooms.hub.publish("r", next.to_string());
+        for member in &mut members {
+            missed += member.read_to(next).await;
+        }
+    }
+    assert!(missed > 100, "{missed}");
 }
 
 #[tokio::test(start_paused = true)]

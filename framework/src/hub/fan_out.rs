@@ -116,8 +116,7 @@ impl<T> Pass<T> {
         if self.after == 0 {
             self.end = end;
         }
-        let mut slice = Vec::with_capacity(MEMBERS_PER_TURN);
-        self.room.slice(self.after, MEMBERS_PER_TURN, &mut slice);
+        let slice = self.room.slice(self.after, MEMBERS_PER_TURN);
         let is_last = slice.len() < MEMBERS_PER_TURN;
         for (connection, member) in slice {
             self.again |= member.offer(start, end);

@@ -20,7 +20,7 @@ const FRAMES_PER_TURN: usize = 32;
 
 /// Where a member ends, if not at an entry of the ring.
 #[repr(u64)]
-enum End {
+enum EndMark {
     /// The membership continues.
     Open = u64::MAX,
     /// The connection has left the room, and gets no further frame.
@@ -39,7 +39,7 @@ pub(super) struct Member<T, Out, View> {
     position: AtomicU64,
     /// The outbox has a place of the member.
     is_offered: AtomicBool,
-    /// The member gets no entry from this one on: its membership has ended, or an [`End`].
+    /// The member gets no entry from this one on: its membership has ended, or an [`EndMark`].
     end: AtomicU64,
     /// Only the driver locks it. A view can end memberships while it is locked.
     reader: Mutex<Reader<View>>,
@@ -103,7 +103,7 @@ where
             excluded: AtomicU64::new(0),
             position: AtomicU64::new(cursor.entries()),
             is_offered: AtomicBool::new(false),
-            end: AtomicU64::new(End::Open as u64),
+            end: AtomicU64::new(EndMark::Open as u64),
             reader: Mutex::new(Reader { cursor, view, gap: Missed::default() }),
         }
     }
@@ -121,16 +121,17 @@ where
     /// Reads the next frame of the member. At most `limit` frames are skipped.
     fn read(&self, reader: &mut Reader<View>, limit: usize) -> Sourced<Out> {
         for _ in 0..limit {
-            match self.end.load(SeqCst) {
-                end if end == End::Left as u64 => return Sourced::End,
-                _ if !reader.gap.is_none() => return Sourced::Gap,
-                end if reader.cursor.entries() >= end => return Sourced::End,
-                _ => {}
+            let end = self.end.load(SeqCst);
+            if end == EndMark::Left as u64 {
+                return Sourced::Empty;
             }
-            let read = self.room.read(&mut reader.cursor, &self.excluded);
+            if !reader.gap.is_none() {
+                return Sourced::Gap;
+            }
+            let read = self.room.read(&mut reader.cursor, end, &self.excluded);
             self.position.store(reader.cursor.entries(), SeqCst);
             match read {
-                Read::End => return Sourced::End,
+                Read::Empty => return Sourced::Empty,
                 Read::Frame(frame) => {
                     if let Some(frame) = (reader.view)(frame) {
                         return Sourced::Frame(frame);
@@ -167,7 +168,7 @@ where
         let reader = &mut *self.reader.lock();
         for _ in 0..FRAMES_PER_TURN {
             match self.read(reader, 1) {
-                Sourced::End => return false,
+                Sourced::Empty => return false,
                 Sourced::Later => {}
                 // Datagrams can be lost anyway: the handler is not told.
                 Sourced::Gap => reader.gap = Missed::default(),
@@ -217,7 +218,7 @@ where
     }
 
     fn leave(&self) {
-        self.end.store(End::Left as u64, SeqCst);
+        self.end.store(EndMark::Left as u64, SeqCst);
     }
 
     fn finish(self: Arc<Self>, end: u64) {
@@ -267,6 +268,6 @@ where
     }
 
     fn has_ended(&self) -> bool {
-        self.end.load(SeqCst) != End::Open as u64
+        self.end.load(SeqCst) != EndMark::Open as u64
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Cursor {
 pub(super) enum Read<T> {
     Frame(T),
     Gap(Missed),
-    End,
+    Empty,
 }
 
 impl Missed {
@@ -139,9 +139,12 @@ impl Cursor {
         self.position.entries
     }
 
-    /// The next frame for the member, or what it has missed before it. `excluded`: how many frames were published so
-    /// far that exclude the member. They do not count as missed.
-    pub(super) fn read<T: Clone>(&mut self, ring: &Ring<T>, excluded: &AtomicU64) -> Read<T> {
+    /// The next frame for the member before the entry `end`, or what it has missed. `excluded`: how many frames were
+    /// published so far that exclude the member. They do not count as missed.
+    pub(super) fn read<T: Clone>(&mut self, ring: &Ring<T>, end: u64, excluded: &AtomicU64) -> Read<T> {
+        if self.position.entries >= end {
+            return Read::Empty;
+        }
         if self.position.entries < ring.start.entries {
             let mut missed = ring.start.missed.since(self.position.missed);
             let is_own = |entry: &&Entry<T>| matches!(entry, Entry::Frame(_, Some(id)) if *id == self.connection);
@@ -154,8 +157,9 @@ impl Cursor {
                 return Read::Gap(missed);
             }
         }
-        let passed = usize::try_from(self.position.entries - ring.start.entries).unwrap_or(usize::MAX);
-        for entry in ring.entries.range(passed.min(ring.entries.len())..) {
+        let index = |number: u64| usize::try_from(number - ring.start.entries).unwrap_or(usize::MAX);
+        let end = end.clamp(self.position.entries, ring.end.entries);
+        for entry in ring.entries.range(index(self.position.entries)..index(end)) {
             self.position.pass(entry);
             match entry {
                 Entry::Frame(_, Some(id)) if *id == self.connection => self.excluded += 1,
@@ -163,7 +167,7 @@ impl Cursor {
                 Entry::Gap(missed) => return Read::Gap(*missed),
             }
         }
-        Read::End
+        Read::Empty
     }
 }
 

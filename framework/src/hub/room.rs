@@ -118,11 +118,11 @@ impl<T> Room<T> {
         self.ring.write().push_gap(Missed::new(missed), limit);
     }
 
-    pub(super) fn read(&self, cursor: &mut Cursor, excluded: &AtomicU64) -> Read<T>
+    pub(super) fn read(&self, cursor: &mut Cursor, end: u64, excluded: &AtomicU64) -> Read<T>
     where
         T: Clone,
     {
-        cursor.read(&self.ring.read(), excluded)
+        cursor.read(&self.ring.read(), end, excluded)
     }
 
     /// The numbers of the entries in the ring.
@@ -136,9 +136,9 @@ impl<T> Room<T> {
     }
 
     /// Up to `max` members, in the order of their connections, behind the connection `after`.
-    pub(super) fn slice(&self, after: u64, max: usize, slice: &mut Vec<(u64, Arc<dyn RoomMember>)>) {
+    pub(super) fn slice(&self, after: u64, max: usize) -> Vec<(u64, Arc<dyn RoomMember>)> {
         let members = self.members.lock();
         let next = members.range((Excluded(after), Unbounded)).take(max);
-        slice.extend(next.map(|(id, member)| (*id, member.clone())));
+        next.map(|(id, member)| (*id, member.clone())).collect()
     }
 }

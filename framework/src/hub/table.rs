@@ -66,8 +66,8 @@ impl<T: Clone + Send + Sync + 'static> RoomTable<T> {
         self.rooms.read().get(name).cloned()
     }
 
-    /// Adds a member to a room. If the connection is a member already, the new one takes its place. Also returns whether
-    /// the connection was no member.
+    /// Adds a member to a room. If the connection is a member already, the new one takes its place. Also returns
+    /// whether the connection was no member.
     pub(super) fn join<M: RoomMember + 'static>(
         &self,
         name: &str,

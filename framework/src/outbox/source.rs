@@ -26,7 +26,7 @@ pub(crate) enum Sourced<Out> {
     Gap,
     /// There may be a frame at the next turn.
     Later,
-    End,
+    Empty,
 }
 
 /// Frames of a room that a member has missed.

@@ -43,10 +43,10 @@ impl<Out> Outbox<Out> {
             Sourced::Gap if self.marked_len() & Mark::Closed as u32 != 0 => {
                 self.clear(Mark::Gap);
                 self.pop_first();
-                return Sourced::End;
+                return Sourced::Empty;
             }
             Sourced::Gap => self.set(Mark::Gap),
-            Sourced::End => {
+            Sourced::Empty => {
                 self.pop_first();
                 if source.removed() {
                     self.push_source(source);

@@ -1,14 +1,16 @@
+//! What members read that are in time, behind, or excluded.
+
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::*;
 
 /// Reads to the end: frames as numbers, gaps as `-missed`, an unknown gap as `i64::MIN`.
 fn read(cursor: &mut Cursor, ring: &Ring<i64>, excluded: &AtomicU64) -> Vec<i64> {
-    std::iter::from_fn(|| match cursor.read(ring, excluded) {
+    std::iter::from_fn(|| match cursor.read(ring, u64::MAX, excluded) {
         Read::Frame(frame) => Some(frame),
         Read::Gap(missed) if missed.number() == 0 => Some(i64::MIN),
         Read::Gap(missed) => Some(-(missed.number() as i64)),
-        Read::End => None,
+        Read::Empty => None,
     })
     .collect()
 }
@@ -77,7 +79,22 @@ fn a_gap_of_an_impossible_size_has_an_unknown_number() {
     ring.push_gap(Missed::new(u64::MAX), 1);
     ring.push_gap(Missed::new(u64::MAX), 1);
     ring.push(1, None, 1);
-    let Read::Gap(missed) = cursor.read(&ring, &none) else { panic!("a gap is expected") };
+    let Read::Gap(missed) = cursor.read(&ring, u64::MAX, &none) else { panic!("a gap is expected") };
     assert_eq!(missed.number(), 0);
-    assert!(matches!(cursor.read(&ring, &none), Read::Frame(1)));
+    assert!(matches!(cursor.read(&ring, u64::MAX, &none), Read::Frame(1)));
+}
+
+#[test]
+fn a_member_that_ends_at_an_entry_reads_nothing_behind_it() {
+    let (mut ring, excluded) = (Ring::default(), AtomicU64::new(1));
+    let mut cursor = ring.cursor(7);
+    ring.push(1, None, 3);
+    ring.push(2, Some(7), 3);
+    let end = ring.end();
+    ring.push(3, None, 3);
+    assert!(matches!(cursor.read(&ring, end, &excluded), Read::Frame(1)));
+    assert!(matches!(cursor.read(&ring, end, &excluded), Read::Empty));
+    ring.push(4, None, 3);
+    ring.push(5, None, 3);
+    assert!(matches!(cursor.read(&ring, end, &excluded), Read::Empty));
 }
