@@ -8,7 +8,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use mqtt_proto::v3::{self, Packet, Publish, Subscribe, SubscribeReturnCode};
@@ -25,13 +25,16 @@ const MAX_RETAINED: usize = 500;
 const MAX_PACKET: usize = 16 * 1024;
 const MAX_NAME: usize = 256; // bytes of a client id, a topic and a filter
 const MAX_FILTERS: usize = 50; // of a client; a message is compared with the filters of all clients
-const MAX_QUEUED: usize = 1000; // messages to a client; all retained messages must fit
+const MAX_QUEUED: usize = 1000; // messages that a client can be behind; all retained messages must fit
+
+/// The room of the clients that have filters. All messages go there, and each client takes those that match.
+const ALL: &str = "all";
 
 #[derive(Default)]
 struct Broker(Mutex<Shared>);
 
-#[derive(Default)]
 struct Shared {
+    messages: Hub<Publish>,
     /// By the number of the connection.
     clients: HashMap<u64, Client>,
     retained: BTreeMap<TopicName, Publish>,
@@ -42,9 +45,21 @@ struct Client {
     pusher: Pusher<Packet>,
     will: Option<Publish>,
     filters: HashMap<TopicFilter, QoS>,
-    last_id: Pid,
-    /// Number of QoS 1 messages without an acknowledgement of the client.
-    unacknowledged: u16,
+    delivery: Arc<Delivery>,
+}
+
+/// Makes the packets for one client.
+struct Delivery {
+    connection: Connection,
+    /// The last packet id, and the number of QoS 1 messages without an acknowledgement of the client.
+    ids: StdMutex<(Pid, u16)>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let messages = Hub::new().queue(MAX_QUEUED).slow(Slow::Close);
+        Self { messages, clients: HashMap::new(), retained: BTreeMap::new() }
+    }
 }
 
 impl Handler<Option<Packet>, Packet> for Broker {
@@ -57,12 +72,14 @@ impl Handler<Option<Packet>, Packet> for Broker {
         Ok(match packet {
             Some(Packet::Publish(message)) => shared.publish(&message),
             Some(Packet::Puback(_)) => {
-                client.unacknowledged = client.unacknowledged.saturating_sub(1);
+                client.delivery.acknowledged();
                 Reply::none()
             }
-            Some(Packet::Subscribe(request)) => shared.subscribe(cx.id(), request),
+            Some(Packet::Subscribe(request)) => shared.subscribe(cx, request)?,
             Some(Packet::Unsubscribe(request)) => {
                 client.filters.retain(|filter, _| !request.topics.contains(filter));
+                let view = client.view();
+                shared.messages.join_with(cx, ALL, view)?;
                 Reply::send(Packet::Unsuback(request.pid))
             }
             Some(Packet::Pingreq) => Reply::send(Packet::Pingresp),
@@ -72,6 +89,11 @@ impl Handler<Option<Packet>, Packet> for Broker {
             }
             _ => Reply::close(), // a second CONNECT (3.1), or a packet of a server or of QoS 2
         })
+    }
+
+    /// A client must not miss a message of QoS 1.
+    async fn gap(&self, _: &mut Context<(), Packet>, _: &str, _: u64) -> Result<Reply<Packet>> {
+        Ok(Reply::close())
     }
 
     async fn close(&self, cx: &mut Context<(), Packet>, _: CloseReason) {
@@ -111,8 +133,8 @@ impl Shared {
         if let Some(connection) = same_id.map(|client| client.pusher.connection().id()) {
             self.remove(connection); // 3.1.4
         }
-        let (pusher, (filters, last_id, unacknowledged)) = (cx.pusher(), Default::default());
-        self.clients.insert(cx.id(), Client { id, pusher, will, filters, last_id, unacknowledged });
+        let delivery = Arc::new(Delivery { connection: cx.connection().clone(), ids: StdMutex::default() });
+        self.clients.insert(cx.id(), Client { id, pusher: cx.pusher(), will, filters: HashMap::new(), delivery });
         answer(Accepted)
     }
 
@@ -126,15 +148,13 @@ impl Shared {
             (true, false) => drop(self.retained.insert(message.topic_name.clone(), message.clone())),
             (false, _) => {}
         }
-        for client in self.clients.values_mut() {
-            client.deliver(message, granted(&client.filters, &message.topic_name), false);
-        }
+        self.messages.publish(ALL, message.clone());
         message.qos_pid.pid().map_or(Reply::none(), |pid| Reply::send(Packet::Puback(pid)))
     }
 
-    /// Queues the answer and the retained messages under the lock, so that they come before newer messages.
-    fn subscribe(&mut self, connection: u64, Subscribe { pid, topics }: Subscribe) -> Reply<Packet> {
-        let Some(client) = self.clients.get_mut(&connection) else { return Reply::close() };
+    /// Joins and queues the answer and the retained messages under the lock, so that they come before newer messages.
+    fn subscribe(&mut self, cx: &Context<(), Packet>, Subscribe { pid, topics }: Subscribe) -> Result<Reply<Packet>> {
+        let Some(client) = self.clients.get_mut(&cx.id()) else { return Ok(Reply::close()) };
         let mut new = HashMap::new();
         let subscribe = |(filter, qos): (TopicFilter, QoS)| {
             let is_full = client.filters.len() >= MAX_FILTERS && !client.filters.contains_key(&filter);
@@ -147,26 +167,48 @@ impl Shared {
             qos.min(QoS::Level1).into()
         };
         let codes = topics.into_iter().map(subscribe).collect();
+        self.messages.join_with(cx, ALL, client.view())?;
+        // Never waits: `push_or_close` closes a connection whose queue is full.
         let _ = client.pusher.push_or_close(v3::Suback::new(pid, codes));
         for message in self.retained.values() {
-            client.deliver(message, granted(&new, &message.topic_name), true);
+            if let Some(packet) = client.delivery.packet(&new, message.clone(), true) {
+                let _ = client.pusher.push_or_close(packet);
+            }
         }
-        Reply::none()
+        Ok(Reply::none())
     }
 }
 
 impl Client {
-    /// Queues a message. Never waits: `push_or_close` closes a connection whose queue is full.
-    fn deliver(&mut self, message: &Publish, granted: Option<QoS>, retain: bool) {
-        let Some(granted) = granted else { return };
-        let mut copy = Publish { dup: false, retain, qos_pid: QosPid::Level0, ..message.clone() };
-        if message.qos_pid.qos().min(granted) > QoS::Level0 {
-            let Some(number) = self.unacknowledged.checked_add(1) else { return self.pusher.connection().close() };
-            self.unacknowledged = number;
-            self.last_id += 1;
-            copy.qos_pid = QosPid::Level1(self.last_id);
+    /// Makes the packets for the messages that are published while the client has these filters.
+    fn view(&self) -> impl FnMut(Publish) -> Option<Packet> + use<> {
+        let (filters, delivery) = (self.filters.clone(), self.delivery.clone());
+        move |message| delivery.packet(&filters, message, false)
+    }
+}
+
+impl Delivery {
+    /// The packet for a message; `None` if no filter matches.
+    fn packet(&self, filters: &HashMap<TopicFilter, QoS>, message: Publish, retain: bool) -> Option<Packet> {
+        let granted = granted(filters, &message.topic_name)?;
+        let qos = message.qos_pid.qos().min(granted);
+        let mut copy = Publish { dup: false, retain, qos_pid: QosPid::Level0, ..message };
+        if qos > QoS::Level0 {
+            let (last, unacknowledged) = &mut *self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(number) = unacknowledged.checked_add(1) else {
+                self.connection.close();
+                return None;
+            };
+            *unacknowledged = number;
+            *last += 1;
+            copy.qos_pid = QosPid::Level1(*last);
         }
-        let _ = self.pusher.push_or_close(copy);
+        Some(copy.into())
+    }
+
+    fn acknowledged(&self) {
+        let (_, unacknowledged) = &mut *self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        *unacknowledged = unacknowledged.saturating_sub(1);
     }
 }
 

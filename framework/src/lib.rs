@@ -48,8 +48,8 @@
 //!
 //! **Write a protocol.** [`Handler`] is the trait for messages and [`StreamHandler`] the trait for raw byte streams.
 //! [`handler_fn`] turns a function into a handler. A handler receives a [`Context`] and returns a [`Reply`]. A
-//! [`Pusher`] sends messages at any time. [`Connection`] describes the peer. [`Handler::start`] receives a
-//! [`StartContext`].
+//! [`Pusher`] sends messages at any time, and a [`Hub`] sends a message to all members of a room. [`Connection`]
+//! describes the peer. [`Handler::start`] receives a [`StartContext`].
 //!
 //! **Split bytes into messages.** [`framing`] contains the built-in framings and the [`Framing`] trait for custom ones.
 //!
@@ -121,6 +121,8 @@ pub mod framing;
 
 pub mod layer;
 
+pub mod hub;
+
 pub mod handler;
 
 mod push_queue;
@@ -170,6 +172,8 @@ pub use framing::Framing;
 pub use handler::{
     ByteStream, Context, Handler, HandlerService, Needs, Reply, Request, StartContext, StreamHandler, handler_fn,
 };
+#[doc(inline)]
+pub use hub::Hub;
 pub use push_queue::{PushError, Pusher, TryPushError};
 #[doc(inline)]
 pub use registry::Registry;
@@ -203,6 +207,7 @@ pub mod prelude {
     pub use crate::handler::{
         ByteStream, Context, Handler, Needs, Reply, Request, StartContext, StreamHandler, handler_fn,
     };
+    pub use crate::hub::{Hub, Slow};
     pub use crate::layer::{Concurrency, Connected, RatePerSource, Timeout, Trace};
     pub use crate::push_queue::{PushError, Pusher};
     pub use crate::registry::{NoOptions, Registry};

@@ -1,16 +1,23 @@
 //! The bounded queue of frames pushed to one stream connection, with requests of the handler to the driver.
 //!
-//! Replies of the handler bypass the queue. Frames pushed before a reply are written before it.
+//! Replies of the handler bypass the queue. Frames pushed before a reply are written before it. A source of frames has
+//! one place in the queue, whatever number of frames it has.
+
+mod source;
+mod sourced;
 
 use std::collections::VecDeque;
-use std::sync::OnceLock;
+use std::mem::take;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::connection::Connection;
+
+pub(crate) use source::{FrameSource, Gap, SourceError, Sourced};
 
 /// A mark in the length of an outbox. The driver needs one comparison to know that a reply may be written at once, and
 /// that nothing else is to be done.
@@ -24,9 +31,11 @@ enum Mark {
     ChangesTimeouts = 1 << 29,
     /// Further frames are rejected.
     Closed = 1 << 28,
+    /// The first source has a gap. Nothing is taken from the queue until the handler was told.
+    Gap = 1 << 27,
 }
 
-/// Maximum frames in an outbox, whatever `limits.outbox` is. Below the marks.
+/// Maximum frames in an outbox, whatever `limits.outbox` is. Below the marks, together with the sources.
 const MAX_LIMIT: u32 = 100_000_000;
 
 /// A mark in an idle timeout.
@@ -46,7 +55,9 @@ pub(crate) struct ChangedTimeouts {
 
 impl Mark {
     fn all() -> u32 {
-        Self::HoldsReplies as u32 | Self::Finishes as u32 | Self::ChangesTimeouts as u32 | Self::Closed as u32
+        [Self::HoldsReplies, Self::Finishes, Self::ChangesTimeouts, Self::Closed, Self::Gap]
+            .into_iter()
+            .fold(0, |all, mark| all | mark as u32)
     }
 }
 
@@ -61,12 +72,31 @@ pub(crate) struct Outbox<Out> {
 }
 
 struct Queue<Out> {
-    frames: Mutex<VecDeque<Out>>,
+    entries: Mutex<Entries<Out>>,
     permits: Semaphore,
     /// `timeouts.idle` and `timeouts.frame` in milliseconds, if the handler has changed them; otherwise the maximum.
     /// An idle timeout can have an [`IdleMark`].
     idle: AtomicU64,
     frame: AtomicU64,
+}
+
+struct Entries<Out> {
+    queue: VecDeque<Entry<Out>>,
+    /// All sources, also those that are not in the queue.
+    sources: Option<Box<Sources<Out>>>,
+}
+
+struct Sources<Out>(Vec<Arc<dyn FrameSource<Out>>>);
+
+impl<Out> Default for Sources<Out> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+enum Entry<Out> {
+    Frame(Out),
+    Source(Arc<dyn FrameSource<Out>>),
 }
 
 /// Whether a reply may be written at once: no frame is queued, and no reply waits for an earlier one.
@@ -84,7 +114,7 @@ impl<Out> Outbox<Out> {
     fn queue(&self) -> &Queue<Out> {
         self.queue.get_or_init(|| {
             Box::new(Queue {
-                frames: Mutex::new(VecDeque::new()),
+                entries: Mutex::new(Entries { queue: VecDeque::new(), sources: None }),
                 permits: Semaphore::new(self.limit as usize),
                 idle: AtomicU64::new(u64::MAX),
                 frame: AtomicU64::new(u64::MAX),
@@ -174,26 +204,49 @@ impl<Out> Outbox<Out> {
 
     /// Queues a frame behind all others, even if the outbox is full or closed.
     pub(crate) fn push_last(&self, frame: Out) {
-        self.queue().frames.lock().push_back(frame);
+        self.push_entry(Entry::Frame(frame));
+    }
+
+    fn push_entry(&self, entry: Entry<Out>) {
+        self.queue().entries.lock().queue.push_back(entry);
         self.connection.outbox_len().fetch_add(1, SeqCst);
     }
 
+    /// The next frame. `None`: there is no frame, or the handler must be told of a gap first.
     pub(crate) fn pop(&self) -> Option<Out> {
-        if self.len() == 0 {
-            return None;
+        while self.len() > 0 {
+            let queue = self.queue();
+            let mut entries = queue.entries.lock();
+            let source = match entries.queue.front()? {
+                Entry::Source(source) => source.clone(),
+                Entry::Frame(_) => {
+                    let Some(Entry::Frame(frame)) = entries.queue.pop_front() else { return None };
+                    drop(entries);
+                    self.connection.outbox_len().fetch_sub(1, SeqCst);
+                    queue.permits.add_permits(1);
+                    return Some(frame);
+                }
+            };
+            drop(entries);
+            match self.pop_sourced(source) {
+                Sourced::Frame(frame) => return Some(frame),
+                Sourced::Gap | Sourced::Later => return None,
+                Sourced::Empty => {}
+            }
         }
-        let queue = self.queue();
-        let frame = queue.frames.lock().pop_front()?;
-        self.connection.outbox_len().fetch_sub(1, SeqCst);
-        queue.permits.add_permits(1);
-        Some(frame)
+        None
     }
 
-    /// Rejects further frames.
+    /// Rejects further frames, and ends all sources.
     pub(crate) fn close(&self) {
         self.set(Mark::Closed);
-        if let Some(queue) = self.queue.get() {
-            queue.permits.close();
+        let Some(queue) = self.queue.get() else { return };
+        queue.permits.close();
+        let sources = take(&mut queue.entries.lock().sources);
+        for source in sources.into_iter().flat_map(|sources| sources.0) {
+            if source.close() {
+                self.push_source(source);
+            }
         }
     }
 }

@@ -149,6 +149,14 @@ impl<Out> Pusher<Out> {
         }
     }
 
+    /// The queue of a stream. `None` for a datagram peer.
+    pub(crate) fn outbox(&self) -> Option<&Arc<Outbox<Out>>> {
+        match &self.target {
+            Target::Stream(outbox) => Some(outbox),
+            Target::Datagram(_) => None,
+        }
+    }
+
     /// Changes timeouts of a stream connection.
     pub(crate) fn change_timeouts(&self, change: impl FnOnce(&Outbox<Out>)) {
         if let Target::Stream(outbox) = &self.target {

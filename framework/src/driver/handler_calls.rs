@@ -24,6 +24,8 @@ pub(crate) trait HandlerCalls<In, Out>: Send + 'static {
 
     fn secured(&mut self) -> impl Future<Output = Result<Reply<Out>>> + Send;
 
+    fn gap(&mut self, room: &str, missed: u64) -> impl Future<Output = Result<Reply<Out>>> + Send;
+
     fn closing(&mut self, reason: CloseReason) -> Option<Out>;
 
     fn close(&mut self, reason: CloseReason) -> impl Future<Output = ()> + Send;
@@ -130,6 +132,10 @@ impl<In: Send + 'static, Out: Send + 'static, H: Handler<In, Out>> HandlerCalls<
         self.stack.timeout().wrap(&self.connection, self.handler.secured(&mut self.context)).await
     }
 
+    async fn gap(&mut self, room: &str, missed: u64) -> Result<Reply<Out>> {
+        self.stack.timeout().wrap(&self.connection, self.handler.gap(&mut self.context, room, missed)).await
+    }
+
     fn closing(&mut self, reason: CloseReason) -> Option<Out> {
         self.handler.closing(&mut self.context, reason)
     }
@@ -174,6 +180,10 @@ where
 
     async fn secured(&mut self) -> Result<Reply<Out>> {
         self.stack.timeout().wrap(&self.connection, self.cell.secured()).await
+    }
+
+    async fn gap(&mut self, room: &str, missed: u64) -> Result<Reply<Out>> {
+        self.stack.timeout().wrap(&self.connection, self.cell.gap(room, missed)).await
     }
 
     fn closing(&mut self, reason: CloseReason) -> Option<Out> {

@@ -1,5 +1,6 @@
 //! The traits that you implement: a [`Handler`] answers messages, a [`StreamHandler`] owns the byte stream.
 
+mod arc;
 mod context;
 mod function;
 mod reply;
@@ -15,8 +16,6 @@ pub(crate) use service::HandlerCell;
 pub use service::{HandlerFuture, HandlerLayer, HandlerService, LayerBounds, MessageService, Request};
 pub use start::StartContext;
 pub use stream::ByteStream;
-
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -134,6 +133,24 @@ pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + 
         async { Ok(Reply::none()) }
     }
 
+    /// Called when the connection has missed frames of a room, before the next frame that it gets. The default sends
+    /// nothing. See [`Hub`](crate::hub::Hub).
+    ///
+    /// `missed` is their number; 0 if it is unknown, because a link to other instances was interrupted. The reply is
+    /// written before the frames behind the gap, unless it is [later](Reply::later). While another call of this
+    /// connection is in progress, the gap and the frames behind it wait.
+    ///
+    /// A protocol whose clients cannot miss a frame closes the connection: `Ok(Reply::close())`.
+    fn gap(
+        &self,
+        cx: &mut Context<Self::State, Out>,
+        room: &str,
+        missed: u64,
+    ) -> impl Future<Output = Result<Reply<Out>>> + Send {
+        let _ = (cx, room, missed);
+        async { Ok(Reply::none()) }
+    }
+
     /// Called when the server closes a connection whose peer can still receive. Returns a last message. The default
     /// returns none.
     ///
@@ -239,52 +256,5 @@ pub trait StreamHandler: Send + Sync + 'static {
     /// Called once, after the last connection of the handler has closed; see [`Handler::stop`].
     fn stop(&self) -> impl Future<Output = Result<()>> + Send {
         async { Ok(()) }
-    }
-}
-
-impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Handler<In, Out> for Arc<H> {
-    const NEEDS: Needs = H::NEEDS;
-    type State = H::State;
-
-    fn open(&self, cx: &mut Context<H::State, Out>) -> impl Future<Output = Result<Reply<Out>>> + Send {
-        H::open(self, cx)
-    }
-
-    fn message(&self, cx: &mut Context<H::State, Out>, message: In) -> impl Future<Output = Result<Reply<Out>>> + Send {
-        H::message(self, cx, message)
-    }
-
-    fn secured(&self, cx: &mut Context<H::State, Out>) -> impl Future<Output = Result<Reply<Out>>> + Send {
-        H::secured(self, cx)
-    }
-
-    fn closing(&self, cx: &mut Context<H::State, Out>, reason: CloseReason) -> Option<Out> {
-        H::closing(self, cx, reason)
-    }
-
-    fn close(&self, cx: &mut Context<H::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {
-        H::close(self, cx, reason)
-    }
-
-    fn start(&self, cx: &StartContext) -> impl Future<Output = Result<()>> + Send {
-        H::start(self, cx)
-    }
-
-    fn stop(&self) -> impl Future<Output = Result<()>> + Send {
-        H::stop(self)
-    }
-}
-
-impl<H: StreamHandler> StreamHandler for Arc<H> {
-    fn serve(&self, connection: Connection, stream: ByteStream) -> impl Future<Output = Result<()>> + Send {
-        H::serve(self, connection, stream)
-    }
-
-    fn start(&self, cx: &StartContext) -> impl Future<Output = Result<()>> + Send {
-        H::start(self, cx)
-    }
-
-    fn stop(&self) -> impl Future<Output = Result<()>> + Send {
-        H::stop(self)
     }
 }

@@ -141,6 +141,15 @@ impl<H, S, Out: Send + 'static> HandlerCell<H, S, Out> {
         handler.secured(context).await
     }
 
+    pub(crate) async fn gap<In: Send + 'static>(self: &Arc<Self>, room: &str, missed: u64) -> Result<Reply<Out>>
+    where
+        H: Handler<In, Out, State = S>,
+    {
+        let mut guard = self.take().ok_or(CallInProgress)?;
+        let CallState { handler, context, .. } = guard.state();
+        handler.gap(context, room, missed).await
+    }
+
     pub(crate) fn closing<In: Send + 'static>(self: &Arc<Self>, reason: CloseReason) -> Option<Out>
     where
         H: Handler<In, Out, State = S>,

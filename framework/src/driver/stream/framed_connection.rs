@@ -12,7 +12,7 @@ use crate::connection::ControlSignal;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::later::LaterReplies;
 use crate::driver::stream::deadlines::DriverActivity;
-use crate::driver::stream::framed_io::FramedIo;
+use crate::driver::stream::framed_io::{FramedIo, ROOM_FRAMES_PER_TURN};
 use crate::driver::stream::linger::is_graceful;
 use crate::framing::Framing;
 use crate::outbox;
@@ -24,7 +24,7 @@ pub(crate) struct FramedConnection<F: Framing> {
     closing: Option<CloseReason>,
     /// The messages whose replies are not ready.
     pub(crate) later: Option<Box<LaterReplies<F::Out>>>,
-    /// What the next read must consider: [`WAITED`], [`LATER_REPLIES`]. Zero in the common case.
+    /// What the next read must consider: [`WAITED`], [`LATER_REPLIES`], [`GAP`]. Zero in the common case.
     pub(super) before_read: u8,
     /// The call for the last message was not ready immediately.
     pub(super) was_pending: bool,
@@ -36,6 +36,8 @@ pub(crate) struct FramedConnection<F: Framing> {
 pub(super) const WAITED: u8 = 1;
 /// Later replies are in progress.
 pub(super) const LATER_REPLIES: u8 = 2;
+/// The handler must be told of a gap in a room.
+pub(super) const GAP: u8 = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum PushedFrames {
@@ -58,10 +60,10 @@ impl<F: Framing> FramedConnection<F> {
         FramedConnection { io, waker, closing, later, before_read, was_pending, is_calling }
     }
 
-    /// Whether later replies are in progress: then [`read_or_reply`](Self::read_or_reply) must read. To be called
-    /// before each read.
+    /// Whether there is more to do than to read: later replies are in progress, or the handler must be told of a gap.
+    /// To be called before each read.
     #[inline]
-    pub(crate) fn has_later_replies(&mut self) -> bool {
+    pub(crate) fn has_other_work(&mut self) -> bool {
         if self.before_read == 0 {
             return false;
         }
@@ -69,18 +71,21 @@ impl<F: Framing> FramedConnection<F> {
             self.before_read &= !WAITED;
             self.io.deadlines.reading_resumed();
         }
-        self.before_read & LATER_REPLIES != 0
+        self.before_read & (LATER_REPLIES | GAP) != 0
     }
 
     pub(crate) fn read_more(&mut self) -> impl Future<Output = Result<(), CloseOutcome>> {
         let mut has_waited = false;
         poll_fn(move |cx| {
             // Input is the most likely reason of a wake-up. Everything else is checked before the next wait.
-            if has_waited
-                && self.is_quiet(cx)
-                && let Poll::Ready(read) = self.io.poll_read_message(cx)
-            {
-                return Poll::Ready(read);
+            if has_waited {
+                if !self.is_quiet(cx) {
+                    if self.has_gap() {
+                        return Poll::Ready(Ok(()));
+                    }
+                } else if let Poll::Ready(read) = self.io.poll_read_message(cx) {
+                    return Poll::Ready(read);
+                }
             }
             has_waited = true;
             let expired = self.poll_background(cx, DriverActivity::Reading, PushedFrames::Encode)?;
@@ -128,7 +133,7 @@ impl<F: Framing> FramedConnection<F> {
 
     /// Adds the frames pushed so far to the output, before any frame that is encoded later.
     pub(crate) async fn encode_pushed(&mut self) -> Result<(), CloseOutcome> {
-        for _ in 0..self.io.writer.outbox.len() {
+        for _ in 0..self.io.writer.outbox.len().max(ROOM_FRAMES_PER_TURN) {
             if !self.io.encode_pushed()? {
                 break;
             }
@@ -273,8 +278,8 @@ impl<F: Framing> FramedConnection<F> {
             self.handle_signal(signal, activity)?;
         }
         self.io.poll_write(cx)?;
-        if pushed == PushedFrames::Encode && self.io.writer.is_empty() {
-            self.io.write_pushed(cx)?;
+        if pushed == PushedFrames::Encode && self.io.writer.is_empty() && !outbox::is_clear(&self.io.connection) {
+            self.write_pushed(cx, activity)?;
         }
         self.io.count_messages();
         let expired = self.io.deadlines.poll_expired(cx, activity);

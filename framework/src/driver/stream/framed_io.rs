@@ -19,7 +19,7 @@ use crate::driver::stream::writer::FramedWriter;
 use crate::error::BoxError;
 use crate::framing::Framing;
 use crate::metrics::Outcome;
-use crate::outbox::{self, Outbox};
+use crate::outbox::Outbox;
 use crate::settings::{Limits, Timeouts};
 use crate::transport::{BoxIo, Incoming, StartTls};
 
@@ -31,6 +31,8 @@ const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_millis(500);
 const MESSAGES_PER_TURN: u32 = 32;
 /// Messages of a burst before the driver yields to other tasks. Less than the default of `limits.outbox`.
 const MESSAGES_PER_BURST: u32 = 128;
+/// Maximum frames of rooms encoded in a row. Pushed frames are encoded up to the last one.
+pub(super) const ROOM_FRAMES_PER_TURN: usize = 128;
 
 pub(crate) struct FramedIo<F: Framing> {
     pub(crate) transport: BoxIo,
@@ -133,29 +135,21 @@ impl<F: Framing> FramedIo<F> {
         self.writer.poll_write(&mut self.transport, cx, &mut self.deadlines, self.connection.counters())
     }
 
-    /// Writes frames that were pushed, and applies changed timeouts.
-    #[inline]
-    pub(crate) fn write_pushed(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
-        if outbox::is_clear(&self.connection) { Ok(()) } else { self.write_all_pushed(cx) }
-    }
-
+    /// Writes frames that were pushed, and applies changed timeouts. Returns whether a frame is left for another turn.
     #[cold]
-    fn write_all_pushed(&mut self, cx: &mut Context<'_>) -> Result<(), CloseOutcome> {
+    pub(super) fn write_pushed(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseOutcome> {
         if let Some(changed) = self.writer.outbox.take_timeouts() {
             self.deadlines.change_timeouts(changed);
         }
-        for _ in 0..self.writer.outbox.len() {
+        for _ in 0..self.writer.outbox.len().max(ROOM_FRAMES_PER_TURN) {
             if !self.encode_pushed()? || !self.writer.has_capacity() {
                 break;
             }
         }
         if !self.writer.is_empty() {
             self.poll_write(cx)?;
-            if self.writer.is_empty() && self.writer.outbox.len() > 0 {
-                cx.waker().wake_by_ref(); // the rest follows after other tasks had a turn
-            }
         }
-        Ok(())
+        Ok(self.writer.is_empty() && self.writer.outbox.len() > 0)
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseOutcome>> {

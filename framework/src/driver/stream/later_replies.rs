@@ -11,13 +11,14 @@ use crate::framing::Framing;
 use crate::handler::Frames;
 
 impl<F: Framing> FramedConnection<F> {
-    /// Reads input, or returns the next reply that can be written.
+    /// Reads input, or returns the next reply that can be written. Returns when the handler must be told of a gap.
     pub(crate) async fn read_or_reply(&mut self) -> Result<Option<Done<F::Out>>, CloseOutcome> {
         poll_fn(|cx| {
             // Output and deadlines first: futures may use up the budget of the task.
             let expired = self.poll_background(cx, DriverActivity::ReadingAhead, PushedFrames::Encode)?;
             match self.poll_later(cx) {
                 Some(done) => Poll::Ready(Ok(Some(done))),
+                None if self.has_gap() => Poll::Ready(Ok(None)),
                 None => self.poll_input(cx, expired).map_ok(|()| None),
             }
         })

@@ -6,6 +6,7 @@ mod drive;
 pub(crate) mod ending;
 pub(crate) mod framed_connection;
 pub(crate) mod framed_io;
+mod gap;
 pub(crate) mod later_replies;
 pub(crate) mod linger;
 pub(crate) mod raw;

@@ -71,8 +71,11 @@ where
         Ok(Flow::Continue)
     }
 
-    /// Reads input, or writes later replies that are ready.
+    /// Reads input, tells the handler of a gap, or writes later replies that are ready.
     pub(super) async fn read_or_reply(&mut self) -> Result<Flow<F>, CloseOutcome> {
+        if let Some(gap) = self.framed.begin_gap() {
+            return Box::pin(self.report_gap(gap)).await;
+        }
         match self.framed.read_or_reply().await? {
             Some(done) => self.send_later(done).await.map(Flow::from),
             None => Ok(Flow::Continue),

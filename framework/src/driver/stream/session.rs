@@ -126,7 +126,7 @@ where
         async move {
             loop {
                 let Some(message) = self.framed.io.next_message()? else {
-                    if self.framed.has_later_replies() {
+                    if self.framed.has_other_work() {
                         match Box::pin(self.read_or_reply()).await? {
                             Flow::Continue => {}
                             ended => return Ok(ended),

@@ -125,3 +125,10 @@ impl<Out> FramedWriter<Out> {
         Ok(())
     }
 }
+
+/// Also if the task of the connection is dropped: its memberships end.
+impl<Out> Drop for FramedWriter<Out> {
+    fn drop(&mut self) {
+        self.outbox.close();
+    }
+}
