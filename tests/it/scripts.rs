@@ -139,7 +139,7 @@ fn datagrams_are_whole_and_peers_are_separate() {
         &address,
         "> \"Ada\"\n< \"hello, \"\n< \"Ada!\"\n",
         &[
-            "3:11: error: the reply has 4 bytes after the expected 7",
+            "3:12: error: the reply has 4 bytes after the expected 7",
             "expected  \"hello, \"\n  received  \"hello, Ada!\"\n",
         ],
     );
@@ -197,7 +197,7 @@ fn what_comes_instead_of_a_reply_is_explained() {
     let mut open = Vec::new();
     let silent = stub(move |socket| open.push(socket));
     fails(&silent, "timeout 50ms\n> \"a\"\n< \"b\"\n", &["4:1: error: nothing arrived within 50ms; 1 byte is missing"]);
-    let filled = failure(&silent, "timeout 50ms\n> \"a\"*60000000\n");
+    let filled = failure(&silent, "timeout 50ms\n> \"a\"*30000000\n");
     assert!(filled.contains("3:1: error: the server has not read the last "), "{filled}");
     let surplus = stub(|mut socket| socket.write_all(b"hello\n").unwrap());
     fails(
@@ -215,9 +215,9 @@ fn what_comes_instead_of_a_reply_is_explained() {
 #[test]
 fn a_client_that_stops_reading_and_bytes_of_any_value_are_possible() {
     let (_server, address) = server(&["--handler", "echo"]);
-    passes(&address, "> \"a\"*3000000\n< *2999999 \"a\"\n> pause\nwait 1ms\n> resume\n> 00ff*40\n< *1 ff*1 *78\n");
+    passes(&address, "> \"a\"*300000\n< *299999 \"a\"\n> pause\nwait 1ms\n> resume\n> 00ff*40\n< *1 ff*1 *78\n");
     // The server cannot write to a client that does not read, so it reads nothing more.
-    let stalled = "timeout 200ms\n> pause\n> \"a\"*40000000\n";
+    let stalled = "timeout 200ms\n> pause\n> \"a\"*30000000\n";
     fails(&address, stalled, &["4:1: error: the server has not read the last "]);
     let divided = stub(|mut socket| {
         for byte in b"one and two" {
@@ -308,7 +308,7 @@ for case in suite:
 fn the_report_can_be_in_the_test_anything_protocol() {
     let tap = report("tap").stdout;
     let mut lines = tap.lines();
-    assert_eq!((lines.next(), lines.next()), (Some("TAP version 14"), Some("1..3")));
+    assert_eq!((lines.next(), lines.next()), (Some("TAP version 13"), Some("1..3")));
     assert_eq!(lines.next(), Some("ok 1 - a\\#1.script"));
     // A YAML block is indented by two spaces, and follows its test point.
     let mut is_block = false;

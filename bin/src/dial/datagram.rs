@@ -7,11 +7,9 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr as UnixAddr;
 use std::path::Path;
-use std::task::{Context, Poll};
 
 use switchboard::Endpoint;
 use tempfile::TempPath;
-use tokio::io::ReadBuf;
 use tokio::net::{UdpSocket, UnixDatagram};
 
 use super::server::{Server, reason};
@@ -74,14 +72,6 @@ impl DatagramSocket {
         match &self.socket {
             Socket::Udp(socket) => socket.recv(buffer).await,
             Socket::Unix(socket, _) => socket.recv(buffer).await,
-        }
-    }
-
-    /// Receives a datagram into the buffer.
-    pub(crate) fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &self.socket {
-            Socket::Udp(socket) => socket.poll_recv(cx, buffer),
-            Socket::Unix(socket, _) => socket.poll_recv(cx, buffer),
         }
     }
 

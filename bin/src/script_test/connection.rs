@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use switchboard::framing::{AnyFraming, Framing};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::codec::Encoder;
@@ -37,13 +39,14 @@ pub(super) struct Connection {
 
 enum Socket {
     Stream(Box<Stream>),
-    Datagram(DatagramSocket),
+    /// The future of the next datagram is kept: unlike a poll of the socket, it is also woken by an error.
+    Datagram(Arc<DatagramSocket>, Option<BoxFuture<'static, io::Result<Vec<u8>>>>),
 }
 
 impl Connection {
     pub(super) async fn open(server: &Server, framing: Option<&AnyFraming>) -> Result<Self, String> {
         let (socket, received) = if server.is_datagram() {
-            (Socket::Datagram(server.open_datagram().await?), Received::Datagrams(VecDeque::new()))
+            (Socket::Datagram(Arc::new(server.open_datagram().await?), None), Received::Datagrams(VecDeque::new()))
         } else {
             let opened = server.open().await.map_err(|error: OpenError| error.to_string())?;
             let received = match framing {
@@ -66,7 +69,7 @@ impl Connection {
     }
 
     pub(super) fn is_datagram(&self) -> bool {
-        matches!(self.socket, Socket::Datagram(_))
+        matches!(self.socket, Socket::Datagram(..))
     }
 
     /// The bytes on the wire of the data of a step. The error is a sentence.
@@ -100,18 +103,27 @@ impl Connection {
 
     /// Reads into the buffer.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(&mut self.buffer);
         match &mut self.socket {
-            Socket::Stream(stream) => ready!(Pin::new(&mut **stream).poll_read(cx, &mut buffer))?,
-            Socket::Datagram(socket) => ready!(socket.poll_receive(cx, &mut buffer))?,
+            Socket::Stream(stream) => {
+                let mut buffer = ReadBuf::new(&mut self.buffer);
+                ready!(Pin::new(&mut **stream).poll_read(cx, &mut buffer))?;
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
+            Socket::Datagram(socket, receiving) => {
+                let next = receiving.get_or_insert_with(|| Box::pin(receive(socket.clone())));
+                let datagram = ready!(next.as_mut().poll(cx));
+                *receiving = None;
+                let datagram = datagram?;
+                self.buffer[..datagram.len()].copy_from_slice(&datagram);
+                Poll::Ready(Ok(datagram.len()))
+            }
         }
-        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     /// Takes so many bytes from the buffer. Without any, a stream has ended.
     fn add(&mut self, count: usize, framing: Option<&AnyFraming>) -> Result<(), String> {
         let bytes = &self.buffer[..count];
-        let is_datagram = matches!(self.socket, Socket::Datagram(_));
+        let is_datagram = matches!(self.socket, Socket::Datagram(..));
         self.has_received |= is_datagram || count > 0;
         if !is_datagram && count == 0 {
             self.closed = Some(Closed::End);
@@ -147,7 +159,7 @@ impl Connection {
 
     /// Sends a datagram.
     pub(super) async fn send_datagram(&mut self, datagram: Bytes) -> io::Result<()> {
-        let Socket::Datagram(socket) = &self.socket else { return Ok(()) };
+        let Socket::Datagram(socket, _) = &self.socket else { return Ok(()) };
         if !self.has_received && self.unanswered.len() < KEPT_DATAGRAMS {
             self.unanswered.push(datagram.clone());
         }
@@ -164,8 +176,10 @@ impl Connection {
     /// If no server listens at this address of the host, sends the first datagrams to the next one. Returns whether
     /// there is one.
     pub(super) async fn try_next_address(&mut self) -> bool {
-        let Socket::Datagram(socket) = &mut self.socket else { return false };
-        while !self.has_received && socket.use_next_address().await {
+        let Socket::Datagram(socket, receiving) = &mut self.socket else { return false };
+        *receiving = None;
+        let Some(socket) = Arc::get_mut(socket).filter(|_| !self.has_received) else { return false };
+        while socket.use_next_address().await {
             let mut is_sent = true;
             for datagram in &self.unanswered {
                 is_sent &= socket.send(datagram).await.is_ok();
@@ -182,9 +196,16 @@ impl Connection {
     pub(super) fn reset(self) -> io::Result<()> {
         match self.socket {
             Socket::Stream(stream) => crate::dial::reset(*stream),
-            Socket::Datagram(_) => Err(io::ErrorKind::Unsupported.into()),
+            Socket::Datagram(..) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
+}
+
+async fn receive(socket: Arc<DatagramSocket>) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; READ_SIZE];
+    let count = socket.receive(&mut buffer).await?;
+    buffer.truncate(count);
+    Ok(buffer)
 }
 
 /// The server has closed the connection, so the rest is lost.

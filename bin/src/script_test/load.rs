@@ -45,7 +45,7 @@ pub(super) fn load(path: &Path, registry: &Registry) -> Result<Loaded, String> {
     };
     for (nth, step) in file.script().steps.iter().enumerate() {
         if let Step::Peer(_, Action::Send(data)) = step
-            && let Some(byte) = data.bytes().position(|byte| byte.is_none())
+            && let Some(byte) = data.first_unknown()
         {
             let what = "a client cannot send bytes of any value; write the bytes";
             return Err(config::located(&name, &source, &file.byte_span(nth, byte), what, color));

@@ -43,7 +43,7 @@ pub(crate) struct TestOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {
     Text,
-    /// Test Anything Protocol, version 14
+    /// Test Anything Protocol, version 13
     Tap,
     /// XML for CI systems
     Junit,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use switchboard::script::Data;
 
-/// Bytes before and after the first difference that a report shows.
+/// Bytes before the first difference that a report shows.
 const SHOWN_BEFORE: usize = 16;
+/// Bytes from the first difference on that a report shows.
 const SHOWN_AFTER: usize = 16;
 
 /// The result of one script.

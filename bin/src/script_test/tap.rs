@@ -1,4 +1,4 @@
-//! The report in the Test Anything Protocol, version 14.
+//! The report in the Test Anything Protocol, version 13: many readers do not know a later one.
 
 use super::load::Loaded;
 use super::outcome::Played;
@@ -7,7 +7,7 @@ use crate::config::Escaped;
 
 /// The version and the plan.
 pub(super) fn begin(scripts: usize) -> String {
-    format!("TAP version 14\n1..{scripts}\n")
+    format!("TAP version 13\n1..{scripts}\n")
 }
 
 /// The test point of a script, with the failure as a YAML block.

@@ -35,9 +35,10 @@ pub(super) fn failure(script: &Loaded, played: &Played) -> String {
     let Err(mismatch) = &played.result else { return String::new() };
     let mut text = match mismatch.step {
         Some(step) => {
-            let part = match mismatch.excerpt {
-                Some(_) => script.file.byte_span(step, mismatch.byte),
-                None => script.file.step_span(step),
+            let has_bytes = mismatch.excerpt.as_ref().is_some_and(|excerpt| !excerpt.expected.is_empty());
+            let part = match has_bytes {
+                true => script.file.byte_span(step, mismatch.byte),
+                false => script.file.step_span(step),
             };
             config::located(&script.name, &script.source, &part, &mismatch.what, false)
         }

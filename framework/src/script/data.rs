@@ -78,6 +78,15 @@ impl Data {
         }
     }
 
+    /// The index of the first byte that can have any value.
+    pub fn first_unknown(&self) -> Option<usize> {
+        match &self.parts[..] {
+            [Part::Unknown(_), ..] => Some(0),
+            [Part::Bytes(bytes), Part::Unknown(_), ..] => Some(bytes.len()),
+            _ => None,
+        }
+    }
+
     /// Each byte; `None` can have any value.
     pub fn bytes(&self) -> impl Iterator<Item = Option<u8>> {
         self.parts.iter().flat_map(|part| {

@@ -27,9 +27,9 @@ pub(super) fn version(line: &str) -> Result<(), Problem> {
     let words: Vec<&str> = tokens.iter().map(|token| &line[token.span.clone()]).collect();
     let ["switchboard", "script", found] = words[..] else { return Err(missing()) };
     let problem = |what| Problem::new(tokens[2].span.clone(), what);
-    match found.parse::<u32>() {
-        Ok(VERSION) => Ok(()),
-        Ok(newer) if newer > VERSION => Err(problem(format!(
+    match found.parse::<u64>() {
+        Ok(known) if known == u64::from(VERSION) => Ok(()),
+        Ok(newer @ 1..) => Err(problem(format!(
             "the script has version {newer}, and this program reads version {VERSION}; use a newer switchboard"
         ))),
         _ => Err(problem(format!("{} is not a version; this program reads version {VERSION}", quoted(found)))),

@@ -34,7 +34,7 @@ pub use file::ScriptFile;
 pub use model::{Action, Script, Step};
 
 /// The version of the format that this crate reads and writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u16 = 1;
 /// The largest text of a script in bytes.
 pub const MAX_TEXT: usize = 16 << 20;
 /// The longest line of a script in bytes.

@@ -263,4 +263,5 @@ fn received_bytes_are_compared_in_any_cut() {
     assert_eq!(data.first_difference(0, b"abc??def and more"), None);
     assert_eq!(data.first_difference(8, b"more"), None);
     assert_eq!((data.to_bytes(), data.bytes().flatten().count()), (None, 6));
+    assert_eq!((data.first_unknown(), Data::from(b"abc").first_unknown()), (Some(3), None));
 }
