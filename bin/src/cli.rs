@@ -14,6 +14,7 @@ use crate::client::ClientCommand;
 use crate::config::{self, Inputs, Origin};
 use crate::connect::ConnectOptions;
 use crate::init::Init;
+use crate::script_test::TestOptions;
 
 const AFTER_HELP: &str = "\
 If no command is given, `serve` is assumed.
@@ -88,6 +89,8 @@ pub(crate) enum Command {
     Connect(ConnectOptions),
     /// Send messages to a server and measure the latency of its replies
     Bench(BenchOptions),
+    /// Play conversation scripts against a server, and report the first byte that differs
+    Test(TestOptions),
 }
 
 impl Command {

@@ -48,6 +48,7 @@ mod list;
 mod man;
 mod process;
 mod reload;
+mod script_test;
 mod serve;
 mod service_manager;
 mod signals;
@@ -150,6 +151,7 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
         Command::Man => print_stdout(man::man_page(Cli::command_with(registry)).map_err(Failure::new)?),
         Command::Connect(options) => connect::connect(options, registry),
         Command::Bench(options) => bench::bench(options, registry),
+        Command::Test(options) => script_test::test(&options, registry),
     }
 }
 

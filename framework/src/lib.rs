@@ -75,6 +75,9 @@
 //! **Test a handler.** The module `testing` (Cargo feature `testing`) has a server in memory, peers with exact
 //! expectations, and a bare context.
 //!
+//! **Write conversations as text.** The module `script` (Cargo feature `script`) reads and prints the scripts of
+//! `switchboard test`.
+//!
 //! # tower
 //!
 //! Connections and messages are requests of a `tower::Service`:
@@ -94,8 +97,8 @@
 //! Enabled by default: `tls`, `proxy` (the PROXY protocol), `unix` (Unix sockets) and `udp`. The settings of a disabled
 //! feature exist, but a listener that needs them cannot be bound.
 //!
-//! Off by default: `log`, the subscriber that prints the events, which needs tracing-subscriber; and `testing`, the
-//! test kit for handlers. Enable `testing` in `[dev-dependencies]`.
+//! Off by default: `log`, the subscriber that prints the events, which needs tracing-subscriber; `script`, which reads
+//! and prints conversation scripts; and `testing`, the test kit for handlers. Enable `testing` in `[dev-dependencies]`.
 
 // docs.rs names the Cargo feature of each item that needs one.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -145,6 +148,9 @@ mod log_throttle;
 
 #[cfg(feature = "log")]
 pub mod log;
+
+#[cfg(feature = "script")]
+pub mod script;
 
 pub mod settings;
 

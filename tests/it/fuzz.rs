@@ -79,6 +79,13 @@ fn address_and_network_invariants_hold_for_the_corpus_and_mutations() {
 }
 
 #[test]
+fn scripts_are_rejected_with_errors_or_survive_a_round_trip() {
+    for (name, target) in TARGETS.into_iter().filter(|(name, _)| name.starts_with("script")) {
+        run(name, target, 1000);
+    }
+}
+
+#[test]
 fn configurations_are_rejected_with_errors_or_survive_a_round_trip() {
     for (name, target) in TARGETS.into_iter().filter(|(name, _)| name.starts_with("config_")) {
         run(name, target, 30);

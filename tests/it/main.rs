@@ -107,6 +107,9 @@ mod terminal;
 /// The client: TLS, all addresses of a host, hex output, and errors that name what helps.
 mod connect;
 
+/// Conversation scripts against servers of this project and of others.
+mod scripts;
+
 /// The load generator: results, errors by kind, and a run that is interrupted.
 mod bench;
 

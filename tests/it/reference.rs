@@ -130,6 +130,7 @@ fn commands(page: &mut String, program: &dyn Fn() -> Program) {
         "man",
         "connect",
         "bench",
+        "test",
         "init",
     ];
     for command in COMMANDS {

@@ -37,14 +37,15 @@ use switchboard::Registry;
 use switchboard::settings::{LogFormat, LogSettings};
 
 pub(crate) use check::{Admin, Config, Section};
-pub(crate) use diagnostic::{Diagnostic, Diagnostics};
+pub(crate) use diagnostic::{Diagnostic, Diagnostics, Escaped};
 pub(crate) use expected::needs_restart;
 pub(crate) use options::read_framing;
 pub(crate) use origin::Origin;
 pub(crate) use print::Shape;
-pub(crate) use render::{Record, records, rendered};
+pub(crate) use render::{Record, located, records, rendered};
 pub(crate) use schema::{OptionDoc, documented, schema};
 pub(crate) use sections::Token;
+pub(crate) use source_text::SourceText;
 pub(crate) use starter::{TrialFiles, starter};
 pub(crate) use tree::{Path, differences, dotted};
 
@@ -52,7 +53,6 @@ use diagnostic::Report;
 use env_and_flags::{MAX_LEVELS, Override};
 use expected::Schemas;
 use source::{Merged, Source};
-use source_text::SourceText;
 
 /// Default locations of the configuration file.
 pub(crate) const DEFAULT_FILES: [&str; 2] = ["switchboard.toml", "/etc/switchboard/switchboard.toml"];

@@ -51,14 +51,22 @@ pub(crate) fn records(diagnostics: &Diagnostics) -> Vec<Record> {
 
 /// The errors, each with the line of its source, and a last line with their number.
 pub(crate) fn rendered(diagnostics: &Diagnostics, color: bool) -> String {
-    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-    let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(WIDTH);
+    let renderer = renderer(color);
     let mut text = String::new();
     for diagnostic in diagnostics.sorted() {
         text += &renderer.render(&[group(diagnostic)]);
         text.push('\n');
     }
     text + &diagnostics.summary() + "\n"
+}
+
+/// An error of another file, with its line.
+pub(crate) fn located(file: &str, text: &SourceText, part: &Range<usize>, message: &str, color: bool) -> String {
+    let (line, column) = text.position(part.start);
+    let name = format!("{}:{line}:{column}: error", Escaped(file));
+    let excerpt = text.excerpt(part);
+    let group = Level::ERROR.with_name(name).primary_title(Escaped(message).to_string()).element(snippet(excerpt));
+    renderer(color).render(&[group]) + "\n"
 }
 
 /// The part of the source that the error marks.
@@ -82,10 +90,18 @@ fn group(diagnostic: &Diagnostic) -> annotate_snippets::Group<'static> {
     };
     let group = Level::ERROR.with_name(name).primary_title(title);
     match excerpt {
-        Some(Excerpt { text, marked, line }) => {
-            let snippet = Snippet::source(text).line_start(line.unwrap_or(1)).line_numbering(line.is_some());
-            group.element(snippet.annotation(AnnotationKind::Primary.span(marked)))
-        }
+        Some(excerpt) => group.element(snippet(excerpt)),
         None => annotate_snippets::Group::with_title(group),
     }
+}
+
+fn renderer(color: bool) -> Renderer {
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    renderer.decor_style(DecorStyle::Ascii).term_width(WIDTH)
+}
+
+/// The line of a source with a mark.
+fn snippet(Excerpt { text, marked, line }: Excerpt) -> Snippet<'static, annotate_snippets::Annotation<'static>> {
+    let snippet = Snippet::source(text).line_start(line.unwrap_or(1)).line_numbering(line.is_some());
+    snippet.annotation(AnnotationKind::Primary.span(marked))
 }

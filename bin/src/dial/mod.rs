@@ -1,4 +1,4 @@
-//! Connections to a server, for the commands `connect` and `bench`.
+//! Connections to a server, for the commands `connect`, `bench` and `test`.
 
 mod datagram;
 mod server;
@@ -7,5 +7,5 @@ mod tls;
 
 pub(crate) use self::datagram::DatagramSocket;
 pub(crate) use self::server::Server;
-pub(crate) use self::stream::{OpenError, Opened, Stream, sent_tls_alert};
+pub(crate) use self::stream::{OpenError, Opened, Stream, reset, sent_tls_alert};
 pub(crate) use self::tls::TlsOptions;

@@ -1,5 +1,6 @@
 //! Stream connections: TCP, TLS and Unix sockets.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -77,6 +78,15 @@ impl Server {
             }
         }
         Err(self.all_failed(&failures))
+    }
+}
+
+/// Resets the connection (RST) instead of ending it. A Unix socket has no reset.
+pub(crate) fn reset(stream: Stream) -> io::Result<()> {
+    match &stream {
+        Either::Left(Either::Left(stream)) => stream.set_zero_linger(),
+        Either::Left(Either::Right(_)) => Err(io::ErrorKind::Unsupported.into()),
+        Either::Right(stream) => stream.get_ref().0.set_zero_linger(),
     }
 }
 

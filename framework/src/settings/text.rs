@@ -50,7 +50,7 @@ pub fn escape_unsafe(text: &str, keep: impl Fn(char) -> bool) -> String {
 }
 
 /// `; did you mean "limits"?` if a known name is similar, otherwise nothing.
-#[cfg(feature = "log")]
+#[cfg(any(feature = "log", feature = "script"))]
 pub fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     // Below this similarity, two short names share a letter or two by accident.
     const NEAR: f64 = 0.6;

@@ -1,0 +1,67 @@
+//! Reads the scripts before any of them is played.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use switchboard::Registry;
+use switchboard::framing::AnyFraming;
+use switchboard::script::{Action, MAX_TEXT, ScriptFile, Step};
+
+use crate::config::{self, Escaped, SourceText};
+use crate::exit;
+
+/// A script that can be played.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// The name of the file.
+    pub(super) name: String,
+    pub(super) file: ScriptFile,
+    /// The source, for errors that show a line of it.
+    pub(super) source: SourceText,
+    /// The framing of the messages; none if the data are bytes.
+    pub(super) framing: Option<AnyFraming>,
+}
+
+/// Reads a script. The error is a text for the terminal.
+pub(super) fn load(path: &Path, registry: &Registry) -> Result<Loaded, String> {
+    let name = path.display().to_string();
+    let text = read(path).map_err(|reason| format!("error: {}: {reason}\n", Escaped(&name)))?;
+    let source = SourceText::file(text.clone(), Vec::new());
+    let color = exit::has_color();
+    let file = ScriptFile::parse(text).map_err(|errors| {
+        let rendered = errors.iter().map(|error| config::located(&name, &source, &error.span, &error.message, color));
+        rendered.collect::<String>()
+    })?;
+    let framing = match &file.script().framing {
+        None => None,
+        Some(framing) => {
+            let at = file.text().find(framing.as_str()).unwrap_or_default();
+            let framing = config::read_framing(framing, registry)
+                .map_err(|error| config::located(&name, &source, &(at..at + framing.len()), &error, color))?;
+            // Its messages depend on how the network cuts the stream.
+            Some(framing).filter(|framing| framing.name() != "raw")
+        }
+    };
+    for (nth, step) in file.script().steps.iter().enumerate() {
+        if let Step::Peer(_, Action::Send(data)) = step
+            && let Some(byte) = data.first_unknown()
+        {
+            let what = "a client cannot send bytes of any value; write the bytes";
+            return Err(config::located(&name, &source, &file.byte_span(nth, byte), what, color));
+        }
+    }
+    Ok(Loaded { name, file, source, framing })
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let limit = MAX_TEXT as u64;
+    let mut bytes = Vec::new();
+    let opened = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+    opened.map_err(|error| format!("the script cannot be read: {}", exit::reason(&error)))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line} is not UTF-8; write such bytes as \\xHH in quotes, or in hexadecimal")
+    })
+}

@@ -1,0 +1,305 @@
+//! Plays a script: one step after the other, while every connection reads.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use switchboard::framing::AnyFraming;
+use switchboard::script::{Action, Data, Step};
+use tokio::time::{Instant, timeout};
+
+use super::compare::{Comparison, compare, missing, unexpected};
+use super::connection::{Connection, failed};
+use super::load::Loaded;
+use super::outcome::{Mismatch, Played};
+use super::received::Closed;
+use crate::dial::Server;
+
+/// At the end of a script, how long to wait for bytes that no step expects.
+const SURPLUS_TIMEOUT: Duration = Duration::from_millis(100);
+
+type Result<T> = std::result::Result<T, Mismatch>;
+
+/// Plays a script with new connections.
+pub(super) async fn play(loaded: &Loaded, server: &Server, timeout: Duration) -> Played {
+    let script = loaded.file.script();
+    let mut player = Player {
+        server,
+        framing: loaded.framing.as_ref(),
+        peers: &script.peers,
+        timeout,
+        connections: (0..script.peer_count()).map(|_| None).collect(),
+        has_closed: vec![false; script.peer_count()],
+        unseen_reasons: 0,
+    };
+    let began = Instant::now();
+    let result = player.steps(&script.steps).await;
+    Played { result, time: began.elapsed(), unseen_reasons: player.unseen_reasons }
+}
+
+struct Player<'a> {
+    server: &'a Server,
+    framing: Option<&'a AnyFraming>,
+    peers: &'a [String],
+    timeout: Duration,
+    /// The connection of each peer.
+    connections: Vec<Option<Connection>>,
+    /// The connection of the peer was closed, by either side.
+    has_closed: Vec<bool>,
+    unseen_reasons: usize,
+}
+
+impl Player<'_> {
+    async fn steps(&mut self, steps: &[Step]) -> Result<()> {
+        for (nth, step) in steps.iter().enumerate() {
+            let done = match step {
+                Step::Wait(duration) => {
+                    self.read_for(*duration).await;
+                    Ok(())
+                }
+                Step::Timeout(duration) => {
+                    self.timeout = *duration;
+                    Ok(())
+                }
+                Step::Peer(peer, action) => self.act(*peer, action).await,
+                _ => Err(Mismatch::error("this program cannot play the step")),
+            };
+            done.map_err(|mismatch| Mismatch { step: Some(nth), ..mismatch })?;
+        }
+        self.expect_no_more().await
+    }
+
+    async fn act(&mut self, peer: usize, action: &Action) -> Result<()> {
+        if self.connections[peer].is_none() {
+            if matches!(action, Action::ExpectClosed(Some(_))) && self.has_closed[peer] {
+                self.unseen_reasons += 1;
+                return Ok(());
+            }
+            let connection = Connection::open(self.server, self.framing).await;
+            self.connections[peer] = Some(connection.map_err(Mismatch::error)?);
+            self.has_closed[peer] = false;
+        }
+        match action {
+            Action::Open => Ok(()),
+            Action::Send(data) => self.send(peer, data).await,
+            Action::HalfClose => {
+                self.require_stream(peer, "> end")?;
+                self.end(peer).await
+            }
+            Action::Close => self.close(peer).await,
+            Action::Reset => {
+                self.require_stream(peer, "> reset")?;
+                let reset = self.forget(peer).map_or(Ok(()), Connection::reset);
+                reset.map_err(|error| match error.kind() {
+                    io::ErrorKind::Unsupported => Mismatch::error("a Unix socket has no reset; use tcp:// or > close"),
+                    _ => Mismatch::error(failed(&error, self.server)),
+                })
+            }
+            Action::Pause | Action::Resume => {
+                self.connection(peer).is_paused = matches!(action, Action::Pause);
+                Ok(())
+            }
+            Action::Expect(data) => self.expect(peer, data).await,
+            Action::ExpectEnd => {
+                self.require_stream(peer, "< end")?;
+                self.expect_closed(peer, "the end of the connection", |closed| *closed == Closed::End).await
+            }
+            Action::ExpectReset => {
+                self.require_stream(peer, "< reset")?;
+                self.expect_closed(peer, "a reset", |closed| *closed == Closed::Reset).await?;
+                self.forget(peer);
+                Ok(())
+            }
+            Action::ExpectClosed(reason) => {
+                self.unseen_reasons += usize::from(reason.is_some());
+                if self.connection(peer).is_datagram() {
+                    // Only the server knows when it forgets a peer.
+                    return Ok(());
+                }
+                self.expect_closed(peer, "the end of the connection", |closed| !matches!(closed, Closed::Invalid(_)))
+                    .await?;
+                self.forget(peer);
+                Ok(())
+            }
+            Action::ExpectNothing(duration) => self.expect_nothing(peer, *duration).await,
+            _ => Err(Mismatch::error("this program cannot play the step")),
+        }
+    }
+
+    fn connection(&mut self, peer: usize) -> &mut Connection {
+        self.connections[peer].as_mut().expect("the peer has connected")
+    }
+
+    /// Removes the connection, which is closed.
+    fn forget(&mut self, peer: usize) -> Option<Connection> {
+        self.has_closed[peer] = true;
+        self.connections[peer].take()
+    }
+
+    fn require_stream(&mut self, peer: usize, step: &str) -> Result<()> {
+        if self.connection(peer).is_datagram() {
+            return Err(Mismatch::error(format!(
+                "datagrams have no {step}; remove the line for {}",
+                self.server.address
+            )));
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, peer: usize, data: &Data) -> Result<()> {
+        let framing = self.framing;
+        let connection = self.connection(peer);
+        let bytes = data.to_bytes().unwrap_or_default();
+        let encoded = connection.encode(bytes, framing);
+        let mut bytes = encoded.map_err(|error| Mismatch::error(format!("the message cannot be sent: {error}")))?;
+        if connection.is_datagram() {
+            let sent = connection.send_datagram(bytes).await;
+            return sent.map_err(|error| Mismatch::error(failed(&error, self.server)));
+        }
+        let sent = self.until(peer, self.timeout, |connection, cx| connection.poll_send(cx, &mut bytes)).await;
+        match sent {
+            Some(result) => result.map_err(|error| Mismatch::error(failed(&error, self.server))),
+            None => {
+                let (left, time) = (bytes.len(), humantime::format_duration(self.timeout));
+                Err(Mismatch::new(format!("the server has not read the last {left} bytes within {time}")))
+            }
+        }
+    }
+
+    async fn end(&mut self, peer: usize) -> Result<()> {
+        let ended = self.until(peer, self.timeout, Connection::poll_end).await;
+        ended.unwrap_or(Ok(())).map_err(|error| Mismatch::error(failed(&error, self.server)))
+    }
+
+    async fn close(&mut self, peer: usize) -> Result<()> {
+        self.check_consumed(peer, "the client closes the connection")?;
+        self.end(peer).await?;
+        self.forget(peer);
+        Ok(())
+    }
+
+    async fn expect(&mut self, peer: usize, data: &Data) -> Result<()> {
+        loop {
+            let mut equal = 0;
+            let compared =
+                self.until(peer, self.timeout, |connection, _| match compare(data, &connection.received, &mut equal) {
+                    Comparison::Incomplete if connection.closed.is_none() => Poll::Pending,
+                    comparison => Poll::Ready(comparison),
+                });
+            let compared = compared.await.unwrap_or(Comparison::Incomplete);
+            let (time, address) = (self.timeout, self.server.address.to_string());
+            let is_tcp = matches!(self.server.address, switchboard::Endpoint::Tcp(_));
+            let connection = self.connection(peer);
+            match compared {
+                Comparison::Equal => {
+                    connection.received.consume(data.len());
+                    return Ok(());
+                }
+                Comparison::Differs(mut mismatch) => {
+                    if is_tcp && crate::dial::sent_tls_alert(connection.received.front()) {
+                        mismatch.what += "; the server sent a TLS alert, so it expects TLS (tls://)";
+                    }
+                    return Err(*mismatch);
+                }
+                Comparison::Incomplete => {
+                    if connection.closed == Some(Closed::Refused) && connection.try_next_address().await {
+                        continue;
+                    }
+                    return Err(missing(data, connection, equal, time, &address));
+                }
+            }
+        }
+    }
+
+    async fn expect_closed(&mut self, peer: usize, what: &str, fits: impl Fn(&Closed) -> bool) -> Result<()> {
+        let closed = self
+            .until(peer, self.timeout, |connection, _| match &connection.closed {
+                _ if connection.received.len() > 0 => Poll::Ready(None),
+                None => Poll::Pending,
+                Some(closed) => Poll::Ready(Some(closed.clone())),
+            })
+            .await;
+        self.check_consumed(peer, &format!("expected {what}"))?;
+        match closed.flatten() {
+            Some(closed) if fits(&closed) => Ok(()),
+            Some(closed) => {
+                let came = closed.sentence(&self.server.address.to_string());
+                Err(Mismatch::new(format!("expected {what}; {came}")))
+            }
+            None => {
+                let time = humantime::format_duration(self.timeout);
+                Err(Mismatch::new(format!("expected {what}; the connection is still open after {time}")))
+            }
+        }
+    }
+
+    async fn expect_nothing(&mut self, peer: usize, duration: Duration) -> Result<()> {
+        let began = Instant::now();
+        let came = self.until(peer, duration, |connection, _| {
+            let is_quiet = connection.received.len() == 0 && connection.closed.is_none();
+            if is_quiet { Poll::Pending } else { Poll::Ready(()) }
+        });
+        if came.await.is_none() {
+            return Ok(());
+        }
+        let time = humantime::format_duration(Duration::from_millis(began.elapsed().as_millis() as u64));
+        self.check_consumed(peer, "expected nothing")?;
+        let address = self.server.address.to_string();
+        let closed = self.connection(peer).closed.as_ref().map(|closed| closed.sentence(&address));
+        Err(Mismatch::new(format!("expected nothing; {} after {time}", closed.unwrap_or_default())))
+    }
+
+    /// Checks that everything that has arrived was expected.
+    fn check_consumed(&mut self, peer: usize, context: &str) -> Result<()> {
+        let connection = self.connection(peer);
+        match connection.received.len() {
+            0 => Ok(()),
+            _ => Err(unexpected(&connection.received, context)),
+        }
+    }
+
+    /// After the last step, nothing more may arrive at an open connection.
+    async fn expect_no_more(&mut self) -> Result<()> {
+        let can_receive = |connection: &Connection| connection.closed.is_none() && !connection.is_paused;
+        if self.connections.iter().flatten().any(can_receive) {
+            self.read_for(SURPLUS_TIMEOUT).await;
+        }
+        for peer in 0..self.connections.len() {
+            if self.connections[peer].is_some() {
+                let name = self.peers.get(peer).map(|name| format!(" of {name}")).unwrap_or_default();
+                self.check_consumed(peer, &format!("the script{name} is at its end"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads everything that arrives within a time.
+    async fn read_for(&mut self, duration: Duration) {
+        let reading = poll_fn(|cx| {
+            self.poll_receive(cx);
+            Poll::<()>::Pending
+        });
+        let _ = timeout(duration, reading).await; // the time always ends it
+    }
+
+    /// Runs a step of a peer while every connection reads. `None`: it is not done within the time.
+    async fn until<T>(
+        &mut self,
+        peer: usize,
+        duration: Duration,
+        mut poll: impl FnMut(&mut Connection, &mut Context<'_>) -> Poll<T>,
+    ) -> Option<T> {
+        let step = poll_fn(|cx| {
+            self.poll_receive(cx);
+            poll(self.connection(peer), cx)
+        });
+        timeout(duration, step).await.ok()
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>) {
+        for connection in self.connections.iter_mut().flatten() {
+            connection.poll_receive(cx, self.server, self.framing);
+        }
+    }
+}
