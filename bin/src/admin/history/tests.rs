@@ -131,7 +131,8 @@ async fn a_request_after_an_hour_of_load_shows_that_hour() {
     let config = config::load(&inputs, &registry).unwrap();
     let (listeners, assembled) = assemble::assemble(config, &registry, None).map_err(|e| e.to_string()).unwrap();
     let running = Arc::new(listeners.start().await.unwrap());
-    let (admin, _reloads) = Admin::start(running, None, &assembled.config, Vec::new()).await.unwrap();
+    let (admin, _reloads) = Admin::new(running, None, &assembled.config).await.unwrap();
+    admin.open(&assembled.config, Vec::new()).await.unwrap();
     for second in 0..=3600 {
         // For a minute, connections close by errors.
         let errors = 5 * (second.clamp(1800, 1860) - 1800);

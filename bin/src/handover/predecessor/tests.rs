@@ -14,7 +14,7 @@ async fn started(name: &str) -> Arc<Running> {
     Arc::new(Server::bind(format!("mem:{name}")).start(echo).await.unwrap())
 }
 
-fn accepted(running: &Running) -> u64 {
+fn accepted(running: &Arc<Running>) -> u64 {
     running.report()[0].accepted
 }
 
