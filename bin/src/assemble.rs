@@ -8,10 +8,11 @@ use std::time::Duration;
 use switchboard::bans::Bans;
 use switchboard::error::BoxError;
 use switchboard::registry::{HandlerInstance, LayerInstance};
-use switchboard::transport::tls::{TlsAcceptor, TlsError};
+use switchboard::transport::tls::TlsAcceptor;
 use switchboard::{ListenerSet, Registry};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::certificates::Certificates;
 use crate::config::{self, Config, Diagnostic, Diagnostics, Inputs, LoadError, Section};
 use crate::descriptors;
 use crate::failure::Failure;
@@ -42,6 +43,8 @@ pub(crate) fn runtime(workers: usize) -> io::Result<Runtime> {
 pub(crate) struct Assembled {
     pub(crate) config: Arc<Config>,
     handlers: BTreeMap<String, HandlerInstance>,
+    /// The content of the TLS files.
+    pub(crate) certificates: Certificates,
 }
 
 /// Builds all listeners with their handlers, to start or to reload the server. A handler or layer can reject its
@@ -53,7 +56,7 @@ pub(crate) fn assemble(
     registry: &Registry,
     before: Option<&Assembled>,
 ) -> Result<(ListenerSet, Assembled), Diagnostics> {
-    let mut assembler = Assembler { config: &config, registry, before, diagnostics: Diagnostics::default() };
+    let mut assembler = Assembler::new(&config, registry, before);
     let mut listeners = ListenerSet::new(registry.transport_table());
     let bans = Bans::new(config.bans.clone());
     if before.is_none() {
@@ -82,9 +85,9 @@ pub(crate) fn assemble(
     let layers =
         |name: &str| config.listeners.values().any(|listener| listener.layers.iter().any(|layer| layer == name));
     assembler.try_others(handles, layers);
-    let diagnostics = assembler.diagnostics;
+    let Assembler { diagnostics, certificates, .. } = assembler;
     if diagnostics.is_empty() {
-        Ok((listeners, Assembled { config: Arc::new(config), handlers }))
+        Ok((listeners, Assembled { config: Arc::new(config), handlers, certificates }))
     } else {
         Err(diagnostics)
     }
@@ -94,7 +97,7 @@ pub(crate) fn assemble(
 pub(crate) fn build_errors(config: &Config, registry: &Registry, before: Option<&Assembled>) -> Diagnostics {
     match runtime(1) {
         Ok(runtime) => {
-            let mut assembler = Assembler { config, registry, before, diagnostics: Diagnostics::default() };
+            let mut assembler = Assembler::new(config, registry, before);
             if before.is_none() {
                 assembler.load_bans(&Bans::new(config.bans.clone()));
             }
@@ -126,9 +129,15 @@ struct Assembler<'a> {
     registry: &'a Registry,
     before: Option<&'a Assembled>,
     diagnostics: Diagnostics,
+    certificates: Certificates,
 }
 
-impl Assembler<'_> {
+impl<'a> Assembler<'a> {
+    fn new(config: &'a Config, registry: &'a Registry, before: Option<&'a Assembled>) -> Self {
+        let (diagnostics, certificates) = (Diagnostics::default(), Certificates::new());
+        Self { config, registry, before, diagnostics, certificates }
+    }
+
     fn handler(&mut self, name: &str) -> Option<HandlerInstance> {
         let Section { kind, options, .. } = self.config.handlers.get(name)?;
         let built = self.registry.handler_entry(kind)?.build(options.clone()).map(|handler| handler.named(name));
@@ -179,9 +188,15 @@ impl Assembler<'_> {
             }
         }
         for (name, listener) in &config.listeners {
-            let loaded = listener.spec.tls.as_ref().map(TlsAcceptor::load);
-            let error = loaded.and_then(Result::err);
-            for problem in error.iter().flat_map(TlsError::problems) {
+            let Some(loaded) = listener.spec.tls.as_ref().map(TlsAcceptor::load) else { continue };
+            let error = match loaded {
+                Ok(loaded) => {
+                    self.certificates.insert(name.clone(), loaded.certificates());
+                    continue;
+                }
+                Err(error) => error,
+            };
+            for problem in error.problems() {
                 let mut key = vec!["listeners".to_owned(), name.clone(), "tls".to_owned()];
                 key.extend_from_slice(&problem.setting);
                 let diagnostic = Diagnostic::new(&key, problem.to_string());

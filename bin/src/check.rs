@@ -11,6 +11,7 @@ use switchboard::settings::text::escape_unsafe;
 use tracing::Level;
 
 use crate::assemble;
+use crate::certificates;
 use crate::config::{self, Config, Inputs, Record};
 use crate::exit;
 use crate::failure::Failure;
@@ -95,7 +96,8 @@ fn check_loaded(config: Config, registry: &Registry, bind: bool) -> Result<Check
     }
     let (total_bytes, listeners) = assemble::max_memory(&config);
     let listeners = listeners.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
-    let (file, warnings) = (config.file.clone(), warnings::of(&config));
+    let (file, mut warnings) = (config.file.clone(), warnings::of(&config));
+    warnings.extend(certificates::expiring(&certificates::load(&config)));
     if bind {
         serve::try_bind(config, registry)?;
     }

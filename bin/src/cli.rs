@@ -10,7 +10,7 @@ use switchboard::Registry;
 use switchboard::settings::text::escape_unsafe;
 
 use crate::bench::BenchOptions;
-use crate::client::ClientCommand;
+use crate::client::{ClientCommand, EndpointOptions};
 use crate::config::{self, Inputs, Origin};
 use crate::connect::ConnectOptions;
 use crate::init::Init;
@@ -113,8 +113,13 @@ pub(crate) enum ConfigCommand {
         #[command(flatten)]
         options: Options,
         /// Compare with this file instead of the running server
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["admin", "token_file"])]
         against: Option<PathBuf>,
+        #[command(flatten)]
+        endpoint: EndpointOptions,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -161,7 +166,7 @@ pub(crate) struct InitOptions {
     /// The same as FILE
     #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
     output: Option<PathBuf>,
-    /// Replace files that exist
+    /// Replace the configuration if it exists; a key or certificate is never replaced
     #[arg(long)]
     force: bool,
     /// Listen with TLS, and create a self-signed cert.pem and its key.pem, for trials only

@@ -31,6 +31,7 @@ mod admin;
 mod admin_socket;
 mod assemble;
 mod bench;
+mod certificates;
 mod check;
 mod cli;
 mod client;
@@ -123,13 +124,8 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
                 }
             }
         }
-        Command::Config { command: Some(ConfigCommand::Diff { options, against }), .. } => {
-            let inputs = options.inputs(environment);
-            let config = load(&inputs, registry)?;
-            match config_diff::between(&config, against, &inputs, registry)? {
-                Some(changes) => print_stdout(changes).map(|_| exit::DIFFERENT),
-                None => print_stdout("no changes\n"),
-            }
+        Command::Config { command: Some(ConfigCommand::Diff { options, against, endpoint, json }), .. } => {
+            config_diff::diff(&options.inputs(environment), against, &endpoint, json, registry)
         }
         Command::Config { options, origin, format, .. } => {
             let shape = match format {

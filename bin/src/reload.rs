@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value as Json;
 use switchboard::deadline_timer::timeout_at;
 use switchboard::log::Log;
 use switchboard::server::{Changes, ReloadError};
@@ -13,7 +12,9 @@ use tokio::time::Instant;
 
 use crate::admin::{Admin, Difference, ReloadMode, Reloaded};
 use crate::assemble::{self, Assembled};
+use crate::certificates;
 use crate::config::{self, Config, Inputs};
+use crate::config_diff;
 use crate::descriptors;
 use crate::warnings;
 
@@ -52,8 +53,11 @@ impl Reload<'_> {
         if !mode.is_forced && !listeners.keeps_any_of(running) {
             return Err(vec![removes_every_listener(running)]);
         }
-        let differences = differences(&self.current.config, &assembled.config);
+        let running_values = config::running(&self.initial, &self.current.config);
+        let mut differences = config_diff::differences(&running_values, &assembled.config);
+        let certificates = running.certificates();
         if mode.is_dry_run {
+            differences.extend(certificates::differences(&certificates, &assembled.certificates));
             return Ok(Reloaded { changes: None, differences });
         }
         let timeout = deadline.saturating_duration_since(Instant::now());
@@ -81,11 +85,15 @@ impl Reload<'_> {
         if let Some(log) = self.log {
             let _ = log.apply(&assembled.config.log); // the configuration is valid
         }
-        warnings::log(&assembled.config);
+        // Those that are in use now: a file can have changed since it was read.
+        let loaded = running.certificates();
+        let changed = certificates::differences(&certificates, &loaded);
+        warnings::log(&assembled.config, &loaded);
         descriptors::provide(&assembled.config);
         admin.set_config(&assembled.config);
         self.current = Arc::new(assembled);
-        self.log_changes(&changes);
+        self.log_changes(&changes, &changed);
+        differences.extend(changed);
         Ok(Reloaded { changes: Some(changes), differences })
     }
 
@@ -113,7 +121,7 @@ impl Reload<'_> {
         assembling.await.map_err(|error| vec![error])?
     }
 
-    fn log_changes(&self, changes: &Changes) {
+    fn log_changes(&self, changes: &Changes, certificates: &[Difference]) {
         let config = &self.current.config;
         let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
         let [started, changed, stopped] =
@@ -121,21 +129,13 @@ impl Reload<'_> {
         let keys = self.initial.effective.differences(&config.effective);
         let at_start = keys.iter().filter(|key| config::needs_restart(key)).map(|key| config::dotted(key));
         let at_start = at_start.collect::<Vec<_>>().join(",");
-        tracing::info!(target: "switchboard", config = file, started, changed, stopped, at_start, "reloaded");
+        let certificates = certificates.iter().map(|change| &*change.key).collect::<Vec<_>>().join(",");
+        tracing::info!(
+            target: "switchboard",
+            config = file, started, changed, stopped, certificates, at_start,
+            "reloaded"
+        );
     }
-}
-
-/// The keys that a reload changes.
-fn differences(before: &Config, after: &Config) -> Vec<Difference> {
-    let (old, new) = (before.effective.json(), after.effective.json());
-    let difference = |(key, before, after_value): (config::Path, Option<&Json>, Option<&Json>)| Difference {
-        key: config::dotted(&key),
-        before: before.cloned(),
-        after: after_value.cloned(),
-        origin: after_value.map(|_| after.effective.origin(&key).to_string()),
-        needs_restart: config::needs_restart(&key),
-    };
-    config::differences(&old, &new).into_iter().map(difference).collect()
 }
 
 fn removes_every_listener(running: &Running) -> String {

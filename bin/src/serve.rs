@@ -48,7 +48,6 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
         tracing::warn!(target: "switchboard", "this program has its own tracing subscriber, so [log] has no effect");
     }
     findings.iter().for_each(process::Finding::log);
-    warnings::log(&config);
     descriptors::provide(&config);
     let result = runtime.block_on(async {
         // Reads files, which may block, so a signal must be able to interrupt it.
@@ -59,6 +58,7 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
             assembled = assembling => assembled.map_err(Failure::new)?.map_err(Failure::config)?,
             _ = signals.stop.next() => return Ok(0),
         };
+        warnings::log(&assembled.config, &assembled.certificates);
         let (initial, current) = (assembled.config.clone(), Arc::new(assembled));
         let reload = Reload { inputs, registry, log: &log, initial, current, readers: Readers::default() };
         Box::pin(run(listeners, signals, reload, &executable, sockets)).await

@@ -9,6 +9,7 @@ use std::path::Path;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use switchboard::TlsIdentity;
 
+use crate::certificates::{self, Certificates};
 use crate::config::{Admin, Config, dotted};
 
 /// Whether users other than the owner and the group can read (inode(7)).
@@ -64,8 +65,8 @@ pub(crate) fn of(config: &Config) -> Vec<String> {
     found.into_iter().collect()
 }
 
-pub(crate) fn log(config: &Config) {
-    for warning in of(config) {
+pub(crate) fn log(config: &Config, certificates: &Certificates) {
+    for warning in of(config).into_iter().chain(certificates::expiring(certificates)) {
         tracing::warn!(target: "switchboard", "{warning}");
     }
 }

@@ -58,6 +58,8 @@ use crate::log::writer::{LineWriter, WriterState};
 use crate::settings::log::parse_level;
 use crate::settings::{LogFormat, LogSettings};
 
+/// The target of the events of the log itself.
+const TARGET: &str = "switchboard";
 /// Maximum wait for space in a full pipe or on a full disk, before lines are dropped.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
@@ -134,10 +136,18 @@ impl Log {
     /// The text is not a level or filter. Then nothing changes.
     pub fn set_level(&self, level: &str) -> Result<(), String> {
         let filter = parse_level(level)?;
-        let mut current = self.level.lock();
-        level.clone_into(&mut current);
+        let before = std::mem::replace(&mut *self.level.lock(), level.to_owned());
+        let log = || tracing::info!(target: TARGET, before, after = level, "log level changed");
+        // A level such as error hides the event, so it is logged under the filter that shows it.
+        let is_shown = tracing::enabled!(target: TARGET, tracing::Level::INFO);
+        if is_shown && before != level {
+            log();
+        }
         // Fails only after the subscriber was dropped.
         let _ = self.filter.reload(filter);
+        if !is_shown && before != level {
+            log();
+        }
         Ok(())
     }
 

@@ -162,6 +162,7 @@ fn config_diff_shows_the_changes_of_a_reload() {
     let write = |name: &str, text: &str| fs::write(place.path().join(name), text).unwrap();
     let at = |admin: &str| format!("[admin]\nlisten = '{admin}'\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\n");
     let admin = format!("tcp://127.0.0.1:{}", free_port());
+    write("token", "hunter2");
     for (admin, token) in [("unix:admin", None), (&admin, Some("token = 'hunter2'\n"))] {
         let first = at(admin).replace("\n[listeners", &format!("\n{}[listeners", token.unwrap_or_default()));
         write("switchboard.toml", &first);
@@ -183,7 +184,26 @@ fn config_diff_shows_the_changes_of_a_reload() {
         assert!(lines[2].contains(" -> 7, after a restart (switchboard.toml, line "), "{said}");
         server.signal(Signal::SIGHUP);
         server.wait_for_event(|event| event["message"] == "reloaded");
-        assert_eq!(difference(place.path(), &[]).1, "no changes\n");
+        // A key that needs a restart still differs from what runs.
+        let (status, said) = difference(place.path(), &[]);
+        assert!(status == Some(1) && said.starts_with("runtime.workers: ") && said.lines().count() == 1, "{said}");
+        assert!(said.contains(" -> 7, after a restart (switchboard.toml, line "), "{said}");
+        let from_flag = ["--admin", admin, "--json"];
+        let (status, said) = match token {
+            None => difference(place.path(), &from_flag),
+            Some(_) => difference(place.path(), &[&from_flag[..], &["--token-file", "token"]].concat()),
+        };
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!((status, &said["keys"][0]["key"]), (Some(1), &"runtime.workers".into()), "{said}");
+        // The file names another address, which needs a reload.
+        let text = fs::read_to_string(place.path().join("switchboard.toml")).unwrap();
+        write("switchboard.toml", &text.replace(admin, "unix:other"));
+        let (status, said) = difference(place.path(), &[]);
+        assert!(status == Some(1) && said.trim_end().ends_with("name its address: --admin ADDRESS"), "{said}");
+        let (status, said) = difference(place.path(), &["--admin", admin]);
+        let listen = format!("admin.listen: {admin:?} -> \"unix:other\" (");
+        assert!(status == Some(1) && said.starts_with(&listen), "{said}");
+        write("switchboard.toml", &text);
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait().code(), Some(0));
         let (status, said) = difference(place.path(), &[]);

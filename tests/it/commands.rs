@@ -104,11 +104,31 @@ fn status_shows_the_server_and_its_listeners() {
         let row = format!("main      listening  {}", this.server.address("main"));
         assert_eq!((lines[2], lines[3]), ("LISTENER  STATE      ADDRESS", &*row), "{text}");
         let counts: Vec<&str> = lines[6].split_whitespace().collect();
-        assert_eq!(counts[..6], ["main", "1", "1", "0", "0", "0"], "{text}");
+        assert_eq!(counts[..7], ["main", "1/10000", "1", "0", "0", "0", "0"], "{text}");
         assert!(lines.iter().all(|line| line.len() <= 80) && !text.contains('\x1b'), "{text}");
         let status = this.json(&["status"]);
         assert_eq!((&status["phase"], &status["listeners"][0]["open"]), (&json!("running"), &json!(1)));
     });
+}
+
+#[test]
+fn failed_connections_are_errors_in_the_status_and_the_live_view() {
+    let this = Configured::start("unix:admin.sock", "[limits]\nframe = '1KiB'");
+    let mut client = this.client();
+    client.get_mut().write_all(&[b'x'; 2000]).unwrap();
+    let closed = this.server.wait_for_event(|event| event["message"] == "connection closed");
+    assert_eq!(
+        (&closed["reason"], &closed["error"]),
+        (&json!("frame_too_large"), &json!("a message is larger than 1024 bytes (limits.frame)"))
+    );
+    let text = this.ok(&["status"]);
+    let counts: Vec<&str> = text.lines().nth(6).unwrap().split_whitespace().collect();
+    assert_eq!(counts[..7], ["main", "0/10000", "1", "0", "0", "0", "1"], "{text}");
+    let status = this.json(&["status"]);
+    let main = &status["listeners"][0];
+    assert_eq!((&main["errors"], &main["max_open"]), (&json!(1), &json!(10_000)), "{status}");
+    let sample = this.json(&["top", "--count", "1", "--interval", "100ms"]);
+    assert_eq!(sample["listeners"][0]["errors_per_second"], 0.0, "{sample}");
 }
 
 #[test]
@@ -133,14 +153,59 @@ fn connections_are_listed_in_pages_filtered_and_closed() {
         let count =
             |args: &[&str]| this.json(&[&["connections"], args].concat())["connections"].as_array().unwrap().len();
         assert_eq!((count(&["--peer", "127.0.0.0/8"]), count(&["--peer", "10.0.0.0/8"])), (3, 0));
-        assert_eq!((count(&["--listener", "main"]), count(&["--listener", "a&limit=1"])), (3, 0));
+        assert_eq!(count(&["--listener", "main"]), 3);
         let id = ids[1].to_string();
         assert_eq!(this.ok(&["connections", "--kill", &id]), format!("connection {id} is being closed\n"));
         assert_eq!(clients[1].read_to_end(&mut Vec::new()).unwrap(), 0);
         let missing = this.fails(&["connections", "--kill", "999"], 1);
         assert!(missing.ends_with("): connection 999 not found\n"), "{missing}");
-        assert_eq!(this.json(&["connections", "--kill", &ids[0].to_string()]), json!({ "closing": ids[0] }));
+        let unknown = this.fails(&["connections", "--listener", "nope"], 1);
+        assert!(unknown.ends_with("): listener nope not found; the listeners are main\n"), "{unknown}");
+        let invalid = this.fails(&["connections", "--peer", "bogus"], 1);
+        assert!(invalid.contains("\"bogus\" is neither a network or IP address, such as 10.0.0.0/8"), "{invalid}");
+        // One of several ids is not open.
+        let some = this.run(&["connections", "--json", "--kill", "999", &ids[0].to_string()]);
+        let closing: Value = serde_json::from_str(&some.stdout).unwrap();
+        assert_eq!((some.code(), closing), (Some(1), json!({ "closing": [ids[0]] })));
+        assert!(some.stderr.ends_with("): connection 999 not found\n"), "{}", some.stderr);
+        assert_eq!(clients[0].read_to_end(&mut Vec::new()).unwrap(), 0);
+        let _more = this.client();
+        let none = this.ok(&["connections", "--kill-all", "--peer", "10.0.0.0/8"]);
+        assert_eq!(none, "no connections\n");
+        let all = this.ok(&["connections", "--kill-all", "--listener", "main", "--peer", "127.0.0.0/8"]);
+        assert_eq!(all, "2 connections are being closed\n");
+        assert_eq!(clients[2].read_to_end(&mut Vec::new()).unwrap(), 0);
+        assert_eq!(this.run(&["connections", "--kill-all"]).code(), Some(2));
     });
+}
+
+#[test]
+fn the_log_has_the_ids_of_connections() {
+    let this = Configured::start("unix:admin.sock", "");
+    let client = this.client();
+    let id = this.json(&["connections"])["connections"][0]["id"].clone();
+    drop(client);
+    for message in ["connection opened", "connection closed"] {
+        assert_eq!(this.server.wait_for_event(|event| event["message"] == message)["id"], id);
+    }
+}
+
+#[test]
+fn the_counters_of_a_listener_continue_at_another_address() {
+    let this = Configured::start("unix:admin.sock", "");
+    let mut client = this.client();
+    client.get_mut().write_all(b"Ada\n").unwrap();
+    client.read_line(&mut String::new()).unwrap();
+    let counters = || {
+        let main = this.json(&["status"])["listeners"][0].clone();
+        (main["accepted"].clone(), main["messages"]["ok"].clone(), main["open"].clone())
+    };
+    this.edit("tcp://127.0.0.1:0", "unix:main.sock");
+    assert_eq!(counters(), (json!(1), json!(1), json!(1)));
+    this.ok(&["reload", "--force"]);
+    drop(client);
+    this.server.wait_for_event(|event| event["message"] == "connection closed");
+    assert_eq!((counters().0, counters().1), (json!(1), json!(1)));
 }
 
 #[test]
@@ -157,6 +222,11 @@ fn the_log_level_is_printed_and_set() {
     on_both("", |this| {
         assert_eq!(this.ok(&["log-level"]), "info\n");
         assert_eq!(this.ok(&["log-level", "info,switchboard=debug"]), "info,switchboard=debug\n");
+        // Also where the new level or the old one hides it.
+        for level in ["error", "info,switchboard=debug"] {
+            this.ok(&["log-level", level]);
+            this.server.wait_for_event(|event| event["message"] == "log level changed" && event["after"] == level);
+        }
         assert_eq!(this.json(&["log-level"]), json!({ "level": "info,switchboard=debug" }));
         let invalid = this.fails(&["log-level", "loud"], 1);
         assert!(invalid.contains("\"loud\" is not a level"), "{invalid}");
@@ -192,6 +262,7 @@ fn a_reload_prints_its_changes_or_every_error() {
             errors.contains("keeps none of the current listeners") && errors.contains("reload --force"),
             "{errors}"
         );
+        let _client = this.client();
         let forced = this.json(&["reload", "--force"]);
         assert_eq!((&forced["started"], &forced["stopped"]), (&json!(["other"]), &json!(["main"])));
     });

@@ -92,6 +92,12 @@ fn a_tls_server_is_trusted_by_its_authority_by_itself_or_without_a_check() {
     assert!(made.status.success(), "{}", made.stderr);
     let trusted = connect(&[&handshake_once(&own), "--ca", own.certificate.to_str().unwrap()], "");
     assert_eq!((trusted.code(), trusted.stdout.as_str()), (Some(0), "hi\n"), "{}", trusted.stderr);
+    // Another certificate is trusted, or those of the system.
+    let error = failure(&[&handshake_once(&own), "--ca", &ca]);
+    let presented = "the server's certificate (CN=localhost) is signed by itself";
+    let wanted =
+        format!("{presented}; no authority in {ca} (--ca) has signed it; use --ca FILE with this certificate;");
+    assert!(error.contains(&wanted), "{error}");
     let other_name = handshake_once(&own).replace("localhost", "127.0.0.1");
     let error = failure(&[&other_name, "--ca", own.certificate.to_str().unwrap()]);
     assert!(error.contains("is for localhost, not for 127.0.0.1; use --server-name NAME"), "{error}");
@@ -108,7 +114,9 @@ fn a_rejected_certificate_is_described() {
     fs::copy(other.path("ca.pem"), authority.path(other_ca)).unwrap();
     let other_ca = authority.path(other_ca).display().to_string();
     let error = failure(&[&address, "--ca", &other_ca]);
-    let wanted = format!("is signed by CN=an authority of a test, which is not in {other_ca} (--ca); use --ca FILE");
+    let wanted = format!(
+        "is signed by CN=an authority of a test; no authority in {other_ca} (--ca) has signed it; use --ca FILE"
+    );
     // The other authority has the same name, so that a wrong signature is possible, too.
     assert!(error.contains(&wanted) || error.contains("certificate is not valid"), "{error}");
     let expired = authority.sign("expired", "localhost", |params: &mut CertificateParams| {
@@ -211,4 +219,28 @@ fn replies_can_be_printed_as_hex_dumps() {
     assert_eq!(talk(&["--hex"]), format!("0000:   00 ff 61 62{}   ..ab\n", " ".repeat(39)));
     // The bytes in a pipe are unchanged; the test harness reads them as UTF-8.
     assert_eq!(talk(&[]), "\0\u{fffd}ab\n");
+}
+
+#[test]
+fn a_pipe_without_line_ends_has_a_hint_if_the_server_sends_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        // The connections stay open.
+        let clients = [listener.accept().unwrap().0, listener.accept().unwrap().0];
+        clients.map(|mut client| {
+            let mut text = String::new();
+            client.read_to_string(&mut text).unwrap();
+            (client, text)
+        })
+    });
+    let ask = |more: &[&str]| {
+        let connect = Program::switchboard().args(["connect", &address, "--wait", "50ms"]).args(more);
+        connect.input("hello\n").run().stderr
+    };
+    let hint = "note: the server sent nothing; the framing raw sends no line ends, so for a server that reads lines use \
+                --framing lines\n";
+    assert_eq!((&*ask(&[]), &*ask(&["--framing", "lines"])), (hint, ""));
+    let texts = server.join().unwrap().map(|(_, text)| text);
+    assert_eq!(texts, ["hello", "hello\n"]);
 }

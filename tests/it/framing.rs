@@ -142,7 +142,10 @@ fn frames_up_to_the_limit_are_accepted_and_larger_ones_rejected() {
                     assert_eq!((messages, end), (vec![message.clone()], Ok(())), "{framing:?} {size} by {piece}");
                 } else {
                     let error = end.unwrap_err();
-                    assert_eq!(error, "a message is larger than 10 bytes", "{framing:?} {size} by {piece}");
+                    assert_eq!(
+                        error, "a message is larger than 10 bytes (limits.frame)",
+                        "{framing:?} {size} by {piece}"
+                    );
                     assert!(messages.is_empty());
                 }
             }

@@ -207,7 +207,10 @@ fn init_prints_a_configuration_and_every_default_in_it_is_valid() {
     fs::write(place.path().join("all.toml"), text).unwrap();
     let checked = run(&place, &["check", "-c", "all.toml"]);
     assert_eq!((checked.code(), &*checked.stderr), (Some(0), ""));
-    let defaults = run(&place, &["config", "--format", "json"]).stdout;
+    // The admin endpoint is no default, but the commands for a running server need it.
+    let admin = text.lines().find_map(|line| line.strip_prefix("listen = \"unix:")?.strip_suffix('"')).unwrap();
+    let admin = format!("admin.listen=unix:{admin}");
+    let defaults = run(&place, &["config", "--format", "json", "--set", &admin]).stdout;
     assert_eq!(run(&place, &["config", "-c", "all.toml", "--format", "json"]).stdout, defaults);
 }
 
@@ -225,6 +228,8 @@ fn init_writes_a_file_that_serves() {
         let mut welcome = [0; 8];
         std::io::Read::read_exact(&mut TcpStream::connect(server.socket("main")).unwrap(), &mut welcome).unwrap();
         assert_eq!(&welcome, b"welcome!");
+        server.address("admin");
+        assert_eq!(run(&place, &["status", "-c", file]).code(), Some(0));
     }
 }
 
@@ -233,7 +238,7 @@ fn init_with_tls_writes_a_certificate_that_a_client_can_verify() {
     let place = place();
     assert_eq!(run(&place, &["init", "--tls", "a.toml"]).code(), Some(0));
     let mode = |name: &str| fs::metadata(place.path().join(name)).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode("key.pem"), mode("a.toml") & 0o022), (0o600, 0));
+    assert_eq!((mode("key.pem") & 0o117, mode("a.toml") & 0o022), (0, 0));
     // The paths in the file are absolute, so the server can start anywhere.
     let server = Program::switchboard().arg("-c").arg(place.path().join("a.toml"));
     let server = server.args(["--set", "listeners.main.listen=tls://127.0.0.1:0", "--framing", "lines"]).start();
@@ -268,7 +273,10 @@ fn init_never_replaces_a_file_unless_it_is_forced() {
         assert_eq!((ended.stderr.lines().count(), &*ended.stdout), (1, ""), "{args:?}");
     };
     refused(&["init", "a.toml"], 1, "cannot write a.toml: it exists; --force replaces it");
-    refused(&["init", "--tls", "b.toml"], 1, "cert.pem: it exists");
+    for force in [&[][..], &["--force"]] {
+        let wanted = "cert.pem: it exists, and init never replaces a key or certificate";
+        refused(&[&["init", "--tls", "b.toml"], force].concat(), 1, wanted);
+    }
     assert!(!path("key.pem").exists() && !path("b.toml").exists());
     refused(&["init", "missing/a.toml"], 1, "its directory does not exist");
     refused(&["init", "file/a.toml"], 1, "cannot write file/a.toml: Not a directory");
@@ -276,6 +284,8 @@ fn init_never_replaces_a_file_unless_it_is_forced() {
     // Nothing can be created there, not even by root.
     refused(&["init", "/proc/a.toml"], 1, "cannot write /proc/a.toml: ");
     assert_eq!(fs::read(path("a.toml")).unwrap(), b"mine");
+    assert_eq!(fs::read(path("cert.pem")).unwrap(), b"mine");
+    fs::remove_file(path("cert.pem")).unwrap();
     assert_eq!(run(&place, &["init", "--tls", "--force", "a.toml"]).code(), Some(0));
     assert!(fs::read_to_string(path("a.toml")).unwrap().starts_with("#:schema"));
     let names: Vec<_> = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -46,7 +46,11 @@ fn the_history_rejects_what_it_does_not_keep() {
         assert!(reply.body.contains("seconds (1 to 3600) or minutes (1 to 1440)"), "{}", reply.body);
     }
     for (path, text) in [
-        ("/history?listener=%1b[31m", "no history of a listener \\u001B[31m"),
+        (
+            "/history?listener=%1b[31m",
+            "no history of a listener \\u001B[31m: no such listener, one that is not among the first 100, or one that \
+             has just started",
+        ),
         ("/listeners/x", "listener x not found"),
     ] {
         let reply = server.get(path);
@@ -65,7 +69,7 @@ fn a_listener_shows_its_limits_and_the_connections_that_closed_last() {
     server.wait_until("the connection is remembered", || closed() != Value::Null);
     let entry = closed();
     assert_eq!((&entry["peer"], &entry["reason"]), (&peer.into(), &"frame_too_large".into()));
-    assert_eq!(entry["error"], "a message is larger than 1024 bytes");
+    assert_eq!(entry["error"], "a message is larger than 1024 bytes (limits.frame)");
     let listener = server.get("/listeners/main").json();
     assert_eq!(listener["config"]["limits"]["connections"], 700);
     assert_eq!((&listener["config"]["framing"], &listener["config"]["handler"]), (&"lines".into(), &"hello".into()));

@@ -104,6 +104,9 @@ mod switch;
 /// The interactive client in a terminal.
 mod terminal;
 
+/// Certificates of a running server: what a reload changes, and which of them expire soon.
+mod certificates;
+
 /// The client: TLS, all addresses of a host, hex output, and errors that name what helps.
 mod connect;
 

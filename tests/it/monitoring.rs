@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 
 use harness::{Program, Running, TEST_TIMEOUT, free_port, root, tool};
 use serde_json::Value;
+use switchboard::TlsIdentity;
 
 use crate::monitoring::alerts::ALERTS;
 use crate::reference::declared_metrics;
+use crate::tls::Authority;
 
 /// The alerts and the sample series of their tests.
 mod alerts;
@@ -130,7 +132,15 @@ fn every_expression_has_a_value_for_a_server_under_load() {
     let set = ["--set", "listeners.main.listen=tcp://127.0.0.1:0", "--set", "listeners.main.framing=lines"];
     let udp = ["--set", "listeners.udp.listen=udp://127.0.0.1:0", "--set", "listeners.udp.handler=echo"];
     let admin = ["--set", "listeners.main.handler=echo", "--set", "admin.listen=tcp://127.0.0.1:0"];
-    let server = Program::switchboard().arg("serve").args(set).args(udp).args(admin).spawn();
+    let authority = Authority::new();
+    let TlsIdentity { certificate, key } = authority.sign("localhost", "localhost", |_| {});
+    let tls = [
+        "listeners.secure.listen=tls://127.0.0.1:0".to_owned(),
+        format!("listeners.secure.tls.certificate={}", certificate.display()),
+        format!("listeners.secure.tls.key={}", key.display()),
+    ];
+    let tls = tls.iter().flat_map(|tls| ["--set", tls]);
+    let server = Program::switchboard().arg("serve").args(set).args(udp).args(admin).args(tls).spawn();
     let Some(prometheus) = Prometheus::start(&server.socket("admin")) else { return };
     // A message per connection, messages of connections that stay open, and datagrams. The load ends by itself.
     let load = |address: &str, flags: &[&str]| {

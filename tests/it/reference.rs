@@ -10,6 +10,9 @@ use std::net::TcpStream;
 
 use harness::{Program, TEST_TIMEOUT, root};
 use serde_json::Value;
+use switchboard::TlsIdentity;
+
+use crate::tls::Authority;
 
 const PAGE: &str = "bin/docs/reference.md";
 
@@ -160,8 +163,15 @@ impl Metric {
 
 /// The metrics of a running server, read at its admin endpoint.
 pub(crate) fn declared_metrics(program: &dyn Fn() -> Program) -> Vec<Metric> {
-    let server =
-        program().args(["serve", "--listen", "tcp://127.0.0.1:0", "--set", "admin.listen=tcp://127.0.0.1:0"]).spawn();
+    // With TLS, because a metric of certificates has no sample otherwise.
+    let authority = Authority::new();
+    let TlsIdentity { certificate, key } = authority.sign("localhost", "localhost", |_| {});
+    let files = [("certificate", certificate), ("key", key)];
+    let files = files.map(|(key, file)| format!("listeners.main.tls.{key}={}", file.display()));
+    let server = program()
+        .args(["serve", "--listen", "tls://127.0.0.1:0", "--set", "admin.listen=tcp://127.0.0.1:0"])
+        .args(files.iter().flat_map(|file| ["--set", file]))
+        .spawn();
     server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
     let mut io = TcpStream::connect(server.socket("admin")).unwrap();
     io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();

@@ -80,7 +80,7 @@ fn the_view_fits_terminals_of_40_80_and_200_columns() {
     let _clients: Vec<_> = (0..30).map(|_| at.client()).collect();
     let expected = [
         (40, "LISTENER  OPEN  MSG/S FAIL/S    P99", "    ID PEER                AGE  MSG/S"),
-        (80, "LISTENER STATE      OPEN ACC/S REJ/S  MSG/S FAIL/S    P50    P99   IN/S  OUT/S", "STATE"),
+        (80, "LISTENER  OPEN ACC/S REJ/S ERR/S  MSG/S FAIL/S    P50    P99   IN/S  OUT/S", "STATE"),
         (200, "OUT/S ADDRESS", "STATE"),
     ];
     for (columns, listeners, connections) in expected {

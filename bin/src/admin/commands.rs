@@ -11,7 +11,7 @@ use switchboard::server::Changes;
 use tokio::sync::oneshot;
 
 use crate::admin::parameters::{Accepted, Parameters};
-use crate::admin::state::{AdminState, Difference, ReloadMode, ReloadRequest, Reloaded, SharedState};
+use crate::admin::state::{AdminState, ReloadMode, ReloadRequest, Reloaded, SharedState};
 
 /// The parameters of `POST /reload`.
 #[derive(Debug, Default, Deserialize)]
@@ -39,7 +39,7 @@ pub(super) async fn reload(
     }
     match reloaded.await {
         Ok(Ok(Reloaded { changes, differences })) => {
-            let keys: Value = differences.iter().map(difference).collect();
+            let keys = json!(differences);
             let body = match changes {
                 Some(Changes { started, changed, stopped, .. }) => json!({
                     "reloaded": true, "started": started, "changed": changed, "stopped": stopped, "keys": keys,
@@ -52,11 +52,6 @@ pub(super) async fn reload(
         // The control loop has ended.
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, errors(&["the server is draining".to_owned()])),
     }
-}
-
-fn difference(difference: &Difference) -> Value {
-    let Difference { key, before, after, origin, needs_restart } = difference;
-    json!({ "key": key, "before": before, "after": after, "origin": origin, "needs_restart": needs_restart })
 }
 
 /// The parameters of `POST /drain`.

@@ -1,7 +1,7 @@
 //! `GET /listeners/NAME`: the way of a connection to the handler, the limits, and the connections that closed last.
 //! `GET /reasons`: what the close reasons mean.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -15,6 +15,7 @@ use switchboard::{CloseReason, ClosedConnection, Kind};
 use tokio::time::Instant;
 
 use crate::admin::state::SharedState;
+use crate::certificates;
 use crate::config::Config;
 
 /// Sections of a listener whose values are shown. They contain numbers and durations only.
@@ -32,19 +33,12 @@ pub(super) async fn listener(State(state): SharedState, Path(name): Path<String>
     };
     let config = state.config.lock().clone();
     let ListenerDetails { certificates, handshakes, recently_closed, .. } = details;
-    let now = unix_time(SystemTime::now());
-    let certificates = certificates.iter().map(|certificate| {
-        json!({
-            "host": certificate.host,
-            "subject": certificate.subject,
-            "not_after": certificate.not_after,
-            "seconds_left": certificate.not_after as f64 - now,
-        })
-    });
+    let now = certificates::unix_time(SystemTime::now());
+    let certificates = certificates.iter().map(|certificate| certificates::json(certificate, now));
     Json(json!({
         "name": name,
         // A listener that a reload has removed has no configuration.
-        "config": config.and_then(|config| config_of(&config, &name)),
+        "config": config_of(&config, &name),
         "certificates": certificates.collect::<Value>(),
         "handshakes": handshakes,
         "recently_closed": recently_closed.iter().map(|closed| closed_connection(closed, now)).collect::<Value>(),
@@ -94,8 +88,4 @@ fn closed_connection(closed: &ClosedConnection, now: f64) -> Value {
         "bytes_in": closed.bytes_in,
         "bytes_out": closed.bytes_out,
     })
-}
-
-fn unix_time(time: SystemTime) -> f64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
 }

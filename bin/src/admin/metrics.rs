@@ -10,11 +10,13 @@ use switchboard::metrics::{HandlerMetric, HandlerSample, LATENCY_BOUNDS, Latency
 use switchboard::server::{ListenerReport, ListenerStatus};
 use switchboard::{CloseReason, Phase, Running};
 
-use crate::admin::metrics::Samples::{Histogram, Labelled, Reasons, Single};
+use crate::admin::metrics::Samples::{Histogram, Labelled, Optional, Reasons, Single};
 use crate::admin::state::SharedState;
 
 enum Samples {
     Single(fn(&ListenerReport) -> u64),
+    /// No sample of a listener without a value.
+    Optional(fn(&ListenerReport) -> Option<i64>),
     Reasons(fn(&ListenerReport) -> &[(CloseReason, u64)]),
     /// One sample per value of this label.
     Labelled(&'static str, fn(&ListenerReport) -> Vec<(&'static str, u64)>),
@@ -22,7 +24,7 @@ enum Samples {
 }
 
 /// The metrics of a listener: name, type, help, samples.
-const METRICS: [(&str, &str, &str, Samples); 11] = [
+const METRICS: [(&str, &str, &str, Samples); 12] = [
     ("listener_up", "gauge", LISTENER_UP, Single(|report| u64::from(report.state == ListenerStatus::Listening))),
     ("connections_open", "gauge", "Open connections.", Single(|report| report.open as u64)),
     ("sessions_open", "gauge", "Datagram peers with a session.", Single(|report| report.sessions as u64)),
@@ -34,9 +36,11 @@ const METRICS: [(&str, &str, &str, Samples); 11] = [
     ("received_bytes_total", "counter", RECEIVED_BYTES, Single(|report| report.bytes_in)),
     ("sent_bytes_total", "counter", SENT_BYTES, Single(|report| report.bytes_out)),
     ("accept_errors_total", "counter", "Accept errors, by class.", Labelled("class", accept_errors)),
+    ("certificate_expiry_timestamp_seconds", "gauge", CERTIFICATE_EXPIRY, Optional(certificate_expiry)),
 ];
 const LISTENER_UP: &str = "Whether the listener accepts clients: 1, or 0 while it is down or drains.";
 const MESSAGE_SECONDS: &str = "Time from the read that received a message until its reply was written.";
+const CERTIFICATE_EXPIRY: &str = "Earliest expiry of the certificates of a TLS listener, in seconds of Unix time.";
 const RECEIVED_BYTES: &str = "Bytes received, including framing but not TLS overhead.";
 const SENT_BYTES: &str = "Bytes sent, including framing but not TLS overhead.";
 
@@ -46,6 +50,10 @@ fn outcomes(report: &ListenerReport) -> Vec<(&'static str, u64)> {
 
 fn accept_errors(report: &ListenerReport) -> Vec<(&'static str, u64)> {
     report.accept_errors.clone()
+}
+
+fn certificate_expiry(report: &ListenerReport) -> Option<i64> {
+    report.certificate.as_ref().map(|certificate| certificate.not_after)
 }
 
 pub(super) async fn metrics(State(state): SharedState) -> Response {
@@ -75,6 +83,7 @@ fn text(running: &Running) -> String {
             let listener = ("listener", &*report.name);
             match samples {
                 Single(value) => sample(&mut out, name, &[listener], value(report)),
+                Optional(value) => value(report).iter().for_each(|value| sample(&mut out, name, &[listener], value)),
                 Reasons(counts) => {
                     for (reason, count) in counts(report) {
                         sample(&mut out, name, &[listener, ("reason", reason.as_str())], count);

@@ -93,7 +93,8 @@ impl Admin {
             started,
             replies: SharedReplies::default(),
             settings: Mutex::default(),
-            config: Mutex::default(),
+            initial: config.clone(),
+            config: Mutex::new(config.clone()),
             history: Arc::new(History::new(started)),
             drained: watch::Sender::new(None),
             new_process: OnceLock::new(),
@@ -105,7 +106,6 @@ impl Admin {
         let handler = HandlerInstance::stream(HttpHandler { router, clients });
         let running = ListenerSet::new(Transports::default()).start().await?;
         let admin = Self { state, handler, max_connections, is_enabled, running };
-        admin.set_config(config);
         Ok((admin, received))
     }
 
@@ -167,7 +167,7 @@ impl Admin {
 
     /// Sets the configuration in use.
     pub(crate) fn set_config(&self, config: &Arc<Config>) {
-        *self.state.config.lock() = Some(config.clone());
+        *self.state.config.lock() = config.clone();
     }
 
     /// Publishes the result of the drain, for the clients that wait for it.

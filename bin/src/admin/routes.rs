@@ -21,7 +21,7 @@ use crate::admin::forward::forward;
 use crate::admin::parameters::{Accepted, NoParameters, Parameters};
 use crate::admin::state::{AdminState, SharedState};
 use crate::admin::{bans, commands, connections, evacuation, history, listener, metrics, status};
-use crate::config::Shape;
+use crate::config::{self, Shape};
 
 /// The value of the header `Server`, by which a client recognizes an admin endpoint.
 pub(crate) const SERVER_NAME: &str = "switchboard";
@@ -44,7 +44,7 @@ struct Route {
 type Handler = fn(MethodFilter) -> MethodRouter<Arc<AdminState>>;
 
 /// Every route. The router, the check of each request and the reply to unknown paths use this table.
-const ROUTES: [Route; 22] = [
+const ROUTES: [Route; 23] = [
     read("/", "dashboard", |method| on(method, dashboard)),
     health("/livez", "200 while the process runs", |method| on(method, livez)),
     health("/readyz", "200 if every listener accepts connections, else 503", |method| on(method, readyz)),
@@ -71,6 +71,10 @@ const ROUTES: [Route; 22] = [
     )
     .with(&["origin"]),
     protected(Method::GET, "/log", "last lines of the log, as JSON", |method| on(method, log_tail)).with(&["after"]),
+    protected(Method::DELETE, "/connections", "close the connections of a listener or peer", |method| {
+        on(method, connections::close)
+    })
+    .with(&["listener", "peer"]),
     protected(Method::DELETE, "/connections/{id}", "close a connection", |method| on(method, close_connection)),
     protected(Method::POST, "/bans", "ban a network, described as JSON", |method| on(method, bans::add)),
     protected(Method::DELETE, "/bans/{*network}", "remove a ban", |method| on(method, bans::remove)).with(&["origin"]),
@@ -199,10 +203,12 @@ async fn config(
     State(state): SharedState,
     Parameters(ConfigParameters { origin }): Parameters<ConfigParameters>,
 ) -> impl IntoResponse {
-    let (shape, content_type) =
-        if origin { (Shape::Origins, "text/plain; charset=utf-8") } else { (Shape::Json, "application/json") };
     let config = state.config.lock().clone();
-    ([(CONTENT_TYPE, content_type)], config.map(|config| config.effective.print(shape)).unwrap_or_default())
+    if origin {
+        return ([(CONTENT_TYPE, "text/plain; charset=utf-8")], config.effective.print(Shape::Origins));
+    }
+    let running = config::running(&state.initial, &config);
+    ([(CONTENT_TYPE, "application/json")], config::print_json(&running))
 }
 
 /// The parameters of `GET /log`.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::extract::State;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use switchboard::log::Log;
 use switchboard::server::Changes;
@@ -41,8 +42,8 @@ pub(crate) struct Reloaded {
     pub(crate) differences: Vec<Difference>,
 }
 
-/// A key that differs between the running and the new configuration.
-#[derive(Debug)]
+/// A key that differs between the running and the new configuration: an entry of `keys` in the reply to a reload.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Difference {
     pub(crate) key: String,
     /// The running value; `None` if there is none.
@@ -51,6 +52,9 @@ pub(crate) struct Difference {
     /// The source of the new value.
     pub(crate) origin: Option<String>,
     pub(crate) needs_restart: bool,
+    /// The values describe the content of a file, which the key names.
+    #[serde(default)]
+    pub(crate) is_file_content: bool,
 }
 
 pub(super) struct AdminState {
@@ -64,8 +68,10 @@ pub(super) struct AdminState {
     pub(super) replies: SharedReplies,
     /// The `[admin]` section; `None` while there is no admin endpoint.
     pub(super) settings: Mutex<Option<config::Admin>>,
-    /// The configuration in use. `None` before the start.
-    pub(super) config: Mutex<Option<Arc<Config>>>,
+    /// The configuration of the start.
+    pub(super) initial: Arc<Config>,
+    /// The configuration in use.
+    pub(super) config: Mutex<Arc<Config>>,
     pub(super) history: Arc<History>,
     /// The result of the drain, when it has ended.
     pub(super) drained: watch::Sender<Option<Drained>>,

@@ -1,5 +1,7 @@
 //! The state of the server and its listeners as JSON.
 
+use std::time::SystemTime;
+
 use axum::extract::State;
 use axum::response::Response;
 use nix::unistd::gethostname;
@@ -11,6 +13,7 @@ use switchboard::{CloseReason, Phase, Running};
 
 use crate::admin::evacuation;
 use crate::admin::state::SharedState;
+use crate::certificates;
 
 pub(super) async fn status(State(state): SharedState) -> Response {
     let started = state.started;
@@ -21,6 +24,7 @@ pub(super) async fn status(State(state): SharedState) -> Response {
             _ => "draining",
         };
         let drain = running.drain_settings();
+        let now = certificates::unix_time(SystemTime::now());
         let host = gethostname().ok().map(|name| name.to_string_lossy().into_owned());
         let status = json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -35,7 +39,7 @@ pub(super) async fn status(State(state): SharedState) -> Response {
             },
             "bans": bans(&running.bans().report()),
             "evacuation": running.evacuation().as_ref().map(evacuation::progress),
-            "listeners": running.report().iter().map(listener).collect::<Value>(),
+            "listeners": running.report().iter().map(|report| listener(report, now)).collect::<Value>(),
         });
         ("application/json", status.to_string().into_bytes())
     };
@@ -53,7 +57,7 @@ fn bans(report: &BanReport) -> Value {
     })
 }
 
-fn listener(report: &ListenerReport) -> Value {
+fn listener(report: &ListenerReport, now: f64) -> Value {
     let latency = &report.latency;
     let within = LATENCY_BOUNDS.iter().zip(latency.within);
     let within: Value = within.map(|(bound, count)| json!({ "le": bound.as_secs_f64(), "count": count })).collect();
@@ -62,9 +66,12 @@ fn listener(report: &ListenerReport) -> Value {
         "address": report.endpoint.to_string(),
         "state": report.state.as_str(),
         "problem": report.problem,
+        "certificate": report.certificate.as_ref().map(|certificate| certificates::json(certificate, now)),
         "open": report.open,
         "sessions": report.sessions,
+        "max_open": report.max_open,
         "accepted": report.accepted,
+        "errors": report.errors(),
         "closed": counts(&report.closed, CloseReason::as_str),
         "rejected": counts(&report.rejected, CloseReason::as_str),
         "messages": counts(&report.messages, Outcome::as_str),

@@ -1,22 +1,21 @@
 //! The commands that send a few requests: connections, reload and the log level.
 
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use form_urlencoded::Serializer;
+use serde::Deserialize;
 use serde_json::json;
-use std::time::Duration;
 
 use crate::client::address::AdminAddress;
 use crate::client::http::{ClientError, REPLY_TIMEOUT, get, send, successful};
 use crate::client::options::ConnectionsOptions;
-use crate::client::report::{Change, Connection, Page, Reloaded};
+use crate::client::reload_request::request_reload;
+use crate::client::report::{Connection, Page};
 use crate::client::text::{self, Align, Column, escape};
 use crate::config_diff;
 use crate::exit::FAILED;
 
 /// Connections that `switchboard connections` requests at once. More requests follow, up to `--limit`.
 const PAGE_SIZE: u64 = 1000;
-/// Time for the reply to a reload, which the server ends after 30 s.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// What a command prints on standard output, and on standard error.
 #[derive(Debug, Default)]
@@ -34,9 +33,11 @@ impl Printed {
 }
 
 pub(super) async fn connections(server: &AdminAddress, options: &ConnectionsOptions) -> Result<Printed, ClientError> {
-    if let Some(id) = options.kill {
-        let text = kill(server, id).await?;
-        return Ok(Printed::out(if options.server.json { json_line(&json!({ "closing": id })) } else { text }));
+    if options.kill_all {
+        return kill_all(server, options).await;
+    }
+    if !options.kill.is_empty() {
+        return Ok(kill_each(server, &options.kill, options.server.json).await);
     }
     let mut found = Page::default();
     loop {
@@ -74,9 +75,52 @@ async fn page(
     let mut query = Serializer::new(String::new());
     query.append_pair("limit", &limit.to_string());
     query.extend_pairs(after.map(|id| ("after", id.to_string())));
-    query.extend_pairs(options.listener.as_ref().map(|name| ("listener", name)));
-    query.extend_pairs(options.peer.as_ref().map(|peer| ("peer", peer)));
+    query.extend_pairs(selection(options));
     get(server, &format!("/connections?{}", query.finish())).await?.json()
+}
+
+/// The parameters that select connections.
+fn selection(options: &ConnectionsOptions) -> impl Iterator<Item = (&'static str, &String)> {
+    let listener = options.listener.as_ref().map(|name| ("listener", name));
+    listener.into_iter().chain(options.peer.as_ref().map(|peer| ("peer", peer)))
+}
+
+async fn kill_all(server: &AdminAddress, options: &ConnectionsOptions) -> Result<Printed, ClientError> {
+    #[derive(Deserialize)]
+    struct Reply {
+        closing: u64,
+    }
+    let query = Serializer::new(String::new()).extend_pairs(selection(options)).finish();
+    let path = format!("/connections?{query}");
+    let reply = send(server, Method::DELETE, &path, String::new(), REPLY_TIMEOUT).await?;
+    let Reply { closing } = successful(server, reply)?.json()?;
+    let text = match closing {
+        0 => "no connections\n".to_owned(),
+        1 => "1 connection is being closed\n".to_owned(),
+        _ => format!("{closing} connections are being closed\n"),
+    };
+    Ok(Printed::out(if options.server.json { json_line(&json!({ "closing": closing })) } else { text }))
+}
+
+/// Closes each connection. One that is not open is an error, and the others are closed.
+async fn kill_each(server: &AdminAddress, ids: &[u64], json: bool) -> Printed {
+    let (mut printed, mut closing) = (Printed::default(), Vec::new());
+    for &id in ids {
+        match kill(server, id).await {
+            Ok(text) => {
+                printed.out += if json { "" } else { &text };
+                closing.push(id);
+            }
+            Err(error) => {
+                printed.err += &format!("error: {}\n", error.describe(server));
+                printed.status = FAILED;
+            }
+        }
+    }
+    if json {
+        printed.out = json_line(&json!({ "closing": closing }));
+    }
+    printed
 }
 
 fn connection_table(connections: &[Connection], width: usize) -> String {
@@ -112,11 +156,8 @@ pub(super) async fn kill(server: &AdminAddress, id: u64) -> Result<String, Clien
 }
 
 pub(super) async fn reload(server: &AdminAddress, force: bool, json: bool) -> Result<Printed, ClientError> {
-    let path = if force { "/reload?force=true" } else { "/reload" };
-    let reply = send(server, Method::POST, path, String::new(), RELOAD_TIMEOUT).await?;
-    let has_errors = [StatusCode::UNPROCESSABLE_ENTITY, StatusCode::SERVICE_UNAVAILABLE].contains(&reply.status);
-    let reply = if has_errors { reply } else { successful(server, reply)? };
-    let reloaded: Reloaded = reply.json()?;
+    let (reply, reloaded) = request_reload(server, if force { "?force=true" } else { "" }).await?;
+    let has_errors = !reloaded.errors.is_empty();
     if json {
         let out = reply.text().trim_end().to_owned() + "\n";
         return Ok(Printed { out, status: if has_errors { FAILED } else { 0 }, ..Printed::default() });
@@ -132,9 +173,7 @@ pub(super) async fn reload(server: &AdminAddress, force: bool, json: bool) -> Re
             text += &format!("listeners {what}: {}\n", escape(&names.join(", ")));
         }
     }
-    for Change { key, before, after, origin, needs_restart } in &reloaded.keys {
-        text += &config_diff::line(key, before.as_ref(), after.as_ref(), *needs_restart, origin.as_deref());
-    }
+    text += &reloaded.keys.iter().map(config_diff::line).collect::<String>();
     if reloaded.keys.is_empty() {
         text += "no changes\n";
     }

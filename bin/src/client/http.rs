@@ -20,11 +20,14 @@ use tokio::time::timeout;
 
 use crate::admin::SERVER_NAME;
 use crate::admin_socket::{AdminSocket, connect};
-use crate::client::address::AdminAddress;
+use crate::client::address::{AdminAddress, FLAG};
 use crate::exit::reason;
 
 /// Time for the running server to reply to a command.
 pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A hint for an address of the configuration that does not answer.
+const CHANGED_ADDRESS: &str =
+    "; if admin.listen has changed since the server started or reloaded, name its address: --admin ADDRESS";
 /// The largest reply of the running server.
 const MAX_REPLY: usize = 16 << 20;
 
@@ -147,6 +150,16 @@ fn of_hyper(error: &hyper::Error) -> ClientError {
     let error = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>()).unwrap_or(error);
     let is_closed = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
     if is_closed || find_cause::<io::Error>(error).is_some() { ClientError::Closed } else { ClientError::NotHttp }
+}
+
+impl ClientError {
+    /// The text with the address, and where it is set.
+    pub(super) fn describe(&self, server: &AdminAddress) -> String {
+        let AdminAddress { endpoint, origin, note, .. } = server;
+        let is_unreachable = matches!(self, Self::Connect(_)) && origin != FLAG;
+        let hint = if is_unreachable { CHANGED_ADDRESS } else { "" };
+        escape_unsafe(&format!("admin endpoint {endpoint} ({origin}): {self}{hint}{note}"), |c| c == '\n')
+    }
 }
 
 impl fmt::Display for ClientError {

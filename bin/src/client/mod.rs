@@ -7,6 +7,7 @@ mod drain;
 mod evacuate;
 mod http;
 mod options;
+mod reload_request;
 mod report;
 mod running_config;
 mod status;
@@ -14,8 +15,8 @@ mod text;
 mod top;
 
 pub(crate) use address::AdminAddress;
-pub(crate) use options::ClientCommand;
-pub(crate) use running_config::wait_for_config;
+pub(crate) use options::{ClientCommand, EndpointOptions};
+pub(crate) use running_config::{RunningConfig, wait_for_config};
 
 use std::ffi::OsString;
 
@@ -48,7 +49,7 @@ pub(crate) fn run(
             ClientCommand::LogLevel { level, .. } => commands::log_level(&server, level.as_deref(), json).await,
             ClientCommand::Top(options) => return top::top(&server, options).await,
         };
-        let Printed { out, err, status } = printed.map_err(|error| Failure::new(server.describe(error)))?;
+        let Printed { out, err, status } = printed.map_err(|error| Failure::new(error.describe(&server)))?;
         let written = print_stdout(out)?;
         print_error(&err);
         Ok(if status == 0 { written } else { status })

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use switchboard::Endpoint;
 use switchboard::settings::{Interval, Network, Rate};
 
@@ -11,7 +11,7 @@ use switchboard::settings::{Interval, Network, Rate};
 pub(crate) enum ClientCommand {
     /// Show the state and the counters of the running server and its listeners
     Status(ServerOptions),
-    /// List the open connections of the running server, the oldest first, or close one
+    /// List the open connections of the running server, the oldest first, or close some
     Connections(ConnectionsOptions),
     /// Ban clients of the running server, list the bans, or remove one
     Ban(BanOptions),
@@ -66,30 +66,41 @@ pub(crate) struct ServerOptions {
     /// Configuration file (.toml, .json or .yaml); its [admin] section names the admin endpoint
     #[arg(short, long, value_name = "FILE", conflicts_with = "admin")]
     pub(super) config: Option<PathBuf>,
-    /// Address of the admin endpoint, such as tcp://127.0.0.1:9900 or unix:/run/switchboard/admin.sock; needs no
-    /// configuration
-    #[arg(long, value_name = "ADDRESS")]
-    pub(super) admin: Option<Endpoint>,
-    /// File with the token of the admin endpoint; default: the token of the configuration, or SWITCHBOARD_ADMIN__TOKEN
-    #[arg(long, value_name = "FILE")]
-    pub(super) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) endpoint: EndpointOptions,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
 }
 
+/// An admin endpoint that the configuration does not name.
 #[derive(Debug, Args)]
+pub(crate) struct EndpointOptions {
+    /// Address of the admin endpoint, such as tcp://127.0.0.1:9900 or unix:/run/switchboard/admin.sock; default:
+    /// admin.listen of the configuration
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) admin: Option<Endpoint>,
+    /// File with the token of the admin endpoint; default: the token of the configuration, or SWITCHBOARD_ADMIN__TOKEN
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("selection").multiple(true))]
 pub(crate) struct ConnectionsOptions {
     #[command(flatten)]
     pub(super) server: ServerOptions,
-    /// Close the connection with this id instead of listing
-    #[arg(long, value_name = "ID", conflicts_with_all = ["listener", "peer", "limit"])]
-    pub(super) kill: Option<u64>,
+    /// Close the connections with these ids instead of listing
+    #[arg(long, value_name = "ID", num_args = 1.., conflicts_with_all = ["listener", "peer", "limit"])]
+    pub(super) kill: Vec<u64>,
+    /// Close every connection of --listener, --peer or both instead of listing
+    #[arg(long, requires = "selection", conflicts_with_all = ["kill", "limit"])]
+    pub(super) kill_all: bool,
     /// Only connections of this listener
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", group = "selection")]
     pub(super) listener: Option<String>,
     /// Only clients of this network or address, such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.1
-    #[arg(long, value_name = "NETWORK", value_parser = parse_peer)]
+    #[arg(long, value_name = "NETWORK", value_parser = parse_peer, group = "selection")]
     pub(super) peer: Option<String>,
     /// Maximum number of connections to list
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]

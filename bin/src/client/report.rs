@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+use crate::admin::Difference;
 
 /// `GET /status`
 #[derive(Debug, Clone, Deserialize)]
@@ -57,15 +58,28 @@ pub(super) struct Listener {
     pub(super) address: String,
     pub(super) state: String,
     pub(super) problem: Option<String>,
+    /// The certificate that expires first, of a listener with TLS.
+    pub(super) certificate: Option<Certificate>,
     pub(super) open: u64,
     pub(super) sessions: u64,
+    /// The limit of `open` and `sessions`.
+    pub(super) max_open: u64,
     pub(super) accepted: u64,
+    /// Connections that closed because of a failure.
+    pub(super) errors: u64,
     pub(super) rejected: BTreeMap<String, u64>,
     /// Messages by outcome.
     pub(super) messages: BTreeMap<String, u64>,
     pub(super) message_seconds: Latency,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Certificate {
+    pub(super) subject: String,
+    pub(super) not_after: i64,
+    pub(super) seconds_left: f64,
 }
 
 /// The histogram of the time to reply to a message.
@@ -154,16 +168,6 @@ pub(super) struct Reloaded {
     pub(super) started: Vec<String>,
     pub(super) changed: Vec<String>,
     pub(super) stopped: Vec<String>,
-    pub(super) keys: Vec<Change>,
+    pub(super) keys: Vec<Difference>,
     pub(super) errors: Vec<String>,
-}
-
-/// A key whose value a reload has changed.
-#[derive(Debug, Deserialize)]
-pub(super) struct Change {
-    pub(super) key: String,
-    pub(super) before: Option<Value>,
-    pub(super) after: Option<Value>,
-    pub(super) origin: Option<String>,
-    pub(super) needs_restart: bool,
 }

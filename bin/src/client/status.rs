@@ -1,9 +1,10 @@
 //! `switchboard status`.
 
+use crate::certificates;
 use crate::client::address::AdminAddress;
 use crate::client::commands::Printed;
 use crate::client::http::{ClientError, get};
-use crate::client::report::{Listener, Status};
+use crate::client::report::{Certificate, Listener, Status};
 use crate::client::text::{self, Align, Column, escape};
 
 pub(super) async fn status(server: &AdminAddress, json: bool) -> Result<Printed, ClientError> {
@@ -21,13 +22,14 @@ pub(super) fn summary(status: &Status) -> String {
 
 fn render(status: &Status, width: usize) -> String {
     const STATES: [Column; 3] = [("LISTENER", Align::Left), ("STATE", Align::Left), ("ADDRESS", Align::Left)];
-    const COUNTS: [Column; 8] = [
+    const COUNTS: [Column; 9] = [
         ("LISTENER", Align::Left),
         ("OPEN", Align::Right),
         ("ACCEPTED", Align::Right),
         ("MESSAGES", Align::Right),
         ("FAILED", Align::Right),
         ("REJECTED", Align::Right),
+        ("ERRORS", Align::Right),
         ("IN", Align::Right),
         ("OUT", Align::Right),
     ];
@@ -35,11 +37,12 @@ fn render(status: &Status, width: usize) -> String {
     let counts = |listener: &Listener| {
         vec![
             listener.name.clone(),
-            listener.clients().to_string(),
+            format!("{}/{}", listener.clients(), listener.max_open),
             listener.accepted.to_string(),
             listener.all_messages().to_string(),
             listener.failed().to_string(),
             listener.all_rejected().to_string(),
+            listener.errors.to_string(),
             text::size(listener.bytes_in),
             text::size(listener.bytes_out),
         ]
@@ -50,9 +53,15 @@ fn render(status: &Status, width: usize) -> String {
         Some(format!("problem of {}: {}\n", escape(&listener.name), escape(problem)))
     });
     let problems: String = problems.collect();
+    let certificates = status.listeners.iter().filter_map(|listener| {
+        let Certificate { subject, not_after, seconds_left } = listener.certificate.as_ref()?;
+        let (name, subject, date) = (escape(&listener.name), escape(subject), certificates::date(*not_after));
+        Some(format!("certificate of {name}: {subject}, expires {} ({date})\n", certificates::in_days(*seconds_left)))
+    });
+    let certificates: String = certificates.collect();
     let (states, counts) =
         (text::table(&STATES, &rows(&states), width, 2), text::table(&COUNTS, &rows(&counts), width, 0));
-    format!("{}\n\n{states}{problems}\n{counts}", summary(status))
+    format!("{}\n\n{states}{problems}{certificates}\n{counts}", summary(status))
 }
 
 #[cfg(test)]
@@ -64,9 +73,11 @@ mod tests {
         let listener = |name: &str, count: u64| {
             let listener = serde_json::json!({
                 "name": name, "address": "tcp://[2001:db8:1111:2222:3333:4444:5555:6666]:443", "state": "listening",
-                "problem": "address \u{1b} in use", "open": count, "sessions": 0, "accepted": count,
+                "problem": "address \u{1b} in use", "open": count.min(9_999), "sessions": 0, "max_open": 10_000, "accepted": count,
+                "errors": 3,
                 "rejected": { "limit": 2, "rate": 3 }, "messages": { "ok": count, "error": 7, "dropped": 2 },
-                "message_seconds": { "count": 0, "within": [] }, "bytes_in": count << 20, "bytes_out": 1023
+                "message_seconds": { "count": 0, "within": [] }, "bytes_in": count << 20, "bytes_out": 1023,
+                "certificate": { "subject": "CN=a\u{1b}", "not_after": 1_798_416_000, "seconds_left": 2_600_000.0 }
             });
             serde_json::from_value(listener).unwrap()
         };
@@ -81,9 +92,11 @@ mod tests {
         let text = render(&status, usize::MAX);
         assert!(text.starts_with("switchboard 0.1.0, process 4711, running, up 1h 2m\n\n"), "{text}");
         assert!(text.contains("\nproblem of main: address \\u001B in use\n"), "{text}");
+        let certificate = "certificate of main: CN=a\\u001B, expires in 30 days (2026-12-28)\n";
+        assert!(text.contains(certificate), "{text}");
         let counts: Vec<&str> = text.lines().rev().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(counts[..6], ["main", "1", "1", "10", "9", "5"], "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= 90), "{text}");
+        assert_eq!(counts[..7], ["main", "1/10000", "1", "10", "9", "5", "3"], "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         let text = render(&status, 80);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("tcp://[2001:db8:1111:2222:3333:4444:5555:6666]:443"), "{text}");

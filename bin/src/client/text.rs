@@ -17,7 +17,8 @@ pub(super) enum Align {
 /// A column: its heading and the alignment of its cells.
 pub(super) type Column = (&'static str, Align);
 
-/// Lines with aligned columns. If they are wider than `width`, the column `shortened` is made narrower.
+/// Lines with aligned columns. If they are wider than `width`, the column `shortened` is made narrower, and then the
+/// space between the columns.
 pub(super) fn table(columns: &[Column], rows: &[Vec<String>], width: usize, shortened: usize) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| escape(cell)).collect()).collect();
     let mut widths: Vec<usize> = columns.iter().map(|(heading, _)| heading.len()).collect();
@@ -26,9 +27,10 @@ pub(super) fn table(columns: &[Column], rows: &[Vec<String>], width: usize, shor
             *most = (*most).max(cell.chars().count());
         }
     }
-    let total: usize = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
+    let total = |widths: &[usize]| widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
     let least = widths[shortened].min(MIN_SHORTENED);
-    widths[shortened] = widths[shortened].saturating_sub(total.saturating_sub(width)).max(least);
+    widths[shortened] = widths[shortened].saturating_sub(total(&widths).saturating_sub(width)).max(least);
+    let gap = if total(&widths) > width { " " } else { "  " };
     let headings = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
     let mut text = String::new();
     for row in std::iter::once(&headings).chain(&rows) {
@@ -36,7 +38,7 @@ pub(super) fn table(columns: &[Column], rows: &[Vec<String>], width: usize, shor
             let cell = shorten(cell, width);
             if *align == Align::Left { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text += cells.collect::<Vec<_>>().join(gap).trim_end();
         text.push('\n');
     }
     text

@@ -44,7 +44,7 @@ impl Effective {
 
     pub(crate) fn print(&self, shape: Shape) -> String {
         match shape {
-            Shape::Json => escape_unsafe(&format!("{:#}\n", self.json()), |c| c == '\n'),
+            Shape::Json => print_json(&self.json()),
             Shape::Toml | Shape::Origins => {
                 let mut text = String::new();
                 self.toml(&[], shape == Shape::Origins, &mut text);
@@ -148,6 +148,11 @@ impl Effective {
         entries.sort_by_key(|(_, key, _)| position(key).unwrap_or(usize::MAX));
         entries
     }
+}
+
+/// JSON with line breaks.
+pub(crate) fn print_json(json: &Json) -> String {
+    escape_unsafe(&format!("{json:#}\n"), |c| c == '\n')
 }
 
 /// Finds the order of the keys of each table, and the secrets.

@@ -16,9 +16,8 @@ use super::tree::{self, path, under};
 /// Columns of a comment.
 const WIDTH: usize = 100;
 
-/// The example for a key that has the type of a listener's address, but must have another one.
+/// The key of the admin endpoint that is set: without it, the commands for a running server do not work.
 const ADMIN_LISTEN: [&str; 2] = ["admin", "listen"];
-const ADMIN_ADDRESS: &str = "tcp://127.0.0.1:9900";
 
 /// The keys of the listener that are set. The other keys are comments.
 const SET: [&str; 3] = ["listen", "handler", "framing"];
@@ -38,7 +37,8 @@ pub(crate) struct TrialFiles<'a> {
 }
 
 /// The text of the configuration. Editors find the schema at `schema`.
-pub(crate) fn starter(registry: &Registry, schema: &str, tls: Option<&TrialFiles<'_>>) -> String {
+/// The admin endpoint listens at `admin`.
+pub(crate) fn starter(registry: &Registry, schema: &str, admin: &str, tls: Option<&TrialFiles<'_>>) -> String {
     let schemas = Schemas::new(registry);
     let mut defaults = resolve::defaults([&"main".to_owned()].into_iter(), registry);
     // A program with several handlers may have no default one.
@@ -65,7 +65,7 @@ pub(crate) fn starter(registry: &Registry, schema: &str, tls: Option<&TrialFiles
                 let _ = writeln!(page.text, "{name} = {}", toml_value(&Json::from(file.display().to_string())));
             }
         }
-        None => page.absent(&under(&main, "tls")),
+        None => page.absent(&under(&main, "tls"), None),
     }
     for section in &shared_keys().sections {
         page.documented_section(&under(&main, section));
@@ -73,7 +73,8 @@ pub(crate) fn starter(registry: &Registry, schema: &str, tls: Option<&TrialFiles
     for section in ["log", "admin", "drain", "runtime"].map(path) {
         match tree::get_table(&effective.whole, &section) {
             Some(_) => page.documented_section(&section),
-            None => page.absent(&section),
+            None if section == path("admin") => page.absent(&section, Some(admin)),
+            None => page.absent(&section, None),
         }
     }
     text
@@ -114,14 +115,16 @@ impl Page<'_> {
         }
     }
 
-    /// A section that has an effect if it is present.
-    fn absent(&mut self, at: &[String]) {
-        let header = format!("#[{}]", tree::dotted(at));
+    /// A section that has an effect if it is present. It is a comment unless it is that of the admin endpoint with its
+    /// address.
+    fn absent(&mut self, at: &[String], admin: Option<&str>) {
+        let mark = if admin.is_some() { "" } else { "#" };
+        let header = format!("{mark}[{}]", tree::dotted(at));
         self.header(&header, &description(&self.schemas.expected(at)));
         for key in self.schemas.expected(at).keys() {
             let path = under(at, &key);
-            if path == ADMIN_LISTEN {
-                self.key(&path, "#", &ADMIN_ADDRESS.into());
+            if let Some(address) = admin.filter(|_| path == ADMIN_LISTEN) {
+                self.key(&path, "", &address.into());
                 continue;
             }
             let expected = self.schemas.expected(&path);

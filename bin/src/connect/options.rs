@@ -10,7 +10,8 @@ use crate::dial::{Server, TlsOptions};
 use crate::failure::Failure;
 
 const AFTER_HELP: &str = "\
-Without --framing, a session on a terminal has the framing lines, and any other one has none (raw).
+Without --framing, a session on a terminal has the framing lines, and any other one has none (raw). With raw, the line \
+ends are not sent: a server that reads lines waits for one, so use --framing lines.
 
 Exit status: 0 the server closed the connection or the input ended, 1 cannot connect, the connection failed or a line \
 was not sent, 2 wrong usage.";

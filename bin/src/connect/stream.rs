@@ -13,11 +13,15 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use super::session::{Ended, Input, Printer, Result, Target, failed, print_reply, print_unsent};
 use crate::dial::sent_tls_alert;
+use crate::exit;
 
 /// Wait for a greeting before the first message of a pipe.
 const GREETING_TIMEOUT: Duration = Duration::from_millis(250);
 /// On a terminal without --framing, the silence after which a part of a line is printed.
 const PART_TIMEOUT: Duration = Duration::from_millis(250);
+/// A hint for a server that sent nothing.
+const NO_REPLY_TO_RAW: &str = "note: the server sent nothing; the framing raw sends no line ends, so for a server that \
+                               reads lines use --framing lines\n";
 /// Maximum size of one read.
 const READ_SIZE: usize = 64 * 1024;
 /// Maximum size of a message. Buffers grow with the data.
@@ -31,17 +35,24 @@ pub(super) async fn run(
 ) -> Result<Ended> {
     let (reader, mut writer) = split(stream);
     let (read_done, mut reads) = watch::channel(());
-    let mut has_unsent = false;
+    let received = reads.clone();
+    let (mut has_unsent, mut has_sent) = (false, false);
+    let is_piped = matches!(input, Input::Piped(..));
     let mut receiving = Box::pin(receive(reader, target, &read_done, out));
     tokio::select! {
         // The server closed first, or a reply was invalid.
         received = &mut receiving => return received.map(|()| Ended { has_unsent, by_server: true }),
-        sent = send(&mut writer, &mut input, reads.clone(), target, &mut has_unsent) => sent?,
+        sent = send(&mut writer, &mut input, reads.clone(), target, (&mut has_sent, &mut has_unsent)) => sent?,
     }
     let silence = async { while let Ok(Ok(())) = timeout(target.wait, reads.changed()).await {} };
     tokio::select! {
         received = &mut receiving => received?,
-        () = silence => {}
+        () = silence => {
+            let is_silent = received.has_changed().is_ok_and(|has_changed| !has_changed);
+            if is_silent && has_sent && is_piped && target.framing.name() == "raw" {
+                exit::print_error(NO_REPLY_TO_RAW);
+            }
+        }
     }
     Ok(Ended { has_unsent, by_server: false })
 }
@@ -52,7 +63,7 @@ async fn send(
     input: &mut Input<impl AsyncRead + Unpin>,
     mut reads: watch::Receiver<()>,
     target: &Target,
-    has_unsent: &mut bool,
+    (has_sent, has_unsent): (&mut bool, &mut bool),
 ) -> Result<()> {
     // With raw framing each read of the server is one message. Lines of a pipe would arrive in one read, and the first
     // one before the greeting, so wait for a reply to each.
@@ -78,6 +89,7 @@ async fn send(
             return ignore_closed(&error, target);
         }
         buffer.clear();
+        *has_sent = true;
         if waits_for_replies {
             let _ = timeout(target.wait, reads.changed()).await;
         }

@@ -58,7 +58,7 @@ pub trait Framing: Send + Sync + 'static {
 #[non_exhaustive]
 pub enum FrameError {
     /// A message is larger than the limit: reason `frame_too_large`.
-    #[error("a message is larger than {limit} bytes")]
+    #[error("a message is larger than {limit} bytes (limits.frame)")]
     TooLarge {
         /// The largest allowed message in bytes.
         limit: usize,

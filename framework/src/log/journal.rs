@@ -9,6 +9,9 @@ use std::sync::LazyLock;
 use nix::sys::stat::fstat;
 use tracing::Level;
 
+/// The priorities of syslog(3) for the levels error, warn, info, and debug and trace.
+pub(super) const PRIORITIES: [&str; 4] = ["<3>", "<4>", "<6>", "<7>"];
+
 /// What a line of this level on standard error begins with: `<3>` if the systemd journal reads standard error,
 /// otherwise nothing.
 ///
@@ -19,13 +22,14 @@ pub fn journal_prefix(level: Level) -> &'static str {
     if *IS_JOURNAL { prefix(level) } else { "" }
 }
 
-/// The priorities of syslog(3).
+/// The prefix of a line.
 fn prefix(level: Level) -> &'static str {
+    let [error, warning, info, debug] = PRIORITIES;
     match level {
-        Level::ERROR => "<3>",
-        Level::WARN => "<4>",
-        Level::INFO => "<6>",
-        _ => "<7>",
+        Level::ERROR => error,
+        Level::WARN => warning,
+        Level::INFO => info,
+        _ => debug,
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::log::journal::PRIORITIES;
+
 /// Lines that are kept.
 pub const LOG_TAIL: usize = 200;
 /// Maximum bytes of a kept line. The rest is cut off.
@@ -22,11 +24,12 @@ struct Lines {
 }
 
 impl LogTail {
-    /// Adds whole lines, without their colours.
+    /// Adds whole lines, without their colours and priorities.
     pub(super) fn add(&self, lines: &[u8]) {
         let text = String::from_utf8_lossy(lines);
         let mut kept = self.0.lock();
         for line in text.lines() {
+            let line = without_priority(line);
             let line = without_colors(&line[..line.floor_char_boundary(MAX_LINE)]);
             if kept.last.len() == LOG_TAIL {
                 kept.last.pop_front();
@@ -42,6 +45,11 @@ impl LogTail {
         let new = usize::try_from(kept.count.saturating_sub(after)).unwrap_or(usize::MAX).min(kept.last.len());
         (kept.count, kept.last.range(kept.last.len() - new..).cloned().collect())
     }
+}
+
+/// Removes the priority of a line for the systemd journal.
+fn without_priority(line: &str) -> &str {
+    PRIORITIES.iter().find_map(|priority| line.strip_prefix(priority)).unwrap_or(line)
 }
 
 /// Removes the escape sequences of colours (`ESC [ … m`).

@@ -128,7 +128,7 @@ fn log_opened(connection: &Connection) {
     let proxy = connection.proxy().map(|_| tracing::field::display(connection.socket_peer()));
     let client = connection.tls().and_then(|info| info.client.as_ref()).map(|client| &*client.subject);
     let uid = connection.credentials().map(|credentials| credentials.uid);
-    log!(connection, listener, %peer, proxy, client, uid, "connection opened");
+    log!(connection, listener, id = connection.id(), %peer, proxy, client, uid, "connection opened");
 }
 
 fn log_closed(connection: &Connection, error: Option<&str>) {
@@ -137,6 +137,7 @@ fn log_closed(connection: &Connection, error: Option<&str>) {
     let (messages, bytes_in, bytes_out) = (connection.messages(), connection.bytes_in(), connection.bytes_out());
     let seconds = connection.opened().elapsed().as_secs_f64();
     log!(
-        connection, listener, %peer, reason, messages, bytes_in, bytes_out, seconds, error, "connection closed"
+        connection, listener, id = connection.id(), %peer, reason, messages, bytes_in, bytes_out, seconds, error,
+        "connection closed"
     );
 }

@@ -4,7 +4,7 @@ use crate::metrics::{
     Counted, Counts, HandlerMetric, HandlerSample, LATENCY_BOUNDS, MetricValue, Outcome, count_names as names,
 };
 use crate::server::listener::ListenerHandle;
-use crate::server::report::ListenerReport;
+use crate::server::listener_report::ListenerReport;
 use crate::server::running::Running;
 
 impl Running {

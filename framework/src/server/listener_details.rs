@@ -1,6 +1,7 @@
 //! Details of one running listener: certificates, handshakes and the connections that closed last.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,7 +11,7 @@ use crate::drain::Phase;
 use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
 use crate::settings::DrainSettings;
-use crate::transport::tls::CertificateInfo;
+use crate::transport::tls::{CertificateInfo, LoadedCertificates};
 
 /// Details of one listener, which would make a [`ListenerReport`](crate::server::ListenerReport) large.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,10 +37,18 @@ impl Running {
         recently_closed.sort_by_key(|closed| Reverse(closed.closed));
         recently_closed.truncate(RECENTLY_CLOSED);
         Some(ListenerDetails {
-            certificates: tls.map(|tls| tls.certificates().to_vec()).unwrap_or_default(),
+            certificates: tls.map(|tls| tls.certificates().own.to_vec()).unwrap_or_default(),
             handshakes: named.iter().map(|listener| listener.handshakes()).sum(),
             recently_closed,
         })
+    }
+
+    /// The certificates that new handshakes use, by the name of the listener, for the listeners with TLS.
+    pub fn certificates(&self) -> BTreeMap<String, LoadedCertificates> {
+        let state = self.state();
+        let certificates =
+            |listener: &ListenerHandle| Some((listener.spec.name.clone(), listener.tls.as_ref()?.certificates()));
+        state.listeners.iter().filter_map(certificates).collect()
     }
 
     /// How long a drain announces itself, and how long it may take.

@@ -18,6 +18,7 @@ mod handover;
 mod inherited;
 mod listener;
 mod listener_details;
+mod listener_report;
 mod listener_set;
 mod listener_state;
 mod neighbours;
@@ -37,8 +38,9 @@ pub use evacuation::{Evacuation, EvacuationError, EvacuationPlan, EvacuationRepo
 pub use handlers::StartedHandlers;
 pub use inherited::Inherited;
 pub use listener_details::ListenerDetails;
+pub use listener_report::{ListenerReport, ListenerStatus};
 pub use listener_set::{BoundSet, ListenerSet};
-pub use report::{ListenerReport, ListenerStatus, Readiness};
+pub use report::Readiness;
 pub use running::{AbortHandle, Drained, Running};
 pub use start_error::StartError;
 

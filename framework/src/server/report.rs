@@ -5,77 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::future::join_all;
 
-use crate::address::Endpoint;
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, ConnectionTable, Kind, Rejection};
 use crate::drain::Phase;
-use crate::metrics::{AcceptErrorClass, HandlerMetric, Latency, Outcome};
+use crate::metrics::{AcceptErrorClass, HandlerMetric, Outcome};
 use crate::server::listener::ListenerHandle;
+use crate::server::listener_report::{ListenerReport, ListenerStatus};
 use crate::server::running::Running;
 use crate::settings::Network;
-
-/// A snapshot of one listener. Counters start with the process and continue over reloads. They include the
-/// [counts](Running::add_counts) of other processes.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct ListenerReport {
-    /// The name of the listener.
-    pub name: String,
-    /// The endpoint that it listens on, with the real port.
-    pub endpoint: Endpoint,
-    /// Whether it accepts connections or receives datagrams.
-    pub kind: Kind,
-    /// Its state.
-    pub state: ListenerStatus,
-    /// Why new clients cannot reach it although it listens: its path or its address has disappeared.
-    pub problem: Option<String>,
-    /// Open connections.
-    pub open: usize,
-    /// Datagram peers in the session table.
-    pub sessions: usize,
-    /// Accepted connections.
-    pub accepted: u64,
-    /// Closed connections, by reason.
-    pub closed: Vec<(CloseReason, u64)>,
-    /// Rejected connections, by reason.
-    pub rejected: Vec<(CloseReason, u64)>,
-    /// Messages, by outcome.
-    pub messages: Vec<(Outcome, u64)>,
-    /// The time from the read that completed a message until its reply was written.
-    pub latency: Latency,
-    /// Bytes received, including framing but not TLS overhead.
-    pub bytes_in: u64,
-    /// Bytes sent, including framing but not TLS overhead.
-    pub bytes_out: u64,
-    /// Accept errors, by class.
-    pub accept_errors: Vec<(&'static str, u64)>,
-}
-
-/// The state of a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ListenerStatus {
-    /// It accepts connections or receives datagrams.
-    Listening,
-    /// It has failed and is being bound again, or new clients cannot reach it.
-    Down,
-    /// It has stopped accepting; open connections finish.
-    Draining,
-    /// Its transport has no more clients.
-    Ended,
-}
-
-impl ListenerStatus {
-    /// The name in reports and JSON. Names never change.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Listening => "listening",
-            Self::Down => "down",
-            Self::Draining => "draining",
-            Self::Ended => "ended",
-        }
-    }
-}
 
 /// The result of [`Running::readiness`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -265,14 +202,19 @@ fn report(listener: &ListenerHandle, is_draining: bool) -> ListenerReport {
         let closed = named(CloseReason::ALL, metrics.closed.counts());
         (closed, metrics.bytes_in.load(Relaxed) + bytes_in, metrics.bytes_out.load(Relaxed) + bytes_out)
     });
-    let problem = listener.problem();
+    let (problem, limits) = (listener.problem(), &listener.spec.limits);
     ListenerReport {
         name: listener.spec.name.clone(),
         endpoint: listener.endpoint.clone(),
         kind: listener.kind(),
         state: status(listener, problem.is_some(), is_draining),
         problem: problem.map(|problem| problem.to_string()),
+        certificate: listener.tls.as_ref().and_then(|tls| tls.certificates().first_to_expire().cloned()),
         open: listener.open(),
+        max_open: match listener.kind() {
+            Kind::Stream => limits.connections,
+            Kind::Datagram => limits.sessions,
+        },
         sessions: metrics.sessions.load(Relaxed),
         accepted: metrics.accepted.load(Relaxed),
         closed,

@@ -23,7 +23,7 @@ pub(super) struct Alert {
 /// The labels of a series of one listener, and of a series of the whole server.
 const LISTENER: [(&str, &str); 3] = [("instance", "one:9900"), ("job", "switchboard"), ("listener", "main")];
 
-pub(super) const ALERTS: [Alert; 9] = [
+pub(super) const ALERTS: [Alert; 11] = [
     Alert {
         name: "SwitchboardInstanceDown",
         severity: "critical",
@@ -164,6 +164,43 @@ pub(super) const ALERTS: [Alert; 9] = [
                 "0+90x40",
             ),
         ],
+        labels: &LISTENER,
+    },
+    Alert {
+        name: "SwitchboardConnectionsFail",
+        severity: "warning",
+        hold: "10m",
+        value: r#"sum without (reason) (rate(switchboard_connections_closed_total{reason=~"handler_error|panic|first_message|message_timeout|write_stalled|frame_too_large|frame_timeout|bad_frame|outbox_full|starttls_injection|io_error"}[5m])) / sum without (reason) (rate(switchboard_connections_closed_total[5m]))"#,
+        condition: "> 0.1",
+        summary: "More than 10 % of the connections to listener {{ $labels.listener }} of {{ $labels.instance }} fail",
+        description: "The event `connection closed` in the log has the reason and the error. ERRORS of `switchboard status` counts them.",
+        series: &[
+            (
+                r#"switchboard_connections_closed_total{job="switchboard",instance="one:9900",listener="main",reason="frame_too_large"}"#,
+                "0+2x40",
+                "0+2x40",
+            ),
+            (
+                r#"switchboard_connections_closed_total{job="switchboard",instance="one:9900",listener="main",reason="peer_closed"}"#,
+                "0+8x40",
+                "0+90x40",
+            ),
+        ],
+        labels: &LISTENER,
+    },
+    Alert {
+        name: "SwitchboardCertificateExpires",
+        severity: "warning",
+        hold: "1m",
+        value: "switchboard_certificate_expiry_timestamp_seconds - time()",
+        condition: "< 14 * 86400",
+        summary: "A certificate of listener {{ $labels.listener }} of {{ $labels.instance }} expires within 14 days",
+        description: "Renew it and reload. After its end, clients reject it, and a reload or restart fails.",
+        series: &[(
+            r#"switchboard_certificate_expiry_timestamp_seconds{job="switchboard",instance="one:9900",listener="main"}"#,
+            "1000000x40",
+            "2000000x40",
+        )],
         labels: &LISTENER,
     },
     Alert {

@@ -141,6 +141,11 @@ fn chart(metric: &Metric) -> (String, &'static str, Vec<(String, String)>) {
         _ if name.ends_with("_info") => {
             (format!("Instances{of_label}"), "short", vec![(format!("count by ({by}) ({name}{{{select}}})"), legend)])
         }
+        _ if name.ends_with("_timestamp_seconds") => {
+            let words = words.trim_end_matches(" timestamp seconds");
+            let left = format!("min by ({by}) ({name}{{{select}}} - time())");
+            (format!("{words} (time left)"), "s", vec![(left, legend)])
+        }
         _ => {
             let unit = if is_bytes { "bytes" } else { "short" };
             (format!("{words}{of_label}"), unit, vec![(format!("sum by ({by}) ({name}{{{select}}})"), legend)])

@@ -55,7 +55,7 @@ impl Sample {
             messages: all,
             failed: all - handled,
             rejected: report.rejected.iter().map(|(_, count)| count).sum(),
-            errors: report.closed.iter().filter(|(reason, _)| reason.is_failure()).map(|(_, count)| count).sum(),
+            errors: report.errors(),
             bytes_in: report.bytes_in,
             bytes_out: report.bytes_out,
             latency: report.latency,

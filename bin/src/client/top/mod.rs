@@ -20,7 +20,7 @@ use crate::exit::write_stdout;
 use crate::failure::{Failure, cannot_write};
 
 pub(super) async fn top(server: &AdminAddress, options: &TopOptions) -> Result<u8, Failure> {
-    let failed = |error: ClientError| Failure::new(server.describe(error));
+    let failed = |error: ClientError| Failure::new(error.describe(server));
     if options.server.json {
         return json_lines(server, options).await;
     }
@@ -50,7 +50,7 @@ struct JsonListener<'a> {
 }
 
 async fn json_lines(server: &AdminAddress, options: &TopOptions) -> Result<u8, Failure> {
-    let failed = |error| Failure::new(server.describe(error));
+    let failed = |error: ClientError| Failure::new(error.describe(server));
     let mut before = take_status(server).await.map_err(failed)?;
     for _ in 0..options.count.unwrap_or(u64::MAX) {
         sleep(*options.interval).await;

@@ -36,6 +36,7 @@ pub(super) struct Load {
     pub(super) messages_per_second: Option<f64>,
     pub(super) failed_per_second: Option<f64>,
     pub(super) rejected_per_second: Option<f64>,
+    pub(super) errors_per_second: Option<f64>,
     pub(super) bytes_in_per_second: Option<f64>,
     pub(super) bytes_out_per_second: Option<f64>,
     /// `None` without messages, too.
@@ -62,6 +63,7 @@ impl Load {
                 messages_per_second: per_second(Listener::all_messages),
                 failed_per_second: per_second(Listener::failed),
                 rejected_per_second: per_second(Listener::all_rejected),
+                errors_per_second: per_second(|listener| listener.errors),
                 bytes_in_per_second: per_second(|listener| listener.bytes_in),
                 bytes_out_per_second: per_second(|listener| listener.bytes_out),
                 p50_seconds: quantile(0.5),
@@ -140,7 +142,7 @@ mod tests {
     fn status(pid: u32, uptime_seconds: f64, accepted: u64) -> Status {
         let listener = serde_json::json!({
             "name": "main", "address": "tcp://127.0.0.1:1", "state": "listening", "problem": null, "open": 0,
-            "sessions": 0, "accepted": accepted, "rejected": {}, "messages": { "ok": 1 },
+            "sessions": 0, "max_open": 10, "accepted": accepted, "errors": 0, "rejected": {}, "messages": { "ok": 1 },
             "message_seconds": { "count": 0, "within": [] }, "bytes_in": 0, "bytes_out": 0
         });
         let listeners = vec![serde_json::from_value(listener).unwrap()];

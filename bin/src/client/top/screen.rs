@@ -115,7 +115,7 @@ async fn poll(server: AdminAddress, interval: Duration, updates: mpsc::Sender<Up
 async fn close(server: AdminAddress, id: u64, updates: mpsc::Sender<Update>) {
     let text = match kill(&server, id).await {
         Ok(text) => text.trim_end().to_owned(),
-        Err(error) => line(&server.describe(error)).trim_end().to_owned(),
+        Err(error) => line(&error.describe(&server)).trim_end().to_owned(),
     };
     let _ = updates.send(Update::Message(text)).await; // the view may be closed
 }

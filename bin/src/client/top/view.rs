@@ -102,12 +102,13 @@ fn status_lines(app: &App, interval: Duration, theme: Theme, width: usize) -> Ve
 }
 
 fn listener_lines(app: &App, width: usize) -> Vec<String> {
-    let columns: [ViewColumn<ListenerRow<'_>>; 12] = [
+    let columns: [ViewColumn<ListenerRow<'_>>; 13] = [
         column("LISTENER", Align::Left, 8, |(listener, _)| shorten(&escape(&listener.name), MAX_NAME)),
         column("STATE", Align::Left, 9, |(listener, _)| escape(&listener.state)),
         column("OPEN", Align::Right, 5, |(listener, _)| listener.clients().to_string()),
         column("ACC/S", Align::Right, 5, |(_, load)| count(load.accepted_per_second)),
         column("REJ/S", Align::Right, 5, |(_, load)| count(load.rejected_per_second)),
+        column("ERR/S", Align::Right, 5, |(_, load)| count(load.errors_per_second)),
         column("MSG/S", Align::Right, 6, |(_, load)| count(load.messages_per_second)),
         column("FAIL/S", Align::Right, 6, |(_, load)| count(load.failed_per_second)),
         column("P50", Align::Right, 6, |(_, load)| latency(load.p50_seconds)),
@@ -117,7 +118,7 @@ fn listener_lines(app: &App, width: usize) -> Vec<String> {
         column("ADDRESS", Align::Left, 21, |(listener, _)| escape(&listener.address)),
     ];
     let rows: Vec<ListenerRow<'_>> = app.sample.status.listeners.iter().zip(&app.load).collect();
-    lines(&columns, &[0, 2, 5, 6, 8, 7, 1, 3, 4, 9, 10, 11], 11, &rows, width)
+    lines(&columns, &[0, 2, 6, 7, 9, 5, 8, 3, 4, 10, 11, 1, 12], 12, &rows, width)
 }
 
 /// The heading is bold, and a listener with a problem is red.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, OtherError};
 use switchboard::settings::text::escape_unsafe;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -67,18 +67,24 @@ fn of_certificate(why: &CertificateError, expected: &Expected) -> String {
     let parsed = rejected.as_ref().and_then(|der| X509Certificate::from_der(der).ok()).map(|(_, parsed)| parsed);
     let part = |read: fn(&X509Certificate<'_>) -> String| parsed.as_ref().map_or_else(|| "?".to_owned(), read);
     let insecure = "--insecure accepts any certificate";
+    let [subject, issuer] =
+        [part(|certificate| certificate.subject().to_string()), part(|certificate| certificate.issuer().to_string())];
+    let is_self_signed = parsed.is_some() && subject == issuer;
+    let signer = if is_self_signed { "itself" } else { &*issuer };
+    let presented = format!("the server's certificate ({subject}) is signed by {signer}");
     match why {
         CertificateError::UnknownIssuer => {
-            let issuer = part(|certificate| certificate.issuer().to_string());
-            let subject = part(|certificate| certificate.subject().to_string());
-            let trusted = match &expected.trust {
-                Trust::File(path) => format!("which is not in {path} (--ca)"),
-                Trust::System(count) => format!("which is none of the {count} authorities that this system trusts"),
-                Trust::All => "which is unknown".to_owned(),
-            };
+            let wanted = if is_self_signed { "this certificate" } else { "the certificate of the authority" };
+            format!("{presented}; {}; use --ca FILE with {wanted}; {insecure}", expected.trust.has_not_signed())
+        }
+        // Found before the search for an authority.
+        CertificateError::Other(why) if is_self_signed && is_of_authority(why) => {
+            format!("{presented}; {}; use --ca FILE with this certificate; {insecure}", expected.trust.has_not_signed())
+        }
+        CertificateError::Other(why) if is_of_authority(why) => {
             format!(
-                "the server's certificate ({subject}) is signed by {issuer}, {trusted}; \
-                 use --ca FILE with the certificate of the authority; {insecure}"
+                "{presented}; it is the certificate of an authority, so only --ca FILE with exactly this one accepts it; \
+                 {insecure}"
             )
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
@@ -102,11 +108,24 @@ fn of_certificate(why: &CertificateError, expected: &Expected) -> String {
             let begin = part(|certificate| certificate.validity().not_before.to_string());
             format!("the server's certificate is not valid yet; it begins {begin}; check the clock; {insecure}")
         }
-        CertificateError::Other(why) if why.to_string().contains("CaUsedAsEndEntity") => {
-            format!("the server uses the certificate of an authority; use --ca FILE with exactly this one; {insecure}")
-        }
         other => format!("the server's certificate is not valid: {other}; {insecure}"),
     }
+}
+
+impl Trust {
+    /// The rest of a sentence about a certificate.
+    fn has_not_signed(&self) -> String {
+        match self {
+            Self::File(path) => format!("no authority in {path} (--ca) has signed it"),
+            Self::System(count) => format!("none of the {count} authorities that this system trusts has signed it"),
+            Self::All => "its authority is unknown".to_owned(),
+        }
+    }
+}
+
+/// Whether webpki rejects the certificate because its extensions are those of an authority.
+fn is_of_authority(why: &OtherError) -> bool {
+    why.to_string().contains("CaUsedAsEndEntity")
 }
 
 /// The name that webpki writes as `DnsName("localhost")` or `IpAddress(127.0.0.1)`.

@@ -74,7 +74,9 @@ impl TlsClient {
         let connector = TlsConnector::from(self.config.clone());
         connector.connect(self.expected.name.clone(), stream).await.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
-                "the server closed the connection; it may not use TLS (tcp://)".to_owned()
+                "the server closed the connection; it may not use TLS (tcp://), or a limit or access list rejected the \
+                 connection"
+                    .to_owned()
             }
             _ => self.explain(&error),
         })

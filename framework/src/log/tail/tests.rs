@@ -17,11 +17,13 @@ fn only_the_last_lines_are_kept() {
 }
 
 #[test]
-fn lines_are_short_and_without_colors() {
+fn lines_are_short_and_without_colors_and_priorities() {
     let tail = LogTail::default();
+    tail.add(b"<6>{\"level\":\"INFO\"}\n<7x\n");
+    assert_eq!(tail.after(0).1, ["{\"level\":\"INFO\"}", "<7x"]);
     tail.add(b"\x1b[2m12:00\x1b[0m \x1b[32mINFO\x1b[0m listening\n");
     tail.add(format!("{}\n", "\u{e9}".repeat(MAX_LINE)).as_bytes());
     let (_, lines) = tail.after(0);
-    assert_eq!(lines[0], "12:00 INFO listening");
-    assert_eq!(lines[1].len(), MAX_LINE);
+    assert_eq!(lines[2], "12:00 INFO listening");
+    assert_eq!(lines[3].len(), MAX_LINE);
 }

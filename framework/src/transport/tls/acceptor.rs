@@ -19,7 +19,7 @@ use crate::transport::listener::{HandshakeListener, StreamListener};
 use crate::transport::tls::failure;
 use crate::transport::tls::load;
 use crate::transport::tls::stream::TlsIo;
-use crate::transport::tls::{CertificateInfo, TlsError};
+use crate::transport::tls::{LoadedCertificates, TlsError};
 
 /// Performs TLS handshakes with the loaded certificates.
 ///
@@ -34,7 +34,7 @@ pub struct TlsAcceptor {
 #[derive(Clone)]
 struct Loaded {
     config: Arc<ServerConfig>,
-    certificates: Arc<[CertificateInfo]>,
+    certificates: LoadedCertificates,
 }
 
 impl TlsAcceptor {
@@ -46,7 +46,7 @@ impl TlsAcceptor {
     /// A file cannot be used. The message names the file.
     pub fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
         let (config, certificates) = load::config(settings)?;
-        let loaded = Loaded { config: Arc::new(config), certificates: certificates.into() };
+        let loaded = Loaded { config: Arc::new(config), certificates };
         Ok(Self { loaded: Arc::new(RwLock::new(loaded)) })
     }
 
@@ -94,8 +94,8 @@ impl TlsAcceptor {
         Ok(BoxIo::new(TlsIo(stream)))
     }
 
-    /// The certificates that new handshakes use: the default one, then those by host name.
-    pub fn certificates(&self) -> Arc<[CertificateInfo]> {
+    /// The certificates that new handshakes use.
+    pub fn certificates(&self) -> LoadedCertificates {
         self.loaded.read().certificates.clone()
     }
 

@@ -1,13 +1,12 @@
 //! TLS in a build without the feature `tls`: settings cannot be loaded, so no acceptor exists.
 
 use std::io;
-use std::sync::Arc;
 
 use crate::settings::TlsSettings;
 use crate::transport::accepted::HandshakeContext;
 use crate::transport::box_io::BoxIo;
 use crate::transport::listener::StreamListener;
-use crate::transport::tls::{CertificateInfo, TlsError};
+use crate::transport::tls::{LoadedCertificates, TlsError};
 
 /// TLS needs the cargo feature `tls`.
 #[derive(Debug, Clone)]
@@ -29,7 +28,7 @@ impl TlsAcceptor {
     }
 
     /// The certificates.
-    pub fn certificates(&self) -> Arc<[CertificateInfo]> {
+    pub fn certificates(&self) -> LoadedCertificates {
         match *self {}
     }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
@@ -15,10 +16,10 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::settings::{TlsIdentity, TlsSettings};
 use crate::transport::tls::client_verifier::BoundedVerifier;
-use crate::transport::tls::{CertificateInfo, TlsError, pem};
+use crate::transport::tls::{CertificateInfo, LoadedCertificates, TlsError, pem};
 
 /// The rustls configuration of these settings, and its certificates.
-pub(super) fn config(settings: &TlsSettings) -> Result<(ServerConfig, Vec<CertificateInfo>), TlsError> {
+pub(super) fn config(settings: &TlsSettings) -> Result<(ServerConfig, LoadedCertificates), TlsError> {
     // Explicit: rustls panics on the default provider if two crates have enabled different providers.
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -26,14 +27,14 @@ pub(super) fn config(settings: &TlsSettings) -> Result<(ServerConfig, Vec<Certif
         .map_err(|error| TlsError::new(&[], format!("cannot configure TLS: {error}")))?;
     let mut problems = Problems::default();
     let verifier = settings.client_ca.as_deref().map(|path| client_verifier(path, &provider)).transpose();
-    let verifier = problems.keep(verifier).flatten();
+    let (verifier, client_authorities) = problems.keep(verifier).flatten().unzip();
     let default = problems.keep(certified(&settings.identity(), &[], &provider));
-    let mut certificates: Vec<_> = default.iter().filter_map(|key| certificate_info(key, None)).collect();
+    let mut own: Vec<_> = default.iter().filter_map(|key| certificate_info(&key.cert, None)).collect();
     let mut hosts = HashMap::new();
     for (host, identity) in &settings.sni {
         let key = certified(identity, &["sni", host], &provider);
         if let Some(key) = problems.keep(key.and_then(|key| fits_host(host, &key, identity).map(|()| key))) {
-            certificates.extend(certificate_info(&key, Some(host)));
+            own.extend(certificate_info(&key.cert, Some(host)));
             hosts.insert(host.to_ascii_lowercase(), key);
         }
     }
@@ -55,7 +56,10 @@ pub(super) fn config(settings: &TlsSettings) -> Result<(ServerConfig, Vec<Certif
     // Tickets keep session state at the client, so clients cannot fill a table here.
     config.ticketer = ring::Ticketer::new()
         .map_err(|error| TlsError::new(&[], format!("cannot create session ticket keys: {error}")))?;
-    Ok((config, certificates))
+    Ok((
+        config,
+        LoadedCertificates { own: own.into(), client_authorities: client_authorities.unwrap_or_default().into() },
+    ))
 }
 
 /// The errors of independent settings, to report all of them together.
@@ -74,18 +78,32 @@ impl From<Problems> for TlsError {
     }
 }
 
-fn client_verifier(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<BoundedVerifier>, TlsError> {
+/// The verifier of client certificates, and the authorities that it trusts.
+fn client_verifier(
+    path: &Path,
+    provider: &Arc<CryptoProvider>,
+) -> Result<(Arc<BoundedVerifier>, Vec<CertificateInfo>), TlsError> {
     let wrong = |message: String| TlsError::new(&["client_ca"], message);
-    let roots = Arc::new(roots(path).map_err(wrong)?);
+    let authorities = pem::certificates(path).map_err(wrong)?;
+    let roots = Arc::new(roots(&authorities, path).map_err(wrong)?);
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
     let verifier = verifier.map_err(|_| wrong(format!("the certificates in {} cannot be used", path.display())))?;
-    Ok(BoundedVerifier::new(verifier))
+    let infos = authorities.iter().filter_map(|one| certificate_info(std::slice::from_ref(one), None)).collect();
+    Ok((BoundedVerifier::new(verifier), infos))
 }
 
-fn certificate_info(key: &CertifiedKey, host: Option<&str>) -> Option<CertificateInfo> {
-    let (_, parsed) = X509Certificate::from_der(key.cert.first()?).ok()?;
-    let (subject, not_after) = (parsed.subject().to_string(), parsed.validity().not_after.timestamp());
-    Some(CertificateInfo { host: host.map(str::to_owned), subject, not_after })
+fn certificate_info(chain: &[CertificateDer<'_>], host: Option<&str>) -> Option<CertificateInfo> {
+    let (_, parsed) = X509Certificate::from_der(chain.first()?).ok()?;
+    // Compared only within a process, so no cryptographic hash is needed.
+    let mut hasher = DefaultHasher::new();
+    chain.hash(&mut hasher);
+    Some(CertificateInfo {
+        host: host.map(str::to_owned),
+        subject: parsed.subject().to_string(),
+        not_after: parsed.validity().not_after.timestamp(),
+        serial: parsed.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+        content: hasher.finish(),
+    })
 }
 
 /// Selects the certificate by server name (SNI).
@@ -145,11 +163,11 @@ fn certified(
 
 const SUPPORTED: &str = "use RSA of 2048 to 4096 bits, ECDSA of the curves P-256 or P-384, or Ed25519";
 
-fn roots(path: &Path) -> Result<RootCertStore, String> {
+fn roots(authorities: &[CertificateDer<'static>], path: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let unusable = |_| format!("a certificate in {} is damaged", path.display());
-    for certificate in pem::certificates(path)? {
-        roots.add(certificate).map_err(unusable)?;
+    for certificate in authorities {
+        roots.add(certificate.clone()).map_err(unusable)?;
     }
     Ok(roots)
 }

@@ -25,6 +25,7 @@ pub use acceptor::TlsAcceptor;
 use std::fmt;
 #[cfg(feature = "tls")]
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::debug_as_display;
 
@@ -53,16 +54,37 @@ impl fmt::Display for TlsProblem {
     }
 }
 
-/// A certificate that a listener uses.
+/// A certificate that a listener uses. Two are equal if they and their chains have the same content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CertificateInfo {
-    /// The host name of a certificate in `tls.sni`; `None` for the default certificate.
+    /// The host name of a certificate in `tls.sni`; `None` for another certificate.
     pub host: Option<String>,
     /// The subject: `CN=example.com, O=Example`.
     pub subject: String,
     /// When the certificate expires, in seconds of Unix time.
     pub not_after: i64,
+    /// The serial number in hexadecimal digits.
+    pub serial: String,
+    /// A hash of the certificate and its chain.
+    content: u64,
+}
+
+/// The certificates of an acceptor or listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoadedCertificates {
+    /// The default certificate, then those by host name.
+    pub own: Arc<[CertificateInfo]>,
+    /// The authorities of client certificates: those of `tls.client_ca`.
+    pub client_authorities: Arc<[CertificateInfo]>,
+}
+
+impl LoadedCertificates {
+    /// The own certificate that expires first.
+    pub fn first_to_expire(&self) -> Option<&CertificateInfo> {
+        self.own.iter().min_by_key(|certificate| certificate.not_after)
+    }
 }
 
 impl TlsError {
