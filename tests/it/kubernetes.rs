@@ -128,6 +128,7 @@ fn the_manifests_fit_the_configuration_and_the_image() {
             "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
         });
         assert_eq!(container["securityContext"], restricted, "{container}");
+        assert_eq!(container["image"], concat!("switchboard:", env!("CARGO_PKG_VERSION")));
         assert!(container["resources"]["limits"]["memory"].is_string(), "{container}");
         for mount in container["volumeMounts"].as_array().unwrap() {
             assert!(volumes.contains(&&mount["name"]) && mount.get("subPath").is_none(), "{mount}");

@@ -1,4 +1,4 @@
-//! The alerts, and what Prometheus must do with sample series. The rules and the tests of the rules come from one table.
+//! The alerts, and what Prometheus must do with sample series. The rules and their tests come from one table.
 
 use std::fmt::Write as _;
 
