@@ -347,7 +347,9 @@ fn chat_serves_nc() {
     let (mut input, mut output) = (ann.stdin.take().unwrap(), BufReader::new(ann.stdout.take().unwrap()));
     let mut read = |lines: usize| {
         let mut text = String::new();
-        (0..lines).for_each(|_| drop(output.read_line(&mut text).unwrap()));
+        for _ in 0..lines {
+            output.read_line(&mut text).unwrap();
+        }
         text
     };
     input.write_all(b"ann\n").unwrap();

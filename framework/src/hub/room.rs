@@ -39,6 +39,9 @@ pub(super) trait RoomMember: Send + Sync {
     fn finish(self: Arc<Self>, end: u64);
 }
 
+/// A member whose place another one has taken, and where it ends.
+type Previous = (Arc<dyn RoomMember>, u64);
+
 /// What a publish has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -71,12 +74,12 @@ impl<T> Room<T> {
     }
 
     /// Adds a member that `create` makes of its cursor. It gets the frames that are published from now on. Also returns
-    /// the previous member of the connection, and where it ends.
+    /// the previous member of the connection.
     pub(super) fn add<M: RoomMember + 'static>(
         &self,
         connection: u64,
         create: impl FnOnce(Cursor) -> Arc<M>,
-    ) -> (Arc<M>, Option<(Arc<dyn RoomMember>, u64)>) {
+    ) -> (Arc<M>, Option<Previous>) {
         let mut members = self.members.lock();
         let cursor = self.ring.read().cursor(connection);
         let member = create(cursor);
