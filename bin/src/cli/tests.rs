@@ -82,7 +82,7 @@ fn wrong_usage_is_reported() {
 
 #[test]
 fn diff_is_a_subcommand_of_config() {
-    let Ok(Command::Config { command: Some(ConfigCommand::Diff { options, against }), .. }) =
+    let Ok(Command::Config { command: Some(ConfigCommand::Diff { options, against, .. }), .. }) =
         read("switchboard config diff --handler echo --against old.toml")
     else {
         panic!()
