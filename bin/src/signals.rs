@@ -138,7 +138,7 @@ impl LiveServer<'_> {
     }
 
     async fn reload(&self, reload: &mut Reload<'_>, mode: ReloadMode) -> Result<Reloaded, Vec<String>> {
-        let reloading = reload.reload(self.running, self.admin, mode);
+        let reloading = Box::pin(reload.reload(self.running, self.admin, mode)); // large, and rare
         // A dry run is no event of the server.
         if mode.is_dry_run { reloading.await } else { self.reloaded(reloading).await }
     }

@@ -102,7 +102,7 @@ async fn ended(server: &AdminAddress, pid: u32, id: u64, progress: impl Fn(&str)
                 let other = || ClientError::Other("another evacuation has begun".to_owned());
                 let now = evacuation.filter(|evacuation| evacuation.id == id).ok_or_else(other)?;
                 if now.state != "in_progress" {
-                    return Ok(now);
+                    return Ok(*now);
                 }
                 if now.closed != printed {
                     printed = now.closed;

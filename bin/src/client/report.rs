@@ -15,7 +15,7 @@ pub(super) struct Status {
     pub(super) phase: String,
     /// The evacuation in progress, or the last one.
     #[serde(default)]
-    pub(super) evacuation: Option<Evacuation>,
+    pub(super) evacuation: Option<Box<Evacuation>>,
     pub(super) listeners: Vec<Listener>,
 }
 

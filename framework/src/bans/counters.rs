@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::ban::BanOrigin;
+use crate::metrics::{Counts, count_names as names};
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -20,6 +21,24 @@ impl Counters {
         self.strikes.fetch_add(strikes.into(), Relaxed);
     }
 
+    /// Adds the counts of another process.
+    pub(super) fn add(&self, counts: &Counts) {
+        for (name, &count) in &counts.counts {
+            let (name, label) = name.split_once('.').unwrap_or((name, ""));
+            match name {
+                names::BANS => {
+                    if let Some(origin) = BanOrigin::ALL.into_iter().find(|origin| origin.as_str() == label) {
+                        self.bans[origin as usize].fetch_add(count, Relaxed);
+                    }
+                }
+                names::STRIKES => {
+                    self.strikes.fetch_add(count, Relaxed);
+                }
+                _ => {}
+            }
+        }
+    }
+
     pub(super) fn strikes(&self) -> u64 {
         self.strikes.load(Relaxed)
     }
@@ -29,7 +48,8 @@ impl Counters {
     }
 }
 
-/// The state of the bans of a server. Counters start with the process.
+/// The state of the bans of a server. Counters start with the process, and include the
+/// [counts](crate::Running::add_counts) of other processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BanReport {

@@ -19,6 +19,7 @@ use super::table::{BanTable, Inserted};
 use crate::address::Source;
 use crate::close_reason::CloseReason;
 use crate::log_throttle::LogThrottle;
+use crate::metrics::Counts;
 use crate::settings::{BanSettings, Network, deadline_after};
 
 /// Maximum changes that a subscriber may be behind. Further behind, it misses the oldest and receives an error.
@@ -150,6 +151,11 @@ impl Bans {
         let table = self.0.table.read();
         let bans = sorted.iter().filter_map(|network| table.get(network)).filter(|ban| ban.until > now);
         bans.take(limit).cloned().collect()
+    }
+
+    /// Adds the counts of another process.
+    pub(crate) fn add_counts(&self, counts: &Counts) {
+        self.0.counters.add(counts);
     }
 
     /// The number of bans, the counters and the state of the file.

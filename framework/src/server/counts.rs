@@ -1,5 +1,6 @@
 //! The counters and histograms of a running server, for another process that continues them.
 
+use crate::bans::BanReport;
 use crate::metrics::{
     Counted, Counts, HandlerMetric, HandlerSample, LATENCY_BOUNDS, MetricValue, Outcome, count_names as names,
 };
@@ -8,7 +9,7 @@ use crate::server::listener_report::ListenerReport;
 use crate::server::running::Running;
 
 impl Running {
-    /// The counters and histograms of all listeners and handlers so far, those that were
+    /// The counters and histograms of all listeners, bans and handlers so far, those that were
     /// [added](Self::add_counts) included. Like [`report`](Self::report), it visits every open connection.
     ///
     /// After an upgrade, the old process continues to count until its last connection has closed. Send the counts
@@ -16,7 +17,8 @@ impl Running {
     pub fn counts(&self) -> Vec<Counts> {
         let listeners = self.report().iter().map(of_listener).collect::<Vec<_>>();
         let handlers = self.handler_metrics();
-        listeners.into_iter().chain(handlers.iter().flat_map(of_handler)).collect()
+        let bans = of_bans(&self.bans().report());
+        listeners.into_iter().chain([bans]).chain(handlers.iter().flat_map(of_handler)).collect()
     }
 
     /// Adds counts of another process, so that the metrics of this one continue them. Returns whether a listener or
@@ -46,6 +48,10 @@ impl Running {
                 // Listeners of the same name share their metrics.
                 let found = listeners.iter().find(|listener| listener.spec.name == *name).map(ListenerHandle::metrics);
                 found.map(|metrics| metrics.add_counts(counts)).is_some()
+            }
+            Counted::Bans => {
+                self.bans().add_counts(counts);
+                true
             }
             Counted::Handler { .. } => self.handlers.add_counts(counts),
         }
@@ -77,9 +83,18 @@ fn of_listener(report: &ListenerReport) -> Counts {
     counts
 }
 
-/// The counts of each series of a metric. Those of a gauge are empty.
+fn of_bans(report: &BanReport) -> Counts {
+    let mut counts = Counts::new(Counted::Bans);
+    for (origin, count) in &report.bans {
+        counts.set(format!("{}.{origin}", names::BANS), *count);
+    }
+    counts.set(names::STRIKES, report.strikes);
+    counts
+}
+
+/// The counts of each series of a metric. A gauge has none.
 fn of_handler(metric: &HandlerMetric) -> impl Iterator<Item = Counts> {
-    metric.samples.iter().map(|HandlerSample { handler, label, value }| {
+    metric.samples.iter().filter_map(|HandlerSample { handler, label, value }| {
         let label = label.as_ref().map(|(_, value)| value.clone());
         let mut counts = Counts::new(Counted::Handler { metric: metric.name.clone(), handler: handler.clone(), label });
         match value {
@@ -93,9 +108,9 @@ fn of_handler(metric: &HandlerMetric) -> impl Iterator<Item = Counts> {
                 // JSON has no infinity.
                 counts.sum = if sum.is_finite() { *sum } else { 0.0 };
             }
-            MetricValue::Gauge(_) => {}
+            MetricValue::Gauge(_) => return None,
         }
-        counts
+        Some(counts)
     })
 }
 

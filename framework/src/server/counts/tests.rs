@@ -118,3 +118,15 @@ async fn unknown_names_are_ignored() {
     let after = running.report();
     assert_eq!((after[0].accepted, &after[0].closed), (4, &before[0].closed));
 }
+
+#[tokio::test]
+async fn the_counters_of_bans_are_continued() {
+    let (before, after) =
+        (started("mem:counts-f", &Measured::default()).await, started("mem:counts-g", &Measured::default()).await);
+    let text = "{\"of\":\"bans\",\"counts\":{\"bans.operator\":2,\"bans.later\":1,\"later\":1,\"strikes\":5}}";
+    assert!(before.add_counts(&serde_json::from_str(text).unwrap()));
+    before.counts().iter().for_each(|counts| assert!(after.add_counts(counts)));
+    let (before, after) = (before.bans().report(), after.bans().report());
+    assert_eq!((&before.bans, before.strikes), (&after.bans, after.strikes));
+    assert_eq!((after.bans.iter().map(|(_, count)| count).sum::<u64>(), after.strikes), (2, 5));
+}
