@@ -271,6 +271,8 @@ fn an_upgrade_keeps_the_bans_and_the_new_process_has_the_file() {
     assert_eq!((reply_from("127.0.0.7", &to), reply_from("127.0.0.8", &to)), (String::new(), "hi\n".to_owned()));
     assert_eq!(send("GET", "/bans", "").json()["bans"].as_array().unwrap().len(), 1);
     assert_eq!(send("POST", "/bans", r#"{"network": "127.0.0.8"}"#).status, 200);
+    let metrics = send("GET", "/metrics", "").body;
+    assert!(metrics.contains("switchboard_bans_total{origin=\"operator\"} 3\n"), "the count continues: {metrics}");
     server.next("drained");
     let file = fs::read_to_string(place.join("bans.json")).unwrap();
     assert!(file.contains("127.0.0.7") && file.contains("127.0.0.8"), "the old process does not write it: {file}");

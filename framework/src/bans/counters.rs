@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::ban::BanOrigin;
+use crate::metrics::{Counted, Counts, count_names as names};
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -22,6 +23,19 @@ impl Counters {
 
     pub(super) fn strikes(&self) -> u64 {
         self.strikes.load(Relaxed)
+    }
+
+    /// Adds the counts of another process.
+    pub(super) fn add(&self, counts: &Counts) {
+        for (name, count) in &counts.counts {
+            let origin = name.strip_prefix(names::BANS).and_then(|rest| rest.strip_prefix('.'));
+            let origin = BanOrigin::ALL.into_iter().find(|known| origin == Some(known.as_str()));
+            if let Some(origin) = origin {
+                self.bans[origin as usize].fetch_add(*count, Relaxed);
+            } else if name == names::STRIKES {
+                self.strikes.fetch_add(*count, Relaxed);
+            }
+        }
     }
 
     pub(super) fn bans(&self) -> Vec<(BanOrigin, u64)> {
@@ -45,4 +59,14 @@ pub struct BanReport {
     pub file: Option<PathBuf>,
     /// Why the file does not have the last changes, if so.
     pub file_error: Option<String>,
+}
+
+impl BanReport {
+    /// The counters, for another process that continues them.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::new(Counted::Bans);
+        counts.set(names::STRIKES, self.strikes);
+        self.bans.iter().for_each(|(origin, count)| counts.set(format!("{}.{origin}", names::BANS), *count));
+        counts
+    }
 }

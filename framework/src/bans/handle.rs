@@ -19,6 +19,7 @@ use super::table::{BanTable, Inserted};
 use crate::address::Source;
 use crate::close_reason::CloseReason;
 use crate::log_throttle::LogThrottle;
+use crate::metrics::Counts;
 use crate::settings::{BanSettings, Network, deadline_after};
 
 /// Maximum changes that a subscriber may be behind. Further behind, it misses the oldest and receives an error.
@@ -164,6 +165,11 @@ impl Bans {
             file: store.file.clone(),
             file_error: store.error(),
         }
+    }
+
+    /// Adds the counts of another process.
+    pub(crate) fn add_counts(&self, counts: &Counts) {
+        self.0.counters.add(counts);
     }
 
     /// Receives the changes from now on. A receiver that is more than 128 changes behind misses the oldest, and reads

@@ -16,6 +16,8 @@ use crate::metrics::{AcceptErrorClass, CounterArray, ListenerMetrics, Outcome};
 pub enum Counted {
     /// The listener with this name.
     Listener(String),
+    /// The bans of the server.
+    Bans,
     /// A series of a metric of a handler.
     Handler {
         /// The name of the metric.
@@ -27,7 +29,7 @@ pub enum Counted {
     },
 }
 
-/// The counts of a listener, or of a series of a handler: counters and histograms. Gauges are not included, because
+/// The counts of a listener, of the bans, or of a series of a handler: counters and histograms. Gauges are not included, because
 /// they describe one process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -140,6 +142,8 @@ pub(crate) mod names {
     pub(crate) const REJECTED: &str = "rejected";
     pub(crate) const FAILED: &str = "failed";
     pub(crate) const ACCEPT_ERRORS: &str = "accept_errors";
+    pub(crate) const BANS: &str = "bans";
+    pub(crate) const STRIKES: &str = "strikes";
     /// The messages of a bucket. The label is its upper bound in nanoseconds, for the last one the largest number.
     pub(crate) const LATENCY: &str = "latency";
     pub(crate) const LATENCY_NANOS: &str = "latency_nanos";

@@ -8,7 +8,7 @@ use crate::server::listener_report::ListenerReport;
 use crate::server::running::Running;
 
 impl Running {
-    /// The counters and histograms of all listeners and handlers so far, those that were
+    /// The counters and histograms of all listeners and handlers, and of the bans, so far, those that were
     /// [added](Self::add_counts) included. Like [`report`](Self::report), it visits every open connection.
     ///
     /// After an upgrade, the old process continues to count until its last connection has closed. Send the counts
@@ -16,7 +16,8 @@ impl Running {
     pub fn counts(&self) -> Vec<Counts> {
         let listeners = self.report().iter().map(of_listener).collect::<Vec<_>>();
         let handlers = self.handler_metrics();
-        listeners.into_iter().chain(handlers.iter().flat_map(of_handler)).collect()
+        let bans = self.bans().report().counts();
+        listeners.into_iter().chain([bans]).chain(handlers.iter().flat_map(of_handler)).collect()
     }
 
     /// Adds counts of another process, so that the metrics of this one continue them. Returns whether a listener or
@@ -46,6 +47,10 @@ impl Running {
                 // Listeners of the same name share their metrics.
                 let found = listeners.iter().find(|listener| listener.spec.name == *name).map(ListenerHandle::metrics);
                 found.map(|metrics| metrics.add_counts(counts)).is_some()
+            }
+            Counted::Bans => {
+                self.bans().add_counts(counts);
+                true
             }
             Counted::Handler { .. } => self.handlers.add_counts(counts),
         }
