@@ -112,7 +112,7 @@ fn components(page: &mut String, list: &Value) {
 
 fn commands(page: &mut String, program: &dyn Fn() -> Program) {
     page.push_str("\n## Commands\n");
-    const COMMANDS: [&str; 18] = [
+    const COMMANDS: [&str; 19] = [
         "serve",
         "check",
         "config",
