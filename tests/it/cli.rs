@@ -193,7 +193,7 @@ fn config_diff_shows_the_changes_of_a_reload() {
             None => difference(place.path(), &from_flag),
             Some(_) => difference(place.path(), &[&from_flag[..], &["--token-file", "token"]].concat()),
         };
-        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let said: Value = serde_json::from_str(&said).unwrap();
         assert_eq!((status, &said["keys"][0]["key"]), (Some(1), &"runtime.workers".into()), "{said}");
         // The file names another address, which needs a reload.
         let text = fs::read_to_string(place.path().join("switchboard.toml")).unwrap();

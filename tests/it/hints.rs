@@ -204,7 +204,7 @@ fn init_prints_a_configuration_and_every_default_in_it_is_valid() {
         text += "\n";
     }
     assert!(text.contains("\nconnections = 10000\n") && text.contains("\nlevel = \"info\"\n"), "{text}");
-    fs::write(place.path().join("all.toml"), text).unwrap();
+    fs::write(place.path().join("all.toml"), &text).unwrap();
     let checked = run(&place, &["check", "-c", "all.toml"]);
     assert_eq!((checked.code(), &*checked.stderr), (Some(0), ""));
     // The admin endpoint is no default, but the commands for a running server need it.
