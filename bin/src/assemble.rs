@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use switchboard::bans::Bans;
 use switchboard::error::BoxError;
+use switchboard::fleet::Fleet;
+#[cfg(feature = "fleet")]
+use switchboard::fleet::FleetError;
 use switchboard::registry::{HandlerInstance, LayerInstance};
 use switchboard::transport::tls::{TlsAcceptor, TlsError};
 use switchboard::{ListenerSet, Registry};
@@ -42,6 +45,7 @@ pub(crate) fn runtime(workers: usize) -> io::Result<Runtime> {
 pub(crate) struct Assembled {
     pub(crate) config: Arc<Config>,
     handlers: BTreeMap<String, HandlerInstance>,
+    pub(crate) fleet: Option<Fleet>,
 }
 
 /// Builds all listeners with their handlers, to start or to reload the server. A handler or layer can reject its
@@ -61,6 +65,7 @@ pub(crate) fn assemble(
     }
     listeners.drain_settings(config.drain).bans(bans);
     let descriptor_limit = descriptors::limit_of_connections();
+    let fleet = assembler.fleet();
     let mut handlers = BTreeMap::new();
     for name in config.listeners.values().map(|listener| &listener.handler) {
         if !handlers.contains_key(name) {
@@ -73,6 +78,7 @@ pub(crate) fn assemble(
         let mut spec = listener.spec.clone();
         spec.framing = listener.framing.clone();
         spec.descriptor_limit = descriptor_limit;
+        spec.fleet = fleet.clone();
         spec.layers = listener.layers.iter().filter_map(|name| assembler.layer(name)).collect();
         if let Some(handler) = handlers.get(&listener.handler) {
             listeners.listen(spec, handler);
@@ -84,7 +90,7 @@ pub(crate) fn assemble(
     assembler.try_others(handles, layers);
     let diagnostics = assembler.diagnostics;
     if diagnostics.is_empty() {
-        Ok((listeners, Assembled { config: Arc::new(config), handlers }))
+        Ok((listeners, Assembled { config: Arc::new(config), handlers, fleet }))
     } else {
         Err(diagnostics)
     }
@@ -99,6 +105,7 @@ pub(crate) fn build_errors(config: &Config, registry: &Registry, before: Option<
                 assembler.load_bans(&Bans::new(config.bans.clone()));
             }
             runtime.block_on(async { assembler.try_others(|_| false, |_| false) });
+            assembler.fleet();
             runtime.shutdown_background();
             assembler.diagnostics
         }
@@ -148,6 +155,26 @@ impl Assembler<'_> {
             let diagnostic = Diagnostic::new(&key, error.to_string());
             self.diagnostics.push(diagnostic.from(Some(self.config.effective.origin(&key))));
         }
+    }
+
+    /// The fleet, which connects when the first listener starts. With the same settings, it is the same instance.
+    #[cfg(feature = "fleet")]
+    fn fleet(&mut self) -> Option<Fleet> {
+        let settings = self.config.fleet.as_ref()?;
+        let before = self.before.filter(|before| before.config.fleet.as_ref() == Some(settings));
+        before.and_then(|before| before.fleet.clone()).or_else(|| {
+            let reject = |error: FleetError| {
+                let key = ["fleet".to_owned(), error.setting().to_owned()];
+                let diagnostic = Diagnostic::new(&key, error.to_string());
+                self.diagnostics.push(diagnostic.from(Some(self.config.effective.section_origin(&key))));
+            };
+            Fleet::new(settings).map_err(reject).ok()
+        })
+    }
+
+    #[cfg(not(feature = "fleet"))]
+    fn fleet(&mut self) -> Option<Fleet> {
+        None
     }
 
     fn accept<T>(&mut self, section: &str, name: &str, built: Result<T, BoxError>) -> Option<T> {
