@@ -60,14 +60,16 @@ impl Redis {
         format!("redis+unix:{}", self.directory.path().join("redis.sock").display())
     }
 
-    /// Runs a command and returns the first line of its reply.
-    pub(crate) fn run(&self, command: &str) -> String {
-        let mut io = UnixStream::connect(self.directory.path().join("redis.sock")).unwrap();
-        io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
-        io.write_all(format!("{command}\r\n").as_bytes()).unwrap();
-        let mut line = String::new();
-        BufReader::new(io).read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+    /// Runs commands on one connection and returns the first line of each reply.
+    pub(crate) fn run<const N: usize>(&self, commands: [&str; N]) -> [String; N] {
+        let mut io = BufReader::new(UnixStream::connect(self.directory.path().join("redis.sock")).unwrap());
+        io.get_ref().set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+        commands.map(|command| {
+            io.get_mut().write_all(format!("{command}\r\n").as_bytes()).unwrap();
+            let mut line = String::new();
+            io.read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        })
     }
 }
 

@@ -14,8 +14,8 @@ pub(super) const INSTANCE_EXPIRY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Standing {
     instances: u32,
-    /// When at least that many instances were seen last. `None` until the server has answered.
-    seen: Option<Instant>,
+    /// Since when the server has named fewer instances.
+    fewer_since: Option<Instant>,
     state: FleetState,
     since: Instant,
 }
@@ -23,7 +23,7 @@ pub(super) struct Standing {
 impl Standing {
     /// Before the first answer.
     pub(super) fn new(instances: u32) -> Self {
-        Self { instances: instances.max(1), seen: None, state: FleetState::Connecting, since: Instant::now() }
+        Self { instances: instances.max(1), fewer_since: None, state: FleetState::Connecting, since: Instant::now() }
     }
 
     pub(super) fn terms(&self) -> Terms {
@@ -38,18 +38,21 @@ impl Standing {
     /// The server has answered. A smaller number of instances counts when it lasts: after a restart of the server, the
     /// others have yet to report. Returns whether the limits were not shared before.
     pub(super) fn answered(&mut self, instances: u32) -> bool {
-        let is_fewer = instances < self.instances && self.seen.is_some_and(|seen| seen.elapsed() < INSTANCE_EXPIRY);
-        if !is_fewer {
-            (self.instances, self.seen) = (instances.max(1), Some(Instant::now()));
+        let is_first = self.state == FleetState::Connecting;
+        let has_changed = self.set(FleetState::Shared);
+        let is_fewer = instances < self.instances && !is_first;
+        let fewer_since = *self.fewer_since.get_or_insert_with(Instant::now);
+        if !is_fewer || fewer_since.elapsed() >= INSTANCE_EXPIRY {
+            (self.instances, self.fewer_since) = (instances.max(1), None);
         }
-        self.set(FleetState::Shared)
+        has_changed
     }
 
     /// Sets the state. False if it is the same.
     pub(super) fn set(&mut self, state: FleetState) -> bool {
         let has_changed = self.state != state;
         if has_changed {
-            (self.state, self.since) = (state, Instant::now());
+            (self.state, self.since, self.fewer_since) = (state, Instant::now(), None);
         }
         has_changed
     }
@@ -68,10 +71,16 @@ mod tests {
         assert_eq!(standing.terms(), Terms { is_shared: true, instances: 3 });
         assert!(standing.set(FleetState::Divided) && !standing.set(FleetState::Divided));
         assert_eq!(standing.terms(), Terms { is_shared: false, instances: 3 });
+        tokio::time::advance(2 * INSTANCE_EXPIRY).await;
+        standing.answered(1); // after an interruption, too
+        assert_eq!(standing.terms(), Terms { is_shared: true, instances: 3 });
         tokio::time::advance(INSTANCE_EXPIRY).await;
         standing.answered(1);
         assert_eq!(standing.terms(), Terms { is_shared: true, instances: 1 });
         standing.answered(4);
         assert_eq!(standing.terms().instances, 4);
+        let mut standing = Standing::new(4);
+        standing.answered(1);
+        assert_eq!(standing.terms().instances, 1, "the first answer replaces the assumption");
     }
 }
