@@ -50,9 +50,12 @@ struct Tracked {
 }
 
 impl State {
-    /// The connections that need no lease.
+    /// The connections that need no lease. A single instance needs none.
     fn slice(&self, limit: u32) -> u32 {
-        (limit / self.terms.instances / 2).max(1)
+        match self.terms.instances {
+            1 => limit,
+            instances => (limit / instances / 2).max(1),
+        }
     }
 
     fn queue(&mut self, source: Option<Source>) {
@@ -135,7 +138,7 @@ impl Lease for SharedCounts {
                 state.tracked.remove(&source);
                 return Some(self.request(source, open, 0));
             }
-            let room = if is_growing { slice } else { slice.div_ceil(4) };
+            let room = if is_growing { open.saturating_add(slice) } else { slice.div_ceil(4) };
             Some(self.request(source, open, open.saturating_add(room)))
         });
         requests.collect()

@@ -119,7 +119,7 @@ impl SharedRate {
     pub(super) fn check(&self, source: Source) -> Result<(), Duration> {
         let is_shared = self.is_shared.load(Relaxed);
         self.count(source, is_shared, false).unwrap_or_else(|| {
-            let group = self.hasher.hash_one(source) as u32 % GROUPS;
+            let group = self.hash(source) as u32 % GROUPS;
             // No client has an address in 0.0.0.0/16. A group has no lease.
             self.count(Source::V4(Ipv4Addr::from(group)), false, true).unwrap_or(Ok(()))
         })
@@ -127,11 +127,11 @@ impl SharedRate {
 
     /// `None` if the table has no room for the source.
     fn count(&self, source: Source, is_shared: bool, is_group: bool) -> Option<Result<(), Duration>> {
-        let (now, hash) = (self.now(), self.hasher.hash_one(source));
+        let (now, hash) = (self.now(), self.hash(source));
         let mut shard = self.shard(hash).lock();
         let Shard { entries, queued } = &mut *shard;
         let is_full = entries.len() >= MAX_SOURCES && !is_group;
-        let rehash = |entry: &Entry| self.hasher.hash_one(entry.source);
+        let rehash = |entry: &Entry| self.hash(entry.source);
         let entry = match entries.entry(hash, |entry| entry.source == source, rehash) {
             table::Entry::Occupied(entry) => entry.into_mut(),
             table::Entry::Vacant(_) if is_full => return None,
@@ -168,6 +168,14 @@ impl SharedRate {
         nanos(self.origin.elapsed())
     }
 
+    /// A keyed hash of one number, which costs less than a hash of the parts.
+    fn hash(&self, source: Source) -> u64 {
+        self.hasher.hash_one(match source {
+            Source::V4(ip) => u64::from(u32::from(ip)),
+            Source::V6([a, b, c, d]) => [a, b, c, d].iter().fold(0, |all, part| all << 16 | u64::from(*part)),
+        })
+    }
+
     fn shard(&self, hash: u64) -> &Mutex<Shard> {
         // The table uses the other bits.
         &self.shards[(hash >> 32) as usize % SHARDS]
@@ -191,7 +199,7 @@ impl Lease for SharedRate {
                     return requests;
                 }
                 let Some(source) = queued.pop_front() else { break };
-                let hash = self.hasher.hash_one(source);
+                let hash = self.hash(source);
                 let Some(entry) = entries.find_mut(hash, |entry| entry.source == source) else { continue };
                 if entry.balance >= self.slice {
                     entry.is_queued = false;
@@ -208,7 +216,7 @@ impl Lease for SharedRate {
 
     fn answer(&self, request: &Request, granted: Option<u32>) {
         let (Some(source), Ask::Tokens { is_idle, .. }) = (request.source, &request.ask) else { return };
-        let hash = self.hasher.hash_one(source);
+        let hash = self.hash(source);
         let mut shard = self.shard(hash).lock();
         let Shard { entries, queued } = &mut *shard;
         let Some(entry) = entries.find_mut(hash, |entry| entry.source == source) else { return };
@@ -240,7 +248,7 @@ impl Lease for SharedRate {
                 !(is_new || is_idle) || (entry.is_queued && !entry.is_group() && is_shared)
             });
             let Shard { entries, queued } = &mut *shard;
-            entries.shrink_to(entries.len() * 2, |entry| self.hasher.hash_one(entry.source));
+            entries.shrink_to(entries.len() * 2, |entry| self.hash(entry.source));
             queued.shrink_to(entries.len());
         }
     }

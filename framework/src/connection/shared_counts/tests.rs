@@ -34,6 +34,12 @@ fn a_source_has_one_slice_and_then_its_lease() {
 }
 
 #[test]
+fn a_single_instance_has_the_whole_limit() {
+    let counts = limit(Terms { is_shared: true, instances: 1 });
+    assert_eq!((counts.allowed(SOURCE, 0), counts.allowed(SOURCE, 59)), (60, 60));
+}
+
+#[test]
 fn without_leases_a_source_has_the_part_of_one_instance() {
     let counts = limit(Terms { is_shared: false, instances: 3 });
     assert_eq!(counts.allowed(SOURCE, 19), 20);
