@@ -56,14 +56,26 @@ impl Link {
     }
 
     /// Counts the instance and renews leases. Waits at most twice for the configured timeout: to connect, and for the
-    /// call.
+    /// call. In a cluster, it can wait as long for another node.
     pub(super) async fn renew(&mut self, requests: &[Request]) -> Result<Renewed, LinkFailure> {
         self.call(|renewal| renewal.call(requests), requests.len()).await
     }
 
+    /// Calls the node that another node of a cluster has named at once, too.
     async fn call(
         &mut self,
-        call: impl FnOnce(&Renewal) -> ScriptInvocation<'_>,
+        call: impl Fn(&Renewal) -> ScriptInvocation<'_>,
+        requests: usize,
+    ) -> Result<Renewed, LinkFailure> {
+        match self.try_call(&call, requests).await {
+            Err(_) if self.node.is_some() => self.try_call(&call, requests).await,
+            renewed => renewed,
+        }
+    }
+
+    async fn try_call(
+        &mut self,
+        call: impl Fn(&Renewal) -> ScriptInvocation<'_>,
         requests: usize,
     ) -> Result<Renewed, LinkFailure> {
         let mut connection = match self.connection.take() {

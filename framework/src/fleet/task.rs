@@ -106,7 +106,8 @@ impl Task {
         self.renewals = self.renewals.wrapping_add(1);
         let leases = instance.leases();
         let (requests, owners) = due(&leases, self.renewals.is_multiple_of(RENEWALS_PER_IDLE_TURN));
-        if requests.is_empty() && self.called.is_some_and(|called| called.elapsed() < HEARTBEAT) {
+        let is_counted = self.called.is_some_and(|called| called.elapsed() < HEARTBEAT) && self.unanswered.is_none();
+        if requests.is_empty() && is_counted {
             return;
         }
         let now = Instant::now();
