@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use switchboard::bans::Bans;
 use switchboard::error::BoxError;
+use switchboard::fleet::Fleet;
+#[cfg(feature = "fleet")]
+use switchboard::fleet::FleetError;
 use switchboard::registry::{HandlerInstance, LayerInstance};
 use switchboard::transport::tls::TlsAcceptor;
 use switchboard::{ListenerSet, Registry};
@@ -45,6 +48,7 @@ pub(crate) struct Assembled {
     handlers: BTreeMap<String, HandlerInstance>,
     /// The content of the TLS files.
     pub(crate) certificates: Certificates,
+    pub(crate) fleet: Option<Fleet>,
 }
 
 /// Builds all listeners with their handlers, to start or to reload the server. A handler or layer can reject its
@@ -64,6 +68,7 @@ pub(crate) fn assemble(
     }
     listeners.drain_settings(config.drain).bans(bans);
     let descriptor_limit = descriptors::limit_of_connections();
+    let fleet = assembler.fleet();
     let mut handlers = BTreeMap::new();
     for name in config.listeners.values().map(|listener| &listener.handler) {
         if !handlers.contains_key(name) {
@@ -76,6 +81,7 @@ pub(crate) fn assemble(
         let mut spec = listener.spec.clone();
         spec.framing = listener.framing.clone();
         spec.descriptor_limit = descriptor_limit;
+        spec.fleet = fleet.clone();
         spec.layers = listener.layers.iter().filter_map(|name| assembler.layer(name)).collect();
         if let Some(handler) = handlers.get(&listener.handler) {
             listeners.listen(spec, handler);
@@ -87,7 +93,7 @@ pub(crate) fn assemble(
     assembler.try_others(handles, layers);
     let Assembler { diagnostics, certificates, .. } = assembler;
     if diagnostics.is_empty() {
-        Ok((listeners, Assembled { config: Arc::new(config), handlers, certificates }))
+        Ok((listeners, Assembled { config: Arc::new(config), handlers, certificates, fleet }))
     } else {
         Err(diagnostics)
     }
@@ -102,6 +108,7 @@ pub(crate) fn build_errors(config: &Config, registry: &Registry, before: Option<
                 assembler.load_bans(&Bans::new(config.bans.clone()));
             }
             runtime.block_on(async { assembler.try_others(|_| false, |_| false) });
+            assembler.fleet();
             runtime.shutdown_background();
             assembler.diagnostics
         }
@@ -157,6 +164,26 @@ impl<'a> Assembler<'a> {
             let diagnostic = Diagnostic::new(&key, error.to_string());
             self.diagnostics.push(diagnostic.from(Some(self.config.effective.origin(&key))));
         }
+    }
+
+    /// The fleet, which connects when the first listener starts. With the same settings, it is the same instance.
+    #[cfg(feature = "fleet")]
+    fn fleet(&mut self) -> Option<Fleet> {
+        let settings = self.config.fleet.as_ref()?;
+        let before = self.before.filter(|before| before.config.fleet.as_ref() == Some(settings));
+        before.and_then(|before| before.fleet.clone()).or_else(|| {
+            let reject = |error: FleetError| {
+                let key = ["fleet".to_owned(), error.setting().to_owned()];
+                let diagnostic = Diagnostic::new(&key, error.to_string());
+                self.diagnostics.push(diagnostic.from(Some(self.config.effective.section_origin(&key))));
+            };
+            Fleet::new(settings).map_err(reject).ok()
+        })
+    }
+
+    #[cfg(not(feature = "fleet"))]
+    fn fleet(&mut self) -> Option<Fleet> {
+        None
     }
 
     fn accept<T>(&mut self, section: &str, name: &str, built: Result<T, BoxError>) -> Option<T> {

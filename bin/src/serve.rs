@@ -11,7 +11,9 @@ use switchboard::{BoxError, Endpoint, ListenerSet, Registry};
 use tokio::runtime::Runtime;
 
 use crate::admin::Admin;
-use crate::assemble;
+use crate::assemble::{self, Assembled};
+#[cfg(feature = "fleet")]
+use crate::config::dotted;
 use crate::config::{Config, Inputs};
 use crate::descriptors;
 use crate::exit;
@@ -82,9 +84,10 @@ pub(crate) fn try_bind(config: Config, registry: &Registry) -> Result<(), Failur
     descriptors::provide(&config);
     let bound = runtime.block_on(async {
         let admin = config.admin.clone();
-        let (mut listeners, _) = assemble::assemble(config, registry, None).map_err(Failure::config)?;
+        let (mut listeners, assembled) = assemble::assemble(config, registry, None).map_err(Failure::config)?;
         listeners.transports().add(systemd);
         listeners.try_bind().await.map_err(Failure::new)?;
+        check_fleet(&assembled).await?;
         match admin {
             Some(admin) => Admin::try_bind(admin.endpoint).await.map_err(Failure::new),
             None => Ok(()),
@@ -92,6 +95,22 @@ pub(crate) fn try_bind(config: Config, registry: &Registry) -> Result<(), Failur
     });
     runtime.shutdown_background();
     bound
+}
+
+/// Connects to the server of the fleet.
+#[cfg(feature = "fleet")]
+async fn check_fleet(assembled: &Assembled) -> Result<(), Failure> {
+    let Some(fleet) = &assembled.fleet else { return Ok(()) };
+    fleet.check().await.map_err(|error| {
+        let key = ["fleet".to_owned(), error.setting().to_owned()];
+        let origin = assembled.config.effective.section_origin(&key);
+        Failure::new(format_args!("{}: {error} ({origin})", dotted(&key)))
+    })
+}
+
+#[cfg(not(feature = "fleet"))]
+async fn check_fleet(_: &Assembled) -> Result<(), Failure> {
+    Ok(())
 }
 
 /// Starts the listeners and the admin endpoint, then runs the control loop. Returns the exit status.

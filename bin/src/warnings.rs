@@ -46,8 +46,8 @@ pub(crate) fn of(config: &Config) -> Vec<String> {
             dotted(key)
         ));
     }
-    if let Some(file) = config.effective.token_file() {
-        check(&file, Some("a token"), &mut found);
+    for (file, what) in config.effective.secret_files() {
+        check(&file, Some(what), &mut found);
     }
     for tls in config.listeners.values().filter_map(|listener| listener.spec.tls.as_ref()) {
         for TlsIdentity { certificate, key } in std::iter::once(&tls.identity()).chain(tls.sni.values()) {

@@ -97,8 +97,9 @@
 //! Enabled by default: `tls`, `proxy` (the PROXY protocol), `unix` (Unix sockets) and `udp`. The settings of a disabled
 //! feature exist, but a listener that needs them cannot be bound.
 //!
-//! Off by default: `log`, the subscriber that prints the events, which needs tracing-subscriber; `script`, which reads
-//! and prints conversation scripts; and `testing`, the test kit for handlers. Enable `testing` in `[dev-dependencies]`.
+//! Off by default: `fleet`, limits that several instances [share](fleet); `log`, the subscriber that prints the events,
+//! which needs tracing-subscriber; `script`, which reads and prints conversation scripts; and `testing`, the test kit
+//! for handlers. Enable `testing` in `[dev-dependencies]`.
 
 // docs.rs names the Cargo feature of each item that needs one.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -139,6 +140,9 @@ mod connection;
 pub mod bans;
 
 mod rate_limiter;
+
+#[cfg_attr(not(feature = "fleet"), allow(dead_code))] // without it, no Fleet can be created
+pub mod fleet;
 
 mod drain;
 

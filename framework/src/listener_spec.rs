@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::address::Endpoint;
 use crate::connection::Kind;
 use crate::driver::{FRAME_OVERHEAD, LARGE_BUFFER, MAX_DATAGRAM, MAX_PENDING_BYTES, MAX_READ_AHEAD, SEND_BATCH};
+use crate::fleet::Fleet;
 use crate::framing::{AnyFraming, Framing};
 use crate::layer::LayerInstance;
 use crate::settings::{Access, Limits, ProxySettings, Rates, SocketOptions, Timeouts, TlsSettings, TlsStart};
@@ -93,6 +94,8 @@ pub struct ListenerSpec {
     /// If set, the listener stops accepting while `limits.connections` are open, and further clients wait in the
     /// backlog. Otherwise they are accepted and closed.
     pub waits_when_full: bool,
+    /// If set, the instances of this fleet share the limits that its settings name.
+    pub fleet: Option<Fleet>,
 }
 
 impl ListenerSpec {
@@ -113,6 +116,7 @@ impl ListenerSpec {
             debug_log: false,
             descriptor_limit: None,
             waits_when_full: false,
+            fleet: None,
         }
     }
 

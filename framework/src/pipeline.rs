@@ -15,6 +15,8 @@ use crate::handler::{Handler, HandlerLayer, StreamHandler};
 use crate::layer::{LayerChain, MessageStack};
 use crate::lifecycle::Lifecycle;
 use crate::listener_spec::ListenerSpec;
+use crate::rate_limiter::SharedBy;
+use crate::settings::SharedLimit;
 use crate::transport::{ConnectionService, Incoming};
 
 /// A handler with its options, for any number of listeners. Clones are the same instance and share its state. The
@@ -160,7 +162,8 @@ impl Services {
         H: Handler<F::In, F::Out>,
         L: HandlerLayer<H, F::In, F::Out>,
     {
-        let stack = Arc::new(MessageStack::new(&spec.limits, &spec.timeouts, &spec.rates, user));
+        let shared = SharedBy::new(spec.fleet.as_ref(), SharedLimit::MessagesPerSource, &spec.name, "messages");
+        let stack = Arc::new(MessageStack::new(&spec.limits, &spec.timeouts, &spec.rates, shared, user));
         let (limits, timeouts) = (spec.limits, Arc::new(spec.timeouts));
         let driver = Arc::new(HandlerDriver { handler, framing, stack, layer, limits, timeouts });
         Self {

@@ -15,8 +15,13 @@ use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+pub(crate) use shared::SharedBy;
+
 use crate::address::Source;
 use crate::settings::{Rate, deadline_after};
+use shared::Shared;
+
+mod shared;
 
 /// Maximum sources that one rate limit counts separately; further ones are counted in groups.
 const MAX_SOURCES: usize = 65_536;
@@ -33,7 +38,9 @@ pub(crate) struct Limiter {
     clock: TokioClock,
     hasher: RandomState,
     checks: AtomicU32,
-    full: AtomicBool,
+    /// Whether the table of the governor is full, or is not used because a fleet shares the limit.
+    is_special: AtomicBool,
+    shared: Option<Shared>,
 }
 
 /// The clock of tokio, which tests can pause.
@@ -63,12 +70,18 @@ fn quota(rate: Rate, burst: u32) -> Option<(Duration, NonZeroU32)> {
 impl Limiter {
     /// `None` if the rate is off.
     pub(crate) fn new(rate: Rate, burst: u32) -> Option<Self> {
+        Self::shared(rate, burst, None)
+    }
+
+    /// A limit that a fleet shares, if `shared_by` is set.
+    pub(crate) fn shared(rate: Rate, burst: u32, shared_by: Option<SharedBy>) -> Option<Self> {
         let (each, burst) = quota(rate, burst)?;
+        let shared = shared_by.map(|shared_by| Shared::new(each, burst.get(), shared_by));
         let quota = Quota::with_period(each)?.allow_burst(burst);
         let clock = TokioClock { origin: Instant::now() };
         let governor = RateLimiter::new(quota, DashMapStateStore::default(), clock);
-        let (checks, full) = (AtomicU32::new(0), AtomicBool::new(false));
-        Some(Self { governor, clock, hasher: RandomState::new(), checks, full })
+        let (checks, is_special) = (AtomicU32::new(0), AtomicBool::new(shared.is_some()));
+        Some(Self { governor, clock, hasher: RandomState::new(), checks, is_special, shared })
     }
 
     /// Counts an event of a source. `Err` with the time to wait if the source exceeds its rate.
@@ -76,18 +89,28 @@ impl Limiter {
         if self.checks.fetch_add(1, Relaxed).is_multiple_of(CHECKS_PER_CLEANUP) {
             self.remove_idle();
         }
-        let source = if self.full.load(Relaxed) { self.group(source) } else { source };
+        let source = if self.is_special.load(Relaxed) {
+            match &self.shared {
+                Some(shared) => return shared.rate.check(source),
+                None => self.group(source),
+            }
+        } else {
+            source
+        };
         self.governor.check_key(&source).map_err(|until| until.wait_time_from(self.clock.now()))
     }
 
     /// Removes sources whose full burst is available again.
     fn remove_idle(&self) {
+        if self.shared.is_some() {
+            return;
+        }
         if self.governor.len() > MAX_SOURCES / 2 {
             self.governor.retain_recent();
             self.governor.shrink_to_fit();
         }
         // At most CHECKS_PER_CLEANUP sources are added until the next cleanup.
-        self.full.store(self.governor.len() > MAX_SOURCES - CHECKS_PER_CLEANUP as usize, Relaxed);
+        self.is_special.store(self.governor.len() > MAX_SOURCES - CHECKS_PER_CLEANUP as usize, Relaxed);
     }
 
     fn group(&self, source: Source) -> Source {

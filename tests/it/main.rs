@@ -205,6 +205,12 @@ mod transports;
 /// Sockets in hostile or changing surroundings: replaced paths, several addresses, lost paths and addresses.
 mod socket_faults;
 
+/// Several instances share limits through Redis.
+mod fleet;
+
+/// A fleet whose server is wrong, gone, paused, empty, read-only or full.
+mod fleet_faults;
+
 /// TLS over every stream transport, and the errors for invalid files.
 mod tls;
 

@@ -90,7 +90,9 @@ function showStatus() {
   const isDown = status.listeners.some(({ state }) => state === "down");
   showPhase(isDown && status.phase === "running" ? "listener down" : status.phase);
   const uptime = formatAge(status.uptime_seconds);
-  setText("process", `${status.host ?? ""} · version ${status.version} · process ${status.pid} · uptime ${uptime}`);
+  const instances = status.fleet ? ` · fleet of ${status.fleet.instances}` : "";
+  setText("process", `${status.host ?? ""} · version ${status.version} · process ${status.pid} · uptime ${uptime}${instances}`);
+  showFleet(status.fleet);
   showDrain(status);
   showEvacuation(status);
   rates.add(status);
@@ -100,6 +102,15 @@ function showStatus() {
   rejectionTable.update(rejectionRows(status.listeners));
   const place = current.listener ?? { bans: "bans", log: "log", configuration: "configuration" }[current.view];
   document.title = [place, status.host, "Switchboard"].filter(Boolean).join(" · ");
+}
+
+/** Shows a fleet whose limits are not shared, or whose server fails. The number of instances is part of the header. */
+function showFleet(fleet) {
+  const isWell = !fleet || (fleet.state === "shared" && fleet.connected);
+  element("fleet").hidden = isWell;
+  const error = fleet?.error ? `: ${fleet.error}` : "";
+  const limits = fleet?.state === "shared" ? "leases still apply" : `limits are divided by ${fleet?.instances}`;
+  if (!isWell) setText("fleet", `Fleet ${fleet.state}, ${limits}${error}`);
 }
 
 function showUnreachable() {

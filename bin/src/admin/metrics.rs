@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use switchboard::bans::BanReport;
+use switchboard::fleet::{FleetReport, FleetState};
 use switchboard::metrics::{HandlerMetric, HandlerSample, LATENCY_BOUNDS, Latency, MetricValue};
 use switchboard::server::{ListenerReport, ListenerStatus};
 use switchboard::{CloseReason, Phase, Running};
@@ -43,6 +44,24 @@ const MESSAGE_SECONDS: &str = "Time from the read that received a message until 
 const CERTIFICATE_EXPIRY: &str = "Earliest expiry of the certificates of a TLS listener, in seconds of Unix time.";
 const RECEIVED_BYTES: &str = "Bytes received, including framing but not TLS overhead.";
 const SENT_BYTES: &str = "Bytes sent, including framing but not TLS overhead.";
+
+/// The metrics of a fleet: name, type, help, value.
+const FLEET: [(&str, &str, &str, fn(&FleetReport) -> u64); 6] = [
+    ("fleet_connected", "gauge", "Whether the last call to the fleet's server succeeded.", |report| {
+        u64::from(report.is_connected)
+    }),
+    (
+        "fleet_shared",
+        "gauge",
+        "1: leases of the fleet apply. 0: limits are divided by the number of instances.",
+        |report| u64::from(report.state == FleetState::Shared),
+    ),
+    ("fleet_instances", "gauge", "Instances of the fleet.", |report| u64::from(report.instances)),
+    ("fleet_sources", "gauge", "Sources with a lease, or that need one.", |report| report.sources as u64),
+    ("fleet_calls_total", "counter", "Successful calls to the fleet's server.", |report| report.calls),
+    ("fleet_renewals_total", "counter", "Renewed leases.", |report| report.renewals),
+];
+const FLEET_FAILURES: &str = "fleet_failures_total";
 
 fn outcomes(report: &ListenerReport) -> Vec<(&'static str, u64)> {
     report.messages.iter().map(|(outcome, count)| (outcome.as_str(), *count)).collect()
@@ -100,6 +119,16 @@ fn text(running: &Running) -> String {
                     histogram(&mut out, name, &[listener], within, *count, sum.as_secs_f64());
                 }
             }
+        }
+    }
+    if let Some(report) = running.fleet() {
+        for (name, kind, help, value) in FLEET {
+            header(&mut out, name, kind, help);
+            sample(&mut out, name, &[], value(&report));
+        }
+        header(&mut out, FLEET_FAILURES, "counter", "Failed calls to the fleet's server, by class.");
+        for (class, count) in &report.failures {
+            sample(&mut out, FLEET_FAILURES, &[("class", class.as_str())], count);
         }
     }
     running.handler_metrics().iter().for_each(|metric| handler_metric(&mut out, metric));

@@ -7,6 +7,7 @@ use axum::response::Response;
 use nix::unistd::gethostname;
 use serde_json::{Map, Value, json};
 use switchboard::bans::{BanOrigin, BanReport};
+use switchboard::fleet::{FailureClass, FleetReport};
 use switchboard::metrics::{LATENCY_BOUNDS, Outcome};
 use switchboard::server::ListenerReport;
 use switchboard::{CloseReason, Phase, Running};
@@ -39,6 +40,7 @@ pub(super) async fn status(State(state): SharedState) -> Response {
             },
             "bans": bans(&running.bans().report()),
             "evacuation": running.evacuation().as_ref().map(evacuation::progress),
+            "fleet": running.fleet().as_ref().map(fleet),
             "listeners": running.report().iter().map(|report| listener(report, now)).collect::<Value>(),
         });
         ("application/json", status.to_string().into_bytes())
@@ -79,6 +81,21 @@ fn listener(report: &ListenerReport, now: f64) -> Value {
         "bytes_in": report.bytes_in,
         "bytes_out": report.bytes_out,
         "accept_errors": counts(&report.accept_errors, |class| class),
+    })
+}
+
+fn fleet(report: &FleetReport) -> Value {
+    json!({
+        "link": report.link,
+        "state": report.state.as_str(),
+        "state_seconds": report.state_time.as_secs_f64(),
+        "connected": report.is_connected,
+        "error": report.error,
+        "instances": report.instances,
+        "sources": report.sources,
+        "calls": report.calls,
+        "failures": counts(&report.failures, FailureClass::as_str),
+        "renewals": report.renewals,
     })
 }
 

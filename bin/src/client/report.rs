@@ -16,6 +16,9 @@ pub(super) struct Status {
     /// The evacuation in progress, or the last one.
     #[serde(default)]
     pub(super) evacuation: Option<Box<Evacuation>>,
+    /// Absent in a server without fleets.
+    #[serde(default)]
+    pub(super) fleet: Option<Fleet>,
     pub(super) listeners: Vec<Listener>,
 }
 
@@ -42,6 +45,15 @@ pub(super) struct EvacuationPlan {
     pub(super) open: u64,
     pub(super) chosen: u64,
     pub(super) seconds: f64,
+}
+
+/// The fleet of a server.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Fleet {
+    /// `shared` if leases apply.
+    pub(super) state: String,
+    pub(super) instances: u32,
+    pub(super) error: Option<String>,
 }
 
 /// `POST /drain?wait=true`

@@ -4,7 +4,7 @@ use crate::certificates;
 use crate::client::address::AdminAddress;
 use crate::client::commands::Printed;
 use crate::client::http::{ClientError, get};
-use crate::client::report::{Certificate, Listener, Status};
+use crate::client::report::{Certificate, Fleet, Listener, Status};
 use crate::client::text::{self, Align, Column, escape};
 
 pub(super) async fn status(server: &AdminAddress, json: bool) -> Result<Printed, ClientError> {
@@ -61,7 +61,16 @@ fn render(status: &Status, width: usize) -> String {
     let certificates: String = certificates.collect();
     let (states, counts) =
         (text::table(&STATES, &rows(&states), width, 2), text::table(&COUNTS, &rows(&counts), width, 0));
-    format!("{}\n\n{states}{problems}{certificates}\n{counts}", summary(status))
+    let fleet = status.fleet.as_ref().map(fleet).unwrap_or_default();
+    format!("{}\n{fleet}\n{states}{problems}{certificates}\n{counts}", summary(status))
+}
+
+/// The fleet in one line.
+fn fleet(fleet: &Fleet) -> String {
+    let Fleet { state, instances, error } = fleet;
+    let plural = if *instances == 1 { "" } else { "s" };
+    let error = error.as_ref().map(|error| format!(": {}", escape(error))).unwrap_or_default();
+    format!("fleet: {}, {instances} instance{plural}{error}\n", escape(state))
 }
 
 #[cfg(test)]
@@ -87,6 +96,7 @@ mod tests {
             uptime_seconds: 3725.0,
             phase: "running".to_owned(),
             evacuation: None,
+            fleet: None,
             listeners: vec![listener("main", 1), listener("with-a-long-name", 123_456_789)],
         };
         let text = render(&status, usize::MAX);
@@ -97,6 +107,9 @@ mod tests {
         let counts: Vec<&str> = text.lines().rev().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(counts[..7], ["main", "1/10000", "1", "10", "9", "5", "3"], "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        let fleet = Fleet { state: "divided".to_owned(), instances: 3, error: Some("no\u{1b} answer".to_owned()) };
+        let text = render(&Status { fleet: Some(fleet), ..status.clone() }, 80);
+        assert!(text.contains("\nfleet: divided, 3 instances: no\\u001B answer\n\n"), "{text}");
         let text = render(&status, 80);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("tcp://[2001:db8:1111:2222:3333:4444:5555:6666]:443"), "{text}");

@@ -78,8 +78,10 @@ impl Effective {
         secrets.filter(|(_, origin)| !origin.is_default()).collect()
     }
 
-    pub(crate) fn token_file(&self) -> Option<PathBuf> {
-        tree::get_text(&self.whole, &tree::path("admin.token_file")).map(PathBuf::from)
+    /// The files that contain a secret, and what it is.
+    pub(crate) fn secret_files(&self) -> Vec<(PathBuf, &'static str)> {
+        let files = [("admin.token_file", "a token"), ("fleet.password_file", "a password")].into_iter();
+        files.filter_map(|(key, what)| Some((tree::get_text(&self.whole, &tree::path(key))?.into(), what))).collect()
     }
 
     /// The origin as a comment, which ends at a line break. The name of a file can contain one.

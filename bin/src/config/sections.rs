@@ -14,6 +14,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
+#[cfg(feature = "fleet")]
+use switchboard::settings::FleetSettings;
 use switchboard::settings::text::{deserialize_optional_path, deserialize_text};
 use switchboard::settings::{BanSettings, DrainSettings, Limits, LogSettings, Rates, Secret, SocketOptions, Timeouts};
 use switchboard::{Access, Endpoint, ProxySettings, TlsSettings};
@@ -37,6 +39,10 @@ pub(crate) struct ConfigFile {
     pub(crate) drain: DrainSettings,
     /// Threads of the process.
     pub(crate) runtime: RuntimeSettings,
+    /// Fleet: several instances share limits through a server that speaks the protocol of Redis. Absent: no instance
+    /// knows of others.
+    #[cfg(feature = "fleet")]
+    pub(crate) fleet: Option<FleetSettings>,
     /// Limits of all listeners. A listener can override each key.
     pub(crate) limits: Limits,
     /// Timeouts of all listeners. A listener can override each key.

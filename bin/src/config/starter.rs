@@ -70,7 +70,9 @@ pub(crate) fn starter(registry: &Registry, schema: &str, admin: &str, tls: Optio
     for section in &shared_keys().sections {
         page.documented_section(&under(&main, section));
     }
-    for section in ["log", "admin", "drain", "runtime"].map(path) {
+    // A build without fleets does not know the last one.
+    let sections = ["log", "admin", "drain", "runtime", "fleet"].map(path).into_iter();
+    for section in sections.filter(|section| !schemas.expected(section).keys().is_empty()) {
         match tree::get_table(&effective.whole, &section) {
             Some(_) => page.documented_section(&section),
             None if section == path("admin") => page.absent(&section, Some(admin)),

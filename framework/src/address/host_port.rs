@@ -20,7 +20,7 @@ impl HostPort {
         Self { host: host.into(), port }
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text.contains('@') {
             return Err("an address has no user and no password; use host:port".to_owned());
         }

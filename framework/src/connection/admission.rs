@@ -9,10 +9,12 @@ use crate::address::Address;
 use crate::bans::Bans;
 use crate::close_reason::CloseReason;
 use crate::connection::handle::Connection;
+use crate::connection::shared_limits::SharedLimits;
 use crate::connection::table::ConnectionTable;
+use crate::fleet::Fleet;
 use crate::log_throttle::LogThrottle;
-use crate::rate_limiter::{FailureLimiter, Limiter};
-use crate::settings::{Access, Limits, ProxySettings, Rate, Rates};
+use crate::rate_limiter::{FailureLimiter, Limiter, SharedBy};
+use crate::settings::{Access, Limits, ProxySettings, Rate, Rates, SharedLimit};
 
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -24,6 +26,7 @@ pub(crate) struct Admission {
     pub(crate) limits: Limits,
     pub(crate) rates: Rates,
     limiter: Option<Arc<Limiter>>,
+    shared: SharedLimits,
     failed_handshakes: Option<Arc<FailureLimiter>>,
     throttles: Arc<Throttles>,
     /// Connections with this descriptor number or a higher one are rejected.
@@ -85,10 +88,20 @@ impl Admission {
             limits,
             rates,
             limiter,
+            shared: SharedLimits::default(),
             failed_handshakes,
             throttles,
             descriptor_limit: None,
         }
+    }
+
+    /// Shares the limits of a listener with the other instances of a fleet.
+    pub(crate) fn shared_by(self, fleet: Option<&Fleet>, listener: &str, table: &Arc<ConnectionTable>) -> Self {
+        let Some(fleet) = fleet else { return self };
+        let shared = SharedLimits::new(fleet, listener, table, &self.limits);
+        let Rates { connections_per_source: rate, burst, .. } = self.rates;
+        let shared_rate = SharedBy::new(Some(fleet), SharedLimit::ConnectionsPerSource, listener, "connects");
+        Self { limiter: Limiter::shared(rate, burst, shared_rate).map(Arc::new), shared, ..self }
     }
 
     /// Rejects connections whose descriptor has this number or a higher one.
@@ -99,8 +112,9 @@ impl Admission {
     /// These rules with the log throttles of `previous` and, for each unchanged rate, its counts.
     pub(crate) fn after(mut self, previous: &Self) -> Self {
         let same_burst = self.rates.burst == previous.rates.burst;
+        let same_fleet = self.shared.continue_from(&previous.shared, &self.limits, &previous.limits);
         let is_same = |rate: fn(&Rates) -> Rate| same_burst && rate(&self.rates) == rate(&previous.rates);
-        if is_same(|rates| rates.connections_per_source) {
+        if same_fleet && is_same(|rates| rates.connections_per_source) {
             self.limiter = previous.limiter.clone();
         }
         if is_same(|rates| rates.failed_handshakes_per_source) {
@@ -190,7 +204,8 @@ impl Admission {
             return Ok(());
         }
         let per_source = self.limits.connections_per_source;
-        if per_source > 0 && !table.count_source(connection, source, per_source) {
+        let allowed = |open| self.shared.per_source(source, open, per_source);
+        if per_source > 0 && !table.count_source(connection, source, allowed) {
             return Err(Rejection::PER_SOURCE);
         }
         if self.failed_handshakes.as_ref().is_some_and(|failed| failed.is_reached(source)) {
@@ -245,7 +260,8 @@ impl Admission {
     }
 
     fn check_capacity(&self, table: &ConnectionTable, connection: &Connection) -> Result<(), Rejection> {
-        if table.insert(connection, self.limits.connections) { Ok(()) } else { Err(Rejection::CONNECTIONS) }
+        let allowed = |open| self.shared.connections(open, self.limits.connections);
+        if table.insert(connection, allowed) { Ok(()) } else { Err(Rejection::CONNECTIONS) }
     }
 }
 

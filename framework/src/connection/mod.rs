@@ -11,6 +11,8 @@ mod info;
 mod listener_context;
 mod moment;
 mod recently_closed;
+mod shared_counts;
+mod shared_limits;
 mod strike_rules;
 mod strikes;
 mod table;

@@ -61,10 +61,10 @@ impl Drop for ConnectionGuard {
 }
 
 impl ConnectionTable {
-    /// Adds a connection. False if `limit` connections are open.
-    pub(crate) fn insert(&self, connection: &Connection, limit: usize) -> bool {
+    /// Adds a connection. False if as many connections are open as `limit` allows: it gets the number of open ones.
+    pub(crate) fn insert(&self, connection: &Connection, limit: impl FnOnce(usize) -> usize) -> bool {
         let mut entries = self.entries.lock();
-        if entries.open.len() >= limit {
+        if entries.open.len() >= limit(entries.open.len()) {
             return false;
         }
         entries.open.insert(connection.clone());
@@ -75,11 +75,17 @@ impl ConnectionTable {
         true
     }
 
-    /// Counts an open connection for its source. False if `limit` connections of that source are open.
-    pub(crate) fn count_source(&self, connection: &Connection, source: Source, limit: usize) -> bool {
+    /// Counts an open connection for its source. False if as many connections of that source are open as `limit`
+    /// allows: it gets the number of open ones.
+    pub(crate) fn count_source(
+        &self,
+        connection: &Connection,
+        source: Source,
+        limit: impl FnOnce(usize) -> usize,
+    ) -> bool {
         let mut entries = self.entries.lock();
         let open = entries.per_source.get(&source).copied().unwrap_or_default();
-        let has_room = open < limit && entries.open.contains(connection);
+        let has_room = open < limit(open) && entries.open.contains(connection);
         if has_room && connection.set_counted_source(source) {
             entries.per_source.insert(source, open + 1);
         }
@@ -115,6 +121,12 @@ impl ConnectionTable {
 
     pub(crate) fn len(&self) -> usize {
         self.entries.lock().open.len()
+    }
+
+    /// The open connections of a source, as far as they are counted, or of all sources.
+    pub(super) fn open_of(&self, source: Option<Source>) -> usize {
+        let entries = self.entries.lock();
+        source.map_or(entries.open.len(), |source| entries.per_source.get(&source).copied().unwrap_or_default())
     }
 
     /// The numbers of connections accepted, closed and aborted so far.

@@ -9,7 +9,7 @@ use tokio::time::Sleep;
 use crate::address::Source;
 use crate::error::Result;
 use crate::layer::call::{CallLayer, CallOutput, Connected, PollCall, layer_options};
-use crate::rate_limiter::Limiter;
+use crate::rate_limiter::{Limiter, SharedBy};
 use crate::settings::Rate;
 
 /// Limits the calls per second of each [`Source`].
@@ -30,6 +30,11 @@ impl RatePerSource {
     /// zero means no limit.
     pub fn new(rate: Rate, burst: u32) -> Self {
         Self { limiter: Limiter::new(rate, burst).map(Arc::new) }
+    }
+
+    /// The same limit, which a fleet shares if `shared_by` is set.
+    pub(super) fn shared(rate: Rate, burst: u32, shared_by: Option<SharedBy>) -> Self {
+        Self { limiter: Limiter::shared(rate, burst, shared_by).map(Arc::new) }
     }
 
     pub(super) fn is_limited(&self) -> bool {

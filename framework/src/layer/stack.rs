@@ -15,6 +15,7 @@ use super::{CatchPanic, Concurrency, LayerService, RatePerSource, Timeout, Trace
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::layer::call::{CallLayer, CallOutput, PollCall};
+use crate::rate_limiter::SharedBy;
 use crate::settings::{Limits, Rates, Timeouts};
 
 /// The default layers of every message. One stack per listener: its connections share the counts.
@@ -49,10 +50,16 @@ impl StackCall {
 }
 
 impl MessageStack {
-    pub(crate) fn new(limits: &Limits, timeouts: &Timeouts, rates: &Rates, user: TaskTrackerToken) -> Self {
+    pub(crate) fn new(
+        limits: &Limits,
+        timeouts: &Timeouts,
+        rates: &Rates,
+        shared_by: Option<SharedBy>,
+        user: TaskTrackerToken,
+    ) -> Self {
         Self {
             limits: *limits,
-            rate: RatePerSource::new(rates.messages_per_source, rates.burst),
+            rate: RatePerSource::shared(rates.messages_per_source, rates.burst, shared_by),
             timeout: Timeout::new(timeouts.message),
             _user: user,
         }

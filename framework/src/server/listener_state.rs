@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::bans::Bans;
 use crate::connection::{Admission, ConnectionTable, Handshakes, ListenerContext, ListenerInfo, StrikeRules};
 use crate::drain::DrainSwitch;
+use crate::fleet::Fleet;
 use crate::listener_spec::ListenerSpec;
 use crate::metrics::ListenerMetrics;
 use crate::settings::TlsStart;
@@ -90,7 +91,9 @@ impl ListenerState {
         let strike_rules =
             StrikeRules { bans: bans.clone(), exempt: access.allow.clone(), has_proxy: spec.proxy.is_some() };
         let admission = Admission::new(&spec.limits, &spec.rates, access, bans, spec.proxy.clone())
-            .descriptor_limit(spec.descriptor_limit);
+            .descriptor_limit(spec.descriptor_limit)
+            .shared_by(spec.fleet.as_ref(), &spec.name, &self.table);
+        spec.fleet.iter().for_each(Fleet::start);
         Arc::new(ListenerContext {
             info: Arc::new(ListenerInfo {
                 name: spec.name.as_str().into(),

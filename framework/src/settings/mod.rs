@@ -30,6 +30,7 @@
 mod bans;
 mod define;
 pub mod file;
+mod fleet;
 #[cfg(feature = "log")]
 pub(crate) mod log;
 mod network;
@@ -40,6 +41,8 @@ mod tls;
 mod units;
 
 pub use bans::{BanSettings, StrikeWeights};
+pub(crate) use fleet::LinkAddress;
+pub use fleet::{FleetSettings, Link, LinkError, SharedLimit};
 #[cfg(feature = "log")]
 pub use log::{LogFormat, LogSettings};
 pub use network::{Access, Network, Networks};

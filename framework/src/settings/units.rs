@@ -74,6 +74,11 @@ unit! {
     pub(super) struct Keepalive(Duration): INTERVAL, "60s", parse_keepalive, print_interval
 }
 
+unit! {
+    /// A time of 50 ms to 1 minute: a lease of a fleet, or the timeout of a call.
+    pub(super) struct Short(Duration): INTERVAL, "1s", parse_short, print_interval
+}
+
 fn parse_size(text: &str) -> Result<usize, String> {
     match text.parse::<ByteSize>().map_err(|_| format!("is not {SIZE}"))?.as_u64() {
         bytes @ 1..=0x4000_0000 => Ok(usize::try_from(bytes).unwrap_or(usize::MAX)),
@@ -108,6 +113,14 @@ fn parse_keepalive(text: &str) -> Result<Duration, String> {
         return Ok(duration);
     }
     Err("is out of range; 0s (off) or 1s to 9h are possible".into())
+}
+
+fn parse_short(text: &str) -> Result<Duration, String> {
+    let duration = parse_interval(text)?;
+    if (Duration::from_millis(50)..=Duration::from_secs(60)).contains(&duration) {
+        return Ok(duration);
+    }
+    Err("is out of range; 50ms to 1m are possible".into())
 }
 
 fn parse_mode(text: &str) -> Result<u32, String> {

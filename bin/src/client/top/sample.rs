@@ -146,7 +146,15 @@ mod tests {
             "message_seconds": { "count": 0, "within": [] }, "bytes_in": 0, "bytes_out": 0
         });
         let listeners = vec![serde_json::from_value(listener).unwrap()];
-        Status { version: String::new(), pid, uptime_seconds, phase: String::new(), evacuation: None, listeners }
+        Status {
+            version: String::new(),
+            pid,
+            uptime_seconds,
+            phase: String::new(),
+            evacuation: None,
+            fleet: None,
+            listeners,
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod addresses;
 mod bans;
 pub(super) mod config;
+mod fleet;
 mod listener;
 mod network;
 
@@ -52,9 +53,10 @@ pub(crate) fn check(
     check.addresses();
     let admin = check.admin();
     let bans = check.bans();
+    let fleet = check.fleet();
     let effective = Effective::new(whole, merged, schemas);
-    let (drain, workers) = (file.drain, file.runtime.workers);
-    Some(Config { log: file.log, admin, drain, workers, bans, listeners, handlers, layers, effective, file: path })
+    let (drain, workers, log) = (file.drain, file.runtime.workers, file.log);
+    Some(Config { log, admin, drain, workers, bans, fleet, listeners, handlers, layers, effective, file: path })
 }
 
 impl Check<'_> {
