@@ -262,7 +262,6 @@ fn a_reload_prints_its_changes_or_every_error() {
             errors.contains("keeps none of the current listeners") && errors.contains("reload --force"),
             "{errors}"
         );
-        let _client = this.client();
         let forced = this.json(&["reload", "--force"]);
         assert_eq!((&forced["started"], &forced["stopped"]), (&json!(["other"]), &json!(["main"])));
     });

@@ -195,7 +195,8 @@ fn init_prints_a_configuration_and_every_default_in_it_is_valid() {
     let (mut text, mut is_section) = (String::new(), true);
     for line in printed.stdout.lines() {
         if line.starts_with('[') || line.starts_with("#[") {
-            is_section = line.starts_with('[');
+            // The keys of the admin endpoint have examples and no defaults.
+            is_section = line.starts_with('[') && line != "[admin]";
         }
         text += line
             .strip_prefix('#')
