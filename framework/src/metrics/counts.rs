@@ -29,8 +29,8 @@ pub enum Counted {
     },
 }
 
-/// The counts of a listener, of the bans, or of a series of a handler: counters and histograms. Gauges are not included, because
-/// they describe one process.
+/// The counts of a listener, of the bans, or of a series of a handler: counters and histograms. Gauges are not
+/// included, because they describe one process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Counts {

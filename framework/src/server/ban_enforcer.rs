@@ -46,7 +46,7 @@ pub(super) async fn run(
 
 /// Signals the open connections of banned clients.
 async fn close_banned(listener: &ListenerHandle) {
-    let (table, admission) = (listener.table(), listener.admission());
+    let (table, admission) = (listener.table(), &listener.listener_context.admission);
     for ids in table.ids().chunks(SEARCHED_TOGETHER) {
         let open = ids.iter().filter_map(|id| table.get(*id));
         open.filter(|connection| admission.bans_open(connection))

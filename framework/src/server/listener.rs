@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::address::Endpoint;
 use crate::bans::Bans;
-use crate::connection::{Admission, ConnectionTable, ControlSignal, Kind, ListenerContext};
+use crate::connection::{ConnectionTable, ControlSignal, Kind, ListenerContext};
 use crate::drain::Phase;
 use crate::driver::{DatagramLoop, DatagramService, ServiceSnapshot};
 use crate::listener_spec::ListenerSpec;
@@ -35,7 +35,7 @@ pub(super) struct ListenerHandle {
     pub(super) endpoint: Endpoint,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) pipeline: Pipeline,
-    listener_context: Arc<ListenerContext>,
+    pub(super) listener_context: Arc<ListenerContext>,
     snapshots: SnapshotSender,
     socket: Arc<OpenSocket>,
     /// Cancelled when another accept loop takes over the socket.
@@ -237,10 +237,6 @@ impl ListenerHandle {
 
     pub(super) fn table(&self) -> &ConnectionTable {
         &self.state.table
-    }
-
-    pub(super) fn admission(&self) -> &Admission {
-        &self.listener_context.admission
     }
 
     pub(super) fn metrics(&self) -> &Arc<ListenerMetrics> {
