@@ -9,7 +9,6 @@ use crate::address::Endpoint;
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, ConnectionTable, Kind, Rejection};
 use crate::drain::Phase;
-use crate::fleet::FleetReport;
 use crate::metrics::{AcceptErrorClass, HandlerMetric, Latency, Outcome};
 use crate::server::listener::ListenerHandle;
 use crate::server::running::Running;
@@ -132,12 +131,6 @@ impl Running {
             }
         }
         reports.into_values().collect()
-    }
-
-    /// The state of the fleet that shares the limits of the listeners. `None` without a fleet.
-    pub fn fleet(&self) -> Option<FleetReport> {
-        let fleet = self.state().listeners.iter().find_map(|listener| listener.spec.fleet.clone());
-        fleet.map(|fleet| fleet.report())
     }
 
     /// The metrics that the handlers have registered when they started, sorted by name.
