@@ -13,6 +13,7 @@ mod connection_task;
 mod counts;
 mod evacuate;
 mod evacuation;
+mod fleet_report;
 mod handlers;
 mod handover;
 mod inherited;

@@ -8,7 +8,6 @@ use futures_util::future::join_all;
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, ConnectionTable, Kind, Rejection};
 use crate::drain::Phase;
-use crate::fleet::FleetReport;
 use crate::metrics::{AcceptErrorClass, HandlerMetric, Outcome};
 use crate::server::listener::ListenerHandle;
 use crate::server::listener_report::{ListenerReport, ListenerStatus};
@@ -69,12 +68,6 @@ impl Running {
             }
         }
         reports.into_values().collect()
-    }
-
-    /// The state of the fleet that shares the limits of the listeners. `None` without a fleet.
-    pub fn fleet(&self) -> Option<FleetReport> {
-        let fleet = self.state().listeners.iter().find_map(|listener| listener.spec.fleet.clone());
-        fleet.map(|fleet| fleet.report())
     }
 
     /// The metrics that the handlers have registered when they started, sorted by name.

@@ -41,6 +41,7 @@ mod tls;
 mod units;
 
 pub use bans::{BanSettings, StrikeWeights};
+#[cfg(feature = "fleet")]
 pub(crate) use fleet::LinkAddress;
 pub use fleet::{FleetSettings, Link, LinkError, SharedLimit};
 #[cfg(feature = "log")]
