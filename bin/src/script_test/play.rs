@@ -100,7 +100,7 @@ impl Player<'_> {
             Action::Expect(data) => self.expect(peer, data).await,
             Action::ExpectEnd => {
                 self.require_stream(peer, "< end")?;
-                self.expect_closed(peer, "the end of the connection", |closed| *closed == Closed::End).await
+                self.expect_closed(peer, "the end of the connection", |closed| *closed == Closed::Ended).await
             }
             Action::ExpectReset => {
                 self.require_stream(peer, "< reset")?;
