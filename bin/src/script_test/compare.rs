@@ -103,7 +103,7 @@ impl Closed {
     /// What happened, as a sentence.
     pub(super) fn sentence(&self, address: &str) -> String {
         match self {
-            Self::End => "the server ended the connection".to_owned(),
+            Self::Ended => "the server ended the connection".to_owned(),
             Self::Reset => "the server reset the connection".to_owned(),
             Self::Refused => format!("nothing is listening on {address}"),
             Self::Invalid(what) | Self::Failed(what) => what.clone(),

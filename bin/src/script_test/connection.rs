@@ -126,7 +126,7 @@ impl Connection {
         let is_datagram = matches!(self.socket, Socket::Datagram(..));
         self.has_received |= is_datagram || count > 0;
         if !is_datagram && count == 0 {
-            self.closed = Some(Closed::End);
+            self.closed = Some(Closed::Ended);
         }
         let added = match framing {
             Some(framing) if is_datagram => framing

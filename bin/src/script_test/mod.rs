@@ -2,6 +2,7 @@
 
 mod compare;
 mod connection;
+mod expect;
 mod junit;
 mod load;
 mod options;

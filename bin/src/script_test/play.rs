@@ -9,15 +9,11 @@ use switchboard::framing::AnyFraming;
 use switchboard::script::{Action, Data, Step};
 use tokio::time::{Instant, timeout};
 
-use super::compare::{Comparison, compare, missing, unexpected};
 use super::connection::{Connection, failed};
 use super::load::Loaded;
 use super::outcome::{Mismatch, Played};
 use super::received::Closed;
 use crate::dial::Server;
-
-/// At the end of a script, how long to wait for bytes that no step expects.
-const SURPLUS_TIMEOUT: Duration = Duration::from_millis(100);
 
 type Result<T> = std::result::Result<T, Mismatch>;
 
@@ -38,13 +34,14 @@ pub(super) async fn play(loaded: &Loaded, server: &Server, timeout: Duration) ->
     Played { result, time: began.elapsed(), unseen_reasons: player.unseen_reasons }
 }
 
-struct Player<'a> {
-    server: &'a Server,
+/// The state of a script that is played.
+pub(super) struct Player<'a> {
+    pub(super) server: &'a Server,
     framing: Option<&'a AnyFraming>,
-    peers: &'a [String],
-    timeout: Duration,
+    pub(super) peers: &'a [String],
+    pub(super) timeout: Duration,
     /// The connection of each peer.
-    connections: Vec<Option<Connection>>,
+    pub(super) connections: Vec<Option<Connection>>,
     /// The connection of the peer was closed, by either side.
     has_closed: Vec<bool>,
     unseen_reasons: usize,
@@ -103,7 +100,7 @@ impl Player<'_> {
             Action::Expect(data) => self.expect(peer, data).await,
             Action::ExpectEnd => {
                 self.require_stream(peer, "< end")?;
-                self.expect_closed(peer, "the end of the connection", |closed| *closed == Closed::End).await
+                self.expect_closed(peer, "the end of the connection", |closed| *closed == Closed::Ended).await
             }
             Action::ExpectReset => {
                 self.require_stream(peer, "< reset")?;
@@ -127,7 +124,7 @@ impl Player<'_> {
         }
     }
 
-    fn connection(&mut self, peer: usize) -> &mut Connection {
+    pub(super) fn connection(&mut self, peer: usize) -> &mut Connection {
         self.connections[peer].as_mut().expect("the peer has connected")
     }
 
@@ -179,103 +176,8 @@ impl Player<'_> {
         Ok(())
     }
 
-    async fn expect(&mut self, peer: usize, data: &Data) -> Result<()> {
-        loop {
-            let mut equal = 0;
-            let compared =
-                self.until(peer, self.timeout, |connection, _| match compare(data, &connection.received, &mut equal) {
-                    Comparison::Incomplete if connection.closed.is_none() => Poll::Pending,
-                    comparison => Poll::Ready(comparison),
-                });
-            let compared = compared.await.unwrap_or(Comparison::Incomplete);
-            let (time, address) = (self.timeout, self.server.address.to_string());
-            let is_tcp = matches!(self.server.address, switchboard::Endpoint::Tcp(_));
-            let connection = self.connection(peer);
-            match compared {
-                Comparison::Equal => {
-                    connection.received.consume(data.len());
-                    return Ok(());
-                }
-                Comparison::Differs(mut mismatch) => {
-                    if is_tcp && crate::dial::sent_tls_alert(connection.received.front()) {
-                        mismatch.what += "; the server sent a TLS alert, so it expects TLS (tls://)";
-                    }
-                    return Err(*mismatch);
-                }
-                Comparison::Incomplete => {
-                    if connection.closed == Some(Closed::Refused) && connection.try_next_address().await {
-                        continue;
-                    }
-                    return Err(missing(data, connection, equal, time, &address));
-                }
-            }
-        }
-    }
-
-    async fn expect_closed(&mut self, peer: usize, what: &str, fits: impl Fn(&Closed) -> bool) -> Result<()> {
-        let closed = self
-            .until(peer, self.timeout, |connection, _| match &connection.closed {
-                _ if connection.received.len() > 0 => Poll::Ready(None),
-                None => Poll::Pending,
-                Some(closed) => Poll::Ready(Some(closed.clone())),
-            })
-            .await;
-        self.check_consumed(peer, &format!("expected {what}"))?;
-        match closed.flatten() {
-            Some(closed) if fits(&closed) => Ok(()),
-            Some(closed) => {
-                let came = closed.sentence(&self.server.address.to_string());
-                Err(Mismatch::new(format!("expected {what}; {came}")))
-            }
-            None => {
-                let time = humantime::format_duration(self.timeout);
-                Err(Mismatch::new(format!("expected {what}; the connection is still open after {time}")))
-            }
-        }
-    }
-
-    async fn expect_nothing(&mut self, peer: usize, duration: Duration) -> Result<()> {
-        let began = Instant::now();
-        let came = self.until(peer, duration, |connection, _| {
-            let is_quiet = connection.received.len() == 0 && connection.closed.is_none();
-            if is_quiet { Poll::Pending } else { Poll::Ready(()) }
-        });
-        if came.await.is_none() {
-            return Ok(());
-        }
-        let time = humantime::format_duration(Duration::from_millis(began.elapsed().as_millis() as u64));
-        self.check_consumed(peer, "expected nothing")?;
-        let address = self.server.address.to_string();
-        let closed = self.connection(peer).closed.as_ref().map(|closed| closed.sentence(&address));
-        Err(Mismatch::new(format!("expected nothing; {} after {time}", closed.unwrap_or_default())))
-    }
-
-    /// Checks that everything that has arrived was expected.
-    fn check_consumed(&mut self, peer: usize, context: &str) -> Result<()> {
-        let connection = self.connection(peer);
-        match connection.received.len() {
-            0 => Ok(()),
-            _ => Err(unexpected(&connection.received, context)),
-        }
-    }
-
-    /// After the last step, nothing more may arrive at an open connection.
-    async fn expect_no_more(&mut self) -> Result<()> {
-        let can_receive = |connection: &Connection| connection.closed.is_none() && !connection.is_paused;
-        if self.connections.iter().flatten().any(can_receive) {
-            self.read_for(SURPLUS_TIMEOUT).await;
-        }
-        for peer in 0..self.connections.len() {
-            if self.connections[peer].is_some() {
-                let name = self.peers.get(peer).map(|name| format!(" of {name}")).unwrap_or_default();
-                self.check_consumed(peer, &format!("the script{name} is at its end"))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Reads everything that arrives within a time.
-    async fn read_for(&mut self, duration: Duration) {
+    pub(super) async fn read_for(&mut self, duration: Duration) {
         let reading = poll_fn(|cx| {
             self.poll_receive(cx);
             Poll::<()>::Pending
@@ -284,7 +186,7 @@ impl Player<'_> {
     }
 
     /// Runs a step of a peer while every connection reads. `None`: it is not done within the time.
-    async fn until<T>(
+    pub(super) async fn until<T>(
         &mut self,
         peer: usize,
         duration: Duration,

@@ -12,7 +12,7 @@ pub(super) const MAX_UNREAD: usize = 16 << 20;
 /// How the server has closed the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Closed {
-    End,
+    Ended,
     Reset,
     /// No server listens at the address of a datagram socket.
     Refused,
