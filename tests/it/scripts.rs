@@ -74,8 +74,9 @@ fn documented(part: &str) -> String {
 fn every_script_of_the_guide_is_valid() {
     let guide = fs::read_to_string(root().join("bin/docs/scripts.md")).unwrap();
     let scripts = blocks(&guide).into_iter().filter(|(_, text)| text.starts_with("switchboard script"));
-    let count =
-        scripts.map(|(_, text)| text.parse::<Script>().unwrap_or_else(|error| panic!("{error}\n{text}"))).count();
+    let count = scripts
+        .inspect(|(_, text)| drop(text.parse::<Script>().unwrap_or_else(|error| panic!("{error}\n{text}"))))
+        .count();
     assert_eq!(count, 6);
 }
 

@@ -45,8 +45,10 @@ const CERTIFICATE_EXPIRY: &str = "Earliest expiry of the certificates of a TLS l
 const RECEIVED_BYTES: &str = "Bytes received, including framing but not TLS overhead.";
 const SENT_BYTES: &str = "Bytes sent, including framing but not TLS overhead.";
 
-/// The metrics of a fleet: name, type, help, value.
-const FLEET: [(&str, &str, &str, fn(&FleetReport) -> u64); 6] = [
+/// Name, type, help and value of a metric of a fleet.
+type FleetMetric = (&'static str, &'static str, &'static str, fn(&FleetReport) -> u64);
+
+const FLEET: [FleetMetric; 6] = [
     ("fleet_connected", "gauge", "Whether the last call to the fleet's server succeeded.", |report| {
         u64::from(report.is_connected)
     }),

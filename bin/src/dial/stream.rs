@@ -81,9 +81,9 @@ impl Server {
     }
 }
 
-/// Resets the connection (RST) instead of ending it. A Unix socket has no reset.
-pub(crate) fn reset(stream: Stream) -> io::Result<()> {
-    match &stream {
+/// Resets the connection (RST) instead of ending it, when it is dropped. A Unix socket has no reset.
+pub(crate) fn reset_on_drop(stream: &Stream) -> io::Result<()> {
+    match stream {
         Either::Left(Either::Left(stream)) => stream.set_zero_linger(),
         Either::Left(Either::Right(_)) => Err(io::ErrorKind::Unsupported.into()),
         Either::Right(stream) => stream.get_ref().0.set_zero_linger(),

@@ -195,7 +195,7 @@ impl Connection {
     /// Resets the connection.
     pub(super) fn reset(self) -> io::Result<()> {
         match self.socket {
-            Socket::Stream(stream) => crate::dial::reset(*stream),
+            Socket::Stream(stream) => crate::dial::reset_on_drop(&stream),
             Socket::Datagram(..) => Err(io::ErrorKind::Unsupported.into()),
         }
     }

@@ -44,7 +44,7 @@ pub(crate) fn test(options: &TestOptions, registry: &Registry) -> Result<u8, Fai
         print_stdout(report.begin())?;
         for script in &scripts {
             let played = play::play(script, &server, *options.timeout).await;
-            print_stdout(report.add(script, played))?;
+            print_stdout(report.add(script, &played))?;
         }
         print_stdout(report.end())?;
         Ok(if report.has_failures() { exit::FAILED } else { 0 })

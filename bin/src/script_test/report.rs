@@ -48,7 +48,7 @@ impl Report {
     }
 
     /// Adds the result of a script, and returns what is printed about it.
-    pub(super) fn add(&mut self, script: &Loaded, played: Played) -> String {
+    pub(super) fn add(&mut self, script: &Loaded, played: &Played) -> String {
         match &played.result {
             Ok(()) => self.passed += 1,
             Err(mismatch) if mismatch.is_error => self.errors += 1,
@@ -56,10 +56,10 @@ impl Report {
         }
         self.time += played.time;
         match self.format {
-            ReportFormat::Text => text::script(script, &played),
-            ReportFormat::Tap => tap::script(script, &played, self.passed + self.failed + self.errors),
+            ReportFormat::Text => text::script(script, played),
+            ReportFormat::Tap => tap::script(script, played, self.passed + self.failed + self.errors),
             ReportFormat::Junit => {
-                self.cases += &junit::case(script, &played, &self.server);
+                self.cases += &junit::case(script, played, &self.server);
                 String::new()
             }
         }
