@@ -438,14 +438,12 @@ fn connections_are_paged_and_filtered() {
     for (query, found) in [
         ("?listener=main".to_owned(), 7),
         ("?listener=more".to_owned(), 3),
-        ("?listener=nothing".to_owned(), 0),
         (format!("?peer={peer}"), 1),
         ("?peer=127.0.0.1".to_owned(), 10),
         ("?peer=127.0.0.2".to_owned(), 0),
         ("?peer=127.0.0.0/8".to_owned(), 10),
         ("?peer=127.0.0.2/31".to_owned(), 0),
         ("?peer=2001:db8::/32".to_owned(), 0),
-        ("?peer=127.0.0".to_owned(), 0),
         ("?listener=more&peer=127.0.0.1&limit=2".to_owned(), 2),
         (format!("?after={}", all[9]), 0),
         (format!("?after={}", u64::MAX), 0),
@@ -462,12 +460,14 @@ fn connections_are_paged_and_filtered() {
         "after=-1",
         "limit=1&limit=2",
         "lmit=1",
+        "peer=127.0.0",
         "peer=127.0.0.1/8",
         "peer=10.0.0.0/33",
     ] {
         let refused = server.get(&format!("/connections?{wrong}"));
         assert_eq!(refused.status, 422, "{wrong}: {}", refused.body);
     }
+    assert_eq!(server.get("/connections?listener=nothing").status, 404);
     drop((main, other));
 }
 
