@@ -105,7 +105,7 @@ fn the_program_runs_with_the_subscriber_that_it_finds() {
     for request in ["GET /log-level", "PUT /log-level"] {
         let mut client = UnixStream::connect(&socket).unwrap();
         client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
-        let rest = "HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 5\r\n\r\ndebug";
+        let rest = "HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 5\r\n\r\ndebug";
         client.write_all(format!("{request} {rest}").as_bytes()).unwrap();
         let mut reply = String::new();
         uninterrupted(|| client.read_to_string(&mut reply)).unwrap();
