@@ -1,11 +1,12 @@
 //! A chat server with rooms. Try it in two terminals: `nc 127.0.0.1 9999`.
 //!
-//! The server pushes each line to all other members of the room. A slow client does not delay the others.
+//! The hub sends each line to all other members of the room. A slow client does not delay the others.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use switchboard::hub::JoinError;
 use switchboard::prelude::*;
 use switchboard::settings::{Rate, Timeouts};
 
@@ -18,14 +19,19 @@ const MAX_MEMBERS: usize = 100;
 const LOBBY: &str = "lobby";
 const HELP: &str = "* commands: /join ROOM, /who, /quit; other lines are sent to the room";
 
-/// State shared by all connections is a field of the handler.
-#[derive(Default)]
 struct Chat {
-    rooms: Mutex<Rooms>,
+    rooms: Hub,
+    /// The room of each member, by name. For commands only: the hub knows who gets the lines of a room.
+    members: Mutex<BTreeMap<String, String>>,
 }
 
-/// Rooms by name; each maps the names of its members to their pushers. A room is removed when its last member leaves.
-type Rooms = BTreeMap<String, BTreeMap<String, Pusher>>;
+impl Default for Chat {
+    fn default() -> Self {
+        // A member that does not read is disconnected.
+        let rooms = Hub::new().rooms(MAX_ROOMS).members(MAX_MEMBERS).slow(Slow::Close);
+        Self { rooms, members: Mutex::default() }
+    }
+}
 
 /// State of a connection after the client has chosen a name.
 struct Member {
@@ -54,95 +60,80 @@ impl Handler for Chat {
             (_, Some(_)) if command.starts_with('/') => Ok(Reply::send(HELP)),
             ("", Some(_)) => Ok(Reply::none()),
             (_, Some(member)) => {
-                broadcast(&self.rooms(), &member.room, &member.name, format!("{}: {line}", member.name));
-                Ok(Reply::none()) // The sender already sees the line in its terminal.
+                // The sender already sees the line in its terminal.
+                self.rooms.except(cx).publish(&member.room, format!("{}: {line}", member.name));
+                Ok(Reply::none())
             }
         }
     }
 
-    /// Called for every close reason: /quit, a disconnect, a full outbox.
+    /// Called if the room had a larger burst of lines than its queue holds.
+    async fn gap(&self, _: &mut Context<Self::State>, _: &str, missed: u64) -> Result<Reply> {
+        Ok(Reply::send(format!("* you have missed {missed} lines")))
+    }
+
+    /// Called for every close reason: /quit, a disconnect, a slow client. The connection has left its room already.
     async fn close(&self, cx: &mut Context<Self::State>, _: CloseReason) {
-        if let Some(member) = cx.state.take() {
-            leave(&mut self.rooms(), &member.room, &member.name);
+        if let Some(Member { name, room }) = cx.state.take() {
+            self.members().remove(&name);
+            self.rooms.publish(&room, format!("* {name} left"));
         }
     }
 }
 
 impl Chat {
-    /// Ignores poisoning: a panic while the lock is held leaves the maps usable.
-    fn rooms(&self) -> MutexGuard<'_, Rooms> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ignores poisoning: a panic while the lock is held leaves the map usable.
+    fn members(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_name(&self, cx: &mut Context<Option<Member>>, name: &str) -> Result<Reply> {
-        let mut rooms = self.rooms();
+        let mut members = self.members();
         if !is_name(name) {
             return Ok(Reply::send(format!("* a name is 1 to {MAX_NAME_LENGTH} letters and digits; enter your name")));
         }
-        if rooms.values().any(|members| members.contains_key(name)) {
+        if members.contains_key(name) {
             return Ok(Reply::send("* this name is in use; enter your name"));
         }
-        if let Err(full) = enter(&mut rooms, LOBBY, name, cx.pusher()) {
-            return Ok(Reply::send(full).then_finish());
+        if let Err(error) = self.enter(cx, LOBBY, name) {
+            return Ok(Reply::send(error).then_finish());
         }
+        members.insert(name.into(), LOBBY.into());
         cx.state = Some(Member { name: name.into(), room: LOBBY.into() });
         Ok(Reply::many([format!("* hello, {name}, you are in room {LOBBY}"), HELP.into()]))
     }
 
     fn join(&self, cx: &mut Context<Option<Member>>, room: &str) -> Result<Reply> {
-        let pusher = cx.pusher();
-        let Some(member) = &mut cx.state else { return Ok(Reply::none()) };
+        let Some(Member { name, room: old }) = &cx.state else { return Ok(Reply::none()) };
         if !is_name(room) {
             return Ok(Reply::send(format!("* /join ROOM, where ROOM is 1 to {MAX_NAME_LENGTH} letters and digits")));
         }
-        if member.room == room {
+        if old == room {
             return Ok(Reply::send("* you are already in this room"));
         }
-        let mut rooms = self.rooms();
-        if let Err(full) = enter(&mut rooms, room, &member.name, pusher) {
-            return Ok(Reply::send(full));
+        if let Err(error) = self.enter(cx, room, name) {
+            return Ok(Reply::send(error));
         }
-        leave(&mut rooms, &member.room, &member.name);
-        member.room = room.into();
+        self.rooms.leave(cx, old);
+        self.rooms.publish(old, format!("* {name} left"));
+        self.members().insert(name.clone(), room.into());
+        cx.state = Some(Member { name: name.clone(), room: room.into() });
         Ok(Reply::send(format!("* you are in room {room}")))
     }
 
+    fn enter(&self, cx: &Context<Option<Member>>, room: &str, name: &str) -> Result<(), &'static str> {
+        self.rooms.join(cx, room).map_err(|error| match error {
+            JoinError::Members(_) => "* the room is full",
+            _ => "* too many rooms",
+        })?;
+        self.rooms.except(cx).publish(room, format!("* {name} joined"));
+        Ok(())
+    }
+
     fn who(&self, room: &str) -> String {
-        let rooms = self.rooms();
-        let names: Vec<_> = rooms.get(room).into_iter().flat_map(BTreeMap::keys).map(String::as_str).collect();
+        let members = self.members();
+        let names: Vec<_> = members.iter().filter(|(_, of)| *of == room).map(|(name, _)| name.as_str()).collect();
         format!("* {}", names.join(", "))
-    }
-}
-
-fn enter(rooms: &mut Rooms, room: &str, name: &str, pusher: Pusher) -> Result<(), &'static str> {
-    if !rooms.contains_key(room) && rooms.len() >= MAX_ROOMS {
-        return Err("* too many rooms");
-    }
-    let members = rooms.entry(room.into()).or_default();
-    if members.len() >= MAX_MEMBERS {
-        return Err("* the room is full");
-    }
-    members.insert(name.into(), pusher);
-    broadcast(rooms, room, name, format!("* {name} joined"));
-    Ok(())
-}
-
-fn leave(rooms: &mut Rooms, room: &str, name: &str) {
-    if let Some(members) = rooms.get_mut(room) {
-        members.remove(name);
-        if members.is_empty() {
-            rooms.remove(room);
-        }
-    }
-    broadcast(rooms, room, name, format!("* {name} left"));
-}
-
-/// Sends a line to all members of a room except one. The caller holds the lock, so all members see the same order.
-/// `push_or_close` never waits: it closes a connection whose outbox is full, and `close` then removes the member.
-fn broadcast(rooms: &Rooms, room: &str, except: &str, line: impl Into<Bytes>) {
-    let line = line.into();
-    for (_, pusher) in rooms.get(room).into_iter().flatten().filter(|(name, _)| *name != except) {
-        let _ = pusher.push_or_close(line.clone()); // An error means that the connection is closed or closing.
     }
 }
 

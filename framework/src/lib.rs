@@ -141,7 +141,7 @@ pub mod bans;
 
 mod rate_limiter;
 
-#[cfg_attr(not(feature = "fleet"), allow(dead_code))] // without it, no Fleet can be created
+#[cfg_attr(not(feature = "fleet"), expect(dead_code, reason = "without the feature, no Fleet can be created"))]
 pub mod fleet;
 
 mod drain;

@@ -31,7 +31,7 @@ enum Mark {
     ChangesTimeouts = 1 << 29,
     /// Further frames are rejected.
     Closed = 1 << 28,
-    /// The first source has a gap. Nothing is taken from the queue until the handler was told.
+    /// The first source has a gap. Nothing is taken from the queue until the handler was called.
     Gap = 1 << 27,
 }
 
@@ -212,7 +212,7 @@ impl<Out> Outbox<Out> {
         self.connection.outbox_len().fetch_add(1, SeqCst);
     }
 
-    /// The next frame. `None`: there is no frame, or the handler must be told of a gap first.
+    /// The next frame. `None`: there is no frame, or the handler must be called for a gap first.
     pub(crate) fn pop(&self) -> Option<Out> {
         while self.len() > 0 {
             let queue = self.queue();

@@ -168,7 +168,7 @@ fn a_server_can_require_a_certificate_and_a_protocol() {
 }
 
 #[test]
-fn tls_and_no_tls_are_told_apart() {
+fn tls_and_no_tls_are_distinguished() {
     let authority = Authority::new();
     let (_server, address) = tls_server(&authority, &[]);
     let error = failure(&[&address.replace("tls://localhost", "tcp://127.0.0.1")]);

@@ -5,7 +5,8 @@ mod jsonrpc;
 mod mqtt;
 mod smtp;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -275,24 +276,112 @@ async fn chat_sends_lines_and_departures_to_all_members_of_the_room() {
     stop(server);
 }
 
+/// Starts the chat on a Unix socket: the example limits the rate per network address.
+fn serve_chat_on_unix() -> (Running, PathBuf) {
+    let path = std::env::temp_dir().join(unique("chat"));
+    (Program::example("chat").arg(format!("unix:{}", path.display())).start(), path)
+}
+
+async fn enter_chat(path: &Path, name: &str) -> Client<UnixStream> {
+    let mut client = Client(UnixStream::connect(path).await.unwrap());
+    client.expect("* enter your name\n").await.send(format!("{name}\n")).await;
+    client.expect(format!("* hello, {name}, you are in room lobby\n")).await;
+    client.expect("* commands: /join ROOM, /who, /quit; other lines are sent to the room\n").await;
+    client
+}
+
+async fn read_line(client: &mut Client<UnixStream>) -> Vec<u8> {
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        line.push(timeout(TEST_TIMEOUT, client.0.read_u8()).await.unwrap().unwrap());
+    }
+    line
+}
+
+#[tokio::test]
+async fn chat_sends_every_line_to_every_member_in_the_same_order() {
+    const TALKERS: usize = 4;
+    const LISTENERS: usize = 40;
+    const LINES: usize = 50; // all lines fit into the queue of the room
+    let (server, path) = serve_chat_on_unix();
+    let mut listeners: Vec<Client<UnixStream>> = Vec::new();
+    for n in 0..LISTENERS {
+        let joined = enter_chat(&path, &format!("listener{n}")).await;
+        for listener in &mut listeners {
+            listener.expect(format!("* listener{n} joined\n")).await;
+        }
+        listeners.push(joined);
+    }
+    let mut talkers = Vec::new();
+    for n in 0..TALKERS {
+        talkers.push(enter_chat(&path, &format!("talker{n}")).await);
+        for listener in &mut listeners {
+            listener.expect(format!("* talker{n} joined\n")).await;
+        }
+    }
+    let lines: String = (0..LINES).map(|n| format!("line {n}\n")).collect();
+    for talker in &mut talkers {
+        talker.send(&lines).await;
+    }
+    let mut heard = String::new();
+    for _ in 0..TALKERS * LINES {
+        heard += &String::from_utf8(read_line(&mut listeners[0]).await).unwrap();
+    }
+    for n in 0..TALKERS {
+        let of: Vec<_> = heard.lines().filter(|line| line.starts_with(&format!("talker{n}"))).collect();
+        assert_eq!(of, (0..LINES).map(|line| format!("talker{n}: line {line}")).collect::<Vec<_>>());
+    }
+    for listener in &mut listeners[1..] {
+        listener.expect(&heard).await;
+    }
+    drop((talkers, listeners));
+    stop(server);
+}
+
+#[test]
+fn chat_serves_nc() {
+    let Some(nc) = tool("nc") else { return };
+    let (server, at) = serve("chat");
+    let (host, port) = at.split_once(':').unwrap();
+    let mut ann = Command::new(&nc).args([host, port]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut input, mut output) = (ann.stdin.take().unwrap(), BufReader::new(ann.stdout.take().unwrap()));
+    let mut read = |lines: usize| {
+        let mut text = String::new();
+        for _ in 0..lines {
+            output.read_line(&mut text).unwrap();
+        }
+        text
+    };
+    input.write_all(b"ann\n").unwrap();
+    assert!(read(3).contains("* hello, ann, you are in room lobby\n"));
+    let bob = run(Program::at(&nc).args([host, port]), "bob\nhi\n/quit\n");
+    assert!(bob.ends_with("* bye\n"), "{bob}");
+    assert_eq!(read(3), "* bob joined\nbob: hi\n* bob left\n");
+    input.write_all(b"/quit\n").unwrap();
+    assert_eq!(read(1), "* bye\n");
+    drop(input);
+    ann.wait().unwrap();
+    stop(server);
+}
+
 #[tokio::test]
 async fn chat_disconnects_a_slow_reader_without_delay_for_others() {
-    // Uses a Unix socket, because the example limits the rate per network address.
-    let path = std::env::temp_dir().join(unique("chat"));
-    let server = Program::example("chat").arg(format!("unix:{}", path.display())).start();
-    let enter = async |name: &str| {
-        let mut client = Client(UnixStream::connect(&path).await.unwrap());
-        client.expect("* enter your name\n").await.send(format!("{name}\n")).await;
-        client.expect(format!("* hello, {name}, you are in room lobby\n")).await;
-        client.expect("* commands: /join ROOM, /who, /quit; other lines are sent to the room\n").await;
-        client
-    };
-    let (mut slow, mut loud) = (enter("slow").await, enter("loud").await);
-    // More than the outbox and the socket buffers hold; the slow client does not read.
+    let (server, path) = serve_chat_on_unix();
+    let (mut slow, mut loud) = (enter_chat(&path, "slow").await, enter_chat(&path, "loud").await);
+    // The slow client does not read. Each batch fits into the queue of the room.
     let line = "x".repeat(400) + "\n";
-    loud.send(line.repeat(10_000)).await.send("/who\n").await.expect("* slow left\n* loud\n").await;
+    let batch = line.repeat(100) + "/who\n";
+    let (mut batches, mut replies) = (0, Vec::new());
+    while !replies.ends_with(b"* slow left\n") {
+        if !replies.ends_with(b"* loud\n") {
+            assert!(batches < 1000, "the slow client is connected");
+            batches += 1;
+            loud.send(&batch).await;
+        }
+        replies.extend(read_line(&mut loud).await);
+    }
     let heard = slow.rest().await.len();
-    assert!(heard < 10_000 * line.len(), "{heard}");
+    assert!(heard < batches * batch.len(), "{heard}");
     drop(loud);
     stop(server);
 }

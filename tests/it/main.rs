@@ -179,7 +179,7 @@ mod diagnostics;
 /// Pushed messages keep their order, wait in a bounded queue, and delay no other connection.
 mod push;
 
-/// Rooms: all members get the frames in one order or are told of a gap, and many members delay nobody.
+/// Rooms: all members get the frames in one order or a gap, and many members delay nobody.
 mod hub;
 
 /// The page of defaults matches the program.

@@ -28,6 +28,6 @@ fn invalid_layer_options_are_reported_with_all_other_errors() {
     let flags = flags.map(|(key, value)| ("--set".to_owned(), key.to_owned(), value.to_owned()));
     let inputs = Inputs { flags: flags.to_vec(), ..Inputs::default() };
     let rejected = config::load(&inputs, &crate::registry()).unwrap_err();
-    let told = all_errors(*rejected, &crate::registry(), None).to_string();
-    assert!(told.contains("error: drain.deadline: ") && told.contains("error: layers.busy: "), "{told}");
+    let shown = all_errors(*rejected, &crate::registry(), None).to_string();
+    assert!(shown.contains("error: drain.deadline: ") && shown.contains("error: layers.busy: "), "{shown}");
 }

@@ -17,10 +17,11 @@ pub(super) const MAX_ROOM_NAME: usize = 255;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Slow {
-    /// The member misses the oldest frames, and its handler is told of the gap.
+    /// The member misses the oldest frames, and its handler is called with their number.
     #[default]
     Drop,
-    /// The connection closes with reason `outbox_full`.
+    /// The connection closes with reason `outbox_full` if its client does not read. A member that is behind because its
+    /// handler is busy misses frames.
     Close,
 }
 

@@ -50,7 +50,7 @@ impl<T: Clone + Send + Sync + 'static> HubLink<T> {
     }
 
     /// Delivers a frame of another instance to the members of the room here. Frames of this instance and stamps that
-    /// are not newer than the last one are ignored. If stamps are missing, the members are told of the gap first.
+    /// are not newer than the last one are ignored. If stamps are missing, the members get a gap first.
     pub fn deliver(&self, room: &str, stamp: Stamp, frame: T) {
         if stamp.instance != self.outgoing.instance() {
             self.table.receive(room, stamp, Some(frame));
@@ -58,7 +58,7 @@ impl<T: Clone + Send + Sync + 'static> HubLink<T> {
     }
 
     /// Another instance has published up to this stamp: one of [its stamps](Self::stamps), in a heartbeat. If they have
-    /// not all arrived, the members are told of the gap without waiting for the next frame. A heartbeat must not
+    /// not all arrived, the members get a gap without waiting for the next frame. A heartbeat must not
     /// overtake frames: it takes the same way.
     pub fn published(&self, room: &str, stamp: Stamp) {
         if stamp.instance != self.outgoing.instance() {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use crate::connection::{Connection, ControlSignal};
+use crate::connection::Connection;
 use crate::hub::ring::{Cursor, Missed, Read};
 use crate::hub::room::{Room, RoomMember};
 use crate::hub::table::RoomTable;
@@ -72,7 +72,7 @@ impl RoomOfPeer {
 struct Reader<View> {
     cursor: Cursor,
     view: View,
-    /// What the handler is told next.
+    /// What the next call of the handler for a gap reports.
     gap: Missed,
 }
 
@@ -156,13 +156,6 @@ where
         false
     }
 
-    fn close_slow(&self) {
-        if self.connection.current_signal() < ControlSignal::OutboxFull {
-            self.table.closed.fetch_add(1, Relaxed);
-            self.connection.signal(ControlSignal::OutboxFull);
-        }
-    }
-
     /// Pushes frames to a datagram peer. True if more frames wait.
     fn push(&self, pusher: &Pusher<Out>) -> bool {
         let reader = &mut *self.reader.lock();
@@ -170,7 +163,7 @@ where
             match self.read(reader, 1) {
                 Sourced::Empty => return false,
                 Sourced::Later => {}
-                // Datagrams can be lost anyway: the handler is not told.
+                // Datagrams can be lost anyway: the handler is not called.
                 Sourced::Gap => reader.gap = Missed::default(),
                 Sourced::Frame(frame) => {
                     if pusher.try_push(frame).is_err() {
@@ -200,8 +193,7 @@ where
                 if !self.is_offered.swap(true, SeqCst) {
                     outbox.push_source(self.clone());
                 } else if position < start && self.table.limits.closes_slow.load(Relaxed) {
-                    // It was offered entries, has not taken them, and has lost one.
-                    self.close_slow();
+                    self.connection.wake(); // the driver asks whether the member is too slow
                 }
                 false
             }
@@ -250,6 +242,14 @@ where
     fn take_gap(&self) -> Option<Gap> {
         let missed = take(&mut self.reader.lock().gap);
         (!missed.is_none()).then(|| Gap { room: self.room.name.clone(), missed: missed.number() })
+    }
+
+    fn is_too_slow(&self) -> bool {
+        let is_slow = self.table.limits.closes_slow.load(Relaxed)
+            && !self.has_ended()
+            && self.room.has_lost(&self.reader.lock().cursor, &self.excluded);
+        self.table.closed.fetch_add(u64::from(is_slow), Relaxed);
+        is_slow
     }
 
     fn removed(&self) -> bool {

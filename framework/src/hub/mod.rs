@@ -49,8 +49,9 @@
 //!
 //! The queue of a room has the last [`queue`](Hub::queue) frames for all members together. A member that is further
 //! behind has missed frames: [`Handler::gap`](crate::Handler::gap) is called before the next frame, with their number.
-//! [`Slow::Close`] closes the connection instead, if the member was slow. Publishers that are faster than the members
-//! can be cause a gap in both cases, and [`Published::overrun`] tells them.
+//! [`Slow::Close`] closes the connection instead, if its client does not read. Publishers that are faster than the
+//! members can be, and handlers that are busy, cause a gap in both cases. [`Published::overrun`] reports the former to
+//! the publisher.
 //!
 //! Membership ends with [`leave`](Hub::leave), and with the connection, whatever ends it. If the connection closes
 //! gracefully, frames that were published before are still sent, up to a gap.

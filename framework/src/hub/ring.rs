@@ -139,6 +139,21 @@ impl Cursor {
         self.position.entries
     }
 
+    /// What the ring does not have any more, and the number of lost frames that exclude the member.
+    fn lost<T>(&self, ring: &Ring<T>, excluded: &AtomicU64) -> (Missed, u64) {
+        let mut missed = ring.start.missed.since(self.position.missed);
+        let is_own = |entry: &&Entry<T>| matches!(entry, Entry::Frame(_, Some(id)) if *id == self.connection);
+        let kept = ring.entries.iter().filter(is_own).count() as u64;
+        let own = excluded.load(SeqCst).saturating_sub(self.excluded + kept);
+        missed.frames = missed.frames.saturating_sub(own);
+        (missed, own)
+    }
+
+    /// Whether the member has lost frames that it has not read.
+    pub(super) fn has_lost<T>(&self, ring: &Ring<T>, excluded: &AtomicU64) -> bool {
+        self.position.entries < ring.start.entries && !self.lost(ring, excluded).0.is_none()
+    }
+
     /// The next frame for the member before the entry `end`, or what it has missed. `excluded`: how many frames were
     /// published so far that exclude the member. They do not count as missed.
     pub(super) fn read<T: Clone>(&mut self, ring: &Ring<T>, end: u64, excluded: &AtomicU64) -> Read<T> {
@@ -146,12 +161,8 @@ impl Cursor {
             return Read::Empty;
         }
         if self.position.entries < ring.start.entries {
-            let mut missed = ring.start.missed.since(self.position.missed);
-            let is_own = |entry: &&Entry<T>| matches!(entry, Entry::Frame(_, Some(id)) if *id == self.connection);
-            let kept = ring.entries.iter().filter(is_own).count() as u64;
-            let lost = excluded.load(SeqCst).saturating_sub(self.excluded + kept);
-            missed.frames = missed.frames.saturating_sub(lost);
-            self.excluded += lost;
+            let (missed, own) = self.lost(ring, excluded);
+            self.excluded += own;
             self.position = ring.start;
             if !missed.is_none() {
                 return Read::Gap(missed);

@@ -49,7 +49,7 @@ pub struct Published {
     /// The members of the room in this process.
     pub members: usize,
     /// The queue of the room was full, and the frame has replaced one that not every member was offered yet: publishers
-    /// are faster than the members can be. These members are told of a gap.
+    /// are faster than the members can be. These members get a gap.
     pub overrun: bool,
 }
 
@@ -119,6 +119,10 @@ impl<T> Room<T> {
 
     pub(super) fn push_gap(&self, missed: u64, limit: usize) {
         self.ring.write().push_gap(Missed::new(missed), limit);
+    }
+
+    pub(super) fn has_lost(&self, cursor: &Cursor, excluded: &AtomicU64) -> bool {
+        cursor.has_lost(&self.ring.read(), excluded)
     }
 
     pub(super) fn read(&self, cursor: &mut Cursor, end: u64, excluded: &AtomicU64) -> Read<T>

@@ -10,6 +10,9 @@ pub(crate) trait FrameSource<Out>: Send + Sync {
     /// Takes the gap that [`next`](Self::next) has reported. `None` if there is no gap any more.
     fn take_gap(&self) -> Option<Gap>;
 
+    /// Whether the connection must close, because the source has lost frames while the peer did not read.
+    fn is_too_slow(&self) -> bool;
+
     /// The outbox has removed the place, because there was no further frame. True if it must be added again.
     fn removed(&self) -> bool;
 

@@ -39,7 +39,7 @@ impl<Out> Outbox<Out> {
     pub(super) fn pop_sourced(&self, source: Arc<dyn FrameSource<Out>>) -> Sourced<Out> {
         let next = if self.has_gap() { Sourced::Gap } else { source.next() };
         match next {
-            // The handler of a connection that closes is not told of a gap: no frame behind it is sent.
+            // The handler of a connection that closes is not called for a gap: no frame behind it is sent.
             Sourced::Gap if self.marked_len() & Mark::Closed as u32 != 0 => {
                 self.clear(Mark::Gap);
                 self.pop_first();
@@ -57,17 +57,28 @@ impl<Out> Outbox<Out> {
         next
     }
 
+    /// Whether a source in the queue is too slow. To be asked while the output is blocked.
+    pub(crate) fn is_too_slow(&self) -> bool {
+        let Some(queue) = self.queue.get() else { return false };
+        let entries = queue.entries.lock();
+        let mut sources = entries.queue.iter().filter_map(|entry| match entry {
+            Entry::Source(source) => Some(source),
+            Entry::Frame(_) => None,
+        });
+        sources.any(|source| source.is_too_slow())
+    }
+
     fn pop_first(&self) {
         self.queue().entries.lock().queue.pop_front();
         self.connection.outbox_len().fetch_sub(1, SeqCst);
     }
 
-    /// Whether the handler must be told of a gap.
+    /// Whether the handler must be called for a gap.
     pub(crate) fn has_gap(&self) -> bool {
         self.marked_len() & Mark::Gap as u32 != 0
     }
 
-    /// The gap that the handler is told of. Nothing is taken from the queue until [`end_gap`](Self::end_gap).
+    /// The gap for which the handler is called. Nothing is taken from the queue until [`end_gap`](Self::end_gap).
     pub(crate) fn begin_gap(&self) -> Option<Gap> {
         let first = match self.queue().entries.lock().queue.front() {
             Some(Entry::Source(source)) => Some(source.clone()),

@@ -36,7 +36,7 @@ pub(crate) struct FramedConnection<F: Framing> {
 pub(super) const WAITED: u8 = 1;
 /// Later replies are in progress.
 pub(super) const LATER_REPLIES: u8 = 2;
-/// The handler must be told of a gap in a room.
+/// The handler must be called for a gap in a room.
 pub(super) const GAP: u8 = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,8 @@ impl<F: Framing> FramedConnection<F> {
         FramedConnection { io, waker, closing, later, before_read, was_pending, is_calling }
     }
 
-    /// Whether there is more to do than to read: later replies are in progress, or the handler must be told of a gap.
+    /// Whether there is more to do than to read: later replies are in progress, or the handler must be called for
+    /// a gap.
     /// To be called before each read.
     #[inline]
     pub(crate) fn has_other_work(&mut self) -> bool {
@@ -278,8 +279,8 @@ impl<F: Framing> FramedConnection<F> {
             self.handle_signal(signal, activity)?;
         }
         self.io.poll_write(cx)?;
-        if pushed == PushedFrames::Encode && self.io.writer.is_empty() && !outbox::is_clear(&self.io.connection) {
-            self.write_pushed(cx, activity)?;
+        if !outbox::is_clear(&self.io.connection) {
+            self.poll_pushed(cx, activity, pushed)?;
         }
         self.io.count_messages();
         let expired = self.io.deadlines.poll_expired(cx, activity);

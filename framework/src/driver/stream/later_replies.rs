@@ -11,7 +11,8 @@ use crate::framing::Framing;
 use crate::handler::Frames;
 
 impl<F: Framing> FramedConnection<F> {
-    /// Reads input, or returns the next reply that can be written. Returns when the handler must be told of a gap.
+    /// Reads input, or returns the next reply that can be written. Returns when the handler must be called
+    /// for a gap.
     pub(crate) async fn read_or_reply(&mut self) -> Result<Option<Done<F::Out>>, CloseOutcome> {
         poll_fn(|cx| {
             // Output and deadlines first: futures may use up the budget of the task.

@@ -71,7 +71,7 @@ where
         Ok(Flow::Continue)
     }
 
-    /// Reads input, tells the handler of a gap, or writes later replies that are ready.
+    /// Reads input, calls the handler for a gap, or writes later replies that are ready.
     pub(super) async fn read_or_reply(&mut self) -> Result<Flow<F>, CloseOutcome> {
         if let Some(gap) = self.framed.begin_gap() {
             return Box::pin(self.report_gap(gap)).await;

@@ -102,11 +102,11 @@ fn a_header_is_parsed_for_any_following_bytes() {
                 panic!("{:?}: {:?}", escape(&bytes), parse(&bytes))
             };
             assert_eq!(len, header.len(), "{}", escape(&bytes));
-            let told = info.addresses.map(|(client, server)| format!("{client} {server}"));
-            assert_eq!(told.unwrap_or_default(), addresses);
-            let told: Vec<_> =
+            let read = info.addresses.map(|(client, server)| format!("{client} {server}"));
+            assert_eq!(read.unwrap_or_default(), addresses);
+            let read: Vec<_> =
                 info.tlvs.iter().map(|(kind, value)| format!("{kind}={}", value.escape_ascii())).collect();
-            assert_eq!(told.join(" "), tlvs);
+            assert_eq!(read.join(" "), tlvs);
         }
     }
 }
@@ -240,7 +240,7 @@ fn assert_rejected(bytes: &[u8], part: &str) {
 
 #[test]
 fn no_input_causes_a_panic() {
-    // Every header with every byte changed in a few ways: whatever it then is, it is told.
+    // Every header with every byte changed in a few ways: each result is reported.
     for header in valid_headers() {
         for at in 0..header.len().min(300) {
             for change in [1, 0x10, 0x20, 0x80, 0xff] {
