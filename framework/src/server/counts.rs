@@ -29,9 +29,9 @@ impl Running {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<()> {
-    /// let echo = handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
-    /// let old = Server::bind("mem:counts-old").start(echo).await?;
-    /// let new = Server::bind("mem:counts-new").start(echo).await?;
+    /// let echo = || handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
+    /// let old = Server::bind("mem:counts-old").start(echo()).await?;
+    /// let new = Server::bind("mem:counts-new").start(echo()).await?;
     /// switchboard::transport::memory::connect("counts-old").await?;
     /// # while old.report()[0].accepted == 0 { tokio::task::yield_now().await }
     /// for counts in old.counts() {

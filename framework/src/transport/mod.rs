@@ -18,6 +18,7 @@ pub mod proxy;
 pub(crate) mod proxy;
 mod several;
 mod socket;
+#[cfg_attr(not(feature = "unix"), expect(dead_code, reason = "only the transports of Unix sockets bind paths"))]
 mod socket_path;
 mod start_tls;
 mod systemd;

@@ -58,7 +58,7 @@ where
     F: Framing,
     C: HandlerCalls<F::In, F::Out>,
 {
-    /// Calls the handler for what the connection has missed in a room. The reply comes before the frames behind the gap.
+    /// Calls the handler for a gap. Its reply comes before the frames behind the gap.
     pub(super) async fn report_gap(&mut self, Gap { room, missed }: Gap) -> Result<Flow<F>, CloseOutcome> {
         let reply = self.framed.drive_while(pin!(self.calls.gap(&room, missed))).await?;
         let reply = reply.map_err(CloseOutcome::from_service)?;
