@@ -13,8 +13,10 @@ use serde_json::Value;
 use crate::browser::{Browser, PATIENCE};
 
 pub(crate) fn operated(place: &std::path::Path, admin: &str) -> (Running, String) {
+    // The times are longer than a starved browser needs for its next step.
     let config = format!(
-        "[admin]\nlisten = 'tcp://127.0.0.1:0'\n{admin}\n[listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n"
+        "drain.deadline = '10m'\ntimeouts.frame = '10m'\n[admin]\nlisten = 'tcp://127.0.0.1:0'\n{admin}\n\
+         [listeners.main]\nlisten = 'tcp://127.0.0.1:0'\nframing = 'lines'\n"
     );
     fs::write(place.join("switchboard.toml"), config).unwrap();
     let server = Program::switchboard().current_dir(place).spawn();

@@ -185,21 +185,22 @@ fn a_reload_shows_the_difference_first_and_a_drain_its_progress_and_end() {
     );
     browser.click("#drain");
     let question = browser.text("#drain-question");
-    assert!(question.contains("2 clients on 1 listener") && question.contains("at most 30 s"), "{question}");
+    assert!(question.contains("2 clients on 1 listener") && question.contains("at most 10 min"), "{question}");
     browser.click("#drain-dialog button[value=drain]");
     browser.until(
         "the progress is shown",
-        "/1 client left\\. The rest is aborted in \\d+ s/.test(document.querySelector('#drain-text').innerText)",
+        "/1 client left\\. The rest is aborted in \\d+ min/.test(document.querySelector('#drain-text').innerText)",
     );
     busy.get_mut().write_all(b"da\n").unwrap();
     busy.get_ref().shutdown(Shutdown::Write).unwrap();
     busy.read_to_end(&mut Vec::new()).unwrap();
     assert_eq!(server.wait().code(), Some(0));
-    browser.until("the server has stopped", "document.querySelector('#phase').innerText == 'stopped'");
-    assert_eq!(
-        browser.text("#unreachable"),
-        "The server has drained and stopped: 2 connections finished or closed, none was aborted."
+    browser.until(
+        "the result is shown",
+        "document.querySelector('#unreachable').innerText == \
+         'The server has drained and stopped: 2 connections finished or closed, none was aborted.'",
     );
+    assert_eq!(browser.text("#phase"), "stopped");
     assert_eq!(browser.console_errors(), Vec::<Value>::new());
 }
 
