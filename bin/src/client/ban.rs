@@ -15,7 +15,7 @@ pub(super) async fn ban(server: &AdminAddress, options: &BanOptions) -> Result<P
     let json = options.server.json;
     match (&options.network, &options.remove) {
         (Some(network), _) => {
-            let mut request = json!({ "network": network });
+            let mut request = json!({ "network": network.to_string() });
             let duration = options.duration.map(|duration| duration.to_string());
             let fields = [("duration", &duration), ("reason", &options.reason), ("origin", &options.origin)];
             for (name, value) in fields {

@@ -4,18 +4,13 @@ use std::time::Duration;
 
 use axum::http::Method;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
-
 use crate::client::address::AdminAddress;
 use crate::client::commands::{Printed, json_line, line};
-use crate::client::http::{ClientError, REPLY_TIMEOUT, get, send, successful};
+use crate::client::http::{ClientError, REPLY_TIMEOUT, send, successful};
+use crate::client::poll::{self, status};
 use crate::client::report::{Drained, Listener, Status};
 use crate::exit::INCOMPLETE;
 
-/// Time between two requests for the progress of a drain.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Maximum time without a reply during a drain.
-const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// Maximum time of a drain. The server ends it at `drain.deadline`.
 const MAX_DRAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -57,29 +52,15 @@ pub(super) async fn drain(
     })
 }
 
-async fn status(server: &AdminAddress) -> Result<Status, ClientError> {
-    get(server, "/status").await?.json()
-}
-
 /// Prints the number of open connections when it changes, until the process has ended.
 async fn stopped(server: &AdminAddress, pid: u32, progress: impl Fn(&str)) -> Result<(), ClientError> {
-    let (mut open, mut answered) = (None, Instant::now());
-    loop {
-        match status(server).await {
-            // The service manager has started it again.
-            Ok(status) if status.pid != pid => return Ok(()),
-            Ok(status) => {
-                answered = Instant::now();
-                let now: u64 = status.listeners.iter().map(Listener::clients).sum();
-                if open.replace(now) != Some(now) {
-                    progress(&format!("open connections: {now}\n"));
-                }
-            }
-            Err(ClientError::Connect(_)) => return Ok(()),
-            // A request that the end of the server interrupts, or a busy server.
-            Err(ClientError::Closed | ClientError::Slow(_)) if answered.elapsed() < MAX_SILENCE => {}
-            Err(error) => return Err(error),
+    let mut open = None;
+    let check = |status: Status| {
+        let now: u64 = status.listeners.iter().map(Listener::clients).sum();
+        if open.replace(now) != Some(now) {
+            progress(&format!("open connections: {now}\n"));
         }
-        sleep(POLL_INTERVAL).await;
-    }
+        Ok(None::<()>)
+    };
+    poll::until(server, pid, check).await.map(|_| ())
 }

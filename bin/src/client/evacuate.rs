@@ -1,24 +1,17 @@
 //! `switchboard evacuate`: begins an evacuation, and prints its progress until the connections have closed.
 
-use std::time::Duration;
-
 use axum::http::Method;
 use form_urlencoded::Serializer;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 
 use crate::client::address::AdminAddress;
 use crate::client::commands::{Printed, json_line, line};
-use crate::client::http::{ClientError, REPLY_TIMEOUT, get, send, successful};
+use crate::client::http::{ClientError, REPLY_TIMEOUT, send, successful};
 use crate::client::options::EvacuateOptions;
+use crate::client::poll::{self, status};
 use crate::client::report::{Evacuation, EvacuationPlan, Status};
 use crate::client::text;
 use crate::exit::FAILED;
-
-/// Time between two requests for the progress.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Maximum time without a reply.
-const MAX_SILENCE: Duration = Duration::from_secs(60);
 
 /// `progress` prints a line at once.
 pub(super) async fn evacuate(
@@ -47,14 +40,12 @@ pub(super) async fn evacuate(
     if options.no_wait {
         return Ok(Printed::out(if json { line(&reply.text()) } else { text }));
     }
-    if !json {
-        progress(&text);
-    }
     let progress = |text: &str| {
         if !json {
             progress(text);
         }
     };
+    progress(&text);
     let ended = ended(server, pid, *id, progress).await?;
     let status = if ended.state == "finished" { 0 } else { FAILED };
     Ok(Printed { out: if json { json_line(&json!(ended)) } else { summary(&ended) }, status, ..Printed::default() })
@@ -85,34 +76,22 @@ fn summary(ended: &Evacuation) -> String {
     text
 }
 
-async fn status(server: &AdminAddress) -> Result<Status, ClientError> {
-    get(server, "/status").await?.json()
-}
-
 /// Prints the number of closed connections when it changes, until the evacuation has ended.
 async fn ended(server: &AdminAddress, pid: u32, id: u64, progress: impl Fn(&str)) -> Result<Evacuation, ClientError> {
-    let (mut printed, mut answered) = (0, Instant::now());
-    let stopped = || ClientError::Other("the server has stopped, so the evacuation has ended".to_owned());
-    loop {
-        match status(server).await {
-            // The process was replaced: its connections drain.
-            Ok(status) if status.pid != pid => return Err(stopped()),
-            Ok(Status { evacuation, .. }) => {
-                answered = Instant::now();
-                let other = || ClientError::Other("another evacuation has begun".to_owned());
-                let now = evacuation.filter(|evacuation| evacuation.id == id).ok_or_else(other)?;
-                if now.state != "in_progress" {
-                    return Ok(*now);
-                }
-                if now.closed != printed {
-                    printed = now.closed;
-                    progress(&format!("closed: {printed}\n"));
-                }
-            }
-            Err(ClientError::Connect(_)) => return Err(stopped()),
-            Err(ClientError::Closed | ClientError::Slow(_)) if answered.elapsed() < MAX_SILENCE => {}
-            Err(error) => return Err(error),
+    let mut printed = 0;
+    let check = |Status { evacuation, .. }: Status| {
+        let other = || ClientError::Other("another evacuation has begun".to_owned());
+        let now = evacuation.filter(|evacuation| evacuation.id == id).ok_or_else(other)?;
+        if now.state != "in_progress" {
+            return Ok(Some(*now));
         }
-        sleep(POLL_INTERVAL).await;
-    }
+        if now.closed != printed {
+            printed = now.closed;
+            progress(&format!("closed: {printed}\n"));
+        }
+        Ok(None)
+    };
+    // A process that was replaced drains its connections.
+    let stopped = || ClientError::Other("the server has stopped, so the evacuation has ended".to_owned());
+    poll::until(server, pid, check).await?.ok_or_else(stopped)
 }

@@ -7,6 +7,7 @@ mod drain;
 mod evacuate;
 mod http;
 mod options;
+mod poll;
 mod reload_request;
 mod report;
 mod running_config;

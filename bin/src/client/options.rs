@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 use switchboard::Endpoint;
-use switchboard::settings::{Interval, Network, Rate};
+use switchboard::settings::{Interval, InvalidValue, Network, Rate};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
@@ -137,10 +137,10 @@ pub(crate) struct EvacuateOptions {
 #[derive(Debug, Args)]
 pub(crate) struct BanOptions {
     /// Network or address to ban, such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::1 (an IPv6 address bans its /64)
-    #[arg(value_name = "NETWORK", value_parser = parse_network, required_unless_present_any = ["list", "remove"])]
-    pub(super) network: Option<String>,
+    #[arg(value_name = "NETWORK", required_unless_present_any = ["list", "remove"])]
+    pub(super) network: Option<Network>,
     /// Duration of the ban; default: bans.term of the server, which is 1h by default
-    #[arg(long = "for", value_name = "DURATION", requires = "network", value_parser = parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", requires = "network")]
     pub(super) duration: Option<Interval>,
     /// Reason, for the list and the log
     #[arg(long, value_name = "TEXT", requires = "network")]
@@ -149,8 +149,8 @@ pub(crate) struct BanOptions {
     #[arg(long, conflicts_with_all = ["network", "remove"])]
     pub(super) list: bool,
     /// Remove the ban of this network, and forget the strikes of its clients
-    #[arg(long, value_name = "NETWORK", conflicts_with = "network", value_parser = parse_network)]
-    pub(super) remove: Option<String>,
+    #[arg(long, value_name = "NETWORK", conflicts_with = "network")]
+    pub(super) remove: Option<Network>,
     /// Who bans: operator (default) or fail2ban; with --remove: only a ban with this origin
     #[arg(long, value_name = "ORIGIN", conflicts_with = "list", value_parser = ["operator", "fail2ban", "strikes"])]
     pub(super) origin: Option<String>,
@@ -185,20 +185,12 @@ fn parse_share(text: &str) -> Result<f64, String> {
 }
 
 fn parse_rate(text: &str) -> Result<Rate, String> {
-    let rate: Rate = text.parse().map_err(|error: switchboard::settings::InvalidValue| error.to_string())?;
+    let rate: Rate = text.parse().map_err(|error: InvalidValue| error.to_string())?;
     if rate.is_off() { Err("the rate must be above zero".to_owned()) } else { Ok(rate) }
 }
 
-fn parse_network(text: &str) -> Result<String, String> {
-    text.parse::<Network>().map(|network| network.to_string()).map_err(|error| error.to_string())
-}
-
-fn parse_duration(text: &str) -> Result<Interval, String> {
-    text.parse().map_err(|error: switchboard::settings::InvalidValue| error.to_string())
-}
-
 fn parse_interval(text: &str) -> Result<Interval, String> {
-    let interval: Interval = text.parse().map_err(|error: switchboard::settings::InvalidValue| error.to_string())?;
+    let interval: Interval = text.parse().map_err(|error: InvalidValue| error.to_string())?;
     if !(100..=3_600_000).contains(&interval.as_millis()) {
         return Err("the interval must be 100ms to 1h".to_owned());
     }
