@@ -129,6 +129,9 @@ fn tables_are_sorted_by_keyboard_and_fit_both_widths() {
             browser.until("the view is shown", "!document.querySelector(`[data-title=\"${location.hash.split('/')[1] || 'overview'}\"]`).closest('[hidden]')");
             let sideways = browser.run_script("return document.documentElement.scrollWidth > innerWidth");
             assert_eq!(sideways, false, "{view} at {width}");
+            let wide_tables = "[...document.querySelectorAll('.table-scroll')]\
+                .filter((region) => region.scrollWidth > region.clientWidth).map((region) => region.innerText)";
+            browser.until("every table fits", &format!("{wide_tables}.length == 0"));
         }
     }
     assert_eq!(browser.console_errors(), Vec::<Value>::new());

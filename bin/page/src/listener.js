@@ -4,7 +4,7 @@
 import { get, HttpError } from "./api.js";
 import { formatAge, formatCount, formatDay, plural } from "./format.js";
 import { failedMessages, sumValues } from "./rates.js";
-import { Table } from "./table.js";
+import { Table, showBreakable } from "./table.js";
 import { closedByError, createClosedTable, createReasonTable, reasonRows } from "./tables.js";
 
 /** A certificate that expires within this time is shown as an error. */
@@ -115,7 +115,12 @@ export class ListenerPage {
     this.settings = new Table(
       "settings",
       [
-        { title: "Setting", value: ({ key }) => key },
+        {
+          title: "Setting",
+          value: ({ key }) => key,
+          render: (cell, { key }) => showBreakable(cell, key.split(/(?<=[._])/)),
+          className: "setting",
+        },
         { title: "Limit", value: ({ value }) => value, isNumeric: true },
         {
           title: "Now",

@@ -136,6 +136,11 @@ export class Table {
   }
 }
 
+/** Shows a text that a narrow cell breaks only between these parts. */
+export function showBreakable(cell, parts) {
+  cell.replaceChildren(...parts.flatMap((part) => [part, document.createElement("wbr")]));
+}
+
 const isSaved = ({ value }) => !!value;
 const savedRow = (columns) => (row) => columns.filter(isSaved).map(({ value }) => value(row));
 

@@ -3,12 +3,12 @@
 import { formatAge, formatBytes, formatClock, formatCount, formatLatency, formatPeer, formatRate } from "./format.js";
 import { failedMessages } from "./rates.js";
 import { listenerPath } from "./router.js";
-import { Table } from "./table.js";
+import { Table, showBreakable } from "./table.js";
 
 /** Shows a peer that never changes. A narrow cell breaks before the port. */
 function showPeer(cell, connection) {
   const [, address, port] = /^(.*?)(:\d+)?$/.exec(formatPeer(connection));
-  cell.replaceChildren(address, document.createElement("wbr"), port ?? "");
+  showBreakable(cell, [address, port ?? ""]);
 }
 
 const sumOf = (listeners, read) => listeners.reduce((sum, listener) => sum + read(listener), 0);
