@@ -1,5 +1,6 @@
 //! A browser that a test controls by WebDriver.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
@@ -131,7 +132,43 @@ impl Browser {
     /// Sets the size of the page, as of a telephone if it is narrow.
     pub(crate) fn resize(&self, width: u32, height: u32) {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500 });
-        let command = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics });
+        self.devtools("Emulation.setDeviceMetricsOverride", &metrics);
+    }
+
+    /// Drags from one part of the width of an element to another one.
+    pub(crate) fn drag(&self, selector: &str, from: f64, to: f64) {
+        let place = self.run_script(&format!(
+            "const element = document.querySelector({selector:?}); element.scrollIntoView({{ block: 'center' }});
+             const {{ left, top, width, height }} = element.getBoundingClientRect();
+             return [left, top + height / 2, width]"
+        ));
+        let at = |index: usize| place[index].as_f64().unwrap();
+        let x = |part: f64| (at(0) + part * at(2)).round();
+        let move_to = |x: f64| json!({ "type": "pointerMove", "duration": 50, "x": x, "y": at(1).round() });
+        let button = |action: &str| json!({ "type": action, "button": 0 });
+        let steps = [move_to(x(from)), button("pointerDown"), move_to(x(to)), button("pointerUp")];
+        let actions = json!({ "actions": [{ "type": "pointer", "id": "mouse", "actions": steps }] });
+        self.ask("POST", &format!("{}/actions", self.session), &actions);
+    }
+
+    /// Clicks a button that saves a file, and returns its text.
+    pub(crate) fn download(&self, selector: &str, name: &str) -> String {
+        let place = self.profile.path().join("downloads");
+        self.devtools("Browser.setDownloadBehavior", &json!({ "behavior": "allow", "downloadPath": place }));
+        self.click(selector);
+        let deadline = Instant::now() + PATIENCE;
+        // The browser renames the file when it is complete.
+        loop {
+            if let Ok(text) = fs::read_to_string(place.join(name)) {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "{name} is not saved");
+            thread::yield_now();
+        }
+    }
+
+    fn devtools(&self, command: &str, parameters: &Value) {
+        let command = json!({ "cmd": command, "params": parameters });
         self.ask("POST", &format!("{}/goog/cdp/execute", self.session), &command);
     }
 

@@ -101,6 +101,18 @@ fn a_page_that_is_opened_after_an_incident_shows_it() {
         "the range follows the present",
         "document.querySelector('#range-text').innerText.includes('last 5 min')",
     );
+    // The mouse selects the half of the hour with the incident. Its data can be saved.
+    browser.click("[data-seconds='3600']");
+    browser.drag("#charts figure:nth-child(6) .u-over", 0.4, 0.9);
+    browser.until("half an hour is selected", "document.querySelector('#range-text').innerText.includes(' to ')");
+    let csv = browser.download("#chart-downloads button[aria-label$='CSV']", "switchboard-history.csv");
+    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    let header = "time,open,messages_per_second,failed_per_second,accepted_per_second,rejected_per_second,\
+                  closed_by_error_per_second,bytes_in_per_second,bytes_out_per_second,p50_seconds,p99_seconds";
+    assert_eq!(rows[0].join(","), header);
+    assert_eq!(rows[1][9..], ["0.00001", "20"]);
+    assert!((1700..1900).contains(&rows.len()), "{}", rows.len());
+    assert_eq!(rows.iter().filter(|row| row[6] == "5").count(), 60, "{csv}");
     assert_eq!(browser.run_script("return document.title"), "simulated · Switchboard");
     assert_eq!(browser.console_errors(), Vec::<Value>::new());
 }

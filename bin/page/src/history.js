@@ -53,9 +53,9 @@ class Rows {
   between(from, to) {
     const first = Math.max(0, Math.floor((from - this.start) / this.step));
     const end = Math.max(first, Math.min(this.length, Math.ceil((to - this.start) / this.step) + 1));
-    const slice = (name, scale = 1) =>
-      (this.columns[name] ?? []).slice(first, end).map((value) => (value === null ? null : value * scale));
-    const rate = 1 / this.step;
+    const slice = (name, divisor = 1) =>
+      (this.columns[name] ?? []).slice(first, end).map((value) => (value === null ? null : value / divisor));
+    const rate = this.step;
     return {
       time: Array.from({ length: end - first }, (_, index) => this.start + (first + index) * this.step),
       open: slice("open"),
@@ -66,8 +66,8 @@ class Rows {
       errors: slice("errors", rate),
       bytesIn: slice("bytes_in", rate),
       bytesOut: slice("bytes_out", rate),
-      p50: slice("p50_micros", 1e-6),
-      p99: slice("p99_micros", 1e-6),
+      p50: slice("p50_micros", 1e6),
+      p99: slice("p99_micros", 1e6),
     };
   }
 }

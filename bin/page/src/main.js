@@ -37,10 +37,16 @@ let history = new History(null);
 let current = { view: "overview", listener: null };
 let status = null;
 
+/** The names of the charts' data in a file. `time` is in seconds of Unix time. */
+const SAVED_SERIES = {
+  time: "time", open: "open", messages: "messages_per_second", failed: "failed_per_second",
+  accepted: "accepted_per_second", rejected: "rejected_per_second", errors: "closed_by_error_per_second",
+  bytesIn: "bytes_in_per_second", bytesOut: "bytes_out_per_second", p50: "p50_seconds", p99: "p99_seconds",
+};
 const chartData = () => {
   const series = history.between(range.from, range.to);
-  const names = Object.keys(series);
-  return [names, series.time.map((_, index) => names.map((name) => series[name][index]))];
+  const rows = series.time.map((_, index) => Object.keys(SAVED_SERIES).map((name) => series[name][index]));
+  return [Object.values(SAVED_SERIES), rows];
 };
 element("chart-downloads").append(...downloadButtons("switchboard-history", "the data of the charts", chartData));
 
