@@ -129,6 +129,26 @@ fn blocked_and_ignored_signals_keep_their_effect() {
 }
 
 #[test]
+fn a_unix_socket_without_proc_is_an_error_that_names_it() {
+    const UNSHARE: [&str; 4] = ["--mount", "sh", "-c", "mount -t tmpfs none /proc && exec \"$@\""];
+    let Some(unshare) = tool("unshare") else { return };
+    if Program::at(&unshare).args(UNSHARE).args(["sh", "true"]).run().code() != Some(0) {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must not skip tests");
+        eprintln!("skipped: this user cannot create a mount namespace");
+        return;
+    }
+    for scheme in ["unix", "unixgram"] {
+        let (_, place) = by_shell("", &format!("[listeners.main]\nlisten = '{scheme}:socket'\nhandler = 'echo'\n"));
+        let program = Program::at(&unshare).current_dir(place.path()).args(UNSHARE).arg("sh");
+        let output = program.arg(place.path().join("server")).run();
+        assert_eq!(output.code(), Some(1));
+        let error = output.stderr;
+        assert!(error.contains("needs /proc, which is not mounted"), "{error}");
+        assert!(!error.contains("does not exist"), "{error}");
+    }
+}
+
+#[test]
 fn as_process_1_the_server_rejects_an_upgrade_and_continues() {
     const UNSHARE: [&str; 3] = ["--pid", "--fork", "--mount-proc"];
     let Some(unshare) = tool("unshare") else { return };

@@ -129,7 +129,7 @@ impl Entry {
             fchownat(&opened, OsStr::new(""), None, Some(Gid::from_raw(group)), AtFlags::AT_EMPTY_PATH)?;
         }
         // fchmod(2) does not accept an O_PATH descriptor; its link in /proc leads to the opened file (open(2)).
-        fs::set_permissions(descriptor_path(&opened), fs::Permissions::from_mode(mode))
+        fs::set_permissions(descriptor_path(&opened), fs::Permissions::from_mode(mode)).map_err(without_proc)
     }
 }
 
@@ -139,7 +139,15 @@ pub(super) fn replaced() -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, reason)
 }
 
-/// The path of an open file in /proc (proc(5)).
+/// Names the cause if a path in /proc is not found.
+pub(super) fn without_proc(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::NotFound {
+        return error;
+    }
+    io::Error::new(error.kind(), format!("a Unix socket with a path needs /proc, which is not mounted: {error}"))
+}
+
+/// The path of an open file in /proc (proc(5)). An access to it can fail because of /proc: see [`without_proc`].
 pub(super) fn descriptor_path(fd: &OwnedFd) -> PathBuf {
     format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
 }

@@ -20,7 +20,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::settings::SocketOptions;
 use crate::transport::socket::{BoundSocket, SharedSocket, adopt};
-use crate::transport::socket_path::{Entry, FileId, SocketPath, descriptor_path, file_id, replaced};
+use crate::transport::socket_path::{Entry, FileId, SocketPath, descriptor_path, file_id, replaced, without_proc};
 
 /// The largest number of waiting datagrams (net.unix.max_dgram_qlen is 10 by default).
 const MAX_WAITING: usize = 1024;
@@ -117,10 +117,7 @@ fn identify(private: &Entry, mut socket: &Socket, kind: Type) -> io::Result<File
         socket.listen(1)?;
     }
     match probe.connect(&address) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let reason = format!("the directory is writable by others, so /proc must be mounted: {error}");
-            return Err(io::Error::new(error.kind(), reason));
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(without_proc(error)),
         Err(_) => return Err(replaced()),
         Ok(()) => {}
     }

@@ -31,7 +31,7 @@ use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
 use crate::transport::listener::{Bind, DatagramSocket, Listener, Route, SchemeInfo, Transport, unsupported_endpoint};
 use crate::transport::socket::SharedSocket;
-use crate::transport::socket_path::SocketPath;
+use crate::transport::socket_path::{SocketPath, without_proc};
 use crate::transport::unix_bind::bind_or_adopt;
 use crate::transport::unread_replies::{Decision, SendBuffer, UnreadReplies};
 
@@ -86,8 +86,7 @@ pub(super) fn listen_datagram(
     endpoint: Endpoint,
     path: Option<Arc<Path>>,
 ) -> io::Result<Listener> {
-    let message = "a Unix datagram socket needs /proc to reply, and /proc/self/fd cannot be read";
-    fs::metadata("/proc/self/fd").map_err(|error| io::Error::new(error.kind(), format!("{message}: {error}")))?;
+    fs::metadata("/proc/self/fd").map_err(without_proc)?; // for the replies
     setsockopt(&socket, sockopt::PassCred, &true)?; // an inherited socket may not have it
     if socket.send_buffer_size()? < 2 * SEND_BUFFER {
         socket.set_send_buffer_size(SEND_BUFFER)?;
