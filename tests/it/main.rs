@@ -211,6 +211,9 @@ mod fleet;
 /// A fleet whose server is wrong, gone, paused, empty, read-only or full.
 mod fleet_faults;
 
+/// Hubs of several instances: each member gets each frame in order, or a gap, through every fault of the link.
+mod fleet_hub;
+
 /// TLS over every stream transport, and the errors for invalid files.
 mod tls;
 

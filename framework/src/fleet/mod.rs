@@ -13,12 +13,19 @@
 //! A [`Fleet`] needs the Cargo feature `fleet`.
 
 #[cfg(feature = "fleet")]
+mod backoff;
+#[cfg(feature = "fleet")]
+mod bus;
+#[cfg(feature = "fleet")]
+mod client;
+#[cfg(feature = "fleet")]
 mod failure;
 mod handle;
 mod instance;
 mod lease;
 #[cfg(feature = "fleet")]
 mod link;
+mod links;
 mod report;
 #[cfg(feature = "fleet")]
 mod script;
@@ -27,7 +34,16 @@ mod task;
 mod terms;
 
 #[cfg(feature = "fleet")]
+pub(crate) use backoff::Backoff;
+#[cfg(feature = "fleet")]
+pub(crate) use bus::{BusCommand, BusMessage, BusReceiver, BusSender};
+#[cfg(feature = "fleet")]
 pub use failure::FleetError;
+#[cfg(feature = "fleet")]
+pub(crate) use failure::LinkFailure;
 pub use handle::Fleet;
 pub(crate) use lease::{Ask, Bucket, Lease, Request, Terms};
+pub use links::FleetLinkReport;
+#[cfg(feature = "fleet")]
+pub(crate) use links::LinkState;
 pub use report::{FailureClass, FleetReport, FleetState};

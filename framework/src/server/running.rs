@@ -101,6 +101,7 @@ impl Running {
         bans: Bans,
         handlers: StartedHandlers,
     ) -> Self {
+        handlers.use_fleet_of(listeners.iter().map(|listener| &*listener.spec));
         let state = Arc::new(Mutex::new(State { listeners, stopping: Vec::new(), drain }));
         bans.start_saving();
         let of_state = Arc::downgrade(&state);
