@@ -214,6 +214,9 @@ mod fleet_faults;
 /// Hubs of several instances: each member gets each frame in order, or a gap, through every fault of the link.
 mod fleet_hub;
 
+/// Bans of several instances: all have the same ones, and they converge after every fault of the link.
+mod fleet_bans;
+
 /// TLS over every stream transport, and the errors for invalid files.
 mod tls;
 

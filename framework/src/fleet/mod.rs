@@ -43,6 +43,8 @@ pub use failure::FleetError;
 pub(crate) use failure::LinkFailure;
 pub use handle::Fleet;
 pub(crate) use lease::{Ask, Bucket, Lease, Request, Terms};
+#[cfg(feature = "fleet")]
+pub(crate) use link::{Link, unexpected};
 pub use links::FleetLinkReport;
 #[cfg(feature = "fleet")]
 pub(crate) use links::LinkState;

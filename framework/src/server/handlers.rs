@@ -108,6 +108,11 @@ impl StartedHandlers {
         });
     }
 
+    #[cfg(feature = "fleet")]
+    pub(super) fn fleets(&self) -> watch::Receiver<Option<Fleet>> {
+        self.0.fleet.subscribe()
+    }
+
     /// Signals the phase of the shutdown to the handlers.
     pub(super) fn advance(&self, phase: Phase) {
         self.0.switch.advance(phase);

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::address::Endpoint;
 use crate::bans::Bans;
+#[cfg(feature = "fleet")]
+use crate::bans::run_fleet;
 use crate::connection::ControlSignal;
 use crate::deadline_timer::{self, DeadlineTimer};
 use crate::drain::Phase;
@@ -107,6 +109,8 @@ impl Running {
         let of_state = Arc::downgrade(&state);
         let all_listeners = move || of_state.upgrade().map(|state| state.lock().all_listeners());
         tokio::spawn(ban_enforcer::run(bans.downgrade(), bans.subscribe(), all_listeners));
+        #[cfg(feature = "fleet")]
+        tokio::spawn(run_fleet(bans.downgrade(), handlers.fleets()));
         Self {
             state,
             transports,

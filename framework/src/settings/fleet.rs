@@ -41,6 +41,8 @@ settings! {
         /// The limits that all instances share. connections_per_source is the key of `limits` and that of `rate`;
         /// connections is limits.connections.
         pub limits: Vec<SharedLimit> = vec![SharedLimit::MessagesPerSource, SharedLimit::ConnectionsPerSource],
+        /// Whether all instances share their bans.
+        pub bans: bool = true,
         /// The time whose messages an instance may accept from a source before it asks the server: its slice. A
         /// shorter lease is more exact and needs more calls. Without an answer for one lease, an instance enforces its
         /// part of the limits: the limit divided by the number of instances.
