@@ -10,13 +10,13 @@ use serde_json::Value;
 use crate::admin::AdminServer;
 use crate::fleet::{Redis, accepted, connect, fleet, instance};
 
-fn bans(server: &AdminServer) -> BTreeSet<String> {
+pub(crate) fn bans(server: &AdminServer) -> BTreeSet<String> {
     let page = server.get("/bans?limit=1000").json();
     let networks = page["bans"].as_array().unwrap().iter();
     networks.map(|ban| ban["network"].as_str().unwrap().trim_end_matches("/32").to_owned()).collect()
 }
 
-fn ban(server: &AdminServer, network: &str) {
+pub(crate) fn ban(server: &AdminServer, network: &str) {
     let body = format!(r#"{{"network": "{network}", "reason": "port scan"}}"#);
     assert_eq!(server.send("POST", "/bans", &body).status, 200, "{network}");
 }

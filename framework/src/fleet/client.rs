@@ -13,9 +13,10 @@ use redis::{
 
 use super::failure::{FleetError, LinkFailure};
 use super::report::FailureClass;
+use super::sentinel;
 use crate::address::HostPort;
 use crate::deadline_timer::timeout;
-use crate::settings::{FleetSettings, LinkAddress, file};
+use crate::settings::{FleetSettings, Link, LinkAddress, file};
 
 /// The first line of a certificate in a PEM file.
 #[cfg(feature = "tls")]
@@ -47,6 +48,12 @@ impl Connector {
         let (settings, node) = (self.settings.clone(), self.node.take());
         let protocol = if pushes.is_some() { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 };
         let connected = timeout(self.settings.timeout, async move {
+            let node = match (&settings.link, node) {
+                (Some(Link(LinkAddress::Sentinel { sentinels, primary })), None) => {
+                    Some(sentinel::primary(sentinels, primary, &settings).await?)
+                }
+                (_, node) => node,
+            };
             // The files of the settings may be on a network file system.
             let client = tokio::task::spawn_blocking({
                 let settings = settings.clone();
@@ -98,6 +105,11 @@ fn client(settings: &FleetSettings, node: Option<HostPort>, protocol: ProtocolVe
     }
     let address = match &link.0 {
         LinkAddress::Unix(path) => ConnectionAddr::Unix(path.clone()),
+        LinkAddress::Sentinel { sentinels, .. } => {
+            let primary = node.or_else(|| sentinels.first().cloned());
+            let HostPort { host, port } = primary.ok_or_else(missing)?;
+            ConnectionAddr::Tcp(host, port)
+        }
         LinkAddress::Tcp { server, is_tls, database } => {
             login = login.set_db(i64::from(*database));
             let HostPort { host, port } = node.unwrap_or_else(|| server.clone());

@@ -30,6 +30,8 @@ mod report;
 #[cfg(feature = "fleet")]
 mod script;
 #[cfg(feature = "fleet")]
+mod sentinel;
+#[cfg(feature = "fleet")]
 mod task;
 mod terms;
 
