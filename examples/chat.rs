@@ -1,14 +1,18 @@
 //! A chat server with rooms. Try it in two terminals: `nc 127.0.0.1 9999`.
 //!
 //! The hub sends each line to all other members of the room. A slow client does not delay the others.
+//!
+//! Several instances share their rooms through Redis. Start each with another address and the same link:
+//! `chat tcp://127.0.0.1:9999 redis://127.0.0.1`
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use switchboard::fleet::Fleet;
 use switchboard::hub::JoinError;
 use switchboard::prelude::*;
-use switchboard::settings::{Rate, Timeouts};
+use switchboard::settings::{FleetSettings, Rate, Timeouts};
 
 // Every collection and every length has a limit.
 const MAX_NAME_LENGTH: usize = 20;
@@ -21,7 +25,7 @@ const HELP: &str = "* commands: /join ROOM, /who, /quit; other lines are sent to
 
 struct Chat {
     rooms: Hub,
-    /// The room of each member, by name. For commands only: the hub knows who gets the lines of a room.
+    /// The room of each member on this instance, by name. For commands only: the hub knows who gets the lines of a room.
     members: Mutex<BTreeMap<String, String>>,
 }
 
@@ -45,6 +49,11 @@ impl Handler for Chat {
 
     type State = Option<Member>;
 
+    /// Lines reach the members on all instances.
+    async fn start(&self, cx: &StartContext) -> Result<()> {
+        Ok(self.rooms.share(cx, "rooms")?)
+    }
+
     async fn open(&self, _: &mut Context<Self::State>) -> Result<Reply> {
         Ok(Reply::send("* enter your name"))
     }
@@ -67,9 +76,12 @@ impl Handler for Chat {
         }
     }
 
-    /// Called if the room had a larger burst of lines than its queue holds.
+    /// Called if the room had a larger burst of lines than its queue holds, or if lines of other instances were lost.
     async fn gap(&self, _: &mut Context<Self::State>, _: &str, missed: u64) -> Result<Reply> {
-        Ok(Reply::send(format!("* you have missed {missed} lines")))
+        Ok(Reply::send(match missed {
+            0 => "* you may have missed lines".to_owned(), // their number is unknown
+            _ => format!("* you have missed {missed} lines"),
+        }))
     }
 
     /// Called for every close reason: /quit, a disconnect, a slow client. The connection has left its room already.
@@ -155,8 +167,13 @@ fn configure(server: Server) -> Server<Lines> {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("tcp://127.0.0.1:9999".into());
-    configure(Server::bind(address))
+    let mut args = std::env::args().skip(1);
+    let address = args.next().unwrap_or("tcp://127.0.0.1:9999".into());
+    let mut server = configure(Server::bind(address));
+    if let Some(link) = args.next() {
+        server = server.fleet(Fleet::new(&FleetSettings::default().link(Some(link.parse()?)))?);
+    }
+    server
         // Without this limit, a client that sends a long text fills the outboxes of all members. It does not apply to
         // Unix sockets, which have no source address.
         .layer(RatePerSource::new(Rate::per_second(5), 20))

@@ -7,6 +7,7 @@ mod netstring;
 mod phases;
 mod prefix;
 mod relay;
+mod rooms;
 
 use std::process::ExitCode;
 
@@ -22,5 +23,6 @@ fn main() -> ExitCode {
     registry.layer("prefix", prefix::build).set_summary(prefix::SUMMARY);
     registry.transport(relay::Relay);
     registry.handler("phases", phases::build).set_summary(phases::SUMMARY);
+    registry.handler("rooms", rooms::build).set_summary(rooms::SUMMARY);
     switchboard_server::run(registry)
 }

@@ -17,6 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use crate::fleet::Redis;
+
 /// Starts an example on a free port and returns its address.
 fn serve(name: &str) -> (Running, String) {
     let at = format!("127.0.0.1:{}", free_port());
@@ -274,6 +276,29 @@ async fn chat_sends_lines_and_departures_to_all_members_of_the_room() {
     drop(bert);
     anna.expect("* bert left\n").await.send("/quit\n").await.expect("* bye\n").await.expect_end().await;
     stop(server);
+}
+
+/// Also what members publish when their instance stops.
+#[tokio::test]
+async fn chat_shares_its_rooms_with_other_instances() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let start = || {
+        let path = std::env::temp_dir().join(unique("chat"));
+        let program = Program::example("chat").arg(format!("unix:{}", path.display())).arg(redis.link());
+        (program.start(), path)
+    };
+    let (mut one, two) = (start(), start());
+    let mut anna = enter_chat(&one.1, "anna").await;
+    let subscribed = || redis.run(["PUBSUB SHARDCHANNELS {switchboard}:hub:main:rooms:lobby"]) == ["*1"];
+    one.0.wait_until("the lobby is subscribed", subscribed);
+    let mut bert = enter_chat(&two.1, "bert").await;
+    anna.expect("* bert joined\n").await.send("hi\n").await;
+    bert.expect("anna: hi\n").await.send("hello\n").await;
+    anna.expect("bert: hello\n").await;
+    two.0.signal(Signal::SIGTERM);
+    anna.expect("* bert left\n").await;
+    assert_eq!(two.0.wait().code(), Some(0));
+    stop(one.0);
 }
 
 /// Starts the chat on a Unix socket: the example limits the rate per network address.

@@ -96,7 +96,7 @@ fn instances(redis: &Redis, settings: &[&str]) -> Vec<AdminServer> {
 }
 
 /// A client with this source address.
-fn connect(server: &AdminServer, source: [u8; 4]) -> TcpStream {
+pub(crate) fn connect(server: &AdminServer, source: [u8; 4]) -> TcpStream {
     connect_to(server.0.socket("main").parse().unwrap(), source)
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn exchange(io: &mut TcpStream) -> Option<()> {
 }
 
 /// A connection that the server has accepted and serves. `None` if it is rejected.
-fn accepted(server: &AdminServer, source: [u8; 4]) -> Option<TcpStream> {
+pub(crate) fn accepted(server: &AdminServer, source: [u8; 4]) -> Option<TcpStream> {
     let mut io = connect(server, source);
     exchange(&mut io).map(|()| io)
 }

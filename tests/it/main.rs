@@ -211,6 +211,15 @@ mod fleet;
 /// A fleet whose server is wrong, gone, paused, empty, read-only or full.
 mod fleet_faults;
 
+/// Hubs of several instances: each member gets each frame in order, or a gap, through every fault of the link.
+mod fleet_hub;
+
+/// The server of a fleet fails over to a replica, and its user has only the permissions that the guide names.
+mod fleet_failover;
+
+/// Bans of several instances: all have the same ones, and they converge after every fault of the link.
+mod fleet_bans;
+
 /// TLS over every stream transport, and the errors for invalid files.
 mod tls;
 

@@ -15,6 +15,7 @@ use harness::{Program, Running, TEST_TIMEOUT, free_port, root, tool};
 use serde_json::Value;
 use switchboard::TlsIdentity;
 
+use crate::fleet::Redis;
 use crate::monitoring::alerts::ALERTS;
 use crate::reference::declared_metrics;
 use crate::tls::Authority;
@@ -141,7 +142,10 @@ fn every_expression_has_a_value_for_a_server_under_load() {
         format!("listeners.secure.tls.key={}", key.display()),
     ];
     let tls = tls.iter().flat_map(|tls| ["--set", tls]);
-    let server = Program::switchboard().arg("serve").args(set).args(udp).args(admin).args(tls).spawn();
+    let Some(redis) = Redis::start(&[]) else { return };
+    let link = format!("fleet.link={}", redis.link());
+    let server = Program::switchboard().arg("serve").args(set).args(udp).args(admin).args(tls);
+    let server = server.args(["--set", &link]).spawn();
     let Some(prometheus) = Prometheus::start(&server.socket("admin")) else { return };
     // A message per connection, messages of connections that stay open, and datagrams. The load ends by itself.
     let load = |address: &str, flags: &[&str]| {

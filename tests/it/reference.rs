@@ -171,6 +171,7 @@ pub(crate) fn declared_metrics(program: &dyn Fn() -> Program) -> Vec<Metric> {
     let server = program()
         .args(["serve", "--listen", "tls://127.0.0.1:0", "--set", "admin.listen=tcp://127.0.0.1:0"])
         .args(files.iter().flat_map(|file| ["--set", file]))
+        .args(["--set", "fleet.link=redis://127.0.0.1:1"]) // its metrics exist without an answer
         .spawn();
     server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
     let mut io = TcpStream::connect(server.socket("admin")).unwrap();
@@ -195,7 +196,7 @@ pub(crate) fn declared_metrics(program: &dyn Fn() -> Program) -> Vec<Metric> {
 }
 
 fn metrics(page: &mut String, program: &dyn Fn() -> Program) {
-    page.push_str("\n## Metrics\n\nAll metrics have the label `listener`, except those of the process: `build_info`, `drain_phase`,\n`evacuating`, bans and strikes.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n");
+    page.push_str("\n## Metrics\n\nAll metrics have the label `listener`, except those of the process: `build_info`, `drain_phase`,\n`evacuating`, bans, strikes and the fleet. The fleet has metrics only with the section `fleet`.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n");
     for Metric { name, kind, help, labels } in declared_metrics(program) {
         let own = labels.iter().filter(|(label, _)| !["listener", "le", "version"].contains(&&**label));
         let mut own: Vec<_> = own.map(|(label, value)| format!("`{label}=\"{value}\"`")).collect();

@@ -110,13 +110,23 @@ function showStatus() {
   document.title = [place, status.host, "Switchboard"].filter(Boolean).join(" · ");
 }
 
-/** Shows a fleet whose limits are not shared, or whose server fails. The number of instances is part of the header. */
+/**
+ * Shows a fleet whose limits are not shared, whose server fails, or with a link that is down. The number of instances
+ * is part of the header.
+ */
 function showFleet(fleet) {
-  const isWell = !fleet || (fleet.state === "shared" && fleet.connected);
-  element("fleet").hidden = isWell;
-  const error = fleet?.error ? `: ${fleet.error}` : "";
-  const limits = fleet?.state === "shared" ? "leases still apply" : `limits are divided by ${fleet?.instances}`;
-  if (!isWell) setText("fleet", `Fleet ${fleet.state}, ${limits}${error}`);
+  const problems = fleet ? fleetProblems(fleet) : [];
+  element("fleet").hidden = problems.length === 0;
+  setText("fleet", problems.join(". "));
+}
+
+function fleetProblems({ state, connected, error, instances, links = [] }) {
+  const reason = (error) => (error ? `: ${error}` : "");
+  const problems = links.filter((link) => !link.connected);
+  const texts = problems.map((link) => `Fleet link ${link.name} is down${reason(link.error)}`);
+  if (state === "shared" && connected) return texts;
+  const limits = state === "shared" ? "leases still apply" : `limits are divided by ${instances}`;
+  return [`Fleet ${state}, ${limits}${reason(error)}`, ...texts];
 }
 
 function showUnreachable() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use switchboard::bans::BanReport;
-use switchboard::fleet::{FleetReport, FleetState};
+use switchboard::fleet::{FleetLinkReport, FleetReport, FleetState};
 use switchboard::metrics::{HandlerMetric, HandlerSample, LATENCY_BOUNDS, Latency, MetricValue};
 use switchboard::server::{ListenerReport, ListenerStatus};
 use switchboard::{CloseReason, Phase, Running};
@@ -64,6 +64,28 @@ const FLEET: [FleetMetric; 6] = [
     ("fleet_renewals_total", "counter", "Renewed leases.", |report| report.renewals),
 ];
 const FLEET_FAILURES: &str = "fleet_failures_total";
+
+/// Name, type, help and value of a metric of a link of a fleet.
+type LinkMetric = (&'static str, &'static str, &'static str, fn(&FleetLinkReport) -> u64);
+
+const FLEET_LINKS: [LinkMetric; 5] = [
+    ("fleet_link_connected", "gauge", "Whether the link of a hub, or of the bans, is connected.", |link| {
+        u64::from(link.is_connected)
+    }),
+    ("fleet_link_sent_total", "counter", "Frames of a hub, or changes of bans, sent to other instances.", |link| {
+        link.sent
+    }),
+    ("fleet_link_received_total", "counter", "Frames of a hub, or changes of bans, from other instances.", |link| {
+        link.received
+    }),
+    (
+        "fleet_link_lost_total",
+        "counter",
+        "Gaps that the link of a hub has reported, or bans that did not fit.",
+        |link| link.lost,
+    ),
+    ("fleet_link_failures_total", "counter", "Failed connections and calls of the link.", |link| link.failures),
+];
 
 fn outcomes(report: &ListenerReport) -> Vec<(&'static str, u64)> {
     report.messages.iter().map(|(outcome, count)| (outcome.as_str(), *count)).collect()
@@ -131,6 +153,10 @@ fn text(running: &Running) -> String {
         header(&mut out, FLEET_FAILURES, "counter", "Failed calls to the fleet's server, by class.");
         for (class, count) in &report.failures {
             sample(&mut out, FLEET_FAILURES, &[("class", class.as_str())], count);
+        }
+        for (name, kind, help, value) in FLEET_LINKS {
+            header(&mut out, name, kind, help);
+            report.links.iter().for_each(|link| sample(&mut out, name, &[("link", &link.name)], value(link)));
         }
     }
     running.handler_metrics().iter().for_each(|metric| handler_metric(&mut out, metric));

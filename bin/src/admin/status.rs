@@ -7,7 +7,7 @@ use axum::response::Response;
 use nix::unistd::gethostname;
 use serde_json::{Map, Value, json};
 use switchboard::bans::{BanOrigin, BanReport};
-use switchboard::fleet::{FailureClass, FleetReport};
+use switchboard::fleet::{FailureClass, FleetLinkReport, FleetReport};
 use switchboard::metrics::{LATENCY_BOUNDS, Outcome};
 use switchboard::server::ListenerReport;
 use switchboard::{CloseReason, Phase, Running};
@@ -96,6 +96,19 @@ fn fleet(report: &FleetReport) -> Value {
         "calls": report.calls,
         "failures": counts(&report.failures, FailureClass::as_str),
         "renewals": report.renewals,
+        "links": report.links.iter().map(link).collect::<Value>(),
+    })
+}
+
+fn link(link: &FleetLinkReport) -> Value {
+    json!({
+        "name": link.name,
+        "connected": link.is_connected,
+        "error": link.error,
+        "sent": link.sent,
+        "received": link.received,
+        "lost": link.lost,
+        "failures": link.failures,
     })
 }
 

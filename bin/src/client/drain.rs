@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use axum::http::Method;
-use serde_json::json;
 use crate::client::address::AdminAddress;
 use crate::client::commands::{Printed, json_line, line};
 use crate::client::http::{ClientError, REPLY_TIMEOUT, send, successful};
 use crate::client::poll::{self, status};
 use crate::client::report::{Drained, Listener, Status};
 use crate::exit::INCOMPLETE;
+use axum::http::Method;
+use serde_json::json;
 
 /// Maximum time of a drain. The server ends it at `drain.deadline`.
 const MAX_DRAIN: Duration = Duration::from_secs(24 * 60 * 60);

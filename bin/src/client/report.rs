@@ -54,6 +54,17 @@ pub(super) struct Fleet {
     pub(super) state: String,
     pub(super) instances: u32,
     pub(super) error: Option<String>,
+    /// What transports the frames of hubs, and the bans.
+    #[serde(default)]
+    pub(super) links: Vec<FleetLink>,
+}
+
+/// A link of a fleet.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct FleetLink {
+    pub(super) name: String,
+    pub(super) connected: bool,
+    pub(super) error: Option<String>,
 }
 
 /// `POST /drain?wait=true`

@@ -65,17 +65,22 @@ fn render(status: &Status, width: usize) -> String {
     format!("{}\n{fleet}\n{states}{problems}{certificates}\n{counts}", summary(status))
 }
 
-/// The fleet in one line.
+/// The fleet in one line, and one line for each link that is not connected.
 fn fleet(fleet: &Fleet) -> String {
-    let Fleet { state, instances, error } = fleet;
+    let Fleet { state, instances, error, links } = fleet;
     let plural = if *instances == 1 { "" } else { "s" };
-    let error = error.as_ref().map(|error| format!(": {}", escape(error))).unwrap_or_default();
-    format!("fleet: {}, {instances} instance{plural}{error}\n", escape(state))
+    let reason =
+        |error: &Option<String>| error.as_ref().map(|error| format!(": {}", escape(error))).unwrap_or_default();
+    let links = links.iter().filter(|link| !link.connected);
+    let links = links.map(|link| format!("fleet link {} is down{}\n", escape(&link.name), reason(&link.error)));
+    let links: String = links.collect();
+    format!("fleet: {}, {instances} instance{plural}{}\n{links}", escape(state), reason(error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::report::FleetLink;
 
     #[test]
     fn the_tables_fit_80_columns_and_show_each_problem() {
@@ -107,9 +112,19 @@ mod tests {
         let counts: Vec<&str> = text.lines().rev().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(counts[..7], ["main", "1/10000", "1", "10", "9", "5", "3"], "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
-        let fleet = Fleet { state: "divided".to_owned(), instances: 3, error: Some("no\u{1b} answer".to_owned()) };
+        let link =
+            |name: &str, connected| FleetLink { name: name.to_owned(), connected, error: Some("gone".to_owned()) };
+        let fleet = Fleet {
+            state: "divided".to_owned(),
+            instances: 3,
+            error: Some("no\u{1b} answer".to_owned()),
+            links: vec![link("bans", true), link("chat:rooms", false)],
+        };
         let text = render(&Status { fleet: Some(fleet), ..status.clone() }, 80);
-        assert!(text.contains("\nfleet: divided, 3 instances: no\\u001B answer\n\n"), "{text}");
+        assert!(
+            text.contains("\nfleet: divided, 3 instances: no\\u001B answer\nfleet link chat:rooms is down: gone\n\n"),
+            "{text}"
+        );
         let text = render(&status, 80);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("tcp://[2001:db8:1111:2222:3333:4444:5555:6666]:443"), "{text}");

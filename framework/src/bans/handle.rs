@@ -2,28 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
-use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::ban::{Ban, BanChange, BanError, BanOrigin, NewBan, banned_network};
-use super::counters::{BanReport, Counters};
+use super::counters::BanReport;
 use super::file::Contents;
+use super::outgoing::Change;
+use super::state::Inner;
 use super::store::Store;
 use super::strikes::{Exceeded, StrikeTable};
 use super::table::{BanTable, Inserted};
 use crate::address::Source;
 use crate::close_reason::CloseReason;
-use crate::log_throttle::LogThrottle;
 use crate::metrics::Counts;
 use crate::settings::{BanSettings, Network, deadline_after};
-
-/// Maximum changes that a subscriber may be behind. Further behind, it misses the oldest and receives an error.
-const CHANGES: usize = 128;
 
 /// The bans of a server, and the strikes of its clients. Clones refer to the same bans.
 ///
@@ -38,7 +35,7 @@ const CHANGES: usize = 128;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Bans(Arc<Inner>);
+pub struct Bans(pub(super) Arc<Inner>);
 
 /// A handle that keeps nothing alive.
 #[derive(Debug, Clone)]
@@ -48,20 +45,6 @@ impl WeakBans {
     pub(crate) fn upgrade(&self) -> Option<Bans> {
         self.0.upgrade().map(Bans)
     }
-}
-
-#[derive(Debug)]
-struct Inner {
-    /// The length of the table, which most lookups read alone.
-    len: AtomicUsize,
-    table: RwLock<BanTable>,
-    strikes: Mutex<StrikeTable>,
-    counts_strikes: AtomicBool,
-    settings: RwLock<BanSettings>,
-    changes: broadcast::Sender<BanChange>,
-    counters: Counters,
-    store: Store,
-    full: LogThrottle,
 }
 
 impl Default for Bans {
@@ -74,17 +57,7 @@ impl Default for Bans {
 impl Bans {
     /// No bans. [`load`](Self::load) reads those of the file.
     pub fn new(settings: BanSettings) -> Self {
-        Self(Arc::new(Inner {
-            len: AtomicUsize::new(0),
-            table: RwLock::default(),
-            strikes: Mutex::default(),
-            counts_strikes: AtomicBool::new(!settings.strikes.is_off()),
-            changes: broadcast::Sender::new(CHANGES),
-            counters: Counters::default(),
-            store: Store::new(settings.file.clone()),
-            settings: RwLock::new(settings),
-            full: LogThrottle::default(),
-        }))
+        Self(Arc::new(Inner::new(settings)))
     }
 
     /// The settings.
@@ -131,6 +104,7 @@ impl Bans {
         }
         let removed = table.remove(&network);
         self.0.len.store(table.len(), Relaxed);
+        self.0.outgoing.add(network, Change::Removed);
         drop(table);
         self.0.strikes.lock().forget(network);
         removed.inspect(|ban| self.removed(ban, "removed"))
@@ -266,6 +240,9 @@ impl Bans {
         let mut table = self.0.table.write();
         let inserted = table.insert(ban.clone(), entries);
         self.0.len.store(table.len(), Relaxed);
+        if matches!(inserted, Inserted::Added { .. }) {
+            self.0.outgoing.add(ban.network, Change::Added);
+        }
         drop(table);
         match inserted {
             Inserted::Full => return Err(BanError::Full(entries)),
@@ -276,12 +253,16 @@ impl Bans {
         let Ban { network, reason, origin, times, .. } = &ban;
         let seconds = ban.time_left().as_secs_f64().round();
         tracing::info!(target: TARGET, %network, %reason, %origin, seconds, times, "banned");
-        let _ = self.0.changes.send(BanChange::Added(ban.clone())); // without a subscriber
-        self.0.store.change();
+        self.added(ban.clone());
         Ok(ban)
     }
 
-    fn removed(&self, ban: &Ban, cause: &str) {
+    pub(super) fn added(&self, ban: Ban) {
+        let _ = self.0.changes.send(BanChange::Added(ban)); // without a subscriber
+        self.0.store.change();
+    }
+
+    pub(super) fn removed(&self, ban: &Ban, cause: &str) {
         log_removed(ban, cause);
         let _ = self.0.changes.send(BanChange::Removed(ban.clone())); // without a subscriber
         self.0.store.change();
@@ -289,7 +270,7 @@ impl Bans {
 }
 
 /// The tracing target of all events of bans.
-const TARGET: &str = "switchboard::bans";
+pub(super) const TARGET: &str = "switchboard::bans";
 
 fn log_removed(ban: &Ban, cause: &str) {
     let Ban { network, reason, origin, .. } = ban;

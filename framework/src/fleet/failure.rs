@@ -33,8 +33,8 @@ impl FleetError {
 /// A call to the server failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub(super) struct LinkFailure {
-    pub(super) class: FailureClass,
+pub(crate) struct LinkFailure {
+    pub(crate) class: FailureClass,
     text: String,
 }
 
@@ -54,6 +54,11 @@ impl LinkFailure {
             FailureClass::Other => format!("{link} reports an error: {reason}"),
         };
         Self { class, text }
+    }
+
+    /// The server has closed a connection.
+    pub(crate) fn closed(settings: &FleetSettings) -> Self {
+        Self::new(FailureClass::Unreachable, settings, "the server has closed the connection")
     }
 
     pub(super) fn timeout(settings: &FleetSettings) -> Self {

@@ -6,11 +6,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 #[cfg(feature = "fleet")]
+use super::bus::Bus;
+#[cfg(feature = "fleet")]
+use super::client::check_settings;
+#[cfg(feature = "fleet")]
 use super::failure::FleetError;
 use super::instance::Instance;
 use super::lease::Lease;
 #[cfg(feature = "fleet")]
-use super::link;
+use super::link::{self, Link};
+#[cfg(feature = "fleet")]
+use super::links::LinkState;
 use super::report::FleetReport;
 #[cfg(feature = "fleet")]
 use super::task;
@@ -34,7 +40,7 @@ impl Fleet {
     /// The address of the server is missing, or a file cannot be used.
     #[cfg(feature = "fleet")]
     pub fn new(settings: &FleetSettings) -> Result<Self, FleetError> {
-        link::check_settings(settings)?;
+        check_settings(settings)?;
         Ok(Self(Arc::new(Instance::new(settings.clone()))))
     }
 
@@ -71,6 +77,29 @@ impl Fleet {
     pub(crate) fn register(&self, lease: &Arc<impl Lease + 'static>) {
         let lease: Arc<dyn Lease> = lease.clone();
         self.0.register(&lease);
+    }
+
+    #[cfg(feature = "fleet")]
+    pub(crate) fn settings(&self) -> &FleetSettings {
+        &self.0.settings
+    }
+
+    /// A connection for channels, which connects later.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn bus(&self) -> Bus {
+        Bus::new(&self.0.settings)
+    }
+
+    /// A connection for scripts, which connects later.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn script_link(&self) -> Link {
+        Link::new(&self.0.settings)
+    }
+
+    /// Adds a link to the report.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn add_link(&self, name: &str) -> LinkState {
+        self.0.links.add(name)
     }
 
     /// Starts the task. Must be called inside a tokio runtime.

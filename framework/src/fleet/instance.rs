@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::lease::{Lease, Terms};
+use super::links::Links;
 use super::report::{FleetReport, Progress};
 use super::terms::Standing;
 use crate::settings::FleetSettings;
@@ -20,19 +21,25 @@ pub(super) struct Instance {
     pub(super) standing: Mutex<Standing>,
     pub(super) progress: Mutex<Progress>,
     pub(super) has_started: AtomicBool,
+    pub(super) links: Links,
 }
 
 impl Instance {
     #[cfg(feature = "fleet")]
     pub(super) fn new(settings: FleetSettings) -> Self {
         let standing = Mutex::new(Standing::new(settings.instances));
-        let (leases, progress, has_started) = Default::default();
-        Self { settings, leases, standing, progress, has_started }
+        let (leases, progress, has_started, links) = Default::default();
+        Self { settings, leases, standing, progress, has_started, links }
     }
 
     /// The time between two renewals.
     pub(super) fn interval(&self) -> Duration {
         self.settings.lease / RENEWALS_PER_LEASE
+    }
+
+    /// The address of the server.
+    pub(super) fn link(&self) -> String {
+        self.settings.link.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
     /// Adds a limit, which is renewed as long as it exists.
@@ -57,7 +64,7 @@ impl Instance {
         let (state, state_time) = self.standing.lock().state();
         let progress = self.progress.lock();
         FleetReport {
-            link: self.settings.link.as_ref().map(ToString::to_string).unwrap_or_default(),
+            link: self.link(),
             state,
             state_time,
             is_connected: progress.error.is_none() && progress.calls > 0,
@@ -67,6 +74,7 @@ impl Instance {
             calls: progress.calls,
             failures: progress.failures(),
             renewals: progress.renewals,
+            links: self.links.report(),
         }
     }
 }

@@ -13,21 +13,41 @@
 //! A [`Fleet`] needs the Cargo feature `fleet`.
 
 #[cfg(feature = "fleet")]
+mod backoff;
+#[cfg(feature = "fleet")]
+mod bus;
+#[cfg(feature = "fleet")]
+mod client;
+#[cfg(feature = "fleet")]
 mod failure;
 mod handle;
 mod instance;
 mod lease;
 #[cfg(feature = "fleet")]
 mod link;
+mod links;
 mod report;
 #[cfg(feature = "fleet")]
 mod script;
+#[cfg(feature = "fleet")]
+mod sentinel;
 #[cfg(feature = "fleet")]
 mod task;
 mod terms;
 
 #[cfg(feature = "fleet")]
+pub(crate) use backoff::Backoff;
+#[cfg(feature = "fleet")]
+pub(crate) use bus::{BusCommand, BusMessage, BusReceiver, BusSender};
+#[cfg(feature = "fleet")]
 pub use failure::FleetError;
+#[cfg(feature = "fleet")]
+pub(crate) use failure::LinkFailure;
 pub use handle::Fleet;
 pub(crate) use lease::{Ask, Bucket, Lease, Request, Terms};
+#[cfg(feature = "fleet")]
+pub(crate) use link::{Link, unexpected};
+pub use links::FleetLinkReport;
+#[cfg(feature = "fleet")]
+pub(crate) use links::LinkState;
 pub use report::{FailureClass, FleetReport, FleetState};

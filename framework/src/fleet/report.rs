@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
+use super::links::FleetLinkReport;
+
 /// How an instance enforces its shared limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -80,6 +82,8 @@ pub struct FleetReport {
     pub failures: Vec<(FailureClass, u64)>,
     /// The leases that were renewed.
     pub renewals: u64,
+    /// The links that transport the frames of hubs, and the bans.
+    pub links: Vec<FleetLinkReport>,
 }
 
 /// What the task counts.

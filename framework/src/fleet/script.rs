@@ -1,5 +1,6 @@
 //! The script that renews leases at the server: its arguments and its reply.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use redis::{Script, ScriptInvocation};
@@ -32,8 +33,9 @@ pub(super) struct Renewed {
 }
 
 impl Renewal {
-    /// For an instance with this id.
-    pub(super) fn new(settings: &FleetSettings, id: String) -> Self {
+    /// For an instance with a random id.
+    pub(super) fn new(settings: &FleetSettings) -> Self {
+        let id = [(); 2].map(|()| format!("{:016x}", RandomState::new().hash_one(std::process::id()))).concat();
         let settling = settings.lease.saturating_mul(3) + RECONNECT_TIME;
         Self { script: Script::new(include_str!("renew.lua")), name: settings.name.clone(), id, settling }
     }

@@ -1,25 +1,22 @@
 //! The task of an instance: renews leases at the server, and connects to it again after an error.
 
-use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::backoff::Backoff;
 use super::failure::LinkFailure;
 use super::instance::Instance;
 use super::lease::{Lease, Request, Terms};
-use super::link::Link;
+use super::link::{Link, unexpected};
 use super::report::{FailureClass, FleetState};
-use super::script::MAX_REQUESTS;
+use super::script::{MAX_REQUESTS, Renewal, Renewed};
+use crate::settings::FleetSettings;
 
 /// Maximum time between two calls: an instance that makes no call is counted no more.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// The pause after a failure. It is doubled for each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Time between two turns in which limits forget idle sources.
 const CLEANUP: Duration = Duration::from_secs(1);
 /// Renewals between two turns for idle sources.
@@ -52,32 +49,32 @@ impl Drop for Guard {
 
 struct Task {
     link: Link,
+    renewal: Renewal,
     /// The last call.
     called: Option<Instant>,
     /// When the first of the calls began that have not been answered since the last answer.
     unanswered: Option<Instant>,
     /// No call before.
     paused_until: Instant,
-    pause: Duration,
+    backoff: Backoff,
     cleaned: Instant,
     renewals: u32,
     /// The class of the failure that was logged last.
     logged: Option<FailureClass>,
-    jitter: RandomState,
 }
 
 impl Task {
     fn new(instance: &Instance) -> Self {
         Self {
             link: Link::new(&instance.settings),
+            renewal: Renewal::new(&instance.settings),
             called: None,
             unanswered: None,
             paused_until: Instant::now(),
-            pause: FIRST_PAUSE,
+            backoff: Backoff::new(),
             cleaned: Instant::now(),
             renewals: 0,
             logged: None,
-            jitter: RandomState::new(),
         }
     }
 
@@ -88,7 +85,7 @@ impl Task {
                 self.renew(&instance).await;
             }
             self.expire(&instance);
-            let interval = self.jittered(instance.interval());
+            let interval = self.backoff.jittered(instance.interval());
             drop(instance); // the last handle ends the task
             sleep(interval).await;
         }
@@ -114,7 +111,7 @@ impl Task {
         self.called = Some(now);
         let expiry = *self.unanswered.get_or_insert(now) + instance.settings.lease;
         let answer = {
-            let mut answer = pin!(self.link.renew(&requests));
+            let mut answer = pin!(renew(&mut self.link, &self.renewal, &requests, &instance.settings));
             tokio::select! {
                 biased;
                 answer = &mut answer => answer,
@@ -135,7 +132,8 @@ impl Task {
     }
 
     fn succeeded(&mut self, instance: &Instance, instances: u32, renewals: usize) {
-        (self.unanswered, self.pause) = (None, FIRST_PAUSE);
+        self.unanswered = None;
+        self.backoff.reset();
         instance.progress.lock().succeeded(renewals);
         let before = instance.terms();
         let is_shared_again = instance.standing.lock().answered(instances);
@@ -144,21 +142,20 @@ impl Task {
             apply(instance, terms);
         }
         if self.logged.take().is_some() || is_shared_again {
-            let (link, instances) = (&self.link, terms.instances);
-            tracing::info!(target: "switchboard::fleet", %link, instances, "fleet connected");
+            let (link, instances) = (instance.link(), terms.instances);
+            tracing::info!(target: "switchboard::fleet", link, instances, "fleet connected");
         }
     }
 
     fn failed(&mut self, instance: &Instance, failure: &LinkFailure) {
-        self.paused_until = Instant::now() + self.jittered(self.pause);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.paused_until = Instant::now() + self.backoff.next_pause();
         let error = failure.to_string();
         instance.progress.lock().failed(failure.class, error.clone());
-        let link = &self.link;
+        let link = instance.link();
         if self.logged == Some(failure.class) {
-            tracing::debug!(target: "switchboard::fleet", %link, error, "fleet call failed");
+            tracing::debug!(target: "switchboard::fleet", link, error, "fleet call failed");
         } else {
-            tracing::warn!(target: "switchboard::fleet", %link, error, "fleet call failed");
+            tracing::warn!(target: "switchboard::fleet", link, error, "fleet call failed");
             self.logged = Some(failure.class);
         }
     }
@@ -173,12 +170,17 @@ impl Task {
             divide(instance, &error);
         }
     }
+}
 
-    /// Between three and five quarters of a time, so that no instance is always the last to ask.
-    fn jittered(&self, time: Duration) -> Duration {
-        let random = self.jitter.hash_one(Instant::now()) % 1024;
-        time.mul_f64(0.75 + random as f64 / 2048.0)
-    }
+/// Calls the script that renews leases.
+async fn renew(
+    link: &mut Link,
+    renewal: &Renewal,
+    requests: &[Request],
+    settings: &FleetSettings,
+) -> Result<Renewed, LinkFailure> {
+    let reply: Vec<i64> = link.call(&renewal.call(requests)).await?;
+    Renewed::read(&reply, requests.len()).ok_or_else(|| unexpected(settings))
 }
 
 /// The requests that are due, each with the index of its limit.

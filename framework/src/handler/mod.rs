@@ -1,6 +1,7 @@
 //! The traits that you implement: a [`Handler`] answers messages, a [`StreamHandler`] owns the byte stream.
 
 mod arc;
+mod background;
 mod context;
 mod function;
 mod reply;
@@ -8,6 +9,7 @@ mod service;
 mod start;
 mod stream;
 
+pub(crate) use background::Background;
 pub use context::Context;
 pub use function::{HandlerFn, handler_fn};
 pub(crate) use reply::Protocol;

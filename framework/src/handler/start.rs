@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::drain::DrainSignal;
+use crate::fleet::Fleet;
+use crate::handler::background::{Background, Tasks};
 use crate::metrics::HandlerMetrics;
 
 /// What [`Handler::start`](crate::Handler::start) and [`StreamHandler::start`](crate::StreamHandler::start) receive:
@@ -12,11 +16,18 @@ pub struct StartContext {
     name: Arc<str>,
     drain: DrainSignal,
     metrics: HandlerMetrics,
+    fleet: watch::Receiver<Option<Fleet>>,
+    tasks: Tasks,
 }
 
 impl StartContext {
-    pub(crate) fn new(name: Arc<str>, drain: DrainSignal, metrics: HandlerMetrics) -> Self {
-        Self { name, drain, metrics }
+    pub(crate) fn new(
+        name: Arc<str>,
+        drain: DrainSignal,
+        metrics: HandlerMetrics,
+        fleet: watch::Receiver<Option<Fleet>>,
+    ) -> Self {
+        Self { name, drain, metrics, fleet, tasks: Tasks::default() }
     }
 
     /// The name of the handler: the name of its section in the configuration, or else of its first listener.
@@ -32,5 +43,20 @@ impl StartContext {
     /// Registers metrics of the handler.
     pub fn metrics(&self) -> &HandlerMetrics {
         &self.metrics
+    }
+
+    /// The fleet of the server, which a reload can change.
+    pub(crate) fn fleet(&self) -> watch::Receiver<Option<Fleet>> {
+        self.fleet.clone()
+    }
+
+    /// Keeps a task until the handler has stopped. False if it has another task with this name.
+    pub(crate) fn keep(&self, name: &str, task: Arc<Background>) -> bool {
+        self.tasks.keep(name, task)
+    }
+
+    /// Ends the tasks.
+    pub(crate) async fn stop_tasks(&self) {
+        self.tasks.stop().await;
     }
 }

@@ -72,6 +72,17 @@ impl<T: Clone + Send + Sync + 'static> HubLink<T> {
         self.table.lost(room, missed);
     }
 
+    /// Another instance has sent nothing for some time, not even heartbeats: the members of the rooms where it has
+    /// published get a gap of an unknown number of frames.
+    pub fn silent(&self, instance: u64) {
+        self.table.silent(instance);
+    }
+
+    /// Another instance has ended, and sends nothing more.
+    pub fn ended(&self, instance: u64) {
+        self.table.ended(instance);
+    }
+
     /// The last stamp of this instance in each room, for heartbeats: at most one for each of
     /// [`Hub::rooms`](crate::hub::Hub::rooms). Rooms with frames that [`next`](Self::next) has not returned yet are
     /// left out.
@@ -83,6 +94,22 @@ impl<T: Clone + Send + Sync + 'static> HubLink<T> {
     /// event: what the link subscribes to again when it has reconnected.
     pub fn subscribed(&self) -> Vec<Arc<str>> {
         self.outgoing.subscribed()
+    }
+}
+
+#[cfg(feature = "fleet")]
+impl<T: Clone + Send + Sync + 'static> HubLink<T> {
+    pub(super) fn outgoing(&self) -> &Outgoing<T> {
+        &self.outgoing
+    }
+
+    pub(super) fn instance(&self) -> u64 {
+        self.outgoing.instance()
+    }
+
+    /// The current epoch of the stamps.
+    pub(super) fn epoch(&self) -> u64 {
+        self.outgoing.epoch()
     }
 }
 

@@ -64,9 +64,22 @@
 //!
 //! # Several instances
 //!
-//! A [`HubLink`] connects hubs of several processes.
+//! [`share`](Hub::share) connects the hubs of the instances of a [fleet](crate::fleet):
+//!
+//! - A frame reaches the members on the other instances through the server of the fleet. All members of a room see the
+//!   frames of one instance in one order; frames of several instances can have another order on each instance.
+//! - Nothing is lost silently. A member that may have missed frames gets a gap, with their number if it is known, and 0
+//!   otherwise: after an interruption of the connection to the server, or when an instance was killed.
+//! - While the server is away, members get the frames of their own instance. Up to 4,096 frames wait for the others.
+//! - A room is subscribed when its first member joins. Until the server has answered, usually a millisecond, the member
+//!   gets the frames of its own instance only.
+//!
+//! A [`HubLink`] connects hubs in another way.
 
+mod codec;
 mod fan_out;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod limits;
 mod link;
 mod member;
@@ -74,6 +87,7 @@ mod origins;
 mod outgoing;
 mod ring;
 mod room;
+mod share;
 mod table;
 
 use std::fmt;
@@ -87,6 +101,7 @@ pub use link::HubLink;
 pub use origins::Stamp;
 pub use outgoing::{LinkEvent, LinkFrame};
 pub use room::Published;
+pub use share::ShareError;
 pub use table::{HubStats, LinkError};
 
 use crate::connection::Connection;

@@ -21,6 +21,14 @@ pub struct Stamp {
 pub(super) struct Origins(HashMap<u64, Stamp>);
 
 impl Origins {
+    pub(super) fn has(&self, instance: u64) -> bool {
+        self.0.contains_key(&instance)
+    }
+
+    pub(super) fn forget(&mut self, instance: u64) {
+        self.0.remove(&instance);
+    }
+
     /// The number of frames that are missing before this stamp; `None` if the stamp is old. `has_frame`: the frame with
     /// this stamp has arrived; otherwise it is missing too. Nothing is missing before the first stamp of an instance:
     /// the room had no member here.

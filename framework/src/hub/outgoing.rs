@@ -96,6 +96,17 @@ impl<T> Outgoing<T> {
         }
     }
 
+    #[cfg(feature = "fleet")]
+    pub(super) fn epoch(&self) -> u64 {
+        self.queue.lock().next.epoch
+    }
+
+    /// What is ready.
+    #[cfg(feature = "fleet")]
+    pub(super) fn try_next(&self) -> Option<LinkEvent<T>> {
+        self.queue.lock().pop()
+    }
+
     /// Without the rooms whose frames still wait: their last frame would arrive behind its stamp.
     pub(super) fn stamps(&self) -> Vec<(Arc<str>, Stamp)> {
         let queue = self.queue.lock();

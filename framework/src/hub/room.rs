@@ -117,6 +117,20 @@ impl<T> Room<T> {
         true
     }
 
+    /// A gap of an unknown number of frames, if the instance has published here.
+    pub(super) fn silent(&self, instance: u64, limit: usize) -> bool {
+        let origins = self.origins.lock();
+        let has_published = origins.has(instance);
+        if has_published {
+            self.push_gap(0, limit);
+        }
+        has_published
+    }
+
+    pub(super) fn ended(&self, instance: u64) {
+        self.origins.lock().forget(instance);
+    }
+
     pub(super) fn push_gap(&self, missed: u64, limit: usize) {
         self.ring.write().push_gap(Missed::new(missed), limit);
     }

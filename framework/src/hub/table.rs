@@ -1,11 +1,12 @@
 //! The rooms of a hub by name. A room exists while it has members.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+use crate::handler::Background;
 use crate::hub::fan_out::FanOut;
 use crate::hub::limits::{HubLimits, JoinError, MAX_ROOM_NAME};
 use crate::hub::origins::Stamp;
@@ -19,6 +20,7 @@ pub(super) struct RoomTable<T> {
     fan_out: Arc<FanOut<T>>,
     /// The queue of the link, while there is one.
     outgoing: RwLock<Option<Arc<Outgoing<T>>>>,
+    shared: Mutex<Weak<Background>>,
     members: AtomicUsize,
     published: AtomicU64,
     pub(super) dropped: AtomicU64,
@@ -55,6 +57,7 @@ impl<T: Clone + Send + Sync + 'static> RoomTable<T> {
             rooms: RwLock::default(),
             fan_out: Arc::default(),
             outgoing: RwLock::new(None),
+            shared: Mutex::default(),
             members: AtomicUsize::new(0),
             published: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -161,6 +164,30 @@ impl<T: Clone + Send + Sync + 'static> RoomTable<T> {
             room.push_gap(missed, self.limits.queue());
             self.fan_out.start(&room);
         }
+    }
+
+    /// Tells the members of the rooms where another instance has published of a gap.
+    pub(super) fn silent(&self, instance: u64) {
+        let rooms: Vec<_> = self.rooms.read().values().cloned().collect();
+        for room in rooms {
+            if room.silent(instance, self.limits.queue()) {
+                self.fan_out.start(&room);
+            }
+        }
+    }
+
+    pub(super) fn ended(&self, instance: u64) {
+        self.rooms.read().values().for_each(|room| room.ended(instance));
+    }
+
+    /// The task that links the hub with a fleet. Creates it if there is none.
+    pub(super) fn shared(&self, create: impl FnOnce() -> Background) -> Arc<Background> {
+        let mut known = self.shared.lock();
+        known.upgrade().unwrap_or_else(|| {
+            let task = Arc::new(create());
+            *known = Arc::downgrade(&task);
+            task
+        })
     }
 
     /// Starts to collect what a link needs.

@@ -10,6 +10,7 @@ use tower::{Layer, Service};
 use crate::address::{Endpoint, EndpointError};
 use crate::bans::Bans;
 use crate::error::{BoxError, Result};
+use crate::fleet::Fleet;
 use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, LayerBounds, StreamHandler};
 use crate::listener_spec::{ListenerSpec, listener_setters};
@@ -124,6 +125,12 @@ impl<F, L> Server<F, L> {
     /// Sets the timeout of a drain. The default is 30 s.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
         self.plan.drain.deadline = deadline;
+        self
+    }
+
+    /// Shares limits, bans and the rooms of [hubs](crate::hub::Hub::share) with the other instances of a fleet.
+    pub fn fleet(mut self, fleet: Fleet) -> Self {
+        self.plan.spec.fleet = Some(fleet);
         self
     }
 

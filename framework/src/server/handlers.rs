@@ -18,6 +18,7 @@ use tokio_util::task::task_tracker::{TaskTracker, TaskTrackerToken};
 use crate::deadline_timer::{DeadlineTimer, timeout_at};
 use crate::drain::{DrainSwitch, Phase};
 use crate::error::{BoxError, Result, chain};
+use crate::fleet::Fleet;
 use crate::handler::StartContext;
 use crate::layer::Panicked;
 use crate::lifecycle::Lifecycle;
@@ -46,6 +47,8 @@ struct Shared {
     stop_timeout: Mutex<Duration>,
     /// Set when the server stops: the end of the time that the handlers have.
     deadline: watch::Sender<Option<Instant>>,
+    /// The fleet of the listeners.
+    fleet: watch::Sender<Option<Fleet>>,
     tasks: TaskTracker,
     failures: AtomicUsize,
     first_failure: OnceLock<String>,
@@ -95,6 +98,21 @@ impl StartedHandlers {
         *self.0.stop_timeout.lock() = settings.deadline;
     }
 
+    /// Handlers use the fleet of these listeners from now on.
+    pub(super) fn use_fleet_of<'a>(&self, mut specs: impl Iterator<Item = &'a ListenerSpec>) {
+        let fleet = specs.find_map(|spec| spec.fleet.clone());
+        self.0.fleet.send_if_modified(|current| {
+            let has_changed = *current != fleet;
+            *current = fleet;
+            has_changed
+        });
+    }
+
+    #[cfg(feature = "fleet")]
+    pub(super) fn fleets(&self) -> watch::Receiver<Option<Fleet>> {
+        self.0.fleet.subscribe()
+    }
+
     /// Signals the phase of the shutdown to the handlers.
     pub(super) fn advance(&self, phase: Phase) {
         self.0.switch.advance(phase);
@@ -128,7 +146,8 @@ impl StartedHandlers {
             }
             let name = handler.name().cloned().unwrap_or_else(|| spec.name.as_str().into());
             let metrics = HandlerMetrics::new(name.clone(), self.0.metrics.clone());
-            let context = Arc::new(StartContext::new(name.clone(), self.0.switch.signal(), metrics));
+            let (drain, fleet) = (self.0.switch.signal(), self.0.fleet.subscribe());
+            let context = Arc::new(StartContext::new(name.clone(), drain, metrics, fleet));
             let entry = Entry { lifecycle: handler.lifecycle().clone(), context };
             // A task of its own, because a start that has succeeded must be followed by a stop. It ends with this call.
             let starting = AbortOnDropHandle::new(self.0.tasks.spawn(self.clone().start_one(entry)));
@@ -189,6 +208,7 @@ impl StartedHandlers {
             self.0.failures.fetch_add(1, SeqCst);
             self.0.first_failure.get_or_init(|| format!("handler {handler} did not stop: {error}"));
         }
+        context.stop_tasks().await;
     }
 
     /// Waits for the deadline of a handler, or for the deadline of the server.

@@ -94,6 +94,7 @@ impl Running {
         let now: Vec<ListenerHandle> = steps.map(|step| step.apply(&mut changes, drain.deadline, &self.bans)).collect();
         let removed: Vec<ListenerHandle> =
             listeners.into_iter().filter(|listener| !now.iter().any(|now| now.is(listener))).collect();
+        self.handlers.use_fleet_of(now.iter().map(|listener| &*listener.spec));
         {
             let mut state = self.state();
             (state.listeners, state.drain) = (now, drain);

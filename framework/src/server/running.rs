@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::address::Endpoint;
 use crate::bans::Bans;
+#[cfg(feature = "fleet")]
+use crate::bans::run_fleet;
 use crate::connection::ControlSignal;
 use crate::deadline_timer::{self, DeadlineTimer};
 use crate::drain::Phase;
@@ -101,11 +103,14 @@ impl Running {
         bans: Bans,
         handlers: StartedHandlers,
     ) -> Self {
+        handlers.use_fleet_of(listeners.iter().map(|listener| &*listener.spec));
         let state = Arc::new(Mutex::new(State { listeners, stopping: Vec::new(), drain }));
         bans.start_saving();
         let of_state = Arc::downgrade(&state);
         let all_listeners = move || of_state.upgrade().map(|state| state.lock().all_listeners());
         tokio::spawn(ban_enforcer::run(bans.downgrade(), bans.subscribe(), all_listeners));
+        #[cfg(feature = "fleet")]
+        tokio::spawn(run_fleet(bans.downgrade(), handlers.fleets()));
         Self {
             state,
             transports,

@@ -17,7 +17,8 @@ settings! {
     /// A fleet: several instances of a server that share limits through a server that speaks the protocol of Redis.
     pub struct FleetSettings {
         /// Address of the server: redis://HOST:PORT, rediss://HOST:PORT (TLS) or redis+unix:/PATH. A number after
-        /// another slash is the database: redis://HOST:PORT/1. A user and a password have their own keys.
+        /// another slash is the database: redis://HOST:PORT/1. redis-sentinel://HOST:PORT,HOST:PORT/NAME asks Redis
+        /// Sentinel for the primary with this name. A user and a password have their own keys.
         #[schemars(with = "Option<Link>")]
         pub link: Option<Link> = None,
         /// Name of the fleet. Instances with the same name share limits, and the names of all keys begin with it.
@@ -41,6 +42,8 @@ settings! {
         /// The limits that all instances share. connections_per_source is the key of `limits` and that of `rate`;
         /// connections is limits.connections.
         pub limits: Vec<SharedLimit> = vec![SharedLimit::MessagesPerSource, SharedLimit::ConnectionsPerSource],
+        /// Whether all instances share their bans.
+        pub bans: bool = true,
         /// The time whose messages an instance may accept from a source before it asks the server: its slice. A
         /// shorter lease is more exact and needs more calls. Without an answer for one lease, an instance enforces its
         /// part of the limits: the limit divided by the number of instances.
@@ -67,7 +70,8 @@ pub enum SharedLimit {
     Connections,
 }
 
-/// The address of the server of a fleet: `redis://HOST:PORT`, `rediss://HOST:PORT` or `redis+unix:/PATH`.
+/// The address of the server of a fleet: `redis://HOST:PORT`, `rediss://HOST:PORT`, `redis+unix:/PATH` or
+/// `redis-sentinel://HOST:PORT,HOST:PORT/NAME`.
 ///
 /// ```
 /// use switchboard::settings::Link;
@@ -82,8 +86,17 @@ pub struct Link(pub(crate) LinkAddress);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LinkAddress {
-    Tcp { server: HostPort, is_tls: bool, database: u16 },
+    Tcp {
+        server: HostPort,
+        is_tls: bool,
+        database: u16,
+    },
     Unix(PathBuf),
+    /// The primary with this name, as one of the sentinels knows it.
+    Sentinel {
+        sentinels: Vec<HostPort>,
+        primary: String,
+    },
 }
 
 /// A text that is not a [`Link`].
@@ -93,8 +106,11 @@ pub struct LinkError(String);
 
 const LINK: &str = "the address of a server; write it like \"redis://127.0.0.1:6379\", \"rediss://redis.example:6379\" \
                     or \"redis+unix:/run/redis/redis.sock\"";
+const SENTINEL: &str = "the address of Redis Sentinel; write it like \"redis-sentinel://one:26379,two:26379/mymaster\"";
 /// The port of Redis.
 const DEFAULT_PORT: u16 = 6379;
+/// The port of Redis Sentinel.
+const SENTINEL_PORT: u16 = 26379;
 
 text_option!(Link, LINK, "redis://127.0.0.1:6379");
 
@@ -116,18 +132,35 @@ fn parse(text: &str) -> Result<LinkAddress, String> {
         let is_path = path.starts_with('/') && path.len() > 1 && !path.contains(['\0', '\n', '?']);
         return is_path.then(|| LinkAddress::Unix(path.into())).ok_or_else(|| LINK.to_owned());
     }
+    if let Some(rest) = text.strip_prefix("redis-sentinel://") {
+        let (sentinels, primary) = rest.split_once('/').ok_or(SENTINEL)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if primary.is_empty() || !primary.chars().all(is_plain) {
+            return Err(SENTINEL.to_owned());
+        }
+        let sentinels = sentinels.split(',').map(|sentinel| server(sentinel, SENTINEL_PORT, SENTINEL));
+        return Ok(LinkAddress::Sentinel {
+            sentinels: sentinels.collect::<Result<_, _>>()?,
+            primary: primary.to_owned(),
+        });
+    }
     let plain = text.strip_prefix("redis://").map(|rest| (rest, false));
     let (rest, is_tls) = plain.or(text.strip_prefix("rediss://").map(|rest| (rest, true))).ok_or(LINK)?;
-    let (server, database) = rest.split_once('/').unwrap_or((rest, ""));
+    let (address, database) = rest.split_once('/').unwrap_or((rest, ""));
     let number = if database.is_empty() { Ok(0) } else { database.parse() };
     let database = number.map_err(|_| format!("{LINK}: {database:?} is not the number of a database"))?;
-    let has_port = server.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
-    let server = if has_port { server.to_owned() } else { format!("{server}:{DEFAULT_PORT}") };
+    server(address, DEFAULT_PORT, LINK).map(|server| LinkAddress::Tcp { server, is_tls, database })
+}
+
+/// A host with a port, or with the default one. `what` describes the whole text.
+fn server(text: &str, default_port: u16, what: &str) -> Result<HostPort, String> {
+    let has_port = text.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+    let server = if has_port { text.to_owned() } else { format!("{text}:{default_port}") };
     let is_named = !server.starts_with(':');
-    let server = is_named.then(|| HostPort::parse(&server)).ok_or(LINK)?;
+    let server = is_named.then(|| HostPort::parse(&server)).ok_or(what)?;
     match server.map_err(|reason| format!("the address of a server: {reason}"))? {
         HostPort { port: 0, .. } => Err("the address of a server: port 0 cannot be connected to".to_owned()),
-        server => Ok(LinkAddress::Tcp { server, is_tls, database }),
+        server => Ok(server),
     }
 }
 
@@ -139,6 +172,10 @@ impl fmt::Display for Link {
                 if *database > 0 { write!(f, "/{database}") } else { Ok(()) }
             }
             LinkAddress::Unix(path) => write!(f, "redis+unix:{}", path.display()),
+            LinkAddress::Sentinel { sentinels, primary } => {
+                let sentinels: Vec<_> = sentinels.iter().map(ToString::to_string).collect();
+                write!(f, "redis-sentinel://{}/{primary}", sentinels.join(","))
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Alert {
 /// The labels of a series of one listener, and of a series of the whole server.
 const LISTENER: [(&str, &str); 3] = [("instance", "one:9900"), ("job", "switchboard"), ("listener", "main")];
 
-pub(super) const ALERTS: [Alert; 11] = [
+pub(super) const ALERTS: [Alert; 14] = [
     Alert {
         name: "SwitchboardInstanceDown",
         severity: "critical",
@@ -202,6 +202,47 @@ pub(super) const ALERTS: [Alert; 11] = [
             "2000000x40",
         )],
         labels: &LISTENER,
+    },
+    Alert {
+        name: "SwitchboardFleetDivided",
+        severity: "critical",
+        hold: "1m",
+        value: "switchboard_fleet_shared",
+        condition: "== 0",
+        summary: "{{ $labels.instance }} cannot use the server of its fleet, and enforces a part of each limit",
+        description: "`switchboard status` has the error. A client gets more or less than the limit until it is repaired.",
+        series: &[(r#"switchboard_fleet_shared{job="switchboard",instance="one:9900"}"#, "1x9 0x30", "1x40")],
+        labels: &[LISTENER[0], LISTENER[1]],
+    },
+    Alert {
+        name: "SwitchboardFleetLinkDown",
+        severity: "critical",
+        hold: "1m",
+        value: "switchboard_fleet_link_connected",
+        condition: "== 0",
+        summary: "The link {{ $labels.link }} of {{ $labels.instance }} to the other instances is down",
+        description: "Bans, or the frames of a hub, stay on their instance. `switchboard status` has the error.",
+        series: &[(
+            r#"switchboard_fleet_link_connected{job="switchboard",instance="one:9900",link="bans"}"#,
+            "1x9 0x30",
+            "1x40",
+        )],
+        labels: &[LISTENER[0], LISTENER[1], ("link", "bans")],
+    },
+    Alert {
+        name: "SwitchboardFleetLoses",
+        severity: "warning",
+        hold: "10m",
+        value: "rate(switchboard_fleet_link_lost_total[5m])",
+        condition: "> 0",
+        summary: "The link {{ $labels.link }} of {{ $labels.instance }} loses data again and again",
+        description: "A hub receives more frames than it can deliver, or bans.entries is too small for the bans of the fleet.",
+        series: &[(
+            r#"switchboard_fleet_link_lost_total{job="switchboard",instance="one:9900",link="bans"}"#,
+            "0+5x40",
+            "0x9 5x30",
+        )],
+        labels: &[LISTENER[0], LISTENER[1], ("link", "bans")],
     },
     Alert {
         name: "SwitchboardVersionsDiffer",

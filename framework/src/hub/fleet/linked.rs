@@ -1,0 +1,36 @@
+//! What the two halves of a connected hub have in common.
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::fleet::{Fleet, LinkState};
+use crate::hub::Hub;
+use crate::hub::codec::Codec;
+use crate::hub::link::HubLink;
+use crate::hub::table::LinkError;
+
+pub(super) struct Linked<'a, T: Clone + Send + Sync + 'static> {
+    pub(super) link: HubLink<T>,
+    pub(super) codec: &'a Codec<T>,
+    /// The name in logs and metrics.
+    pub(super) name: &'a str,
+    /// The channel of the hub.
+    pub(super) channel: String,
+    pub(super) state: LinkState,
+}
+
+impl<'a, T: Clone + Send + Sync + 'static> Linked<'a, T> {
+    pub(super) fn new(hub: &Hub<T>, codec: &'a Codec<T>, name: &'a str, fleet: &Fleet) -> Result<Self, LinkError> {
+        let link = hub.link(RandomState::new().hash_one(std::process::id()))?;
+        Ok(Self { link, codec, name, channel: format!("hub:{name}"), state: fleet.add_link(name) })
+    }
+
+    /// The channel of a room.
+    pub(super) fn channel_of(&self, room: &str) -> String {
+        format!("{}:{room}", self.channel)
+    }
+
+    /// The room of a channel. `None` for the channel of the hub.
+    pub(super) fn room_of<'c>(&self, channel: &'c str) -> Option<&'c str> {
+        channel.strip_prefix(&*self.channel)?.strip_prefix(':')
+    }
+}
