@@ -30,6 +30,7 @@ fn fleet(tools: &Tools) -> Option<(Redis, Machines)> {
         "fleet.link=redis://10.77.0.2:6379",
         "fleet.lease=200ms",
         "fleet.timeout=10s",
+        "drain.deadline=9s", // an upgraded process serves busy connections for two thirds of it
         "rate.messages_per_source=100/s",
         "rate.burst=20",
     ];
