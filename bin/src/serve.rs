@@ -152,7 +152,7 @@ async fn run(
         let predecessor = match committed {
             Some(committed) => {
                 running.take_socket_paths();
-                Some((committed.receive_counters(running.clone())?, inherited_admin))
+                Some((committed.receive_counters(running.clone(), admin.history())?, inherited_admin))
             }
             None => {
                 admin.open(&reload.initial, inherited_admin).await?;

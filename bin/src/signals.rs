@@ -205,7 +205,7 @@ impl LiveServer<'_> {
     async fn hand_over(&self, successor: Successor) {
         self.admin.running.hand_over().await;
         self.admin.forward_requests();
-        self.counters.hand_over(successor).await;
+        self.counters.hand_over(successor, self.admin.history()).await;
         self.running.hand_over().await;
     }
 

@@ -40,6 +40,8 @@ pub(crate) struct PhasesOptions {
     stop: Step,
     /// File for the calls, one per line.
     record: Option<PathBuf>,
+    /// The last message of a connection that the server closes.
+    farewell: Option<String>,
 }
 
 pub(crate) struct Phases {
@@ -80,6 +82,10 @@ impl Handler for Phases {
 
     async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
         Ok(Reply::send(message))
+    }
+
+    fn closing(&self, _: &mut Context, _: CloseReason) -> Option<Bytes> {
+        self.options.farewell.clone().map(Bytes::from)
     }
 
     async fn stop(&self) -> Result<()> {

@@ -8,52 +8,50 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Program, Running, TEST_TIMEOUT, free_port, tool};
+use harness::{Program, Running, Signal, TEST_TIMEOUT, free_port, tool};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::admin::AdminServer;
 
-/// A Redis server on a Unix socket.
+/// A Redis server on a Unix socket, with more arguments.
 pub(crate) struct Redis {
-    pub(crate) program: Running,
+    /// `None` while it is killed.
+    program: Option<Running>,
     directory: TempDir,
+    args: Vec<String>,
 }
 
 impl Redis {
     /// `None` without redis-server.
     pub(crate) fn start(args: &[&str]) -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        Self::start_in(directory, args)
-    }
-
-    fn start_in(directory: TempDir, args: &[&str]) -> Option<Self> {
-        let socket = directory.path().join("redis.sock");
-        let program = Program::at(&tool("redis-server")?)
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-            .args([&socket])
-            .args(args)
-            .current_dir(directory.path())
-            .ready_at(format!("unix:{}", socket.display()))
-            .start();
-        Some(Self { program, directory })
-    }
-
-    /// Kills the server and starts an empty one.
-    pub(crate) fn restart(self) -> Self {
-        let Self { program, directory } = self;
-        drop(program);
-        Self::start_in(directory, &[]).unwrap()
+        tool("redis-server")?;
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let mut redis = Self { program: None, directory: tempfile::tempdir().unwrap(), args };
+        redis.revive();
+        Some(redis)
     }
 
     /// Kills the server. The address stays.
-    pub(crate) fn kill(self) -> TempDir {
-        self.directory
+    pub(crate) fn kill(&mut self) {
+        self.program = None;
     }
 
-    pub(crate) fn revive(directory: TempDir) -> Self {
-        Self::start_in(directory, &[]).unwrap()
+    /// Starts an empty server.
+    pub(crate) fn revive(&mut self) {
+        let socket = self.directory.path().join("redis.sock");
+        let program = Program::at(&tool("redis-server").unwrap())
+            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+            .args([&socket])
+            .args(&self.args)
+            .current_dir(self.directory.path())
+            .ready_at(format!("unix:{}", socket.display()));
+        self.program = Some(program.start());
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.program.as_ref().unwrap().signal(signal);
     }
 
     pub(crate) fn link(&self) -> String {

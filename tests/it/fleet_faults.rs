@@ -112,7 +112,7 @@ fn seconds_for(io: &mut TcpStream, wanted: usize) -> f64 {
 
 #[test]
 fn every_fault_of_the_server_divides_the_limits_until_it_is_over() {
-    let Some(redis) = Redis::start(&[]) else { return };
+    let Some(mut redis) = Redis::start(&[]) else { return };
     let settings = ["rate.messages_per_source=200/s", "rate.burst=40", "fleet.timeout=100ms"];
     let server = instance(&redis, &settings);
     let other = instance(&redis, &settings);
@@ -120,7 +120,7 @@ fn every_fault_of_the_server_divides_the_limits_until_it_is_over() {
     let mut io = TcpStream::connect(server.0.socket("main")).unwrap();
     io.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let failed = |class: &str| server.metric(&format!("switchboard_fleet_failures_total{{class=\"{class}\"}}"));
-    let mut checks = |class: &str, heal: &dyn Fn()| {
+    let mut checks = |class: &str, heal: &mut dyn FnMut()| {
         let before = failed(class).unwrap();
         server.wait_until(class, || failed(class).unwrap() > before && fleet(&server)["state"] == "divided");
         // Half of the rate, a burst, and what was left of the lease.
@@ -132,27 +132,25 @@ fn every_fault_of_the_server_divides_the_limits_until_it_is_over() {
         exchange(&mut io).unwrap();
         server.wait_until("no instance is lost", || fleet(&server)["instances"] == 2);
     };
-    redis.program.signal(Signal::SIGSTOP);
-    checks("timeout", &|| redis.program.signal(Signal::SIGCONT));
+    redis.signal(Signal::SIGSTOP);
+    checks("timeout", &mut || redis.signal(Signal::SIGCONT));
     redis.run(["REPLICAOF 127.0.0.1 1"]);
-    checks("read_only", &|| drop(redis.run(["REPLICAOF NO ONE"])));
+    checks("read_only", &mut || drop(redis.run(["REPLICAOF NO ONE"])));
     redis.run(["CONFIG SET maxmemory 1"]);
-    checks("out_of_memory", &|| drop(redis.run(["CONFIG SET maxmemory 0"])));
+    checks("out_of_memory", &mut || drop(redis.run(["CONFIG SET maxmemory 0"])));
     // Connections keep their login; the next one needs the password.
     redis.run(["CONFIG SET requirepass secret", "AUTH secret", "CLIENT KILL TYPE normal SKIPME yes"]);
-    checks("credentials", &|| {
+    checks("credentials", &mut || {
         assert_eq!(redis.run(["AUTH secret", "CONFIG SET requirepass \"\""]), ["+OK", "+OK"]);
     });
-    let directory = redis.kill();
-    let revived = std::cell::RefCell::new(None);
-    let directory = std::cell::Cell::new(Some(directory));
-    checks("unreachable", &|| *revived.borrow_mut() = Some(Redis::revive(directory.take().unwrap())));
-    let redis = revived.take().unwrap();
+    redis.kill();
+    checks("unreachable", &mut || redis.revive());
     // An empty server: no call fails.
     let calls = || fleet(&server)["calls"].as_u64().unwrap();
     redis.run(["FLUSHALL"]);
     let before = calls();
     server.wait_until("it is called again", || calls() > before + 2);
-    let redis = redis.restart();
+    redis.kill();
+    redis.revive();
     server.wait_until("it is counted again", || redis.run(["EXISTS {switchboard}:instances"]) == [":1"]);
 }

@@ -137,8 +137,14 @@ mod packaging;
 /// The Kubernetes manifests are valid, fit the program and the image, and their scripts work.
 mod kubernetes;
 
+/// Three machines behind HAProxy, as network namespaces.
+mod machines;
+
 /// Three instances behind HAProxy, with the shipped configuration: a rolling restart refuses no client.
 mod balancer;
+
+/// A fleet of three machines behind HAProxy: shared limits, a rolling upgrade, an evacuation and a ban.
+mod fleet_machines;
 
 /// The alerts and the dashboard match the declared metrics, and Prometheus evaluates every expression.
 mod monitoring;

@@ -171,6 +171,12 @@ fn run_clients(address: String, stop: Arc<AtomicBool>, totals: Arc<Totals>, requ
     })
 }
 
+/// The accepted connections of each second of the history.
+fn accepted_by_second(place: &Path) -> Vec<Value> {
+    let history = ask(admin(place), "GET", "/history?seconds=3600", "", "").json();
+    history["columns"]["accepted"].as_array().unwrap().clone()
+}
+
 const ACCEPTED: &str = "switchboard_connections_accepted_total{listener=\"main\"}";
 const CLOSED: &str = "switchboard_connections_closed_total{listener=\"main\",reason=\"handler_closed\"}";
 const MESSAGES: &str = "switchboard_messages_total{listener=\"main\",outcome=\"ok\"}";
@@ -189,6 +195,8 @@ fn no_counter_decreases_over_three_upgrades_under_load_and_the_sums_are_exact() 
         [false, true].map(|keeps_alive| run_scraper(place.clone(), stop.clone(), keeps_alive)).into();
     let clients: Vec<_> =
         [1, 3, 100].map(|requests| run_clients(address.clone(), stop.clone(), totals.clone(), requests)).into();
+    wait_until("the history has rows", || accepted_by_second(&place).len() >= 2);
+    let first_rows = accepted_by_second(&place);
     for _ in 0..3 {
         // This connection is served by the old process after the handover.
         let mut long = connect(&address, &totals);
@@ -218,10 +226,12 @@ fn no_counter_decreases_over_three_upgrades_under_load_and_the_sums_are_exact() 
         names.map(|name| (value(&samples, name), expected(name)))
     };
     wait_until("the sums are exact", || sums().iter().all(|(counted, expected)| counted == expected));
-    // The history does not show the counters of the old processes as load.
-    let history = ask(admin(&place), "GET", "/history?seconds=3600", "", "").json();
-    let shown: u64 = history["columns"]["accepted"].as_array().unwrap().iter().filter_map(Value::as_u64).sum();
-    assert!(shown < totals.connections.load(SeqCst), "{shown}");
+    // The history has the rows of all processes, and does not show the counters of the old ones as load.
+    let rows = accepted_by_second(&place);
+    assert!(rows.len() > first_rows.len() && rows.starts_with(&first_rows), "{first_rows:?} {rows:?}");
+    let shown: u64 = rows.iter().filter_map(Value::as_u64).sum();
+    assert!(shown > totals.connections.load(SeqCst) / 2, "{shown} {rows:?}");
+    assert!(shown <= totals.connections.load(SeqCst), "{shown} {rows:?}");
     let status = ask(admin(&place), "GET", "/status", "", "").json();
     assert_eq!(status["pid"], server.current);
     let log = server.stop();

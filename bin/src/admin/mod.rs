@@ -20,6 +20,7 @@ mod shared_reply;
 mod state;
 mod status;
 
+pub(crate) use history::{History, HistoryPart};
 pub(crate) use routes::SERVER_NAME;
 pub(crate) use state::{Difference, ReloadMode, ReloadRequest, Reloaded};
 
@@ -47,7 +48,6 @@ use tracing::subscriber::NoSubscriber;
 
 use crate::admin::auth::REQUEST_TIMEOUT;
 use crate::admin::client_table::ClientTable;
-use crate::admin::history::History;
 use crate::admin::http_timer::HttpTimer;
 use crate::admin::shared_reply::SharedReplies;
 use crate::admin::state::AdminState;
@@ -112,6 +112,11 @@ impl Admin {
     /// Starts the endpoint that the configuration names, on the inherited sockets if there are any.
     pub(crate) async fn open(&self, config: &Config, inherited: Vec<Inherited>) -> Result<()> {
         self.configure(config.admin.as_ref(), inherited, BIND_TIMEOUT).await
+    }
+
+    /// The history, which begins with the rows of the old process of an upgrade.
+    pub(crate) fn history(&self) -> Arc<History> {
+        self.state.history.clone()
     }
 
     /// Like [`open`](Self::open), after the counters of the old process were added: they are older than the history.

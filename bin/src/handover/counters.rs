@@ -10,6 +10,7 @@ use switchboard::metrics::Counts;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep;
 
+use crate::admin::History;
 use crate::handover::predecessor::Predecessor;
 use crate::handover::successor::Successor;
 
@@ -47,9 +48,10 @@ impl CounterHandover {
         }
     }
 
-    /// Sends the counters to the new process. This process must not show counters any more.
-    pub(crate) async fn hand_over(&self, mut successor: Successor) {
-        successor.hand_over(self.counts().await).await;
+    /// Sends the counters and the history to the new process. This process must not show counters any more.
+    pub(crate) async fn hand_over(&self, mut successor: Successor, history: Arc<History>) {
+        let parts = tokio::task::spawn_blocking(move || history.parts()).await.unwrap_or_default();
+        successor.hand_over(self.counts().await, parts).await;
         *self.successor.lock().await = Some(successor);
         self.has_successor.notify_one();
     }

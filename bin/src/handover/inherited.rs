@@ -12,6 +12,7 @@ use switchboard::Running;
 use switchboard::server::Inherited;
 use switchboard::transport::Systemd;
 
+use crate::admin::History;
 use crate::handover::environment;
 use crate::handover::predecessor::Predecessor;
 use crate::handover::protocol::{
@@ -129,9 +130,9 @@ impl OldProcess {
 pub(crate) struct Committed(BufReader<UnixStream>);
 
 impl Committed {
-    /// Adds the counters of the old process to those of this one until the old process ends.
-    pub(crate) fn receive_counters(self, running: Arc<Running>) -> io::Result<Predecessor> {
+    /// Adds the counters of the old process to those of this one until the old process ends, and continues its history.
+    pub(crate) fn receive_counters(self, running: Arc<Running>, history: Arc<History>) -> io::Result<Predecessor> {
         let received = self.0.buffer().to_vec();
-        Predecessor::new(self.0.into_inner(), received, running)
+        Predecessor::new(self.0.into_inner(), received, running, history)
     }
 }

@@ -1,4 +1,5 @@
-//! Receives the counters of the old process until it ends, and adds them to those of this process.
+//! Receives the counters of the old process until it ends, and adds them to those of this process. Receives its history,
+//! too.
 
 use std::collections::HashMap;
 use std::io::{self, Cursor};
@@ -12,6 +13,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use crate::admin::History;
 use crate::handover::protocol::{COUNTS_VERSION, CountsMessage, MAX_COUNTS};
 
 /// How long the old process may take after the commit until it does not show its counters any more. It waits a second
@@ -36,12 +38,13 @@ impl Predecessor {
         stream: std::os::unix::net::UnixStream,
         received: Vec<u8>,
         running: Arc<Running>,
+        history: Arc<History>,
     ) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let reader = BufReader::new(Cursor::new(received).chain(UnixStream::from_std(stream)?));
         let (phase, receiver) = watch::channel(Phase::Committed);
         tokio::spawn(async move {
-            receive(reader, &running, &phase).await;
+            receive(reader, &running, &history, &phase).await;
             phase.send_replace(Phase::Ended);
         });
         Ok(Self(receiver))
@@ -64,7 +67,12 @@ impl Predecessor {
     }
 }
 
-async fn receive(mut reader: impl AsyncBufRead + Unpin, running: &Running, phase: &watch::Sender<Phase>) {
+async fn receive(
+    mut reader: impl AsyncBufRead + Unpin,
+    running: &Running,
+    history: &History,
+    phase: &watch::Sender<Phase>,
+) {
     let mut counters = Counters::default();
     let mut is_known_version = false;
     loop {
@@ -81,6 +89,7 @@ async fn receive(mut reader: impl AsyncBufRead + Unpin, running: &Running, phase
                 return;
             }
             Ok(CountsMessage::Counts(counts)) if is_known_version => counters.add(running, &counts),
+            Ok(CountsMessage::History(part)) => history.continue_from(part),
             Ok(CountsMessage::HandedOver) => drop(phase.send_replace(Phase::HandedOver)),
             Ok(CountsMessage::Ended) => return,
             // A line of a newer version.

@@ -15,6 +15,8 @@ use switchboard::metrics::Counts;
 use switchboard::server::Inherited;
 use switchboard::transport::SharedSocket;
 
+use crate::admin::HistoryPart;
+
 /// The name of the stream, which is the first passed descriptor.
 pub(super) const STREAM: &str = "switchboard-upgrade";
 /// Sent by the new process.
@@ -30,7 +32,7 @@ pub(super) const MAX_REPLY: usize = 256;
 
 /// The version of [`CountsMessage`]. A process ignores the counts of another version.
 pub(super) const COUNTS_VERSION: u32 = 1;
-/// Maximum size of a line with the counters of a listener or metric.
+/// Maximum size of a line with the counters of a listener or metric, or with a part of the history.
 pub(super) const MAX_COUNTS: usize = 64 << 10;
 
 /// What the old process sends after the commit. A process ignores lines that it does not know.
@@ -41,7 +43,9 @@ pub(super) enum CountsMessage {
     Version(u32),
     /// The counts of a listener or series so far. Those that have not changed since the last line are not repeated.
     Counts(Counts),
-    /// The old process has sent all counts, and its admin endpoint does not show counts any more.
+    /// Rows of the history of the dashboard.
+    History(HistoryPart),
+    /// The old process has sent all counts and rows, and its admin endpoint does not show counts any more.
     HandedOver,
     /// The old process has sent its last counts.
     Ended,

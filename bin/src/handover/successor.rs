@@ -9,6 +9,7 @@ use switchboard::metrics::{Counted, Counts};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
+use crate::admin::HistoryPart;
 use crate::handover::protocol::{COUNTS_VERSION, CountsMessage, MAX_COUNTS};
 
 /// How long the new process may take to read. A slower one gets no more counters.
@@ -37,9 +38,10 @@ impl Successor {
         self.send(messages).await;
     }
 
-    /// Sends the counts, and that this process does not show counts any more.
-    pub(crate) async fn hand_over(&mut self, counts: Vec<Counts>) {
+    /// Sends the counts and the history, and that this process does not show them any more.
+    pub(crate) async fn hand_over(&mut self, counts: Vec<Counts>, history: Vec<HistoryPart>) {
         let mut messages = self.changed(counts);
+        messages.extend(history.into_iter().map(CountsMessage::History));
         messages.push(CountsMessage::HandedOver);
         self.send(messages).await;
     }

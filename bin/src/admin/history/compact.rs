@@ -2,8 +2,10 @@
 //!
 //! The format is a small float: 5 bits of exponent, 11 bits of mantissa. A day of ten numbers per series takes 100 KiB.
 
+use serde::{Deserialize, Serialize};
+
 /// A count, or nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Compact(u16);
 
 /// Bits of the mantissa.

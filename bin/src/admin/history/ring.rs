@@ -33,16 +33,34 @@ impl Ring {
         Self { capacity, max_listeners, last: 0, total, listeners: BTreeMap::new() }
     }
 
-    /// Sets the counters at the end of an interval, of the whole server or of a listener that has no rows yet.
+    /// Sets the counters at the end of an interval, of the whole server or of a listener.
     pub(super) fn begin_with(&mut self, listener: Option<&str>, sample: &Sample, interval: u64) {
-        let series = match listener {
-            None => &mut self.total,
-            Some(name) if self.listeners.len() < self.max_listeners => {
-                self.listeners.entry(name.to_owned()).or_default()
-            }
-            Some(_) => return,
-        };
-        series.before = Some((sample.clone(), interval));
+        if let Some(series) = self.series_or_new(listener) {
+            series.before = Some((sample.clone(), interval));
+        }
+    }
+
+    /// Adds rows that another process has recorded, the last ones for the interval `last`.
+    pub(super) fn continue_from(&mut self, listener: Option<&str>, rows: Vec<Row>, last: u64) {
+        let capacity = self.capacity;
+        if let Some(series) = self.series_or_new(listener) {
+            rows.into_iter().for_each(|row| series.push(row, capacity));
+            series.recorded = last;
+        }
+        self.last = last;
+    }
+
+    /// The last interval, and the names and rows of all series.
+    pub(super) fn all(&self) -> (u64, Vec<(Option<&str>, &VecDeque<Row>)>) {
+        let listeners = self.listeners.iter().map(|(name, series)| (Some(&**name), &series.rows));
+        (self.last, [(None, &self.total.rows)].into_iter().chain(listeners).collect())
+    }
+
+    /// `None` if there is no room for the listener.
+    fn series_or_new(&mut self, listener: Option<&str>) -> Option<&mut Series> {
+        let Some(name) = listener else { return Some(&mut self.total) };
+        let has_room = self.listeners.len() < self.max_listeners || self.listeners.contains_key(name);
+        has_room.then(|| self.listeners.entry(name.to_owned()).or_default())
     }
 
     /// Adds the row of an interval, after rows without values for the intervals that were missed. `listeners` is sorted

@@ -60,7 +60,7 @@ fn columns(history: &History, step: Step, listener: Option<&str>, last: u64, row
     };
     // The clock of today, so that a correction of the clock moves the whole history.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let epoch = now.saturating_sub(history.epoch.elapsed().as_secs());
+    let epoch = now.saturating_sub(history.second());
     let column = |place: usize| rows.iter().map(|row| json!(row[place].get())).collect::<Value>();
     let columns: Map<_, _> =
         COLUMNS.iter().enumerate().map(|(place, name)| ((*name).to_owned(), column(place))).collect();

@@ -1,6 +1,7 @@
 //! The history with simulated time: hours of samples, minutes, gaps, and listeners that come and go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -152,4 +153,32 @@ async fn a_request_after_an_hour_of_load_shows_that_hour() {
     let incident: Vec<usize> = (0..3600).filter(|second| errors[*second] != 0).collect();
     assert_eq!(incident, (1800..1860).collect::<Vec<_>>());
     admin.stop().await;
+}
+
+#[test]
+fn a_new_process_continues_the_rows_of_the_old_one() {
+    let hour = Duration::from_secs(3600);
+    let old = History::new(Instant::now().checked_sub(hour).unwrap());
+    run(&old, 0..=3600, &["a", "b"]);
+    let new = history();
+    let text = serde_json::to_string(&old.parts()).unwrap();
+    let parts: Vec<HistoryPart> = serde_json::from_str(&text).unwrap();
+    assert!(parts.iter().all(|part| serde_json::to_string(part).unwrap().len() < 32 << 10));
+    parts.into_iter().for_each(|part| new.continue_from(part));
+    assert_eq!(new.second(), 3600);
+    for (step, listener) in [(Step::Second, None), (Step::Second, Some("b")), (Step::Minute, Some("a"))] {
+        assert_eq!(new.read(step, listener, SECONDS), old.read(step, listener, SECONDS));
+    }
+    // Seconds without a row while the process changed, then the next row. A third process gets all of them.
+    for name in [Some("a"), None] {
+        new.rings.lock().seconds.begin_with(name, &load(3602), 3602);
+        new.rings.lock().minutes.begin_with(name, &load(3602), 60);
+    }
+    run(&new, 3603..3605, &["a"]);
+    let newest = history();
+    new.parts().into_iter().for_each(|part| newest.continue_from(part));
+    let expected = [Some(10), None, None, Some(10), Some(10)];
+    assert_eq!(column(&newest, Step::Second, Some("a"), "messages", 5), expected);
+    assert_eq!(column(&newest, Step::Second, None, "messages", 4), [None, None, Some(10), Some(10)]);
+    assert_eq!(column(&newest, Step::Second, Some("b"), "messages", 5), [Some(10), None, None, None, None]);
 }

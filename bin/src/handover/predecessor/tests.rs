@@ -14,6 +14,10 @@ async fn started(name: &str) -> Arc<Running> {
     Arc::new(Server::bind(format!("mem:{name}")).start(echo).await.unwrap())
 }
 
+fn history() -> Arc<History> {
+    Arc::new(History::new(std::time::Instant::now()))
+}
+
 fn accepted(running: &Arc<Running>) -> u64 {
     running.report()[0].accepted
 }
@@ -26,7 +30,7 @@ async fn received(name: &str, lines: &str) -> Arc<Running> {
     let (read, rest) = lines.split_at(lines.len() / 2);
     theirs.write_all(rest.as_bytes()).unwrap();
     drop(theirs);
-    let predecessor = Predecessor::new(ours, read.as_bytes().to_vec(), running.clone()).unwrap();
+    let predecessor = Predecessor::new(ours, read.as_bytes().to_vec(), running.clone(), history()).unwrap();
     predecessor.ended().await;
     predecessor.handed_over().await;
     running
@@ -70,9 +74,9 @@ async fn the_counts_of_one_process_reach_the_other() {
     let (ours, theirs) = StdStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
     let mut successor = Successor::new(UnixStream::from_std(theirs).unwrap(), old.counts()).await;
-    let predecessor = Predecessor::new(ours, Vec::new(), new.clone()).unwrap();
+    let predecessor = Predecessor::new(ours, Vec::new(), new.clone(), history()).unwrap();
     let _two = connect().await;
-    successor.hand_over(old.counts()).await;
+    successor.hand_over(old.counts(), Vec::new()).await;
     predecessor.handed_over().await;
     assert_eq!(accepted(&new), 2);
     let _three = connect().await;
