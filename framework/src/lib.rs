@@ -148,6 +148,9 @@ mod drain;
 
 pub mod deadline_timer;
 
+#[cfg(feature = "script")]
+pub mod recorder;
+
 mod log_throttle;
 
 #[cfg(feature = "log")]
@@ -162,6 +165,8 @@ pub mod metrics;
 
 mod close_reason;
 
+mod direction;
+
 pub mod address;
 
 pub mod error;
@@ -173,6 +178,7 @@ pub use connection::{
     ClientCertificate, ClosedConnection, Connection, Extensions, Kind, ProxyInfo, RECENTLY_CLOSED,
     TASKS_PER_CONNECTION, TlsInfo, TooManyTasks,
 };
+pub use direction::Direction;
 pub use drain::{DrainSignal, Phase};
 #[doc(inline)]
 pub use error::{BoxError, Result};
@@ -212,6 +218,7 @@ pub mod guide {
 pub mod prelude {
     pub use crate::close_reason::CloseReason;
     pub use crate::connection::{Connection, Kind};
+    pub use crate::direction::Direction;
     pub use crate::error::{BoxError, Result};
     pub use crate::framing::{self, Delimited, Framing, JsonLines, Length, Lines, Raw};
     pub use crate::handler::{
