@@ -109,6 +109,9 @@
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "script")]
+pub mod replay;
+
 pub mod server;
 
 pub mod registry;

@@ -29,11 +29,14 @@ use crate::recorder::RecordedHandler;
 use crate::settings::SharedLimit;
 use crate::transport::{ConnectionService, Incoming};
 
+/// Builds the services for a listener. The text is the name of the handler, if it has one.
+type Build = dyn Fn(&ListenerSpec, Option<&str>) -> Services + Send + Sync;
+
 /// A handler with its options, for any number of listeners. Clones are the same instance and share its state. The
 /// instance is started once, for all its listeners, and stopped once.
 #[derive(Clone)]
 pub struct HandlerInstance {
-    build: Arc<dyn Fn(&ListenerSpec, Option<&str>) -> Services + Send + Sync>,
+    build: Arc<Build>,
     lifecycle: Arc<Lifecycle>,
     name: Option<Arc<str>>,
     #[cfg(feature = "script")]

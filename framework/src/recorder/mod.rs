@@ -52,7 +52,7 @@ pub(crate) use conversation::Facts;
 use files::Files;
 pub use files::RecordError;
 use memory::Memory;
-pub(crate) use recording::{Record, RecordKind, Recording, Writer};
+pub(crate) use recording::{RecordKind, Recording, Writer};
 
 /// A flight recorder, for any number of listeners. Clones are the same recorder and share its memory.
 #[derive(Clone)]
@@ -68,6 +68,12 @@ struct Shared {
     skipped: LogThrottle,
 }
 
+/// Removes secrets from a message; see [`Handler::redact`](crate::Handler::redact).
+pub(crate) type Redact = dyn Fn(Direction, &mut BytesMut) + Send + Sync;
+
+/// Encodes a message. `None` if the framing does not accept it.
+pub(crate) type Encode = dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync;
+
 /// What the recorder needs to know about the handler of a listener.
 pub(crate) struct RecordedHandler {
     pub(crate) listener: String,
@@ -75,7 +81,7 @@ pub(crate) struct RecordedHandler {
     pub(crate) handler: Option<String>,
     /// The framing of the messages, if a configuration can name it. Without one, bytes are recorded.
     pub(crate) framing: Option<RecordedFraming>,
-    pub(crate) redact: Box<dyn Fn(Direction, &mut BytesMut) + Send + Sync>,
+    pub(crate) redact: Box<Redact>,
 }
 
 /// A framing of bytes with a name.
@@ -85,7 +91,7 @@ pub(crate) struct RecordedFraming {
     /// It takes a message out of the input before it rejects it.
     pub(crate) rejects_messages: bool,
     /// The bytes on the wire of a message.
-    pub(crate) encode: Box<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>,
+    pub(crate) encode: Box<Encode>,
 }
 
 impl Recorder {
