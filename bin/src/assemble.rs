@@ -10,6 +10,7 @@ use switchboard::error::BoxError;
 use switchboard::fleet::Fleet;
 #[cfg(feature = "fleet")]
 use switchboard::fleet::FleetError;
+use switchboard::recorder::Recorder;
 use switchboard::registry::{HandlerInstance, LayerInstance};
 use switchboard::transport::tls::TlsAcceptor;
 use switchboard::{ListenerSet, Registry};
@@ -49,6 +50,7 @@ pub(crate) struct Assembled {
     /// The content of the TLS files.
     pub(crate) certificates: Certificates,
     pub(crate) fleet: Option<Fleet>,
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// Builds all listeners with their handlers, to start or to reload the server. A handler or layer can reject its
@@ -69,6 +71,7 @@ pub(crate) fn assemble(
     listeners.drain_settings(config.drain).bans(bans);
     let descriptor_limit = descriptors::limit_of_connections();
     let fleet = assembler.fleet();
+    let recorder = assembler.recorder();
     let mut handlers = BTreeMap::new();
     for name in config.listeners.values().map(|listener| &listener.handler) {
         if !handlers.contains_key(name) {
@@ -82,6 +85,7 @@ pub(crate) fn assemble(
         spec.framing = listener.framing.clone();
         spec.descriptor_limit = descriptor_limit;
         spec.fleet = fleet.clone();
+        spec.recorder = recorder.clone();
         spec.layers = listener.layers.iter().filter_map(|name| assembler.layer(name)).collect();
         if let Some(handler) = handlers.get(&listener.handler) {
             listeners.listen(spec, handler);
@@ -93,7 +97,7 @@ pub(crate) fn assemble(
     assembler.try_others(handles, layers);
     let Assembler { diagnostics, certificates, .. } = assembler;
     if diagnostics.is_empty() {
-        Ok((listeners, Assembled { config: Arc::new(config), handlers, certificates, fleet }))
+        Ok((listeners, Assembled { config: Arc::new(config), handlers, certificates, fleet, recorder }))
     } else {
         Err(diagnostics)
     }
@@ -186,6 +190,14 @@ impl<'a> Assembler<'a> {
         None
     }
 
+    /// The recorder. With the same settings, it is the same one, with its records.
+    fn recorder(&self) -> Option<Recorder> {
+        let settings = self.config.recorder.as_ref()?;
+        let before = self.before.and_then(|before| before.recorder.clone());
+        let same = before.filter(|recorder| recorder.settings() == settings);
+        Some(same.unwrap_or_else(|| Recorder::new(settings.clone())))
+    }
+
     fn accept<T>(&mut self, section: &str, name: &str, built: Result<T, BoxError>) -> Option<T> {
         let reject = |error: BoxError| {
             let key = [section.to_owned(), name.to_owned()];
@@ -240,5 +252,8 @@ pub(crate) fn max_memory(config: &Config) -> (u64, BTreeMap<&str, u64>) {
     (each.values().fold(0, |all, more| all.saturating_add(*more)), each)
 }
 
+mod one_listener;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use one_listener::OneListener;

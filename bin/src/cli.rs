@@ -14,6 +14,7 @@ use crate::client::{ClientCommand, EndpointOptions};
 use crate::config::{self, Inputs, Origin};
 use crate::connect::ConnectOptions;
 use crate::init::Init;
+use crate::replay::ReplayOptions;
 use crate::script_test::TestOptions;
 
 const AFTER_HELP: &str = "\
@@ -91,6 +92,13 @@ pub(crate) enum Command {
     Bench(BenchOptions),
     /// Play conversation scripts against a server, and report the first byte that differs
     Test(TestOptions),
+    /// Play recorded conversations against the configured handler, and report which reply differs
+    Replay {
+        #[command(flatten)]
+        options: Options,
+        #[command(flatten)]
+        replay: ReplayOptions,
+    },
 }
 
 impl Command {
@@ -100,6 +108,7 @@ impl Command {
             Self::Config { command: Some(ConfigCommand::Diff { options, .. }), .. }
             | Self::Config { options, .. }
             | Self::Serve(options)
+            | Self::Replay { options, .. }
             | Self::Check { options, .. } => Some(options),
             _ => None,
         }

@@ -59,6 +59,14 @@ impl Failure {
         Self { log: Some(format), ..self }
     }
 
+    /// The errors as text.
+    pub(crate) fn text(&self) -> String {
+        match &self.problem {
+            Problem::Error(error) => error.clone(),
+            Problem::Config(diagnostics) => diagnostics.to_string(),
+        }
+    }
+
     /// The errors as JSON.
     pub(crate) fn records(&self) -> Vec<Record> {
         match &self.problem {

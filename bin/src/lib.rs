@@ -49,6 +49,7 @@ mod list;
 mod man;
 mod process;
 mod reload;
+mod replay;
 mod script_test;
 mod serve;
 mod service_manager;
@@ -56,6 +57,7 @@ mod signals;
 mod warnings;
 
 pub use config_check::{ConfigCheck, InvalidConfig};
+pub use replay::replay_script;
 pub use switchboard;
 pub use switchboard::Registry;
 
@@ -148,6 +150,7 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
         Command::Connect(options) => connect::connect(options, registry),
         Command::Bench(options) => bench::bench(options, registry),
         Command::Test(options) => script_test::test(&options, registry),
+        Command::Replay { options, replay } => replay::replay(&replay, &options.inputs(environment), registry),
     }
 }
 

@@ -89,6 +89,7 @@ impl Reload<'_> {
         let loaded = running.certificates();
         let changed = certificates::differences(&certificates, &loaded);
         warnings::log(&assembled.config, &loaded);
+        warnings::check_recorder(assembled.recorder.as_ref());
         descriptors::provide(&assembled.config);
         admin.set_config(&assembled.config);
         self.current = Arc::new(assembled);

@@ -61,6 +61,7 @@ pub(crate) fn serve(config: Config, inputs: &Inputs, registry: &Arc<Registry>) -
             _ = signals.stop.next() => return Ok(0),
         };
         warnings::log(&assembled.config, &assembled.certificates);
+        warnings::check_recorder(assembled.recorder.as_ref());
         let (initial, current) = (assembled.config.clone(), Arc::new(assembled));
         let reload = Reload { inputs, registry, log: &log, initial, current, readers: Readers::default() };
         Box::pin(run(listeners, signals, reload, &executable, sockets)).await

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 use switchboard::TlsIdentity;
+use switchboard::recorder::Recorder;
 
 use crate::certificates::{self, Certificates};
 use crate::config::{Admin, Config, dotted};
@@ -63,6 +64,13 @@ pub(crate) fn of(config: &Config) -> Vec<String> {
     }
     found.extend(config.admin.as_ref().and_then(Admin::warning));
     found.into_iter().collect()
+}
+
+/// Creates the directory of the recorder, and logs an error. The server runs without records then.
+pub(crate) fn check_recorder(recorder: Option<&Recorder>) {
+    if let Some(Err(error)) = recorder.map(Recorder::check) {
+        tracing::warn!(target: "switchboard::recorder", %error, "records cannot be written");
+    }
 }
 
 pub(crate) fn log(config: &Config, certificates: &Certificates) {

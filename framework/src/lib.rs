@@ -109,6 +109,9 @@
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "script")]
+pub mod replay;
+
 pub mod server;
 
 pub mod registry;
@@ -148,6 +151,9 @@ mod drain;
 
 pub mod deadline_timer;
 
+#[cfg(feature = "script")]
+pub mod recorder;
+
 mod log_throttle;
 
 #[cfg(feature = "log")]
@@ -162,6 +168,8 @@ pub mod metrics;
 
 mod close_reason;
 
+mod direction;
+
 pub mod address;
 
 pub mod error;
@@ -173,6 +181,7 @@ pub use connection::{
     ClientCertificate, ClosedConnection, Connection, Extensions, Kind, ProxyInfo, RECENTLY_CLOSED,
     TASKS_PER_CONNECTION, TlsInfo, TooManyTasks,
 };
+pub use direction::Direction;
 pub use drain::{DrainSignal, Phase};
 #[doc(inline)]
 pub use error::{BoxError, Result};
@@ -212,6 +221,7 @@ pub mod guide {
 pub mod prelude {
     pub use crate::close_reason::CloseReason;
     pub use crate::connection::{Connection, Kind};
+    pub use crate::direction::Direction;
     pub use crate::error::{BoxError, Result};
     pub use crate::framing::{self, Delimited, Framing, JsonLines, Length, Lines, Raw};
     pub use crate::handler::{

@@ -10,6 +10,8 @@ use crate::driver::{FRAME_OVERHEAD, LARGE_BUFFER, MAX_DATAGRAM, MAX_PENDING_BYTE
 use crate::fleet::Fleet;
 use crate::framing::{AnyFraming, Framing};
 use crate::layer::LayerInstance;
+#[cfg(feature = "script")]
+use crate::recorder::Recorder;
 use crate::settings::{Access, Limits, ProxySettings, Rates, SocketOptions, Timeouts, TlsSettings, TlsStart};
 
 /// The setters that a listener and a server with one listener have in common.
@@ -96,6 +98,9 @@ pub struct ListenerSpec {
     pub waits_when_full: bool,
     /// If set, the instances of this fleet share the limits that its settings name.
     pub fleet: Option<Fleet>,
+    /// If set, the messages of its connections are recorded.
+    #[cfg(feature = "script")]
+    pub recorder: Option<Recorder>,
 }
 
 impl ListenerSpec {
@@ -117,6 +122,8 @@ impl ListenerSpec {
             descriptor_limit: None,
             waits_when_full: false,
             fleet: None,
+            #[cfg(feature = "script")]
+            recorder: None,
         }
     }
 

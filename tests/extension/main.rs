@@ -1,13 +1,14 @@
 //! A server with a third-party framing, layer, transport and handler, each registered by name in one place.
 //!
 //! `tests/it/extension.rs` checks that each appears in `list`, `schema`, `config`, `--help` and the reference.
-//! `tests/it/start_stop_program.rs` uses the handler, also without the program around it: `extended library OPTIONS`.
+//! `tests/it/recorder.rs` uses the handler `vault`, and `tests/it/start_stop_program.rs` the handler `phases`, also without the program around it: `extended library OPTIONS`.
 
 mod netstring;
 mod phases;
 mod prefix;
 mod relay;
 mod rooms;
+mod vault;
 
 use std::process::ExitCode;
 
@@ -24,5 +25,6 @@ fn main() -> ExitCode {
     registry.transport(relay::Relay);
     registry.handler("phases", phases::build).set_summary(phases::SUMMARY);
     registry.handler("rooms", rooms::build).set_summary(rooms::SUMMARY);
+    registry.handler("vault", vault::build).set_summary(vault::SUMMARY);
     switchboard_server::run(registry)
 }

@@ -197,6 +197,9 @@ mod tidy;
 /// The message path in the README matches the call stack inside a handler.
 mod message_path;
 
+/// The flight recorder: files of failed connections, and their replay.
+mod recorder;
+
 /// A third party registers a framing, a layer and a transport by name; a setting is one field.
 mod extension;
 

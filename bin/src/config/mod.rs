@@ -42,7 +42,7 @@ pub(crate) use diagnostic::{Diagnostic, Diagnostics, Escaped};
 pub(crate) use expected::needs_restart;
 pub(crate) use options::read_framing;
 pub(crate) use origin::Origin;
-pub(crate) use print::{Shape, print_json};
+pub(crate) use print::{Shape, print_json, toml_value};
 pub(crate) use render::{Record, located, records, rendered};
 pub(crate) use running::running;
 pub(crate) use schema::{OptionDoc, documented, schema};

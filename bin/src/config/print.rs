@@ -184,7 +184,7 @@ pub(super) fn toml_key(key: &str) -> String {
     }
 }
 
-pub(super) fn toml_value(value: &Json) -> String {
+pub(crate) fn toml_value(value: &Json) -> String {
     match value {
         Json::Null => "\"\"".into(),
         Json::Bool(_) | Json::Number(_) => value.to_string(),

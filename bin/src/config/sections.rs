@@ -17,7 +17,9 @@ use serde_json::{Map, Value as Json};
 #[cfg(feature = "fleet")]
 use switchboard::settings::FleetSettings;
 use switchboard::settings::text::{deserialize_optional_path, deserialize_text};
-use switchboard::settings::{BanSettings, DrainSettings, Limits, LogSettings, Rates, Secret, SocketOptions, Timeouts};
+use switchboard::settings::{
+    BanSettings, DrainSettings, Limits, LogSettings, Rates, RecorderSettings, Secret, SocketOptions, Timeouts,
+};
 use switchboard::{Access, Endpoint, ProxySettings, TlsSettings};
 
 /// The whole file.
@@ -55,6 +57,9 @@ pub(crate) struct ConfigFile {
     pub(crate) socket: SocketOptions,
     /// Bans of clients, by operators and because of strikes. Absent: only by operators and other programs, in memory.
     pub(crate) bans: Option<BanSettings>,
+    /// Flight recorder: the last messages of each connection, for files that `switchboard replay` plays, and for a tap.
+    /// Absent: nothing is recorded. New connections use a change.
+    pub(crate) recorder: Option<RecorderSettings>,
     /// Listeners by name.
     pub(crate) listeners: BTreeMap<String, ListenerSettings>,
     /// Handlers by name, with their options.

@@ -3,8 +3,8 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use switchboard::Endpoint;
 use switchboard::script::Data;
+use switchboard::{CloseReason, Endpoint};
 use tokio::time::Instant;
 
 use super::compare::{Comparison, compare, missing, unexpected};
@@ -16,6 +16,9 @@ use crate::dial::sent_tls_alert;
 
 /// At the end of a script, how long to wait for bytes that no step expects.
 const SURPLUS_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// How long a server may take to fail as it did when a conversation was recorded.
+const DEFECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Result<T> = std::result::Result<T, Mismatch>;
 
@@ -80,6 +83,30 @@ impl Player<'_> {
                 Err(Mismatch::new(format!("expected {what}; the connection is still open after {time}")))
             }
         }
+    }
+
+    /// The end of a recording. If the handler had failed, the server must not close the connection again.
+    pub(super) async fn expect_no_defect(&mut self, nth: usize, peer: usize, reason: CloseReason) -> Result<()> {
+        let is_defect = matches!(reason, CloseReason::Panic | CloseReason::HandlerError | CloseReason::MessageTimeout);
+        if !is_defect || self.connections[peer].is_none() {
+            return Ok(());
+        }
+        let reacts = |connection: &mut Connection| connection.closed.is_some() || connection.received.len() > 0;
+        let reacted =
+            self.until(
+                peer,
+                DEFECT_TIMEOUT,
+                |connection, _| {
+                    if reacts(connection) { Poll::Ready(()) } else { Poll::Pending }
+                },
+            );
+        let _ = reacted.await; // a server that neither closes nor replies has not failed
+        let connection = self.connection(peer);
+        if connection.closed.is_none() || connection.received.len() > 0 {
+            return Ok(());
+        }
+        let what = format!("the server closed the connection, as when it was recorded ({reason})");
+        Err(Mismatch { step: Some(nth), ..Mismatch::new(what) })
     }
 
     /// Waits, and fails if something comes.

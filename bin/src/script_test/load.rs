@@ -13,20 +13,25 @@ use crate::exit;
 
 /// A script that can be played.
 #[derive(Debug)]
-pub(super) struct Loaded {
+pub(crate) struct Loaded {
     /// The name of the file.
-    pub(super) name: String,
-    pub(super) file: ScriptFile,
+    pub(crate) name: String,
+    pub(crate) file: ScriptFile,
     /// The source, for errors that show a line of it.
-    pub(super) source: SourceText,
+    pub(crate) source: SourceText,
     /// The framing of the messages; none if the data are bytes.
-    pub(super) framing: Option<AnyFraming>,
+    pub(crate) framing: Option<AnyFraming>,
 }
 
 /// Reads a script. The error is a text for the terminal.
-pub(super) fn load(path: &Path, registry: &Registry) -> Result<Loaded, String> {
+pub(crate) fn load(path: &Path, registry: &Registry) -> Result<Loaded, String> {
     let name = path.display().to_string();
     let text = read(path).map_err(|reason| format!("error: {}: {reason}\n", Escaped(&name)))?;
+    loaded(name, text, registry)
+}
+
+/// The script of a text. The error is a text for the terminal.
+pub(crate) fn loaded(name: String, text: String, registry: &Registry) -> Result<Loaded, String> {
     let source = SourceText::file(text.clone(), Vec::new());
     let color = exit::has_color();
     let file = ScriptFile::parse(text).map_err(|errors| {
@@ -47,7 +52,7 @@ pub(super) fn load(path: &Path, registry: &Registry) -> Result<Loaded, String> {
         if let Step::Peer(_, Action::Send(data)) = step
             && let Some(byte) = data.first_unknown()
         {
-            let what = "a client cannot send bytes of any value; write the bytes";
+            let what = "a client cannot send bytes of any value; write the bytes, or record whole messages with a larger recorder.message";
             return Err(config::located(&name, &source, &file.byte_span(nth, byte), what, color));
         }
     }

@@ -15,8 +15,11 @@ mod text;
 
 use switchboard::Registry;
 
+pub(crate) use self::load::{Loaded, load, loaded};
 pub(crate) use self::options::TestOptions;
+pub(crate) use self::play::replay;
 use self::report::Report;
+pub(crate) use self::text::failure;
 use crate::dial::Server;
 use crate::exit;
 use crate::failure::{Failure, print_stdout};
@@ -26,7 +29,7 @@ pub(crate) fn test(options: &TestOptions, registry: &Registry) -> Result<u8, Fai
     let mut server = Server::new(options.to.clone(), &options.tls)?;
     let (mut scripts, mut errors) = (Vec::new(), String::new());
     for path in &options.scripts {
-        match load::load(path, registry) {
+        match load(path, registry) {
             Ok(script) => scripts.push(script),
             Err(error) => errors += &error,
         }

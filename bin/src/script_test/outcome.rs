@@ -11,8 +11,8 @@ const SHOWN_AFTER: usize = 16;
 
 /// The result of one script.
 #[derive(Debug)]
-pub(super) struct Played {
-    pub(super) result: Result<(), Mismatch>,
+pub(crate) struct Played {
+    pub(crate) result: Result<(), Mismatch>,
     pub(super) time: Duration,
     /// Close reasons that only the server knows.
     pub(super) unseen_reasons: usize,
@@ -20,7 +20,7 @@ pub(super) struct Played {
 
 /// Why a script failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mismatch {
+pub(crate) struct Mismatch {
     /// The step, unless the script was at its end.
     pub(super) step: Option<usize>,
     /// The byte of the data of the step.
@@ -28,13 +28,13 @@ pub(super) struct Mismatch {
     /// A sentence without control characters.
     pub(super) what: String,
     /// The server could not be reached, or the transport has no such step.
-    pub(super) is_error: bool,
+    pub(crate) is_error: bool,
     pub(super) excerpt: Option<Excerpt>,
 }
 
 /// The bytes around the first difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Excerpt {
+pub(crate) struct Excerpt {
     /// `None`: any value.
     pub(super) expected: Vec<Option<u8>>,
     pub(super) received: Vec<u8>,

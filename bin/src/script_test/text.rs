@@ -31,7 +31,7 @@ pub(super) fn note(played: &Played) -> String {
 }
 
 /// The failure of a script: its line, and the bytes around the first difference.
-pub(super) fn failure(script: &Loaded, played: &Played) -> String {
+pub(crate) fn failure(script: &Loaded, played: &Played) -> String {
     let Err(mismatch) = &played.result else { return String::new() };
     let mut text = match mismatch.step {
         Some(step) => {

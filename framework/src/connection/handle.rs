@@ -172,6 +172,12 @@ impl Connection {
         &self.rare().extensions
     }
 
+    /// A clone of the value of this type. Unlike [`extensions`](Self::extensions), it allocates nothing.
+    #[cfg(feature = "script")]
+    pub(crate) fn existing_extension<T: Clone + 'static>(&self) -> Option<T> {
+        self.0.rare.get()?.extensions.get()
+    }
+
     /// Why the connection closed; `None` while it is open.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.0.control.close_reason()

@@ -19,6 +19,8 @@ pub(crate) mod stream;
 
 pub(crate) use close_outcome::reason_of;
 pub(crate) use datagram::{DatagramLoop, DatagramService, MAX_DATAGRAM, MAX_PENDING_BYTES, SEND_BATCH};
+#[cfg(feature = "script")]
+pub(crate) use stream::RecordedListener;
 pub(crate) use stream::{FRAME_OVERHEAD, LARGE_BUFFER, MAX_READ_AHEAD, RawDriver};
 
 /// Serves framed connections and datagrams with a handler.
@@ -30,6 +32,9 @@ pub(crate) struct HandlerDriver<H, F, L> {
     pub(crate) layer: L,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Arc<Timeouts>,
+    /// If set, the messages of each connection are recorded.
+    #[cfg(feature = "script")]
+    pub(crate) recorded: Option<RecordedListener>,
 }
 
 /// The service of a listener with the settings for new connections. A reload replaces it as a whole.

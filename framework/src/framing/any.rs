@@ -100,6 +100,18 @@ impl AnyFraming {
         &self.name
     }
 
+    /// Whether it is a built-in framing without options.
+    #[cfg(feature = "script")]
+    pub(super) fn has_default_options(&self) -> bool {
+        match &self.framing {
+            Kind::Raw(framing) => *framing == Raw::default(),
+            Kind::Lines(framing) => *framing == Lines::default(),
+            Kind::Length(framing) => *framing == Length::default(),
+            Kind::JsonLines(framing) => *framing == JsonLines::default(),
+            Kind::Delimited(_) | Kind::Boxed(_) => false,
+        }
+    }
+
     /// The options that it was built from; null if it was not built by a registry.
     pub fn options(&self) -> &Value {
         &self.options

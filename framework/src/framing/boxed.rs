@@ -45,6 +45,16 @@ impl PartialEq for dyn ErasedFraming<Bytes, Bytes> {
 /// The codec of one connection.
 pub(crate) struct BoxCodec<In, Out>(Box<dyn ErasedCodec<In, Out>>);
 
+impl<In, Out> BoxCodec<In, Out> {
+    #[cfg(feature = "script")]
+    pub(crate) fn new<C>(codec: C) -> Self
+    where
+        C: Decoder<Item = In, Error: Into<BoxError>> + Encoder<Out, Error: Into<BoxError>> + Send + 'static,
+    {
+        Self(Box::new(codec))
+    }
+}
+
 trait ErasedCodec<In, Out>: Send {
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<In>, FrameError>;
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<In>, FrameError>;

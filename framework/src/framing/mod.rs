@@ -26,9 +26,13 @@ mod json_lines;
 mod length;
 mod lines;
 mod raw;
+#[cfg(feature = "script")]
+mod recorded;
 mod switch;
 
 pub use any::{AnyCodec, AnyFraming};
+#[cfg(feature = "script")]
+pub(crate) use boxed::BoxCodec;
 pub use custom::{Custom, custom};
 pub(crate) use definition::BuiltInFraming;
 pub use definition::{FrameError, Framing};

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use crate::close_reason::CloseReason;
 use crate::connection::Connection;
+use crate::direction::Direction;
 use crate::error::Result;
 use crate::handler::{ByteStream, Context, Handler, Needs, Reply, StartContext, StreamHandler};
 
@@ -38,6 +41,14 @@ impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Handler<In, O
 
     fn close(&self, cx: &mut Context<H::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {
         H::close(self, cx, reason)
+    }
+
+    fn redact(&self, direction: Direction, message: &mut BytesMut) {
+        H::redact(self, direction, message);
+    }
+
+    fn normalise(&self, reply: &mut BytesMut) {
+        H::normalise(self, reply);
     }
 
     fn start(&self, cx: &StartContext) -> impl Future<Output = Result<()>> + Send {

@@ -19,10 +19,11 @@ pub use service::{HandlerFuture, HandlerLayer, HandlerService, LayerBounds, Mess
 pub use start::StartContext;
 pub use stream::ByteStream;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, Kind};
+use crate::direction::Direction;
 use crate::error::Result;
 
 /// Answers messages. One object serves all connections; its [`State`](Self::State) is per connection. An `Arc` of a
@@ -185,6 +186,38 @@ pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + 
     fn close(&self, cx: &mut Context<Self::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {
         let _ = (cx, reason);
         async {}
+    }
+
+    /// Removes secrets from a message before the flight recorder writes it to a file, or an operator sees it. The
+    /// default changes nothing.
+    ///
+    /// `message` is what the framing has decoded or will encode; for messages that are not bytes, it is the bytes on
+    /// the wire. It can be only the beginning of a message. A message of the same length with other bytes can still be
+    /// replayed.
+    ///
+    /// ```
+    /// use switchboard::prelude::*;
+    /// # struct Login;
+    /// # impl Handler for Login {
+    /// #     type State = ();
+    /// #     async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> { Ok(Reply::send(message)) }
+    /// fn redact(&self, direction: Direction, message: &mut BytesMut) {
+    ///     if direction == Direction::Received && message.starts_with(b"PASS ") {
+    ///         message[5..].fill(b'x');
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    fn redact(&self, direction: Direction, message: &mut BytesMut) {
+        let _ = (direction, message);
+    }
+
+    /// Replaces what differs in every run, such as a time or a random number, in a reply. A replay compares the
+    /// recorded replies with the new ones after this. The default changes nothing.
+    ///
+    /// `reply` is what the framing encodes; for replies that are not bytes, it is the bytes on the wire.
+    fn normalise(&self, reply: &mut BytesMut) {
+        let _ = reply;
     }
 
     /// Called once, after the last connection of the handler has closed: at a shutdown, after a reload has replaced the

@@ -15,6 +15,8 @@ use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, LayerBounds, StreamHandler};
 use crate::listener_spec::{ListenerSpec, listener_setters};
 use crate::pipeline::HandlerInstance;
+#[cfg(feature = "script")]
+use crate::recorder::Recorder;
 use crate::server::listener_set::ListenerSet;
 use crate::server::run::{self, exit_code};
 use crate::server::running::{Drained, Running};
@@ -137,6 +139,13 @@ impl<F, L> Server<F, L> {
     /// Sets the bans of the server; see [`ListenerSet::bans`].
     pub fn bans(mut self, bans: Bans) -> Self {
         self.plan.bans = bans;
+        self
+    }
+
+    /// Records the last messages of each connection.
+    #[cfg(feature = "script")]
+    pub fn recorder(mut self, recorder: Recorder) -> Self {
+        self.plan.spec.recorder = Some(recorder);
         self
     }
 

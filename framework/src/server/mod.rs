@@ -24,6 +24,8 @@ mod listener_set;
 mod listener_state;
 mod neighbours;
 mod reachability;
+#[cfg(feature = "script")]
+mod recorded;
 mod reload;
 mod reload_plan;
 mod report;

@@ -102,10 +102,15 @@ impl Running {
         open.filter(|connection| matches(connection)).take(limit).collect()
     }
 
+    /// The open connection with this [id](Connection::id).
+    pub fn connection(&self, id: u64) -> Option<Connection> {
+        self.all_listeners().iter().find_map(|listener| listener.table().get(id))
+    }
+
     /// Whether the connection with this id is open.
     #[cfg(feature = "testing")]
     pub(crate) fn is_open(&self, id: u64) -> bool {
-        self.all_listeners().iter().any(|listener| listener.table().get(id).is_some())
+        self.connection(id).is_some()
     }
 
     /// The listeners that accept a network even if it is banned, because their `access.allow` names all of it.
@@ -117,8 +122,7 @@ impl Running {
 
     /// Aborts the connection with this [id](Connection::id). Returns whether it was open.
     pub fn kill(&self, id: u64) -> bool {
-        let found = self.all_listeners().iter().find_map(|listener| listener.table().get(id));
-        found.map(|connection| connection.kill()).is_some()
+        self.connection(id).map(|connection| connection.kill()).is_some()
     }
 
     /// The phase of a drain. It is still `Running` during the announcement; see [`is_stopping`](Self::is_stopping).

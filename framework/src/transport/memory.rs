@@ -65,7 +65,8 @@ pub async fn connect_from(name: &str, peer: SocketAddr) -> io::Result<DuplexStre
     connect_as(name, Address::Inet(peer)).await
 }
 
-async fn connect_as(name: &str, peer: Address) -> io::Result<DuplexStream> {
+/// Connects with any peer address.
+pub(crate) async fn connect_as(name: &str, peer: Address) -> io::Result<DuplexStream> {
     let (ours, theirs) = duplex(CAPACITY);
     queue(name, Accepted::ready(peer, local(name), theirs)).await?;
     Ok(ours)

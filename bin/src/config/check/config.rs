@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value as Json;
 use switchboard::framing::AnyFraming;
 use switchboard::server::ListenerSpec;
-use switchboard::settings::{BanSettings, DrainSettings, FleetSettings, LogSettings};
+use switchboard::settings::{BanSettings, DrainSettings, FleetSettings, LogSettings, RecorderSettings};
 use switchboard::{Endpoint, Kind, Registry};
 
 use crate::config::diagnostic::Report;
@@ -24,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     pub(crate) bans: BanSettings,
     pub(crate) fleet: Option<FleetSettings>,
+    pub(crate) recorder: Option<RecorderSettings>,
     pub(crate) listeners: BTreeMap<String, Listener>,
     /// The handlers by the names of their sections, used or not.
     pub(crate) handlers: BTreeMap<String, Section>,

@@ -7,6 +7,7 @@ pub(super) mod config;
 mod fleet;
 mod listener;
 mod network;
+mod recorder;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -54,9 +55,23 @@ pub(crate) fn check(
     let admin = check.admin();
     let bans = check.bans();
     let fleet = check.fleet();
+    let recorder = check.recorder();
     let effective = Effective::new(whole, merged, schemas);
     let (drain, workers, log) = (file.drain, file.runtime.workers, file.log);
-    Some(Config { log, admin, drain, workers, bans, fleet, listeners, handlers, layers, effective, file: path })
+    Some(Config {
+        log,
+        admin,
+        drain,
+        workers,
+        bans,
+        fleet,
+        recorder,
+        listeners,
+        handlers,
+        layers,
+        effective,
+        file: path,
+    })
 }
 
 impl Check<'_> {

@@ -15,6 +15,8 @@ use crate::driver::stream::deadlines::DriverActivity;
 use crate::driver::stream::framed_io::{FramedIo, ROOM_FRAMES_PER_TURN};
 use crate::driver::stream::linger::is_graceful;
 use crate::framing::Framing;
+#[cfg(feature = "script")]
+use crate::framing::{BoxCodec, BoxFraming};
 use crate::outbox;
 
 pub(crate) struct FramedConnection<F: Framing> {
@@ -57,6 +59,17 @@ impl<F: Framing> FramedConnection<F> {
     {
         let Self { io, waker, closing, later, before_read, was_pending, is_calling } = self;
         let io = io.with_framing(framing, frame_limit);
+        FramedConnection { io, waker, closing, later, before_read, was_pending, is_calling }
+    }
+
+    /// The same connection with a codec that contains the present one.
+    #[cfg(feature = "script")]
+    pub(crate) fn with_codec(
+        self,
+        wrap: impl FnOnce(F::Codec) -> BoxCodec<F::In, F::Out>,
+    ) -> FramedConnection<BoxFraming<F::In, F::Out>> {
+        let Self { io, waker, closing, later, before_read, was_pending, is_calling } = self;
+        let io = io.with_codec(wrap);
         FramedConnection { io, waker, closing, later, before_read, was_pending, is_calling }
     }
 

@@ -18,6 +18,8 @@ use crate::driver::stream::reader::FramedReader;
 use crate::driver::stream::writer::FramedWriter;
 use crate::error::BoxError;
 use crate::framing::Framing;
+#[cfg(feature = "script")]
+use crate::framing::{BoxCodec, BoxFraming};
 use crate::metrics::Outcome;
 use crate::outbox::Outbox;
 use crate::settings::{Limits, Timeouts};
@@ -75,6 +77,16 @@ impl<F: Framing> FramedIo<F> {
         reader.set_limit(framing.limit(frame_limit));
         let codec = framing.codec(frame_limit);
         FramedIo { transport, codec, start_tls, connection, reader, writer, deadlines, latency }
+    }
+
+    /// The same connection with a codec that contains the present one.
+    #[cfg(feature = "script")]
+    pub(crate) fn with_codec(
+        self,
+        wrap: impl FnOnce(F::Codec) -> BoxCodec<F::In, F::Out>,
+    ) -> FramedIo<BoxFraming<F::In, F::Out>> {
+        let Self { transport, codec, start_tls, connection, reader, writer, deadlines, latency } = self;
+        FramedIo { transport, codec: wrap(codec), start_tls, connection, reader, writer, deadlines, latency }
     }
 
     #[inline(always)] // the result is a message that a function of its own would copy

@@ -15,6 +15,8 @@ use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::{HandlerCalls, direct, has_layers, layered};
 use crate::driver::stream::framed_connection::FramedConnection;
 use crate::driver::stream::framed_io::FramedIo;
+#[cfg(feature = "script")]
+use crate::driver::stream::recorded::close_after;
 use crate::error::{BoxError, Result};
 use crate::framing::{BoxFraming, Framing};
 use crate::handler::{Context, Frames, Handler, HandlerLayer, Reply, Then};
@@ -43,6 +45,18 @@ where
         let io = FramedIo::new(incoming, &*self.framing, &self.limits, self.timeouts.clone(), outbox);
         let framed = FramedConnection::new(io);
         let (handler, stack) = (self.handler.clone(), self.stack.clone());
+        #[cfg(feature = "script")]
+        if let Some(recorded) = &self.recorded {
+            let connection = framed.io.connection.clone();
+            let recording = recorded.begin(&connection);
+            let framed = framed.recorded(recording.clone());
+            let session = if has_layers::<L>() {
+                StreamSession { framed, calls: layered(handler, context, stack, &self.layer) }.drive()
+            } else {
+                StreamSession { framed, calls: direct(handler, context, stack) }.drive()
+            };
+            return close_after(session, connection, recording);
+        }
         if has_layers::<L>() {
             let calls = layered(handler, context, stack, &self.layer);
             StreamSession { framed, calls }.drive()
@@ -103,14 +117,14 @@ where
     async fn drive_with(self, mut framing: Box<BoxFraming<F::In, F::Out>>) -> Result<(), BoxError> {
         let Self { framed, calls } = self;
         let frame_limit = calls.stack().limits.frame;
-        let mut session = StreamSession { framed: framed.with_framing(&*framing, frame_limit), calls };
+        let mut session = StreamSession { framed: framed.with_other_framing(&framing, frame_limit), calls };
         loop {
             match AssertUnwindSafe(session.run()).catch_unwind().await {
                 Ok(Ok(Flow::Framing(next))) => framing = next,
                 ended => return session.end(ended).await,
             }
             let StreamSession { framed, calls } = session;
-            session = StreamSession { framed: framed.with_framing(&*framing, frame_limit), calls };
+            session = StreamSession { framed: framed.with_other_framing(&framing, frame_limit), calls };
         }
     }
 

@@ -1,0 +1,134 @@
+use std::thread;
+
+use super::*;
+use crate::settings::RecorderSettings;
+
+fn recorder(memory: usize) -> Recorder {
+    Recorder::new(RecorderSettings::default().memory(memory).message(64))
+}
+
+fn recording(recorder: &Recorder) -> Arc<Recording> {
+    let handler =
+        RecordedHandler { listener: "main".into(), handler: None, framing: None, redact: Box::new(|_, _| ()) };
+    recorder.recording(&Arc::new(handler))
+}
+
+fn numbers(recording: &Recording) -> Vec<u64> {
+    recording.read(0).into_iter().map(|record| record.number).collect()
+}
+
+#[test]
+fn records_are_read_in_their_order_with_their_bytes() {
+    let recording = recording(&recorder(1 << 20));
+    let mut writer = Writer::new(recording.clone());
+    for len in 0..200_usize {
+        writer.record(if len % 2 == 0 { RecordKind::Received } else { RecordKind::Sent }, &vec![len as u8; len]);
+        if len % 7 == 0 {
+            writer.rest();
+        }
+    }
+    let records = recording.read(0);
+    assert_eq!(records.len(), 200);
+    for (len, record) in records.iter().enumerate() {
+        assert_eq!((record.number, record.len), (len as u64, len));
+        assert_eq!(record.bytes, vec![len as u8; len.min(64)]);
+        assert_eq!(record.kind == RecordKind::Received, len % 2 == 0);
+    }
+    assert_eq!(recording.read(198).len(), 2);
+}
+
+#[test]
+fn a_record_that_is_not_published_is_not_read() {
+    let recording = recording(&recorder(1 << 20));
+    let mut writer = Writer::new(recording.clone());
+    writer.record(RecordKind::Received, b"one");
+    writer.stage(RecordKind::Sent, b"fails", 5);
+    writer.record(RecordKind::Received, b"two");
+    let bytes: Vec<_> = recording.read(0).into_iter().map(|record| record.bytes).collect();
+    assert_eq!(bytes, [b"one", b"two"]);
+}
+
+#[test]
+fn one_connection_keeps_its_last_messages_within_its_share() {
+    let recorder = recorder(1 << 20);
+    let recording = recording(&recorder);
+    let mut writer = Writer::new(recording.clone());
+    for _ in 0..10_000 {
+        writer.record(RecordKind::Received, &[1; 64]);
+    }
+    let numbers = numbers(&recording);
+    assert_eq!(numbers.last(), Some(&9_999));
+    assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a gap in the middle");
+    let bytes = numbers.len() * 72;
+    assert!((1 << 20) / 20 < bytes && bytes <= (1 << 20) / 16, "{bytes}");
+}
+
+#[test]
+fn new_messages_replace_the_oldest_ones_of_other_connections() {
+    let recorder = recorder(1 << 20);
+    let all: Vec<_> = (0..2_000).map(|_| recording(&recorder)).collect();
+    let mut writers: Vec<_> = all.iter().map(|recording| Writer::new(recording.clone())).collect();
+    for writer in &mut writers {
+        writer.record(RecordKind::Received, b"hello");
+        writer.rest();
+    }
+    let has_records: Vec<bool> = all.iter().map(|recording| !numbers(recording).is_empty()).collect();
+    let kept = has_records.iter().filter(|has| **has).count();
+    assert!((400..=512).contains(&kept), "{kept}");
+    assert!(has_records[1_600..].iter().all(|has| *has), "the newest are kept");
+    // A connection that has lost its memory gets a part of it again.
+    writers[0].record(RecordKind::Received, b"again");
+    assert_eq!(numbers(&all[0]), [1]);
+}
+
+#[test]
+fn a_busy_connection_keeps_its_memory_and_a_closed_one_gives_it_back() {
+    let recorder = recorder(RecorderSettings::MIN_MEMORY);
+    let busy: Vec<_> = (0..30).map(|_| recording(&recorder)).collect();
+    let mut writers: Vec<_> = busy.iter().map(|recording| Writer::new(recording.clone())).collect();
+    writers.iter_mut().for_each(|writer| writer.record(RecordKind::Received, b"hello"));
+    let late = recording(&recorder);
+    let mut writer = Writer::new(late.clone());
+    for _ in 0..3 {
+        writer.record(RecordKind::Received, b"late");
+        writer.rest();
+    }
+    assert!(busy.iter().all(|recording| numbers(recording) == [0]));
+    assert!(late.read(0).len() <= 3 && late.next() == 3);
+    drop((writers.pop(), busy));
+    let other = recording(&recorder);
+    writer.record(RecordKind::Received, b"late");
+    assert_eq!(late.next(), 4);
+    drop(writers);
+    Writer::new(other.clone()).record(RecordKind::Sent, b"free");
+    assert_eq!(numbers(&other), [0]);
+}
+
+#[test]
+fn a_reader_never_sees_the_words_of_another_connection() {
+    let recorder = recorder(RecorderSettings::MIN_MEMORY);
+    let all: Vec<_> = (0..100_u8).map(|_| recording(&recorder)).collect();
+    thread::scope(|scope| {
+        for half in [0, 50] {
+            let all = &all[half..half + 50];
+            scope.spawn(move || {
+                let mut writers: Vec<_> = all.iter().map(|recording| Writer::new(recording.clone())).collect();
+                for round in 0..200 {
+                    for (nth, writer) in writers.iter_mut().enumerate() {
+                        (0..5).for_each(|_| writer.record(RecordKind::Sent, &[(half + nth) as u8; 60]));
+                        if round % 3 == 0 {
+                            writer.rest();
+                        }
+                    }
+                }
+            });
+        }
+        for _ in 0..50 {
+            for (nth, recording) in all.iter().enumerate() {
+                for record in recording.read(0) {
+                    assert_eq!(record.bytes, [nth as u8; 60]);
+                }
+            }
+        }
+    });
+}

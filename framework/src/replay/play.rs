@@ -1,0 +1,291 @@
+//! Plays the steps of a script, one after the other.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::sleep;
+use tokio_util::codec::Encoder;
+
+use super::client::Client;
+use super::watch::Watch;
+use super::{Replay, ReplayFailure, Replayed, is_defect};
+use crate::address::{Address, Endpoint};
+use crate::close_reason::CloseReason;
+use crate::error::Result;
+use crate::framing::{AnyFraming, Framing};
+use crate::listener_spec::ListenerSpec;
+use crate::registry::HandlerInstance;
+use crate::script::{Action, Data, Script, Step};
+use crate::server::ListenerSet;
+use crate::settings::Access;
+use crate::settings::text::escape_unsafe;
+use crate::transport::Transports;
+
+/// How long a step may take, if the script does not say it.
+const STEP: Duration = Duration::from_secs(5);
+/// In paused time, it passes when nothing else can be done.
+const SETTLE: Duration = Duration::from_millis(1);
+
+/// A message of the script cannot be sent.
+#[derive(Debug, thiserror::Error)]
+enum NotPlayable {
+    #[error(
+        "step {0}: only {1} of {2} bytes of the message are known; record whole messages with a larger recorder.message"
+    )]
+    Partial(usize, usize, usize),
+    #[error("step {0}: the message cannot be sent: {1}")]
+    Invalid(usize, crate::error::BoxError),
+}
+
+pub(super) async fn play(replay: &Replay<'_>, handler: &HandlerInstance) -> Result<Replayed> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let name = format!("replay-{}", NEXT.fetch_add(1, Relaxed));
+    let spec = replay.listener_spec().unwrap_or_else(|| {
+        let spec = ListenerSpec::new("main", Endpoint::Memory(name.clone()));
+        ListenerSpec { framing: replay.framing.clone().unwrap_or_default(), ..spec }
+    });
+    let spec = ListenerSpec {
+        endpoint: Endpoint::Memory(name.clone()),
+        tls: None,
+        proxy: None,
+        recorder: None,
+        fleet: None,
+        access: Access::default(),
+        debug_log: true,
+        ..spec
+    };
+    let watch = Watch::default();
+    let mut listeners = ListenerSet::new(Transports::default());
+    listeners.listen(spec, &handler.clone().around(watch.clone()));
+    let running = listeners.start().await?;
+    let mut player = Player::new(replay, handler, &name, watch);
+    let played = player.steps(&replay.script.steps).await;
+    let (messages, replies) = (player.messages, player.replies);
+    drop(player); // closes the connections, or the drain would wait for them
+    running.drain().await;
+    played.map(|failure| Replayed { messages, replies, failure })
+}
+
+struct Player<'a> {
+    handler: &'a HandlerInstance,
+    server: &'a str,
+    /// The framing of the messages. None if the data are bytes.
+    framing: Option<&'a AnyFraming>,
+    /// Each message is one read of the server.
+    is_raw: bool,
+    watch: Watch,
+    clients: Vec<Option<Client>>,
+    /// The recorded address of the only client.
+    address: Option<Address>,
+    timeout: Duration,
+    messages: usize,
+    replies: usize,
+}
+
+impl<'a> Player<'a> {
+    fn new(replay: &'a Replay<'_>, handler: &'a HandlerInstance, server: &'a str, watch: Watch) -> Self {
+        let script = replay.script;
+        let is_raw = replay.framing.as_ref().is_none_or(|framing| framing.name() == "raw");
+        Self {
+            handler,
+            server,
+            framing: replay.framing.as_ref().filter(|_| script.framing.is_some() && !is_raw),
+            is_raw,
+            watch,
+            clients: (0..script.peer_count()).map(|_| None).collect(),
+            address: recorded_address(script),
+            timeout: STEP,
+            messages: 0,
+            replies: 0,
+        }
+    }
+
+    async fn steps(&mut self, steps: &[Step]) -> Result<Option<ReplayFailure>> {
+        for (nth, step) in steps.iter().enumerate() {
+            match step {
+                Step::Wait(time) => sleep(*time).await,
+                Step::Timeout(time) => self.timeout = *time,
+                Step::Peer(peer, action) => {
+                    if let Some(failure) = self.act(nth, *peer, action).await? {
+                        return Ok(Some(failure));
+                    }
+                }
+            }
+        }
+        self.settle().await;
+        Ok(self.defect(None))
+    }
+
+    async fn act(&mut self, nth: usize, peer: usize, action: &Action) -> Result<Option<ReplayFailure>> {
+        let is_known = matches!(action, Action::ExpectClosed(_));
+        if self.clients[peer].is_none() {
+            if is_known {
+                return Ok(None); // the client has closed the connection
+            }
+            let client = Client::connect(self.server, self.address.clone(), self.framing).await?;
+            self.clients[peer] = Some(client);
+        }
+        let time = self.timeout;
+        match action {
+            Action::Send(data) => self.send(nth, peer, data).await?,
+            Action::HalfClose => self.client(peer).end().await,
+            Action::Close | Action::Reset => {
+                self.settle().await;
+                let defect = self.defect(Some(nth));
+                self.clients[peer] = None;
+                return Ok(defect);
+            }
+            Action::Expect(data) => return self.expect(nth, peer, data).await,
+            Action::ExpectEnd | Action::ExpectReset | Action::ExpectClosed(None) => {
+                let is_open = !self.client(peer).ended(time).await;
+                return Ok(is_open.then(|| self.difference(nth, 0, "the connection is still open")));
+            }
+            Action::ExpectClosed(Some(reason)) => return Ok(self.expect_closed(nth, peer, *reason).await),
+            Action::ExpectNothing(time) => {
+                sleep(*time).await;
+                if self.client(peer).surplus() > 0 {
+                    return Ok(Some(self.difference(nth, 0, "the server has sent something")));
+                }
+            }
+            // Reading all the time does not change what is compared.
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Waits for what the last message causes, and for the error of a connection that the server has closed.
+    async fn settle(&mut self) {
+        sleep(SETTLE).await;
+        for client in self.clients.iter_mut().flatten().filter(|client| client.has_ended()) {
+            client.end().await; // the server waits for it
+            sleep(SETTLE).await;
+        }
+    }
+
+    fn client(&mut self, peer: usize) -> &mut Client {
+        self.clients[peer].as_mut().expect("the client has connected")
+    }
+
+    async fn send(&mut self, nth: usize, peer: usize, data: &Data) -> Result<()> {
+        let known = data.to_bytes();
+        let bytes =
+            known.ok_or_else(|| NotPlayable::Partial(nth + 1, data.first_unknown().unwrap_or_default(), data.len()))?;
+        let mut encoded = BytesMut::new();
+        match self.framing {
+            None => encoded.extend_from_slice(&bytes),
+            Some(framing) => framing
+                .codec(usize::MAX)
+                .encode(Bytes::from(bytes), &mut encoded)
+                .map_err(|error| NotPlayable::Invalid(nth + 1, error.into()))?,
+        }
+        let time = self.timeout;
+        self.client(peer).send(&encoded, time).await;
+        self.messages += 1;
+        if self.is_raw {
+            sleep(SETTLE).await;
+        }
+        Ok(())
+    }
+
+    async fn expect(&mut self, nth: usize, peer: usize, data: &Data) -> Result<Option<ReplayFailure>> {
+        let time = self.timeout;
+        let reply = match self.client(peer).reply(data.len(), time).await {
+            Ok(reply) => reply,
+            Err(error) => return Ok(Some(self.difference(nth, 0, format!("the server sent no message: {error}")))),
+        };
+        let number = self.replies + 1;
+        let Some(reply) = reply else {
+            self.settle().await;
+            let what = match self.client(peer).has_ended() {
+                true => "the server closed the connection",
+                false => "the server sent nothing",
+            };
+            let missing = self.difference(nth, 0, format!("reply {number} is missing: {what}"));
+            return Ok(Some(self.defect(Some(nth)).unwrap_or(missing)));
+        };
+        let Some((byte, what)) = self.compare(data, &reply) else {
+            self.replies = number;
+            return Ok(None);
+        };
+        let difference = self.difference(nth, byte, format!("reply {number} {what}"));
+        Ok(Some(self.defect(Some(nth)).unwrap_or(difference)))
+    }
+
+    /// The first byte that differs, and a sentence.
+    fn compare(&self, data: &Data, reply: &[u8]) -> Option<(usize, String)> {
+        let normalise = |bytes: &[u8]| {
+            let mut bytes = BytesMut::from(bytes);
+            self.handler.normalise(&mut bytes);
+            bytes
+        };
+        let expected = data.to_bytes().map_or_else(|| data.clone(), |known| Data::from(normalise(&known)));
+        let reply = normalise(reply);
+        if let Some(at) = expected.first_difference(0, &reply) {
+            let [expected, received] = [expected.bytes().nth(at).flatten(), reply.get(at).copied()].map(shown);
+            return Some((at, format!("differs at byte {at}: expected {expected}, received {received}")));
+        }
+        let (wanted, found) = (expected.len(), reply.len());
+        (wanted != found).then(|| (wanted.min(found), format!("has {found} bytes instead of {wanted}")))
+    }
+
+    /// Waits for a close that was recorded, if a replay can show its reason.
+    async fn expect_closed(&mut self, nth: usize, peer: usize, reason: CloseReason) -> Option<ReplayFailure> {
+        use CloseReason::{BadFrame, FrameTooLarge, HandlerClosed, PeerClosed, StarttlsInjection};
+        let time = self.timeout;
+        if is_defect(reason) {
+            // The handler may have been corrected: then the connection stays open, or closes for another reason.
+            self.client(peer).ended(time).await;
+            self.settle().await;
+            return self.defect(Some(nth));
+        }
+        if !matches!(reason, BadFrame | FrameTooLarge | HandlerClosed | PeerClosed | StarttlsInjection) {
+            return self.defect(Some(nth));
+        }
+        self.client(peer).ended(time).await;
+        self.settle().await;
+        let client = self.client(peer);
+        let (surplus, address) = (client.surplus(), client.peer.clone());
+        let what = match self.watch.closed(&address) {
+            _ if surplus > 0 => format!("the server sent {surplus} bytes that were not recorded"),
+            Some((found, _)) if found == reason => return None,
+            Some((found, _)) => format!("the connection closed with reason {found}, and {reason} was recorded"),
+            None => format!("the connection is still open, and it closed with reason {reason} when it was recorded"),
+        };
+        let difference = self.difference(nth, 0, what);
+        Some(self.defect(Some(nth)).unwrap_or(difference))
+    }
+
+    fn difference(&self, nth: usize, byte: usize, what: impl Into<String>) -> ReplayFailure {
+        ReplayFailure { step: Some(nth), byte, reason: None, what: what.into() }
+    }
+
+    /// The failure of the handler, if a connection has closed because of one.
+    fn defect(&self, step: Option<usize>) -> Option<ReplayFailure> {
+        let closed = |client: &Client| self.watch.closed(&client.peer).filter(|(reason, _)| is_defect(*reason));
+        let (reason, error) = self.clients.iter().flatten().find_map(closed)?;
+        let after = match self.messages {
+            0 => "when the connection opened".to_owned(),
+            number => format!("after message {number}"),
+        };
+        let error = error.map(|error| format!(": {}", escape_unsafe(&error, |_| false))).unwrap_or_default();
+        let what = format!("the connection closed with reason {reason} {after}{error}");
+        Some(ReplayFailure { step, byte: 0, reason: Some(reason), what })
+    }
+}
+
+/// The address of the client, if it is that of the network.
+fn recorded_address(script: &Script) -> Option<Address> {
+    let address = script.info.iter().find(|(name, _)| name == "peer")?.1.parse::<SocketAddr>().ok()?;
+    Some(Address::Inet(address)).filter(|_| script.peer_count() == 1)
+}
+
+/// `"A"` or `0xff`.
+fn shown(byte: Option<u8>) -> String {
+    match byte {
+        None => "nothing".to_owned(),
+        Some(byte @ b' '..=b'~') => format!("\"{}\"", byte.escape_ascii()),
+        Some(byte) => format!("0x{byte:02x}"),
+    }
+}

@@ -1,0 +1,35 @@
+//! What the recorder knows about an open connection.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::connection::Connection;
+use crate::recorder::{Facts, RecordError, Recording};
+use crate::script::Script;
+use crate::server::running::Running;
+
+impl Running {
+    /// The messages of an open connection that are still stored, as a script. `None` if the connection is not open, or
+    /// has no recorder.
+    pub fn recorded(&self, id: u64) -> Option<Script> {
+        let (connection, recording) = self.recording(id)?;
+        Some(recording.script(&Facts::of(&connection, None)))
+    }
+
+    /// Writes a file with the messages of an open connection, like [`recorded`](Self::recorded). Returns its path. It
+    /// blocks: call it through `tokio::task::spawn_blocking`.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written, or one was written within the last second.
+    pub fn write_record(&self, id: u64) -> Option<Result<PathBuf, RecordError>> {
+        let (connection, recording) = self.recording(id)?;
+        Some(recording.write(&Facts::of(&connection, None)))
+    }
+
+    fn recording(&self, id: u64) -> Option<(Connection, Arc<Recording>)> {
+        let connection = self.connection(id)?;
+        let recording = Recording::of(&connection)?;
+        Some((connection, recording))
+    }
+}
