@@ -53,6 +53,7 @@
 //!
 //! [`context`] makes a context without a server, to call the methods of a handler directly.
 
+mod conformance;
 mod context;
 mod datagram;
 mod peer;
@@ -61,6 +62,7 @@ mod server;
 mod transcript;
 mod wait;
 
+pub use conformance::{Conformance, Law, Probe, ProbeCodec, ProbeFraming, Random, Report, conformance};
 pub use context::{TestContext, context, context_of, frames};
 pub use datagram::DatagramPeer;
 pub use peer::Peer;

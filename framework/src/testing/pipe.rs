@@ -24,8 +24,8 @@ struct State {
     window: usize,
     to_server: Direction,
     to_peer: Direction,
-    /// The peer does not read: the window to it is closed.
-    is_stopped: bool,
+    /// Bytes that the peer still reads before the window to it is closed. `None`: it reads all the time.
+    credit: Option<usize>,
 }
 
 #[derive(Default)]
@@ -78,7 +78,7 @@ impl Pipe {
             window: window.max(1),
             to_server: Direction::default(),
             to_peer: Direction::default(),
-            is_stopped: false,
+            credit: None,
         };
         let pipe = Arc::new(Self(Mutex::new(state)));
         (pipe.clone(), ServerEnd(pipe))
@@ -153,9 +153,16 @@ impl Pipe {
 
     /// Closes or opens the window to the peer.
     pub(super) fn set_reading(&self, is_reading: bool) {
-        let State { transcript, to_peer, is_stopped, .. } = &mut *self.0.lock();
-        *is_stopped = !is_reading;
+        let State { transcript, to_peer, credit, .. } = &mut *self.0.lock();
+        *credit = if is_reading { None } else { Some(0) };
         transcript.event(Side::Peer, if is_reading { "resumes reading" } else { "stops reading" });
+        to_peer.wake();
+    }
+
+    /// The peer reads so many more bytes, and then stops reading.
+    pub(super) fn set_credit(&self, bytes: usize) {
+        let State { to_peer, credit, .. } = &mut *self.0.lock();
+        *credit = Some(bytes);
         to_peer.wake();
     }
 
@@ -194,7 +201,7 @@ impl AsyncRead for ServerEnd {
 
 impl AsyncWrite for ServerEnd {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let State { transcript, to_peer, window, is_stopped, .. } = &mut *self.0.0.lock();
+        let State { transcript, to_peer, window, credit, .. } = &mut *self.0.0.lock();
         match to_peer {
             Direction { is_reset: true, .. } => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             Direction { is_ended: true, .. } | Direction { is_abandoned: true, .. } => {
@@ -203,11 +210,13 @@ impl AsyncWrite for ServerEnd {
             _ => {}
         }
         // The peer reads all the time, as a client with a task for it, not only while the test expects something.
-        let room = if *is_stopped { 0 } else { MAX_UNREAD - to_peer.unread.len() };
-        let room = room.min(*window).min(bytes.len());
+        let room = credit.unwrap_or(usize::MAX).min(MAX_UNREAD - to_peer.unread.len()).min(*window).min(bytes.len());
         if room == 0 && !bytes.is_empty() {
             to_peer.writer = Some(cx.waker().clone());
             return Poll::Pending;
+        }
+        if let Some(credit) = credit {
+            *credit -= room;
         }
         transcript.bytes(Side::Server, &bytes[..room]);
         to_peer.append(&bytes[..room]);

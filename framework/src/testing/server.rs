@@ -1,13 +1,15 @@
 //! A server in a test: the real server, with a transport in memory.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use crate::address::{Address, Endpoint};
 use crate::close_reason::CloseReason;
+use crate::connection::Connection;
 use crate::error::{Result, chain};
 use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, StreamHandler};
@@ -160,14 +162,25 @@ impl Running {
 
     async fn connect_as(&self, peer: Address) -> Peer {
         assert!(self.network.is_none(), "this server receives datagrams: use datagram_peer");
-        let (pipe, end) = Pipe::open(self.window);
-        let connection = Arc::default();
-        let accepted = Accepted::ready(peer, memory::local(&self.name), end).observed_by(&connection);
-        match bounded(memory::queue(&self.name, accepted)).await {
-            Some(Ok(())) => Peer::new(pipe, connection, Arc::downgrade(&self.server)),
+        match bounded(self.open_pipe(peer)).await {
+            Some(Ok((pipe, connection))) => Peer::new(pipe, connection, Arc::downgrade(&self.server)),
             Some(Err(_)) => panic!("the server has stopped listening"),
             None => panic!("the server does not accept connections, and its backlog is full"),
         }
+    }
+
+    /// Connects a client without expectations.
+    pub(super) async fn open_pipe(&self, peer: Address) -> io::Result<(Arc<Pipe>, Arc<OnceLock<Connection>>)> {
+        let (pipe, end) = Pipe::open(self.window);
+        let connection = Arc::default();
+        let accepted = Accepted::ready(peer, memory::local(&self.name), end).observed_by(&connection);
+        memory::queue(&self.name, accepted).await?;
+        Ok((pipe, connection))
+    }
+
+    /// The server itself.
+    pub(super) fn shared(&self) -> Arc<server::Running> {
+        self.server.clone()
     }
 
     /// A peer with this address, for a server of datagrams.

@@ -1,0 +1,287 @@
+//! The conformance kit: checks that a handler cannot be broken by the network, by other clients, or by the server.
+//!
+//! The author provides messages. The kit compares runs with each other, so it needs no expected replies: the same
+//! messages, cut differently, sent together, or interleaved with those of another client, must get the same replies.
+//! What the server does to a connection must end in a close reason, with one call of `close`, and leave nothing.
+//! [`Law`] lists all rules.
+//!
+//! ```
+//! use switchboard::prelude::*;
+//! use switchboard::testing;
+//!
+//! /// Answers in capitals.
+//! struct Shout;
+//!
+//! impl Handler for Shout {
+//!     type State = ();
+//!
+//!     async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
+//!         Ok(Reply::send(message.to_ascii_uppercase()))
+//!     }
+//! }
+//!
+//! // In a test:
+//! testing::conformance(|| Shout).framing(Lines::default()).messages(["hello", "", "x"]).check();
+//! ```
+
+mod checker;
+mod failure;
+mod framing;
+mod law;
+mod laws;
+mod probe;
+mod random;
+mod record;
+mod reference;
+mod report;
+mod session;
+mod shrink;
+mod subject;
+
+pub use framing::{ProbeCodec, ProbeFraming};
+pub use law::Law;
+pub use probe::Probe;
+pub use random::Random;
+pub use report::Report;
+
+use std::any::type_name;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio_util::codec::Encoder;
+
+use crate::error::BoxError;
+use crate::framing::{Framing, Raw};
+use crate::handler::{Handler, HandlerLayer, IntoFrame};
+use crate::server::Server;
+use crate::testing::conformance::checker::Checker;
+use crate::testing::conformance::shrink::Case;
+use crate::testing::conformance::subject::{Normalise, Tested};
+
+/// Cases of each law, if the test sets no other number.
+const CASES: usize = 100;
+/// Conversations besides the one of the author.
+const CONVERSATIONS: usize = 8;
+/// The seed, if neither the test nor the environment sets one.
+const SEED: u64 = 1;
+/// The variable with the seed.
+const SEED_VARIABLE: &str = "SWITCHBOARD_SEED";
+
+type Unchanged<F> = fn(Server<ProbeFraming<F>>) -> Server<ProbeFraming<F>>;
+type Generate = Box<dyn Fn(&mut Random) -> Vec<Bytes>>;
+
+/// A check of a handler: see [`conformance`].
+#[must_use = "nothing is checked until check or run is called"]
+pub struct Conformance<M, F: Framing = Raw, S = Unchanged<F>> {
+    handler: M,
+    framing: Arc<F>,
+    change: S,
+    messages: Vec<Bytes>,
+    generate: Option<Generate>,
+    normalise: Option<Normalise>,
+    waived: HashMap<Law, &'static str>,
+    cases: usize,
+    seed: u64,
+    replay: Option<(Law, Case)>,
+}
+
+/// Checks a handler against the [laws](Law). `handler` makes a new one for each run.
+///
+/// ```
+/// use switchboard::prelude::*;
+/// use switchboard::testing::{self, Law};
+///
+/// let echo = || handler_fn(|_: Context, message: Bytes| async move { Ok(Reply::send(message)) });
+/// let report = testing::conformance(echo)
+///     .framing(Lines::default())
+///     .messages(["hello", "", "x"])
+///     .waive(Law::TwoAtOnce, "an example of a reason")
+///     .cases(20)
+///     .run();
+/// assert!(report.broken().is_empty());
+/// assert!(report.to_string().contains("two_at_once  waived: an example of a reason"));
+/// ```
+pub fn conformance<M>(handler: M) -> Conformance<M> {
+    let seed = std::env::var(SEED_VARIABLE).ok().and_then(|seed| seed.parse().ok());
+    Conformance {
+        handler,
+        framing: Arc::default(),
+        change: |server| server,
+        messages: Vec::new(),
+        generate: None,
+        normalise: None,
+        waived: HashMap::new(),
+        cases: CASES,
+        seed: seed.unwrap_or(SEED),
+        replay: None,
+    }
+}
+
+impl<M> Conformance<M> {
+    /// Sets the framing. The default is [`Raw`], whose messages have no boundaries: waive [`Law::Cuts`] and
+    /// [`Law::Pipelining`] with it, unless the handler answers byte by byte.
+    pub fn framing<F: Framing>(self, framing: F) -> Conformance<M, F> {
+        let Self { handler, messages, generate, normalise, waived, cases, seed, replay, .. } = self;
+        Conformance {
+            handler,
+            framing: Arc::new(framing),
+            change: |server| server,
+            messages,
+            generate,
+            normalise,
+            waived,
+            cases,
+            seed,
+            replay,
+        }
+    }
+}
+
+impl<M, F: Framing, S> Conformance<M, F, S> {
+    /// Changes any setting of the server: limits, timeouts, layers …
+    pub fn set<S2, L>(self, change: S2) -> Conformance<M, F, S2>
+    where
+        S2: Fn(Server<ProbeFraming<F>>) -> Server<ProbeFraming<F>, L>,
+    {
+        let Self { handler, framing, messages, generate, normalise, waived, cases, seed, replay, .. } = self;
+        Conformance { handler, framing, change, messages, generate, normalise, waived, cases, seed, replay }
+    }
+
+    /// Sets the messages of the client, in their order. The framing encodes them.
+    ///
+    /// # Panics
+    ///
+    /// The framing cannot encode a message.
+    pub fn messages(self, messages: impl IntoIterator<Item: IntoFrame<F::Out>>) -> Self {
+        let encode = |message: F::Out| {
+            let mut buffer = BytesMut::new();
+            let encoded = self.framing.codec(usize::MAX).encode(message, &mut buffer).map_err(Into::<BoxError>::into);
+            encoded.unwrap_or_else(|error| panic!("the framing cannot encode a message: {error}"));
+            buffer.freeze()
+        };
+        let messages = messages.into_iter().map(|message| encode(message.into_frame())).collect();
+        Self { messages, ..self }
+    }
+
+    /// Sets the messages of the client as the bytes that it sends: for a framing whose requests and replies differ.
+    pub fn encoded(self, messages: impl IntoIterator<Item: AsRef<[u8]>>) -> Self {
+        let messages = messages.into_iter().map(|message| Bytes::copy_from_slice(message.as_ref())).collect();
+        Self { messages, ..self }
+    }
+
+    /// Sets a function that makes further conversations, as the bytes of each message. Without one, the kit chooses
+    /// from the messages at random.
+    pub fn generate(self, generate: impl Fn(&mut Random) -> Vec<Bytes> + 'static) -> Self {
+        Self { generate: Some(Box::new(generate)), ..self }
+    }
+
+    /// Changes each reply before it is compared: removes a time or a random number.
+    pub fn normalise(self, normalise: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self { normalise: Some(Arc::new(normalise)), ..self }
+    }
+
+    /// Does not check a law, and does not assume it for the others. The report shows the reason.
+    ///
+    /// Without [`Law::ReplyOrder`], replies are compared without their order: for replies with request ids.
+    pub fn waive(mut self, law: Law, reason: &'static str) -> Self {
+        self.waived.insert(law, reason);
+        self
+    }
+
+    /// Sets the largest number of cases of each law. The default is 100.
+    pub fn cases(self, cases: usize) -> Self {
+        Self { cases: cases.max(1), ..self }
+    }
+
+    /// Sets the seed of the random cases. The default is fixed, so that a test is the same every time; the variable
+    /// `SWITCHBOARD_SEED` sets another one.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Checks one case only, as a failure prints it.
+    pub fn replay(
+        self,
+        law: Law,
+        messages: impl IntoIterator<Item: AsRef<[u8]>>,
+        numbers: impl IntoIterator<Item = usize>,
+    ) -> Self {
+        let mut this = self.encoded(messages);
+        let case = Case { messages: this.messages.clone(), numbers: numbers.into_iter().collect() };
+        this.replay = Some((law, case));
+        this
+    }
+
+    /// Checks all laws.
+    ///
+    /// # Panics
+    ///
+    /// A law does not hold. The text shows the smallest case that was found, as a script and as a test.
+    pub fn check<H, L>(self)
+    where
+        M: Fn() -> H,
+        H: Handler<F::In, F::Out>,
+        S: Fn(Server<ProbeFraming<F>>) -> Server<ProbeFraming<F>, L>,
+        L: HandlerLayer<Probe<H>, F::In, F::Out>,
+    {
+        let report = self.run();
+        let failures: Vec<_> = report.failures().map(ToString::to_string).collect();
+        assert!(failures.is_empty(), "{}\n\n{report}", failures.join("\n\n"));
+    }
+
+    /// Checks all laws, and returns the result.
+    pub fn run<H, L>(self) -> Report
+    where
+        M: Fn() -> H,
+        H: Handler<F::In, F::Out>,
+        S: Fn(Server<ProbeFraming<F>>) -> Server<ProbeFraming<F>, L>,
+        L: HandlerLayer<Probe<H>, F::In, F::Out>,
+    {
+        assert!(!self.messages.is_empty(), "there are no messages: use messages or encoded");
+        let conversations = self.conversations();
+        let tested = Tested {
+            handler: &self.handler,
+            framing: self.framing,
+            change: &self.change,
+            normalise: self.normalise,
+            is_unordered: self.waived.contains_key(&Law::ReplyOrder),
+            is_datagram: false,
+        };
+        let checker = Checker {
+            subject: &tested,
+            handler: type_name::<H>(),
+            framing: type_name::<F>(),
+            conversations,
+            waived: self.waived,
+            cases: self.cases,
+            seed: self.seed,
+            laws: Law::ALL.into_iter().filter(|law| law.is_of_streams()).collect(),
+            references: HashMap::new(),
+        };
+        match self.replay {
+            Some((law, case)) => checker.replay(law, case),
+            None => checker.run(),
+        }
+    }
+
+    /// The conversation of the author, and random ones.
+    fn conversations(&self) -> Vec<Vec<Bytes>> {
+        let mut random = Random::new(self.seed);
+        let mut conversations = vec![self.messages.clone()];
+        for _ in 0..CONVERSATIONS.min(self.cases / 8) {
+            conversations.push(match &self.generate {
+                Some(generate) => generate(&mut random),
+                None => (0..1 + random.below(6)).map(|_| random.choose(&self.messages).clone()).collect(),
+            });
+        }
+        conversations
+    }
+}
+
+impl<M, F: Framing, S> fmt::Debug for Conformance<M, F, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conformance").field("messages", &self.messages).finish_non_exhaustive()
+    }
+}
