@@ -97,20 +97,20 @@ fn bans_hold_locally_while_the_server_is_away_and_converge_afterwards() {
         }
     };
     // Paused: both change something, also the ban of the other.
-    redis.program.signal(Signal::SIGSTOP);
+    redis.signal(Signal::SIGSTOP);
     fails();
     ban(&servers[0], "192.0.2.3");
     ban(&servers[1], "192.0.2.4");
     lift(&servers[1], "192.0.2.1");
     assert!(bans(&servers[0]).contains("192.0.2.3") && !bans(&servers[1]).contains("192.0.2.3"));
-    redis.program.signal(Signal::SIGCONT);
+    redis.signal(Signal::SIGCONT);
     all_have(&servers, &["192.0.2.2", "192.0.2.3", "192.0.2.4"]);
     // Killed, and empty afterwards.
-    let directory = redis.kill();
+    redis.kill();
     fails();
     lift(&servers[0], "192.0.2.2");
     ban(&servers[1], "192.0.2.5");
-    redis = Redis::revive(directory);
+    redis.revive();
     all_have(&servers, &["192.0.2.3", "192.0.2.4", "192.0.2.5"]);
     // A part of the data is lost, then all.
     redis.run(["DEL {switchboard}:bans-log"]);

@@ -164,10 +164,10 @@ fn a_fault_of_the_server_is_a_gap_and_what_waits_arrives_later() {
         let failed = || failures().iter().zip(&before).all(|(now, before)| now > before);
         match fault {
             "kill" => drop(redis.run(["CLIENT KILL TYPE pubsub"])),
-            "pause" => redis.program.signal(Signal::SIGSTOP),
+            "pause" => redis.signal(Signal::SIGSTOP),
             "replica" => drop(redis.run(["REPLICAOF 127.0.0.1 1"])),
             _ => {
-                let directory = redis.kill();
+                redis.kill();
                 servers[0].wait_until("both links have failed", failed);
                 // Members on the same instance get frames meanwhile, and the others later.
                 for (n, member) in members.iter_mut().enumerate() {
@@ -175,12 +175,12 @@ fn a_fault_of_the_server_is_a_gap_and_what_waits_arrives_later() {
                     member.read_until(&format!("p{n}"), next);
                 }
                 next += 1;
-                redis = Redis::revive(directory);
+                redis.revive();
             }
         }
         servers[0].wait_until(fault, failed);
         match fault {
-            "pause" => redis.program.signal(Signal::SIGCONT),
+            "pause" => redis.signal(Signal::SIGCONT),
             "replica" => drop(redis.run(["REPLICAOF NO ONE"])),
             _ => {}
         }
