@@ -81,7 +81,7 @@ const FLEET_LINKS: [LinkMetric; 5] = [
     (
         "fleet_link_lost_total",
         "counter",
-        "Gaps that the link of a hub has reported, or bans that did not fit.",
+        "Dropped frames and reported gaps of a hub, or bans that did not fit.",
         |link| link.lost,
     ),
     ("fleet_link_failures_total", "counter", "Failed connections and calls of the link.", |link| link.failures),

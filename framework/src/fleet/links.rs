@@ -20,7 +20,7 @@ pub struct FleetLinkReport {
     pub sent: u64,
     /// Frames or changes of bans of other instances.
     pub received: u64,
-    /// How often frames were lost on the way to this instance, and members got a gap; or the bans that did not fit.
+    /// Frames that were dropped because too many waited, and gaps that members got; or the bans that did not fit.
     pub lost: u64,
     /// How often the connection or a call failed.
     pub failures: u64,
@@ -92,8 +92,8 @@ impl LinkState {
         self.state.received.fetch_add(count as u64, Relaxed);
     }
 
-    pub(crate) fn lost(&self, count: usize) {
-        self.state.lost.fetch_add(count as u64, Relaxed);
+    pub(crate) fn lost(&self, count: u64) {
+        self.state.lost.fetch_add(count, Relaxed);
     }
 }
 

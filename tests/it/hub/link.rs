@@ -77,6 +77,58 @@ async fn a_link_reports_lost_frames_of_one_room_or_of_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_silent_instance_is_a_gap_in_its_rooms_and_one_that_has_ended_is_forgotten() {
+    let (_rooms, server, mut ann, link) = linked().await;
+    let mut bob = member(&server, "s").await;
+    link.deliver("r", stamp(0, 1), "1".into());
+    ann.expect("1\n").await;
+    link.silent(2);
+    ann.expect("gap r 0\n").await;
+    bob.expect_nothing(secs(1)).await; // it has never published here
+    // Its stamps still count.
+    link.deliver("r", stamp(0, 3), "3".into());
+    ann.expect("gap r 1\n3\n").await;
+    link.ended(2);
+    link.silent(2);
+    ann.expect_nothing(secs(1)).await;
+}
+
+/// Runs `share` with each name when it starts.
+struct Shares(Hub, Hub, [&'static str; 2]);
+
+impl Handler for Shares {
+    type State = ();
+
+    async fn start(&self, cx: &StartContext) -> Result<()> {
+        let Self(one, two, [first, second]) = self;
+        one.share(cx, first)?;
+        one.share(cx, first)?; // nothing changes
+        Ok(two.share(cx, second)?)
+    }
+
+    async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
+        self.0.publish("r", message);
+        Ok(Reply::send("published"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_fleet_a_shared_hub_is_a_hub_and_names_are_checked() {
+    let start = |names| {
+        let server = Server::bind(format!("mem:{}", harness::unique("shares"))).framing(Lines::default());
+        server.start(Shares(Hub::new(), Hub::new(), names))
+    };
+    let running = start(["one", "two"]).await.unwrap();
+    assert!(running.fleet().is_none());
+    running.drain().await;
+    for (names, error) in [(["one", "one"], "two hubs with the name \"one\""), (["", "x"], "is not the name of a hub")]
+    {
+        let failed = start(names).await.err().unwrap().to_string();
+        assert!(failed.contains(error), "{failed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_link_gets_the_frames_of_this_instance_with_their_numbers() {
     let (rooms, server, mut ann, mut link) = linked().await;
     assert!(matches!(link.next().await, LinkEvent::Subscribe(room) if &*room == "r"));

@@ -122,7 +122,7 @@ impl Sync {
     fn succeeded(&mut self, sent: usize, reply: &Reply) {
         self.state.connected();
         self.state.sent(sent - reply.refused.min(sent));
-        self.state.lost(reply.refused);
+        self.state.lost(reply.refused as u64);
         let is_first = self.position == Position::default();
         if self.logged.take().is_some() || is_first {
             tracing::info!(target: "switchboard::fleet", "bans shared");

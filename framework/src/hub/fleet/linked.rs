@@ -1,6 +1,7 @@
 //! What the two halves of a connected hub have in common.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::AtomicU64;
 
 use crate::fleet::{Fleet, LinkState};
 use crate::hub::Hub;
@@ -16,12 +17,15 @@ pub(super) struct Linked<'a, T: Clone + Send + Sync + 'static> {
     /// The channel of the hub.
     pub(super) channel: String,
     pub(super) state: LinkState,
+    /// The frames in `state` that were dropped because too many waited.
+    pub(super) dropped: AtomicU64,
 }
 
 impl<'a, T: Clone + Send + Sync + 'static> Linked<'a, T> {
     pub(super) fn new(hub: &Hub<T>, codec: &'a Codec<T>, name: &'a str, fleet: &Fleet) -> Result<Self, LinkError> {
         let link = hub.link(RandomState::new().hash_one(std::process::id()))?;
-        Ok(Self { link, codec, name, channel: format!("hub:{name}"), state: fleet.add_link(name) })
+        let (channel, state) = (format!("hub:{name}"), fleet.add_link(name));
+        Ok(Self { link, codec, name, channel, state, dropped: AtomicU64::new(0) })
     }
 
     /// The channel of a room.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::linked::Linked;
 use super::message::Message;
@@ -12,6 +12,8 @@ use crate::fleet::{BusMessage, BusReceiver};
 
 /// Time between two searches for instances that are gone.
 const SEARCH: Duration = Duration::from_secs(1);
+/// After a longer time without a search, this process was paused, and messages wait.
+const PAUSED: Duration = Duration::from_secs(3);
 
 /// Runs until the connection ends.
 pub(super) async fn run<T: Clone + Send + Sync + 'static>(
@@ -22,13 +24,17 @@ pub(super) async fn run<T: Clone + Send + Sync + 'static>(
     peers.connected();
     let mut search = interval(SEARCH);
     search.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut searched = Instant::now();
     loop {
         tokio::select! {
             message = receiver.next() => match message {
                 Some(BusMessage { channel, payload }) => deliver(linked, peers, linked.room_of(&channel), payload),
                 None => return,
             },
-            _ = search.tick() => find_missing(linked, peers),
+            _ = search.tick() => {
+                let was_paused = std::mem::replace(&mut searched, Instant::now()).elapsed() > PAUSED;
+                if was_paused { peers.connected() } else { find_missing(linked, peers) }
+            }
         }
         if receiver.has_dropped() {
             linked.link.lost(None, 0);

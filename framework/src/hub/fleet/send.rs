@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -129,6 +130,8 @@ impl<T: Clone + Send + Sync + 'static> Sending<'_, T> {
     /// Sends the last stamps of the rooms, and a message about the instance. Nothing else is on its way.
     async fn beat(&mut self, message: fn(u64) -> Message) -> Result<(), LinkFailure> {
         let link = &self.linked.link;
+        let dropped = link.outgoing().dropped();
+        self.linked.state.lost(dropped - self.linked.dropped.swap(dropped, Relaxed));
         let stamps = link.stamps().into_iter();
         let new: Vec<_> = stamps.filter(|(room, stamp)| self.announced.get(room) != Some(stamp)).collect();
         for stamps in new.chunks(MAX_COMMANDS) {
