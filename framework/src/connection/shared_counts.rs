@@ -1,7 +1,8 @@
 //! A limit of open connections that the instances of a fleet share: per source, or of a whole listener.
 //!
 //! Without a lease, a source may have one slice of connections here: half of the part of this instance. From half a
-//! slice on, it is tracked, and the fleet renews its lease: the number of connections that it may have here.
+//! slice on, it is tracked, and the fleet renews its lease: the number of connections that it may have here. For one
+//! lease after the limit was divided, every source keeps the part of this instance: leases have yet to be renewed.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -9,10 +10,12 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::address::Source;
 use crate::connection::table::ConnectionTable;
 use crate::fleet::{Ask, Lease, Request, Terms};
+use crate::settings::deadline_after;
 
 /// Maximum sources of one limit that are tracked; each further one has the part of this instance.
 const MAX_TRACKED: usize = 10_000;
@@ -31,6 +34,10 @@ pub(crate) struct SharedCounts {
 
 struct State {
     terms: Terms,
+    /// When the limit was divided last. It is at the start.
+    divided_at: Instant,
+    /// Until when every source may have the part of this instance.
+    part_until: Option<Instant>,
     /// The sources with a lease. `None` is the whole listener.
     tracked: HashMap<Option<Source>, Tracked>,
     /// The sources whose lease must be renewed.
@@ -50,6 +57,17 @@ struct Tracked {
 }
 
 impl State {
+    /// The connections that a source may have without a lease.
+    fn least(&mut self, limit: u32) -> u32 {
+        self.part_until = self.part_until.filter(|until| *until > Instant::now());
+        if self.part_until.is_some() { self.part(limit) } else { self.slice(limit) }
+    }
+
+    /// The part of this instance.
+    fn part(&self, limit: u32) -> u32 {
+        (limit / self.terms.instances).max(1)
+    }
+
     /// The connections that need no lease. A single instance needs none.
     fn slice(&self, limit: u32) -> u32 {
         match self.terms.instances {
@@ -78,27 +96,28 @@ impl SharedCounts {
     pub(super) fn new(table: Weak<ConnectionTable>, limit: usize, lease: Duration, key: String) -> Self {
         let terms = Terms { is_shared: false, instances: 1 };
         let (tracked, queued) = (HashMap::new(), VecDeque::new());
-        let state = Mutex::new(State { terms, tracked, queued, turns: 0 });
+        let divided_at = Instant::now();
+        let state = Mutex::new(State { terms, divided_at, part_until: None, tracked, queued, turns: 0 });
         Self { table, limit: u32::try_from(limit).unwrap_or(u32::MAX), key, lease, state }
     }
 
     /// The connections that a source may have here, if it has `open` of them and another one arrives.
     pub(super) fn allowed(&self, source: Option<Source>, open: usize) -> usize {
         let mut state = self.state.lock();
-        let part = (self.limit / state.terms.instances).max(1);
+        let part = state.part(self.limit);
         if !state.terms.is_shared {
             return part as usize;
         }
-        let slice = state.slice(self.limit);
+        let (slice, least) = (state.slice(self.limit), state.least(self.limit));
         if open < slice as usize / 2 && !state.tracked.contains_key(&source) {
-            return slice as usize;
+            return least as usize;
         }
         if state.tracked.len() >= MAX_TRACKED && !state.tracked.contains_key(&source) {
             return part as usize;
         }
         let tracked = state.tracked.entry(source).or_default();
         tracked.is_growing = true;
-        let allowed = tracked.allowed.unwrap_or_default().max(slice);
+        let allowed = tracked.allowed.unwrap_or_default().max(least);
         let is_near = tracked.allowed.is_none_or(|allowed| open + 1 >= allowed.saturating_sub(slice / 2) as usize);
         // At the limit, the server is asked only when all leases are renewed.
         if is_near && allowed < self.limit {
@@ -158,6 +177,11 @@ impl Lease for SharedCounts {
         let mut state = self.state.lock();
         if terms.is_shared && !state.terms.is_shared {
             state.queue_all();
+            // The first answer after the start takes less time.
+            let was_divided = state.divided_at.elapsed() >= self.lease;
+            state.part_until = was_divided.then(|| deadline_after(Instant::now(), self.lease));
+        } else if state.terms.is_shared && !terms.is_shared {
+            state.divided_at = Instant::now();
         }
         state.terms = terms;
     }

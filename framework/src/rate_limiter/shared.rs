@@ -150,7 +150,9 @@ impl SharedRate {
         let is_covered = entry.balance > 0 || !is_shared;
         if is_covered {
             entry.full_at = full_at;
-            entry.balance = entry.balance.saturating_sub(1);
+            // Without leases, events are part of the divided limit. The balance stays for the time after that, when a
+            // source within its rate must not wait for the first renewal.
+            entry.balance = entry.balance.saturating_sub(u32::from(is_shared));
         }
         if entry.balance <= self.slice / 2 && !entry.is_queued {
             entry.is_queued = true;

@@ -2,7 +2,8 @@
 //! under callgrind, and compares them with the limits in `counts.toml`.
 //!
 //! `cargo bench -p switchboard-tests --bench counts` fails if a count exceeds its limit (instructions: the limit plus
-//! 5 %), and lists the functions with the highest counts. Arguments after `--`: names of paths restrict the run;
+//! 5 %), and lists the functions with the highest counts. It also fails if a shared limit or many bans cost more than
+//! 1 % of the instructions of the same path without them. Arguments after `--`: names of paths restrict the run;
 //! `--accept` stores the new counts; `--show` always lists the functions. It needs valgrind and objdump.
 //!
 //! Unlike times, counts do not depend on the load of the machine. The limits are for x86-64 with AVX2 (the processor
@@ -47,7 +48,8 @@ fn main() -> ExitCode {
 fn check(names: &[&str], accept: bool, show_all: bool) -> ExitCode {
     let atomics = Atomics::of_this_program();
     let mut kept = Figures::kept();
-    let (mut excesses, mut better) = (Vec::new(), Vec::new());
+    let (mut excesses, mut growth, mut better) = (Vec::new(), Vec::new(), Vec::new());
+    let mut measured = BTreeMap::new();
     println!(
         "{:<14} {:>12} {:>8} {:>12} {:>9} {:>12}   per message",
         "path", "instructions", "limit", "allocations", "atomics", "clock reads"
@@ -69,10 +71,17 @@ fn check(names: &[&str], accept: bool, show_all: bool) -> ExitCode {
             show(&counts);
         }
         excesses.extend(excess.into_iter().map(|text| format!("{path}: {text}")));
+        let reference = path.reference().and_then(|name| measured.get(name));
+        growth.extend(reference.and_then(|other| figure.growth(other)).map(|text| format!("{path}: {text}")));
+        measured.insert(path.name, figure);
         if before.is_some_and(|before| figure.is_better_than(&before)) {
             better.push(path.name);
         }
         kept.0.insert(path.name.to_owned(), figure);
+    }
+    if !growth.is_empty() {
+        println!("\n{}", growth.join("\n"));
+        return ExitCode::FAILURE;
     }
     if accept {
         kept.0.retain(|name, _| HotPath::named(name).is_some());

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::{env, fs, io};
 
 use nix::sched::CpuSet;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::server::{Server, free_addresses};
@@ -42,6 +43,8 @@ pub(crate) struct Service {
     pub(crate) listeners: usize,
     /// Number of denied networks.
     pub(crate) deny: usize,
+    /// Number of banned clients.
+    pub(crate) bans: usize,
     /// Log level.
     pub(crate) level: &'static str,
     /// Worker threads. A server with more than one is not pinned to one core.
@@ -159,6 +162,11 @@ fn switchboard(
             command.args(["--set", "rate.replies_per_peer=0/s"]);
         }
     }
+    if service.bans > 0 {
+        let file = directory.join("bans.json");
+        fs::write(&file, bans(service.bans))?;
+        command.args(["--set", &format!("bans.file={}", file.display())]);
+    }
     if let [address] = addresses
         && service.deny == 0
     {
@@ -181,4 +189,13 @@ fn switchboard(
     }
     fs::write(directory.join("switchboard.toml"), text)?;
     Ok(command)
+}
+
+/// A file of so many bans, which last for years.
+fn bans(count: usize) -> String {
+    let ban = |nth: usize| {
+        let network = format!("10.{}.{}.{}", nth >> 16, (nth >> 8) & 255, nth & 255);
+        json!({ "network": network, "began": 0, "until": 1_u64 << 33, "origin": "operator", "reason": "", "times": 0 })
+    };
+    json!({ "version": 1, "bans": (0..count).map(ban).collect::<Value>(), "repeats": [] }).to_string()
 }

@@ -141,6 +141,11 @@ fn growth(churn: &Scenario) -> Vec<Scenario> {
         let label = format!("{}, per connection", count(value, "access rule"));
         point("rules", value, &label, Some("growth-rules-0"), scenario);
     }
+    for value in [0, 100_000] {
+        let service = Service { bans: value, ..churn.service.clone() };
+        let scenario = Scenario { service, baselines: TOKIO, ..churn.clone() };
+        point("bans", value, &format!("{}, per connection", count(value, "ban")), Some("growth-bans-0"), scenario);
+    }
     all
 }
 

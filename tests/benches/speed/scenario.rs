@@ -109,7 +109,7 @@ impl Scenario {
     ) -> Self {
         let large = matches!(load, Load::Closed { size, .. } if size > 1024);
         let buffer = if large { 64 * 1024 } else { 16 * 1024 };
-        let service = Service { protocol, buffer, listeners: 1, deny: 0, level: "warn", workers: 1 };
+        let service = Service { protocol, buffer, listeners: 1, deny: 0, bans: 0, level: "warn", workers: 1 };
         let (name, label) = (name.to_owned(), label.to_owned());
         let (table, effort) = (Table::Messages, Effort::All);
         Self { name, label, table, service, load, baselines, peers: false, effort, goal: None }

@@ -33,6 +33,8 @@ pub struct Figure {
 impl Figure {
     /// The tolerance for instructions. Small source changes can change the code layout.
     pub const MARGIN: f64 = 0.05;
+    /// The tolerance for instructions of an addition that should cost nothing.
+    const GROWTH: f64 = 0.01;
     /// The tolerance for atomics and clock reads: a timer may fire in between. One more per batch of 16 exceeds it.
     const ROUNDING: f64 = 0.04;
     /// The tolerance for allocations, which are exact.
@@ -51,6 +53,12 @@ impl Figure {
         compare("atomic instructions", self.atomics, allowed.atomics, allowed.atomics + Self::ROUNDING);
         compare("clock reads", self.clock_reads, allowed.clock_reads, allowed.clock_reads + Self::ROUNDING);
         excesses
+    }
+
+    /// One message if there are more instructions than on a path that does the same without an addition.
+    pub fn growth(&self, reference: &Self) -> Option<String> {
+        let (is, most) = (self.instructions, reference.instructions * (1.0 + Self::GROWTH));
+        (is > most).then(|| format!("{is} instructions, and {} without the addition", reference.instructions))
     }
 
     /// Compares only allocations, which do not depend on profile or machine.

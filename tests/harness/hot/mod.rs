@@ -6,18 +6,21 @@
 
 mod datagram;
 mod figures;
+mod fleet;
 mod null;
 mod script;
 mod stream;
 
 use std::fmt;
 use std::future::poll_fn;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use switchboard::bans::{Bans, NewBan};
 use switchboard::framing::{AnyFraming, Length, Lines, Raw};
 use switchboard::registry::HandlerInstance;
 use switchboard::server::ListenerSpec;
-use switchboard::settings::{Rate, Rates};
+use switchboard::settings::{BanSettings, Rate, Rates};
 use switchboard::{Kind, ListenerSet, Running};
 use tokio::runtime::{Builder, Runtime};
 
@@ -38,6 +41,20 @@ enum Protocol {
     Datagram,
     /// Messages without framing: the cost of driver and layers alone.
     Null,
+    /// A connection for each message.
+    Connect,
+}
+
+/// What the server has besides its defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extra {
+    Nothing,
+    /// A limit of messages per source, which is not reached.
+    Limit,
+    /// The same limit, which a fleet shares.
+    Fleet,
+    /// Many bans of other clients.
+    Bans,
 }
 
 /// A hot path: a protocol, and the number of messages per read.
@@ -47,25 +64,43 @@ pub struct HotPath {
     pub name: &'static str,
     protocol: Protocol,
     depth: usize,
+    extra: Extra,
 }
 
 impl HotPath {
     /// All hot paths.
-    pub const ALL: [Self; 9] = [
-        Self { name: "stack", protocol: Protocol::Null, depth: 1024 },
-        Self { name: "raw-d1", protocol: Protocol::Raw, depth: 1 },
-        Self { name: "raw-d16", protocol: Protocol::Raw, depth: 16 },
-        Self { name: "lines-d1", protocol: Protocol::Lines, depth: 1 },
-        Self { name: "lines-d16", protocol: Protocol::Lines, depth: 16 },
-        Self { name: "length-d16", protocol: Protocol::Length, depth: 16 },
-        Self { name: "hello-d1", protocol: Protocol::Hello, depth: 1 },
-        Self { name: "datagram-d1", protocol: Protocol::Datagram, depth: 1 },
-        Self { name: "datagram-d16", protocol: Protocol::Datagram, depth: 16 },
+    pub const ALL: [Self; 13] = [
+        Self::new("stack", Protocol::Null, 1024),
+        Self::new("raw-d1", Protocol::Raw, 1),
+        Self::new("raw-d16", Protocol::Raw, 16),
+        Self::new("lines-d1", Protocol::Lines, 1),
+        Self::new("lines-d16", Protocol::Lines, 16),
+        Self::new("length-d16", Protocol::Length, 16),
+        Self::new("hello-d1", Protocol::Hello, 1),
+        Self::new("datagram-d1", Protocol::Datagram, 1),
+        Self::new("datagram-d16", Protocol::Datagram, 16),
+        Self { extra: Extra::Limit, ..Self::new("limited-d16", Protocol::Lines, 16) },
+        Self { extra: Extra::Fleet, ..Self::new("fleet-d16", Protocol::Lines, 16) },
+        Self::new("connect", Protocol::Connect, 1),
+        Self { extra: Extra::Bans, ..Self::new("connect-bans", Protocol::Connect, 1) },
     ];
+
+    const fn new(name: &'static str, protocol: Protocol, depth: usize) -> Self {
+        Self { name, protocol, depth, extra: Extra::Nothing }
+    }
 
     /// The hot path with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|path| path.name == name)
+    }
+
+    /// The path without what this one has besides the defaults, if that should cost nothing.
+    pub fn reference(self) -> Option<&'static str> {
+        match self.name {
+            "fleet-d16" => Some("limited-d16"),
+            "connect-bans" => Some("connect"),
+            _ => None,
+        }
     }
 
     /// The number of messages per batch. With framing `raw` the server sees a batch as one message.
@@ -87,19 +122,36 @@ impl HotPath {
         let mut registry = switchboard_server::registry();
         null::register(&mut registry);
         let kind = if self.protocol == Protocol::Datagram { Kind::Datagram } else { Kind::Stream };
-        registry.transport(Scripted { kind, script: self.script(), shared });
+        registry.transport(Scripted {
+            kind,
+            script: self.script(),
+            shared,
+            reconnects: self.protocol == Protocol::Connect,
+        });
         let mut listeners = ListenerSet::new(registry.transport_table());
         let (handler, framing) = self.handler(&registry);
         let mut spec = ListenerSpec::new("main", "script:".parse().unwrap());
         spec.framing = framing;
         spec.rates = Rates::default().replies_per_peer(Rate::per_second(0)); // one peer sends at full speed
+        if matches!(self.extra, Extra::Limit | Extra::Fleet) {
+            spec.rates = spec.rates.messages_per_source(Rate::per_second(1_000_000)).burst(u32::MAX);
+        }
+        let fleet = (self.extra == Extra::Fleet).then(fleet::fleet);
+        spec.fleet.clone_from(&fleet);
+        if self.extra == Extra::Bans {
+            listeners.bans(bans());
+        }
         listeners.listen(spec, &handler);
-        listeners.start().await.unwrap()
+        let running = listeners.start().await.unwrap();
+        if let Some(fleet) = fleet {
+            fleet::is_shared(&fleet).await;
+        }
+        running
     }
 
     fn handler(self, registry: &switchboard::Registry) -> (HandlerInstance, AnyFraming) {
         let (handler, framing) = match self.protocol {
-            Protocol::Raw | Protocol::Datagram => ("echo", AnyFraming::new(Raw::default())),
+            Protocol::Raw | Protocol::Datagram | Protocol::Connect => ("echo", AnyFraming::new(Raw::default())),
             Protocol::Lines => ("echo", AnyFraming::new(Lines::default())),
             Protocol::Length => ("echo", AnyFraming::new(Length::default())),
             Protocol::Hello => ("hello", AnyFraming::new(Raw::default())),
@@ -111,7 +163,7 @@ impl HotPath {
     fn script(self) -> Script {
         let text = "x".repeat(SIZE);
         let (greeting, message, reply) = match self.protocol {
-            Protocol::Raw | Protocol::Datagram => ("", text.clone(), text),
+            Protocol::Raw | Protocol::Datagram | Protocol::Connect => ("", text.clone(), text),
             Protocol::Lines => ("", format!("{text}\n"), format!("{text}\n")),
             Protocol::Length => ("", format!("\0\0\0\x40{text}"), format!("\0\0\0\x40{text}")),
             Protocol::Hello => ("welcome!", text.clone(), format!("hello, {text}!")),
@@ -126,6 +178,16 @@ impl HotPath {
             depth: self.depth,
         }
     }
+}
+
+/// A hundred thousand bans, which is the default limit.
+fn bans() -> Bans {
+    let bans = Bans::new(BanSettings::default());
+    for nth in 0..100_000_u32 {
+        let client = IpAddr::from(Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + nth));
+        bans.add(NewBan::new(client.into())).unwrap();
+    }
+    bans
 }
 
 impl fmt::Display for HotPath {

@@ -74,6 +74,8 @@ pub(super) struct Scripted {
     pub(super) kind: Kind,
     pub(super) script: Script,
     pub(super) shared: Arc<Shared>,
+    /// Whether the client connects again for each batch.
+    pub(super) reconnects: bool,
 }
 
 #[async_trait]
@@ -83,7 +85,10 @@ impl Transport for Scripted {
     }
 
     async fn bind(&self, bind: Bind) -> io::Result<Listener> {
-        let listener = if self.kind == Kind::Stream { stream::listener } else { datagram::listener };
-        Ok(listener(self.script.clone(), self.shared.clone(), bind.endpoint))
+        let (script, shared) = (self.script.clone(), self.shared.clone());
+        Ok(match self.kind {
+            Kind::Stream => stream::listener(script, shared, self.reconnects, bind.endpoint),
+            _ => datagram::listener(script, shared, bind.endpoint),
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! A connection with a scripted client.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -10,23 +11,53 @@ use switchboard::transport::Listener;
 use switchboard::transport::{Accepted, StreamListener};
 use switchboard::{Address, Endpoint, async_trait};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot::{self, Receiver, Sender};
 
 use crate::hot::script::{Script, Shared};
 
-/// A listener with one client.
-pub(super) fn listener(script: Script, shared: Arc<Shared>, endpoint: Endpoint) -> Listener {
-    Listener::Stream(Box::new(Once { endpoint, client: Some(Client::new(script, shared)) }))
+/// A listener with one client, which connects once or for each batch.
+pub(super) fn listener(script: Script, shared: Arc<Shared>, reconnects: bool, endpoint: Endpoint) -> Listener {
+    Listener::Stream(Box::new(ScriptedListener {
+        endpoint,
+        script,
+        shared,
+        reconnects,
+        left: 0,
+        open: None,
+        accepted: false,
+    }))
 }
 
-struct Once {
+struct ScriptedListener {
     endpoint: Endpoint,
-    client: Option<Client>,
+    script: Script,
+    shared: Arc<Shared>,
+    reconnects: bool,
+    /// Batches for which the client has yet to connect.
+    left: usize,
+    /// Ends with the last connection.
+    open: Option<Receiver<()>>,
+    accepted: bool,
 }
 
 #[async_trait]
-impl StreamListener for Once {
+impl StreamListener for ScriptedListener {
     async fn accept(&mut self) -> io::Result<Option<Accepted>> {
-        let Some(client) = self.client.take() else { std::future::pending().await };
+        let mut client = Client::new(self.script.clone(), self.shared.clone());
+        if self.reconnects {
+            if let Some(open) = &mut self.open {
+                let _ = open.await; // the client has been dropped
+            }
+            self.open = None;
+            if self.left == 0 {
+                self.left = poll_fn(|cx| self.shared.poll_more(cx)).await;
+            }
+            self.left -= 1;
+            let (guard, open) = oneshot::channel();
+            (client.left, client.only_batch, self.open) = (1, Some(guard), Some(open));
+        } else if std::mem::replace(&mut self.accepted, true) {
+            return std::future::pending().await;
+        }
         let [peer, local] = [40_000, 9999].map(|port| Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
         Ok(Some(Accepted::ready(peer, local, client)))
     }
@@ -49,12 +80,15 @@ struct Client {
     /// The next batch is not yet available. As with a socket, the task must be woken first.
     awaited: bool,
     reader: Option<Waker>,
+    /// Set if the client disconnects after one batch. Dropped with the connection.
+    only_batch: Option<Sender<()>>,
 }
 
 impl Client {
     fn new(script: Script, shared: Arc<Shared>) -> Self {
         let greeted = script.greeting.is_empty();
-        Self { script, shared, left: 0, written: 0, greeted, answered: greeted, awaited: true, reader: None }
+        let (left, written, reader, only_batch) = Default::default();
+        Self { script, shared, left, written, greeted, answered: greeted, awaited: true, reader, only_batch }
     }
 }
 
@@ -66,6 +100,9 @@ impl AsyncRead for Client {
             return Poll::Pending;
         }
         if this.left == 0 {
+            if this.only_batch.is_some() {
+                return Poll::Ready(Ok(()));
+            }
             this.left = ready!(this.shared.poll_more(cx));
         }
         if std::mem::take(&mut this.awaited) {

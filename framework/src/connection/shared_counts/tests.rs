@@ -48,6 +48,23 @@ fn without_leases_a_source_has_the_part_of_one_instance() {
     assert_eq!(tiny.allowed(SOURCE, 0), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_source_keeps_the_part_of_the_instance_until_leases_are_renewed_after_a_failure() {
+    let counts = limit(SHARED);
+    assert_eq!(counts.allowed(SOURCE, 5), 10);
+    answer(&counts, Some(12));
+    counts.set_terms(Terms { is_shared: false, ..SHARED });
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(counts.allowed(SOURCE, 19), 20);
+    counts.set_terms(SHARED);
+    let other = Some(Source::V4(Ipv4Addr::BROADCAST));
+    assert_eq!([SOURCE, other].map(|source| counts.allowed(source, 18)), [20, 20]);
+    answer(&counts, Some(25));
+    assert_eq!(counts.allowed(SOURCE, 20), 25);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!([SOURCE, other].map(|source| counts.allowed(source, 18)), [25, 10]);
+}
+
 #[test]
 fn the_number_of_tracked_sources_is_bounded() {
     let counts = limit(SHARED);

@@ -105,9 +105,30 @@ async fn without_leases_a_source_has_the_part_of_one_instance() {
         tokio::time::advance(Duration::from_millis(100)).await;
     }
     assert!((330..=370).contains(&events), "{events} in 10 s");
-    // The return of the server gives nothing for free.
-    rate.set_terms(SHARED);
-    assert_eq!(accepted(&rate, source(1), 10), 0);
+    // When the server returns, the source has its slice, once.
+    let mut events = 0;
+    for terms in [SHARED, DIVIDED, SHARED] {
+        rate.set_terms(DIVIDED);
+        tokio::time::advance(Duration::from_secs(10)).await; // the local burst is full
+        rate.set_terms(terms);
+        events += if terms.is_shared { accepted(&rate, source(1), 1_000) } else { 0 };
+    }
+    assert_eq!(events, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_within_its_rate_waits_for_nothing_while_the_server_fails_and_returns() {
+    let rate = limit(SHARED);
+    for _ in 0..5 {
+        rate.set_terms(DIVIDED);
+        for _ in 0..60 {
+            assert_eq!(accepted(&rate, source(1), 1), 1);
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        // Until the next call fails.
+        rate.set_terms(SHARED);
+        assert_eq!(accepted(&rate, source(1), 10), 10);
+    }
 }
 
 #[tokio::test(start_paused = true)]
