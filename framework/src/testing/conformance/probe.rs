@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use tokio::time::sleep;
 
 use crate::close_reason::CloseReason;
-use crate::connection::Connection;
+use crate::connection::{Connection, Kind};
 use crate::error::Result;
 use crate::handler::{Context, Frames, Handler, Needs, Reply, ReplyOrder, StartContext};
 use crate::testing::conformance::record::Record;
@@ -102,6 +102,10 @@ impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Handler<In, O
     async fn message(&self, cx: &mut Context<H::State, Out>, message: In) -> Result<Reply<Out>> {
         let connection = cx.connection().clone();
         let _running = self.record.run(connection.id(), true);
+        // The budget of an unvalidated peer depends on all datagrams before.
+        if connection.kind() == Kind::Datagram {
+            cx.validate_address();
+        }
         if let Some(bytes) = (&message as &dyn Any).downcast_ref::<Bytes>() {
             self.record.message(bytes.len());
         }

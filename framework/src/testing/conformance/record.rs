@@ -157,6 +157,11 @@ impl Record {
         self.0.lock().connections.get(&id).cloned().unwrap_or_default()
     }
 
+    /// What the handler did for the first connection.
+    pub(super) fn first_calls(&self) -> Calls {
+        self.0.lock().connections.values().next().cloned().unwrap_or_default()
+    }
+
     /// Calls of `message` that have ended, of each connection.
     pub(super) fn handled(&self) -> HashMap<u64, u64> {
         self.0.lock().connections.iter().map(|(id, calls)| (*id, calls.handled)).collect()
