@@ -190,7 +190,7 @@ handler!(
     /// Pushes many frames, and ignores that the outbox is full.
     TryPush: (), |_this, cx, message| {
         let pusher = cx.pusher();
-        yield_now().await;
+        sleep(Duration::from_millis(5)).await;
         for _ in 0..250 {
             let _ = pusher.try_push([&*message, &[b'.'; 300]].concat());
         }

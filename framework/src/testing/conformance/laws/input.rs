@@ -77,7 +77,9 @@ pub(super) fn noise(reference: &Reference, random: &mut Random, count: usize) ->
         };
         (vec![bytes.into()], vec![])
     };
-    (0..count).map(|number| of(random, number)).collect()
+    // The values that lengths and counts are wrong for.
+    let extreme = [0xFF, 0x00, 0x7F, 0x80].map(|byte| (vec![vec![byte; 9].into()], vec![]));
+    extreme.into_iter().chain((4..count.max(4)).map(|number| of(random, number))).collect()
 }
 
 fn mutated(recorded: &[u8], random: &mut Random) -> Vec<u8> {
@@ -115,7 +117,10 @@ impl Run<'_> {
             session.send(client, &input[start..end]);
             session.settle().await;
             let expected = self.reference.first(self.reference.complete(end));
-            self.check_received(&session, client, &expected, &format!("after {end} bytes"))?;
+            // A reply may come early, but it must not wait for more input.
+            if !self.begins_with(&expected, &session.frames(client)) {
+                self.check_received(&session, client, &expected, &format!("after {end} bytes"))?;
+            }
             start = end;
         }
         let ended = session.finish().await?;
