@@ -184,7 +184,7 @@ async fn main() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use switchboard::testing::{self, Peer};
+    use switchboard::testing::{self, Law, Peer};
 
     async fn start() -> testing::Running {
         testing::Server::new(Chat::default()).set(configure).start().await
@@ -229,5 +229,15 @@ mod tests {
         let server = start().await;
         let mut ann = join(&server, "ann").await;
         ann.expect_nothing(Duration::from_secs(3599)).await.expect_closed(CloseReason::Idle).await;
+    }
+
+    #[test]
+    fn chat_keeps_the_laws() {
+        testing::conformance(Chat::default)
+            .framing(Lines::default().max(MAX_LINE_LENGTH))
+            .messages(["ann", "hi", "/who", "/join den", "", "/quit"])
+            .waive(Law::TwoAtOnce, "a name is free for one client, and members of a room see each other")
+            .cases(40)
+            .check();
     }
 }

@@ -73,3 +73,16 @@ async fn main() -> Result<()> {
     // The closure is called once per connection with `limits.frame`, so a codec can have state.
     Server::bind(address).framing(framing::custom(|limit| Netstrings { limit })).serve(shout).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard::testing::conformance;
+
+    #[test]
+    fn netstrings_keep_the_laws() {
+        let shout = || handler_fn(|_: Context, text: Bytes| async move { Ok(Reply::send(text.to_ascii_uppercase())) });
+        let netstrings = framing::custom(|limit| Netstrings { limit });
+        conformance(shout).framing(netstrings).messages(["hello", "", "twelve bytes"]).check();
+    }
+}

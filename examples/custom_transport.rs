@@ -68,3 +68,14 @@ fn main() -> Result<()> {
     runtime.shutdown_background();
     served
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard::testing::conformance;
+
+    #[test]
+    fn shout_keeps_the_laws() {
+        conformance(|| handler_fn(shout)).framing(Lines::default()).messages(["hello", "", "x"]).check();
+    }
+}

@@ -242,3 +242,30 @@ async fn main() -> Result<ExitCode> {
     listeners.listen(datagrams, &dns).listen(streams, &dns);
     Ok(listeners.run().await)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard::testing::conformance;
+
+    /// A query with recursion desired, for a name below `example.com`.
+    fn query(id: u8, name: &str, rtype: Rtype) -> Vec<u8> {
+        let mut query = vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        for label in name.split('.') {
+            query.push(u8::try_from(label.len()).unwrap_or(63));
+            query.extend_from_slice(label.as_bytes());
+        }
+        query.extend_from_slice(&[&[0], &rtype.to_int().to_be_bytes()[..], &[0, 1]].concat());
+        query
+    }
+
+    #[test]
+    fn dns_keeps_the_laws_on_connections_and_datagrams() {
+        let dns = || Dns { zone: Zone::parse(ZONE).unwrap_or_else(|error| panic!("{error}")) };
+        let queries = || [("example.com", Rtype::SOA), ("www.example.com", Rtype::A), ("missing.example.com", Rtype::A)];
+        let queries = || (1..).zip(queries()).map(|(id, (name, rtype))| query(id, name, rtype));
+        let length = Length::new(2, ByteOrder::Big, 0).unwrap_or_else(|error| panic!("{error}"));
+        conformance(dns).framing(length).messages(queries()).cases(40).check();
+        conformance(dns).datagrams().messages(queries()).cases(40).check();
+    }
+}

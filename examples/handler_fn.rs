@@ -13,3 +13,14 @@ async fn main() -> Result<()> {
     // A closure works too: handler_fn(|cx: Context, line: Bytes| async move { … }).
     Server::bind(address).framing(Lines::default()).serve(handler_fn(backwards)).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard::testing::conformance;
+
+    #[test]
+    fn backwards_keeps_the_laws() {
+        conformance(|| handler_fn(backwards)).framing(Lines::default()).messages(["hello", "", "x"]).check();
+    }
+}

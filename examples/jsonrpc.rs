@@ -116,3 +116,22 @@ async fn main() -> ExitCode {
     let address = std::env::args().nth(1).unwrap_or("tcp://127.0.0.1:9999".into());
     Server::bind(address).framing(Lines::default()).run(JsonRpc).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard::testing::{Law, conformance};
+
+    #[test]
+    fn json_rpc_keeps_the_laws() {
+        let requests = [
+            r#"{"jsonrpc":"2.0","id":1,"method":"subtract","params":[42,23]}"#,
+            r#"{"jsonrpc":"2.0","id":2,"method":"sleep","params":{"milliseconds":500}}"#,
+            r#"{"jsonrpc":"2.0","method":"subtract","params":[1,1]}"#,
+            r#"[{"jsonrpc":"2.0","id":3,"method":"sleep","params":{"milliseconds":5}},1]"#,
+            "{",
+        ];
+        let check = conformance(|| JsonRpc).framing(Lines::default()).messages(requests).cases(40);
+        check.waive(Law::ReplyOrder, "replies have request ids").check();
+    }
+}

@@ -23,3 +23,14 @@ async fn main() -> Result<()> {
     let _log = log::install(&LogSettings::default())?; // writes the last lines when it is dropped
     Server::bind(address).framing(Lines::default()).serve(Double).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard::testing::conformance;
+
+    #[test]
+    fn double_keeps_the_laws() {
+        conformance(|| Double).framing(Lines::default()).messages(["1", "21", "ten"]).check();
+    }
+}

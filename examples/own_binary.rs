@@ -60,3 +60,15 @@ fn main() -> ExitCode {
     }
     switchboard_server::run_from(registry, args)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard::testing::conformance;
+
+    #[test]
+    fn the_oracle_keeps_the_laws() {
+        let oracle = || Oracle::new(OracleOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+        conformance(oracle).framing(Lines::default()).messages(["will it rain?", ""]).check();
+    }
+}

@@ -155,3 +155,16 @@ async fn main() -> Result<()> {
         .serve(handler_fn(|_: Context, line: Bytes| async move { Ok(Reply::send(line)) }))
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard::testing::conformance;
+
+    #[test]
+    fn the_layer_keeps_the_laws() {
+        let echo = || handler_fn(|_: Context, line: Bytes| async move { Ok(Reply::send(line)) });
+        let limited = conformance(echo).framing(Lines::default()).messages(["hello", "", "x"]).cases(40);
+        limited.set(|server| server.layer(PerSource::per_second(10))).check();
+    }
+}

@@ -19,3 +19,14 @@ async fn main() -> Result<()> {
     let address = std::env::args().nth(1).unwrap_or("tcp://127.0.0.1:9999".into());
     Server::bind(address).framing(Lines::default()).layer(RatePerSource::per_second(100)).serve(Shout).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard::testing::conformance;
+
+    #[test]
+    fn shout_keeps_the_laws() {
+        conformance(|| Shout).framing(Lines::default()).messages(["hello", "", "x"]).check();
+    }
+}

@@ -140,3 +140,26 @@ async fn main() -> Result<ExitCode> {
     let tls = TlsSettings::new(certificate, key).start(TlsStart::OnRequest);
     Ok(server.tls(tls).run(Smtp { has_tls: true }).await)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard::testing::{Random, conformance};
+
+    const COMMANDS: [&str; 6] = [
+        "EHLO me\r\n",
+        "MAIL FROM:<ada@example.com>\r\n",
+        "RCPT TO:<bob@example.com>\r\n",
+        "DATA\r\n",
+        "Subject: hi\r\n\r\nhello\r\n.\r\n",
+        "QUIT\r\n",
+    ];
+
+    #[test]
+    fn smtp_keeps_the_laws() {
+        let framing = lines().unwrap_or_else(|error| panic!("{error}"));
+        // Commands in another order would read the mail as commands.
+        let begin = |random: &mut Random| COMMANDS[..=random.below(COMMANDS.len())].iter().map(|one| (*one).into()).collect();
+        conformance(|| Smtp { has_tls: false }).framing(framing).encoded(COMMANDS).generate(begin).cases(60).check();
+    }
+}

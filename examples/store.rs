@@ -212,3 +212,27 @@ fn main() -> ExitCode {
     }
     switchboard_server::run_from(registry, args)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use switchboard::testing::{Law, conformance};
+
+    #[test]
+    fn the_store_keeps_the_laws() {
+        let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+        let number = AtomicUsize::new(0);
+        let store = || {
+            let path = directory.path().join(number.fetch_add(1, Relaxed).to_string());
+            Store::new(StoreOptions { path, batch: 2 }).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let commands = framing::custom(|limit| Commands(LinesCodec::new_with_max_length(limit)));
+        conformance(store)
+            .framing(commands)
+            .encoded(["SET a 1\n", "GET a\n", "COUNT\n", "SET b 2\n", "\n"])
+            .waive(Law::TwoAtOnce, "all clients share the values")
+            .cases(15)
+            .check();
+    }
+}

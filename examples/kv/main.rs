@@ -122,3 +122,25 @@ async fn serve() -> Result<()> {
         .serve(Kv { store: Store::new(MAX_MEMORY, MAX_COMMAND) })
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard::testing::{Law, conformance};
+
+    #[test]
+    fn the_store_keeps_the_laws() {
+        conformance(|| Kv { store: Store::new(MAX_MEMORY, MAX_COMMAND) })
+            .framing(framing::custom(Resp::new))
+            .encoded([
+                "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2\r\n10\r\n",
+                "*2\r\n$4\r\nINCR\r\n$1\r\na\r\n",
+                "*3\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n",
+                "PING\r\n",
+                "*1\r\n$4\r\nQUIT\r\n",
+            ])
+            .waive(Law::TwoAtOnce, "all clients share the values")
+            .cases(40)
+            .check();
+    }
+}

@@ -1,7 +1,7 @@
 //! Tests of the broker with paused time.
 
 use super::*;
-use switchboard::testing::{self, Peer};
+use switchboard::testing::{self, Law, Peer};
 use switchboard::tokio::time::Instant;
 
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
@@ -127,4 +127,23 @@ async fn a_filter_with_a_wildcard_inside_a_level_is_refused() {
         let packet = [&[0x82, 5 + filter.len() as u8, 0, 1, 0, filter.len() as u8], filter.as_bytes(), b"\0"].concat();
         join(&server, "other").await.send(packet).await.expect_closed(CloseReason::BadFrame).await;
     }
+}
+
+#[test]
+fn the_broker_keeps_the_laws() {
+    let packets = [
+        connect("me", 0, b""),
+        b"\x82\x06\0\x01\0\x01a\x01".to_vec(),   // SUBSCRIBE a, QoS 1
+        b"\x32\x06\0\x01a\0\x02x".to_vec(),       // PUBLISH to a, QoS 1
+        b"\x40\x02\0\x01".to_vec(),                 // PUBACK
+        b"\xc0\0".to_vec(),                           // PINGREQ
+        b"\xe0\0".to_vec(),                           // DISCONNECT
+    ];
+    testing::conformance(Broker::default)
+        .framing(framing::custom(Codec))
+        .encoded(packets)
+        .set(|server| server.limits(Limits::default().frame(MAX_PACKET).outbox(MAX_QUEUED)))
+        .waive(Law::TwoAtOnce, "a client with the same name takes the session over")
+        .cases(40)
+        .check();
 }

@@ -73,7 +73,8 @@
 //! feature `log`) prints them to standard error, as the program `switchboard` does.
 //!
 //! **Test a handler.** The module `testing` (Cargo feature `testing`) has a server in memory, peers with exact
-//! expectations, and a bare context.
+//! expectations, and a bare context. `testing::conformance` checks what the network, other clients and the server do to a
+//! handler, and needs only its messages.
 //!
 //! **Write conversations as text.** The module `script` (Cargo feature `script`) reads and prints the scripts of
 //! `switchboard test`.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::address::Endpoint;
 use crate::bans::Bans;
@@ -75,14 +76,11 @@ fn log_listening(listener: &str, endpoint: &Endpoint, socket: Option<&SharedSock
     }
 }
 
-/// Logs whether clients can reach a datagram socket, until it closes. Only a reload binds its path again.
-async fn watch(socket: Arc<OpenSocket>, listener: String, retired: CancellationToken) {
+/// Logs whether clients can reach a datagram socket. Only a reload binds its path again.
+async fn watch(socket: Arc<OpenSocket>, listener: String) {
     let mut reachability = Reachability::of(&socket);
-    while socket.is_open() {
-        tokio::select! {
-            () = retired.cancelled() => return,
-            () = reachability.path_lost(&socket, &listener) => {}
-        }
+    loop {
+        reachability.path_lost(&socket, &listener).await;
     }
 }
 
@@ -141,9 +139,12 @@ impl ListenerHandle {
                 let (snapshots, snapshot) = watch::channel(snapshot);
                 let datagrams_cut = state.datagrams_cut.clone();
                 let datagram_loop = DatagramLoop::new(datagrams, snapshot, retired.clone(), datagrams_cut, heartbeats);
-                tokio::spawn(watch(socket.clone(), spec.name.clone(), retired.clone()));
+                let watching = AbortOnDropHandle::new(tokio::spawn(watch(socket.clone(), spec.name.clone())));
                 let socket = socket.clone();
-                state.datagram_loops.spawn(datagram_loop.run().map(move |()| socket.set_closed()));
+                state.datagram_loops.spawn(datagram_loop.run().map(move |()| {
+                    drop(watching);
+                    socket.set_closed();
+                }));
                 SnapshotSender::Datagram(snapshots)
             }
         };

@@ -25,6 +25,7 @@
 //! ```
 
 mod checker;
+mod exchange;
 mod failure;
 mod framing;
 mod law;
@@ -45,7 +46,7 @@ pub use random::Random;
 pub use report::Report;
 
 use std::any::type_name;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -84,6 +85,7 @@ pub struct Conformance<M, F: Framing = Raw, S = Unchanged<F>> {
     waived: HashMap<Law, &'static str>,
     cases: usize,
     seed: u64,
+    is_datagram: bool,
     replay: Option<(Law, Case)>,
 }
 
@@ -115,6 +117,7 @@ pub fn conformance<M>(handler: M) -> Conformance<M> {
         waived: HashMap::new(),
         cases: CASES,
         seed: seed.unwrap_or(SEED),
+        is_datagram: false,
         replay: None,
     }
 }
@@ -123,7 +126,7 @@ impl<M> Conformance<M> {
     /// Sets the framing. The default is [`Raw`], whose messages have no boundaries: waive [`Law::Cuts`] and
     /// [`Law::Pipelining`] with it, unless the handler answers byte by byte.
     pub fn framing<F: Framing>(self, framing: F) -> Conformance<M, F> {
-        let Self { handler, messages, generate, normalise, waived, cases, seed, replay, .. } = self;
+        let Self { handler, messages, generate, normalise, waived, cases, seed, is_datagram, replay, .. } = self;
         Conformance {
             handler,
             framing: Arc::new(framing),
@@ -134,6 +137,7 @@ impl<M> Conformance<M> {
             waived,
             cases,
             seed,
+            is_datagram,
             replay,
         }
     }
@@ -145,8 +149,8 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
     where
         S2: Fn(Server<ProbeFraming<F>>) -> Server<ProbeFraming<F>, L>,
     {
-        let Self { handler, framing, messages, generate, normalise, waived, cases, seed, replay, .. } = self;
-        Conformance { handler, framing, change, messages, generate, normalise, waived, cases, seed, replay }
+        let Self { handler, framing, messages, generate, normalise, waived, cases, seed, is_datagram, replay, .. } = self;
+        Conformance { handler, framing, change, messages, generate, normalise, waived, cases, seed, is_datagram, replay }
     }
 
     /// Sets the messages of the client, in their order. The framing encodes them.
@@ -190,6 +194,12 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
         self
     }
 
+    /// Checks the laws of datagrams instead of those of connections. Each message is a datagram. The peers are
+    /// validated, so the limit of `limits.amplification` does not apply.
+    pub fn datagrams(self) -> Self {
+        Self { is_datagram: true, ..self }
+    }
+
     /// Sets the largest number of cases of each law. The default is 100.
     pub fn cases(self, cases: usize) -> Self {
         Self { cases: cases.max(1), ..self }
@@ -227,8 +237,7 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
         L: HandlerLayer<Probe<H>, F::In, F::Out>,
     {
         let report = self.run();
-        let failures: Vec<_> = report.failures().map(ToString::to_string).collect();
-        assert!(failures.is_empty(), "{}\n\n{report}", failures.join("\n\n"));
+        assert!(report.broken().is_empty(), "{}\n\n{report}", report.failures());
     }
 
     /// Checks all laws, and returns the result.
@@ -247,7 +256,7 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
             change: &self.change,
             normalise: self.normalise,
             is_unordered: self.waived.contains_key(&Law::ReplyOrder),
-            is_datagram: false,
+            is_datagram: self.is_datagram,
         };
         let checker = Checker {
             subject: &tested,
@@ -257,7 +266,7 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
             waived: self.waived,
             cases: self.cases,
             seed: self.seed,
-            laws: Law::ALL.into_iter().filter(|law| law.is_of_streams()).collect(),
+            laws: Law::ALL.into_iter().filter(|law| law.concerns(self.is_datagram)).collect(),
             references: HashMap::new(),
         };
         match self.replay {
@@ -273,9 +282,15 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
         for _ in 0..CONVERSATIONS.min(self.cases / 8) {
             conversations.push(match &self.generate {
                 Some(generate) => generate(&mut random),
+                // What datagrams have in common with the ones before them is the matter of some laws.
+                None if self.is_datagram => {
+                    self.messages.iter().filter(|_| random.below(2) == 0).cloned().collect()
+                }
                 None => (0..1 + random.below(6)).map(|_| random.choose(&self.messages).clone()).collect(),
             });
         }
+        let mut seen = HashSet::new();
+        conversations.retain(|messages| !messages.is_empty() && seen.insert(messages.clone()));
         conversations
     }
 }

@@ -215,6 +215,11 @@ impl DatagramPeer {
         }
     }
 
+    /// The next datagram, if it has arrived.
+    pub(super) fn try_next(&self) -> Option<Bytes> {
+        self.network.state.lock().inboxes.get_mut(&self.address)?.unread.pop_front()
+    }
+
     async fn next(&mut self, caller: &Location<'_>, wanted: &str) -> Bytes {
         let began = Instant::now();
         match bounded(poll_fn(|cx| self.poll_next(cx))).await {

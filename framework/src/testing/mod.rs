@@ -51,6 +51,9 @@
 //!        0.000 s  server  "hi\n"
 //! ```
 //!
+//! [`conformance()`] checks a handler against [laws](Law), without any expectations: cut input, pipelining, half-close,
+//! slow readers, drains and cancelled calls do not change its replies and leave nothing behind.
+//!
 //! [`context`] makes a context without a server, to call the methods of a handler directly.
 
 mod conformance;

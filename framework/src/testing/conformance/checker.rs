@@ -16,7 +16,7 @@ use crate::testing::conformance::shrink::{Case, smaller};
 use crate::testing::conformance::subject::Subject;
 
 /// Runs that make a failing case smaller.
-const MAX_SHRINKS: usize = 400;
+const MAX_SHRINKS: usize = 200;
 
 /// Everything about a check besides the subject.
 pub(super) struct Checker<'a> {
@@ -66,6 +66,8 @@ impl Checker<'_> {
         Assumptions {
             has_boundaries: holds(Law::Cuts),
             is_pipelined: holds(Law::Pipelining),
+            is_finished: holds(Law::HalfClose),
+            is_clean: holds(Law::Cleanup),
             is_separate: holds(Law::TwoAtOnce),
         }
     }
@@ -74,7 +76,7 @@ impl Checker<'_> {
         let mut random = Random::new(self.seed ^ law as u64);
         let mut held = 0;
         for conversation in self.conversations.clone() {
-            if held >= self.cases || held > 0 && matches!(law, Law::Repeat | Law::Cleanup | Law::Sizes | Law::NoReader) {
+            if held >= self.cases || held > 0 && is_of_one_conversation(law) {
                 break;
             }
             let reference = match self.reference(&conversation) {
@@ -101,7 +103,7 @@ impl Checker<'_> {
         if let Some(reference) = self.references.get(messages) {
             return Ok(reference.clone());
         }
-        let reference = Arc::new(isolated(Reference::run(self.subject, messages))?);
+        let reference = Arc::new(isolated(laws::reference(self.subject, messages))?);
         self.references.insert(messages.to_vec(), reference.clone());
         Ok(reference)
     }
@@ -113,7 +115,7 @@ impl Checker<'_> {
         } else {
             self.reference(&case.messages)?
         };
-        let Some(numbers) = laws::fitted(law, &reference, &case.numbers) else { return Ok(()) };
+        let Some(numbers) = laws::fitted(law, self.subject, &reference, &case.numbers) else { return Ok(()) };
         let run = Run { subject: self.subject, reference: &reference, numbers: &numbers, assumptions: self.assumptions() };
         isolated(run.check(law))
     }
@@ -141,4 +143,9 @@ impl Checker<'_> {
     fn failure(&self, law: Law, case: Case, fault: Fault, runs: usize) -> Failure {
         Failure { law, case, fault, seed: self.seed, runs, handler: self.handler, framing: self.framing }
     }
+}
+
+/// Whether other conversations say nothing more about the law.
+fn is_of_one_conversation(law: Law) -> bool {
+    matches!(law, Law::Repeat | Law::Cleanup | Law::Sizes | Law::NoReader)
 }

@@ -42,16 +42,23 @@ impl fmt::Display for Failure {
 impl Failure {
     /// A test of this case only.
     fn test(&self) -> String {
-        let Self { law, case, handler, framing, .. } = self;
+        let Self { law, case, .. } = self;
+        let (handler, framing) = (short(self.handler, "", "HANDLER"), short(self.framing, "::default()", "FRAMING"));
         let messages: Vec<_> = case.messages.iter().map(|message| format!("b\"{}\"", message.escape_ascii())).collect();
         let messages = messages.join(".as_slice(), ") + if messages.is_empty() { "" } else { ".as_slice()" };
         format!(
-            "#[test]\nfn {law}_regression() {{\n    // The framing is {framing}; add its options and the settings of the server.\n    \
-             testing::conformance(|| {handler}).framing({framing}::default())\n        \
+            "#[test]\nfn {law}_regression() {{\n    // With the handler, the framing and the settings of the failed test.\n    \
+             testing::conformance(|| {handler}).framing({framing})\n        \
              .replay(Law::{law:?}, [{messages}], {:?})\n        .check();\n}}",
             case.numbers
         )
     }
+}
+
+/// The name of a type without its path, or another text if it is no simple name.
+fn short(name: &str, suffix: &str, otherwise: &str) -> String {
+    let last = name.rsplit("::").next().unwrap_or(name);
+    if name.contains(['<', '{', '(']) { otherwise.to_owned() } else { format!("{last}{suffix}") }
 }
 
 /// The events of the run as a script, with what the client should have received.

@@ -13,11 +13,18 @@ use crate::testing::conformance::record::Record;
 pub struct ProbeFraming<F> {
     framing: Arc<F>,
     record: Record,
+    /// The codec that this framing continues, after the connection has changed its framing.
+    continues: Option<usize>,
 }
 
 impl<F> ProbeFraming<F> {
     pub(super) fn new(framing: Arc<F>, record: Record) -> Self {
-        Self { framing, record }
+        Self { framing, record, continues: None }
+    }
+
+    /// A framing that a connection changes to.
+    pub(super) fn continuing(framing: F, record: Record, codec: usize) -> Self {
+        Self { framing: Arc::new(framing), record, continues: Some(codec) }
     }
 }
 
@@ -37,7 +44,7 @@ impl<F: Framing> Framing for ProbeFraming<F> {
     type Codec = ProbeCodec<F::Codec>;
 
     fn codec(&self, limit: usize) -> Self::Codec {
-        let number = self.record.add_codec(self.framing.limit(limit));
+        let number = self.continues.unwrap_or_else(|| self.record.add_codec(self.framing.limit(limit)));
         ProbeCodec { codec: self.framing.codec(limit), record: self.record.clone(), number }
     }
 

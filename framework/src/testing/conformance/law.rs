@@ -68,15 +68,14 @@ impl Law {
         self.into()
     }
 
-    /// Whether the law concerns connections.
-    pub(super) fn is_of_streams(self) -> bool {
-        !matches!(self, Self::Loss | Self::Duplication | Self::Reordering | Self::Truncation)
-    }
-
-    /// Whether the law concerns datagrams.
-    pub(super) fn is_of_datagrams(self) -> bool {
+    /// Whether the law concerns datagrams, or connections.
+    pub(super) fn concerns(self, is_datagram: bool) -> bool {
         use Law as L;
-        !self.is_of_streams()
+        let is_of_datagrams = matches!(self, L::Loss | L::Duplication | L::Reordering | L::Truncation);
+        if !is_datagram {
+            return !is_of_datagrams;
+        }
+        is_of_datagrams
             || matches!(self, L::Repeat | L::Cleanup | L::Pipelining | L::TwoAtOnce | L::Drain | L::Noise | L::Clock)
     }
 }

@@ -10,9 +10,11 @@ use futures_util::StreamExt;
 use tokio::time::sleep;
 
 use crate::close_reason::CloseReason;
-use crate::connection::Connection;
+use crate::connection::{Connection, Kind};
 use crate::error::Result;
-use crate::handler::{Context, Frames, Handler, Needs, Reply, ReplyOrder, StartContext};
+use crate::framing::BoxFraming;
+use crate::handler::{Context, Frames, Handler, Needs, Protocol, Reply, ReplyOrder, StartContext, Switch};
+use crate::testing::conformance::framing::ProbeFraming;
 use crate::testing::conformance::record::Record;
 
 /// The handler under test and its record.
@@ -43,22 +45,18 @@ async fn watch<T>(record: &Record, connection: Connection, future: impl Future<O
     .await
 }
 
-/// The same reply, whose later parts are recorded.
-fn watched<Out: Send + 'static>(record: &Record, connection: &Connection, mut reply: Reply<Out>) -> Reply<Out> {
-    reply.frames = watched_frames(record, connection, reply.frames);
-    reply
-}
-
-fn watched_frames<Out: Send + 'static>(
+/// The same reply, whose later parts and other framing are recorded.
+fn watched<In: Send + 'static, Out: Send + 'static>(
     record: &Record,
     connection: &Connection,
-    frames: Frames<Out>,
-) -> Frames<Out> {
-    let running = |is_message| record.run(connection.id(), is_message);
-    match frames {
+    reply: Reply<Out>,
+) -> Reply<Out> {
+    let Reply { frames, then } = reply;
+    let running = || record.run(connection.id(), false);
+    let frames = match frames {
         Frames::Later(order, future) => {
             let delay = record.add_later(connection.id(), order == ReplyOrder::Ready);
-            let (running, record, connection) = (running(false), record.clone(), connection.clone());
+            let (running, record, connection) = (running(), record.clone(), connection.clone());
             Frames::Later(
                 order,
                 Box::pin(async move {
@@ -67,22 +65,33 @@ fn watched_frames<Out: Send + 'static>(
                         sleep(delay).await;
                     }
                     let reply = watch(&record, connection.clone(), future).await?;
-                    Ok(watched(&record, &connection, reply))
+                    Ok(watched::<In, Out>(&record, &connection, reply))
                 }),
             )
         }
         Frames::Stream(frames) => {
-            let running = running(false);
+            let running = running();
             Frames::Stream(Box::pin(frames.inspect(move |_| {
                 let _ = &running;
             })))
         }
-        Frames::Switch(mut switch) => {
-            switch.frames = watched_frames(record, connection, switch.frames);
-            Frames::Switch(switch)
+        Frames::Switch(switch) => {
+            let Switch { frames, to } = *switch;
+            let reply = watched::<In, Out>(record, connection, Reply { frames, then });
+            return match to {
+                Protocol::Framing(framing) => match framing.downcast::<BoxFraming<In, Out>>() {
+                    Ok(framing) => {
+                        let codec = record.calls(connection.id()).codec;
+                        reply.then_framing(ProbeFraming::continuing(*framing, record.clone(), codec))
+                    }
+                    Err(framing) => reply.then_protocol(Protocol::Framing(framing)),
+                },
+                to => reply.then_protocol(to),
+            };
         }
         frames => frames,
-    }
+    };
+    Reply { frames, then }
 }
 
 impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Handler<In, Out> for Probe<H> {
@@ -95,30 +104,35 @@ impl<H: Handler<In, Out>, In: Send + 'static, Out: Send + 'static> Handler<In, O
 
     async fn open(&self, cx: &mut Context<H::State, Out>) -> Result<Reply<Out>> {
         let connection = cx.connection().clone();
+        self.record.open(connection.id());
         let _running = self.record.run(connection.id(), false);
-        Ok(watched(&self.record, &connection, self.handler.open(cx).await?))
+        Ok(watched::<In, Out>(&self.record, &connection, self.handler.open(cx).await?))
     }
 
     async fn message(&self, cx: &mut Context<H::State, Out>, message: In) -> Result<Reply<Out>> {
         let connection = cx.connection().clone();
         let _running = self.record.run(connection.id(), true);
+        // The budget of an unvalidated peer depends on all datagrams before.
+        if connection.kind() == Kind::Datagram {
+            cx.validate_address();
+        }
         if let Some(bytes) = (&message as &dyn Any).downcast_ref::<Bytes>() {
             self.record.message(bytes.len());
         }
         let call = self.handler.message(cx, message);
-        Ok(watched(&self.record, &connection, watch(&self.record, connection.clone(), call).await?))
+        Ok(watched::<In, Out>(&self.record, &connection, watch(&self.record, connection.clone(), call).await?))
     }
 
     async fn secured(&self, cx: &mut Context<H::State, Out>) -> Result<Reply<Out>> {
         let connection = cx.connection().clone();
         let _running = self.record.run(connection.id(), false);
-        Ok(watched(&self.record, &connection, self.handler.secured(cx).await?))
+        Ok(watched::<In, Out>(&self.record, &connection, self.handler.secured(cx).await?))
     }
 
     async fn gap(&self, cx: &mut Context<H::State, Out>, room: &str, missed: u64) -> Result<Reply<Out>> {
         let connection = cx.connection().clone();
         let _running = self.record.run(connection.id(), false);
-        Ok(watched(&self.record, &connection, self.handler.gap(cx, room, missed).await?))
+        Ok(watched::<In, Out>(&self.record, &connection, self.handler.gap(cx, room, missed).await?))
     }
 
     fn closing(&self, cx: &mut Context<H::State, Out>, reason: CloseReason) -> Option<Out> {

@@ -26,6 +26,8 @@ pub(super) struct Calls {
     pub(super) polls: Vec<usize>,
     /// The handler returned a last message from `closing`.
     pub(super) has_last_message: bool,
+    /// The number of its codec.
+    pub(super) codec: usize,
     /// Calls of `message` that have ended.
     pub(super) handled: u64,
     /// Later replies so far, and how many of them are unordered.
@@ -78,6 +80,12 @@ impl Record {
     /// Changes what is done to the futures from now on.
     pub(super) fn disturb(&self, disturbance: Disturbance) {
         self.0.lock().disturbance = disturbance;
+    }
+
+    /// The connection opens with the codec that was created last.
+    pub(super) fn open(&self, id: u64) {
+        let State { connections, codecs, .. } = &mut *self.0.lock();
+        connections.entry(id).or_default().codec = codecs.len().saturating_sub(1);
     }
 
     /// Marks a call as in progress until the result is dropped.
@@ -155,6 +163,11 @@ impl Record {
 
     pub(super) fn calls(&self, id: u64) -> Calls {
         self.0.lock().connections.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// What the handler did for the first connection.
+    pub(super) fn first_calls(&self) -> Calls {
+        self.0.lock().connections.values().next().cloned().unwrap_or_default()
     }
 
     /// Calls of `message` that have ended, of each connection.

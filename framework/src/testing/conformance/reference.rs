@@ -75,9 +75,9 @@ impl Reference {
         self.reason != CloseReason::PeerClosed
     }
 
-    /// Whether every reply was ready without any time.
+    /// Whether every reply was ready without any time, and without a thread for blocking work.
     pub(super) fn is_instant(&self) -> bool {
-        self.slowest <= TICK
+        self.slowest <= TICK && self.calls.polls.iter().all(|polls| *polls <= 1)
     }
 
     /// The greeting and the replies to the first messages.

@@ -28,7 +28,7 @@ pub struct Report {
 impl Report {
     /// The laws that do not hold.
     pub fn broken(&self) -> Vec<Law> {
-        self.failures().map(|failure| failure.law).collect()
+        self.broken_laws().map(|failure| failure.law).collect()
     }
 
     /// The cases in which a law holds; 0 if it was not checked or does not hold.
@@ -37,7 +37,12 @@ impl Report {
         verdict.map_or(0, |(_, verdict)| if let Verdict::Holds(cases) = verdict { *cases } else { 0 })
     }
 
-    pub(super) fn failures(&self) -> impl Iterator<Item = &Failure> {
+    /// The text of the laws that do not hold, each with a script and a test. Empty if all hold.
+    pub fn failures(&self) -> String {
+        self.broken_laws().map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
+    }
+
+    fn broken_laws(&self) -> impl Iterator<Item = &Failure> {
         self.laws.iter().filter_map(|(_, verdict)| match verdict {
             Verdict::Broken(failure) => Some(&**failure),
             _ => None,

@@ -29,7 +29,7 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 /// The longest step while something is in progress.
 const MAX_STEP: Duration = Duration::from_secs(1);
 /// How long a call may take, and how long a client waits for its close. Of paused time.
-const PATIENCE: Duration = Duration::from_secs(3600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3600);
 /// How long a message may wait in a layer before it counts as answered by the layer.
 const LAYER_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -101,7 +101,17 @@ pub(super) fn isolated<T>(run: impl Future<Output = T>) -> T {
     runtime.expect("the system provides a runtime").block_on(run)
 }
 
-fn alive_tasks() -> usize {
+/// Tasks that are left after everything has had time to end.
+pub(super) async fn left_after_stop() -> usize {
+    let mut step = TICK;
+    while alive_tasks() > 0 && step < MAX_STEP {
+        sleep(step).await;
+        step *= 2;
+    }
+    alive_tasks()
+}
+
+pub(super) fn alive_tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
 }
 
@@ -290,6 +300,11 @@ impl<'a> Session<'a> {
         self.record.split(*codec, received).iter().map(|frame| self.subject.normalise(frame)).collect()
     }
 
+    /// Bytes that the client has received.
+    pub(super) fn received(&self, client: usize) -> usize {
+        self.clients[client].received.len()
+    }
+
     /// Bytes that were encoded for the client, and that it has not received.
     pub(super) fn undelivered(&self, client: usize) -> usize {
         let Client { codec, received, .. } = &self.clients[client];
@@ -369,8 +384,7 @@ impl<'a> Session<'a> {
         }
         let Self { server, record, clients: ends, events, .. } = self;
         drop((server, ends));
-        sleep(TICK).await;
-        let (left_after_stop, largest_message) = (alive_tasks(), record.largest_message());
+        let (left_after_stop, largest_message) = (left_after_stop().await, record.largest_message());
         Ok(Ended { clients, left_tasks, left_after_stop, drained, largest_message, events })
     }
 }

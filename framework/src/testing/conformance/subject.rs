@@ -1,6 +1,7 @@
 //! What is tested: a handler with its framing and settings, behind one type for all laws.
 
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -22,6 +23,9 @@ pub(super) type Normalise = Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
 pub(super) trait Subject {
     /// Starts a server with a new handler.
     fn start(&self, record: Record, window: usize) -> Pin<Box<dyn Future<Output = Running> + '_>>;
+
+    /// Whether the server receives datagrams.
+    fn is_datagram(&self) -> bool;
 
     /// Encodes a payload, if the messages of the framing are bytes and it decodes exactly this payload.
     fn encode(&self, payload: &[u8]) -> Option<Bytes>;
@@ -61,20 +65,18 @@ where
         Box::pin(server.framing(framing).set(self.change).window(window).start())
     }
 
+    fn is_datagram(&self) -> bool {
+        self.is_datagram
+    }
+
     fn encode(&self, payload: &[u8]) -> Option<Bytes> {
-        let frame: Box<dyn Any> = Box::new(Bytes::copy_from_slice(payload));
-        let frame = *frame.downcast::<F::Out>().ok()?;
-        let mut buffer = BytesMut::new();
-        let mut codec = self.framing.codec(usize::MAX);
-        codec.encode(frame, &mut buffer).ok()?;
-        let encoded = buffer.clone().freeze();
-        let message: Box<dyn Any> = Box::new(codec.decode(&mut buffer).ok()??);
-        let is_same = message.downcast_ref::<Bytes>().is_some_and(|message| message == payload);
-        (is_same && buffer.is_empty()).then_some(encoded)
+        // A panic of the codec is found when the server runs it.
+        catch_unwind(AssertUnwindSafe(|| self.encode_exactly(payload))).ok().flatten()
     }
 
     fn shorten(&self, message: &[u8]) -> Option<Bytes> {
-        let payload: Box<dyn Any> = Box::new(self.framing.codec(usize::MAX).decode(&mut message.into()).ok()??);
+        let decode = || self.framing.codec(usize::MAX).decode(&mut message.into()).ok()?;
+        let payload: Box<dyn Any> = Box::new(catch_unwind(AssertUnwindSafe(decode)).ok()??);
         let payload = payload.downcast_ref::<Bytes>().filter(|payload| !payload.is_empty())?;
         self.encode(&payload[..payload.len() / 2])
     }
@@ -85,5 +87,19 @@ where
 
     fn is_unordered(&self) -> bool {
         self.is_unordered
+    }
+}
+
+impl<M, F: Framing, S> Tested<'_, M, F, S> {
+    fn encode_exactly(&self, payload: &[u8]) -> Option<Bytes> {
+        let frame: Box<dyn Any> = Box::new(Bytes::copy_from_slice(payload));
+        let frame = *frame.downcast::<F::Out>().ok()?;
+        let mut buffer = BytesMut::new();
+        let mut codec = self.framing.codec(usize::MAX);
+        codec.encode(frame, &mut buffer).ok()?;
+        let encoded = buffer.clone().freeze();
+        let message: Box<dyn Any> = Box::new(codec.decode(&mut buffer).ok()??);
+        let is_same = message.downcast_ref::<Bytes>().is_some_and(|message| message == payload);
+        (is_same && buffer.is_empty()).then_some(encoded)
     }
 }

@@ -8,6 +8,9 @@ use crate::testing::conformance::record::Disturbance;
 use crate::testing::conformance::reference::Reference;
 use crate::testing::conformance::session::{Ended, Fault, Session, TICK, WINDOW};
 
+/// Clients that reset their connection, one after the other.
+const MANY_RESETS: usize = 40;
+
 /// Each position in the input, or each boundary if messages have none.
 pub(super) fn positions(
     reference: &Reference,
@@ -33,6 +36,19 @@ pub(super) fn positions_twice(
     let positions = positions(reference, assumptions, random, usize::MAX);
     let twice = positions.iter().flat_map(|at| [0, 1].map(|mode| vec![at[0], mode])).collect();
     sample(twice, random, count)
+}
+
+/// Each position twice, and many resets in sequence at the last one: more than a handler usually has places for.
+pub(super) fn resets(
+    reference: &Reference,
+    assumptions: Assumptions,
+    random: &mut Random,
+    count: usize,
+) -> Vec<Numbers> {
+    let mut cases = positions_twice(reference, assumptions, random, count.saturating_sub(1));
+    cases.iter_mut().for_each(|numbers| numbers.push(1));
+    cases.push(vec![reference.input().len(), 0, MANY_RESETS]);
+    cases
 }
 
 impl Run<'_> {
@@ -84,14 +100,17 @@ impl Run<'_> {
     pub(super) async fn reset(&self) -> Result<(), Fault> {
         let (input, at, is_handled) = (self.reference.input(), self.numbers[0], self.numbers[1] == 0);
         let mut session = Session::start(self.subject, Disturbance::default(), WINDOW).await;
-        let client = session.open().await;
-        self.send(&mut session, client, &input[..at]).await;
-        if is_handled {
-            session.settle().await;
-        } else {
-            session.run_ready().await;
+        for _ in 0..self.numbers[2] {
+            let client = session.open().await;
+            self.send(&mut session, client, &input[..at]).await;
+            if is_handled {
+                session.settle().await;
+            } else {
+                session.run_ready().await;
+            }
+            session.reset(client);
         }
-        session.reset(client);
+        let client = 0;
         let neighbour = self.serve_neighbour(&mut session).await?;
         let ended = session.finish().await?;
         let reason = ended.clients[client].reason;
@@ -104,7 +123,8 @@ impl Run<'_> {
     }
 
     pub(super) async fn drain(&self) -> Result<(), Fault> {
-        let (input, at, is_handled) = (self.reference.input(), self.numbers[0], self.numbers[1] == 0);
+        let (input, at) = (self.reference.input(), self.numbers[0]);
+        let is_handled = self.numbers.get(1).is_none_or(|mode| *mode == 0);
         let mut session = Session::start(self.subject, Disturbance::default(), WINDOW).await;
         let client = session.open().await;
         self.send(&mut session, client, &input[..at]).await;

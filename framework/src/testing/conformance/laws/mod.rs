@@ -3,10 +3,13 @@
 mod calls;
 mod compare;
 mod control;
+mod datagrams;
 mod endings;
 mod input;
 mod readers;
 mod steady;
+
+use std::pin::Pin;
 
 use bytes::Bytes;
 
@@ -26,6 +29,10 @@ pub(super) struct Assumptions {
     pub(super) has_boundaries: bool,
     /// Messages may arrive together: the law `pipelining` is not waived.
     pub(super) is_pipelined: bool,
+    /// Replies in progress at the end of the input are written: the law `half_close` is not waived.
+    pub(super) is_finished: bool,
+    /// Connections leave no tasks: the law `cleanup` is not waived.
+    pub(super) is_clean: bool,
     /// Clients do not see each other: the law `two_at_once` is not waived.
     pub(super) is_separate: bool,
 }
@@ -48,18 +55,24 @@ pub(super) fn cases(
     count: usize,
 ) -> Vec<(Vec<Bytes>, Numbers)> {
     let numbers = match law {
+        Law::Noise => return input::noise(reference, random, count),
+        _ if subject.is_datagram() && !matches!(law, Law::Repeat | Law::Cleanup | Law::TwoAtOnce) => {
+            datagrams::cases(law, reference, random, count)
+        }
         Law::Repeat | Law::Cleanup => vec![vec![]],
         Law::Cuts => input::cuts(reference, random, count),
-        Law::Pipelining => input::groups(reference, random, count),
+        Law::Pipelining => input::groups(reference, assumptions, random, count),
         Law::TwoAtOnce => steady::interleavings(reference, random, count),
         Law::HalfClose => endings::positions(reference, assumptions, random, count),
-        Law::Reset => endings::positions_twice(reference, assumptions, random, count),
+        Law::Reset => endings::resets(reference, assumptions, random, count),
         Law::SlowReader => readers::speeds(reference),
         Law::NoReader => readers::repetitions(reference),
+        Law::Drain if !assumptions.is_finished => {
+            endings::positions(reference, Assumptions { has_boundaries: false, ..assumptions }, random, count)
+        }
         Law::Drain => endings::positions_twice(reference, assumptions, random, count),
         Law::Cancel => control::polls(reference, random, count),
         Law::Sizes => input::sizes(subject, reference),
-        Law::Noise => return input::noise(reference, random, count),
         Law::Clock => control::jumps(reference, random, count),
         Law::ReplyOrder => calls::delays(reference, random, count),
         Law::Concurrency => calls::holds(reference),
@@ -69,28 +82,34 @@ pub(super) fn cases(
 }
 
 impl Run<'_> {
-    /// Runs one case.
-    pub(super) async fn check(&self, law: Law) -> Result<(), Fault> {
+    /// Runs one case. The futures are large, so they are boxed.
+    pub(super) fn check(&self, law: Law) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + '_>> {
         match law {
-            Law::Repeat => self.repeat().await,
-            Law::Cleanup => self.cleanup().await,
-            Law::Cuts => self.cuts().await,
-            Law::Pipelining => self.pipelining().await,
-            Law::TwoAtOnce => self.two_at_once().await,
-            Law::HalfClose => self.half_close().await,
-            Law::Reset => self.reset().await,
-            Law::SlowReader => self.slow_reader().await,
-            Law::NoReader => self.no_reader().await,
-            Law::Drain => self.drain().await,
-            Law::Cancel => self.cancel().await,
-            Law::Sizes => self.sizes().await,
-            Law::Noise => self.noise().await,
-            Law::Clock => self.clock().await,
-            Law::ReplyOrder => self.reply_order().await,
-            Law::Concurrency => self.concurrency().await,
-            Law::Loss | Law::Duplication | Law::Reordering | Law::Truncation => Ok(()),
+            _ if self.subject.is_datagram() => Box::pin(self.check_datagrams(law)),
+            Law::Repeat => Box::pin(self.repeat()),
+            Law::Cleanup => Box::pin(self.cleanup()),
+            Law::Cuts => Box::pin(self.cuts()),
+            Law::Pipelining => Box::pin(self.pipelining()),
+            Law::TwoAtOnce => Box::pin(self.two_at_once()),
+            Law::HalfClose => Box::pin(self.half_close()),
+            Law::Reset => Box::pin(self.reset()),
+            Law::SlowReader => Box::pin(self.slow_reader()),
+            Law::NoReader => Box::pin(self.no_reader()),
+            Law::Drain => Box::pin(self.drain()),
+            Law::Cancel => Box::pin(self.cancel()),
+            Law::Sizes => Box::pin(self.sizes()),
+            Law::Noise => Box::pin(self.noise()),
+            Law::Clock => Box::pin(self.clock()),
+            Law::ReplyOrder => Box::pin(self.reply_order()),
+            Law::Concurrency => Box::pin(self.concurrency()),
+            Law::Loss | Law::Duplication | Law::Reordering | Law::Truncation => Box::pin(std::future::ready(Ok(()))),
         }
     }
+}
+
+/// The replies to a conversation.
+pub(super) async fn reference(subject: &dyn Subject, messages: &[Bytes]) -> Result<Reference, Fault> {
+    if subject.is_datagram() { datagrams::reference(subject, messages).await } else { Reference::run(subject, messages).await }
 }
 
 /// All of the cases, or a random choice of so many.
@@ -103,12 +122,20 @@ fn sample<T>(mut cases: Vec<T>, random: &mut Random, count: usize) -> Vec<T> {
 }
 
 /// The numbers of a case that was made smaller, if the reference has a case like it.
-pub(super) fn fitted(law: Law, reference: &Reference, numbers: &[usize]) -> Option<Numbers> {
-    let (total, messages) = (reference.input().len(), reference.messages.len());
+pub(super) fn fitted(
+    law: Law,
+    subject: &dyn Subject,
+    reference: &Reference,
+    numbers: &[usize],
+) -> Option<Numbers> {
+    if subject.is_datagram() {
+        return datagrams::fitted(law, reference, numbers);
+    }
+    let total = reference.input().len();
     let mut numbers = numbers.to_vec();
     match law {
-        Law::Cuts => numbers.retain(|at| (1..total).contains(at)),
-        Law::Pipelining => numbers.retain(|at| (1..messages).contains(at)),
+        Law::Cuts | Law::Pipelining => numbers.retain(|at| (1..total).contains(at)),
+        Law::Reset if numbers[2] == 0 => return None,
         Law::HalfClose | Law::Reset | Law::Drain => numbers[0] = numbers[0].min(total),
         Law::Cancel if numbers[0] >= reference.calls.polls.len() => return None,
         Law::Clock => numbers[1] = numbers[1].min(reference.answered.saturating_sub(1)),

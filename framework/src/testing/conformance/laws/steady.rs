@@ -63,7 +63,7 @@ impl Run<'_> {
                 session.send(client, message);
             }
             next[client] += 1;
-            if step < 2 {
+            if step < 2 || !self.assumptions.is_pipelined {
                 session.settle().await;
             }
         }

@@ -1,0 +1,14 @@
+//! Runs the tests that are in the files of the examples.
+#![allow(dead_code)] // their main functions
+
+mod custom_framing;
+mod custom_transport;
+mod dns;
+mod handler_fn;
+mod jsonrpc;
+mod logging;
+mod own_binary;
+mod rate_limit;
+mod shout;
+mod smtp;
+mod store;
