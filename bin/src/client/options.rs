@@ -167,7 +167,7 @@ pub(crate) struct TapOptions {
     #[arg(value_name = "ID")]
     pub(super) id: u64,
     /// How long, 1s to 1h
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = str::parse::<Interval>)]
     pub(super) duration: Interval,
     #[command(flatten)]
     pub(super) server: ServerOptions,
