@@ -14,6 +14,7 @@ use crate::client::{ClientCommand, EndpointOptions};
 use crate::config::{self, Inputs, Origin};
 use crate::connect::ConnectOptions;
 use crate::init::Init;
+use crate::pcap::PcapOptions;
 use crate::replay::ReplayOptions;
 use crate::script_test::TestOptions;
 
@@ -99,6 +100,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         replay: ReplayOptions,
     },
+    /// Write recorded conversations as a capture file for Wireshark
+    Pcap(PcapOptions),
 }
 
 impl Command {

@@ -47,6 +47,7 @@ mod handover;
 mod init;
 mod list;
 mod man;
+mod pcap;
 mod process;
 mod reload;
 mod replay;
@@ -150,6 +151,7 @@ fn execute(command: Command, registry: &Arc<Registry>) -> Result<u8, Failure> {
         Command::Connect(options) => connect::connect(options, registry),
         Command::Bench(options) => bench::bench(options, registry),
         Command::Test(options) => script_test::test(&options, registry),
+        Command::Pcap(options) => pcap::pcap(&options, registry),
         Command::Replay { options, replay } => replay::replay(&replay, &options.inputs(environment), registry),
     }
 }

@@ -1,7 +1,8 @@
 //! A server with a third-party framing, layer, transport and handler, each registered by name in one place.
 //!
 //! `tests/it/extension.rs` checks that each appears in `list`, `schema`, `config`, `--help` and the reference.
-//! `tests/it/recorder.rs` uses the handler `vault`, and `tests/it/start_stop_program.rs` the handler `phases`, also without the program around it: `extended library OPTIONS`.
+//! `tests/it/recorder.rs` uses the handler `vault`. `tests/it/start_stop_program.rs` uses the handler `phases`, also
+//! without the program around it: `extended library OPTIONS`.
 
 mod netstring;
 mod phases;

@@ -200,6 +200,12 @@ mod message_path;
 /// The flight recorder: files of failed connections, and their replay.
 mod recorder;
 
+/// The live tap: both directions of a connection, without secrets, bounded and logged.
+mod tap;
+
+/// Recorded conversations in Wireshark.
+mod pcap;
+
 /// A third party registers a framing, a layer and a transport by name; a setting is one field.
 mod extension;
 

@@ -65,27 +65,27 @@ impl Recorded {
     }
 }
 
-struct Client(BufReader<TcpStream>);
+pub(crate) struct Client(BufReader<TcpStream>);
 
 impl Client {
-    fn connect(address: &str) -> Self {
+    pub(crate) fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address.trim_start_matches("tcp://")).unwrap();
         stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         Self(BufReader::new(stream))
     }
 
-    fn send(&mut self, line: &str) {
+    pub(crate) fn send(&mut self, line: &str) {
         self.0.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    fn ask(&mut self, line: &str) -> String {
+    pub(crate) fn ask(&mut self, line: &str) -> String {
         self.send(line);
         let mut reply = String::new();
         self.0.read_line(&mut reply).unwrap();
         reply.trim_end().to_owned()
     }
 
-    fn expect_closed(&mut self) {
+    pub(crate) fn expect_closed(&mut self) {
         let mut rest = Vec::new();
         let _ = self.0.read_to_end(&mut rest); // a reset is a close, too
         assert!(rest.is_empty(), "{rest:?}");

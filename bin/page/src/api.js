@@ -21,6 +21,11 @@ export class HttpError extends Error {
 
 const isJson = (response) => (response.headers.get("content-type") ?? "").startsWith("application/json");
 
+/** Sends a request whose reply arrives over time. */
+export function open(path, signal) {
+  return fetch(path, { headers: token ? { authorization: `Bearer ${token}` } : {}, signal, cache: "no-store" });
+}
+
 /** Sends a request. Returns the status and the body: a text or a parsed JSON value. */
 export async function send(method, path, body, timeout) {
   const headers = token ? { authorization: `Bearer ${token}` } : {};

@@ -14,10 +14,15 @@ export function toCsv(columns, rows) {
 /** Saves rows as `format`: csv or json. `name` is the name of the file without its extension. */
 export function download(name, format, columns, rows) {
   const objects = () => rows.map((row) => Object.fromEntries(columns.map((column, index) => [column, row[index]])));
-  const text = format === "csv" ? toCsv(columns, rows) : JSON.stringify(objects(), null, 1);
-  const url = URL.createObjectURL(new Blob([text], { type: format === "csv" ? "text/csv" : "application/json" }));
+  if (format === "csv") save(`${name}.csv`, "text/csv", toCsv(columns, rows));
+  else save(`${name}.json`, "application/json", JSON.stringify(objects(), null, 1));
+}
+
+/** Saves a text as a file. */
+export function save(name, type, text) {
+  const url = URL.createObjectURL(new Blob([text], { type }));
   const link = document.createElement("a");
-  Object.assign(link, { href: url, download: `${name}.${format}` });
+  Object.assign(link, { href: url, download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }

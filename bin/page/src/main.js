@@ -17,6 +17,7 @@ import {
   createConnectionTable, createListenerTable, createReasonTable, createRejectionTable, reasonRows, reasons,
   rejectionRows, totalOpen,
 } from "./tables.js";
+import { showTap } from "./tap.js";
 
 const POLL_INTERVAL_MS = 1000;
 /** Above this many open connections the list is fetched on every fifth poll only. */
@@ -29,7 +30,7 @@ const updateCharts = createCharts(element("charts"), range);
 const listenerTable = createListenerTable(rates);
 const reasonTable = createReasonTable("close-reasons");
 const rejectionTable = createRejectionTable();
-const connectionTable = createConnectionTable(kill);
+const connectionTable = createConnectionTable(kill, showTap);
 const listenerPage = new ListenerPage();
 const bansView = new BansView();
 const logView = new LogView();

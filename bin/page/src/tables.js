@@ -124,12 +124,19 @@ export function rejectionRows(listeners) {
   return Object.entries(events).filter(([, count]) => count > 0).map(([event, count]) => ({ event, count }));
 }
 
-export function createConnectionTable(onKill) {
+export function createConnectionTable(onKill, onTap) {
   const killButton = (cell, connection) => {
     const button = document.createElement("button");
     Object.assign(button, { type: "button", textContent: "Kill", className: "danger small" });
     button.setAttribute("aria-label", `Kill connection ${connection.id}, ${connection.peer}`);
     button.addEventListener("click", () => onKill(connection.id, button));
+    cell.append(button);
+  };
+  const tapButton = (cell, connection) => {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", textContent: "Tap", className: "small" });
+    button.setAttribute("aria-label", `Show the messages of connection ${connection.id}, ${connection.peer}`);
+    button.addEventListener("click", () => onTap(connection.id));
     cell.append(button);
   };
   const columns = [
@@ -141,6 +148,7 @@ export function createConnectionTable(onKill) {
     numeric("Messages", ({ messages }) => messages, formatCount, { isWide: true }),
     numeric("In", ({ bytes_in }) => bytes_in, formatBytes, { isWide: true }),
     numeric("Out", ({ bytes_out }) => bytes_out, formatBytes, { isWide: true }),
+    { title: "Tap", render: tapButton, isWide: true },
     { title: "Kill", render: killButton },
   ];
   return new Table("connections", columns, {

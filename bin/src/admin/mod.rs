@@ -19,6 +19,7 @@ mod routes;
 mod shared_reply;
 mod state;
 mod status;
+mod tap;
 
 pub(crate) use history::{History, HistoryPart};
 pub(crate) use routes::SERVER_NAME;

@@ -20,7 +20,7 @@ use crate::admin::auth::{Access, authorize};
 use crate::admin::forward::forward;
 use crate::admin::parameters::{Accepted, NoParameters, Parameters};
 use crate::admin::state::{AdminState, SharedState};
-use crate::admin::{bans, commands, connections, evacuation, history, listener, metrics, status};
+use crate::admin::{bans, commands, connections, evacuation, history, listener, metrics, status, tap};
 use crate::config::{self, Shape};
 
 /// The value of the header `Server`, by which a client recognizes an admin endpoint.
@@ -44,7 +44,7 @@ struct Route {
 type Handler = fn(MethodFilter) -> MethodRouter<Arc<AdminState>>;
 
 /// Every route. The router, the check of each request and the reply to unknown paths use this table.
-const ROUTES: [Route; 23] = [
+const ROUTES: [Route; 25] = [
     read("/", "dashboard", |method| on(method, dashboard)),
     health("/livez", "200 while the process runs", |method| on(method, livez)),
     health("/readyz", "200 if every listener accepts connections, else 503", |method| on(method, readyz)),
@@ -76,6 +76,16 @@ const ROUTES: [Route; 23] = [
     })
     .with(&["listener", "peer"]),
     protected(Method::DELETE, "/connections/{id}", "close a connection", |method| on(method, close_connection)),
+    protected(Method::GET, "/connections/{id}/tap", "messages of a connection, as server-sent events", |method| {
+        on(method, tap::tap)
+    })
+    .with(&["duration"]),
+    protected(
+        Method::POST,
+        "/connections/{id}/record",
+        "write a file with the last messages of a connection",
+        |method| on(method, tap::record),
+    ),
     protected(Method::POST, "/bans", "ban a network, described as JSON", |method| on(method, bans::add)),
     protected(Method::DELETE, "/bans/{*network}", "remove a ban", |method| on(method, bans::remove)).with(&["origin"]),
     protected(Method::PUT, "/log-level", "set the log level or filter", |method| on(method, set_log_level)),

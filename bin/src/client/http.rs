@@ -9,6 +9,7 @@ use axum::http::header::{AUTHORIZATION, HOST, SERVER};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -94,16 +95,43 @@ pub(super) async fn send(
     limit: Duration,
 ) -> Result<HttpReply, ClientError> {
     let exchange = async {
-        match &server.endpoint {
-            Endpoint::Tcp(at) if at.port == 0 => Err(ClientError::Port),
-            endpoint @ (Endpoint::Tcp(_) | Endpoint::Unix(_)) => {
-                let stream = connect(endpoint).await.map_err(ClientError::Connect)?;
-                exchange(stream, server, method, path, body).await
-            }
-            _ => Err(ClientError::Other("the address is neither TCP nor a Unix socket".to_owned())),
-        }
+        let (status, mut body) = open(server, method, path, body).await?;
+        let body = Limited::new(&mut body.body, MAX_REPLY).collect().await.map_err(|error| {
+            let is_large = error.downcast_ref::<LengthLimitError>().is_some();
+            if is_large { ClientError::TooLarge } else { ClientError::Closed }
+        })?;
+        Ok(HttpReply { status, body: body.to_bytes() })
     };
     timeout(limit, exchange).await.map_err(|_| ClientError::Slow(limit))?
+}
+
+/// Sends a request, and returns the body of its successful reply, which arrives over time.
+pub(super) async fn stream(server: &AdminAddress, method: Method, path: &str) -> Result<ReplyBody, ClientError> {
+    let opening = open(server, method, path, String::new());
+    let (status, mut body) = timeout(REPLY_TIMEOUT, opening).await.map_err(|_| ClientError::Slow(REPLY_TIMEOUT))??;
+    if status.is_success() {
+        return Ok(body);
+    }
+    let mut text = Vec::new();
+    while let Some(part) = body.next().await? {
+        text.extend_from_slice(&part);
+    }
+    let (text, has_token) = (String::from_utf8_lossy(&text).into_owned(), server.token.is_some());
+    Err(ClientError::Rejected { status, text, has_token })
+}
+
+/// The body of a reply.
+pub(super) struct ReplyBody {
+    body: Incoming,
+    _connection: Abort,
+}
+
+impl ReplyBody {
+    /// The next part. `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let frame = self.body.frame().await.transpose().map_err(|_| ClientError::Closed)?;
+        Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
 }
 
 /// Ends the task of a connection.
@@ -115,15 +143,23 @@ impl Drop for Abort {
     }
 }
 
-async fn exchange(
-    io: AdminSocket,
+async fn connected(server: &AdminAddress) -> Result<AdminSocket, ClientError> {
+    match &server.endpoint {
+        Endpoint::Tcp(at) if at.port == 0 => Err(ClientError::Port),
+        endpoint @ (Endpoint::Tcp(_) | Endpoint::Unix(_)) => connect(endpoint).await.map_err(ClientError::Connect),
+        _ => Err(ClientError::Other("the address is neither TCP nor a Unix socket".to_owned())),
+    }
+}
+
+async fn open(
     server: &AdminAddress,
     method: Method,
     path: &str,
     body: String,
-) -> Result<HttpReply, ClientError> {
+) -> Result<(StatusCode, ReplyBody), ClientError> {
+    let io = connected(server).await?;
     let (mut client, connection) = handshake(TokioIo::new(io)).await.map_err(|error| of_hyper(&error))?;
-    let _abort = Abort(tokio::spawn(connection).abort_handle());
+    let abort = Abort(tokio::spawn(connection).abort_handle());
     let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
     if let Some(token) = &server.token {
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.0));
@@ -134,11 +170,7 @@ async fn exchange(
     if server_name(&head.headers) != SERVER_NAME {
         return Err(ClientError::Foreign(server_name(&head.headers)));
     }
-    let body = Limited::new(body, MAX_REPLY).collect().await.map_err(|error| {
-        let is_large = error.downcast_ref::<LengthLimitError>().is_some();
-        if is_large { ClientError::TooLarge } else { ClientError::Closed }
-    })?;
-    Ok(HttpReply { status: head.status, body: body.to_bytes() })
+    Ok((head.status, ReplyBody { body, _connection: abort }))
 }
 
 fn server_name(headers: &HeaderMap) -> String {

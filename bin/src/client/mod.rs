@@ -12,6 +12,7 @@ mod reload_request;
 mod report;
 mod running_config;
 mod status;
+mod tap;
 mod text;
 mod top;
 
@@ -48,6 +49,7 @@ pub(crate) fn run(
             ClientCommand::Drain { no_wait, .. } => drain::drain(&server, !no_wait, json, progress).await,
             ClientCommand::Evacuate(options) => evacuate::evacuate(&server, options, progress).await,
             ClientCommand::LogLevel { level, .. } => commands::log_level(&server, level.as_deref(), json).await,
+            ClientCommand::Tap(options) => tap::tap(&server, options, progress).await,
             ClientCommand::Top(options) => return top::top(&server, options).await,
         };
         let Printed { out, err, status } = printed.map_err(|error| Failure::new(error.describe(&server)))?;

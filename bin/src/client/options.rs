@@ -41,6 +41,8 @@ pub(crate) enum ClientCommand {
         #[command(flatten)]
         server: ServerOptions,
     },
+    /// Print the messages of a connection of the running server as they arrive, as a conversation script
+    Tap(TapOptions),
     /// Show load, latency and connections of the running server, updated continuously
     Top(TopOptions),
 }
@@ -55,6 +57,7 @@ impl ClientCommand {
             | Self::Drain { server, .. }
             | Self::Evacuate(EvacuateOptions { server, .. })
             | Self::LogLevel { server, .. }
+            | Self::Tap(TapOptions { server, .. })
             | Self::Top(TopOptions { server, .. }) => server,
         }
     }
@@ -154,6 +157,18 @@ pub(crate) struct BanOptions {
     /// Who bans: operator (default) or fail2ban; with --remove: only a ban with this origin
     #[arg(long, value_name = "ORIGIN", conflicts_with = "list", value_parser = ["operator", "fail2ban", "strikes"])]
     pub(super) origin: Option<String>,
+    #[command(flatten)]
+    pub(super) server: ServerOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TapOptions {
+    /// Id of the connection, as `switchboard connections` lists it
+    #[arg(value_name = "ID")]
+    pub(super) id: u64,
+    /// How long, 1s to 1h
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = str::parse::<Interval>)]
+    pub(super) duration: Interval,
     #[command(flatten)]
     pub(super) server: ServerOptions,
 }

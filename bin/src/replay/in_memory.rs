@@ -132,7 +132,8 @@ fn paused() -> std::io::Result<Runtime> {
 /// let script = "switchboard script 1\nframing lines\n< \"welcome!\"\n> \"Ada\"\n< \"hello, Ada!\"\n";
 /// switchboard_server::replay_script(&switchboard_server::registry(), config, script).unwrap();
 ///
-/// let error = switchboard_server::replay_script(&switchboard_server::registry(), config, &script.replace("Ada!", "Bob!"));
+/// let other = script.replace("Ada!", "Bob!");
+/// let error = switchboard_server::replay_script(&switchboard_server::registry(), config, &other);
 /// assert!(error.unwrap_err().contains("reply 2 differs at byte 7: expected \"B\", received \"A\""));
 /// ```
 ///

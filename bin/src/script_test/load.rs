@@ -23,15 +23,24 @@ pub(crate) struct Loaded {
     pub(crate) framing: Option<AnyFraming>,
 }
 
-/// Reads a script. The error is a text for the terminal.
+/// Reads a script that can be played. The error is a text for the terminal.
 pub(crate) fn load(path: &Path, registry: &Registry) -> Result<Loaded, String> {
+    load_any(path, registry).and_then(playable)
+}
+
+/// Reads a script, which can contain messages that are known in part.
+pub(crate) fn load_any(path: &Path, registry: &Registry) -> Result<Loaded, String> {
     let name = path.display().to_string();
     let text = read(path).map_err(|reason| format!("error: {}: {reason}\n", Escaped(&name)))?;
-    loaded(name, text, registry)
+    parsed(name, text, registry)
 }
 
 /// The script of a text. The error is a text for the terminal.
 pub(crate) fn loaded(name: String, text: String, registry: &Registry) -> Result<Loaded, String> {
+    parsed(name, text, registry).and_then(playable)
+}
+
+fn parsed(name: String, text: String, registry: &Registry) -> Result<Loaded, String> {
     let source = SourceText::file(text.clone(), Vec::new());
     let color = exit::has_color();
     let file = ScriptFile::parse(text).map_err(|errors| {
@@ -48,15 +57,22 @@ pub(crate) fn loaded(name: String, text: String, registry: &Registry) -> Result<
             Some(framing).filter(|framing| framing.name() != "raw")
         }
     };
+    Ok(Loaded { name, file, source, framing })
+}
+
+/// Rejects a script whose client sends bytes that are not known.
+fn playable(script: Loaded) -> Result<Loaded, String> {
+    let Loaded { name, file, source, .. } = &script;
     for (nth, step) in file.script().steps.iter().enumerate() {
         if let Step::Peer(_, Action::Send(data)) = step
             && let Some(byte) = data.first_unknown()
         {
-            let what = "a client cannot send bytes of any value; write the bytes, or record whole messages with a larger recorder.message";
-            return Err(config::located(&name, &source, &file.byte_span(nth, byte), what, color));
+            let what = "a client cannot send bytes of any value; write the bytes, or record whole messages with a larger \
+                        recorder.message";
+            return Err(config::located(name, source, &file.byte_span(nth, byte), what, exit::has_color()));
         }
     }
-    Ok(Loaded { name, file, source, framing })
+    Ok(script)
 }
 
 fn read(path: &Path) -> Result<String, String> {

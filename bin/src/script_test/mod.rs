@@ -15,7 +15,7 @@ mod text;
 
 use switchboard::Registry;
 
-pub(crate) use self::load::{Loaded, load, loaded};
+pub(crate) use self::load::{Loaded, load, load_any, loaded};
 pub(crate) use self::options::TestOptions;
 pub(crate) use self::play::replay;
 use self::report::Report;

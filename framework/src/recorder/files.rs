@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::conversation::Facts;
+use super::facts::Facts;
 use crate::close_reason::CloseReason;
 use crate::settings::file::reason;
 

@@ -1,25 +1,28 @@
 //! The records of one connection: written by its driver, read by any thread.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::handler::{RecordedFraming, RecordedHandler};
 use super::memory::{Lease, Memory};
-use super::{RecordedHandler, Recorder};
+use super::shared::Shared;
 
 /// The records of one connection.
-#[derive(Debug)]
 pub(crate) struct Recording {
-    pub(super) recorder: Recorder,
+    pub(super) shared: Arc<Shared>,
     pub(super) handler: Arc<RecordedHandler>,
     /// The leases of the chunks, oldest first. Only the writer changes them.
     leases: Mutex<VecDeque<Lease>>,
     /// The number of the next record. Only the writer changes it.
     next: AtomicU64,
+    /// Taps of the connection: they read the last messages after it has closed.
+    taps: AtomicUsize,
     opened: Instant,
     pub(super) opened_at: SystemTime,
 }
@@ -61,19 +64,25 @@ pub(crate) struct Record {
 }
 
 impl Recording {
-    pub(super) fn new(recorder: Recorder, handler: Arc<RecordedHandler>) -> Arc<Self> {
+    pub(super) fn new(shared: Arc<Shared>, handler: Arc<RecordedHandler>) -> Arc<Self> {
         Arc::new(Self {
-            recorder,
+            shared,
             handler,
             leases: Mutex::default(),
             next: AtomicU64::new(0),
+            taps: AtomicUsize::new(0),
             opened: Instant::now(),
             opened_at: SystemTime::now(),
         })
     }
 
     fn memory(&self) -> &Memory {
-        &self.recorder.0.memory
+        &self.shared.memory
+    }
+
+    /// The framing of the listener, if messages are recorded and not bytes.
+    pub(crate) fn framing(&self) -> Option<&RecordedFraming> {
+        self.handler.framing.as_ref()
     }
 
     /// The number of the next record.
@@ -108,8 +117,19 @@ impl Recording {
         Some(lease)
     }
 
-    /// Gives the memory back.
-    pub(super) fn free(&self) {
+    /// Counts a tap.
+    pub(crate) fn add_tap(&self) {
+        self.taps.fetch_add(1, Relaxed);
+    }
+
+    /// Gives the memory back, now or after the last tap.
+    pub(super) fn close_memory(&self) {
+        if self.taps.load(Relaxed) == 0 {
+            self.free();
+        }
+    }
+
+    fn free(&self) {
         let leases = std::mem::take(&mut *self.leases.lock());
         self.memory().free(leases);
     }
@@ -118,6 +138,12 @@ impl Recording {
 impl Drop for Recording {
     fn drop(&mut self) {
         self.free();
+    }
+}
+
+impl fmt::Debug for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recording").field("next", &self.next).finish_non_exhaustive()
     }
 }
 
@@ -168,7 +194,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(recording: Arc<Recording>) -> Self {
-        let max = recording.recorder.0.max_message;
+        let max = recording.shared.max_message;
         Self { recording, lease: None, at: 0, published: 0, end: 0, max }
     }
 

@@ -1,5 +1,6 @@
 //! A client in memory that reads all the time.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -13,6 +14,7 @@ use tokio_util::codec::Decoder;
 use crate::address::Address;
 use crate::error::Result;
 use crate::framing::{AnyCodec, AnyFraming, Framing};
+use crate::script::Script;
 use crate::transport::memory;
 
 /// The largest message.
@@ -142,4 +144,10 @@ async fn read(mut stream: ReadHalf<DuplexStream>, input: Arc<Input>) {
             return;
         }
     }
+}
+
+/// The address of the client, if it is that of the network.
+pub(super) fn recorded_address(script: &Script) -> Option<Address> {
+    let address = script.info.iter().find(|(name, _)| name == "peer")?.1.parse::<SocketAddr>().ok()?;
+    Some(Address::Inet(address)).filter(|_| script.peer_count() == 1)
 }

@@ -1,6 +1,7 @@
 //! Removes steps of a script as long as the handler fails in the same way (delta debugging, Zeller and Hildebrandt).
 
-use super::{Replay, ReplayFailure};
+use super::options::Replay;
+use super::outcome::ReplayFailure;
 use crate::error::Result;
 use crate::registry::HandlerInstance;
 use crate::script::{Action, Script, Step};
@@ -8,10 +9,22 @@ use crate::script::{Action, Script, Step};
 /// Maximum number of runs.
 const MAX_RUNS: usize = 2_000;
 
-pub(super) async fn minimise(
-    replay: &Replay<'_>,
-    mut handler: impl FnMut() -> Result<HandlerInstance>,
-) -> Result<Option<Script>> {
+impl Replay<'_> {
+    /// The shortest script whose last message makes the handler fail in the same way. `handler` creates the handler of
+    /// each run. `None` if the handler does not fail.
+    ///
+    /// Replies are not compared, because they can depend on the messages that are left out. Where a reply differs and
+    /// the handler does not fail, the script ends with that reply.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run), or the handler cannot be created.
+    pub async fn minimise(&self, handler: impl FnMut() -> Result<HandlerInstance>) -> Result<Option<Script>> {
+        minimise(self, handler).await
+    }
+}
+
+async fn minimise(replay: &Replay<'_>, mut handler: impl FnMut() -> Result<HandlerInstance>) -> Result<Option<Script>> {
     let Some(failure) = replay.run(&handler()?).await?.failure else { return Ok(None) };
     let steps = &replay.script.steps;
     let end = failure.step.map_or(steps.len(), |step| step + 1).min(steps.len());

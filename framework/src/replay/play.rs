@@ -1,6 +1,5 @@
 //! Plays the steps of a script, one after the other.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -8,16 +7,17 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::sleep;
 use tokio_util::codec::Encoder;
 
-use super::client::Client;
+use super::client::{Client, recorded_address};
+use super::options::Replay;
+use super::outcome::{ReplayFailure, Replayed, is_defect};
 use super::watch::Watch;
-use super::{Replay, ReplayFailure, Replayed, is_defect};
 use crate::address::{Address, Endpoint};
 use crate::close_reason::CloseReason;
 use crate::error::Result;
 use crate::framing::{AnyFraming, Framing};
 use crate::listener_spec::ListenerSpec;
 use crate::registry::HandlerInstance;
-use crate::script::{Action, Data, Script, Step};
+use crate::script::{Action, Data, Step};
 use crate::server::ListenerSet;
 use crate::settings::Access;
 use crate::settings::text::escape_unsafe;
@@ -39,10 +39,21 @@ enum NotPlayable {
     Invalid(usize, crate::error::BoxError),
 }
 
-pub(super) async fn play(replay: &Replay<'_>, handler: &HandlerInstance) -> Result<Replayed> {
+impl Replay<'_> {
+    /// Starts the handler, plays the script and stops the handler.
+    ///
+    /// # Errors
+    ///
+    /// The handler cannot be started, or the script cannot be played: it contains a message that was recorded in part.
+    pub async fn run(&self, handler: &HandlerInstance) -> Result<Replayed> {
+        play(self, handler).await
+    }
+}
+
+async fn play(replay: &Replay<'_>, handler: &HandlerInstance) -> Result<Replayed> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let name = format!("replay-{}", NEXT.fetch_add(1, Relaxed));
-    let spec = replay.listener_spec().unwrap_or_else(|| {
+    let spec = replay.spec.clone().unwrap_or_else(|| {
         let spec = ListenerSpec::new("main", Endpoint::Memory(name.clone()));
         ListenerSpec { framing: replay.framing.clone().unwrap_or_default(), ..spec }
     });
@@ -273,12 +284,6 @@ impl<'a> Player<'a> {
         let what = format!("the connection closed with reason {reason} {after}{error}");
         Some(ReplayFailure { step, byte: 0, reason: Some(reason), what })
     }
-}
-
-/// The address of the client, if it is that of the network.
-fn recorded_address(script: &Script) -> Option<Address> {
-    let address = script.info.iter().find(|(name, _)| name == "peer")?.1.parse::<SocketAddr>().ok()?;
-    Some(Address::Inet(address)).filter(|_| script.peer_count() == 1)
 }
 
 /// `"A"` or `0xff`.

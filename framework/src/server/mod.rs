@@ -34,6 +34,8 @@ mod running;
 mod socket_owner;
 mod start_error;
 mod stop_signals;
+#[cfg(feature = "script")]
+mod tap;
 
 pub use builder::Server;
 pub use changes::{Changes, ReloadError};
@@ -46,5 +48,7 @@ pub use listener_set::{BoundSet, ListenerSet};
 pub use report::Readiness;
 pub use running::{AbortHandle, Drained, Running};
 pub use start_error::StartError;
+#[cfg(feature = "script")]
+pub use tap::{Tap, TapError, TapMessage};
 
 pub use crate::listener_spec::ListenerSpec;

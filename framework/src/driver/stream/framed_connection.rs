@@ -15,8 +15,6 @@ use crate::driver::stream::deadlines::DriverActivity;
 use crate::driver::stream::framed_io::{FramedIo, ROOM_FRAMES_PER_TURN};
 use crate::driver::stream::linger::is_graceful;
 use crate::framing::Framing;
-#[cfg(feature = "script")]
-use crate::framing::{BoxCodec, BoxFraming};
 use crate::outbox;
 
 pub(crate) struct FramedConnection<F: Framing> {
@@ -52,25 +50,13 @@ impl<F: Framing> FramedConnection<F> {
         Self { io, waker: None, closing: None, later: None, before_read: 0, was_pending: false, is_calling: false }
     }
 
-    /// The same connection with another framing.
-    pub(crate) fn with_framing<G>(self, framing: &G, frame_limit: usize) -> FramedConnection<G>
+    /// The same connection with another codec.
+    pub(super) fn with_io<G>(self, change: impl FnOnce(FramedIo<F>) -> FramedIo<G>) -> FramedConnection<G>
     where
         G: Framing<In = F::In, Out = F::Out>,
     {
         let Self { io, waker, closing, later, before_read, was_pending, is_calling } = self;
-        let io = io.with_framing(framing, frame_limit);
-        FramedConnection { io, waker, closing, later, before_read, was_pending, is_calling }
-    }
-
-    /// The same connection with a codec that contains the present one.
-    #[cfg(feature = "script")]
-    pub(crate) fn with_codec(
-        self,
-        wrap: impl FnOnce(F::Codec) -> BoxCodec<F::In, F::Out>,
-    ) -> FramedConnection<BoxFraming<F::In, F::Out>> {
-        let Self { io, waker, closing, later, before_read, was_pending, is_calling } = self;
-        let io = io.with_codec(wrap);
-        FramedConnection { io, waker, closing, later, before_read, was_pending, is_calling }
+        FramedConnection { io: change(io), waker, closing, later, before_read, was_pending, is_calling }
     }
 
     /// Whether there is more to do than to read: later replies are in progress, or the handler must be called for

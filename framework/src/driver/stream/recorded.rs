@@ -58,7 +58,8 @@ impl<F: Framing> FramedConnection<F> {
     pub(super) fn recorded(self, recording: Arc<Recording>) -> FramedConnection<BoxFraming<F::In, F::Out>> {
         let framing = recording.framing();
         let (has_messages, copies_input) = (framing.is_some(), framing.is_none_or(|framing| framing.rejects_messages));
-        self.with_codec(|codec| BoxCodec::new(RecordedCodec::new(codec, recording, has_messages, copies_input)))
+        let wrap = |codec| BoxCodec::new(RecordedCodec::new(codec, recording, has_messages, copies_input));
+        self.with_io(|io| io.with_codec(wrap))
     }
 
     /// The same connection with another framing. Its bytes are recorded if its messages were.
@@ -68,10 +69,11 @@ impl<F: Framing> FramedConnection<F> {
         frame_limit: usize,
     ) -> FramedConnection<BoxFraming<F::In, F::Out>> {
         let recording = Recording::of(&self.io.connection);
-        let framed = self.with_framing(framing, frame_limit);
+        let framed = self.with_io(|io| io.with_framing(framing, frame_limit));
         match recording {
             Some(recording) => {
-                framed.with_codec(|codec| BoxCodec::new(RecordedCodec::new(codec, recording, false, true)))
+                let wrap = |codec| BoxCodec::new(RecordedCodec::new(codec, recording, false, true));
+                framed.with_io(|io| io.with_codec(wrap))
             }
             None => framed,
         }

@@ -1,3 +1,5 @@
+//! The files of a recorder.
+
 use super::*;
 
 fn facts(connection: u64) -> Facts {

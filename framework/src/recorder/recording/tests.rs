@@ -1,6 +1,9 @@
+//! The memory of recordings.
+
 use std::thread;
 
 use super::*;
+use crate::recorder::Recorder;
 use crate::settings::RecorderSettings;
 
 fn recorder(memory: usize) -> Recorder {

@@ -10,6 +10,6 @@ impl<F: Framing> FramedConnection<F> {
         framing: &BoxFraming<F::In, F::Out>,
         frame_limit: usize,
     ) -> FramedConnection<BoxFraming<F::In, F::Out>> {
-        self.with_framing(framing, frame_limit)
+        self.with_io(|io| io.with_framing(framing, frame_limit))
     }
 }

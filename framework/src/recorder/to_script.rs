@@ -4,24 +4,34 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::facts::Facts;
+use super::handler::RecordedFraming;
 use super::recording::{Record, RecordKind, Recording};
-use super::{MIN_PAUSE, RecordedFraming};
-use crate::close_reason::CloseReason;
 use crate::direction::Direction;
 use crate::script::{Action, Data, MAX_DATA, MAX_UNKNOWN, Script, Step};
 
-/// What a script says about its connection.
-#[derive(Debug, Clone)]
-pub(crate) struct Facts {
-    pub(crate) connection: u64,
-    pub(crate) peer: String,
-    pub(crate) local: String,
-    /// Why the connection closed; `None` while it is open.
-    pub(crate) reason: Option<CloseReason>,
-    pub(crate) error: Option<String>,
+/// Shortest pause that is written to a script.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+
+impl Recording {
+    /// The script of what is still stored.
+    pub(crate) fn script(&self, facts: &Facts) -> Script {
+        script(self, facts)
+    }
+
+    /// A script without steps.
+    pub(crate) fn head(&self, facts: &Facts) -> Script {
+        let framing = self.handler.framing.as_ref().map(|framing| framing.text.clone());
+        Script { framing, info: info(self, facts, &[]), ..Script::default() }
+    }
+
+    /// The step of a record.
+    pub(crate) fn action(&self, record: &Record) -> Action {
+        action(self, record, None)
+    }
 }
 
-pub(super) fn script(recording: &Recording, facts: &Facts) -> Script {
+fn script(recording: &Recording, facts: &Facts) -> Script {
     let records = recording.read(0);
     let mut script = Script { info: info(recording, facts, &records), ..Script::default() };
     // One script has one framing. Without it, the data are bytes.
@@ -56,7 +66,7 @@ pub(super) fn script(recording: &Recording, facts: &Facts) -> Script {
 
 fn info(recording: &Recording, facts: &Facts, records: &[Record]) -> Vec<(String, String)> {
     let handler = &recording.handler;
-    let missing = records.first().map_or(recording.next(), |first| first.number);
+    let missing = records.first().map_or(0, |first| first.number);
     let items = [
         ("recorded", Some(humantime::format_rfc3339_millis(recording.opened_at).to_string())),
         ("listener", Some(handler.listener.clone())),

@@ -1,0 +1,56 @@
+//! Writes the records of a connection to a file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::facts::Facts;
+use super::files::RecordError;
+use super::recording::Recording;
+use crate::close_reason::CloseReason;
+
+/// The tracing target of the events of recorders.
+const TARGET: &str = "switchboard::recorder";
+
+impl Recording {
+    /// Writes a file now. It blocks.
+    pub(crate) fn write(&self, facts: &Facts) -> Result<PathBuf, RecordError> {
+        let files = &self.shared.files;
+        if !files.may_write() {
+            return Err(RecordError::too_many());
+        }
+        files.write(facts, &self.script(facts).to_string())
+    }
+
+    /// The connection has closed: writes a file in the background if its reason is selected.
+    pub(crate) fn close(self: Arc<Self>, facts: Facts) {
+        let shared = &self.shared;
+        if !facts.reason.is_some_and(|reason: CloseReason| shared.settings.on.contains(reason)) {
+            return self.close_memory();
+        }
+        if !shared.files.may_write() {
+            self.close_memory();
+            return shared.skipped.log(|| {
+                |count| {
+                    tracing::warn!(target: TARGET, count, "records skipped: one file per second is written");
+                }
+            });
+        }
+        tokio::task::spawn_blocking(move || {
+            let files = &self.shared.files;
+            let written = files.write(&facts, &self.script(&facts).to_string());
+            self.close_memory();
+            let Facts { connection, peer, reason, .. } = &facts;
+            let (listener, reason) = (&*self.handler.listener, reason.map(CloseReason::as_str));
+            match written {
+                Ok(file) => {
+                    let file = file.display().to_string();
+                    tracing::info!(target: TARGET, listener, connection, peer, reason, file, "record written");
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    tracing::warn!(target: TARGET, listener, connection, peer, reason, error, "record not written");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,54 @@
+//! The handle of a recorder.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::files::RecordError;
+use super::handler::RecordedHandler;
+use super::recording::Recording;
+use super::shared::Shared;
+use crate::settings::RecorderSettings;
+
+/// A flight recorder, for any number of listeners. Clones are the same recorder and share its memory.
+#[derive(Clone)]
+pub struct Recorder(Arc<Shared>);
+
+impl Recorder {
+    /// A recorder with these settings. It uses no memory before the first message, and no file before the first one is
+    /// written.
+    pub fn new(settings: RecorderSettings) -> Self {
+        Self(Arc::new(Shared::new(settings)))
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &RecorderSettings {
+        &self.0.settings
+    }
+
+    /// Creates the directory of the files, if it does not exist, and checks that a file can be written. It blocks.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be used.
+    pub fn check(&self) -> Result<(), RecordError> {
+        self.0.files.check()
+    }
+
+    pub(crate) fn recording(&self, handler: &Arc<RecordedHandler>) -> Arc<Recording> {
+        Recording::new(self.0.clone(), handler.clone())
+    }
+}
+
+impl PartialEq for Recorder {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Recorder {}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
