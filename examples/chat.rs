@@ -25,7 +25,8 @@ const HELP: &str = "* commands: /join ROOM, /who, /quit; other lines are sent to
 
 struct Chat {
     rooms: Hub,
-    /// The room of each member on this instance, by name. For commands only: the hub knows who gets the lines of a room.
+    /// The room of each member on this instance, by name. For commands only: the hub knows who gets the lines of a
+    /// room.
     members: Mutex<BTreeMap<String, String>>,
 }
 

@@ -5,9 +5,9 @@
 //! a client is its effective one, from a PROXY header behind a proxy. An address that `access.allow` of a listener
 //! names is never banned there.
 //!
-//! The instances of a [fleet](crate::fleet) share their bans: a ban or its removal on one instance holds on all, usually
-//! within half a second. While the server of the fleet is away, bans hold on their own instance, and all instances have
-//! them afterwards.
+//! The instances of a [fleet](crate::fleet) share their bans: a ban or its removal on one instance holds on all,
+//! usually within half a second. While the server of the fleet is away, bans hold on their own instance, and all
+//! instances have them afterwards.
 
 mod ban;
 mod counters;

@@ -10,7 +10,8 @@ use crate::address::HostPort;
 use crate::deadline_timer::timeout;
 use crate::settings::FleetSettings;
 
-/// The address of a primary by its name, from the first sentinel that knows it. Each sentinel has a part of the timeout.
+/// The address of a primary by its name, from the first sentinel that knows it. Each sentinel has a part of the
+/// timeout.
 pub(super) async fn primary(
     sentinels: &[HostPort],
     name: &str,

@@ -1,9 +1,9 @@
 //! The task that exchanges the bans of a server with those of the other instances of a fleet.
 //!
-//! The server of the fleet has the bans with their remaining time by its own clock, and a version for each change. Each
-//! instance asks several times a second for the changes behind the version that it has, and sends its own. A removed ban
-//! is remembered for a day, so that an instance that was not connected learns of it. If the data of the server are lost,
-//! each instance sends all its bans.
+//! The server of the fleet has the bans with their remaining time by its own clock, and a version for each change.
+//! Each instance asks several times a second for the changes behind the version that it has, and sends its own. A
+//! removed ban is remembered for a day, so that an instance that was not connected learns of it. If the data of the
+//! server are lost, each instance sends all its bans.
 
 mod script;
 

@@ -6,8 +6,8 @@ use crate::hub::origins::Stamp;
 
 /// The version of the format. Other versions are ignored.
 const VERSION: u8 = 1;
-/// The version, the kind and the stamp.
-const HEADER: usize = 2 + 3 * 8;
+/// Bytes before the frame: the version, the kind and the stamp.
+const HEADER: usize = 26;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {

@@ -1,8 +1,8 @@
 //! The task that links a hub with those of the other instances of a fleet, through channels at its server.
 //!
 //! A frame is lost for the members here if the connection ends, if too many messages wait, or if its instance is
-//! killed. Members get a gap then: from a hole in the stamps, or because nobody knows better. A frame without a reply is
-//! sent again on the next connection; its stamp shows that it is the same.
+//! killed. Members get a gap then: from a hole in the stamps, or because nobody knows better. A frame without a reply
+//! is sent again on the next connection; its stamp shows that it is the same.
 
 mod linked;
 mod message;
@@ -23,7 +23,7 @@ use crate::hub::codec::Codec;
 use crate::hub::outgoing::LinkFrame;
 use linked::Linked;
 use peers::Peers;
-use send::End;
+use send::SendOutcome;
 
 /// How long the last frames may take when the handler has stopped.
 const LAST_FRAMES: Duration = Duration::from_millis(800);
@@ -104,8 +104,8 @@ async fn connect<T: Clone + Send + Sync + 'static>(
                 tracing::info!(target: "switchboard::fleet", hub = linked.name, "hub linked");
                 tokio::select! {
                     end = send::run(linked, sender, &mut batch, is_interrupted, stop) => match end {
-                        End::Sent => return,
-                        End::Failed(failure) => failure,
+                        SendOutcome::Sent => return,
+                        SendOutcome::Failed(failure) => failure,
                     },
                     () = receive::run(linked, receiver, &mut peers) => LinkFailure::closed(fleet.settings()),
                 }

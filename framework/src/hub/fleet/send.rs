@@ -22,7 +22,7 @@ const MAX_BATCH: usize = 1 << 20;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Why a connection is used no longer.
-pub(super) enum End {
+pub(super) enum SendOutcome {
     Failed(LinkFailure),
     /// The handler has stopped, and all frames were sent.
     Sent,
@@ -36,11 +36,11 @@ pub(super) async fn run<T: Clone + Send + Sync + 'static>(
     batch: &mut Vec<LinkFrame<T>>,
     is_interrupted: bool,
     stop: &CancellationToken,
-) -> End {
+) -> SendOutcome {
     let mut sending = Sending { linked, sender, batch, announced: HashMap::new() };
     match sending.run(is_interrupted, stop).await {
-        Ok(()) => End::Sent,
-        Err(failure) => End::Failed(failure),
+        Ok(()) => SendOutcome::Sent,
+        Err(failure) => SendOutcome::Failed(failure),
     }
 }
 
