@@ -74,7 +74,8 @@ impl Checker<'_> {
         let mut random = Random::new(self.seed ^ law as u64);
         let mut held = 0;
         for conversation in self.conversations.clone() {
-            if held >= self.cases || held > 0 && matches!(law, Law::Repeat | Law::Cleanup | Law::Sizes | Law::NoReader) {
+            if held >= self.cases || held > 0 && matches!(law, Law::Repeat | Law::Cleanup | Law::Sizes | Law::NoReader)
+            {
                 break;
             }
             let reference = match self.reference(&conversation) {
@@ -114,7 +115,8 @@ impl Checker<'_> {
             self.reference(&case.messages)?
         };
         let Some(numbers) = laws::fitted(law, &reference, &case.numbers) else { return Ok(()) };
-        let run = Run { subject: self.subject, reference: &reference, numbers: &numbers, assumptions: self.assumptions() };
+        let run =
+            Run { subject: self.subject, reference: &reference, numbers: &numbers, assumptions: self.assumptions() };
         isolated(run.check(law))
     }
 

@@ -49,11 +49,7 @@ fn watched<Out: Send + 'static>(record: &Record, connection: &Connection, mut re
     reply
 }
 
-fn watched_frames<Out: Send + 'static>(
-    record: &Record,
-    connection: &Connection,
-    frames: Frames<Out>,
-) -> Frames<Out> {
+fn watched_frames<Out: Send + 'static>(record: &Record, connection: &Connection, frames: Frames<Out>) -> Frames<Out> {
     let running = |is_message| record.run(connection.id(), is_message);
     match frames {
         Frames::Later(order, future) => {
