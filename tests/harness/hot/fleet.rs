@@ -3,12 +3,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use switchboard::fleet::{Fleet, FleetState};
 use switchboard::settings::FleetSettings;
 
-use crate::unique;
+use crate::{TEST_TIMEOUT, unique};
 
 /// Longer than a measurement, so that the calls are no part of it.
 const LEASE: Duration = Duration::from_secs(60);
@@ -19,14 +19,20 @@ const GRANTED: u32 = 1_000_000;
 pub(super) fn fleet() -> Fleet {
     let path = std::env::temp_dir().join(unique("switchboard-fleet"));
     let listener = UnixListener::bind(&path).unwrap();
-    thread::spawn(move || listener.incoming().for_each(|client| drop(client.map(|client| answer(&client)))));
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || answer(&client));
+        }
+    });
     let link = format!("redis+unix:{}", path.display()).parse().unwrap();
     Fleet::new(&FleetSettings::default().link(Some(link)).lease(LEASE)).unwrap()
 }
 
 /// Waits until the limits are shared.
 pub(super) async fn is_shared(fleet: &Fleet) {
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while fleet.report().state != FleetState::Shared {
+        assert!(Instant::now() < deadline, "{:?}", fleet.report());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
