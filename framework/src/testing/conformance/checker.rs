@@ -116,7 +116,8 @@ impl Checker<'_> {
             self.reference(&case.messages)?
         };
         let Some(numbers) = laws::fitted(law, self.subject, &reference, &case.numbers) else { return Ok(()) };
-        let run = Run { subject: self.subject, reference: &reference, numbers: &numbers, assumptions: self.assumptions() };
+        let run =
+            Run { subject: self.subject, reference: &reference, numbers: &numbers, assumptions: self.assumptions() };
         isolated(run.check(law))
     }
 

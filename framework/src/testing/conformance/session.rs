@@ -101,16 +101,6 @@ pub(super) fn isolated<T>(run: impl Future<Output = T>) -> T {
     runtime.expect("the system provides a runtime").block_on(run)
 }
 
-/// Tasks that are left after everything has had time to end.
-pub(super) async fn left_after_stop() -> usize {
-    let mut step = TICK;
-    while alive_tasks() > 0 && step < MAX_STEP {
-        sleep(step).await;
-        step *= 2;
-    }
-    alive_tasks()
-}
-
 pub(super) fn alive_tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
 }
@@ -194,11 +184,15 @@ impl<'a> Session<'a> {
         self.drain = Some(tokio::spawn(async move { server.drain().await }));
     }
 
-    /// The clock jumps. Everything that was sent before arrives in the meantime, as with a stopped process.
+    /// The clock jumps. What was sent before arrives in the meantime, as with a stopped process.
     pub(super) async fn jump(&mut self, time: Duration) {
         self.note(&format!("the process is stopped for {} s", time.as_secs()));
-        poll_fn(|cx| Poll::Ready(self.pump(cx))).await;
+        for client in &mut self.clients {
+            client.pipe.send_unnoticed(&client.unsent.split());
+        }
+        // The timers fire together with the input.
         tokio::time::advance(time).await;
+        self.clients.iter().for_each(|client| client.pipe.notice());
     }
 
     pub(super) fn note(&mut self, note: &str) {
@@ -242,20 +236,6 @@ impl<'a> Session<'a> {
         .await;
     }
 
-    /// Waits until the server has closed every connection, without the end of the input.
-    pub(super) async fn pass_until_closed(&mut self) -> Result<(), Fault> {
-        let (mut step, mut waited) = (TICK, Duration::ZERO);
-        while let Some(client) = self.clients.iter().position(|client| !client.is_closed) {
-            if waited >= PATIENCE {
-                return Err(self.fault(client, "the connection does not close"));
-            }
-            self.pass(step).await;
-            waited += step;
-            step = (step * 2).min(MAX_STEP);
-        }
-        Ok(())
-    }
-
     pub(super) fn is_closed(&self, client: usize) -> bool {
         self.clients[client].is_closed
     }
@@ -294,97 +274,13 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// What a client has received, in normalised replies.
-    pub(super) fn frames(&self, client: usize) -> Vec<Vec<u8>> {
-        let Client { codec, received, .. } = &self.clients[client];
-        self.record.split(*codec, received).iter().map(|frame| self.subject.normalise(frame)).collect()
-    }
-
-    /// Bytes that the client has received.
-    pub(super) fn received(&self, client: usize) -> usize {
-        self.clients[client].received.len()
-    }
-
-    /// Bytes that were encoded for the client, and that it has not received.
-    pub(super) fn undelivered(&self, client: usize) -> usize {
-        let Client { codec, received, .. } = &self.clients[client];
-        self.record.encoded_bytes(*codec).saturating_sub(received.len())
-    }
-
-    /// The close reason of a client whose connection is closing or closed.
-    pub(super) fn reason(&self, client: usize) -> Option<CloseReason> {
-        let connection = self.clients[client].connection.get()?;
-        connection.close_reason().or_else(|| self.record.calls(connection.id()).closes.first().copied())
-    }
-
-    pub(super) fn calls(&self, client: usize) -> Calls {
-        let connection = self.clients[client].connection.get();
-        connection.map(|connection| self.record.calls(connection.id())).unwrap_or_default()
-    }
-
     /// A fault of this run.
     pub(super) fn fault(&self, client: usize, what: impl Into<String>) -> Fault {
         Fault { what: what.into(), client, expected: None, reason: None, events: self.events.clone() }
     }
-
-    /// Ends the input of all clients, and waits until each is closed.
-    pub(super) async fn close_all(&mut self) -> Result<(), Fault> {
-        for client in 0..self.clients.len() {
-            if !self.clients[client].is_closed {
-                self.half_close(client);
-            }
-        }
-        let (mut step, mut waited) = (TICK, Duration::ZERO);
-        loop {
-            self.pass(step).await;
-            waited += step;
-            let is_open = |client: &Client| {
-                !client.is_closed || client.connection.get().is_none_or(|one| one.close_reason().is_none())
-            };
-            let open = self.clients.iter().position(is_open);
-            if open.is_none() && self.server.open() == 0 {
-                return Ok(());
-            }
-            if waited >= PATIENCE {
-                return Err(match open {
-                    Some(client) => self.fault(client, "the connection does not close"),
-                    None => self.fault(0, "the connection is closed, but stays in the table of the server"),
-                });
-            }
-            step = (step * 2).min(MAX_STEP);
-        }
-    }
-
-    /// Closes all clients, drains the server, and checks what is left.
-    pub(super) async fn finish(mut self) -> Result<Ended, Fault> {
-        self.close_all().await?;
-        let mut clients = Vec::new();
-        for number in 0..self.clients.len() {
-            let connection = self.clients[number].connection.get();
-            let reason = connection.and_then(Connection::close_reason);
-            let reason = reason.ok_or_else(|| self.fault(number, "the server has not accepted the connection"))?;
-            let calls = self.calls(number);
-            if calls.closes.len() != 1 {
-                let what = format!("close was called {} times, expected once", calls.closes.len());
-                return Err(self.fault(number, what));
-            }
-            clients.push(Outcome { frames: self.frames(number), reason, calls });
-        }
-        if self.record.running() > 0 {
-            let what = format!("{} futures of the handler are left after the close", self.record.running());
-            return Err(self.fault(0, what));
-        }
-        let left_tasks = alive_tasks().saturating_sub(self.tasks + usize::from(self.drain.is_some()));
-        let drained = match self.drain.take() {
-            Some(drain) => drain.await.map_err(|_| self.fault(0, "the drain panicked"))?,
-            None => self.server.drain().await,
-        };
-        if drained.stop_failures > 0 {
-            return Err(self.fault(0, "stop of the handler failed or did not end"));
-        }
-        let Self { server, record, clients: ends, events, .. } = self;
-        drop((server, ends));
-        let (left_after_stop, largest_message) = (left_after_stop().await, record.largest_message());
-        Ok(Ended { clients, left_tasks, left_after_stop, drained, largest_message, events })
-    }
 }
+
+mod finish;
+mod observe;
+
+pub(super) use finish::left_after_stop;

@@ -34,7 +34,13 @@ impl Run<'_> {
     }
 
     /// Checks the replies so far of a client.
-    pub(super) fn check_received(&self, session: &Session<'_>, client: usize, expected: &[Vec<u8>], when: &str) -> Checked {
+    pub(super) fn check_received(
+        &self,
+        session: &Session<'_>,
+        client: usize,
+        expected: &[Vec<u8>],
+        when: &str,
+    ) -> Checked {
         let received = session.frames(client);
         if self.is_same(expected, &received) {
             return Ok(());
@@ -43,7 +49,13 @@ impl Run<'_> {
     }
 
     /// Checks the replies of a closed connection.
-    pub(super) fn check_outcome(&self, ended: &Ended, client: usize, expected: &[Vec<u8>], reason: &[CloseReason]) -> Checked {
+    pub(super) fn check_outcome(
+        &self,
+        ended: &Ended,
+        client: usize,
+        expected: &[Vec<u8>],
+        reason: &[CloseReason],
+    ) -> Checked {
         let Outcome { frames, reason: closed, .. } = &ended.clients[client];
         let fault = |what| Fault {
             what,
@@ -69,9 +81,7 @@ impl Run<'_> {
 
     /// Checks that no more is left than after the reference.
     pub(super) fn check_left(&self, ended: &Ended) -> Checked {
-        let fault = |what| {
-            Err(Fault { what, client: 0, expected: None, reason: None, events: ended.events.clone() })
-        };
+        let fault = |what| Err(Fault { what, client: 0, expected: None, reason: None, events: ended.events.clone() });
         if !self.assumptions.is_clean {
             return Ok(());
         }

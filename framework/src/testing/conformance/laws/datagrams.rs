@@ -61,9 +61,7 @@ pub(super) fn cases(law: Law, reference: &Reference, random: &mut Random, count:
             sample(sizes.flat_map(|(index, size)| (0..size).map(move |len| vec![index, len])).collect(), random, count)
         }
         Law::Pipelining if messages > 1 => vec![vec![]],
-        Law::Drain => {
-            sample((0..=messages).flat_map(|sent| [vec![sent, 0], vec![sent, 1]]).collect(), random, count)
-        }
+        Law::Drain => sample((0..=messages).flat_map(|sent| [vec![sent, 0], vec![sent, 1]]).collect(), random, count),
         Law::Clock => sample((0..messages).map(|message| vec![message]).collect(), random, count),
         _ => Vec::new(),
     }
@@ -133,7 +131,13 @@ impl Run<'_> {
         self.check_left_tasks(&run)
     }
 
-    fn check_replies(&self, run: &Exchange, peer: usize, expected: &[Vec<u8>], received: &[Vec<u8>]) -> Result<(), Fault> {
+    fn check_replies(
+        &self,
+        run: &Exchange,
+        peer: usize,
+        expected: &[Vec<u8>],
+        received: &[Vec<u8>],
+    ) -> Result<(), Fault> {
         if expected == received || self.subject.is_unordered() && self.is_same(expected, received) {
             return Ok(());
         }
@@ -142,7 +146,9 @@ impl Run<'_> {
 
     fn check_left_tasks(&self, run: &Exchange) -> Result<(), Fault> {
         let is_clean = self.assumptions.is_clean;
-        if is_clean && run.left_tasks > self.reference.left_tasks || is_clean && run.left_after_stop > self.reference.left_after_stop {
+        if is_clean && run.left_tasks > self.reference.left_tasks
+            || is_clean && run.left_after_stop > self.reference.left_after_stop
+        {
             let left = run.left_tasks.max(run.left_after_stop);
             return Err(run.fault(0, format!("{left} tasks are left"), &[]));
         }

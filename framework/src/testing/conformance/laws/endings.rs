@@ -65,8 +65,10 @@ impl Run<'_> {
                 self.check_outcome(ended, 0, &expected, &[])?;
             }
             if is_boundary {
-                let reason = if complete == self.reference.answered { self.reference.reason } else { CloseReason::PeerClosed };
-                let expected = if complete == self.reference.answered { self.reference.all() } else { expected.clone() };
+                let reason =
+                    if complete == self.reference.answered { self.reference.reason } else { CloseReason::PeerClosed };
+                let expected =
+                    if complete == self.reference.answered { self.reference.all() } else { expected.clone() };
                 self.check_outcome(ended, 0, &expected, &[reason])?;
             } else if outcome.reason == CloseReason::BadFrame {
                 self.check_outcome(ended, 0, &expected, &[])?;

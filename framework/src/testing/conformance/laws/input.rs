@@ -155,13 +155,18 @@ impl Run<'_> {
         let fault = |what| Err(Fault { what, client, expected: None, reason: None, events: whole.events.clone() });
         let reason = whole.clients[client].reason;
         if whole.largest_message > limit {
-            return fault(format!("a message of {} bytes reached the handler; the limit is {limit}", whole.largest_message));
+            return fault(format!(
+                "a message of {} bytes reached the handler; the limit is {limit}",
+                whole.largest_message
+            ));
         }
         if size <= limit && reason == CloseReason::FrameTooLarge {
             return fault(format!("a message of {size} bytes is too large; the limit is {limit}"));
         }
         if size > limit && self.assumptions.has_boundaries && reason != CloseReason::FrameTooLarge {
-            return fault(format!("a message of {size} bytes closes with {reason}, not frame_too_large; the limit is {limit}"));
+            return fault(format!(
+                "a message of {size} bytes closes with {reason}, not frame_too_large; the limit is {limit}"
+            ));
         }
         self.check_left(&whole)?;
         if !self.assumptions.has_boundaries {
@@ -169,7 +174,11 @@ impl Run<'_> {
         }
         let mut parts = Session::start(self.subject, Disturbance::default(), WINDOW).await;
         let client = parts.open().await;
-        for part in [&message[..message.len() / 2], &message[message.len() / 2..message.len() - 1], &message[message.len() - 1..]] {
+        for part in [
+            &message[..message.len() / 2],
+            &message[message.len() / 2..message.len() - 1],
+            &message[message.len() - 1..],
+        ] {
             parts.send(client, part);
             parts.settle().await;
         }

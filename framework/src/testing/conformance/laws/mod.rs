@@ -109,7 +109,11 @@ impl Run<'_> {
 
 /// The replies to a conversation.
 pub(super) async fn reference(subject: &dyn Subject, messages: &[Bytes]) -> Result<Reference, Fault> {
-    if subject.is_datagram() { datagrams::reference(subject, messages).await } else { Reference::run(subject, messages).await }
+    if subject.is_datagram() {
+        datagrams::reference(subject, messages).await
+    } else {
+        Reference::run(subject, messages).await
+    }
 }
 
 /// All of the cases, or a random choice of so many.
@@ -122,12 +126,7 @@ fn sample<T>(mut cases: Vec<T>, random: &mut Random, count: usize) -> Vec<T> {
 }
 
 /// The numbers of a case that was made smaller, if the reference has a case like it.
-pub(super) fn fitted(
-    law: Law,
-    subject: &dyn Subject,
-    reference: &Reference,
-    numbers: &[usize],
-) -> Option<Numbers> {
+pub(super) fn fitted(law: Law, subject: &dyn Subject, reference: &Reference, numbers: &[usize]) -> Option<Numbers> {
     if subject.is_datagram() {
         return datagrams::fitted(law, reference, numbers);
     }

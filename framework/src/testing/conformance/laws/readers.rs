@@ -23,6 +23,11 @@ pub(super) fn speeds(reference: &Reference) -> Vec<Numbers> {
     if total == 0 { Vec::new() } else { speeds }
 }
 
+/// The most output that may wait for a client that does not read.
+fn max_waiting(largest_reply: usize) -> usize {
+    MAX_WAITING + (MAX_PUSHED + 1) * largest_reply
+}
+
 /// How often the messages are repeated, so that the replies do not fit the buffers.
 pub(super) fn repetitions(reference: &Reference) -> Vec<Numbers> {
     let replies: usize = reference.replies.iter().flatten().map(Vec::len).sum();
@@ -30,7 +35,8 @@ pub(super) fn repetitions(reference: &Reference) -> Vec<Numbers> {
         return Vec::new();
     }
     let most = (MAX_MESSAGES / reference.messages.len()).max(1);
-    vec![vec![(2 * MAX_WAITING / replies + 1).min(most)]]
+    let largest = reference.all().iter().map(Vec::len).max().unwrap_or_default();
+    vec![vec![(2 * max_waiting(largest) / replies + 1).min(most)]]
 }
 
 /// The client reads so many bytes in each step, until it has got everything.
@@ -72,13 +78,12 @@ impl Run<'_> {
         session.send(client, &self.reference.messages.concat().repeat(self.numbers[0]));
         session.settle().await;
         let largest = self.reference.all().iter().map(Vec::len).max().unwrap_or_default();
-        let most = MAX_WAITING + (MAX_PUSHED + 1) * largest;
         // Replies that the handler has not returned or pushed wait, too.
         let replies: usize = self.reference.replies.iter().flatten().map(Vec::len).sum();
         let handled = usize::try_from(session.calls(client).handled).unwrap_or(usize::MAX);
         let owed = (handled / self.reference.answered).saturating_mul(replies);
         let waiting = session.undelivered(client).max(owed.saturating_sub(session.received(client)));
-        if waiting > most {
+        if waiting > max_waiting(largest) {
             let what = format!("{waiting} bytes of replies wait for a client that does not read; the server reads on");
             return Err(session.fault(client, what));
         }

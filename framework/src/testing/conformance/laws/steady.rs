@@ -11,7 +11,9 @@ pub(super) fn interleavings(reference: &Reference, random: &mut Random, count: u
     let messages = reference.messages.len();
     let alternating = |offset| (0..2 * messages).map(|step| step % 2 + offset).collect();
     let mut cases: Vec<Numbers> = vec![alternating(0), alternating(2)];
-    cases.extend((2..count.min(1 << (2 * messages).min(16))).map(|_| (0..2 * messages).map(|_| random.below(4)).collect()));
+    cases.extend(
+        (2..count.min(1 << (2 * messages).min(16))).map(|_| (0..2 * messages).map(|_| random.below(4)).collect()),
+    );
     cases
 }
 
