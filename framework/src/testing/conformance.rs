@@ -262,7 +262,7 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
     {
         assert!(!self.messages.is_empty(), "there are no messages: use messages or encoded");
         let (generate, random) = (self.generate.as_deref(), &mut Random::new(self.seed));
-        let conversations = conversations(self.messages.clone(), generate, self.cases, self.is_datagram, random);
+        let conversations = conversations(&self.messages, generate, self.cases, self.is_datagram, random);
         let tested = Tested {
             handler: &self.handler,
             framing: self.framing,

@@ -243,7 +243,11 @@ impl<'a> Session<'a> {
     /// Runs everything that is ready, without letting time pass.
     pub(super) async fn run_ready(&mut self) {
         for _ in 0..64 {
-            poll_fn(|cx| Poll::Ready(self.pump(cx))).await;
+            poll_fn(|cx| {
+                self.pump(cx);
+                Poll::Ready(())
+            })
+            .await;
             tokio::task::yield_now().await;
         }
     }

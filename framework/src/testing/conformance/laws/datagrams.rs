@@ -145,10 +145,8 @@ impl Run<'_> {
     }
 
     fn check_left_tasks(&self, run: &Exchange) -> Result<(), Fault> {
-        let is_clean = self.assumptions.is_clean;
-        if is_clean && run.left_tasks > self.reference.left_tasks
-            || is_clean && run.left_after_stop > self.reference.left_after_stop
-        {
+        let (connections, stop) = (self.reference.left_tasks, self.reference.left_after_stop);
+        if self.assumptions.is_clean && (run.left_tasks > connections || run.left_after_stop > stop) {
             let left = run.left_tasks.max(run.left_after_stop);
             return Err(run.fault(0, format!("{left} tasks are left"), &[]));
         }
