@@ -262,7 +262,8 @@ mod tests {
     #[test]
     fn dns_keeps_the_laws_on_connections_and_datagrams() {
         let dns = || Dns { zone: Zone::parse(ZONE).unwrap_or_else(|error| panic!("{error}")) };
-        let queries = || [("example.com", Rtype::SOA), ("www.example.com", Rtype::A), ("missing.example.com", Rtype::A)];
+        let queries =
+            || [("example.com", Rtype::SOA), ("www.example.com", Rtype::A), ("missing.example.com", Rtype::A)];
         let queries = || (1..).zip(queries()).map(|(id, (name, rtype))| query(id, name, rtype));
         let length = Length::new(2, ByteOrder::Big, 0).unwrap_or_else(|error| panic!("{error}"));
         conformance(dns).framing(length).messages(queries()).cases(40).check();

@@ -159,7 +159,8 @@ mod tests {
     fn smtp_keeps_the_laws() {
         let framing = lines().unwrap_or_else(|error| panic!("{error}"));
         // Commands in another order would read the mail as commands.
-        let begin = |random: &mut Random| COMMANDS[..=random.below(COMMANDS.len())].iter().map(|one| (*one).into()).collect();
+        let begin =
+            |random: &mut Random| COMMANDS[..=random.below(COMMANDS.len())].iter().map(|one| (*one).into()).collect();
         conformance(|| Smtp { has_tls: false }).framing(framing).encoded(COMMANDS).generate(begin).cases(60).check();
     }
 }

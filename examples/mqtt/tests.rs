@@ -133,11 +133,11 @@ async fn a_filter_with_a_wildcard_inside_a_level_is_refused() {
 fn the_broker_keeps_the_laws() {
     let packets = [
         connect("me", 0, b""),
-        b"\x82\x06\0\x01\0\x01a\x01".to_vec(),   // SUBSCRIBE a, QoS 1
-        b"\x32\x06\0\x01a\0\x02x".to_vec(),       // PUBLISH to a, QoS 1
-        b"\x40\x02\0\x01".to_vec(),                 // PUBACK
-        b"\xc0\0".to_vec(),                           // PINGREQ
-        b"\xe0\0".to_vec(),                           // DISCONNECT
+        b"\x82\x06\0\x01\0\x01a\x01".to_vec(), // SUBSCRIBE a, QoS 1
+        b"\x32\x06\0\x01a\0\x02x".to_vec(),    // PUBLISH to a, QoS 1
+        b"\x40\x02\0\x01".to_vec(),            // PUBACK
+        b"\xc0\0".to_vec(),                    // PINGREQ
+        b"\xe0\0".to_vec(),                    // DISCONNECT
     ];
     testing::conformance(Broker::default)
         .framing(framing::custom(Codec))

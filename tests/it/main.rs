@@ -244,6 +244,12 @@ mod starttls;
 /// Certificate reload: new connections get the new certificates, and a rejected reload changes nothing.
 mod reload;
 
+/// The conformance kit: correct handlers keep all laws.
+mod conformance;
+
+/// The conformance kit: broken handlers and framings break the law that names their fault.
+mod conformance_zoo;
+
 /// The test kit for handlers: it behaves like the network, and each failure explains itself.
 mod testing;
 

@@ -25,6 +25,7 @@
 //! ```
 
 mod checker;
+mod conversations;
 mod exchange;
 mod failure;
 mod framing;
@@ -46,7 +47,7 @@ pub use random::Random;
 pub use report::Report;
 
 use std::any::type_name;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,20 +59,18 @@ use crate::framing::{Framing, Raw};
 use crate::handler::{Handler, HandlerLayer, IntoFrame};
 use crate::server::Server;
 use crate::testing::conformance::checker::Checker;
+use crate::testing::conformance::conversations::{Generate, conversations};
 use crate::testing::conformance::shrink::Case;
 use crate::testing::conformance::subject::{Normalise, Tested};
 
 /// Cases of each law, if the test sets no other number.
 const CASES: usize = 100;
-/// Conversations besides the one of the author.
-const CONVERSATIONS: usize = 8;
 /// The seed, if neither the test nor the environment sets one.
 const SEED: u64 = 1;
 /// The variable with the seed.
 const SEED_VARIABLE: &str = "SWITCHBOARD_SEED";
 
 type Unchanged<F> = fn(Server<ProbeFraming<F>>) -> Server<ProbeFraming<F>>;
-type Generate = Box<dyn Fn(&mut Random) -> Vec<Bytes>>;
 
 /// A check of a handler: see [`conformance`].
 #[must_use = "nothing is checked until check or run is called"]
@@ -80,7 +79,7 @@ pub struct Conformance<M, F: Framing = Raw, S = Unchanged<F>> {
     framing: Arc<F>,
     change: S,
     messages: Vec<Bytes>,
-    generate: Option<Generate>,
+    generate: Option<Box<Generate>>,
     normalise: Option<Normalise>,
     waived: HashMap<Law, &'static str>,
     cases: usize,
@@ -123,8 +122,8 @@ pub fn conformance<M>(handler: M) -> Conformance<M> {
 }
 
 impl<M> Conformance<M> {
-    /// Sets the framing. The default is [`Raw`], whose messages have no boundaries: waive [`Law::Cuts`] and
-    /// [`Law::Pipelining`] with it, unless the handler answers byte by byte.
+    /// Sets the framing, before the messages. The default is [`Raw`], whose messages have no boundaries: waive
+    /// [`Law::Cuts`] with it, and mostly [`Law::Pipelining`].
     pub fn framing<F: Framing>(self, framing: F) -> Conformance<M, F> {
         let Self { handler, messages, generate, normalise, waived, cases, seed, is_datagram, replay, .. } = self;
         Conformance {
@@ -149,8 +148,21 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
     where
         S2: Fn(Server<ProbeFraming<F>>) -> Server<ProbeFraming<F>, L>,
     {
-        let Self { handler, framing, messages, generate, normalise, waived, cases, seed, is_datagram, replay, .. } = self;
-        Conformance { handler, framing, change, messages, generate, normalise, waived, cases, seed, is_datagram, replay }
+        let Self { handler, framing, messages, generate, normalise, waived, cases, seed, is_datagram, replay, .. } =
+            self;
+        Conformance {
+            handler,
+            framing,
+            change,
+            messages,
+            generate,
+            normalise,
+            waived,
+            cases,
+            seed,
+            is_datagram,
+            replay,
+        }
     }
 
     /// Sets the messages of the client, in their order. The framing encodes them.
@@ -249,7 +261,8 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
         L: HandlerLayer<Probe<H>, F::In, F::Out>,
     {
         assert!(!self.messages.is_empty(), "there are no messages: use messages or encoded");
-        let conversations = self.conversations();
+        let (generate, random) = (self.generate.as_deref(), &mut Random::new(self.seed));
+        let conversations = conversations(&self.messages, generate, self.cases, self.is_datagram, random);
         let tested = Tested {
             handler: &self.handler,
             framing: self.framing,
@@ -273,25 +286,6 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
             Some((law, case)) => checker.replay(law, case),
             None => checker.run(),
         }
-    }
-
-    /// The conversation of the author, and random ones.
-    fn conversations(&self) -> Vec<Vec<Bytes>> {
-        let mut random = Random::new(self.seed);
-        let mut conversations = vec![self.messages.clone()];
-        for _ in 0..CONVERSATIONS.min(self.cases / 8) {
-            conversations.push(match &self.generate {
-                Some(generate) => generate(&mut random),
-                // What datagrams have in common with the ones before them is the matter of some laws.
-                None if self.is_datagram => {
-                    self.messages.iter().filter(|_| random.below(2) == 0).cloned().collect()
-                }
-                None => (0..1 + random.below(6)).map(|_| random.choose(&self.messages).clone()).collect(),
-            });
-        }
-        let mut seen = HashSet::new();
-        conversations.retain(|messages| !messages.is_empty() && seen.insert(messages.clone()));
-        conversations
     }
 }
 

@@ -113,6 +113,18 @@ impl Pipe {
         Poll::Ready(room)
     }
 
+    /// Sends bytes as to a process that is stopped: they are there when the server reads for another reason.
+    pub(super) fn send_unnoticed(&self, bytes: &[u8]) {
+        let State { transcript, to_server, .. } = &mut *self.0.lock();
+        transcript.bytes(Side::Peer, bytes);
+        to_server.unread.extend_from_slice(bytes);
+    }
+
+    /// Wakes the server after [`send_unnoticed`](Self::send_unnoticed).
+    pub(super) fn notice(&self) {
+        self.0.lock().to_server.wake();
+    }
+
     /// Appends everything that has arrived to `received`.
     pub(super) fn poll_receive(&self, cx: &mut Context<'_>, received: &mut BytesMut) -> Poll<Received> {
         let to_peer = &mut self.0.lock().to_peer;

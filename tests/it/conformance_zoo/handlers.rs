@@ -1,36 +1,16 @@
-//! Broken handlers.
+//! Broken handlers: their state, their calls and their replies.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use switchboard::prelude::*;
-use switchboard::testing::{Conformance, Law, conformance};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use switchboard::testing::{Law, conformance};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use super::breaks;
-
-fn lines<M>(handler: M) -> Conformance<M, Lines> {
-    conformance(handler).framing(Lines::default()).messages(["one", "", "three", "four"]).cases(40)
-}
-
-/// Defines a handler of bytes with one method.
-macro_rules! handler {
-    ($(#[$doc:meta])* $name:ident: $state:ty, |$this:ident, $cx:ident, $message:ident| $body:expr) => {
-        $(#[$doc])*
-        impl Handler for $name {
-            type State = $state;
-
-            async fn message(&self, $cx: &mut Context<$state>, $message: Bytes) -> Result<Reply> {
-                let $this = self;
-                $body
-            }
-        }
-    };
-}
+use super::{breaks, lines};
 
 struct StaticCount;
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -54,53 +34,6 @@ handler!(
 #[test]
 fn a_field_instead_of_state() {
     breaks(Law::TwoAtOnce, &lines(FieldCount::default).run());
-}
-
-struct TaskPerConnection;
-
-impl Handler for TaskPerConnection {
-    type State = ();
-
-    /// Starts a task that never ends, instead of one of the connection (`cx.spawn`).
-    async fn open(&self, _: &mut Context) -> Result<Reply> {
-        tokio::spawn(async {
-            loop {
-                sleep(Duration::from_secs(3600)).await;
-            }
-        });
-        Ok(Reply::none())
-    }
-
-    async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
-        Ok(Reply::send(message))
-    }
-}
-
-#[test]
-fn a_task_that_outlives_its_connection() {
-    breaks(Law::Cleanup, &lines(|| TaskPerConnection).run());
-}
-
-struct TaskPerReset;
-
-impl Handler for TaskPerReset {
-    type State = ();
-
-    async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
-        Ok(Reply::send(message))
-    }
-
-    /// Waits for an acknowledgement that a lost client never sends.
-    async fn close(&self, _: &mut Context, reason: CloseReason) {
-        if reason == CloseReason::IoError {
-            tokio::spawn(std::future::pending::<()>());
-        }
-    }
-}
-
-#[test]
-fn a_task_that_waits_for_a_lost_client() {
-    breaks(Law::Reset, &lines(|| TaskPerReset).run());
 }
 
 struct OneReadPerMessage;
@@ -133,31 +66,6 @@ fn one_place_for_the_current_request() {
     breaks(Law::Pipelining, &lines(|| LastOnly).run());
 }
 
-struct BackgroundReply;
-handler!(
-    /// Replies from a background task, which ends with the input.
-    BackgroundReply: Option<mpsc::Sender<Bytes>>, |_this, cx, message| {
-        let (pusher, connection) = (cx.pusher(), cx.connection().clone());
-        let queue = cx.state.get_or_insert_with(|| {
-            let (queue, mut messages) = mpsc::channel(16);
-            let _ = connection.spawn(async move {
-                while let Some(message) = messages.recv().await {
-                    yield_now().await;
-                    let _ = pusher.push(Bytes::clone(&message)).await;
-                }
-            });
-            queue
-        });
-        queue.send(message).await?;
-        Ok(Reply::none())
-    }
-);
-
-#[test]
-fn a_reply_from_a_background_task() {
-    breaks(Law::HalfClose, &lines(|| BackgroundReply).run());
-}
-
 /// Has so many places.
 struct Places(AtomicU64);
 
@@ -183,51 +91,6 @@ impl Handler for Places {
 #[test]
 fn a_place_that_a_lost_client_keeps() {
     breaks(Law::Reset, &lines(|| Places(AtomicU64::new(8))).run());
-}
-
-struct TryPush;
-handler!(
-    /// Pushes many frames, and ignores that the outbox is full.
-    TryPush: (), |_this, cx, message| {
-        let pusher = cx.pusher();
-        sleep(Duration::from_millis(5)).await;
-        for _ in 0..250 {
-            let _ = pusher.try_push([&*message, &[b'.'; 300]].concat());
-        }
-        Ok(Reply::none())
-    }
-);
-
-#[test]
-fn frames_that_a_full_outbox_loses() {
-    let report = lines(|| TryPush).messages(["one", "two", "three"]).cases(8);
-    breaks(Law::SlowReader, &report.waive(Law::NoReader, "broken for the same reason").run());
-}
-
-struct UnboundedQueue;
-handler!(
-    /// Puts replies into a queue without a bound, from which a task pushes them.
-    UnboundedQueue: Option<mpsc::UnboundedSender<Bytes>>, |_this, cx, message| {
-        let pusher = cx.pusher();
-        let connection = cx.connection().clone();
-        let queue = cx.state.get_or_insert_with(|| {
-            let (queue, mut replies) = mpsc::unbounded_channel();
-            let _ = connection.spawn(async move {
-                while let Some(reply) = replies.recv().await {
-                    let _ = pusher.push(Bytes::clone(&reply)).await;
-                }
-            });
-            queue
-        });
-        queue.send([&*message, &[b'.'; 500]].concat().into())?;
-        Ok(Reply::none())
-    }
-);
-
-#[test]
-fn a_queue_without_a_bound() {
-    let report = lines(|| UnboundedQueue).cases(8).waive(Law::HalfClose, "replies come from a background task").run();
-    breaks(Law::NoReader, &report);
 }
 
 struct RefusesWhileDraining;
@@ -341,65 +204,4 @@ handler!(
 #[test]
 fn a_later_reply_that_holds_up_the_next_message() {
     breaks(Law::Concurrency, &lines(Turn::default).run());
-}
-
-fn datagrams<M>(handler: M) -> Conformance<M, Raw> {
-    conformance(handler).framing(Raw::default()).datagrams().messages(["\x00\x01one", "\x00\x02two", "\x00\x03"]).cases(40)
-}
-
-struct Header;
-handler!(
-    /// Believes that a datagram has a header.
-    Header: (), |_this, _cx, datagram| Ok(Reply::send(datagram.slice(2..)))
-);
-
-#[test]
-fn a_datagram_that_is_shorter_than_its_header() {
-    breaks(Law::Truncation, &datagrams(|| Header).waive(Law::Noise, "broken for the same reason").run());
-}
-
-struct InSequence;
-handler!(
-    /// Replies only to the next datagram of a sequence.
-    InSequence: u8, |_this, cx, datagram| {
-        let number = datagram.get(1).copied().unwrap_or_default();
-        if number < cx.state {
-            return Ok(Reply::none());
-        }
-        cx.state = number;
-        Ok(Reply::send(datagram))
-    }
-);
-
-#[test]
-fn a_datagram_that_is_late() {
-    breaks(Law::Reordering, &datagrams(|| InSequence).run());
-}
-
-struct Once;
-handler!(
-    /// Does not reply to a request that is repeated because its reply was lost.
-    Once: HashSet<Bytes>, |_this, cx, datagram| {
-        Ok(if cx.state.insert(datagram.clone()) { Reply::send(datagram) } else { Reply::none() })
-    }
-);
-
-#[test]
-fn a_request_that_is_repeated() {
-    breaks(Law::Duplication, &datagrams(|| Once).run());
-}
-
-struct WaitsForFirst;
-handler!(
-    /// Replies only after the first datagram of a transfer, which can be lost.
-    WaitsForFirst: bool, |_this, cx, datagram| {
-        cx.state |= datagram.get(1) == Some(&1) || datagram.len() < 3;
-        Ok(if cx.state { Reply::send(datagram) } else { Reply::none() })
-    }
-);
-
-#[test]
-fn a_first_datagram_that_is_lost() {
-    let report = datagrams(|| WaitsForFirst).waive(Law::Reordering, "broken for the same reason");
-    breaks(Law::Loss, &report.waive(Law::Truncation, "broken for the same reason").run());
 }
