@@ -76,6 +76,9 @@
 //! expectations, and a bare context. `testing::conformance` checks what the network, other clients and the server do to a
 //! handler, and needs only its messages.
 //!
+//! **Record and replay.** The module `recorder` (Cargo feature `script`) keeps the last messages of each connection,
+//! and the module `replay` plays them against a handler.
+//!
 //! **Write conversations as text.** The module `script` (Cargo feature `script`) reads and prints the scripts of
 //! `switchboard test`.
 //!
@@ -99,8 +102,8 @@
 //! feature exist, but a listener that needs them cannot be bound.
 //!
 //! Off by default: `fleet`, limits that several instances [share](fleet); `log`, the subscriber that prints the events,
-//! which needs tracing-subscriber; `script`, which reads and prints conversation scripts; and `testing`, the test kit
-//! for handlers. Enable `testing` in `[dev-dependencies]`.
+//! which needs tracing-subscriber; `script`, conversation scripts, the recorder and the replay; and `testing`, the test
+//! kit for handlers. Enable `testing` in `[dev-dependencies]`.
 
 // docs.rs names the Cargo feature of each item that needs one.
 #![cfg_attr(docsrs, feature(doc_cfg))]

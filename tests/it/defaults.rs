@@ -18,7 +18,20 @@ use switchboard::server::ListenerSpec;
 use crate::reference::{default, sections};
 
 /// Constants that are not bounds.
-const NO_BOUNDS: [&str; 7] = ["PROBATION", "ESTABLISHED", "VALIDATED", "COUNT", "CENTURY", "COUNTS_VERSION", "VERSION"];
+const NO_BOUNDS: [&str; 12] = [
+    "PROBATION",
+    "ESTABLISHED",
+    "VALIDATED",
+    "COUNT",
+    "CENTURY",
+    "COUNTS_VERSION",
+    "VERSION",
+    "FREE",
+    "BUSY",
+    "TIME",
+    "PORT_TYPE",
+    "SNAP_LENGTH",
+];
 
 fn path() -> PathBuf {
     harness::root().join("bin/docs/defaults.md")

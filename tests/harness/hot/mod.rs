@@ -18,9 +18,10 @@ use std::sync::Arc;
 
 use switchboard::bans::{Bans, NewBan};
 use switchboard::framing::{AnyFraming, Length, Lines, Raw};
+use switchboard::recorder::Recorder;
 use switchboard::registry::HandlerInstance;
 use switchboard::server::ListenerSpec;
-use switchboard::settings::{BanSettings, Rate, Rates};
+use switchboard::settings::{BanSettings, Rate, Rates, RecorderSettings};
 use switchboard::{Kind, ListenerSet, Running};
 use tokio::runtime::{Builder, Runtime};
 
@@ -55,6 +56,8 @@ enum Extra {
     Fleet,
     /// Many bans of other clients.
     Bans,
+    /// A flight recorder.
+    Recorder,
 }
 
 /// A hot path: a protocol, and the number of messages per read.
@@ -69,7 +72,7 @@ pub struct HotPath {
 
 impl HotPath {
     /// All hot paths.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::new("stack", Protocol::Null, 1024),
         Self::new("raw-d1", Protocol::Raw, 1),
         Self::new("raw-d16", Protocol::Raw, 16),
@@ -81,6 +84,7 @@ impl HotPath {
         Self::new("datagram-d16", Protocol::Datagram, 16),
         Self { extra: Extra::Limit, ..Self::new("limited-d16", Protocol::Lines, 16) },
         Self { extra: Extra::Fleet, ..Self::new("fleet-d16", Protocol::Lines, 16) },
+        Self { extra: Extra::Recorder, ..Self::new("recorded-d16", Protocol::Lines, 16) },
         Self::new("connect", Protocol::Connect, 1),
         Self { extra: Extra::Bans, ..Self::new("connect-bans", Protocol::Connect, 1) },
     ];
@@ -140,6 +144,9 @@ impl HotPath {
         spec.fleet.clone_from(&fleet);
         if self.extra == Extra::Bans {
             listeners.bans(bans());
+        }
+        if self.extra == Extra::Recorder {
+            spec.recorder = Some(Recorder::new(RecorderSettings::default()));
         }
         listeners.listen(spec, &handler);
         let running = listeners.start().await.unwrap();
