@@ -47,7 +47,8 @@ impl Connector {
     ) -> Result<MultiplexedConnection, LinkFailure> {
         let (settings, node) = (self.settings.clone(), self.node.take());
         let protocol = if pushes.is_some() { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 };
-        let connected = timeout(self.settings.timeout, async move {
+        // In a box, because the future of the client crate is large.
+        let connected = Box::pin(async move {
             let node = match (&settings.link, node) {
                 (Some(Link(LinkAddress::Sentinel { sentinels, primary })), None) => {
                     Some(sentinel::primary(sentinels, primary, &settings).await?)
@@ -72,7 +73,8 @@ impl Connector {
             let connected = client.get_multiplexed_async_connection_with_config(&config).await;
             connected.map_err(|error| LinkFailure::of(&error, &settings))
         });
-        connected.await.unwrap_or_else(|_| Err(LinkFailure::timeout(&self.settings)))
+        let connected = timeout(self.settings.timeout, connected).await;
+        connected.unwrap_or_else(|_| Err(LinkFailure::timeout(&self.settings)))
     }
 
     /// The failure of a call. Remembers the node that a node of a cluster has named.

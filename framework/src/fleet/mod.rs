@@ -1,4 +1,7 @@
-//! Fleets: several instances of a server that share limits.
+//! Fleets: several instances of a server that share limits, [bans](crate::bans) and the rooms of
+//! [hubs](crate::hub::Hub::share).
+//!
+//! # Limits
 //!
 //! Each instance decides alone and at once. For a source that uses much of a limit it holds a lease: a part of the
 //! budget of the whole fleet. One background task renews all leases, with one call of a script at a server that speaks

@@ -69,7 +69,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_instance_is_silent_once_and_then_ended() {
         let mut peers = Peers::default();
-        (peers.seen(1), peers.seen(2)).0;
+        peers.seen(1);
+        peers.seen(2);
         tokio::time::advance(SILENT).await;
         peers.seen(2);
         assert_eq!(peers.missing(), Missing { silent: vec![1], ended: vec![] });
