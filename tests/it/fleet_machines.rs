@@ -22,6 +22,9 @@ fn set<'s>(settings: &[&'s str]) -> Vec<&'s str> {
     settings.iter().flat_map(|setting| ["--set", setting]).collect()
 }
 
+/// Begins or ends a fault.
+type Action<'a> = &'a dyn Fn();
+
 /// Starts the machines with a source limit that they share. Long timeouts of Redis would delay a message that waits
 /// for it by more than a test may take.
 fn fleet(tools: &Tools) -> Option<(Redis, Machines)> {
@@ -122,7 +125,7 @@ fn a_source_gets_its_rate_and_no_neighbour_waits_whatever_happens_to_redis() {
         let (kill, revive) = (|| redis.borrow_mut().kill(), || redis.borrow_mut().revive());
         let nothing = || {};
         // What happens, the state that follows, and the end of it.
-        let faults: [(&str, &dyn Fn(), &str, &dyn Fn()); 6] = [
+        let faults: [(&str, Action<'_>, &str, Action<'_>); 6] = [
             ("nothing", &nothing, "shared", &nothing),
             ("paused", &|| signal(Signal::SIGSTOP), "divided", &|| signal(Signal::SIGCONT)),
             ("emptied", &|| run("FLUSHALL"), "shared", &nothing),

@@ -31,8 +31,8 @@ impl History {
         let age = age.saturating_add(rings.earlier.saturating_mul(1000));
         let mut parts = Vec::new();
         for (step, ring) in [(Step::Second, &rings.seconds), (Step::Minute, &rings.minutes)] {
-            let (last, series) = ring.all();
-            for (listener, rows) in series {
+            let last = ring.last();
+            for (listener, rows) in ring.all() {
                 let rows: Vec<Row> = rows.iter().copied().collect();
                 parts.extend(rows.chunks(PART).map(|rows| {
                     let (listener, rows) = (listener.map(str::to_owned), rows.to_vec());

@@ -50,10 +50,15 @@ impl Ring {
         self.last = last;
     }
 
-    /// The last interval, and the names and rows of all series.
-    pub(super) fn all(&self) -> (u64, Vec<(Option<&str>, &VecDeque<Row>)>) {
+    /// The last interval.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The names and rows of all series.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Option<&str>, &VecDeque<Row>)> {
         let listeners = self.listeners.iter().map(|(name, series)| (Some(&**name), &series.rows));
-        (self.last, [(None, &self.total.rows)].into_iter().chain(listeners).collect())
+        [(None, &self.total.rows)].into_iter().chain(listeners)
     }
 
     /// `None` if there is no room for the listener.
