@@ -36,9 +36,11 @@ mod random;
 mod record;
 mod reference;
 mod report;
+mod run;
 mod session;
 mod shrink;
 mod subject;
+mod tasks;
 
 pub use framing::{ProbeCodec, ProbeFraming};
 pub use law::Law;

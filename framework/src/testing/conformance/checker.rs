@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use crate::testing::conformance::failure::Failure;
 use crate::testing::conformance::law::Law;
-use crate::testing::conformance::laws::{self, Assumptions, Run};
+use crate::testing::conformance::laws;
 use crate::testing::conformance::random::Random;
 use crate::testing::conformance::reference::Reference;
 use crate::testing::conformance::report::{Report, Verdict};
+use crate::testing::conformance::run::{Assumptions, Run};
 use crate::testing::conformance::session::{Fault, isolated};
 use crate::testing::conformance::shrink::{Case, smaller};
 use crate::testing::conformance::subject::Subject;
@@ -75,14 +76,14 @@ impl Checker<'_> {
     fn law(&mut self, law: Law) -> Verdict {
         let mut random = Random::new(self.seed ^ law as u64);
         let mut held = 0;
-        for conversation in self.conversations.clone() {
+        for messages in self.conversations.clone() {
             if held >= self.cases || held > 0 && is_of_one_conversation(law) {
                 break;
             }
-            let reference = match self.reference(&conversation) {
+            let reference = match self.reference(&messages) {
                 Ok(reference) => reference,
                 Err(fault) => {
-                    let case = Case { messages: conversation, numbers: Vec::new() };
+                    let case = Case { messages, numbers: Vec::new() };
                     return Verdict::Broken(Box::new(self.failure(law, case, fault, 0)));
                 }
             };

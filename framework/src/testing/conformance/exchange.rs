@@ -9,8 +9,9 @@ use tokio::time::{advance, sleep};
 use crate::metrics::Outcome;
 use crate::script::{Action, Data, Step};
 use crate::testing::conformance::record::{Disturbance, Record};
-use crate::testing::conformance::session::{Event, Fault, PATIENCE, TICK, WINDOW, alive_tasks, left_after_stop};
+use crate::testing::conformance::session::{Event, Fault, PATIENCE, TICK, WINDOW};
 use crate::testing::conformance::subject::Subject;
+use crate::testing::conformance::tasks::{alive_tasks, left_after_stop};
 use crate::testing::datagram::DatagramPeer;
 
 /// What a run does.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use strum::{IntoStaticStr, VariantArray};
 
-/// One law of the [conformance kit](super::conformance).
+/// One law of the conformance kit.
 ///
 /// ```
 /// use switchboard::testing::Law;

@@ -20,7 +20,7 @@ pub(super) struct Disturbance {
 
 /// What the handler did for one connection.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Calls {
+pub(super) struct CallRecord {
     pub(super) closes: Vec<CloseReason>,
     /// Polls of each future, in the order of creation: of `message` and of later replies.
     pub(super) polls: Vec<usize>,
@@ -28,7 +28,7 @@ pub(super) struct Calls {
     pub(super) has_last_message: bool,
     /// The number of its codec.
     pub(super) codec: usize,
-    /// Calls of `message` that have ended.
+    /// CallRecord of `message` that have ended.
     pub(super) handled: u64,
     /// Later replies so far, and how many of them are unordered.
     pub(super) later: usize,
@@ -37,8 +37,8 @@ pub(super) struct Calls {
 
 #[derive(Debug, Default)]
 struct State {
-    connections: BTreeMap<u64, Calls>,
-    /// Calls, later replies and streams in progress.
+    connections: BTreeMap<u64, CallRecord>,
+    /// CallRecord, later replies and streams in progress.
     running: usize,
     /// The bytes of the largest message, if messages are bytes.
     largest_message: usize,
@@ -161,16 +161,16 @@ impl Record {
         self.0.lock().largest_message
     }
 
-    pub(super) fn calls(&self, id: u64) -> Calls {
+    pub(super) fn calls(&self, id: u64) -> CallRecord {
         self.0.lock().connections.get(&id).cloned().unwrap_or_default()
     }
 
     /// What the handler did for the first connection.
-    pub(super) fn first_calls(&self) -> Calls {
+    pub(super) fn first_calls(&self) -> CallRecord {
         self.0.lock().connections.values().next().cloned().unwrap_or_default()
     }
 
-    /// Calls of `message` that have ended, of each connection.
+    /// CallRecord of `message` that have ended, of each connection.
     pub(super) fn handled(&self) -> HashMap<u64, u64> {
         self.0.lock().connections.iter().map(|(id, calls)| (*id, calls.handled)).collect()
     }

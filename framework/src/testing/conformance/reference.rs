@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::close_reason::CloseReason;
-use crate::testing::conformance::record::{Calls, Disturbance};
+use crate::testing::conformance::record::{CallRecord, Disturbance};
 use crate::testing::conformance::session::{Ended, Fault, Outcome, Session, TICK, WINDOW};
 use crate::testing::conformance::subject::Subject;
 
@@ -21,7 +21,7 @@ pub(super) struct Reference {
     /// What came after the end of the input.
     pub(super) tail: Vec<Vec<u8>>,
     pub(super) reason: CloseReason,
-    pub(super) calls: Calls,
+    pub(super) calls: CallRecord,
     pub(super) left_tasks: usize,
     pub(super) left_after_stop: usize,
     pub(super) frame_limit: usize,

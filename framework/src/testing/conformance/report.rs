@@ -18,7 +18,7 @@ pub(super) enum Verdict {
     Broken(Box<Failure>),
 }
 
-/// The laws of a [conformance check](crate::testing::Conformance), and whether they hold. `Display` is a table.
+/// The laws of a check, and whether they hold. `Display` is a table.
 #[derive(Debug, Clone)]
 #[must_use = "a report does nothing: use check to fail the test"]
 pub struct Report {

@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -17,8 +16,9 @@ use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::script::{Action, Data, Step};
 use crate::server::Drained;
-use crate::testing::conformance::record::{Calls, Disturbance, Record};
+use crate::testing::conformance::record::{CallRecord, Disturbance, Record};
 use crate::testing::conformance::subject::Subject;
+use crate::testing::conformance::tasks::alive_tasks;
 use crate::testing::pipe::{Pipe, Received};
 use crate::testing::server::Running;
 
@@ -57,7 +57,7 @@ pub(super) struct Outcome {
     /// The replies, normalised.
     pub(super) frames: Vec<Vec<u8>>,
     pub(super) reason: CloseReason,
-    pub(super) calls: Calls,
+    pub(super) calls: CallRecord,
 }
 
 /// How a run ended.
@@ -99,10 +99,6 @@ pub(super) struct Session<'a> {
 pub(super) fn isolated<T>(run: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.expect("the system provides a runtime").block_on(run)
-}
-
-pub(super) fn alive_tasks() -> usize {
-    Handle::current().metrics().num_alive_tasks()
 }
 
 impl<'a> Session<'a> {
@@ -286,5 +282,3 @@ impl<'a> Session<'a> {
 
 mod finish;
 mod observe;
-
-pub(super) use finish::left_after_stop;

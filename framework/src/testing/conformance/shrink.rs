@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::testing::conformance::law::Law;
-use crate::testing::conformance::laws::Numbers;
+use crate::testing::conformance::run::Numbers;
 use crate::testing::conformance::subject::Subject;
 
 /// A case of a law.

@@ -1,7 +1,7 @@
 //! What all laws compare: the replies, the close reason, and what is left.
 
 use crate::close_reason::CloseReason;
-use crate::testing::conformance::laws::Run;
+use crate::testing::conformance::run::Run;
 use crate::testing::conformance::session::{Ended, Fault, Outcome, Session};
 
 /// How a comparison ends a run.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::testing::conformance::laws::{Numbers, Run, sample};
 use crate::testing::conformance::random::Random;
 use crate::testing::conformance::record::Disturbance;
 use crate::testing::conformance::reference::Reference;
+use crate::testing::conformance::run::{Numbers, Run, sample};
 use crate::testing::conformance::session::{Fault, Session, WINDOW};
 
 /// Clients whose call is dropped, one after the other: more than a handler usually has permits for.

@@ -8,10 +8,10 @@ use crate::close_reason::CloseReason;
 use crate::testing::conformance::exchange::{Exchange, Sent, exchange};
 use crate::testing::conformance::law::Law;
 use crate::testing::conformance::laws::compare::difference;
-use crate::testing::conformance::laws::{Numbers, Run, sample};
 use crate::testing::conformance::random::Random;
-use crate::testing::conformance::record::Calls;
+use crate::testing::conformance::record::CallRecord;
 use crate::testing::conformance::reference::Reference;
+use crate::testing::conformance::run::{Numbers, Run, sample};
 use crate::testing::conformance::session::Fault;
 use crate::testing::conformance::subject::Subject;
 
@@ -30,7 +30,7 @@ pub(super) async fn reference(subject: &dyn Subject, messages: &[Bytes]) -> Resu
         replies,
         tail: Vec::new(),
         reason: CloseReason::PeerClosed,
-        calls: Calls { polls: run.polls, ..Calls::default() },
+        calls: CallRecord { polls: run.polls, ..CallRecord::default() },
         left_tasks: run.left_tasks,
         left_after_stop: run.left_after_stop,
         frame_limit: 0,

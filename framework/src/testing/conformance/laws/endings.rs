@@ -2,10 +2,10 @@
 
 use crate::close_reason::CloseReason;
 use crate::testing::conformance::laws::compare::{difference, without_last};
-use crate::testing::conformance::laws::{Assumptions, Numbers, Run, sample};
 use crate::testing::conformance::random::Random;
 use crate::testing::conformance::record::Disturbance;
 use crate::testing::conformance::reference::Reference;
+use crate::testing::conformance::run::{Assumptions, Numbers, Run, sample};
 use crate::testing::conformance::session::{Ended, Fault, Session, TICK, WINDOW};
 
 /// Clients that reset their connection, one after the other.

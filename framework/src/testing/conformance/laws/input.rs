@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use crate::close_reason::CloseReason;
-use crate::testing::conformance::laws::{Assumptions, Numbers, Run, sample};
 use crate::testing::conformance::random::Random;
 use crate::testing::conformance::record::Disturbance;
 use crate::testing::conformance::reference::Reference;
+use crate::testing::conformance::run::{Assumptions, Numbers, Run, sample};
 use crate::testing::conformance::session::{Fault, Session, WINDOW};
 use crate::testing::conformance::subject::Subject;
 

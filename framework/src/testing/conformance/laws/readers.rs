@@ -1,9 +1,9 @@
 //! Laws about clients that read slowly or not at all.
 
 use crate::close_reason::CloseReason;
-use crate::testing::conformance::laws::{Numbers, Run};
 use crate::testing::conformance::record::Disturbance;
 use crate::testing::conformance::reference::Reference;
+use crate::testing::conformance::run::{Numbers, Run};
 use crate::testing::conformance::session::{Fault, Session, TICK, WINDOW};
 
 /// Output that may wait in the server, besides pushed frames: two buffers.

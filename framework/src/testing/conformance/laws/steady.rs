@@ -1,9 +1,9 @@
 //! Laws that must hold without any disturbance: the same run twice, two clients, and nothing left.
 
-use crate::testing::conformance::laws::{Numbers, Run};
 use crate::testing::conformance::random::Random;
 use crate::testing::conformance::record::Disturbance;
 use crate::testing::conformance::reference::Reference;
+use crate::testing::conformance::run::{Numbers, Run};
 use crate::testing::conformance::session::{Fault, Session, WINDOW};
 
 /// Which of two clients sends its next message; 2 and 3: without waiting for the reply.

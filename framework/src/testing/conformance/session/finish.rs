@@ -2,20 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
-
-use super::{Client, Ended, Fault, MAX_STEP, Outcome, PATIENCE, Session, TICK, alive_tasks};
+use super::{Client, Ended, Fault, MAX_STEP, Outcome, PATIENCE, Session, TICK};
 use crate::connection::Connection;
-
-/// Tasks that are left after everything has had time to end.
-pub(in crate::testing::conformance) async fn left_after_stop() -> usize {
-    let mut step = TICK;
-    while alive_tasks() > 0 && step < MAX_STEP {
-        sleep(step).await;
-        step *= 2;
-    }
-    alive_tasks()
-}
+use crate::testing::conformance::tasks::{alive_tasks, left_after_stop};
 
 impl Session<'_> {
     /// Waits until the server has closed every connection, without the end of the input.

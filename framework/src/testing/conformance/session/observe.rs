@@ -2,7 +2,7 @@
 
 use super::{Client, Session};
 use crate::close_reason::CloseReason;
-use crate::testing::conformance::record::Calls;
+use crate::testing::conformance::record::CallRecord;
 
 impl Session<'_> {
     /// What a client has received, in normalised replies.
@@ -28,7 +28,7 @@ impl Session<'_> {
         connection.close_reason().or_else(|| self.record.calls(connection.id()).closes.first().copied())
     }
 
-    pub(in crate::testing::conformance) fn calls(&self, client: usize) -> Calls {
+    pub(in crate::testing::conformance) fn calls(&self, client: usize) -> CallRecord {
         let connection = self.clients[client].connection.get();
         connection.map(|connection| self.record.calls(connection.id())).unwrap_or_default()
     }
