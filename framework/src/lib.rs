@@ -76,8 +76,8 @@
 //! expectations, and a bare context. `testing::conformance` checks what the network, other clients and the server do to a
 //! handler, and needs only its messages.
 //!
-//! **Record and replay.** The module `recorder` (Cargo feature `script`) keeps the last messages of each connection,
-//! and the module `replay` plays them against a handler.
+//! **Record and replay.** The module `recorder` (Cargo feature `script`) keeps the last messages of each
+//! connection, and the module `replay` plays them against a handler.
 //!
 //! **Write conversations as text.** The module `script` (Cargo feature `script`) reads and prints the scripts of
 //! `switchboard test`.
