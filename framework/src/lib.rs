@@ -73,8 +73,8 @@
 //! feature `log`) prints them to standard error, as the program `switchboard` does.
 //!
 //! **Test a handler.** The module `testing` (Cargo feature `testing`) has a server in memory, peers with exact
-//! expectations, and a bare context. `testing::conformance` checks what the network, other clients and the server do to a
-//! handler, and needs only its messages.
+//! expectations, and a bare context. `testing::conformance` checks what the network, other clients and the server do
+//! to a handler, and needs only its messages.
 //!
 //! **Record and replay.** The module `recorder` (Cargo feature `script`) keeps the last messages of each
 //! connection, and the module `replay` plays them against a handler.

@@ -41,7 +41,7 @@ pub(crate) struct PhasesOptions {
     /// File for the calls, one per line.
     record: Option<PathBuf>,
     /// The last message of a connection that the server closes.
-    farewell: Option<String>,
+    closing: Option<String>,
 }
 
 pub(crate) struct Phases {
@@ -85,7 +85,7 @@ impl Handler for Phases {
     }
 
     fn closing(&self, _: &mut Context, _: CloseReason) -> Option<Bytes> {
-        self.options.farewell.clone().map(Bytes::from)
+        self.options.closing.clone().map(Bytes::from)
     }
 
     async fn stop(&self) -> Result<()> {

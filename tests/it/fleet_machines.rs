@@ -194,7 +194,7 @@ fn a_rolling_upgrade_refuses_no_client_continues_the_counters_and_keeps_the_limi
 fn an_evacuated_third_gets_its_last_message_at_the_requested_rate_and_connects_again() {
     const CLIENTS: u8 = 240;
     on_the_balancer(|tools| {
-        let options = set(&["handlers.phases.farewell=bye"]);
+        let options = set(&["handlers.phases.closing=bye"]);
         let machines = Machines::start(&tools, "extended", &[&["--handler", "phases"], &*options].concat());
         let clients = (1..=CLIENTS).map(|nth| {
             let mut client = LineClient::connect(Ipv4Addr::new(127, 0, 4, nth)).unwrap();

@@ -252,7 +252,10 @@ fn a_script_that_cannot_be_played_is_an_error_before_any_is_played() {
         ("newer", "newer:1:20: error: the script has version 2, and this program reads version 1; use a newer"),
         ("bytes", "error: bytes: line 2 is not UTF-8; write such bytes as \\xHH in quotes, or in hexadecimal\n"),
         ("framing", "framing:2:9: error: \"line\" is not a framing; did you mean \"lines\"?"),
-        ("any", "any:2:8: error: a client cannot send bytes of any value; write the bytes, or record whole messages with"),
+        (
+            "any",
+            "any:2:8: error: a client cannot send bytes of any value; write the bytes, or record whole messages with",
+        ),
         ("nowhere", "error: nowhere: the script cannot be read: No such file or directory\n"),
     ] {
         let ended = run(&["good", name]);

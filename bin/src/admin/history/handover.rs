@@ -43,8 +43,8 @@ impl History {
         parts
     }
 
-    /// Adds a part of the history of the old process. A part that arrives after [`begin_with`](Self::begin_with) is late,
-    /// and ignored.
+    /// Adds a part of the history of the old process. A part that arrives after [`begin_with`](Self::begin_with) is
+    /// late, and ignored.
     pub(crate) fn continue_from(&self, part: HistoryPart) {
         let HistoryPart { age, step, listener, rows, last } = part;
         let mut rings = self.rings.lock();

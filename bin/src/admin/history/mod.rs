@@ -104,7 +104,8 @@ impl History {
         minutes.add(second / MINUTE, &total, listeners, |listener, _| seconds.peak(listener, rows));
     }
 
-    /// The last interval, counted from the beginning, and its rows, at most `limit`. `None` for a listener without history.
+    /// The last interval, counted from the beginning, and its rows, at most `limit`. `None` for a listener without
+    /// history.
     fn read(&self, step: Step, listener: Option<&str>, limit: usize) -> Option<(u64, Vec<Row>)> {
         let rings = self.rings.lock();
         match step {
