@@ -48,7 +48,7 @@ pub(super) fn header() -> Vec<u8> {
     section.extend((-1_i64).to_le_bytes()); // of unknown length
     let mut interface = [LINK_TYPE, 0].map(u16::to_le_bytes).concat();
     interface.extend(SNAP_LENGTH.to_le_bytes());
-    [block(0x0a0d_0d0a, section), block(1, interface)].concat()
+    [block(0x0a0d_0d0a, &section), block(1, &interface)].concat()
 }
 
 /// An enhanced packet block. The time has microseconds.
@@ -69,12 +69,12 @@ pub(super) fn packet(packet: &Packet<'_>) -> Vec<u8> {
     body.extend([2_u16, 4].map(u16::to_le_bytes).concat()); // the option epb_flags
     body.extend(flags.to_le_bytes());
     body.extend([0; 4]); // the end of the options
-    block(6, body)
+    block(6, &body)
 }
 
-fn block(kind: u32, body: Vec<u8>) -> Vec<u8> {
+fn block(kind: u32, body: &[u8]) -> Vec<u8> {
     let length = (body.len() as u32 + 12).to_le_bytes();
-    [&kind.to_le_bytes()[..], &length, &body, &length].concat()
+    [&kind.to_le_bytes()[..], &length, body, &length].concat()
 }
 
 /// The tags before the message, in the byte order of the network.
