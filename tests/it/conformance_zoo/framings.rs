@@ -38,11 +38,13 @@ macro_rules! codec {
     };
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature of an encoder")]
 fn as_line(frame: Bytes, buffer: &mut BytesMut) {
     buffer.extend_from_slice(&frame);
     buffer.extend_from_slice(b"\r\n");
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature of an encoder")]
 fn with_length(frame: Bytes, buffer: &mut BytesMut) {
     buffer.extend_from_slice(&u16::try_from(frame.len()).unwrap_or(u16::MAX).to_be_bytes());
     buffer.extend_from_slice(&frame);
@@ -179,7 +181,7 @@ codec!(
 
 #[test]
 fn a_search_that_begins_too_late() {
-    breaks(Law::Pipelining, &check(|| Searched::default()));
+    breaks(Law::Pipelining, &check(Searched::default));
 }
 
 codec!(

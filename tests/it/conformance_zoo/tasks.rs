@@ -108,6 +108,7 @@ handler!(
         let pusher = cx.pusher();
         let connection = cx.connection().clone();
         let queue = cx.state.get_or_insert_with(|| {
+            #[expect(clippy::disallowed_methods, reason = "this is the fault")]
             let (queue, mut replies) = mpsc::unbounded_channel();
             let _ = connection.spawn(async move {
                 while let Some(reply) = replies.recv().await {
