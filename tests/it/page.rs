@@ -82,7 +82,10 @@ fn the_page_shows_live_load_and_removes_a_killed_connection() {
     let mut busy = client(&server);
     let Some(browser) = Browser::open(&url) else { return };
     browser.until("the server is running", "document.querySelector('#phase').innerText == 'running'");
-    browser.until("both connections are listed", "document.querySelectorAll('#connections tbody button').length == 2");
+    browser.until(
+        "both connections are listed",
+        "document.querySelectorAll('#connections tbody button.danger').length == 2",
+    );
     let ends = Arc::new(AtomicBool::new(false));
     let talk = thread::spawn({
         let ends = ends.clone();
@@ -106,8 +109,9 @@ fn the_page_shows_live_load_and_removes_a_killed_connection() {
     let peer = victim.get_ref().local_addr().unwrap().to_string();
     browser.fill("#filter", &peer);
     browser.run_script("document.querySelector('#filter').dispatchEvent(new Event('input'))");
-    browser.until("one connection matches", "document.querySelectorAll('#connections tbody button').length == 1");
-    browser.click("#connections tbody button");
+    browser
+        .until("one connection matches", "document.querySelectorAll('#connections tbody button.danger').length == 1");
+    browser.click("#connections tbody button.danger");
     browser.until(
         "the connection is closed",
         "document.querySelector('#connections tbody').innerText.includes('No matches')",

@@ -123,7 +123,10 @@ fn tables_are_sorted_by_keyboard_and_fit_both_widths() {
     let (server, url) = operated(place.path(), "");
     let _clients = [client(&server), client(&server), client(&server)];
     let Some(browser) = Browser::open(&url) else { return };
-    browser.until("the connections are listed", "document.querySelectorAll('#connections tbody button').length == 3");
+    browser.until(
+        "the connections are listed",
+        "document.querySelectorAll('#connections tbody button.danger').length == 3",
+    );
     let ids = "[...document.querySelectorAll('#connections tbody th')].map((cell) => Number(cell.textContent))";
     browser.until("the newest is first", &format!("{ids}[0] > {ids}[2]"));
     browser.run_script("document.querySelector('#connections thead button').focus()");

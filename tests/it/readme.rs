@@ -137,8 +137,8 @@ fn the_table_of_examples_matches_the_directory() {
     let text = readme();
     let documented: BTreeSet<_> = table(&text, "example").iter().map(|row| name(&row[0]).to_owned()).collect();
     let manifest = fs::read_to_string(harness::root().join("examples/Cargo.toml")).unwrap();
-    let names =
-        manifest.lines().skip_while(|line| *line != "[[example]]").filter_map(|line| line.strip_prefix("name = "));
+    let examples = manifest.split("[[").filter_map(|entry| entry.strip_prefix("example]]"));
+    let names = examples.filter_map(|entry| entry.lines().find_map(|line| line.strip_prefix("name = ")));
     let existing: BTreeSet<_> = names.map(|name| name.trim_matches('"').to_owned()).collect();
     assert_eq!(documented, existing);
 }

@@ -1,5 +1,4 @@
-//! Receives the counters of the old process until it ends, and adds them to those of this process. Receives its history,
-//! too.
+//! Receives the history of the old process, and its counters until it ends, and adds them to those of this process.
 
 use std::collections::HashMap;
 use std::io::{self, Cursor};

@@ -9,7 +9,6 @@ use switchboard::settings::text::escape_unsafe;
 use switchboard::{Kind, Registry};
 use tokio::runtime::{Builder, Runtime};
 
-use super::info;
 use crate::assemble::{self, OneListener};
 use crate::config::{self, Config, Escaped, Inputs};
 use crate::exit;
@@ -35,7 +34,7 @@ impl<'a> InMemory<'a> {
         let known = || config.listeners.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let find = |name: &str| config.listeners.get_key_value(name).map(|(name, _)| name.as_str());
         let only = config.listeners.keys().next().filter(|_| config.listeners.len() == 1).map(String::as_str);
-        let recorded = info(script, "listener");
+        let recorded = script.info("listener");
         let listener = match flag {
             Some(name) => find(name).ok_or_else(|| {
                 let name = escape_unsafe(name, |_| false);

@@ -109,16 +109,11 @@ fn summary(files: usize, failed: usize) -> Result<u8, Failure> {
 
 /// A recording whose first messages were replaced by later ones.
 fn warn_of_missing(script: &Loaded) {
-    if let Some(missing) = info(script, "missing") {
+    if let Some(missing) = script.info("missing") {
         let (name, missing) = (Escaped(&script.name), Escaped(missing));
         let what = format!(
             "{name}: the first {missing} messages of the connection are not in the file, and the handler begins anew"
         );
         exit::print_sentence(&what, tracing::Level::WARN);
     }
-}
-
-/// A fact about a script.
-fn info<'a>(script: &'a Loaded, name: &str) -> Option<&'a str> {
-    script.file.script().info.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str())
 }

@@ -23,6 +23,13 @@ pub(crate) struct Loaded {
     pub(crate) framing: Option<AnyFraming>,
 }
 
+impl Loaded {
+    /// A fact about the script.
+    pub(crate) fn info(&self, name: &str) -> Option<&str> {
+        self.file.script().info.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str())
+    }
+}
+
 /// Reads a script that can be played. The error is a text for the terminal.
 pub(crate) fn load(path: &Path, registry: &Registry) -> Result<Loaded, String> {
     load_any(path, registry).and_then(playable)
