@@ -143,8 +143,10 @@ async fn addresses_that_cannot_be_bound_are_reported() {
 
 #[tokio::test]
 async fn a_port_can_be_bound_again_immediately_after_a_drain() {
-    let probe = Probe::default();
-    let (running, address) = tcp(&probe, |server| server).await;
+    // No other test uses this address, so none gets the port meanwhile.
+    let server = Server::bind("tcp://127.77.0.1:0").framing(Lines::default());
+    let running = server.start(Probe::default()).await.unwrap();
+    let address = running.address().unwrap().to_string().replace("tcp://", "");
     dial(&address).await.send("finish bye\n").await.expect("bye\n").await.expect_end().await;
     running.drain().await;
     assert!(TcpStream::connect(&address).await.is_err(), "refused");

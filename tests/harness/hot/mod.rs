@@ -102,7 +102,6 @@ impl HotPath {
     pub fn reference(self) -> Option<&'static str> {
         match self.name {
             "fleet-d16" => Some("limited-d16"),
-            "connect-bans" => Some("connect"),
             _ => None,
         }
     }
@@ -146,7 +145,10 @@ impl HotPath {
             listeners.bans(bans());
         }
         if self.extra == Extra::Recorder {
-            spec.recorder = Some(Recorder::new(RecorderSettings::default()));
+            // So little that it is in use before the measurement begins.
+            let mut settings = RecorderSettings::default();
+            settings.memory = 64 * 1024;
+            spec.recorder = Some(Recorder::new(settings));
         }
         listeners.listen(spec, &handler);
         let running = listeners.start().await.unwrap();
