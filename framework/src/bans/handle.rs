@@ -112,7 +112,7 @@ impl Bans {
 
     /// Whether an address is banned. Access lists are not considered.
     pub fn is_banned(&self, address: IpAddr) -> bool {
-        !self.is_empty() && self.0.table.read().is_banned(address, Instant::now())
+        !self.is_empty() && self.0.table.read().is_banned(address)
     }
 
     /// At most `limit` bans in the order of their networks, from the first network above `after`.

@@ -110,7 +110,7 @@ impl Memory {
     fn take(&self, chunk: &Arc<Chunk>, lease: u64, first: u64) -> Option<Lease> {
         let number = (self.leases.fetch_add(1, Relaxed) + 1) << 1;
         chunk.lease.compare_exchange(lease, number | BUSY, Acquire, Relaxed).ok()?;
-        fence(Release); // whoever sees one of the new words sees the new lease
+        fence(Release); // a reader of one of the new words also reads the new lease
         chunk.len.store(0, Release);
         chunk.first.store(first, Relaxed);
         Some(Lease { chunk: chunk.clone(), number })

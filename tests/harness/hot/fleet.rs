@@ -25,7 +25,8 @@ pub(super) fn fleet() -> Fleet {
         }
     });
     let link = format!("redis+unix:{}", path.display()).parse().unwrap();
-    Fleet::new(&FleetSettings::default().link(Some(link)).lease(LEASE)).unwrap()
+    // An exchange of bans would run during a measurement.
+    Fleet::new(&FleetSettings::default().link(Some(link)).lease(LEASE).bans(false)).unwrap()
 }
 
 /// Waits until the limits are shared.

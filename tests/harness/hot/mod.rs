@@ -102,6 +102,7 @@ impl HotPath {
     pub fn reference(self) -> Option<&'static str> {
         match self.name {
             "fleet-d16" => Some("limited-d16"),
+            "connect-bans" => Some("connect"),
             _ => None,
         }
     }

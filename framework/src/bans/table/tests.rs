@@ -24,7 +24,7 @@ fn added() -> Inserted {
 }
 
 fn bans(table: &BanTable, address: &str) -> bool {
-    table.is_banned(address.parse().expect(address), Instant::now())
+    table.is_banned(address.parse().expect(address))
 }
 
 #[tokio::test(start_paused = true)]
