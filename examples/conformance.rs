@@ -1,5 +1,5 @@
 //! Runs the tests that are in the files of the examples.
-#![allow(dead_code)] // their main functions
+#![expect(dead_code, reason = "the main functions of the examples")]
 
 mod custom_framing;
 mod custom_transport;

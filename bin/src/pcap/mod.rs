@@ -14,7 +14,7 @@ use switchboard::{Direction, Registry};
 use self::pcapng::Packet;
 use crate::exit;
 use crate::failure::{Failure, cannot_write, print_stdout};
-use crate::script_test::{Loaded, load_any};
+use crate::script_test::{Loaded, load_all, load_any};
 
 const DISSECTOR: &str = include_str!("switchboard.lua");
 
@@ -44,16 +44,13 @@ pub(crate) fn pcap(options: &PcapOptions, registry: &Registry) -> Result<u8, Fai
     if options.dissector {
         return print_stdout(DISSECTOR);
     }
-    let (mut capture, mut errors) = (pcapng::header(), String::new());
-    for path in &options.files {
-        match load_any(path, registry) {
-            Ok(script) => packets(&script, &mut capture),
-            Err(error) => errors += &error,
-        }
-    }
-    if !errors.is_empty() {
-        exit::print_lines(&errors, tracing::Level::ERROR);
-        return Ok(exit::CONFIG);
+    let scripts = match load_all(&options.files, registry, load_any) {
+        Ok(scripts) => scripts,
+        Err(status) => return Ok(status),
+    };
+    let mut capture = pcapng::header();
+    for script in &scripts {
+        packets(script, &mut capture);
     }
     match &options.output {
         Some(path) => File::create(path).and_then(|mut file| file.write_all(&capture)).map_err(|error| {
@@ -73,13 +70,12 @@ pub(crate) fn pcap(options: &PcapOptions, registry: &Registry) -> Result<u8, Fai
 
 /// Appends a packet for each message.
 fn packets(script: &Loaded, capture: &mut Vec<u8>) {
-    let script = script.file.script();
-    let info = |name: &str| script.info.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str());
-    let began = info("recorded").and_then(|time| humantime::parse_rfc3339(time).ok()).unwrap_or(SystemTime::UNIX_EPOCH);
-    let addresses = ["peer", "local"].map(|name| info(name)?.parse().ok());
+    let began =
+        script.info("recorded").and_then(|time| humantime::parse_rfc3339(time).ok()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let addresses = ["peer", "local"].map(|name| script.info(name)?.parse().ok());
     let addresses = addresses[0].zip(addresses[1]);
     let mut time = Duration::ZERO;
-    for step in &script.steps {
+    for step in &script.file.script().steps {
         let (direction, data) = match step {
             Step::Wait(pause) => {
                 time += *pause;

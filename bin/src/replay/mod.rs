@@ -15,23 +15,16 @@ use crate::config::{Config, Escaped, Inputs};
 use crate::dial::Server;
 use crate::exit;
 use crate::failure::{Failure, print_stdout};
-use crate::script_test::{self, Loaded, failure, load};
+use crate::script_test::{self, Loaded, failure, load, load_all};
 
 pub use self::in_memory::replay_script;
 
 /// Plays every file. The exit status is 1 if one of them failed, and 78 if one of them is invalid.
 pub(crate) fn replay(options: &ReplayOptions, inputs: &Inputs, registry: &Registry) -> Result<u8, Failure> {
-    let (mut scripts, mut errors) = (Vec::new(), String::new());
-    for path in &options.files {
-        match load(path, registry) {
-            Ok(script) => scripts.push(script),
-            Err(error) => errors += &error,
-        }
-    }
-    if !errors.is_empty() {
-        exit::print_lines(&errors, tracing::Level::ERROR);
-        return Ok(exit::CONFIG);
-    }
+    let scripts = match load_all(&options.files, registry, load) {
+        Ok(scripts) => scripts,
+        Err(status) => return Ok(status),
+    };
     match &options.to {
         Some(address) => to_server(options, Server::new(address.clone(), &options.tls)?, &scripts),
         None if options.tls.first_flag().is_some() => Err(Failure::usage("the TLS flags need --to ADDRESS")),

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use switchboard::Registry;
 use switchboard::framing::AnyFraming;
@@ -28,6 +28,26 @@ impl Loaded {
     pub(crate) fn info(&self, name: &str) -> Option<&str> {
         self.file.script().info.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str())
     }
+}
+
+/// Reads all files with [`load`] or [`load_any`]. If one is invalid, prints all errors and returns the exit status.
+pub(crate) fn load_all(
+    paths: &[PathBuf],
+    registry: &Registry,
+    load: impl Fn(&Path, &Registry) -> Result<Loaded, String>,
+) -> Result<Vec<Loaded>, u8> {
+    let (mut scripts, mut errors) = (Vec::new(), String::new());
+    for path in paths {
+        match load(path, registry) {
+            Ok(script) => scripts.push(script),
+            Err(error) => errors += &error,
+        }
+    }
+    if errors.is_empty() {
+        return Ok(scripts);
+    }
+    exit::print_lines(&errors, tracing::Level::ERROR);
+    Err(exit::CONFIG)
 }
 
 /// Reads a script that can be played. The error is a text for the terminal.

@@ -15,7 +15,7 @@ mod text;
 
 use switchboard::Registry;
 
-pub(crate) use self::load::{Loaded, load, load_any, loaded};
+pub(crate) use self::load::{Loaded, load, load_all, load_any, loaded};
 pub(crate) use self::options::TestOptions;
 pub(crate) use self::play::replay;
 use self::report::Report;
@@ -27,17 +27,10 @@ use crate::failure::{Failure, print_stdout};
 /// Plays every script. The exit status is 1 if one of them failed, and 78 if one of them is invalid.
 pub(crate) fn test(options: &TestOptions, registry: &Registry) -> Result<u8, Failure> {
     let mut server = Server::new(options.to.clone(), &options.tls)?;
-    let (mut scripts, mut errors) = (Vec::new(), String::new());
-    for path in &options.scripts {
-        match load(path, registry) {
-            Ok(script) => scripts.push(script),
-            Err(error) => errors += &error,
-        }
-    }
-    if !errors.is_empty() {
-        exit::print_lines(&errors, tracing::Level::ERROR);
-        return Ok(exit::CONFIG);
-    }
+    let scripts = match load_all(&options.scripts, registry, load) {
+        Ok(scripts) => scripts,
+        Err(status) => return Ok(status),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::new(format_args!("cannot start the runtime: {}", exit::reason(&error))))?;

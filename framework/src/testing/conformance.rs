@@ -80,6 +80,11 @@ pub struct Conformance<M, F: Framing = Raw, S = Unchanged<F>> {
     handler: M,
     framing: Arc<F>,
     change: S,
+    plan: Plan,
+}
+
+/// What is checked.
+struct Plan {
     messages: Vec<Bytes>,
     generate: Option<Box<Generate>>,
     normalise: Option<Normalise>,
@@ -91,6 +96,10 @@ pub struct Conformance<M, F: Framing = Raw, S = Unchanged<F>> {
 }
 
 /// Checks a handler against the [laws](Law). `handler` makes a new one for each run.
+///
+/// # Panics
+///
+/// The variable `SWITCHBOARD_SEED` is not a number.
 ///
 /// ```
 /// use switchboard::prelude::*;
@@ -107,19 +116,24 @@ pub struct Conformance<M, F: Framing = Raw, S = Unchanged<F>> {
 /// assert!(report.to_string().contains("two_at_once  waived: an example of a reason"));
 /// ```
 pub fn conformance<M>(handler: M) -> Conformance<M> {
-    let seed = std::env::var(SEED_VARIABLE).ok().and_then(|seed| seed.parse().ok());
+    let seed = std::env::var(SEED_VARIABLE).ok().map(|seed| {
+        seed.parse()
+            .unwrap_or_else(|_| panic!("{SEED_VARIABLE} is {seed:?}; set it to the number that a failure shows"))
+    });
     Conformance {
         handler,
         framing: Arc::default(),
         change: |server| server,
-        messages: Vec::new(),
-        generate: None,
-        normalise: None,
-        waived: HashMap::new(),
-        cases: CASES,
-        seed: seed.unwrap_or(SEED),
-        is_datagram: false,
-        replay: None,
+        plan: Plan {
+            messages: Vec::new(),
+            generate: None,
+            normalise: None,
+            waived: HashMap::new(),
+            cases: CASES,
+            seed: seed.unwrap_or(SEED),
+            is_datagram: false,
+            replay: None,
+        },
     }
 }
 
@@ -127,20 +141,8 @@ impl<M> Conformance<M> {
     /// Sets the framing, before the messages. The default is [`Raw`], whose messages have no boundaries: waive
     /// [`Law::Cuts`] with it, and mostly [`Law::Pipelining`].
     pub fn framing<F: Framing>(self, framing: F) -> Conformance<M, F> {
-        let Self { handler, messages, generate, normalise, waived, cases, seed, is_datagram, replay, .. } = self;
-        Conformance {
-            handler,
-            framing: Arc::new(framing),
-            change: |server| server,
-            messages,
-            generate,
-            normalise,
-            waived,
-            cases,
-            seed,
-            is_datagram,
-            replay,
-        }
+        let Self { handler, plan, .. } = self;
+        Conformance { handler, framing: Arc::new(framing), change: |server| server, plan }
     }
 }
 
@@ -150,21 +152,8 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
     where
         S2: Fn(Server<ProbeFraming<F>>) -> Server<ProbeFraming<F>, L>,
     {
-        let Self { handler, framing, messages, generate, normalise, waived, cases, seed, is_datagram, replay, .. } =
-            self;
-        Conformance {
-            handler,
-            framing,
-            change,
-            messages,
-            generate,
-            normalise,
-            waived,
-            cases,
-            seed,
-            is_datagram,
-            replay,
-        }
+        let Self { handler, framing, plan, .. } = self;
+        Conformance { handler, framing, change, plan }
     }
 
     /// Sets the messages of the client, in their order. The framing encodes them.
@@ -172,57 +161,62 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
     /// # Panics
     ///
     /// The framing cannot encode a message.
-    pub fn messages(self, messages: impl IntoIterator<Item: IntoFrame<F::Out>>) -> Self {
+    pub fn messages(mut self, messages: impl IntoIterator<Item: IntoFrame<F::Out>>) -> Self {
         let encode = |message: F::Out| {
             let mut buffer = BytesMut::new();
             let encoded = self.framing.codec(usize::MAX).encode(message, &mut buffer).map_err(Into::<BoxError>::into);
             encoded.unwrap_or_else(|error| panic!("the framing cannot encode a message: {error}"));
             buffer.freeze()
         };
-        let messages = messages.into_iter().map(|message| encode(message.into_frame())).collect();
-        Self { messages, ..self }
+        self.plan.messages = messages.into_iter().map(|message| encode(message.into_frame())).collect();
+        self
     }
 
     /// Sets the messages of the client as the bytes that it sends: for a framing whose requests and replies differ.
-    pub fn encoded(self, messages: impl IntoIterator<Item: AsRef<[u8]>>) -> Self {
-        let messages = messages.into_iter().map(|message| Bytes::copy_from_slice(message.as_ref())).collect();
-        Self { messages, ..self }
+    pub fn encoded(mut self, messages: impl IntoIterator<Item: AsRef<[u8]>>) -> Self {
+        self.plan.messages = messages.into_iter().map(|message| Bytes::copy_from_slice(message.as_ref())).collect();
+        self
     }
 
     /// Sets a function that makes further conversations, as the bytes of each message. Without one, the kit chooses
     /// from the messages at random.
-    pub fn generate(self, generate: impl Fn(&mut Random) -> Vec<Bytes> + 'static) -> Self {
-        Self { generate: Some(Box::new(generate)), ..self }
+    pub fn generate(mut self, generate: impl Fn(&mut Random) -> Vec<Bytes> + 'static) -> Self {
+        self.plan.generate = Some(Box::new(generate));
+        self
     }
 
     /// Changes each reply before it is compared: removes a time or a random number.
-    pub fn normalise(self, normalise: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        Self { normalise: Some(Arc::new(normalise)), ..self }
+    pub fn normalise(mut self, normalise: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.plan.normalise = Some(Arc::new(normalise));
+        self
     }
 
     /// Does not check a law, and does not assume it for the others. The report shows the reason.
     ///
     /// Without [`Law::ReplyOrder`], replies are compared without their order: for replies with request ids.
     pub fn waive(mut self, law: Law, reason: &'static str) -> Self {
-        self.waived.insert(law, reason);
+        self.plan.waived.insert(law, reason);
         self
     }
 
     /// Checks the laws of datagrams instead of those of connections. Each message is a datagram. The peers are
     /// validated, so the limit of `limits.amplification` does not apply.
-    pub fn datagrams(self) -> Self {
-        Self { is_datagram: true, ..self }
+    pub fn datagrams(mut self) -> Self {
+        self.plan.is_datagram = true;
+        self
     }
 
     /// Sets the largest number of cases of each law. The default is 100.
-    pub fn cases(self, cases: usize) -> Self {
-        Self { cases: cases.max(1), ..self }
+    pub fn cases(mut self, cases: usize) -> Self {
+        self.plan.cases = cases.max(1);
+        self
     }
 
     /// Sets the seed of the random cases. The default is fixed, so that a test is the same every time; the variable
     /// `SWITCHBOARD_SEED` sets another one.
-    pub fn seed(self, seed: u64) -> Self {
-        Self { seed, ..self }
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.plan.seed = seed;
+        self
     }
 
     /// Checks one case only, as a failure prints it.
@@ -233,8 +227,8 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
         numbers: impl IntoIterator<Item = usize>,
     ) -> Self {
         let mut this = self.encoded(messages);
-        let case = Case { messages: this.messages.clone(), numbers: numbers.into_iter().collect() };
-        this.replay = Some((law, case));
+        let case = Case { messages: this.plan.messages.clone(), numbers: numbers.into_iter().collect() };
+        this.plan.replay = Some((law, case));
         this
     }
 
@@ -262,29 +256,30 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
         S: Fn(Server<ProbeFraming<F>>) -> Server<ProbeFraming<F>, L>,
         L: HandlerLayer<Probe<H>, F::In, F::Out>,
     {
-        assert!(!self.messages.is_empty(), "there are no messages: use messages or encoded");
-        let (generate, random) = (self.generate.as_deref(), &mut Random::new(self.seed));
-        let conversations = conversations(&self.messages, generate, self.cases, self.is_datagram, random);
+        let Self { handler, framing, change, plan } = self;
+        assert!(!plan.messages.is_empty(), "there are no messages: use messages or encoded");
+        let (generate, random) = (plan.generate.as_deref(), &mut Random::new(plan.seed));
+        let conversations = conversations(&plan.messages, generate, plan.cases, plan.is_datagram, random);
         let tested = Tested {
-            handler: &self.handler,
-            framing: self.framing,
-            change: &self.change,
-            normalise: self.normalise,
-            is_unordered: self.waived.contains_key(&Law::ReplyOrder),
-            is_datagram: self.is_datagram,
+            handler: &handler,
+            framing,
+            change: &change,
+            normalise: plan.normalise,
+            is_unordered: plan.waived.contains_key(&Law::ReplyOrder),
+            is_datagram: plan.is_datagram,
         };
         let checker = Checker {
             subject: &tested,
             handler: type_name::<H>(),
             framing: type_name::<F>(),
             conversations,
-            waived: self.waived,
-            cases: self.cases,
-            seed: self.seed,
-            laws: Law::ALL.into_iter().filter(|law| law.concerns(self.is_datagram)).collect(),
+            waived: plan.waived,
+            cases: plan.cases,
+            seed: plan.seed,
+            laws: Law::ALL.into_iter().filter(|law| law.concerns(plan.is_datagram)).collect(),
             references: HashMap::new(),
         };
-        match self.replay {
+        match plan.replay {
             Some((law, case)) => checker.replay(law, case),
             None => checker.run(),
         }
@@ -293,6 +288,6 @@ impl<M, F: Framing, S> Conformance<M, F, S> {
 
 impl<M, F: Framing, S> fmt::Debug for Conformance<M, F, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conformance").field("messages", &self.messages).finish_non_exhaustive()
+        f.debug_struct("Conformance").field("messages", &self.plan.messages).finish_non_exhaustive()
     }
 }

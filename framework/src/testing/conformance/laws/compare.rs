@@ -107,10 +107,8 @@ impl Run<'_> {
         session.send(client, &input[start..]);
     }
 
-    /// Serves one more client, and checks that it gets the replies of the reference.
-    pub(super) async fn serve_neighbour(&self, session: &mut Session<'_>) -> Result<usize, Fault> {
-        session.note("another client, without a disturbance");
-        let client = session.open().await;
+    /// Sends the messages of the reference, each after the replies to the one before.
+    pub(super) async fn send_one_at_a_time(&self, session: &mut Session<'_>, client: usize) {
         for message in &self.reference.messages {
             if session.reason(client).is_some() {
                 break;
@@ -118,6 +116,13 @@ impl Run<'_> {
             session.send(client, message);
             session.settle().await;
         }
+    }
+
+    /// Serves one more client, and checks that it gets the replies of the reference.
+    pub(super) async fn serve_neighbour(&self, session: &mut Session<'_>) -> Result<usize, Fault> {
+        session.note("another client, without a disturbance");
+        let client = session.open().await;
+        self.send_one_at_a_time(session, client).await;
         if session.record.running() > 0 {
             return Err(Fault {
                 expected: Some(self.reference.all().concat()),

@@ -21,13 +21,7 @@ impl Run<'_> {
     pub(super) async fn repeat(&self) -> Result<(), Fault> {
         let mut session = Session::start(self.subject, Disturbance::default(), WINDOW).await;
         let client = session.open().await;
-        for message in &self.reference.messages {
-            if session.reason(client).is_some() {
-                break;
-            }
-            session.send(client, message);
-            session.settle().await;
-        }
+        self.send_one_at_a_time(&mut session, client).await;
         let ended = session.finish().await?;
         self.check_like_reference(&ended, client).map_err(|fault| Fault {
             what: format!(
