@@ -17,10 +17,20 @@ pub fn target() -> PathBuf {
     test.ancestors().nth(2).expect("the test executable is in target/<profile>/deps").to_owned()
 }
 
+// `--workspace` keeps the features of the dependencies the same for every selection.
+
 /// Builds the `switchboard` binary with the profile and target directory of this test.
 pub(crate) fn program() {
     static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| build(&["--workspace", "--bin", "switchboard"]));
+}
+
+/// The path of a program of the workspace, for example one of `tests/extension`, built with the profile and target
+/// directory of this test.
+pub fn binary(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| build(&["--workspace", "--bins"]));
+    target().join(name)
 }
 
 /// Builds all examples with the profile and target directory of this test.

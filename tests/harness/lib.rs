@@ -11,7 +11,7 @@ mod running;
 pub mod targets;
 mod tool;
 
-pub use build::{root, target};
+pub use build::{binary, root, target};
 pub use client::{Client, TEST_TIMEOUT};
 pub use nix::sys::signal::Signal;
 pub use program::Program;

@@ -43,6 +43,11 @@ impl Program {
         Self::at(&build::target().join("examples").join(name))
     }
 
+    /// A program of `tests/extension`. Like an example, it is ready when it listens; see [`logs`](Self::logs).
+    pub fn extension(name: &str) -> Self {
+        Self::at(&build::binary(name))
+    }
+
     /// The program at this path.
     pub fn at(path: &Path) -> Self {
         let mut command = Command::new(path);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::reference;
 
 fn extended() -> Program {
-    Program::at(Path::new(env!("CARGO_BIN_EXE_extended"))).logs()
+    Program::extension("extended").logs()
 }
 
 fn printed(args: &[&str]) -> String {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ pub(crate) fn instance_at(link: &str, settings: &[&str]) -> AdminServer {
     let fixed = ["admin.listen=tcp://127.0.0.1:0", &link];
     let settings: Vec<&str> = fixed.into_iter().chain(settings.iter().copied()).collect();
     let args: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
-    let program = Program::at(Path::new(env!("CARGO_BIN_EXE_extended"))).logs();
+    let program = Program::extension("extended").logs();
     let program = program.args(["serve", "--listen", "tcp://127.0.0.1:0", "--framing", "lines", "--handler", "rooms"]);
     let running = program.args(args).spawn();
     running.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
@@ -262,7 +261,7 @@ fn a_reload_changes_the_fleet_of_a_hub() {
         std::fs::write(&file, text).unwrap();
     };
     write("");
-    let program = Program::at(Path::new(env!("CARGO_BIN_EXE_extended"))).logs();
+    let program = Program::extension("extended").logs();
     let running = program.args(["--config"]).args([&file]).spawn();
     running.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
     let server = AdminServer(running);

@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 
 use harness::{Event, Program, Running, Signal, TEST_TIMEOUT, free_port, uninterrupted};
 
@@ -99,7 +98,7 @@ fn the_program_runs_with_the_subscriber_that_it_finds() {
     let socket = directory.path().join("admin.sock");
     let admin = format!("admin.listen=unix:{}", socket.display());
     let args = ["--listen", "tcp://127.0.0.1:0", "--handler", "echo", "--log-level", "error", "--set", &admin];
-    let server = Program::at(Path::new(env!("CARGO_BIN_EXE_own_log"))).args(args).logs().start();
+    let server = Program::extension("own_log").args(args).logs().start();
     server.wait_for_event(|event| event["level"] == "WARN" && event.to_string().contains("own tracing subscriber"));
     wait_until(&server, "the admin endpoint", |_| UnixStream::connect(&socket).is_ok());
     for request in ["GET /log-level", "PUT /log-level"] {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use harness::{Program, Running, Signal, TEST_TIMEOUT, root, target, tool, uninterrupted};
+use harness::{Program, Running, Signal, TEST_TIMEOUT, binary, root, tool, uninterrupted};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -77,8 +77,7 @@ impl Instance {
             "until ip link show eth0 >/dev/null 2>&1; do sleep 0.02; done\n\
              ip link set lo up && ip link set eth0 up && ip address add {at}/24 dev eth0 && exec \"$0\" \"$@\""
         );
-        drop(Program::switchboard()); // builds the binaries
-        let program = Program::at(&tools.unshare).args(["--net", "sh", "-c", &script]).arg(target().join(program));
+        let program = Program::at(&tools.unshare).args(["--net", "sh", "-c", &script]).arg(binary(program));
         let program = program.args(["serve", "--config"]).arg(root().join("bin/packaging/compose.toml"));
         let log = program.args(arguments).env("SWITCHBOARD_ADMIN__TOKEN", TOKEN).spawn();
         let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).unwrap();

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 mod vault;
 
 pub(crate) fn extended() -> Program {
-    Program::at(Path::new(env!("CARGO_BIN_EXE_extended")))
+    Program::extension("extended")
 }
 
 pub(crate) fn logged(server: &Running, message: &str) -> Value {

@@ -20,7 +20,7 @@ use crate::upgrade::Installed;
 const DRAIN: &str = "[drain]\ndeadline = '3s'\n";
 
 fn phases() -> Program {
-    Program::at(Path::new(env!("CARGO_BIN_EXE_extended"))).logs()
+    Program::extension("extended").logs()
 }
 
 /// A directory with this configuration, in which a program runs.
@@ -261,7 +261,7 @@ fn a_check_in_a_test_starts_no_handler() {
 #[test]
 fn a_failed_start_of_the_new_program_rejects_an_upgrade() {
     let good = config(&[("one", "ok", "ok")]);
-    let mut server = Installed::start_program(Path::new(env!("CARGO_BIN_EXE_extended")), &good);
+    let mut server = Installed::start_program(&harness::binary("extended"), &good);
     let place = server.place.path().to_owned();
     fs::write(place.join("switchboard.toml"), config(&[("one", "error", "ok")])).unwrap();
     let error = server.upgrade_is_rejected();
@@ -346,7 +346,7 @@ fn metrics_of_handlers_are_escaped_and_labelled() {
 fn library(start: &str, stop: &str) -> (TempDir, Running) {
     let place = place("");
     let options = format!(r#"{{"start": "{start}", "stop": "{stop}", "record": "calls"}}"#);
-    let extended = Program::at(Path::new(env!("CARGO_BIN_EXE_extended")));
+    let extended = Program::extension("extended");
     let mut server = extended.args(["library", &options]).current_dir(place.path()).start();
     wait_for_calls(&mut server, place.path(), "start main\n");
     (place, server)

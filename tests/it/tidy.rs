@@ -280,8 +280,14 @@ fn identifiers(tokens: proc_macro2::TokenStream, found: &mut Vec<(String, usize)
 fn packages_depend_one_way() {
     let may =
         [("framework", &[][..]), ("handlers", &["switchboard"]), ("bin", &["switchboard", "switchboard-handlers"])];
-    let packages =
-        ["switchboard", "switchboard-handlers", "switchboard-server", "switchboard-tests", "switchboard-examples"];
+    let packages = [
+        "switchboard",
+        "switchboard-handlers",
+        "switchboard-server",
+        "switchboard-tests",
+        "switchboard-extension",
+        "switchboard-examples",
+    ];
     for (package, allowed) in may {
         let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).unwrap();
         let named = manifest.lines().filter_map(|line| {
