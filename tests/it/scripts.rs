@@ -77,7 +77,7 @@ fn every_script_of_the_guide_is_valid() {
     let count = scripts
         .inspect(|(_, text)| drop(text.parse::<Script>().unwrap_or_else(|error| panic!("{error}\n{text}"))))
         .count();
-    assert_eq!(count, 6);
+    assert_eq!(count, 7);
 }
 
 #[test]
@@ -393,6 +393,69 @@ fn haproxy_is_tested() {
                   \"connection: close\\r\\n\"\n  \"\\r\\n\"\n  \"/hello\"\n< end\n";
     passes(&address, script);
     fails(&address, &script.replace("\"/hello\"", "\"/HELLO\""), &["11:5: error: the reply differs at offset "]);
+}
+
+/// The handler hello with lines, as a server of Python and as a service of HAProxy.
+const HELLO_PYTHON: &str = r#"
+import socketserver, sys
+class Hello(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.wfile.write(b"welcome!\n")
+        for line in self.rfile:
+            name = line.rstrip(b"\r\n")
+            if name == b"exit":
+                break
+            self.wfile.write(b"hello, " + name + b"!\n")
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer(("127.0.0.1", int(sys.argv[1])), Hello).serve_forever()
+"#;
+const HELLO_LUA: &str = r#"
+core.register_service("hello", "tcp", function(client)
+  client:send("welcome!\n")
+  while true do
+    local line = client:getline()
+    if line == nil or line == "" then return end
+    local name = line:gsub("[\r\n]+$", "")
+    if name == "exit" then return end
+    client:send("hello, " .. name .. "!\n")
+  end
+end)
+"#;
+
+#[test]
+fn the_script_of_the_guide_shows_how_servers_differ() {
+    let script = documented("long  > \"x\"*100000");
+    let (_ours, address) = server(&["--framing", "lines", "--handler", "hello"]);
+    let ended = play(&address, &[("lines.script", &script)], &["--timeout", "1m"]);
+    assert_eq!(ended.code(), Some(0), "{}", ended.stdout);
+    // Both answer all names, and have no limit for a line.
+    let differs = |program: Program, port: u16| {
+        let address = format!("tcp://127.0.0.1:{port}");
+        let _server = program.ready_at(&*address).start();
+        let named = script.lines().filter(|line| !line.starts_with("long ")).collect::<Vec<_>>().join("\n");
+        passes(&address, &named.replace("peer long\n", ""));
+        let patient = script.replace("long  < closed", "timeout 2s\nlong  < closed");
+        let ended = play(&address, &[("lines.script", &patient)], &["--timeout", "1m"]);
+        assert_eq!(ended.code(), Some(1), "{}", ended.stdout);
+        let shown = "11:1: error: expected the end of the connection; the connection is still open after 2s";
+        assert!(ended.stdout.contains(shown), "{}", ended.stdout);
+    };
+    if let Some(python) = tool("python3") {
+        let port = free_port();
+        differs(Program::at(&python).args(["-c", HELLO_PYTHON]).arg(port.to_string()), port);
+    }
+    let Some(haproxy) = tool("haproxy") else { return };
+    let (place, port) = (TempDir::new().unwrap(), free_port());
+    let lua = place.path().join("hello.lua");
+    fs::write(&lua, HELLO_LUA).unwrap();
+    let file = format!(
+        "global\n lua-load {}\ndefaults\n mode tcp\n timeout client 10m\n timeout connect 10m\n timeout server 10m\n\
+         frontend hello\n bind 127.0.0.1:{port}\n tcp-request content use-service lua.hello\n",
+        lua.display()
+    );
+    let configuration = place.path().join("haproxy.cfg");
+    fs::write(&configuration, file).unwrap();
+    differs(Program::at(&haproxy).args(["-db", "-f"]).arg(&configuration), port);
 }
 
 #[test]
