@@ -170,8 +170,10 @@ fn build_with(profdata: &[(&str, u32)]) -> (Output, String) {
         fs::write(at(path), format!("#!/bin/sh\n{text}\n")).unwrap();
         fs::set_permissions(at(path), Permissions::from_mode(0o755)).unwrap();
     };
-    program("bin/packaging/build", "");
-    fs::copy(packaging().join("build"), at("bin/packaging/build")).unwrap();
+    for name in ["build", "with-profile", "training"] {
+        program(&format!("bin/packaging/{name}"), "");
+        fs::copy(packaging().join(name), at(&format!("bin/packaging/{name}"))).unwrap();
+    }
     program(
         "path/rustc",
         "case $* in *host*) echo host ;; *sysroot*) echo sysroot ;; *) echo LLVM version: 99.1.2 ;; esac",
@@ -208,7 +210,7 @@ fn the_packaged_build_uses_llvm_profdata_of_the_compiler_and_does_not_go_on_with
         assert_eq!(built.code(), Some(0), "{fitting:?}: {}", built.stderr);
         let [instrumented, training, last] = record.lines().collect::<Vec<_>>()[..] else { panic!("{record}") };
         assert!(instrumented.starts_with("-Cone\x1f-Ctwo\x1f-Cprofile-generate build "), "{record}");
-        assert!(training.contains("/target/packaged/instrumented"), "{record}");
+        assert!(training.contains("/target/packaged/switchboard-instrumented"), "{record}");
         assert!(last.starts_with("-Cone\x1f-Ctwo\x1f-Cprofile-use=/"), "{record}");
     }
     for unfitting in [

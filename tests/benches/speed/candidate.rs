@@ -28,8 +28,8 @@ pub(crate) enum Kind {
     Baseline,
     /// The program with the other frameworks.
     Peer(PathBuf),
-    /// The example `kv`.
-    KeyValue,
+    /// A build of the example `kv`, by default that of this program's profile.
+    KeyValue(Option<PathBuf>),
     Redis,
 }
 
@@ -95,7 +95,7 @@ impl Candidate {
                 command.args([&*self.name, service.protocol]);
                 command
             }
-            Kind::KeyValue | Kind::Redis => {
+            Kind::KeyValue(_) | Kind::Redis => {
                 let addresses = free_addresses(1);
                 let command = self.key_value(addresses[0]);
                 return Server::start(command, directory, Ready::Accepts(addresses), cores);
@@ -108,14 +108,16 @@ impl Candidate {
     /// The command line of a server with the Redis protocol. The example is built on demand.
     fn key_value(&self, at: SocketAddr) -> Command {
         let mut command;
-        if matches!(self.kind, Kind::Redis) {
+        if let Kind::KeyValue(binary) = &self.kind {
+            command = Command::new(binary.clone().unwrap_or_else(|| {
+                let _built = harness::Program::example("kv");
+                harness::target().join("examples/kv")
+            }));
+            command.arg(format!("tcp://{at}")).env_remove("RUST_LOG");
+        } else {
             command = Command::new("redis-server");
             let port = at.port().to_string();
             command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        } else {
-            let _built = harness::Program::example("kv");
-            command = Command::new(harness::target().join("examples/kv"));
-            command.arg(format!("tcp://{at}")).env_remove("RUST_LOG");
         }
         command
     }

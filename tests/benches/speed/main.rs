@@ -58,6 +58,9 @@ struct Options {
     /// Compare with another switchboard binary; can be repeated
     #[arg(long, value_name = "NAME=PATH", value_parser = named)]
     against: Vec<(String, PathBuf)>,
+    /// Compare another build of the example kv with redis; can be repeated
+    #[arg(long, value_name = "NAME=PATH", value_parser = named)]
+    kv: Vec<(String, PathBuf)>,
     /// Run only switchboard binaries
     #[arg(long, conflicts_with = "peers")]
     no_baselines: bool,
@@ -169,7 +172,10 @@ fn bench(options: &Options) -> io::Result<()> {
 fn candidates(options: &Options, binary: &Path, peers: &[(Candidate, String)], scenario: &Scenario) -> Vec<Candidate> {
     if matches!(scenario.load, Load::Redis { .. }) {
         let new = |name: &str, kind| Candidate { name: name.to_owned(), kind };
-        return vec![new("kv", Kind::KeyValue), new("redis", Kind::Redis)];
+        let mut all = vec![new("kv", Kind::KeyValue(None))];
+        all.extend(options.kv.iter().map(|(name, path)| new(name, Kind::KeyValue(Some(path.clone())))));
+        all.push(new("redis", Kind::Redis));
+        return all;
     }
     let switchboard =
         |name: &str, path: &Path| Candidate { name: name.to_owned(), kind: Kind::Switchboard(path.to_owned()) };

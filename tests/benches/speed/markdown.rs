@@ -70,7 +70,7 @@ fn ratios(outcome: &Outcome, row: &mut Vec<Cell>) {
     for (nth, server) in outcome.servers.iter().enumerate().skip(1).filter(|(nth, _)| *nth != first) {
         let title = format!("{} × {base}", server.name);
         row.push(match server.kind {
-            Kind::Switchboard(_) => (title, ratio(nth, first).map_or(String::new(), with_range)),
+            Kind::Switchboard(_) | Kind::KeyValue(_) => (title, ratio(nth, first).map_or(String::new(), with_range)),
             Kind::Peer(_) => (title, ratio(nth, first).map_or(String::new(), |it| format!("{:.2}", it.median))),
             _ => (format!("× {}", server.name), ratio(0, nth).map_or(String::new(), with_range)),
         });
