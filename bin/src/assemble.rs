@@ -193,9 +193,11 @@ impl<'a> Assembler<'a> {
     /// The recorder. With the same settings, it is the same one, with its records.
     fn recorder(&self) -> Option<Recorder> {
         let settings = self.config.recorder.as_ref()?;
-        let before = self.before.and_then(|before| before.recorder.clone());
-        let same = before.filter(|recorder| recorder.settings() == settings);
-        Some(same.unwrap_or_else(|| Recorder::new(settings.clone())))
+        Some(match self.before.and_then(|before| before.recorder.as_ref()) {
+            Some(same) if same.settings() == settings => same.clone(),
+            Some(before) => before.with_settings(settings.clone()),
+            None => Recorder::new(settings.clone()),
+        })
     }
 
     fn accept<T>(&mut self, section: &str, name: &str, built: Result<T, BoxError>) -> Option<T> {

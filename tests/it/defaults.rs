@@ -18,7 +18,7 @@ use switchboard::server::ListenerSpec;
 use crate::reference::{default, sections};
 
 /// Constants that are not bounds.
-const NO_BOUNDS: [&str; 12] = [
+const NO_BOUNDS: [&str; 11] = [
     "PROBATION",
     "ESTABLISHED",
     "VALIDATED",
@@ -26,8 +26,7 @@ const NO_BOUNDS: [&str; 12] = [
     "CENTURY",
     "COUNTS_VERSION",
     "VERSION",
-    "FREE",
-    "BUSY",
+    "IS_CUT",
     "TIME",
     "PORT_TYPE",
     "SNAP_LENGTH",

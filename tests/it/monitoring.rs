@@ -145,7 +145,8 @@ fn every_expression_has_a_value_for_a_server_under_load() {
     let Some(redis) = Redis::start(&[]) else { return };
     let link = format!("fleet.link={}", redis.link());
     let server = Program::switchboard().arg("serve").args(set).args(udp).args(admin).args(tls);
-    let server = server.args(["--set", &link]).spawn();
+    let records = format!("recorder.directory={}", authority.place().join("records").display());
+    let server = server.args(["--set", &link, "--set", &records]).spawn();
     let Some(prometheus) = Prometheus::start(&server.socket("admin")) else { return };
     // A message per connection, messages of connections that stay open, and datagrams. The load ends by itself.
     let load = |address: &str, flags: &[&str]| {

@@ -168,10 +168,12 @@ pub(crate) fn declared_metrics(program: &dyn Fn() -> Program) -> Vec<Metric> {
     let TlsIdentity { certificate, key } = authority.sign("localhost", "localhost", |_| {});
     let files = [("certificate", certificate), ("key", key)];
     let files = files.map(|(key, file)| format!("listeners.main.tls.{key}={}", file.display()));
+    let records = authority.place().join("records");
     let server = program()
         .args(["serve", "--listen", "tls://127.0.0.1:0", "--set", "admin.listen=tcp://127.0.0.1:0"])
         .args(files.iter().flat_map(|file| ["--set", file]))
         .args(["--set", "fleet.link=redis://127.0.0.1:1"]) // its metrics exist without an answer
+        .args(["--set", &format!("recorder.directory={}", records.display())])
         .spawn();
     server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
     let mut io = TcpStream::connect(server.socket("admin")).unwrap();

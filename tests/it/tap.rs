@@ -126,3 +126,33 @@ fn the_dashboard_shows_the_messages_of_a_connection() {
     browser.until("the end", "document.getElementById('tap-state').textContent.includes('has closed: peer_closed')");
     assert_eq!(browser.console_errors(), Vec::<serde_json::Value>::new());
 }
+
+#[test]
+fn metrics_and_the_status_show_the_recorder() {
+    let place = tempfile::tempdir().unwrap();
+    let server = extended()
+        .logs()
+        .args(["--listen", "tcp://127.0.0.1:0", "--framing", "lines", "--handler", "vault"])
+        .args(["--set", "recorder.directory=records", "--set", "admin.listen=tcp://127.0.0.1:0"])
+        .current_dir(place.path())
+        .start();
+    let mut client = Client::connect(&server.address("main"));
+    client.ask("one");
+    let admin = server.address("admin");
+    let metric = |name: &str| {
+        let text = ask(&admin, "GET /metrics", "").1;
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("switchboard_recorder_{name} ")));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(metric("connections"), 1);
+    assert_eq!(metric("memory_limit_bytes"), 16 << 20);
+    assert!(metric("memory_bytes") >= 2048);
+    assert_eq!((metric("files_written_total"), metric("files_skipped_total{reason=\"rate\"}")), (0, 0));
+    client.ask("arm");
+    client.send("open");
+    client.expect_closed();
+    logged(&server, "record written");
+    assert_eq!(metric("files_written_total"), 1);
+    let status: serde_json::Value = serde_json::from_str(&ask(&admin, "GET /status", "").1).unwrap();
+    assert_eq!((&status["recorder"]["written"], &status["recorder"]["skipped"]["error"]), (&1.into(), &0.into()));
+}

@@ -8,6 +8,7 @@ use axum::response::Response;
 use switchboard::bans::BanReport;
 use switchboard::fleet::{FleetLinkReport, FleetReport, FleetState};
 use switchboard::metrics::{HandlerMetric, HandlerSample, LATENCY_BOUNDS, Latency, MetricValue};
+use switchboard::recorder::RecorderReport;
 use switchboard::server::{ListenerReport, ListenerStatus};
 use switchboard::{CloseReason, Phase, Running};
 
@@ -119,6 +120,7 @@ fn text(running: &Running) -> String {
     let is_evacuating = running.evacuation().is_some_and(|report| report.is_in_progress());
     sample(&mut out, "evacuating", &[], u8::from(is_evacuating));
     bans(&mut out, &running.bans().report());
+    running.recorders().first().iter().for_each(|first| recorder(&mut out, &first.report()));
     let reports = running.report();
     for (name, kind, help, samples) in METRICS {
         header(&mut out, name, kind, help);
@@ -172,6 +174,25 @@ fn bans(out: &mut String, report: &BanReport) {
     }
     header(out, "strikes_total", "counter", "Strikes of clients.");
     sample(out, "strikes_total", &[], report.strikes);
+}
+
+/// All listeners have the same recorder.
+fn recorder(out: &mut String, report: &RecorderReport) {
+    let gauges = [
+        ("recorder_memory_bytes", "Memory of the recorder that connections use.", report.memory_used),
+        ("recorder_memory_limit_bytes", "Maximum memory of the recorder.", report.memory),
+        ("recorder_connections", "Connections that are recorded.", report.connections),
+    ];
+    for (name, help, value) in gauges {
+        header(out, name, "gauge", help);
+        sample(out, name, &[], value);
+    }
+    header(out, "recorder_files_written_total", "counter", "Files written by the recorder.");
+    sample(out, "recorder_files_written_total", &[], report.written);
+    header(out, "recorder_files_skipped_total", "counter", "Files not written by the recorder, by reason.");
+    for (reason, count) in &report.skipped {
+        sample(out, "recorder_files_skipped_total", &[("reason", reason.as_str())], count);
+    }
 }
 
 fn handler_metric(out: &mut String, metric: &HandlerMetric) {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use switchboard::bans::{BanOrigin, BanReport};
 use switchboard::fleet::{FailureClass, FleetLinkReport, FleetReport};
 use switchboard::metrics::{LATENCY_BOUNDS, Outcome};
+use switchboard::recorder::{RecorderReport, SkipReason};
 use switchboard::server::ListenerReport;
 use switchboard::{CloseReason, Phase, Running};
 
@@ -39,6 +40,7 @@ pub(super) async fn status(State(state): SharedState) -> Response {
                 "seconds_left": running.drain_time_left().map(|left| left.as_secs_f64()),
             },
             "bans": bans(&running.bans().report()),
+            "recorder": running.recorders().first().map(|first| recorder(&first.report())),
             "evacuation": running.evacuation().as_ref().map(evacuation::progress),
             "fleet": running.fleet().as_ref().map(fleet),
             "listeners": running.report().iter().map(|report| listener(report, now)).collect::<Value>(),
@@ -56,6 +58,16 @@ fn bans(report: &BanReport) -> Value {
         "strikes": report.strikes,
         "file": report.file.as_ref().map(|file| file.display().to_string()),
         "file_error": report.file_error,
+    })
+}
+
+fn recorder(report: &RecorderReport) -> Value {
+    json!({
+        "memory_used": report.memory_used,
+        "memory": report.memory,
+        "connections": report.connections,
+        "written": report.written,
+        "skipped": counts(&report.skipped, SkipReason::as_str),
     })
 }
 

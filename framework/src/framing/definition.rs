@@ -33,6 +33,10 @@ pub trait Framing: Send + Sync + 'static {
         limit
     }
 
+    /// The driver calls it before a connection waits for something other than input.
+    #[doc(hidden)]
+    fn before_wait(_: &mut Self::Codec) {}
+
     /// Decodes a datagram. By default, a new codec must decode exactly one message from it.
     fn datagram_in(&self, datagram: Bytes) -> Result<Self::In, BoxError> {
         let mut codec = self.codec(datagram.len());

@@ -24,12 +24,12 @@ impl AnyFraming {
             options => format!("{{ type = {}{options} }}", Value::from(self.name())),
         };
         let framing = self.clone();
+        let rejects_messages = !["raw", "lines", "length", "delimited"].contains(&self.name());
         let encode = move |message: &[u8]| {
             let mut encoded = BytesMut::new();
             framing.codec(usize::MAX).encode(Bytes::copy_from_slice(message), &mut encoded).ok()?;
             Some(encoded.to_vec())
         };
-        let rejects_messages = !["raw", "lines", "length", "delimited"].contains(&self.name());
         Some(RecordedFraming { text, rejects_messages, encode: Box::new(encode) })
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::facts::Facts;
 use super::files::RecordError;
 use super::recording::Recording;
+use super::report::SkipReason;
+use super::shared::Shared;
 use crate::close_reason::CloseReason;
 
 /// The tracing target of the events of recorders.
@@ -14,11 +16,28 @@ const TARGET: &str = "switchboard::recorder";
 impl Recording {
     /// Writes a file now. It blocks.
     pub(crate) fn write(&self, facts: &Facts) -> Result<PathBuf, RecordError> {
-        let files = &self.shared.files;
-        if !files.may_write() {
+        if !self.may_write() {
             return Err(RecordError::too_many());
         }
-        files.write(facts, &self.script(facts).to_string())
+        self.write_file(facts)
+    }
+
+    fn may_write(&self) -> bool {
+        let may_write = self.shared.files.may_write();
+        if !may_write {
+            self.shared.counters.skipped(SkipReason::Rate);
+        }
+        may_write
+    }
+
+    fn write_file(&self, facts: &Facts) -> Result<PathBuf, RecordError> {
+        let Shared { files, counters, .. } = &*self.shared;
+        let written = files.write(facts, &self.script(facts).to_string());
+        match written {
+            Ok(_) => counters.written(),
+            Err(_) => counters.skipped(SkipReason::Error),
+        }
+        written
     }
 
     /// The connection has closed: writes a file in the background if its reason is selected.
@@ -27,7 +46,7 @@ impl Recording {
         if !facts.reason.is_some_and(|reason: CloseReason| shared.settings.on.contains(reason)) {
             return self.close_memory();
         }
-        if !shared.files.may_write() {
+        if !self.may_write() {
             self.close_memory();
             return shared.skipped.log(|| {
                 |count| {
@@ -36,8 +55,7 @@ impl Recording {
             });
         }
         tokio::task::spawn_blocking(move || {
-            let files = &self.shared.files;
-            let written = files.write(&facts, &self.script(&facts).to_string());
+            let written = self.write_file(&facts);
             self.close_memory();
             let Facts { connection, peer, reason, .. } = &facts;
             let (listener, reason) = (&*self.handler.listener, reason.map(CloseReason::as_str));

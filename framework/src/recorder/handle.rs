@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::files::RecordError;
 use super::handler::RecordedHandler;
 use super::recording::Recording;
+use super::report::RecorderReport;
 use super::shared::Shared;
 use crate::settings::RecorderSettings;
 
@@ -17,7 +18,13 @@ impl Recorder {
     /// A recorder with these settings. It uses no memory before the first message, and no file before the first one is
     /// written.
     pub fn new(settings: RecorderSettings) -> Self {
-        Self(Arc::new(Shared::new(settings)))
+        Self(Arc::new(Shared::new(settings, Arc::default())))
+    }
+
+    /// A recorder with other settings, which continues the counters of this one. Connections of this one keep it.
+    #[must_use]
+    pub fn with_settings(&self, settings: RecorderSettings) -> Self {
+        Self(Arc::new(Shared::new(settings, self.0.counters.clone())))
     }
 
     /// The settings.
@@ -32,6 +39,12 @@ impl Recorder {
     /// The directory cannot be used.
     pub fn check(&self) -> Result<(), RecordError> {
         self.0.files.check()
+    }
+
+    /// The use of its memory, and its counters.
+    pub fn report(&self) -> RecorderReport {
+        let Shared { memory, counters, settings, .. } = &*self.0;
+        counters.report(memory.used(), settings.memory.max(RecorderSettings::MIN_MEMORY))
     }
 
     pub(crate) fn recording(&self, handler: &Arc<RecordedHandler>) -> Arc<Recording> {

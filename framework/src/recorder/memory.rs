@@ -1,182 +1,253 @@
-//! The memory of a recorder: chunks of words that connections lease.
+//! The memory of a recorder: chunks of bytes that connections take turns to use.
 //!
-//! A chunk is written by one connection at a time, and read by any thread. Its words are atomic, so that a record needs
-//! no lock: on most processors, the writes are ordinary ones. The lease of a chunk is busy while its connection handles
-//! a burst of messages. Only an idle chunk can be given to another connection. A reader checks the lease after it has
-//! copied the words: if it has changed, the copy is dropped.
+//! The chunks of a connection are its ring. The writer of the connection takes the ring out of its cell for a burst of
+//! messages, and puts it back before the connection waits: a message needs no lock. Readers, and connections that need
+//! a chunk of another one, use only rings that are in their cells.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::thread;
 
 use parking_lot::Mutex;
+use slab::Slab;
 
-/// Smallest size of a chunk in words.
-const MIN_WORDS: usize = 256;
-/// Words of a chunk besides the stored part of one message: two headers and a time.
-const OVERHEAD_WORDS: usize = 4;
-/// Bytes of a chunk besides its words.
-const OVERHEAD: usize = 96;
-/// Chunks that are compared to find an old one.
+/// Smallest size of a chunk in bytes.
+const MIN_CHUNK: usize = 2048;
+/// Bytes of a chunk besides the stored part of one message: a time and two headers.
+const OVERHEAD: usize = 32;
+/// Bytes of a chunk outside of it.
+const BOOKKEEPING: usize = 64;
+/// Rings that are compared to find an old chunk.
 const CANDIDATES: usize = 16;
 /// Groups of candidates that are tried.
 const TRIES: usize = 4;
-/// The lease of a chunk that no connection uses.
-const FREE: u64 = 0;
-/// The bit of a lease that is busy.
-const BUSY: u64 = 1;
+/// How often a reader tries again while the writer has the ring.
+const READ_TRIES: usize = 256;
 
 /// The chunks of all connections.
 #[derive(Debug)]
 pub(super) struct Memory {
     pool: Mutex<Pool>,
-    /// Words of a chunk.
-    words: usize,
+    /// Bytes of a chunk.
+    chunk: usize,
     /// Maximum number of chunks.
     limit: usize,
-    /// The number of the last lease.
-    leases: AtomicU64,
+    /// Maximum number of chunks of a connection.
+    share: usize,
+    /// Chunks that connections have.
+    used: AtomicUsize,
+    /// The age of the newest chunk.
+    age: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Pool {
-    chunks: Vec<Arc<Chunk>>,
-    free: Vec<Arc<Chunk>>,
+    /// Chunks that exist.
+    count: usize,
+    free: Vec<Box<[u8]>>,
+    /// The cells of the connections that have chunks.
+    cells: Slab<Arc<Cell>>,
     /// The next candidate.
     hand: usize,
 }
 
-/// A part of the memory.
-#[derive(Debug)]
-pub(super) struct Chunk {
-    /// [`FREE`], or the number of a lease and its bit [`BUSY`].
-    lease: AtomicU64,
-    /// The number of words that are written.
-    len: AtomicUsize,
-    /// The number of the first record in the chunk.
-    first: AtomicU64,
-    words: Box<[AtomicU64]>,
+/// The place of a ring while its writer does not use it.
+#[derive(Debug, Default)]
+pub(super) struct Cell(Mutex<Stored>);
+
+#[derive(Debug, Default)]
+struct Stored {
+    ring: Ring,
+    is_taken: bool,
 }
 
-/// The right to write to a chunk until another connection leases it.
-#[derive(Debug, Clone)]
-pub(super) struct Lease {
-    pub(super) chunk: Arc<Chunk>,
-    number: u64,
+/// The chunks of one connection, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    chunks: VecDeque<Chunk>,
+    /// The key of its cell in the pool, while it has chunks.
+    key: Option<usize>,
+}
+
+/// A part of the memory.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    bytes: Box<[u8]>,
+    /// The bytes that are written.
+    pub(super) len: usize,
+    /// The number of its first record.
+    pub(super) first: u64,
+    age: u64,
 }
 
 impl Memory {
-    /// At most `bytes`, with room for messages of `message` bytes.
-    pub(super) fn new(bytes: usize, message: usize) -> Self {
-        let words = (message.div_ceil(8) + OVERHEAD_WORDS).max(MIN_WORDS);
-        let limit = (bytes / (words * 8 + OVERHEAD)).max(1);
-        Self { pool: Mutex::default(), words, limit, leases: AtomicU64::new(0) }
+    /// At most `bytes`, of which a connection has at most `share`, with room for messages of `message` bytes.
+    pub(super) fn new(bytes: usize, share: usize, message: usize) -> Self {
+        let chunk = (message + OVERHEAD).max(MIN_CHUNK);
+        let limit = (bytes / (chunk + BOOKKEEPING)).max(1);
+        let share = (share / (chunk + BOOKKEEPING)).clamp(2, limit.max(2));
+        Self { pool: Mutex::default(), chunk, limit, share, used: AtomicUsize::new(0), age: AtomicU64::new(0) }
     }
 
-    /// Maximum chunks of one connection.
-    pub(super) fn share(&self) -> usize {
-        (self.limit / 16).max(4)
+    /// The bytes of the chunks that connections have.
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Relaxed) * (self.chunk + BOOKKEEPING)
     }
 
-    /// Leases a free chunk, a new one, or an old one of another connection. `None` if all candidates are busy.
-    pub(super) fn lease(&self, first: u64) -> Option<Lease> {
+    /// A chunk for the records from `first` on: of the ring if that has its share, or else one of the memory. `None` if
+    /// every candidate is in use.
+    pub(super) fn next_chunk(&self, cell: &Arc<Cell>, ring: &mut Ring, first: u64) -> Option<Chunk> {
+        if ring.chunks.len() >= self.share
+            && let Some(oldest) = ring.chunks.pop_front()
+        {
+            return Some(Chunk { bytes: oldest.bytes, len: 0, first, age: self.age.load(Relaxed) });
+        }
         let mut pool = self.pool.lock();
-        if let Some(chunk) = pool.free.pop() {
-            return self.take(&chunk, FREE, first);
+        let bytes = match pool.free.pop() {
+            Some(bytes) => bytes,
+            None if pool.count < self.limit => {
+                pool.count += 1;
+                vec![0; self.chunk].into()
+            }
+            None => pool.take_oldest(&self.used)?,
+        };
+        if ring.key.is_none() {
+            ring.key = Some(pool.cells.insert(cell.clone()));
         }
-        if pool.chunks.len() < self.limit {
-            let words = (0..self.words).map(|_| AtomicU64::new(0)).collect();
-            let chunk =
-                Chunk { lease: AtomicU64::new(FREE), len: AtomicUsize::new(0), first: AtomicU64::new(0), words };
-            let chunk = Arc::new(chunk);
-            pool.chunks.push(chunk.clone());
-            return self.take(&chunk, FREE, first);
-        }
-        (0..TRIES).find_map(|_| {
-            let count = CANDIDATES.min(pool.chunks.len());
-            let candidates = (0..count).map(|nth| &pool.chunks[(pool.hand + nth) % pool.chunks.len()]);
-            let idle =
-                candidates.map(|chunk| (chunk.lease.load(Relaxed), chunk)).filter(|(lease, _)| lease & BUSY == 0);
-            let lease = idle.min_by_key(|(lease, _)| *lease).and_then(|(lease, chunk)| self.take(chunk, lease, first));
-            pool.hand = (pool.hand + count) % pool.chunks.len();
-            lease
-        })
-    }
-
-    /// Leases a chunk again, for other records, if the lease is still valid.
-    pub(super) fn renew(&self, lease: &Lease, first: u64) -> Option<Lease> {
-        self.take(&lease.chunk, lease.number, first)
-    }
-
-    fn take(&self, chunk: &Arc<Chunk>, lease: u64, first: u64) -> Option<Lease> {
-        let number = (self.leases.fetch_add(1, Relaxed) + 1) << 1;
-        chunk.lease.compare_exchange(lease, number | BUSY, Acquire, Relaxed).ok()?;
-        fence(Release); // a reader of one of the new words also reads the new lease
-        chunk.len.store(0, Release);
-        chunk.first.store(first, Relaxed);
-        Some(Lease { chunk: chunk.clone(), number })
+        self.used.fetch_add(1, Relaxed);
+        Some(Chunk { bytes, len: 0, first, age: self.age.fetch_add(1, Relaxed) + 1 })
     }
 
     /// Takes back the chunks of a connection that has closed.
-    pub(super) fn free(&self, leases: impl IntoIterator<Item = Lease>) {
-        let mut pool = self.pool.lock();
-        for Lease { chunk, number } in leases {
-            if chunk.lease.compare_exchange(number, FREE, Release, Relaxed).is_ok() {
-                pool.free.push(chunk);
-            }
+    pub(super) fn free(&self, cell: &Cell) {
+        let mut place = cell.0.lock();
+        if place.is_taken {
+            return; // the writer puts the ring back first
+        }
+        let Ring { chunks, key } = std::mem::take(&mut place.ring);
+        drop(place);
+        if let Some(key) = key {
+            let mut pool = self.pool.lock();
+            pool.cells.remove(key);
+            self.used.fetch_sub(chunks.len(), Relaxed);
+            pool.free.extend(chunks.into_iter().map(|chunk| chunk.bytes));
         }
     }
 }
 
-impl Lease {
-    /// Begins to write. False if another connection has leased the chunk.
-    pub(super) fn begin(&self) -> bool {
-        self.chunk.lease.compare_exchange(self.number, self.number | BUSY, Acquire, Relaxed).is_ok()
+impl Pool {
+    /// The oldest chunk of a few rings that are not in use.
+    fn take_oldest(&mut self, used: &AtomicUsize) -> Option<Box<[u8]>> {
+        let end = self.cells.iter().next_back().map_or(0, |(key, _)| key + 1);
+        for _ in 0..TRIES {
+            let keys = (0..CANDIDATES.min(end)).map(|nth| (self.hand + nth) % end);
+            let oldest = keys.filter_map(|key| Some((self.cells.get(key)?.age()?, key))).min();
+            self.hand = (self.hand + CANDIDATES) % end.max(1);
+            if let Some((_, key)) = oldest
+                && let Some(bytes) = self.take_from(key)
+            {
+                used.fetch_sub(1, Relaxed);
+                return Some(bytes);
+            }
+        }
+        None
     }
 
-    /// Ends writing. To be called after [`begin`](Self::begin) or a new lease.
-    pub(super) fn rest(&self) {
-        self.chunk.lease.store(self.number, Release);
+    fn take_from(&mut self, key: usize) -> Option<Box<[u8]>> {
+        let mut place = self.cells.get(key)?.0.lock();
+        let chunk = place.ring.chunks.pop_front()?; // none while the ring is in use
+        let is_empty = place.ring.chunks.is_empty();
+        if is_empty {
+            place.ring.key = None;
+        }
+        drop(place);
+        if is_empty {
+            self.cells.remove(key);
+        }
+        Some(chunk.bytes)
+    }
+}
+
+impl Cell {
+    /// Takes the ring for a burst.
+    pub(super) fn take(&self) -> Ring {
+        let mut place = self.0.lock();
+        place.is_taken = true;
+        std::mem::take(&mut place.ring)
     }
 
-    /// Copies the words, if the lease is still valid. Returns the number of the first record.
-    pub(super) fn copy(&self, words: &mut Vec<u64>) -> Option<u64> {
-        let Chunk { lease, len, first, words: stored } = &*self.chunk;
-        let len = len.load(Acquire).min(stored.len());
-        let first = first.load(Relaxed);
-        words.clear();
-        words.extend(stored[..len].iter().map(|word| word.load(Relaxed)));
-        fence(Acquire);
-        (lease.load(Relaxed) & !BUSY == self.number).then_some(first)
+    /// Puts the ring back.
+    pub(super) fn put(&self, ring: Ring) {
+        *self.0.lock() = Stored { ring, is_taken: false };
+    }
+
+    /// Reads the chunks, oldest first. The writer uses the ring for a short time only; if it does not put it back, for
+    /// example because the handler blocks its thread, nothing is read.
+    pub(super) fn read(&self, read: impl FnMut(&Chunk)) {
+        for _ in 0..READ_TRIES {
+            let place = self.0.lock();
+            if !place.is_taken {
+                return place.ring.chunks.iter().for_each(read);
+            }
+            drop(place);
+            thread::yield_now();
+        }
+    }
+
+    /// The age of the oldest chunk.
+    fn age(&self) -> Option<u64> {
+        self.0.lock().ring.chunks.front().map(|chunk| chunk.age)
+    }
+}
+
+impl Ring {
+    /// Takes the newest chunk, to write to it.
+    pub(super) fn pop(&mut self) -> Option<Chunk> {
+        self.chunks.pop_back()
+    }
+
+    /// Adds the newest chunk, if it has memory.
+    pub(super) fn push(&mut self, chunk: Chunk) {
+        if !chunk.bytes.is_empty() {
+            self.chunks.push_back(chunk);
+        }
     }
 }
 
 impl Chunk {
-    /// The number of words.
-    pub(super) fn capacity(&self) -> usize {
-        self.words.len()
+    /// The bytes that are written.
+    pub(super) fn written(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 
-    /// Writes a word and bytes behind `at`. They are valid when they are [published](Self::publish).
-    #[inline]
-    pub(super) fn write(&self, at: usize, header: u64, bytes: &[u8]) {
-        let Some((first, words)) = self.words[at..].split_first() else { return };
-        first.store(header, Relaxed);
-        let (whole, rest) = bytes.as_chunks::<8>();
-        for (word, bytes) in words.iter().zip(whole) {
-            word.store(u64::from_le_bytes(*bytes), Relaxed);
-        }
-        if let Some(word) = words.get(whole.len())
-            && !rest.is_empty()
-        {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            word.store(u64::from_le_bytes(last), Relaxed);
-        }
+    /// Bytes that can be added.
+    pub(super) fn room(&self) -> usize {
+        self.bytes.len() - self.len
     }
 
-    /// The words up to `len` are valid.
-    #[inline]
-    pub(super) fn publish(&self, len: usize) {
-        self.len.store(len, Release);
+    /// Adds a header and bytes. False if there is no room.
+    #[inline(always)] // for each message
+    pub(super) fn append(&mut self, header: u32, bytes: &[u8]) -> bool {
+        let room = self.bytes.get_mut(self.len..).and_then(<[u8]>::split_first_chunk_mut);
+        let Some((place, room)) = room else { return false };
+        let Some(room) = room.get_mut(..bytes.len()) else { return false };
+        *place = header.to_le_bytes();
+        room.copy_from_slice(bytes);
+        self.len += size_of::<u32>() + bytes.len();
+        true
+    }
+
+    /// Adds a header with the whole length, and the first bytes. There is room.
+    pub(super) fn append_cut(&mut self, header: u32, len: u32, bytes: &[u8]) {
+        self.extend(&[&header.to_le_bytes(), &len.to_le_bytes(), bytes]);
+    }
+
+    fn extend(&mut self, parts: &[&[u8]]) {
+        for part in parts {
+            let Some(room) = self.bytes.get_mut(self.len..self.len + part.len()) else { return };
+            room.copy_from_slice(part);
+            self.len += part.len();
+        }
     }
 }

@@ -5,8 +5,9 @@
 //! listener: [`ListenerSpec::recorder`](crate::server::ListenerSpec::recorder). Without one, the path of a message has
 //! no instruction for it.
 //!
-//! Recorded are connections of a [`Handler`](crate::Handler). Datagrams, and the bytes of a
-//! [`StreamHandler`](crate::StreamHandler), are not.
+//! Recorded are connections of a [`Handler`](crate::Handler). Datagrams are not: a failed message does not close a
+//! peer, so that no reason would write a file. The bytes of a [`StreamHandler`](crate::StreamHandler) are not, either:
+//! a secret can be split between two reads, and cannot be redacted.
 //!
 //! ```
 //! use switchboard::prelude::*;
@@ -38,11 +39,15 @@ mod handle;
 mod handler;
 mod memory;
 mod recording;
+mod report;
 mod shared;
 mod to_script;
+mod writer;
 
 pub(crate) use facts::Facts;
 pub use files::RecordError;
 pub use handle::Recorder;
 pub(crate) use handler::{RecordedFraming, RecordedHandler};
-pub(crate) use recording::{RecordKind, Recording, Writer};
+pub(crate) use recording::{RecordKind, Recording};
+pub use report::{RecorderReport, SkipReason};
+pub(crate) use writer::Writer;

@@ -1,7 +1,10 @@
 //! What all recordings of a recorder share.
 
+use std::sync::Arc;
+
 use super::files::Files;
 use super::memory::Memory;
+use super::report::Counters;
 use crate::log_throttle::LogThrottle;
 use crate::settings::RecorderSettings;
 
@@ -14,13 +17,15 @@ pub(super) struct Shared {
     pub(super) files: Files,
     /// Connections whose reason was selected and that are not written, because of the limit of files per second.
     pub(super) skipped: LogThrottle,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Shared {
-    pub(super) fn new(settings: RecorderSettings) -> Self {
+    pub(super) fn new(settings: RecorderSettings, counters: Arc<Counters>) -> Self {
         let max_message = settings.message.clamp(1, RecorderSettings::MAX_MESSAGE);
-        let memory = Memory::new(settings.memory.max(RecorderSettings::MIN_MEMORY), max_message);
+        let memory = settings.memory.max(RecorderSettings::MIN_MEMORY);
+        let memory = Memory::new(memory, settings.connection, max_message);
         let files = Files::new(settings.directory.clone(), settings.files.max(1));
-        Self { settings, memory, max_message, files, skipped: LogThrottle::default() }
+        Self { settings, memory, max_message, files, skipped: LogThrottle::default(), counters }
     }
 }

@@ -4,11 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::connection::Connection;
-use crate::recorder::{Facts, RecordError, Recording};
+use crate::recorder::{Facts, RecordError, Recorder, Recording};
 use crate::script::Script;
 use crate::server::running::Running;
 
 impl Running {
+    /// The recorders of the listeners.
+    pub fn recorders(&self) -> Vec<Recorder> {
+        let mut recorders: Vec<Recorder> = Vec::new();
+        for recorder in self.all_listeners().iter().filter_map(|listener| listener.spec.recorder.clone()) {
+            if !recorders.contains(&recorder) {
+                recorders.push(recorder);
+            }
+        }
+        recorders
+    }
+
     /// The messages of an open connection that are still stored, as a script. `None` if the connection is not open, or
     /// has no recorder.
     pub fn recorded(&self, id: u64) -> Option<Script> {

@@ -17,9 +17,11 @@ settings! {
     /// The flight recorder: keeps the last messages of each connection, and writes them to a file when the connection
     /// closes for one of the selected reasons.
     pub struct RecorderSettings {
-        /// Memory for the messages of all connections together, at least 64KiB. The oldest messages go first. One
-        /// connection takes at most a sixteenth of it, or 8KiB.
+        /// Memory for the messages of all connections together, at least 64KiB. The oldest messages go first.
         pub memory: usize as "Size" = 16 << 20,
+        /// Memory for the last messages of one connection. At least two pieces of 2KiB, or of the size of `message`,
+        /// are used. Each message takes longer if the memory of all active connections exceeds the processor's cache.
+        pub connection: usize as "Size" = 16 << 10,
         /// Bytes that are stored of each message, at most 64KiB. Of a longer message, only its beginning and its length
         /// are known, and it cannot be replayed.
         pub message: usize as "Size" = 256,

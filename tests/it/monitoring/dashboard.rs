@@ -16,11 +16,12 @@ const SERVER: &str = r#"job=~"$job",instance=~"$instance""#;
 const LISTENER: &str = r#"job=~"$job",instance=~"$instance",listener=~"$listener""#;
 
 /// The rows and the first parts of the names of their metrics. The last row has all other metrics.
-const ROWS: [(&str, &[&str]); 5] = [
+const ROWS: [(&str, &[&str]); 6] = [
     ("Connections", &["listener_", "connections_", "sessions_", "accept_"]),
     ("Messages", &["messages_", "message_"]),
     ("Bytes", &["received_", "sent_"]),
     ("Fleet", &["fleet_"]),
+    ("Recorder", &["recorder_"]),
     ("Server", &[""]),
 ];
 

@@ -236,6 +236,7 @@ impl<F: Framing> FramedConnection<F> {
 
     /// Like [`poll_background`](Self::poll_background), while no input is awaited.
     pub(super) fn poll_working(&mut self, cx: &mut Context<'_>, pushed: PushedFrames) -> Result<(), CloseOutcome> {
+        self.io.before_wait();
         if let Some(reason) = self.poll_background(cx, DriverActivity::Working, pushed)? {
             return Err(CloseOutcome::plain(reason));
         }

@@ -18,8 +18,6 @@ use crate::driver::stream::reader::FramedReader;
 use crate::driver::stream::writer::FramedWriter;
 use crate::error::BoxError;
 use crate::framing::Framing;
-#[cfg(feature = "script")]
-use crate::framing::{BoxCodec, BoxFraming};
 use crate::metrics::Outcome;
 use crate::outbox::Outbox;
 use crate::settings::{Limits, Timeouts};
@@ -81,10 +79,10 @@ impl<F: Framing> FramedIo<F> {
 
     /// The same connection with a codec that contains the present one.
     #[cfg(feature = "script")]
-    pub(crate) fn with_codec(
-        self,
-        wrap: impl FnOnce(F::Codec) -> BoxCodec<F::In, F::Out>,
-    ) -> FramedIo<BoxFraming<F::In, F::Out>> {
+    pub(crate) fn with_codec<G>(self, wrap: impl FnOnce(F::Codec) -> G::Codec) -> FramedIo<G>
+    where
+        G: Framing<In = F::In, Out = F::Out>,
+    {
         let Self { transport, codec, start_tls, connection, reader, writer, deadlines, latency } = self;
         FramedIo { transport, codec: wrap(codec), start_tls, connection, reader, writer, deadlines, latency }
     }
@@ -131,6 +129,11 @@ impl<F: Framing> FramedIo<F> {
     /// Whether the pushed frames are written too.
     pub(crate) fn is_finished(&self) -> bool {
         self.is_flushed() && self.writer.outbox.len() == 0
+    }
+
+    /// Tells the codec that the connection waits for something other than input.
+    pub(super) fn before_wait(&mut self) {
+        F::before_wait(&mut self.codec);
     }
 
     #[inline]
