@@ -44,6 +44,9 @@ mod memory;
 /// Spoofed source addresses: no amplification, no evicted clients, and bounded memory.
 mod forged;
 
+/// Many simulated clients and a whole server on a simulated network.
+mod simulation;
+
 /// A paused or starved process closes no active connection.
 mod paused;
 

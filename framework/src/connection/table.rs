@@ -60,6 +60,22 @@ impl Drop for ConnectionGuard {
     }
 }
 
+impl Entries {
+    /// The open connections, in the order that one seed of a simulated network must repeat.
+    #[cfg(feature = "testing")]
+    fn in_order(&self) -> impl Iterator<Item = &Connection> {
+        let mut open: Vec<_> = self.open.iter().collect();
+        open.sort_unstable_by_key(|connection| connection.id());
+        open.into_iter()
+    }
+
+    /// The open connections, in any order.
+    #[cfg(not(feature = "testing"))]
+    fn in_order(&self) -> impl Iterator<Item = &Connection> {
+        self.open.iter()
+    }
+}
+
 impl ConnectionTable {
     /// Adds a connection. False if as many connections are open as `limit` allows: it gets the number of open ones.
     pub(crate) fn insert(&self, connection: &Connection, limit: impl FnOnce(usize) -> usize) -> bool {
@@ -112,7 +128,7 @@ impl ConnectionTable {
 
     /// The ids of the open connections, in any order.
     pub(crate) fn ids(&self) -> Vec<u64> {
-        self.entries.lock().open.iter().map(Connection::id).collect()
+        self.entries.lock().in_order().map(Connection::id).collect()
     }
 
     pub(crate) fn get(&self, id: u64) -> Option<Connection> {
@@ -144,7 +160,7 @@ impl ConnectionTable {
     pub(crate) fn broadcast(&self, signal: ControlSignal) {
         let mut entries = self.entries.lock();
         entries.signal = entries.signal.max(signal);
-        entries.open.iter().for_each(|connection| connection.signal(signal));
+        entries.in_order().for_each(|connection| connection.signal(signal));
     }
 
     /// Waits until a connection has closed since the last call. For one waiter: the accept loop.

@@ -54,6 +54,9 @@
 //! [`conformance()`] checks a handler against [laws](Law), without any expectations: cut input, pipelining, half-close,
 //! slow readers, drains and cancelled calls do not change its replies and leave nothing behind.
 //!
+//! [`SimulatedNetwork`] is a network with delay and faults between many clients and a whole server: every listener,
+//! limit, reload and drain. One seed determines everything.
+//!
 //! [`context`] makes a context without a server, to call the methods of a handler directly.
 
 mod conformance;
@@ -62,6 +65,7 @@ mod datagram;
 mod peer;
 mod pipe;
 mod server;
+mod simulation;
 mod transcript;
 mod wait;
 
@@ -70,3 +74,4 @@ pub use context::{TestContext, context, context_of, frames};
 pub use datagram::DatagramPeer;
 pub use peer::Peer;
 pub use server::{Running, Server};
+pub use simulation::{SimulatedNetwork, SimulatedSocket, SimulatedStream};

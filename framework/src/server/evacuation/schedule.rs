@@ -1,11 +1,17 @@
 //! When the connections of an evacuation are signalled: evenly, with a random part.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::settings::deadline_after;
+
+/// The source of the random times. The seed of a simulated network must repeat them.
+#[cfg(not(feature = "testing"))]
+type Jitter = std::hash::RandomState;
+#[cfg(feature = "testing")]
+type Jitter = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
 /// How far the schedule may be late. A process that was stopped does not signal everything at once when it continues.
 const MAX_DELAY: Duration = Duration::from_secs(1);
@@ -19,12 +25,12 @@ pub(super) struct Schedule {
     /// When the next signal is due.
     pub(super) due: Instant,
     periods: u64,
-    random: RandomState,
+    random: Jitter,
 }
 
 impl Schedule {
     pub(super) fn new(period: Duration, begin: Instant) -> Self {
-        let mut schedule = Self { period, begin, due: begin, periods: 0, random: RandomState::new() };
+        let mut schedule = Self { period, begin, due: begin, periods: 0, random: Jitter::default() };
         schedule.set_due();
         schedule
     }
