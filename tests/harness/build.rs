@@ -1,9 +1,10 @@
 //! Finds the programs under test and builds them once per test process.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The root directory of the repository.
 pub fn root() -> &'static Path {
@@ -33,10 +34,16 @@ pub fn binary(name: &str) -> PathBuf {
     target().join(name)
 }
 
-/// Builds all examples with the profile and target directory of this test.
-pub(crate) fn examples() {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| build(&["--workspace", "--examples"]));
+/// The path of an example, built with the profile and target directory of this test.
+pub(crate) fn example(name: &str) -> PathBuf {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    // A failed build ends only the tests that need it.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !built.contains(name) {
+        build(&["--workspace", "--example", name]);
+        built.insert(name.to_owned());
+    }
+    target().join("examples").join(name)
 }
 
 fn build(selection: &[&str]) {

@@ -39,8 +39,7 @@ impl Program {
     /// `udp://…`, `unix:…`, `unixgram:…`). Use [`ready_at`](Self::ready_at) for other addresses and
     /// [`free_port`](crate::free_port) for ports.
     pub fn example(name: &str) -> Self {
-        build::examples();
-        Self::at(&build::target().join("examples").join(name))
+        Self::at(&build::example(name))
     }
 
     /// A program of `tests/extension`. Like an example, it is ready when it listens; see [`logs`](Self::logs).

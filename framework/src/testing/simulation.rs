@@ -26,7 +26,7 @@ use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
 use crate::testing::conformance::Random;
 use crate::testing::simulation::conditions::Conditions;
-use crate::testing::simulation::datagram::DatagramHub;
+use crate::testing::simulation::datagram::{DATAGRAM, DatagramHub};
 use crate::testing::simulation::link::{Link, LinkEnd};
 use crate::testing::simulation::trace::Trace;
 use crate::transport::{Accepted, Bind, Listener, SchemeInfo, StreamListener, Transport};
@@ -36,8 +36,6 @@ pub use stream::SimulatedStream;
 
 /// The scheme of connections.
 const STREAM: &str = "sim";
-/// The scheme of datagrams.
-const DATAGRAM: &str = "simgram";
 
 /// A network in which one seed determines every delay and every fault. It is the transport of `sim:NAME`, which accepts
 /// connections, and of `simgram:NAME`, which receives datagrams. Clones are the same network.

@@ -19,6 +19,8 @@ use crate::testing::simulation::conditions::{Conditions, happens, random_time};
 use crate::testing::simulation::trace::{Subject, Trace, What};
 use crate::transport::{DatagramSocket, Route};
 
+/// The scheme of datagrams.
+pub(super) const DATAGRAM: &str = "simgram";
 /// Datagrams that wait for one socket, on their way included. Further ones are lost.
 const MAX_QUEUED: usize = 4096;
 
@@ -146,7 +148,7 @@ impl DatagramSocket for ServerSocket {
     }
 
     fn endpoint(&self) -> Endpoint {
-        Endpoint::Other { scheme: super::DATAGRAM.to_owned(), rest: self.0.0.lock().name.clone() }
+        Endpoint::Other { scheme: DATAGRAM.to_owned(), rest: self.0.0.lock().name.clone() }
     }
 
     fn local(&self) -> Address {
