@@ -1,4 +1,5 @@
-//! The server of a fleet fails over to a replica, and its user has only the permissions that the guide names.
+//! The server of a fleet fails over to a replica, or is a cluster, and its user has only the permissions that the guide
+//! names.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -68,6 +69,77 @@ fn rooms_and_bans_follow_a_primary_that_sentinel_replaces() {
         .run();
     assert_eq!(wrong.code(), Some(1), "{}", wrong.stderr);
     assert!(wrong.stderr.contains("knows no primary \"other\""), "{}", wrong.stderr);
+}
+
+/// The ports of a cluster of three nodes, each with a third of the slots, and its nodes.
+fn cluster(directory: &tempfile::TempDir) -> Option<([u16; 3], [Running; 3])> {
+    let ports = [(); 3].map(|()| (free_port(), free_port()));
+    let mut nodes = Vec::new();
+    for (port, bus) in ports {
+        let config = format!(
+            "save \"\"\nappendonly no\ncluster-enabled yes\ncluster-port {bus}\ncluster-config-file {port}.nodes\n"
+        );
+        nodes.push(start(directory, port, &config)?);
+    }
+    let (first, first_bus) = ports[0];
+    for ((port, _), (slots, epoch)) in ports.into_iter().zip([("0 5460", 1), ("5461 10922", 2), ("10923 16383", 3)]) {
+        assert_eq!(ask(port, &format!("CLUSTER ADDSLOTSRANGE {slots}")), "+OK\r\n+OK\r\n");
+        assert_eq!(ask(port, &format!("CLUSTER SET-CONFIG-EPOCH {epoch}")), "+OK\r\n+OK\r\n");
+        assert_eq!(ask(port, &format!("CLUSTER MEET 127.0.0.1 {first} {first_bus}")), "+OK\r\n+OK\r\n");
+    }
+    for (node, (port, _)) in nodes.iter_mut().zip(ports) {
+        node.wait_until("it knows all slots", || ask(port, "CLUSTER INFO").contains("cluster_state:ok"));
+    }
+    Some((ports.map(|(port, _)| port), nodes.try_into().ok()?))
+}
+
+/// The text of a reply of one value.
+fn value(port: u16, command: &str) -> String {
+    ask(port, command).lines().next().unwrap().trim_start_matches(':').to_owned()
+}
+
+/// Moves a slot and its keys to another node of a cluster.
+fn move_slot(slot: &str, from: u16, to: u16, other: u16) {
+    let id = |port| ask(port, "CLUSTER MYID").lines().nth(1).unwrap().to_owned();
+    let ok = |port, command: String| assert_eq!(value(port, &command), "+OK", "{command}");
+    ok(to, format!("CLUSTER SETSLOT {slot} IMPORTING {}", id(from)));
+    ok(from, format!("CLUSTER SETSLOT {slot} MIGRATING {}", id(to)));
+    let keys = ask(from, &format!("CLUSTER GETKEYSINSLOT {slot} 100"));
+    let keys: Vec<_> = keys.lines().filter(|line| line.starts_with('{')).collect();
+    assert!(!keys.is_empty());
+    for key in keys {
+        // A lease can have expired meanwhile.
+        let moved = value(from, &format!("MIGRATE 127.0.0.1 {to} {key} 0 5000"));
+        assert!(["+OK", "+NOKEY"].contains(&&*moved), "{key}: {moved}");
+    }
+    for port in [to, from, other] {
+        ok(port, format!("CLUSTER SETSLOT {slot} NODE {}", id(to)));
+    }
+}
+
+#[test]
+fn the_node_of_a_cluster_that_has_the_keys_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some((ports, _nodes)) = cluster(&directory) else { return };
+    let slot = value(ports[0], "CLUSTER KEYSLOT {switchboard}");
+    let owner = slot.parse::<usize>().unwrap() * 3 / 16384;
+    let [own, next, last] = [0, 1, 2].map(|n| ports[(owner + n) % 3]);
+    // One instance knows the node that has the keys, one knows another node.
+    let instance = |port| instance_at(&format!("redis://127.0.0.1:{port}"), &["fleet.timeout=2s"]);
+    let servers = [instance(own), instance(last)];
+    let is_shared = |fleet: serde_json::Value| fleet["state"] == "shared" && fleet["instances"] == 2;
+    let mut members: Vec<_> = servers.iter().map(Member::join).collect();
+    let mut number = 0;
+    all_are_linked(&mut members, &mut number);
+    ban(&servers[0], "192.0.2.1");
+    servers[1].wait_until("it has the ban", || bans(&servers[1]).contains("192.0.2.1"));
+    move_slot(&slot, own, next, last);
+    ban(&servers[1], "192.0.2.2");
+    servers[0].wait_until("it has both bans", || bans(&servers[0]).len() == 2);
+    all_are_linked(&mut members, &mut number);
+    for server in &servers {
+        server.wait_until("limits are shared", || is_shared(fleet(server)));
+    }
 }
 
 #[test]
