@@ -1,5 +1,6 @@
 //! Shared test helpers: a handler that each message controls, and a transport that counts calls and injects errors.
 
+use std::any::Any;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -29,6 +30,12 @@ pub(crate) fn secs(seconds: u64) -> Duration {
 
 pub(crate) fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// The message of a panic.
+pub(crate) fn panic_text(panic: &dyn Any) -> String {
+    let formatted = panic.downcast_ref::<String>().cloned();
+    formatted.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap()
 }
 
 pub(crate) fn limits(change: impl FnOnce(&mut Limits)) -> Limits {

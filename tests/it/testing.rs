@@ -1,6 +1,5 @@
 //! The test kit for handlers: peers in memory behave like those of a network, and each failure explains itself.
 
-use std::any::Any;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 
@@ -13,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::{Probe, limits, millis, secs, serve_in_kit, timeouts};
+use crate::support::{Probe, limits, millis, panic_text, secs, serve_in_kit, timeouts};
 
 async fn serve(probe: &Probe) -> testing::Running {
     serve_in_kit(probe, |server| server).await
@@ -32,11 +31,6 @@ fn source(n: u32) -> SocketAddr {
 async fn failure<T>(expectation: impl Future<Output = T>) -> String {
     let Err(panic) = AssertUnwindSafe(expectation).catch_unwind().await else { panic!("the expectation holds") };
     panic_text(&*panic)
-}
-
-fn panic_text(panic: &dyn Any) -> String {
-    let formatted = panic.downcast_ref::<String>().cloned();
-    formatted.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap()
 }
 
 /// Checks that a failure has this line first, then its place in this file, then the conversation.

@@ -32,7 +32,7 @@ impl Recording {
 
     fn write_file(&self, facts: &Facts) -> Result<PathBuf, RecordError> {
         let Shared { files, counters, .. } = &*self.shared;
-        let written = files.write(facts, &self.script(facts).to_string());
+        let written = self.script(facts).and_then(|script| files.write(facts, &script.to_string()));
         match written {
             Ok(_) => counters.written(),
             Err(_) => counters.skipped(SkipReason::Error),

@@ -29,6 +29,11 @@ impl RecordError {
     pub(super) fn too_many() -> Self {
         Self("at most one record per second is written; try again".to_owned())
     }
+
+    /// The writer of the connection has its records.
+    pub(super) fn busy() -> Self {
+        Self("the handler of the connection occupies its thread, so its messages cannot be read; try again".to_owned())
+    }
 }
 
 #[derive(Debug)]

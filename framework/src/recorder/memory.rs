@@ -182,17 +182,19 @@ impl Cell {
         *self.0.lock() = Stored { ring, is_taken: false };
     }
 
-    /// Reads the chunks, oldest first. The writer uses the ring for a short time only; if it does not put it back, for
-    /// example because the handler blocks its thread, nothing is read.
-    pub(super) fn read(&self, read: impl FnMut(&Chunk)) {
+    /// Reads the chunks, oldest first. The writer uses the ring for a short time only; if it does not put it back,
+    /// because the handler occupies its thread, nothing is read, and the result is false.
+    pub(super) fn read(&self, read: impl FnMut(&Chunk)) -> bool {
         for _ in 0..READ_TRIES {
             let place = self.0.lock();
             if !place.is_taken {
-                return place.ring.chunks.iter().for_each(read);
+                place.ring.chunks.iter().for_each(read);
+                return true;
             }
             drop(place);
             thread::yield_now();
         }
+        false
     }
 
     /// The age of the oldest chunk.

@@ -26,7 +26,7 @@
 //! client.write_all(b"Ada\n").await?;
 //! client.read_exact(&mut [0; 4]).await?;
 //! let id = server.connections()[0].id();
-//! let script = server.recorded(id).unwrap().to_string();
+//! let script = server.recorded(id).unwrap()?.to_string();
 //! assert!(script.ends_with("> \"Ada\\n\"\n< \"Ada\\n\"\n"));
 //! # Ok(())
 //! # }

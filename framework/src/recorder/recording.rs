@@ -89,11 +89,10 @@ impl Recording {
         self.handler.framing.as_ref()
     }
 
-    /// The records that are still stored, from a number on.
-    pub(crate) fn read(&self, from: u64) -> Vec<Record> {
+    /// The records that are still stored, from a number on. `None` while the handler occupies its thread.
+    pub(crate) fn read(&self, from: u64) -> Option<Vec<Record>> {
         let mut records = Records { from, ..Records::default() };
-        self.cell.read(|chunk| records.read(chunk.written(), chunk.first));
-        records.found
+        self.cell.read(|chunk| records.read(chunk.written(), chunk.first)).then_some(records.found)
     }
 
     /// Counts a tap.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::facts::Facts;
+use super::files::RecordError;
 use super::handler::RecordedFraming;
 use super::recording::{Record, RecordKind, Recording};
 use crate::direction::Direction;
@@ -15,8 +16,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(10);
 
 impl Recording {
     /// The script of what is still stored.
-    pub(crate) fn script(&self, facts: &Facts) -> Script {
-        script(self, facts)
+    pub(crate) fn script(&self, facts: &Facts) -> Result<Script, RecordError> {
+        let records = self.read(0).ok_or_else(RecordError::busy)?;
+        Ok(script(self, facts, &records))
     }
 
     /// A script without steps.
@@ -31,9 +33,8 @@ impl Recording {
     }
 }
 
-fn script(recording: &Recording, facts: &Facts) -> Script {
-    let records = recording.read(0);
-    let mut script = Script { info: info(recording, facts, &records), ..Script::default() };
+fn script(recording: &Recording, facts: &Facts, records: &[Record]) -> Script {
+    let mut script = Script { info: info(recording, facts, records), ..Script::default() };
     // One script has one framing. Without it, the data are bytes.
     let has_bytes = records.iter().any(|record| record.kind.is_bytes());
     let framing = recording.handler.framing.as_ref();
@@ -42,7 +43,7 @@ fn script(recording: &Recording, facts: &Facts) -> Script {
         script.framing = framing.map(|framing| framing.text.clone());
     }
     let (mut now, mut size) = (Duration::ZERO, 0);
-    for record in &records {
+    for record in records {
         let pause = Duration::from_millis(record.time.saturating_sub(now).as_millis() as u64);
         if pause >= MIN_PAUSE {
             script.steps.push(Step::Wait(pause));

@@ -22,7 +22,11 @@ impl Running {
 
     /// The messages of an open connection that are still stored, as a script. `None` if the connection is not open, or
     /// has no recorder.
-    pub fn recorded(&self, id: u64) -> Option<Script> {
+    ///
+    /// # Errors
+    ///
+    /// The handler occupies its thread: the messages cannot be read before it waits.
+    pub fn recorded(&self, id: u64) -> Option<Result<Script, RecordError>> {
         let (connection, recording) = self.recording(id)?;
         Some(recording.script(&Facts::of(&connection, None)))
     }
@@ -32,7 +36,7 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// The file cannot be written, or one was written within the last second.
+    /// The file cannot be written, one was written within the last second, or the handler occupies its thread.
     pub fn write_record(&self, id: u64) -> Option<Result<PathBuf, RecordError>> {
         let (connection, recording) = self.recording(id)?;
         Some(recording.write(&Facts::of(&connection, None)))

@@ -26,7 +26,7 @@ use crate::address::{Address, Endpoint};
 use crate::connection::Kind;
 use crate::testing::conformance::Random;
 use crate::testing::simulation::conditions::Conditions;
-use crate::testing::simulation::datagram::{DATAGRAM, DatagramHub};
+use crate::testing::simulation::datagram::{DATAGRAM, DatagramLink};
 use crate::testing::simulation::link::{Link, LinkEnd};
 use crate::testing::simulation::trace::Trace;
 use crate::transport::{Accepted, Bind, Listener, SchemeInfo, StreamListener, Transport};
@@ -88,7 +88,7 @@ struct State {
     conditions: Conditions,
     connections: usize,
     listeners: BTreeMap<String, mpsc::Sender<LinkEnd>>,
-    datagrams: BTreeMap<String, DatagramHub>,
+    datagrams: BTreeMap<String, DatagramLink>,
 }
 
 impl SimulatedNetwork {
@@ -178,15 +178,14 @@ impl SimulatedNetwork {
     ///
     /// `ConnectionRefused` if nothing listens on that name.
     pub async fn connect(&self, name: &str, from: impl Into<SocketAddr>) -> io::Result<SimulatedStream> {
-        let (link, listener) = {
+        let link = {
             let State { random, conditions, connections, .. } = &mut *self.state.lock();
             *connections += 1;
-            let link = Link::new(*connections, from.into(), conditions.clone(), random.next_u64(), self.trace.clone());
-            (link, name.to_owned())
+            Link::new(*connections, from.into(), conditions.clone(), random.next_u64(), self.trace.clone())
         };
         let (client, server) = link.ends();
         sleep(client.delay()).await;
-        let queue = self.state.lock().listeners.get(&listener).cloned();
+        let queue = self.state.lock().listeners.get(name).cloned();
         let refused = || {
             client.note("is refused");
             io::ErrorKind::ConnectionRefused
@@ -199,13 +198,13 @@ impl SimulatedNetwork {
 
     /// A socket with this address, for datagrams to and from `simgram:NAME`. Datagrams are lost while nothing listens.
     pub fn socket(&self, name: &str, address: impl Into<SocketAddr>) -> SimulatedSocket {
-        self.hub(name).socket(address.into())
+        self.datagram_link(name).socket(address.into())
     }
 
-    fn hub(&self, name: &str) -> DatagramHub {
+    fn datagram_link(&self, name: &str) -> DatagramLink {
         let State { random, conditions, datagrams, .. } = &mut *self.state.lock();
-        let hub = || DatagramHub::new(name, conditions.clone(), random.next_u64(), self.trace.clone());
-        datagrams.entry(name.to_owned()).or_insert_with(hub).clone()
+        let link = || DatagramLink::new(name, conditions.clone(), random.next_u64(), self.trace.clone());
+        datagrams.entry(name.to_owned()).or_insert_with(link).clone()
     }
 
     /// The last events of the network, one per line: the time in seconds, the client, and what happened.
@@ -240,7 +239,7 @@ impl Transport for SimulatedNetwork {
             return Err(io::ErrorKind::Unsupported.into());
         };
         if scheme == DATAGRAM {
-            let socket = self.hub(name).bind().ok_or(io::ErrorKind::AddrInUse)?;
+            let socket = self.datagram_link(name).bind().ok_or(io::ErrorKind::AddrInUse)?;
             return Ok(Listener::Datagram(Box::new(socket)));
         }
         let mut state = self.state.lock();

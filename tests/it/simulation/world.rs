@@ -20,6 +20,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use super::client::{Outcome, connect};
 use super::handler::Ledger;
 use super::plan::{Action, Plan, Site, listeners};
+use crate::support::panic_text;
 
 /// What has happened in a run.
 #[derive(Debug)]
@@ -77,10 +78,7 @@ pub(super) fn run(plan: &Plan, net: &SimulatedNetwork) -> Result<History, String
     let _logging = tracing::subscriber::set_default(errors.clone());
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let ran = catch_unwind(AssertUnwindSafe(|| runtime.block_on(simulate(plan, net))));
-    let mut history = ran.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
-    })?;
+    let mut history = ran.map_err(|panic| panic_text(&*panic))?;
     history.problems.append(&mut errors.0.lock().unwrap());
     Ok(history)
 }

@@ -26,7 +26,7 @@ const MAX_QUEUED: usize = 4096;
 
 /// All datagrams to and from one listener. Clones are the same.
 #[derive(Clone)]
-pub(super) struct DatagramHub(Arc<Mutex<State>>);
+pub(super) struct DatagramLink(Arc<Mutex<State>>);
 
 struct State {
     name: String,
@@ -72,7 +72,7 @@ impl Inbox {
     }
 }
 
-impl DatagramHub {
+impl DatagramLink {
     pub(super) fn new(name: &str, conditions: Conditions, seed: u64, trace: Trace) -> Self {
         Self(Arc::new(Mutex::new(State {
             name: name.to_owned(),
@@ -94,7 +94,7 @@ impl DatagramHub {
 
     pub(super) fn socket(self, address: SocketAddr) -> SimulatedSocket {
         self.0.lock().peers.entry(address).or_default();
-        SimulatedSocket { address, hub: self }
+        SimulatedSocket { address, link: self }
     }
 
     /// Sends a datagram of this peer to the server, or of the server to this peer. Returns how many of its copies
@@ -124,7 +124,7 @@ impl DatagramHub {
 }
 
 /// The socket of the server.
-pub(super) struct ServerSocket(DatagramHub);
+pub(super) struct ServerSocket(DatagramLink);
 
 impl DatagramSocket for ServerSocket {
     fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Route>> {
@@ -184,19 +184,19 @@ impl Drop for ServerSocket {
 /// ```
 pub struct SimulatedSocket {
     address: SocketAddr,
-    hub: DatagramHub,
+    link: DatagramLink,
 }
 
 impl SimulatedSocket {
     /// Sends a datagram to the listener. Returns how many copies of it arrive complete: 1 without faults.
     pub fn send(&self, datagram: impl AsRef<[u8]>) -> usize {
-        self.hub.send(self.address, true, datagram.as_ref())
+        self.link.send(self.address, true, datagram.as_ref())
     }
 
     /// Receives the next datagram. Waits until there is one.
     pub async fn receive(&self) -> Bytes {
         poll_fn(|cx| {
-            let State { trace, peers, .. } = &mut *self.hub.0.lock();
+            let State { trace, peers, .. } = &mut *self.link.0.lock();
             let Some(inbox) = peers.get_mut(&self.address) else { return Poll::Pending };
             let (_, datagram) = ready!(inbox.poll(cx));
             trace.add(subject(self.address, true), What::Reads(datagram.len()));
@@ -208,7 +208,7 @@ impl SimulatedSocket {
 
 impl Drop for SimulatedSocket {
     fn drop(&mut self) {
-        self.hub.0.lock().peers.remove(&self.address);
+        self.link.0.lock().peers.remove(&self.address);
     }
 }
 
