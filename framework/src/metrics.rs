@@ -54,7 +54,7 @@ pub enum Outcome {
     Panic,
     /// The call took longer than `timeouts.message`.
     Timeout,
-    /// The datagram or its reply was dropped.
+    /// The datagram or its reply was dropped, or the connection closed before the reply was ready.
     Dropped,
 }
 
@@ -218,6 +218,10 @@ pub(crate) struct ListenerMetrics {
 impl ListenerMetrics {
     pub(crate) fn failed(&self, outcome: Outcome) {
         self.failed.add(outcome as usize, 1);
+    }
+
+    pub(crate) fn dropped(&self, count: usize) {
+        self.failed.add(Outcome::Dropped as usize, count as u64);
     }
 }
 

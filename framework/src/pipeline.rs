@@ -26,6 +26,8 @@ use crate::listener_spec::ListenerSpec;
 use crate::rate_limiter::SharedBy;
 #[cfg(feature = "script")]
 use crate::recorder::RecordedHandler;
+#[cfg(feature = "script")]
+use crate::script::Data;
 use crate::settings::SharedLimit;
 use crate::transport::{ConnectionService, Incoming};
 
@@ -145,10 +147,17 @@ impl HandlerInstance {
         Self { build: Arc::new(build), ..self }
     }
 
-    /// Replaces what differs in every run in a reply; see [`Handler::normalise`].
+    /// A recorded reply and a new one as a replay compares them; see [`Handler::normalise`]. A reply that was recorded
+    /// in part is not changed.
     #[cfg(feature = "script")]
-    pub(crate) fn normalise(&self, reply: &mut BytesMut) {
-        (self.normalise)(reply);
+    pub fn normalise(&self, recorded: &Data, reply: &[u8]) -> (Data, BytesMut) {
+        let normalise = |bytes: &[u8]| {
+            let mut bytes = BytesMut::from(bytes);
+            (self.normalise)(&mut bytes);
+            bytes
+        };
+        let recorded = recorded.to_bytes().map_or_else(|| recorded.clone(), |known| Data::from(normalise(&known)));
+        (recorded, normalise(reply))
     }
 
     /// The pipeline for a listener.

@@ -18,19 +18,17 @@ pub fn target() -> PathBuf {
     test.ancestors().nth(2).expect("the test executable is in target/<profile>/deps").to_owned()
 }
 
-// `--workspace` keeps the features of the dependencies the same for every selection.
-
 /// Builds the `switchboard` binary with the profile and target directory of this test.
 pub(crate) fn program() {
     static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| build(&["--workspace", "--bin", "switchboard"]));
+    BUILT.get_or_init(|| build(&["--bin", "switchboard"]));
 }
 
 /// The path of a program of the workspace, for example one of `tests/extension`, built with the profile and target
 /// directory of this test.
 pub fn binary(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| build(&["--workspace", "--bins"]));
+    BUILT.get_or_init(|| build(&["--bins"]));
     target().join(name)
 }
 
@@ -40,7 +38,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
     // A failed build ends only the tests that need it.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if !built.contains(name) {
-        build(&["--workspace", "--example", name]);
+        build(&["--example", name]);
         built.insert(name.to_owned());
     }
     target().join("examples").join(name)
@@ -52,8 +50,18 @@ fn build(selection: &[&str]) {
         Some("debug") | None => "dev",
         Some(profile) => profile,
     };
-    let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet"])
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Cargo describes the package of this test in variables. A build script that reads them would run again, and
+    // everything that depends on it would be built again.
+    for (name, _) in env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
+    }
+    // Cargo chooses the features of the dependencies by the selection. With the workspace and an example, they are
+    // those of `cargo test`, and nothing is built twice.
+    let status = cargo
+        .args(["build", "--quiet", "--workspace", "--example", "handler_fn"])
         .args(selection)
         .args(["--profile", profile])
         .arg("--target-dir")

@@ -1,7 +1,7 @@
 //! The page of defaults: its tables of keys and fixed bounds are generated from the schema and from the constants in
 //! the source.
 //!
-//! `UPDATE=1 cargo test -p switchboard-tests --test it defaults` writes the tables.
+//! `UPDATE=1 cargo test --test it defaults` writes the tables.
 
 use std::env;
 use std::fmt::Write as _;

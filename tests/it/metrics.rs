@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use harness::{TEST_TIMEOUT, unique};
 use switchboard::metrics::{LATENCY_BOUNDS, Latency, Outcome};
+use switchboard::prelude::*;
 use switchboard::server::{ListenerReport, ListenerStatus, Readiness};
 use switchboard::settings::Limits;
 use switchboard::transport::memory;
-use switchboard::{CloseReason, Phase};
+use switchboard::{CloseReason, Phase, testing};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
@@ -55,6 +56,40 @@ async fn messages_are_counted_by_outcome_and_connections_by_close_reason() {
     served.probe.called("close", 5).await;
     let after = &served.running.report()[0];
     assert_eq!((after.open, after.bytes_in, after.bytes_out), (0, report.bytes_in, report.bytes_out));
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_whose_replies_are_not_ready_when_the_connection_closes_are_counted_as_dropped() {
+    let handler = || {
+        handler_fn(|_: Context, message: Bytes| async move {
+            match &*message {
+                b"wait" => std::future::pending().await,
+                b"later" => Ok(Reply::later(std::future::pending())),
+                b"fails" => Ok(Reply::later(async { Err("no such thing".into()) })),
+                b"finish" => Ok(Reply::later(async { Ok(Reply::send("bye").then_finish()) })),
+                _ => Ok(Reply::send(message)),
+            }
+        })
+    };
+    let count = async |input: &str, close: fn(&mut testing::Peer)| {
+        let server = testing::Server::new(handler()).framing(Lines::default()).start().await;
+        let mut client = server.connect().await;
+        client.send(input).await.expect("hello\n").await;
+        close(&mut client);
+        server.until(|server| server.open() == 0).await;
+        messages(&server.report()[0])
+    };
+    let reset = |client: &mut testing::Peer| {
+        client.reset();
+    };
+    assert_eq!(count("hello\n", reset).await, [("ok", 1)]);
+    assert_eq!(count("hello\nwait\n", reset).await, [("ok", 1), ("dropped", 1)]);
+    // The reply to the last message waits for the reply before it.
+    assert_eq!(count("hello\nlater\nlater\nhello\n", reset).await, [("ok", 1), ("dropped", 3)]);
+    // A later reply that fails, or that ends the connection, drops the replies behind it.
+    let wait = |_: &mut testing::Peer| ();
+    assert_eq!(count("hello\nfails\nlater\nlater\n", wait).await, [("ok", 1), ("error", 1), ("dropped", 2)]);
+    assert_eq!(count("hello\nfinish\nlater\n", wait).await, [("ok", 2), ("dropped", 1)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! The alerts for Prometheus and the Grafana dashboard are generated: the dashboard from the metrics that the program
 //! declares, the alerts from a table. Prometheus evaluates each expression with the metrics of a server under load.
 //!
-//! `UPDATE=1 cargo test -p switchboard-tests --test it monitoring` writes the files.
+//! `UPDATE=1 cargo test --test it monitoring` writes the files.
 
 use std::collections::BTreeSet;
 use std::env;

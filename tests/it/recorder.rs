@@ -151,13 +151,11 @@ fn a_replay_against_a_server_reports_the_failure_too() {
     let recorded = Recorded::start("");
     fail(&mut recorded.connect("main"));
     let file = recorded.next_file();
-    // The time of the reply "time" differs, and a client does not know how to normalise it.
-    let text = fs::read_to_string(&file).unwrap();
-    let without_time: String =
-        text.lines().filter(|line| !line.contains("time ")).map(|line| format!("{line}\n")).collect();
-    fs::write(&file, without_time.replace("> \"time\"\n", "")).unwrap();
     let address = recorded.server.address("main");
-    let failed = recorded.replay(&file, &["--to", &address]);
+    let differs = recorded.replay(&file, &["--to", &address]);
+    assert_eq!(differs.code(), Some(1), "{}", differs.stderr);
+    assert!(differs.stdout.contains("| < \"time "), "{}", differs.stdout);
+    let failed = recorded.replay(&file, &["--to", &address, "--listener", "main"]);
     assert_eq!(failed.code(), Some(1), "{}", failed.stderr);
     let what = "the server closed the connection, as when it was recorded (panic)";
     assert!(failed.stdout.contains(what), "{}", failed.stdout);
@@ -166,8 +164,16 @@ fn a_replay_against_a_server_reports_the_failure_too() {
         .args(["--listen", "tcp://127.0.0.1:0", "--framing", "lines", "--handler", "vault"])
         .args(["--set", "handlers.vault.corrected=true"])
         .start();
-    let passed = recorded.replay(&file, &["--to", &corrected.address("main")]);
+    let passed = recorded.replay(&file, &["--to", &corrected.address("main"), "--listener", "main"]);
     assert_eq!(passed.code(), Some(0), "{}", passed.stdout);
+    let text = fs::read_to_string(&file).unwrap().replace("\"THREE\"", "\"THRICE\"");
+    fs::write(&file, text).unwrap();
+    let other = recorded.replay(&file, &["--to", &corrected.address("main"), "--listener", "main"]);
+    assert!(other.stdout.contains("expected \"I\", received \"E\""), "{}", other.stdout);
+    let unknown = recorded.replay(&file, &["--to", &address, "--listener", "other"]);
+    assert_eq!(unknown.code(), Some(2), "{}", unknown.stderr);
+    let what = "--listener: \"other\" is not a listener; the listeners are json, main";
+    assert!(unknown.stderr.contains(what), "{}", unknown.stderr);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The reference page is generated from the program. This test compares it with the stored page.
 //!
-//! `UPDATE=1 cargo test -p switchboard-tests --test it reference` regenerates the page.
+//! `UPDATE=1 cargo test --test it reference` regenerates the page.
 
 use std::env;
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! Many simulated clients and a whole server on a simulated network: in every run, the same promises hold.
 //!
-//! `SWITCHBOARD_SEED=7 cargo test -p switchboard-tests --test it -- simulation` repeats the run of one seed.
+//! `SWITCHBOARD_SEED=7 cargo test --test it -- simulation` repeats the run of one seed.
 
 mod client;
 mod handler;
@@ -54,7 +54,7 @@ fn problems_of(seed: u64) -> Option<String> {
     Some(format!(
         "seed {seed}: {} problems\n{shown}\nlisteners: {sites:#?}\n{} clients, commands: {actions:#?}\n{drain:?} at \
          {drain_at:?}, delay up to {longest_delay:?}, lossy: {is_lossy}\n\nthe last events:\n{events}\n\
-         SWITCHBOARD_SEED={seed} cargo test -p switchboard-tests --test it -- simulation::many",
+         SWITCHBOARD_SEED={seed} cargo test --test it -- simulation::many",
         problems.len(),
         clients.len(),
     ))
@@ -71,7 +71,8 @@ fn check(seeds: Range<u64>) -> Vec<String> {
                     if seed >= seeds.end {
                         break;
                     }
-                    failures.lock().unwrap().extend(problems_of(seed));
+                    let problems = problems_of(seed);
+                    failures.lock().unwrap().extend(problems);
                 }
             });
         }

@@ -23,31 +23,49 @@ pub(super) struct InMemory<'a> {
     pub(super) listener: &'a str,
 }
 
+/// The listener of the flag, the one that recorded the script, or the only one.
+pub(super) fn find_listener<'a>(script: &Loaded, config: &'a Config, flag: Option<&str>) -> Result<&'a str, Failure> {
+    let known = || config.listeners.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let find = |name: &str| config.listeners.get_key_value(name).map(|(name, _)| name.as_str());
+    let only = config.listeners.keys().next().filter(|_| config.listeners.len() == 1).map(String::as_str);
+    match flag {
+        Some(name) => find(name).ok_or_else(|| {
+            let name = escape_unsafe(name, |_| false);
+            Failure::usage(format_args!("--listener: {name:?} is not a listener; the listeners are {}", known()))
+        }),
+        None => script.info("listener").and_then(find).or(only).ok_or_else(|| {
+            let name = Escaped(&script.name);
+            Failure::usage(format_args!(
+                "{name}: the configuration does not have its listener; name one with --listener: {}",
+                known()
+            ))
+        }),
+    }
+}
+
+/// The handler of a listener and the listener. Must be called inside a tokio runtime.
+pub(super) fn build(
+    config: &Config,
+    registry: &Registry,
+    listener: &str,
+) -> Result<(HandlerInstance, ListenerSpec), BoxError> {
+    let listener = OneListener::new(config, registry, listener);
+    listener.build().map_err(|diagnostics| diagnostics.to_string().trim_end().into())
+}
+
+/// A file that cannot be played.
+pub(super) fn failed_file(script: &Loaded, error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::new(format_args!("{}: {}", Escaped(&script.name), chain(error)))
+}
+
 impl<'a> InMemory<'a> {
-    /// Finds the listener: the one of the flag, the one that recorded the script, or the only one.
     pub(super) fn new(
         script: &'a Loaded,
         config: &'a Config,
         registry: &'a Registry,
         flag: Option<&str>,
     ) -> Result<Self, Failure> {
-        let known = || config.listeners.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        let find = |name: &str| config.listeners.get_key_value(name).map(|(name, _)| name.as_str());
-        let only = config.listeners.keys().next().filter(|_| config.listeners.len() == 1).map(String::as_str);
-        let recorded = script.info("listener");
-        let listener = match flag {
-            Some(name) => find(name).ok_or_else(|| {
-                let name = escape_unsafe(name, |_| false);
-                Failure::usage(format_args!("--listener: {name:?} is not a listener; the listeners are {}", known()))
-            })?,
-            None => recorded.and_then(find).or(only).ok_or_else(|| {
-                let name = Escaped(&script.name);
-                Failure::usage(format_args!(
-                    "{name}: the configuration does not have its listener; name one with --listener: {}",
-                    known()
-                ))
-            })?,
-        };
+        let listener = find_listener(script, config, flag)?;
         if config.listeners[listener].kind == Kind::Datagram {
             let what = "receives datagrams; play the file against the running server with --to";
             return Err(Failure::usage(format_args!("{}: the listener {listener} {what}", Escaped(&script.name))));
@@ -60,13 +78,12 @@ impl<'a> InMemory<'a> {
     }
 
     fn build(&self) -> Result<(HandlerInstance, ListenerSpec), BoxError> {
-        let listener = OneListener::new(self.config, self.registry, self.listener);
-        listener.build().map_err(|diagnostics| diagnostics.to_string().trim_end().into())
+        build(self.config, self.registry, self.listener)
     }
 
     /// Runs a replay in paused time. `run` also gets a function that builds another handler.
     fn run<T>(&self, run: impl AsyncFnOnce(Replay<'_>, HandlerInstance) -> Result<T, BoxError>) -> Result<T, Failure> {
-        let failed = |error: BoxError| Failure::new(format_args!("{}: {}", Escaped(&self.script.name), chain(&*error)));
+        let failed = |error: BoxError| failed_file(self.script, &*error);
         let runtime = paused().map_err(|error| failed(error.into()))?;
         let result = runtime.block_on(async {
             let (handler, spec) = self.build()?;

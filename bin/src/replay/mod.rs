@@ -8,7 +8,7 @@ use std::panic;
 
 use switchboard::Registry;
 
-use self::in_memory::InMemory;
+use self::in_memory::{InMemory, build, failed_file, find_listener};
 pub(crate) use self::options::ReplayOptions;
 use crate::assemble;
 use crate::config::{Config, Escaped, Inputs};
@@ -26,7 +26,11 @@ pub(crate) fn replay(options: &ReplayOptions, inputs: &Inputs, registry: &Regist
         Err(status) => return Ok(status),
     };
     match &options.to {
-        Some(address) => to_server(options, Server::new(address.clone(), &options.tls)?, &scripts),
+        Some(address) => {
+            let server = Server::new(address.clone(), &options.tls)?;
+            let config = options.listener.as_ref().map(|_| assemble::load(inputs, registry)).transpose()?;
+            to_server(options, server, config.as_ref(), registry, &scripts)
+        }
         None if options.tls.first_flag().is_some() => Err(Failure::usage("the TLS flags need --to ADDRESS")),
         None => {
             let config = assemble::load(inputs, registry)?;
@@ -37,7 +41,14 @@ pub(crate) fn replay(options: &ReplayOptions, inputs: &Inputs, registry: &Regist
     }
 }
 
-fn to_server(options: &ReplayOptions, mut server: Server, scripts: &[Loaded]) -> Result<u8, Failure> {
+/// With a configuration, the handler of the listener normalises the replies.
+fn to_server(
+    options: &ReplayOptions,
+    mut server: Server,
+    config: Option<&Config>,
+    registry: &Registry,
+    scripts: &[Loaded],
+) -> Result<u8, Failure> {
     let runtime = assemble::runtime(1);
     let runtime =
         runtime.map_err(|error| Failure::new(format_args!("cannot start the runtime: {}", exit::reason(&error))))?;
@@ -46,7 +57,15 @@ fn to_server(options: &ReplayOptions, mut server: Server, scripts: &[Loaded]) ->
         let mut failed = 0;
         for script in scripts {
             warn_of_missing(script);
-            let played = script_test::replay(script, &server, *options.timeout).await;
+            let handler = config
+                .map(|config| {
+                    let listener = find_listener(script, config, options.listener.as_deref())?;
+                    let (handler, _) =
+                        build(config, registry, listener).map_err(|error| failed_file(script, &*error))?;
+                    Ok(handler)
+                })
+                .transpose()?;
+            let played = script_test::replay(script, &server, *options.timeout, handler.as_ref()).await;
             failed += usize::from(played.result.is_err());
             let name = Escaped(&script.name);
             print_stdout(match played.result {

@@ -22,12 +22,13 @@ pub(crate) struct ReplayOptions {
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
     pub(super) files: Vec<PathBuf>,
     /// Play against a running server instead, such as tcp://127.0.0.1:9999; pauses are left out
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["minimise", "listener"])]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "minimise")]
     pub(super) to: Option<Endpoint>,
     /// With --to: how long a step may take
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = str::parse::<Interval>)]
     pub(super) timeout: Interval,
-    /// Listener whose handler is used; default: the one that the file names
+    /// Listener whose handler is used; default: the one that the file names. With --to: its handler normalises the
+    /// replies; default: they are compared as they are
     #[arg(long = "listener", value_name = "NAME")]
     pub(super) listener: Option<String>,
     /// Print the shortest conversation that makes the handler fail in the same way

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use switchboard::registry::HandlerInstance;
 use switchboard::script::Data;
 
 use super::connection::Connection;
@@ -15,6 +16,17 @@ pub(super) enum Comparison {
     /// More bytes are needed.
     Incomplete,
     Differs(Box<Mismatch>),
+}
+
+/// Compares what has arrived with the data, both as the handler normalises them.
+pub(super) fn compare_normalised(data: &Data, received: &Received, handler: &HandlerInstance) -> Comparison {
+    let reply = match received {
+        Received::Bytes(bytes) => bytes.get(..data.len()),
+        Received::Messages(..) | Received::Datagrams(_) => received.first().map(|message| &**message),
+    };
+    let Some(reply) = reply else { return Comparison::Incomplete };
+    let (expected, reply) = handler.normalise(data, reply);
+    message_differs(&expected, &reply)
 }
 
 /// Compares what has arrived with the data. `equal` are the bytes that were equal before; it is updated.

@@ -7,7 +7,7 @@ use switchboard::script::Data;
 use switchboard::{CloseReason, Endpoint};
 use tokio::time::Instant;
 
-use super::compare::{Comparison, compare, missing, unexpected};
+use super::compare::{Comparison, compare, compare_normalised, missing, unexpected};
 use super::connection::Connection;
 use super::outcome::Mismatch;
 use super::play::Player;
@@ -26,12 +26,17 @@ impl Player<'_> {
     /// Waits for the data of a step.
     pub(super) async fn expect(&mut self, peer: usize, data: &Data) -> Result<()> {
         loop {
-            let mut equal = 0;
-            let compared =
-                self.until(peer, self.timeout, |connection, _| match compare(data, &connection.received, &mut equal) {
+            let (mut equal, handler) = (0, self.handler);
+            let compared = self.until(peer, self.timeout, |connection, _| {
+                let compared = match handler {
+                    Some(handler) => compare_normalised(data, &connection.received, handler),
+                    None => compare(data, &connection.received, &mut equal),
+                };
+                match compared {
                     Comparison::Incomplete if connection.closed.is_none() => Poll::Pending,
                     comparison => Poll::Ready(comparison),
-                });
+                }
+            });
             let compared = compared.await.unwrap_or(Comparison::Incomplete);
             let (time, address) = (self.timeout, self.server.address.to_string());
             let is_tcp = matches!(self.server.address, Endpoint::Tcp(_));

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use switchboard::framing::AnyFraming;
+use switchboard::registry::HandlerInstance;
 use switchboard::script::{Action, Data, Step};
 use tokio::time::{Instant, timeout};
 
@@ -19,19 +20,31 @@ type Result<T> = std::result::Result<T, Mismatch>;
 
 /// Plays a script with new connections.
 pub(super) async fn play(loaded: &Loaded, server: &Server, timeout: Duration) -> Played {
-    play_as(loaded, server, timeout, false).await
+    play_as(loaded, server, timeout, None, false).await
 }
 
-/// Plays a recording: without its pauses, and the server must not fail as it did.
-pub(crate) async fn replay(loaded: &Loaded, server: &Server, timeout: Duration) -> Played {
-    play_as(loaded, server, timeout, true).await
+/// Plays a recording: without its pauses, and the server must not fail as it did. A handler normalises the replies.
+pub(crate) async fn replay(
+    loaded: &Loaded,
+    server: &Server,
+    timeout: Duration,
+    handler: Option<&HandlerInstance>,
+) -> Played {
+    play_as(loaded, server, timeout, handler, true).await
 }
 
-async fn play_as(loaded: &Loaded, server: &Server, timeout: Duration, is_replay: bool) -> Played {
+async fn play_as(
+    loaded: &Loaded,
+    server: &Server,
+    timeout: Duration,
+    handler: Option<&HandlerInstance>,
+    is_replay: bool,
+) -> Played {
     let script = loaded.file.script();
     let mut player = Player {
         server,
         framing: loaded.framing.as_ref(),
+        handler,
         peers: &script.peers,
         timeout,
         connections: (0..script.peer_count()).map(|_| None).collect(),
@@ -48,6 +61,8 @@ async fn play_as(loaded: &Loaded, server: &Server, timeout: Duration, is_replay:
 pub(super) struct Player<'a> {
     pub(super) server: &'a Server,
     framing: Option<&'a AnyFraming>,
+    /// Normalises the replies.
+    pub(super) handler: Option<&'a HandlerInstance>,
     pub(super) peers: &'a [String],
     pub(super) timeout: Duration,
     /// The connection of each peer.

@@ -229,11 +229,13 @@ impl<Out> PendingReplies<Out> {
 pub(crate) struct LaterReplies<Out> {
     running: FuturesUnordered<Work<Out>>,
     pub(crate) replies: PendingReplies<Out>,
+    /// Messages that are neither answered nor failed.
+    pub(crate) unanswered: usize,
 }
 
 impl<Out> Default for LaterReplies<Out> {
     fn default() -> Self {
-        Self { running: FuturesUnordered::new(), replies: PendingReplies::default() }
+        Self { running: FuturesUnordered::new(), replies: PendingReplies::default(), unanswered: 0 }
     }
 }
 

@@ -182,7 +182,10 @@ pub trait Handler<In: Send + 'static = Bytes, Out: Send + 'static = In>: Send + 
         None
     }
 
-    /// Called when the connection has ended: nothing can be sent any more. Runs at most one second.
+    /// Called when the connection closes: nothing can be sent any more. Runs at most one second.
+    ///
+    /// Output that is sent already is written meanwhile. If that is aborted, for example by a ban, the log and the
+    /// metrics have the reason of the abort, and `reason` is the first one.
     fn close(&self, cx: &mut Context<Self::State, Out>, reason: CloseReason) -> impl Future<Output = ()> + Send {
         let _ = (cx, reason);
         async {}

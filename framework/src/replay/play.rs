@@ -226,13 +226,7 @@ impl<'a> Player<'a> {
 
     /// The first byte that differs, and a sentence.
     fn compare(&self, data: &Data, reply: &[u8]) -> Option<(usize, String)> {
-        let normalise = |bytes: &[u8]| {
-            let mut bytes = BytesMut::from(bytes);
-            self.handler.normalise(&mut bytes);
-            bytes
-        };
-        let expected = data.to_bytes().map_or_else(|| data.clone(), |known| Data::from(normalise(&known)));
-        let reply = normalise(reply);
+        let (expected, reply) = self.handler.normalise(data, reply);
         if let Some(at) = expected.first_difference(0, &reply) {
             let [expected, received] = [expected.bytes().nth(at).flatten(), reply.get(at).copied()].map(shown);
             return Some((at, format!("differs at byte {at}: expected {expected}, received {received}")));

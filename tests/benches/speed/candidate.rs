@@ -24,6 +24,8 @@ pub(crate) struct Candidate {
 pub(crate) enum Kind {
     /// A switchboard binary.
     Switchboard(PathBuf),
+    /// A switchboard binary, without the recorder of the service.
+    Unrecorded(PathBuf),
     /// This program.
     Baseline,
     /// The program with the other frameworks.
@@ -45,6 +47,8 @@ pub(crate) struct Service {
     pub(crate) deny: usize,
     /// Number of banned clients.
     pub(crate) bans: usize,
+    /// Whether connections are recorded.
+    pub(crate) recorder: bool,
     /// Log level.
     pub(crate) level: &'static str,
     /// Worker threads. A server with more than one is not pinned to one core.
@@ -67,6 +71,10 @@ impl Candidate {
     pub(crate) fn start(&self, service: &Service, certificate: &Path, cores: &CpuSet) -> io::Result<Server> {
         let directory = tempfile::tempdir()?;
         let mut command = match &self.kind {
+            Kind::Unrecorded(binary) => {
+                let plain = Self { name: self.name.clone(), kind: Kind::Switchboard(binary.clone()) };
+                return plain.start(&Service { recorder: false, ..service.clone() }, certificate, cores);
+            }
             Kind::Switchboard(binary) => {
                 // The server does not log its port at the measured level, so the port is chosen here. Another process
                 // may take it first; then a second attempt follows.
@@ -163,6 +171,9 @@ fn switchboard(
         if String::from_utf8_lossy(&schema).contains("replies_per_peer") {
             command.args(["--set", "rate.replies_per_peer=0/s"]);
         }
+    }
+    if service.recorder {
+        command.args(["--set", &format!("recorder.directory={}", directory.display())]);
     }
     if service.bans > 0 {
         let file = directory.join("bans.json");

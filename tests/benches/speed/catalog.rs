@@ -6,6 +6,7 @@ use crate::scenario::{Effort, Goal, Load, Scenario, Table, bytes, count, pipelin
 const BOTH: &[&str] = &["tokio", "epoll"];
 const CODEC: &[&str] = &["tokio", "epoll", "codec"];
 const TOKIO: &[&str] = &["tokio"];
+const UNRECORDED: &[&str] = &["unrecorded"];
 /// Connections of the scenarios with many connections.
 const MANY: usize = 10_000;
 /// The goal of a curve: the greatest growth of the ratio to tokio since the first point.
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.push(Scenario::new("tls-handshakes", label, "tls", Load::Churn { size: 64 }, TOKIO));
     let label = "99.9th percentile of the latency at half of the maximum load";
     all.push(Scenario::new("open-64B-c64", label, "raw", Load::Open { connections: 64, size: 64 }, BOTH));
+    all.extend(recorder());
     all.extend(connections());
     all.extend(growth(&churn));
     all.extend(system_calls());
@@ -87,6 +89,21 @@ fn workers(churn: &Scenario) -> impl Iterator<Item = Scenario> {
         Scenario { service, baselines: TOKIO, ..two }.at_most(1.05)
     })
     .into_iter()
+}
+
+/// The flight recorder, compared with the same server without it: at the same rate, and at full speed.
+fn recorder() -> impl Iterator<Item = Scenario> {
+    let (connections, depth, size) = (64, 16, 64);
+    let paced = Load::Paced { connections, depth, size };
+    let closed = Load::Closed { connections, depth, size };
+    let all = [("recorder-paced", "the same rate", paced), ("recorder-closed", "full speed", closed)];
+    all.into_iter().map(move |(name, speed, load)| {
+        let label = format!("lines {}, {}{}, {speed}", bytes(size), count(connections, "connection"), pipeline(depth));
+        let plain = Scenario::new(name, &label, "lines", load, UNRECORDED);
+        let service = Service { recorder: true, ..plain.service.clone() };
+        let goal = Goal::Ratio { to: "unrecorded", max: 1.05 };
+        Scenario { service, ..plain }.shown_in(Table::Recorder, Effort::All).goal(goal)
+    })
 }
 
 /// Memory, idle CPU time and drain of many connections.

@@ -182,7 +182,10 @@ fn candidates(options: &Options, binary: &Path, peers: &[(Candidate, String)], s
     let mut all = vec![switchboard("switchboard", binary)];
     all.extend(options.against.iter().map(|(name, path)| switchboard(name, path)));
     let baselines = if options.no_baselines { &[] } else { scenario.baselines };
-    all.extend(baselines.iter().map(|name| Candidate { name: (*name).to_owned(), kind: Kind::Baseline }));
+    all.extend(baselines.iter().map(|name| {
+        let kind = if scenario.service.recorder { Kind::Unrecorded(binary.to_owned()) } else { Kind::Baseline };
+        Candidate { name: (*name).to_owned(), kind }
+    }));
     let supports = |(_, protocol): &&(Candidate, String)| scenario.peers && protocol == scenario.service.protocol;
     all.extend(peers.iter().filter(supports).map(|(peer, _)| peer.clone()));
     all

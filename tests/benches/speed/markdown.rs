@@ -6,10 +6,11 @@ use crate::report::Outcome;
 use crate::scenario::Table;
 
 /// The tables with their headings, in the order of the document.
-const TABLES: [(Table, &str); 5] = [
+const TABLES: [(Table, &str); 6] = [
     (Table::SystemCalls, "System calls per message"),
     (Table::Messages, "CPU time per message"),
     (Table::KeyValue, "CPU time per operation"),
+    (Table::Recorder, "CPU time per message with a flight recorder"),
     (Table::Connections, "Cost per connection"),
     (Table::Growth, "How cost grows"),
 ];
@@ -33,7 +34,7 @@ fn row(table: Table, outcome: &Outcome) -> Vec<Cell> {
     let mut row = vec![("load".to_owned(), outcome.scenario.label.clone())];
     match table {
         Table::Connections | Table::SystemCalls => values(outcome, &mut row),
-        Table::Messages | Table::Growth => ratios(outcome, &mut row),
+        Table::Messages | Table::Recorder | Table::Growth => ratios(outcome, &mut row),
         Table::KeyValue => {
             ratios(outcome, &mut row);
             let rate = outcome.spread(0, Metric::Rate).map(|rate| grouped(rate.median as u64));

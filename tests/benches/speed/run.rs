@@ -64,7 +64,7 @@ impl Bench {
         let measured = match scenario.load {
             Load::Idle { .. } | Load::Drain { .. } => SETTLING,
             Load::IdleCpu { .. } => SETTLING * 2 + time,
-            Load::Open { .. } => time * 3 / 2,
+            Load::Open { .. } | Load::Paced { .. } => time * 3 / 2,
             Load::Redis { .. } => time * 2, // The number of requests is fixed.
             _ => time * 6 / 5,
         };
@@ -102,7 +102,7 @@ impl Bench {
             return outcome;
         }
         for round in 0..rounds {
-            let rate = match self.rate(scenario, time) {
+            let rate = match self.rate(scenario, candidates, time) {
                 Ok(rate) => rate,
                 Err(error) => {
                     outcome.notes.push(format!("no rate in round {}: {error}", round + 1));
@@ -122,15 +122,19 @@ impl Bench {
         outcome
     }
 
-    /// Rate of an open loop: half of the current maximum of the first baseline.
-    fn rate(&self, scenario: &Scenario, time: Duration) -> io::Result<f64> {
-        let Load::Open { connections, size } = scenario.load else { return Ok(0.0) };
-        let baseline = Candidate { name: scenario.baselines[0].to_owned(), kind: Kind::Baseline };
-        let server = self.start(&baseline, scenario)?;
-        let mut load = Closed::connect(&self.target(&server, scenario), connections, traffic(scenario, size, 1))?;
+    /// Batches per second of an open loop: half of the current maximum of the first baseline.
+    fn rate(&self, scenario: &Scenario, candidates: &[Candidate], time: Duration) -> io::Result<f64> {
+        let (connections, depth, size) = match scenario.load {
+            Load::Open { connections, size } => (connections, 1, size),
+            Load::Paced { connections, depth, size } => (connections, depth, size),
+            _ => return Ok(0.0),
+        };
+        let first = candidates.iter().find(|it| scenario.baselines.first().is_some_and(|name| it.name == *name));
+        let server = self.start(first.unwrap_or(&candidates[0]), scenario)?;
+        let mut load = Closed::connect(&self.target(&server, scenario), connections, traffic(scenario, size, depth))?;
         load.run(time / 5)?;
         let result = load.run(time / 2)?;
-        Ok(result.rate() / 2.0)
+        Ok(result.rate() / depth as f64 / 2.0)
     }
 
     fn start(&self, candidate: &Candidate, scenario: &Scenario) -> io::Result<Server> {
@@ -160,6 +164,10 @@ impl Bench {
             }
             Load::Open { connections, size } => Open::connect(&target, connections, traffic(scenario, size, 1))
                 .and_then(|mut load| timed(&server, time, |time| load.run(time, rate))),
+            Load::Paced { connections, depth, size } => {
+                Open::connect(&target, connections, traffic(scenario, size, depth))
+                    .and_then(|mut load| timed(&server, time, |time| load.run(time, rate)))
+            }
             Load::Churn { size } => {
                 let mut traffic = traffic(scenario, size, 1);
                 timed(&server, time, |time| churn::run(&target, &mut traffic, time))

@@ -26,6 +26,7 @@ pub(crate) struct Scenario {
 pub(crate) enum Table {
     Messages,
     KeyValue,
+    Recorder,
     Connections,
     Growth,
     SystemCalls,
@@ -40,6 +41,8 @@ pub(crate) enum Load {
     Datagrams { sockets: usize, depth: usize, size: usize },
     /// An open loop: messages at a constant rate, half of the maximum of the first baseline.
     Open { connections: usize, size: usize },
+    /// An open loop with batches of `depth` messages, for CPU time: in a closed loop, a slower server has a lower rate.
+    Paced { connections: usize, depth: usize, size: usize },
     /// Connect, one message, close.
     Churn { size: usize },
     /// Idle connections, which then send one message and close.
@@ -94,7 +97,11 @@ impl Load {
             Self::IdleCpu { .. } => Metric::IdleCpu,
             Self::Drain { .. } => Metric::Drain,
             Self::SystemCalls { .. } => Metric::SystemCalls,
-            Self::Closed { .. } | Self::Datagrams { .. } | Self::Churn { .. } | Self::Redis { .. } => Metric::Cpu,
+            Self::Closed { .. }
+            | Self::Datagrams { .. }
+            | Self::Paced { .. }
+            | Self::Churn { .. }
+            | Self::Redis { .. } => Metric::Cpu,
         }
     }
 }
@@ -109,7 +116,8 @@ impl Scenario {
     ) -> Self {
         let large = matches!(load, Load::Closed { size, .. } if size > 1024);
         let buffer = if large { 64 * 1024 } else { 16 * 1024 };
-        let service = Service { protocol, buffer, listeners: 1, deny: 0, bans: 0, level: "warn", workers: 1 };
+        let service =
+            Service { protocol, buffer, listeners: 1, deny: 0, bans: 0, recorder: false, level: "warn", workers: 1 };
         let (name, label) = (name.to_owned(), label.to_owned());
         let (table, effort) = (Table::Messages, Effort::All);
         Self { name, label, table, service, load, baselines, peers: false, effort, goal: None }

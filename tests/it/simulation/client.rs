@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use switchboard::testing::{SimulatedNetwork, SimulatedStream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, split};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -68,6 +69,8 @@ pub(super) struct Client {
     pub(super) start: Duration,
     pub(super) messages: u64,
     pub(super) pause: Duration,
+    /// How long a reply waits before the client reads it.
+    pub(super) reading_delay: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,10 +296,17 @@ async fn read_replies(
         if client.conduct == Conduct::Stalls && replies.count > 0 && replies.count.is_multiple_of(3) {
             sleep(Duration::from_secs(3)).await;
         }
-        match reader.read(&mut buffer).await {
-            Ok(0) => return Ok(Ending::Closed),
-            Ok(read) => replies.add(client, &buffer[..read], begun.load(Relaxed))?,
-            Err(_) => return Ok(Ending::Reset),
+        let mut read = Some(reader.read(&mut buffer).await);
+        sleep(client.reading_delay).await;
+        while let Some(result) = read {
+            match result {
+                Ok(0) => return Ok(Ending::Closed),
+                Ok(read) => replies.add(client, &buffer[..read], begun.load(Relaxed))?,
+                Err(_) => return Ok(Ending::Reset),
+            }
+            // What has arrived during the delay is read without another one.
+            let has_more = !client.reading_delay.is_zero();
+            read = if has_more { reader.read(&mut buffer).now_or_never() } else { None };
         }
     }
 }

@@ -13,6 +13,9 @@ use switchboard::transport::Transports;
 use super::client::{Client, Conduct, PROXY};
 use super::handler::{Encoding, Ledger, Numbered, Style};
 
+/// With the longest delay for which lost replies are checked, less than the time that a drain lingers.
+const MAX_READING_DELAY: Duration = Duration::from_millis(50);
+
 /// A listener.
 #[derive(Debug, Clone)]
 pub(super) struct Site {
@@ -193,6 +196,7 @@ impl Plan {
                 random,
                 *random.clone().choose(&[secs(3), Duration::from_millis(20), Duration::from_millis(1)]),
             ),
+            reading_delay: either(random, Duration::ZERO, MAX_READING_DELAY),
         }
     }
 

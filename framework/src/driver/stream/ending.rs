@@ -43,7 +43,7 @@ where
             }
             ended => ended,
         };
-        self.framed.later = None;
+        self.framed.drop_later();
         // Rejects further pushes, so that the remaining output is bounded.
         self.framed.io.writer.outbox.close();
         if matches!(ended, Ok(Ok(Flow::Close))) || self.is_closed_by_task() {

@@ -276,6 +276,13 @@ impl LatencyTracker {
         failed(connection, error)
     }
 
+    /// Counts the last message as dropped: the connection closes before the reply is ready.
+    #[cold]
+    pub(crate) fn message_dropped(&mut self, connection: &Connection) {
+        self.recorded += 1;
+        connection.listener_info().metrics.dropped(1);
+    }
+
     /// Records the messages received so far. `read_ahead`: there is undecoded input, whose latency starts at `now`.
     #[inline]
     pub(crate) fn record(&mut self, connection: &Connection, now: Moment, read_ahead: bool) {

@@ -52,7 +52,7 @@ impl<F: Framing> FramedConnection<F> {
     /// Call after later replies were added or removed.
     pub(crate) fn later_changed(&mut self) {
         if self.later.as_ref().is_some_and(|later| later.replies.is_empty()) {
-            self.later = None;
+            self.drop_later();
             self.io.deadlines.active();
         }
         let holds = self.later.as_ref().is_some_and(|later| later.replies.has_ordered());
@@ -60,6 +60,20 @@ impl<F: Framing> FramedConnection<F> {
         self.before_read &= !LATER_REPLIES;
         if self.later.is_some() {
             self.before_read |= LATER_REPLIES;
+        }
+    }
+
+    /// Drops the later replies that are left, and counts their messages.
+    pub(super) fn drop_later(&mut self) {
+        if let Some(later) = self.later.take() {
+            self.io.connection.listener_info().metrics.dropped(later.unanswered);
+        }
+    }
+
+    /// The message of a later reply is answered or has failed.
+    pub(super) fn later_answered(&mut self) {
+        if let Some(later) = &mut self.later {
+            later.unanswered -= 1;
         }
     }
 
@@ -84,6 +98,7 @@ impl<F: Framing> FramedConnection<F> {
     pub(crate) fn reply_written(&mut self, message: WorkInfo) {
         if let Some(latency) = message.latency() {
             self.io.connection.listener_info().metrics.latency.record(1, latency);
+            self.later_answered();
         }
         self.later_changed();
     }

@@ -48,6 +48,7 @@ where
         io.count_messages();
         let message = (io.latency.defer(&io.connection), io.reader.last_message);
         let (later, stack) = (framed.later.get_or_insert_default(), self.calls.stack());
+        later.unanswered += usize::from(message.0.is_some());
         match frames {
             Frames::Later(order, future) => {
                 let work = later.replies.begin(order, future, then, stack, &io.connection, message);
@@ -88,7 +89,10 @@ where
         let reply = match result {
             Ok(reply) => reply,
             Err(error) => {
-                framed.later = None;
+                if message.latency().is_some() {
+                    framed.later_answered();
+                }
+                framed.drop_later();
                 framed.later_changed();
                 return Err(failed(&framed.io.connection, error));
             }

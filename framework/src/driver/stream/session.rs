@@ -166,7 +166,9 @@ where
                         break 'reply reply?;
                     }
                     let call = Box::pin(layers.wrap(call, is_idle));
-                    let result = self.framed.drive_while(pin!(call)).await?;
+                    let result = self.framed.drive_while(pin!(call)).await;
+                    let FramedIo { latency, connection, .. } = &mut self.framed.io;
+                    let result = result.inspect_err(|_| latency.message_dropped(connection))?;
                     let reply = self.framed.encode_simple(result)?;
                     if reply.is_none() {
                         self.framed.message_handled();

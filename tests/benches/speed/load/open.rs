@@ -1,7 +1,7 @@
-//! The open loop: messages are sent on schedule, whether or not earlier ones are answered.
+//! The open loop: batches of messages are sent on schedule, whether or not earlier ones are answered.
 //!
-//! A latency starts at the scheduled time of the message. This avoids coordinated omission: a stall of the server
-//! delays all messages scheduled meanwhile. The load generator polls without sleeping, for precise timing.
+//! A latency starts at the scheduled time of the batch. This avoids coordinated omission: a stall of the server
+//! delays all batches scheduled meanwhile. The load generator polls without sleeping, for precise timing.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub(crate) struct Open {
     buffer: Vec<u8>,
 }
 
-/// Counts of messages, and the position within the current request and reply.
+/// Counts of batches, and the position within the current request and reply.
 #[derive(Debug)]
 struct Connection {
     client: ClientStream,
@@ -38,7 +38,7 @@ impl Open {
         Ok(Self { epoll, connections, traffic, buffer })
     }
 
-    /// Sends messages at the given rate for the given time, and waits for all replies.
+    /// Sends batches at the given rate for the given time, and waits for all replies.
     pub(crate) fn run(&mut self, time: Duration, rate: f64) -> io::Result<LoadResult> {
         let Self { epoll, connections, traffic, buffer } = self;
         let mut events = vec![EpollEvent::empty(); connections.len()];
@@ -79,7 +79,7 @@ impl Open {
                 connections[nth].send(nth, traffic)?; // Continues a partial write.
             }
         }
-        Ok(LoadResult { messages: answered, time: started.elapsed(), latency, lost: 0 })
+        Ok(LoadResult { messages: answered * traffic.depth() as u64, time: started.elapsed(), latency, lost: 0 })
     }
 }
 
