@@ -1,11 +1,10 @@
 //! The test harness: child processes, a client for any byte stream, and unique names.
 //!
-//! Only [`targets`] (fuzz targets) and [`hot`] (benchmark paths) use the framework. The rest tests from outside.
+//! Only [`targets`] (fuzz targets) uses the framework. The rest tests from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)] // a failed setup step fails the test
 
 mod build;
 mod client;
-pub mod hot;
 mod program;
 mod running;
 pub mod targets;

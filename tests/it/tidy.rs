@@ -286,6 +286,7 @@ fn packages_depend_one_way() {
         "switchboard-server",
         "switchboard-tests",
         "switchboard-extension",
+        "switchboard-hot",
         "switchboard-examples",
     ];
     for (package, allowed) in may {

@@ -4,8 +4,8 @@ use std::net::UdpSocket;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use harness::hot::HotPath;
 use harness::unique;
+use hot::HotPath;
 use switchboard::prelude::*;
 use switchboard::transport::memory;
 use switchboard_handlers::Echo;
@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 /// Batches per iteration, so that the cost of entering the runtime is negligible.
 const BATCHES: usize = 64;
 
-/// The driver without a transport; see `harness::hot`.
+/// The driver without a transport; see the crate `hot`.
 #[divan::bench(args = HotPath::ALL)]
 fn hot(bencher: Bencher<'_, '_>, path: HotPath) {
     let mut hot = path.open();

@@ -1,9 +1,9 @@
 //! Regression test of the hot paths: counts instructions, allocations, atomic instructions and clock reads per message
 //! under callgrind, and compares them with the limits in `counts.toml`.
 //!
-//! `cargo bench -p switchboard-tests --bench counts` fails if a count exceeds its limit (instructions: the limit plus
+//! `cargo bench -p switchboard-hot --bench counts` fails if a count exceeds its limit (instructions: the limit plus
 //! 5 %), and lists the functions with the highest counts. It also fails if a shared limit or many bans cost more than
-//! 1 % of the instructions of the same path without them. Arguments after `--`: names of paths restrict the run;
+//! 2.5 % of the instructions of the same path without them. Arguments after `--`: names of paths restrict the run;
 //! `--accept` stores the new counts; `--show` always lists the functions. It needs valgrind and objdump.
 //!
 //! Unlike times, counts do not depend on the load of the machine. The limits are for x86-64 with AVX2 (the processor
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::process::ExitCode;
 
-use harness::hot::{Figures, HotPath};
+use hot::{Figures, HotPath};
 
 use crate::callgrind::{Atomics, Counts};
 

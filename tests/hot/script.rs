@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use switchboard::transport::{Bind, Listener, SchemeInfo, Transport};
 use switchboard::{Kind, async_trait};
 
-use crate::hot::{datagram, stream};
+use crate::{datagram, stream};
 
 /// The bytes that a scripted client sends and expects.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 //! A scripted client replaces the transport. It delivers one batch of messages per read, checks the reply and delivers
 //! the next batch. It does nothing else, so a measurement covers only the server: driver, framing, layers, handler, and
 //! one wake-up per batch. The cost of system calls is not included.
+#![allow(clippy::unwrap_used)] // a failed setup step fails the measurement
 
 mod datagram;
 mod figures;
@@ -22,10 +23,10 @@ use switchboard::recorder::Recorder;
 use switchboard::registry::HandlerInstance;
 use switchboard::server::ListenerSpec;
 use switchboard::settings::{BanSettings, Rate, Rates, RecorderSettings};
-use switchboard::{Kind, ListenerSet, Running};
+use switchboard::{Kind, ListenerSet, Registry, Running};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::hot::script::{Script, Scripted, Shared};
+use crate::script::{Script, Scripted, Shared};
 
 pub use figures::{Figure, Figures};
 
@@ -116,6 +117,8 @@ impl HotPath {
     pub fn open(self) -> Hot {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let shared = Arc::new(Shared::default());
+        // Like a server, every path has had a second thread: before that, the C library allocates without locks.
+        std::thread::spawn(|| ()).join().expect("no panic");
         let running = runtime.block_on(self.start(shared.clone()));
         let mut hot = Hot { path: self, shared, running, runtime };
         hot.run(8); // fills buffers, tables and pools
@@ -123,7 +126,8 @@ impl HotPath {
     }
 
     async fn start(self, shared: Arc<Shared>) -> Running {
-        let mut registry = switchboard_server::registry();
+        let mut registry = Registry::default();
+        switchboard_handlers::register(&mut registry);
         null::register(&mut registry);
         let kind = if self.protocol == Protocol::Datagram { Kind::Datagram } else { Kind::Stream };
         registry.transport(Scripted {
@@ -160,7 +164,7 @@ impl HotPath {
         running
     }
 
-    fn handler(self, registry: &switchboard::Registry) -> (HandlerInstance, AnyFraming) {
+    fn handler(self, registry: &Registry) -> (HandlerInstance, AnyFraming) {
         let (handler, framing) = match self.protocol {
             Protocol::Raw | Protocol::Datagram | Protocol::Connect => ("echo", AnyFraming::new(Raw::default())),
             Protocol::Lines => ("echo", AnyFraming::new(Lines::default())),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use switchboard::fleet::{Fleet, FleetState};
 use switchboard::settings::FleetSettings;
 
-use crate::{TEST_TIMEOUT, unique};
-
+/// How long a fleet may take to be shared.
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Longer than a measurement, so that the calls are no part of it.
 const LEASE: Duration = Duration::from_secs(60);
 /// More messages than a path sends.
@@ -17,9 +17,11 @@ const GRANTED: u32 = 1_000_000;
 
 /// A fleet whose server runs on a thread of this process.
 pub(super) fn fleet() -> Fleet {
-    let path = std::env::temp_dir().join(unique("switchboard-fleet"));
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("fleet");
     let listener = UnixListener::bind(&path).unwrap();
     thread::spawn(move || {
+        let _place = place;
         for client in listener.incoming().map_while(Result::ok) {
             thread::spawn(move || answer(&client));
         }
@@ -31,7 +33,7 @@ pub(super) fn fleet() -> Fleet {
 
 /// Waits until the limits are shared.
 pub(super) async fn is_shared(fleet: &Fleet) {
-    let deadline = Instant::now() + TEST_TIMEOUT;
+    let deadline = Instant::now() + TIMEOUT;
     while fleet.report().state != FleetState::Shared {
         assert!(Instant::now() < deadline, "{:?}", fleet.report());
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,11 +1,11 @@
-//! Compares the exact number of allocations per message with `tests/benches/counts/counts.toml`. Allocations do not
+//! Compares the exact number of allocations per message with `tests/hot/counts/counts.toml`. Allocations do not
 //! depend on the profile, so the test needs neither a release build nor valgrind.
 //!
 //! It is a separate test binary because it replaces the global allocator.
 #![allow(clippy::unwrap_used)] // a failed setup step fails the test
 
 use allocation_counter::measure;
-use harness::hot::{Figure, Figures, HotPath};
+use hot::{Figure, Figures, HotPath};
 
 /// Enough for what happens only now and then to happen several times.
 const BATCHES: usize = 320;

@@ -11,7 +11,7 @@ use switchboard::transport::Listener;
 use switchboard::transport::{DatagramSocket, Route};
 use switchboard::{Address, Endpoint};
 
-use crate::hot::script::{Script, Shared};
+use crate::script::{Script, Shared};
 
 /// A socket with one peer.
 pub(super) fn listener(script: Script, shared: Arc<Shared>, endpoint: Endpoint) -> Listener {

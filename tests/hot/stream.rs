@@ -13,7 +13,7 @@ use switchboard::{Address, Endpoint, async_trait};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot::{self, Receiver, Sender};
 
-use crate::hot::script::{Script, Shared};
+use crate::script::{Script, Shared};
 
 /// A listener with one client, which connects once or for each batch.
 pub(super) fn listener(script: Script, shared: Arc<Shared>, reconnects: bool, endpoint: Endpoint) -> Listener {
