@@ -121,7 +121,7 @@ impl HotPath {
         std::thread::spawn(|| ()).join().expect("no panic");
         let running = runtime.block_on(self.start(shared.clone()));
         let mut hot = Hot { path: self, shared, running, runtime };
-        hot.run(8); // fills buffers, tables and pools
+        hot.run(128); // fills buffers, tables and pools; a listener remembers its last 100 connections
         hot
     }
 
