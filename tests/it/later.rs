@@ -1,7 +1,6 @@
 //! Later replies: ordered and unordered, in progress at the end of input, at a drain and at the deadlines.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -475,9 +474,7 @@ async fn drain_under_load(is_ordered: bool) {
     let server = Server::bind("tcp://127.0.0.1:0").framing(Lines::default()).drain_deadline(TEST_TIMEOUT);
     let running = server.start(Numbers { is_ordered }).await.unwrap();
     let address = running.socket_addr().unwrap();
-    let client = |address: SocketAddr| async move {
-        let mut client = Client(TcpStream::connect(address).await.unwrap());
-        client.send("0\n").await.expect("0\n").await;
+    let client = |client: Client<TcpStream>| async move {
         let (read, mut write) = client.0.into_split();
         let send = tokio::spawn(async move {
             let mut number = 1;
@@ -494,7 +491,13 @@ async fn drain_under_load(is_ordered: bool) {
         send.await.unwrap();
         numbers
     };
-    let clients: Vec<_> = (0..8).map(|_| tokio::spawn(client(address))).collect();
+    let mut connected = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client(TcpStream::connect(address).await.unwrap());
+        client.send("0\n").await.expect("0\n").await; // the server has accepted it before the drain
+        connected.push(client);
+    }
+    let clients: Vec<_> = connected.into_iter().map(|connected| tokio::spawn(client(connected))).collect();
     while running.report()[0].bytes_in < 100_000 {
         tokio::task::yield_now().await;
     }
