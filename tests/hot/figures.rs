@@ -31,8 +31,8 @@ pub struct Figure {
 impl Figure {
     /// The tolerance for instructions. Small source changes can change the code layout.
     pub const MARGIN: f64 = 0.05;
-    /// The tolerance for instructions of an addition that should cost next to nothing.
-    const GROWTH: f64 = 0.025;
+    /// The tolerance for instructions of an addition that should cost nothing.
+    const GROWTH: f64 = 0.01;
     /// The tolerance for atomics and clock reads: a timer may fire in between. One more per batch of 16 exceeds it.
     const ROUNDING: f64 = 0.04;
     /// The tolerance for allocations, which are exact.

@@ -30,6 +30,8 @@ use crate::script::{Script, Scripted, Shared};
 
 pub use figures::{Figure, Figures};
 
+/// The default limit of bans.
+const MAX_BANS: u32 = 100_000;
 /// The size of a message without framing.
 const SIZE: usize = 64;
 
@@ -146,9 +148,10 @@ impl HotPath {
         }
         let fleet = (self.extra == Extra::Fleet).then(fleet::fleet);
         spec.fleet.clone_from(&fleet);
-        if self.extra == Extra::Bans {
-            // Another thread has a heap of its own, so that the heap of this one is the same as without bans.
-            listeners.bans(std::thread::spawn(bans).join().unwrap());
+        if self.protocol == Protocol::Connect {
+            // Another thread has a heap of its own, so that the heap of this one is the same with and without bans.
+            let count = if self.extra == Extra::Bans { MAX_BANS } else { 0 };
+            listeners.bans(std::thread::spawn(move || bans(count)).join().unwrap());
         }
         if self.extra == Extra::Recorder {
             // So little that it is in use before the measurement begins.
@@ -195,10 +198,10 @@ impl HotPath {
     }
 }
 
-/// A hundred thousand bans, which is the default limit.
-fn bans() -> Bans {
+/// Bans of so many clients.
+fn bans(count: u32) -> Bans {
     let bans = Bans::new(BanSettings::default());
-    for nth in 0..100_000_u32 {
+    for nth in 0..count {
         let client = IpAddr::from(Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + nth));
         bans.add(NewBan::new(client.into())).unwrap();
     }

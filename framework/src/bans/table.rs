@@ -1,12 +1,13 @@
 //! The table of bans: a lookup by address, bounded, with the ban that ends first at hand.
 //!
-//! A lookup is one hash lookup for each prefix length that a ban has: one or two in practice.
+//! A lookup is one bit for each prefix length that a ban has, one or two in practice, and a hash lookup if it is set.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use tokio::time::Instant;
 
+use self::filter::Filter;
 use super::ban::{Ban, BanOrigin};
 use crate::settings::Network;
 
@@ -16,8 +17,9 @@ const ENDED_AT_ONCE: usize = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct BanTable {
     bans: HashMap<Network, Ban>,
+    filter: Filter,
     /// The number of bans of each prefix length, for IPv4 and IPv6.
-    lengths: [BTreeMap<u8, usize>; 2],
+    lengths: [Vec<(u8, usize)>; 2],
     /// The bans by their end.
     by_end: BTreeSet<(Instant, Network)>,
     /// The bans by strikes, by their end.
@@ -44,8 +46,9 @@ impl BanTable {
     /// Reads the clock only if there is a ban.
     pub(super) fn is_banned(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.lengths[usize::from(address.is_ipv6())].keys().any(|length| {
-            let network = Network::around(address, *length);
+        self.lengths[usize::from(address.is_ipv6())].iter().any(|(length, _)| {
+            let may_be_banned = self.filter.may_contain(address, *length);
+            let network = may_be_banned.then(|| Network::around(address, *length)).flatten();
             network.and_then(|network| self.bans.get(&network)).is_some_and(|ban| ban.until > Instant::now())
         })
     }
@@ -65,11 +68,12 @@ impl BanTable {
                 None => return Inserted::Full,
             },
         }
-        *self.lengths_of(&ban.network).entry(ban.network.prefix_len()).or_default() += 1;
+        self.count_length(&ban.network, 1);
         self.by_end.insert((ban.until, ban.network));
         if ban.origin == BanOrigin::Strikes {
             self.by_strikes.insert((ban.until, ban.network));
         }
+        self.filter.insert(&ban.network);
         self.bans.insert(ban.network, ban);
         Inserted::Added { replaced }
     }
@@ -80,13 +84,8 @@ impl BanTable {
 
     pub(super) fn remove(&mut self, network: &Network) -> Option<Ban> {
         let ban = self.bans.remove(network)?;
-        let lengths = self.lengths_of(network);
-        if let Some(count) = lengths.get_mut(&network.prefix_len()) {
-            *count -= 1;
-            if *count == 0 {
-                lengths.remove(&network.prefix_len());
-            }
-        }
+        self.filter.remove(self.bans.keys());
+        self.count_length(network, -1);
         self.by_end.remove(&(ban.until, ban.network));
         self.by_strikes.remove(&(ban.until, ban.network));
         Some(ban)
@@ -109,10 +108,18 @@ impl BanTable {
         self.bans.values()
     }
 
-    fn lengths_of(&mut self, network: &Network) -> &mut BTreeMap<u8, usize> {
-        &mut self.lengths[usize::from(network.address().is_ipv6())]
+    fn count_length(&mut self, network: &Network, change: isize) {
+        let lengths = &mut self.lengths[usize::from(network.address().is_ipv6())];
+        let at = lengths.iter().position(|(length, _)| *length == network.prefix_len()).unwrap_or_else(|| {
+            lengths.push((network.prefix_len(), 0));
+            lengths.len() - 1
+        });
+        lengths[at].1 = lengths[at].1.saturating_add_signed(change);
+        lengths.retain(|(_, bans)| *bans > 0);
     }
 }
+
+mod filter;
 
 #[cfg(test)]
 mod tests;
