@@ -24,7 +24,7 @@ pub(super) struct InMemory<'a> {
 }
 
 /// The listener of the flag, the one that recorded the script, or the only one.
-pub(super) fn find_listener<'a>(script: &Loaded, config: &'a Config, flag: Option<&str>) -> Result<&'a str, Failure> {
+fn find_listener<'a>(script: &Loaded, config: &'a Config, flag: Option<&str>) -> Result<&'a str, Failure> {
     let known = || config.listeners.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     let find = |name: &str| config.listeners.get_key_value(name).map(|(name, _)| name.as_str());
     let only = config.listeners.keys().next().filter(|_| config.listeners.len() == 1).map(String::as_str);
@@ -43,21 +43,6 @@ pub(super) fn find_listener<'a>(script: &Loaded, config: &'a Config, flag: Optio
     }
 }
 
-/// The handler of a listener and the listener. Must be called inside a tokio runtime.
-pub(super) fn build(
-    config: &Config,
-    registry: &Registry,
-    listener: &str,
-) -> Result<(HandlerInstance, ListenerSpec), BoxError> {
-    let listener = OneListener::new(config, registry, listener);
-    listener.build().map_err(|diagnostics| diagnostics.to_string().trim_end().into())
-}
-
-/// A file that cannot be played.
-pub(super) fn failed_file(script: &Loaded, error: &(dyn std::error::Error + 'static)) -> Failure {
-    Failure::new(format_args!("{}: {}", Escaped(&script.name), chain(error)))
-}
-
 impl<'a> InMemory<'a> {
     pub(super) fn new(
         script: &'a Loaded,
@@ -65,12 +50,12 @@ impl<'a> InMemory<'a> {
         registry: &'a Registry,
         flag: Option<&str>,
     ) -> Result<Self, Failure> {
-        let listener = find_listener(script, config, flag)?;
-        if config.listeners[listener].kind == Kind::Datagram {
-            let what = "receives datagrams; play the file against the running server with --to";
-            return Err(Failure::usage(format_args!("{}: the listener {listener} {what}", Escaped(&script.name))));
-        }
-        Ok(Self { script, config, registry, listener })
+        Ok(Self { script, config, registry, listener: find_listener(script, config, flag)? })
+    }
+
+    /// The handler of the listener. Must be called inside a tokio runtime.
+    pub(super) fn handler(&self) -> Result<HandlerInstance, Failure> {
+        self.build().map(|(handler, _)| handler).map_err(|error| self.failed(error))
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -78,13 +63,23 @@ impl<'a> InMemory<'a> {
     }
 
     fn build(&self) -> Result<(HandlerInstance, ListenerSpec), BoxError> {
-        build(self.config, self.registry, self.listener)
+        let listener = OneListener::new(self.config, self.registry, self.listener);
+        listener.build().map_err(|diagnostics| diagnostics.to_string().trim_end().into())
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+    fn failed(&self, error: BoxError) -> Failure {
+        Failure::new(format_args!("{}: {}", Escaped(&self.script.name), chain(&*error)))
     }
 
     /// Runs a replay in paused time. `run` also gets a function that builds another handler.
     fn run<T>(&self, run: impl AsyncFnOnce(Replay<'_>, HandlerInstance) -> Result<T, BoxError>) -> Result<T, Failure> {
-        let failed = |error: BoxError| failed_file(self.script, &*error);
-        let runtime = paused().map_err(|error| failed(error.into()))?;
+        if self.config.listeners[self.listener].kind == Kind::Datagram {
+            let what = "receives datagrams; play the file against the running server with --to";
+            let (name, listener) = (Escaped(&self.script.name), self.listener);
+            return Err(Failure::usage(format_args!("{name}: the listener {listener} {what}")));
+        }
+        let runtime = paused().map_err(|error| self.failed(error.into()))?;
         let result = runtime.block_on(async {
             let (handler, spec) = self.build()?;
             let replay = Replay::new(self.script.file.script()).listener(spec);
@@ -95,7 +90,7 @@ impl<'a> InMemory<'a> {
             run(replay, handler).await
         });
         runtime.shutdown_background();
-        result.map_err(failed)
+        result.map_err(|error| self.failed(error))
     }
 
     pub(super) fn play(&self) -> Result<Replayed, Failure> {

@@ -8,7 +8,7 @@ use std::panic;
 
 use switchboard::Registry;
 
-use self::in_memory::{InMemory, build, failed_file, find_listener};
+use self::in_memory::InMemory;
 pub(crate) use self::options::ReplayOptions;
 use crate::assemble;
 use crate::config::{Config, Escaped, Inputs};
@@ -57,14 +57,10 @@ fn to_server(
         let mut failed = 0;
         for script in scripts {
             warn_of_missing(script);
-            let handler = config
-                .map(|config| {
-                    let listener = find_listener(script, config, options.listener.as_deref())?;
-                    let (handler, _) =
-                        build(config, registry, listener).map_err(|error| failed_file(script, &*error))?;
-                    Ok(handler)
-                })
-                .transpose()?;
+            let handler = match config {
+                Some(config) => Some(InMemory::new(script, config, registry, options.listener.as_deref())?.handler()?),
+                None => None,
+            };
             let played = script_test::replay(script, &server, *options.timeout, handler.as_ref()).await;
             failed += usize::from(played.result.is_err());
             let name = Escaped(&script.name);
