@@ -66,6 +66,10 @@ impl Browser {
     }
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.try_ask(method, path, body).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    fn try_ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, Value> {
         let mut io = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         io.set_read_timeout(Some(PATIENCE)).unwrap();
         let body = body.to_string();
@@ -84,8 +88,7 @@ impl Browser {
         let mut body = vec![0; length];
         io.read_exact(&mut body).unwrap();
         let mut value: Value = serde_json::from_slice(&body).unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{value:#}");
-        value["value"].take()
+        if head.starts_with("HTTP/1.1 200") { Ok(value["value"].take()) } else { Err(value["value"].take()) }
     }
 
     /// Runs a script in the page and returns its result.
@@ -107,12 +110,18 @@ impl Browser {
         }
     }
 
-    /// Sends a real click. WebDriver fails if the element is not visible.
+    /// Sends a real click, when the element can be clicked.
+    #[track_caller]
     pub(crate) fn click(&self, selector: &str) {
         let found = json!({ "using": "css selector", "value": selector });
         let element = self.ask("POST", &format!("{}/element", self.session), &found);
         let id = element.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned();
-        self.ask("POST", &format!("{}/element/{id}/click", self.session), &json!({}));
+        let path = format!("{}/element/{id}/click", self.session);
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.try_ask("POST", &path, &json!({})) {
+            let is_hidden = ["element not interactable", "element click intercepted"].map(Value::from);
+            assert!(is_hidden.contains(&error["error"]) && Instant::now() < deadline, "{selector}: {error:#}");
+        }
     }
 
     pub(crate) fn fill(&self, selector: &str, text: &str) {

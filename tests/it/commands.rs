@@ -10,6 +10,8 @@ use harness::{Output, Program, Running, TEST_TIMEOUT};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::failed_upgrades::wait_until;
+
 /// A server with the configuration file `switchboard.toml` in its own directory.
 pub(crate) struct Configured {
     pub(crate) directory: TempDir,
@@ -121,6 +123,8 @@ fn failed_connections_are_errors_in_the_status_and_the_live_view() {
         (&closed["reason"], &closed["error"]),
         (&json!("frame_too_large"), &json!("a message is larger than 1024 bytes (limits.frame)"))
     );
+    // The log line precedes the end of the connection.
+    wait_until("it is counted as closed", || this.json(&["status"])["listeners"][0]["open"] == 0);
     let text = this.ok(&["status"]);
     let counts: Vec<&str> = text.lines().nth(6).unwrap().split_whitespace().collect();
     assert_eq!(counts[..7], ["main", "0/10000", "1", "0", "0", "0", "1"], "{text}");

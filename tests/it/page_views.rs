@@ -103,6 +103,7 @@ fn a_page_that_is_opened_after_an_incident_shows_it() {
     );
     // The mouse selects the half of the hour with the incident. Its data can be saved.
     browser.click("[data-seconds='3600']");
+    browser.until("the hour is shown", "document.querySelector('#range-text').innerText.endsWith('last 1 h')");
     browser.drag("#charts figure:nth-child(6) .u-over", 0.4, 0.9);
     browser.until("half an hour is selected", "document.querySelector('#range-text').innerText.includes(' to ')");
     let csv = browser.download("#chart-downloads button[aria-label$='CSV']", "switchboard-history.csv");
