@@ -18,7 +18,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::codec::{Decoder, Encoder};
 use tower::Service;
 
-use crate::support::{Probe, Served, Spy, connect, limits, millis, secs, serve, serve_spied, serve_with, timeouts};
+use crate::support::{
+    MemClient, Probe, Served, Spy, connect, limits, millis, secs, serve, serve_spied, serve_with, timeouts,
+};
 
 #[tokio::test(start_paused = true)]
 async fn the_greeting_is_sent_before_the_client_sends() {
@@ -318,6 +320,69 @@ async fn a_slow_reader_that_makes_progress_is_not_stalled() {
     }
     client.expect("\n").await;
     client.send("and\n").await.expect("and\n").await;
+}
+
+/// Reads 300,000 bytes with a line end in 40 s.
+async fn read_slowly(client: &mut MemClient) {
+    for _ in 0..10 {
+        sleep(secs(4)).await;
+        client.expect("x".repeat(30_000)).await;
+    }
+    client.expect("\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_a_message_starts_again_after_output_that_the_peer_had_to_read() {
+    let served = serve_with(Probe::default(), |server| server.timeouts(timeouts(|t| t.frame = secs(15)))).await;
+    for is_silent in [false, true] {
+        let mut client = served.connect().await;
+        client.send("big 300000\nbeg").await;
+        read_slowly(&mut client).await;
+        if is_silent {
+            let begun = Instant::now();
+            client.expect_end().await;
+            // The last 64 KiB were written before the client read them.
+            assert!((3..=7).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        } else {
+            client.send("un\n").await.expect("begun\n").await.half_close().await.expect_end().await;
+        }
+    }
+    assert_eq!(served.probe.reasons(2).await, ["peer_closed", "frame_timeout"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_message_is_read_after_output_that_the_peer_had_to_read() {
+    let first_message = timeouts(|t| t.first_message = secs(5));
+    let served = serve_with(Probe::default().opening("big 300000"), |server| server.timeouts(first_message)).await;
+    let mut good = served.connect().await;
+    good.send("hi\n").await;
+    read_slowly(&mut good).await;
+    good.expect("hi\n").await.half_close().await.expect_end().await;
+    let mut silent = served.connect().await;
+    read_slowly(&mut silent).await;
+    silent.expect_end().await;
+    assert_eq!(served.probe.reasons(2).await, ["peer_closed", "first_message"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn input_counts_that_arrives_while_the_peer_reads_earlier_output() {
+    let name = unique("input");
+    let big = handler_fn(|cx: Context, message: Bytes| async move {
+        cx.set_input_timeout(secs(5));
+        Ok(Reply::send(if message == "big" { vec![b'x'; 300_000].into() } else { message }))
+    });
+    let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+    let _running = server.start(big).await.unwrap();
+    let mut good = connect(&name).await;
+    good.send("big\n").await;
+    sleep(secs(4)).await;
+    good.send("ping\n").await;
+    read_slowly(&mut good).await;
+    good.expect("ping\n").await;
+    let mut silent = connect(&name).await;
+    silent.send("big\n").await;
+    read_slowly(&mut silent).await;
+    silent.expect_end().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,7 +49,8 @@ pub(crate) struct Deadlines {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DriverActivity {
-    /// The driver waits for input: every deadline applies.
+    /// The driver waits for input: every deadline applies. Those for input do not while writing is blocked, because
+    /// nothing is read then.
     Reading,
     /// The driver waits for input while later replies are in progress: only a partial message has a deadline.
     ReadingAhead,
@@ -100,8 +101,21 @@ impl Deadlines {
         self.read = true;
     }
 
+    #[inline]
     pub(crate) fn bytes_written(&mut self) {
-        (self.wrote, self.write_blocked) = (true, None);
+        self.wrote = true;
+        if self.write_blocked.is_some() {
+            self.write_unblocked();
+        }
+    }
+
+    /// Nothing was read while writing was blocked: the deadlines for input apply again.
+    #[cold]
+    fn write_unblocked(&mut self) {
+        (self.write_blocked, self.armed_for) = (None, None);
+        if self.message_started.is_some() {
+            self.message_started = Some(self.now());
+        }
     }
 
     pub(crate) fn write_blocked(&mut self) {
@@ -208,15 +222,16 @@ impl Deadlines {
         if !self.ignores_lifetime {
             add(self.connection.opened_at(), lifetime, CloseReason::Lifetime);
         }
+        let reads = activity != DriverActivity::Working && self.write_blocked.is_none();
         if activity == DriverActivity::Reading {
-            if self.awaits_first_message {
+            if reads && self.awaits_first_message {
                 add(self.connection.opened_at(), first_message, CloseReason::FirstMessage);
             }
-            add(self.last_activity, idle, CloseReason::Idle);
+            if reads || !self.ignores_writes {
+                add(self.last_activity, idle, CloseReason::Idle);
+            }
         }
-        if activity != DriverActivity::Working
-            && let Some(since) = self.message_started
-        {
+        if reads && let Some(since) = self.message_started {
             add(since, frame, CloseReason::FrameTimeout);
         }
         next
