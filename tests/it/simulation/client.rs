@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::handler::{Encoding, SLOW, Style, message};
 
 /// After that, a client gives up.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(3600);
 /// A datagram client waits longer than all of its replies may take.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -97,6 +97,7 @@ pub(super) struct Outcome {
     pub(super) is_faulted: bool,
     /// For each datagram: the copies that arrive complete, and the replies.
     pub(super) datagrams: Vec<(usize, usize)>,
+    pub(super) began: Instant,
     pub(super) ended: Instant,
     pub(super) problem: Option<String>,
 }
@@ -186,6 +187,7 @@ impl Client {
             replies: Replies::default(),
             is_faulted: false,
             datagrams: Vec::new(),
+            began: Instant::now(),
             ended: Instant::now(),
             problem: None,
             client: self,
@@ -293,7 +295,7 @@ async fn read_replies(
 ) -> Result<Ending, String> {
     let mut buffer = [0; 2048];
     loop {
-        if client.conduct == Conduct::Stalls && replies.count > 0 && replies.count.is_multiple_of(3) {
+        if client.conduct == Conduct::Stalls && [3, 6].contains(&replies.count) {
             sleep(Duration::from_secs(3)).await;
         }
         let mut read = Some(reader.read(&mut buffer).await);

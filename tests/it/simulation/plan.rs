@@ -16,6 +16,9 @@ use super::handler::{Encoding, Ledger, Numbered, Style};
 /// With the longest delay for which lost replies are checked, less than the time that a drain lingers.
 const MAX_READING_DELAY: Duration = Duration::from_millis(50);
 
+/// How long before a drain half of the clients start.
+const MAX_RUSH: Duration = Duration::from_secs(2);
+
 /// A listener.
 #[derive(Debug, Clone)]
 pub(super) struct Site {
@@ -160,8 +163,13 @@ impl Plan {
         let span = secs(20 + random.below(100));
         let count = if random.below(50) == 0 { 2000 } else { 20 + random.below(150) };
         let hosts = 1 + random.below(count);
-        let clients = (0..count).map(|number| Self::client(number, hosts, &sites, span, random)).collect();
         let drain_at = (random.below(2) == 0).then(|| time(random, span + secs(10)));
+        let mut clients = Vec::from_iter((0..count).map(|number| Self::client(number, hosts, &sites, span, random)));
+        if let Some(drain_at) = drain_at {
+            // Many are in the middle of their messages when the drain begins.
+            let late = clients.iter_mut().step_by(2);
+            late.for_each(|client| client.start = drain_at.saturating_sub(time(random, MAX_RUSH)));
+        }
         let drain = DrainSettings::default().deadline(secs(1 + random.below(40)));
         let drain = drain.announce(if random.below(4) == 0 { secs(2) } else { Duration::ZERO });
         let actions = Self::actions(&sites, hosts, span, random);
@@ -181,6 +189,8 @@ impl Plan {
             Conduct::Partial | Conduct::Greedy if site.encoding == Encoding::Raw => Conduct::Quits,
             conduct => conduct,
         };
+        // Many messages exceed what the server reads ahead.
+        let most_messages = if random.below(30) == 0 { 200 } else { 8 };
         Client {
             number,
             address: SocketAddr::new(host(random.below(hosts)), 1024 + u16::try_from(number).unwrap()),
@@ -191,7 +201,7 @@ impl Plan {
             is_proxied: site.is_proxied,
             conduct,
             start: time(random, span),
-            messages: random.below(8) as u64,
+            messages: random.below(most_messages) as u64,
             pause: time(
                 random,
                 *random.clone().choose(&[secs(3), Duration::from_millis(20), Duration::from_millis(1)]),
