@@ -118,8 +118,8 @@ settings! {
         #[schemars(extend("x-applies" = "connections"))]
         pub first_message: Duration as "Interval" = Duration::ZERO,
         /// Time from the first byte of a message to its last. 0s: off. A byte every few seconds does not keep a
-        /// connection open. The time starts again after a call, or output of which the peer reads a part late, because
-        /// the server does not read meanwhile.
+        /// connection open. The server does not read while it handles a message, or while the peer has output to read:
+        /// after that, the time starts again.
         #[schemars(extend("x-applies" = "connections"))]
         pub frame: Duration as "Interval" = Duration::from_secs(30),
         /// Time without reading or writing, while no handler call is in progress. 0s: off.
