@@ -149,7 +149,7 @@ impl Bans {
     /// Receives the changes from now on. A receiver that is more than 128 changes behind misses the oldest, and reads
     /// the [list](Self::list) instead.
     pub fn subscribe(&self) -> broadcast::Receiver<BanChange> {
-        self.0.changes.subscribe()
+        self.0.subscribe()
     }
 
     /// Whether there is no ban.
@@ -253,18 +253,18 @@ impl Bans {
         let Ban { network, reason, origin, times, .. } = &ban;
         let seconds = ban.time_left().as_secs_f64().round();
         tracing::info!(target: TARGET, %network, %reason, %origin, seconds, times, "banned");
-        self.added(ban.clone());
+        self.added(&ban);
         Ok(ban)
     }
 
-    pub(super) fn added(&self, ban: Ban) {
-        let _ = self.0.changes.send(BanChange::Added(ban)); // without a subscriber
+    pub(super) fn added(&self, ban: &Ban) {
+        self.0.changed(|| BanChange::Added(ban.clone()));
         self.0.store.change();
     }
 
     pub(super) fn removed(&self, ban: &Ban, cause: &str) {
         log_removed(ban, cause);
-        let _ = self.0.changes.send(BanChange::Removed(ban.clone())); // without a subscriber
+        self.0.changed(|| BanChange::Removed(ban.clone()));
         self.0.store.change();
     }
 }

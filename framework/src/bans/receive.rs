@@ -57,7 +57,7 @@ impl Bans {
         let Ban { network, reason, origin, .. } = &ban;
         let seconds = ban.time_left().as_secs_f64().round();
         tracing::info!(target: TARGET, %network, %reason, %origin, seconds, "banned by another instance");
-        self.added(ban);
+        self.added(&ban);
         Outcome::Changed
     }
 

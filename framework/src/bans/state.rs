@@ -1,5 +1,6 @@
 //! What the clones of [`Bans`](super::Bans) share.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use parking_lot::{Mutex, RwLock};
@@ -25,7 +26,8 @@ pub(super) struct Inner {
     pub(super) strikes: Mutex<StrikeTable>,
     pub(super) counts_strikes: AtomicBool,
     pub(super) settings: RwLock<BanSettings>,
-    pub(super) changes: broadcast::Sender<BanChange>,
+    /// Created with the first subscriber: it allocates a place for each change.
+    changes: OnceLock<broadcast::Sender<BanChange>>,
     pub(super) counters: Counters,
     pub(super) store: Store,
     pub(super) outgoing: Outgoing,
@@ -39,12 +41,23 @@ impl Inner {
             table: RwLock::default(),
             strikes: Mutex::default(),
             counts_strikes: AtomicBool::new(!settings.strikes.is_off()),
-            changes: broadcast::Sender::new(CHANGES),
+            changes: OnceLock::new(),
             counters: Counters::default(),
             store: Store::new(settings.file.clone()),
             settings: RwLock::new(settings),
             outgoing: Outgoing::default(),
             full: LogThrottle::default(),
+        }
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<BanChange> {
+        self.changes.get_or_init(|| broadcast::Sender::new(CHANGES)).subscribe()
+    }
+
+    /// Tells the subscribers, if there are any.
+    pub(super) fn changed(&self, change: impl FnOnce() -> BanChange) {
+        if let Some(changes) = self.changes.get() {
+            let _ = changes.send(change()); // fails without a subscriber
         }
     }
 }

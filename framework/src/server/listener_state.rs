@@ -18,7 +18,6 @@ use crate::settings::TlsStart;
 use crate::transport::tls::TlsAcceptor;
 use crate::transport::{SharedSocket, Unreachable};
 
-#[derive(Default)]
 pub(super) struct ListenerState {
     pub(super) switch: DrainSwitch,
     pub(super) table: Arc<ConnectionTable>,
@@ -57,8 +56,17 @@ impl Count {
 impl ListenerState {
     /// A new state with the metrics of an earlier listener of the same name.
     pub(super) fn continuing(previous: Option<&Self>, bans: Bans) -> Self {
-        let metrics = previous.map(|state| state.metrics.clone()).unwrap_or_default();
-        Self { metrics, bans, ..Self::default() }
+        Self {
+            switch: DrainSwitch::default(),
+            table: Arc::default(),
+            handshakes: Arc::default(),
+            bans,
+            metrics: previous.map(|state| state.metrics.clone()).unwrap_or_default(),
+            accept_loops: TaskTracker::default(),
+            datagram_loops: TaskTracker::default(),
+            start_tls: OnceLock::new(),
+            datagrams_cut: Arc::default(),
+        }
     }
 
     /// The acceptor of a listener whose certificates have been loaded. Handshakes that open connections request later

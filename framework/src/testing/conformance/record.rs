@@ -1,6 +1,6 @@
 //! What the handler and the codecs did in one run, and what the run does to their futures.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,9 +170,9 @@ impl Record {
         self.0.lock().connections.values().next().cloned().unwrap_or_default()
     }
 
-    /// CallRecord of `message` that have ended, of each connection.
-    pub(super) fn handled(&self) -> HashMap<u64, u64> {
-        self.0.lock().connections.iter().map(|(id, calls)| (*id, calls.handled)).collect()
+    /// Calls of `message` for a connection that have ended.
+    pub(super) fn handled(&self, connection: u64) -> u64 {
+        self.0.lock().connections.get(&connection).map(|calls| calls.handled).unwrap_or_default()
     }
 
     pub(super) fn codecs(&self) -> usize {

@@ -1,5 +1,6 @@
 //! One run: a server, its clients, and what happened. Time is paused, so a step ends when the server waits.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -8,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -32,6 +34,9 @@ const MAX_STEP: Duration = Duration::from_secs(1);
 pub(super) const PATIENCE: Duration = Duration::from_secs(3600);
 /// How long a message may wait in a layer before it counts as answered by the layer.
 const LAYER_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often every task that is ready gets a turn, for everything that is ready to be done.
+const TURNS: usize = 32;
 
 /// What the run has done, for the script of a failure.
 #[derive(Debug, Clone)]
@@ -95,10 +100,23 @@ pub(super) struct Session<'a> {
     drain: Option<JoinHandle<Drained>>,
 }
 
-/// Runs a future on a runtime of its own, with paused time.
+thread_local! {
+    /// The runtime of the last run of this thread, without tasks.
+    static IDLE: Cell<Option<Runtime>> = const { Cell::new(None) };
+}
+
+/// Runs a future on a runtime with paused time and without other tasks.
 pub(super) fn isolated<T>(run: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.expect("the system provides a runtime").block_on(run)
+    let runtime = IDLE.take().unwrap_or_else(|| {
+        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("the system provides a runtime")
+    });
+    let result = runtime.block_on(run);
+    // Tasks that are left end with their runtime.
+    if runtime.metrics().num_alive_tasks() == 0 {
+        IDLE.set(Some(runtime));
+    }
+    result
 }
 
 impl<'a> Session<'a> {
@@ -238,7 +256,7 @@ impl<'a> Session<'a> {
 
     /// Runs everything that is ready, without letting time pass.
     pub(super) async fn run_ready(&mut self) {
-        for _ in 0..64 {
+        for _ in 0..TURNS {
             poll_fn(|cx| {
                 self.pump(cx);
                 Poll::Ready(())
@@ -267,10 +285,8 @@ impl<'a> Session<'a> {
 
     /// Whether every received message has reached the handler, which has returned.
     fn is_handled(&self) -> bool {
-        let handled = self.record.handled();
         self.clients.iter().filter_map(|client| client.connection.get()).all(|connection| {
-            let handled = handled.get(&connection.id()).copied().unwrap_or_default();
-            connection.close_reason().is_some() || connection.messages() <= handled
+            connection.close_reason().is_some() || connection.messages() <= self.record.handled(connection.id())
         })
     }
 
