@@ -26,7 +26,7 @@ pub(super) enum Outcome {
 
 impl Bans {
     /// Applies the ban that the fleet has of a network, unless the fleet does not have the last change here yet.
-    pub(super) fn receive(&self, ban: Ban) -> Outcome {
+    pub(super) fn receive(&self, ban: &Ban) -> Outcome {
         let now = Instant::now();
         let entries = self.settings().entries;
         let inserted = self.change(|table, outgoing| {
@@ -36,7 +36,7 @@ impl Bans {
                 Some(Change::Known) => known.is_some_and(|known| known.until > ban.until),
                 None => false,
             };
-            if ban.until <= now || is_newer_here || known.is_some_and(|known| is_same(known, &ban)) {
+            if ban.until <= now || is_newer_here || known.is_some_and(|known| is_same(known, ban)) {
                 return None;
             }
             table.remove(&ban.network);
@@ -54,10 +54,10 @@ impl Bans {
                 .lock()
                 .remember(Repeat { source: Source::of(ban.network.address()), times: ban.times, until }, now);
         }
-        let Ban { network, reason, origin, .. } = &ban;
+        let Ban { network, reason, origin, .. } = ban;
         let seconds = ban.time_left().as_secs_f64().round();
         tracing::info!(target: TARGET, %network, %reason, %origin, seconds, "banned by another instance");
-        self.added(&ban);
+        self.added(ban);
         Outcome::Changed
     }
 

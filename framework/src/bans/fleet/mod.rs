@@ -106,7 +106,7 @@ impl Sync {
         }
         for change in reply.changes {
             let outcome = match change {
-                Received::Ban(ban) => bans.receive(ban),
+                Received::Ban(ban) => bans.receive(&ban),
                 Received::Removed(network) => bans.receive_removal(network),
             };
             match outcome {
