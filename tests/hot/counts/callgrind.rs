@@ -13,6 +13,9 @@ use hot::{Figure, HotPath};
 
 /// Functions that allocate memory.
 const ALLOCATE: [&str; 5] = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"];
+/// Parts of the names of the C library's functions for the heap. Their instructions do not count: they depend on the
+/// state of the heap, so on what ran before, and differ by some percent even between two directories.
+const HEAP: [&str; 5] = ["alloc", "free", "memalign", "chunk", "trim"];
 /// Function that reads the clock.
 const CLOCK: &str = "clock_gettime";
 /// Length of the recorded caller chains of these functions.
@@ -152,7 +155,10 @@ fn read(file: &Path, atomics: &Atomics) -> Counts {
     }
     for (function, (instructions, atomic)) in costs {
         let name = function.split('\'').next().unwrap_or(function).to_owned();
-        *counts.instructions.entry(name.clone()).or_default() += instructions as f64;
+        let is_heap = !name.contains("::") && HEAP.iter().any(|part| name.contains(part));
+        if !is_heap {
+            *counts.instructions.entry(name.clone()).or_default() += instructions as f64;
+        }
         *counts.atomics.entry(name).or_default() += atomic as f64;
     }
     counts
