@@ -1,5 +1,5 @@
 //! Regression test of the hot paths: counts instructions, allocations, atomic instructions and clock reads per message
-//! under callgrind, and compares them with the limits in `counts.toml`. Instructions of the heap functions are excluded.
+//! under callgrind, and compares them with the limits in `counts.toml`. Instructions of heap functions do not count.
 //!
 //! `cargo bench -p switchboard-hot --bench counts` fails if a count exceeds its limit (instructions: the limit plus
 //! 5 %), and lists the functions with the highest counts. It also fails if a shared limit or many bans cost more than
