@@ -152,21 +152,32 @@ impl<C: Decoder<Item: 'static>> Decoder for RecordedCodec<C> {
 
     #[inline(always)] // the result is a message, which each function that returns it copies
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<C::Item>, C::Error> {
+        // Each match moves the fields of a message one by one. The compiler would move larger parts, each of which
+        // waits for its fields to be written.
         if self.copies_input {
-            return self.decode_and_copy(buffer);
+            return match self.decode_and_copy(buffer) {
+                Ok(Some(message)) => Ok(Some(message)),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
         }
-        let decoded = self.inner.decode(buffer);
-        match &decoded {
+        match self.inner.decode(buffer) {
             Ok(Some(message)) => {
                 self.in_burst = true;
-                if let Some(message) = as_bytes(message) {
+                if let Some(message) = as_bytes(&message) {
                     self.writer.record(RecordKind::Received, message);
                 }
+                Ok(Some(message))
             }
-            Ok(None) => self.rest(),
-            Err(_) => self.record_undecoded(buffer),
+            Ok(None) => {
+                self.rest();
+                Ok(None)
+            }
+            Err(error) => {
+                self.record_undecoded(buffer);
+                Err(error)
+            }
         }
-        decoded
     }
 
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<C::Item>, C::Error> {
