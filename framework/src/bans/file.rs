@@ -51,7 +51,7 @@ struct Head {
     version: u32,
 }
 
-/// Times are seconds since the epoch, rounded up.
+/// Times are whole seconds since the epoch.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredBan {
@@ -83,9 +83,11 @@ impl Moment {
         Self { instant: Instant::now(), since_epoch: since_epoch(SystemTime::now()) }
     }
 
+    /// The nearest second. The two clocks are read one after the other, so rounding in one direction would move the end
+    /// of a ban by a second each time it is read from the file and written again.
     fn stored(self, until: Instant) -> u64 {
         let time = self.since_epoch + until.saturating_duration_since(self.instant);
-        time.as_secs() + u64::from(time.subsec_nanos() > 0)
+        (time + Duration::from_millis(500)).as_secs()
     }
 
     /// `None` if that time has passed.
