@@ -83,8 +83,8 @@ impl Moment {
         Self { instant: Instant::now(), since_epoch: since_epoch(SystemTime::now()) }
     }
 
-    /// The nearest second. The two clocks are read one after the other, so rounding in one direction would move the end
-    /// of a ban by a second each time it is read from the file and written again.
+    /// The nearest second. The two clocks are not read at exactly the same time. If the end of a ban were rounded up,
+    /// it could be a second later each time the file is read and written again.
     fn stored(self, until: Instant) -> u64 {
         let time = self.since_epoch + until.saturating_duration_since(self.instant);
         (time + Duration::from_millis(500)).as_secs()

@@ -26,7 +26,7 @@ fn contents() -> Contents {
 #[track_caller]
 fn assert_near(read: Instant, written: Instant) {
     let difference = read.max(written) - read.min(written);
-    assert!(difference <= Duration::from_secs(2), "{difference:?}");
+    assert!(difference <= Duration::from_secs(1), "{difference:?}");
 }
 
 #[tokio::test]
