@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::path::{Component, Path, PathBuf};
 
 use harness::{Program, Signal, root, tool, uninterrupted};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PUBLISHED: [(&str, &str); 3] =
     [("switchboard", "framework"), ("switchboard-handlers", "handlers"), ("switchboard-server", "bin")];
@@ -22,9 +22,25 @@ fn cargo(args: &[&str]) -> String {
     ran.stdout
 }
 
+fn metadata() -> Value {
+    serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).unwrap()
+}
+
+/// `cargo run` runs the only binary of the default members, and fails if there are more.
+#[test]
+fn cargo_run_starts_the_server() {
+    let metadata = metadata();
+    let defaults = metadata["workspace_default_members"].as_array().unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter().filter(|package| defaults.contains(&package["id"]));
+    let targets = packages.flat_map(|package| package["targets"].as_array().unwrap());
+    let binaries: Vec<_> =
+        targets.filter(|target| target["kind"] == json!(["bin"])).map(|target| &target["name"]).collect();
+    assert_eq!(binaries, ["switchboard"]);
+}
+
 #[test]
 fn the_metadata_of_published_crates_is_complete() {
-    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).unwrap();
+    let metadata = metadata();
     let packages = metadata["packages"].as_array().unwrap();
     let is_published = |package: &&Value| package["publish"].is_null();
     let published: BTreeSet<_> =
