@@ -111,7 +111,7 @@ fn resident() -> usize {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Run manually and alone (tests/fuzz/README.md), because it takes long and measures memory.
+/// `.ci/run` runs it, alone, because it takes long and measures memory (tests/fuzz/README.md).
 #[test]
 #[ignore = "slow: see tests/fuzz/README.md"]
 fn a_million_malformed_inputs_do_not_grow_the_memory() {
