@@ -25,11 +25,13 @@ struct Checked {
     memory: Memory,
 }
 
-/// The maximum memory of all listeners and of each, in bytes.
+/// The maximum memory in bytes: in total, and of each listener.
 #[derive(Serialize)]
 struct Memory {
     total_bytes: u64,
     listeners: BTreeMap<String, u64>,
+    /// The memory of the flight recorder, if there is one.
+    recorder: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -49,9 +51,10 @@ pub(crate) fn text(inputs: &Inputs, registry: &Registry, bind: bool) -> Result<S
         None => "no configuration file; configuration OK\n".to_owned(),
     };
     let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
-    let listeners: Vec<_> = memory.listeners.iter().map(|(name, bytes)| format!("{name} {}", size(*bytes))).collect();
-    let (total, listeners) = (size(memory.total_bytes), listeners.join(", "));
-    verdict += &format!("memory: at most {total} ({listeners}), without the memory of handlers\n");
+    let listeners = memory.listeners.iter().map(|(name, bytes)| format!("{name} {}", size(*bytes)));
+    let recorder = memory.recorder.map(|bytes| format!("recorder {}", size(bytes)));
+    let (total, parts) = (size(memory.total_bytes), listeners.chain(recorder).collect::<Vec<_>>().join(", "));
+    verdict += &format!("memory: at most {total} ({parts}), without the memory of handlers\n");
     if bind {
         verdict += "all addresses can be bound\n";
     }
@@ -96,10 +99,12 @@ fn check_loaded(config: Config, registry: &Registry, bind: bool) -> Result<Check
     }
     let (total_bytes, listeners) = assemble::max_memory(&config);
     let listeners = listeners.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+    let recorder = config.recorder.as_ref().map(|recorder| recorder.memory as u64);
+    let total_bytes = total_bytes.saturating_add(recorder.unwrap_or_default());
     let (file, mut warnings) = (config.file.clone(), warnings::of(&config));
     warnings.extend(certificates::expiring(&certificates::load(&config)));
     if bind {
         serve::try_bind(config, registry)?;
     }
-    Ok(Checked { file, warnings, memory: Memory { total_bytes, listeners } })
+    Ok(Checked { file, warnings, memory: Memory { total_bytes, listeners, recorder } })
 }

@@ -245,10 +245,11 @@ impl Options {
 
 /// An error does not show the argument, which may be a secret: `admin.token: SECRET`.
 fn key_value(text: &str) -> Option<(String, String)> {
-    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '"');
     let (key, value) = text.split_once('=')?;
     let key = key.trim();
-    (!key.is_empty() && key.chars().all(is_part)).then(|| (key.to_owned(), value.to_owned()))
+    let is_closed = key.matches('"').count().is_multiple_of(2);
+    (!key.is_empty() && key.chars().all(is_part) && is_closed).then(|| (key.to_owned(), value.to_owned()))
 }
 
 /// Hides the part after `=` of an argument that clap quotes: `admin.token=SECRET` without `--set`. Escapes the rest.

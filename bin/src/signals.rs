@@ -68,9 +68,13 @@ impl LiveServer<'_> {
         let Signals { stop, hangup, user2 } = signals;
         // Independent of `handle`, so that a drain begins at once while a reload or an upgrade is in progress.
         let requested = stream::once(self.admin.drain_requested());
-        // A request only begins a drain: a second stop would abort connections, as a second signal does.
-        let mut has_begun = false;
-        let counts = |is_signal: &bool| ready(*is_signal || !std::mem::replace(&mut has_begun, true));
+        // The first signal or request begins the drain. Only a second signal aborts connections: a service manager
+        // sends the first one after a requested drain, too.
+        let (mut has_begun, mut signals) = (false, 0);
+        let counts = |is_signal: &bool| {
+            signals += usize::from(*is_signal);
+            ready(!std::mem::replace(&mut has_begun, true) || (*is_signal && signals > 1))
+        };
         let stop = stream::select(stop.map(|()| true), requested.map(|()| false)).filter(counts).map(drop);
         let drained = tokio::select! {
             drained = self.running.serve_until(stop.inspect(|()| self.service_manager.stopping())) => drained,

@@ -172,7 +172,12 @@ fn parse(text: &str) -> Result<Endpoint, String> {
 
 /// The error of an address without a scheme. It suggests only addresses that can be parsed.
 fn missing_scheme(text: &str) -> String {
-    // `TCP://host:port` has a scheme in upper case.
+    if let Some((scheme, rest)) = text.split_once(':') {
+        let scheme = scheme.to_ascii_lowercase();
+        if let Some(Ok(address)) = Endpoint::built_in(&scheme, rest) {
+            return format!("a scheme has lower-case letters; use {address}");
+        }
+    }
     match repaired(text.rsplit_once("//").map_or(text, |(_, rest)| rest)) {
         Some(address) => format!("missing scheme; use tcp://{address} or udp://{address}"),
         None => "missing scheme; use an address such as tcp://127.0.0.1:9999 or unix:/run/app.sock".to_owned(),

@@ -122,6 +122,20 @@ impl CloseReason {
         )
     }
 
+    /// Whether the handler failed.
+    pub fn is_handler_failure(self) -> bool {
+        matches!(self, Self::Panic | Self::HandlerError | Self::MessageTimeout)
+    }
+
+    /// Whether the messages and their order decide that a connection closes for this reason, and not time, the network
+    /// or an operator.
+    pub fn is_of_messages(self) -> bool {
+        matches!(
+            self,
+            Self::PeerClosed | Self::HandlerClosed | Self::FrameTooLarge | Self::BadFrame | Self::StarttlsInjection
+        )
+    }
+
     /// Whether the server aborted the connection before its work was finished.
     pub fn is_cut(self) -> bool {
         matches!(self, Self::DrainDeadline | Self::Killed)

@@ -244,12 +244,19 @@ fn a_drain_request_is_announced_and_pending_replies_are_sent() {
     assert_eq!(server.get("/status").json()["phase"], "draining");
     // A second drain request does not abort connections.
     assert_eq!(server.send("POST", "/drain", "").body, "already draining\n");
-    client.get_mut().write_all(b"Bob\n").unwrap();
-    let mut line = String::new();
-    client.read_line(&mut line).unwrap();
-    assert_eq!(line, "hello, Bob!\n");
+    let mut is_served = || {
+        client.get_mut().write_all(b"Bob\n").unwrap();
+        let mut line = String::new();
+        client.read_line(&mut line).unwrap();
+        assert_eq!(line, "hello, Bob!\n");
+    };
+    is_served();
     assert_eq!(server.send("POST", "/reload", "").status, 422);
-    // This second stop request ends the process immediately. Idle connections are closed or aborted.
+    // A service manager stops a server that was asked to drain: the first signal aborts no connection.
+    server.0.signal(Signal::SIGTERM);
+    (0..20).for_each(|_| assert_eq!(server.get("/livez").status, 200));
+    is_served();
+    // The second one ends the process immediately. Idle connections are closed or aborted.
     server.0.signal(Signal::SIGTERM);
     assert!([Some(0), Some(3)].contains(&server.0.wait().code()));
 }

@@ -325,3 +325,22 @@ fn a_client_that_asks_ten_thousand_times_per_second_gets_its_replies() {
         assert_eq!(u32::from_be_bytes(reply), n);
     }
 }
+
+#[test]
+fn a_reply_that_the_system_does_not_send_is_dropped_and_its_message_is_handled() {
+    let program = Program::switchboard().args(["--listen", "udp://127.0.0.1:0"]);
+    let server = program.args(["--set", "admin.listen=tcp://127.0.0.1:0"]).spawn();
+    server.wait_for_event(|event| event["message"] == "listening" && event["listener"] == "admin");
+    let client = client((Ipv4Addr::LOCALHOST, 0));
+    // The reply is larger than the largest datagram.
+    client.send_to(&[b'x'; 65_505], server.socket("main")).unwrap();
+    let event = server.wait_for_event(|event| event["message"] == "datagram failed");
+    assert!(event["error"].as_str().unwrap().contains("too long"), "{event}");
+    let page =
+        crate::admin::ask(std::net::TcpStream::connect(server.socket("admin")).unwrap(), "GET", "/metrics", "", "")
+            .body;
+    for (outcome, count) in [("ok", 1), ("error", 0), ("dropped", 1)] {
+        let line = format!("switchboard_messages_total{{listener=\"main\",outcome=\"{outcome}\"}} {count}\n");
+        assert!(page.contains(&line), "{line}{page}");
+    }
+}

@@ -203,6 +203,9 @@ mod message_path;
 /// The flight recorder: files of failed connections, and their replay.
 mod recorder;
 
+/// Recordings that end inside a message or have long messages, and what a replay compares.
+mod recorder_faults;
+
 /// The live tap: both directions of a connection, without secrets, bounded and logged.
 mod tap;
 

@@ -10,7 +10,7 @@ use std::net::TcpStream;
 
 use harness::{Program, TEST_TIMEOUT, root};
 use serde_json::Value;
-use switchboard::TlsIdentity;
+use switchboard::{CloseReason, TlsIdentity};
 
 use crate::tls::Authority;
 
@@ -113,35 +113,34 @@ fn components(page: &mut String, list: &Value) {
     }
 }
 
+/// The help of every command, in the order of the program.
 fn commands(page: &mut String, program: &dyn Fn() -> Program) {
-    page.push_str("\n## Commands\n");
-    const COMMANDS: [&str; 19] = [
-        "serve",
-        "check",
-        "config",
-        "config diff",
-        "list",
-        "status",
-        "connections",
-        "ban",
-        "reload",
-        "drain",
-        "log-level",
-        "top",
-        "schema",
-        "completions",
-        "man",
-        "connect",
-        "bench",
-        "test",
-        "init",
-    ];
-    for command in COMMANDS {
-        let mut words: Vec<&str> = command.split(' ').collect();
-        words.push("--help");
+    fn add(page: &mut String, program: &dyn Fn() -> Program, command: &[&str]) {
+        let words: Vec<&str> = [command, &["--help"]].concat();
         let help = program().args(&words).env("COLUMNS", "100").run().stdout;
-        let help: Vec<_> = help.lines().map(str::trim_end).collect();
-        let _ = write!(page, "\n### `switchboard {command}`\n\n```text\n{}\n```\n", help.join("\n").trim_end());
+        if !command.is_empty() {
+            let help: Vec<_> = help.lines().map(str::trim_end).collect();
+            let command = command.join(" ");
+            let _ = write!(page, "\n### `switchboard {command}`\n\n```text\n{}\n```\n", help.join("\n").trim_end());
+        }
+        let list = help.split_once("Commands:\n").map_or("", |(_, list)| list);
+        for line in list.lines().take_while(|line| !line.is_empty()) {
+            // A long description continues in lines with more spaces.
+            let name =
+                line.strip_prefix("  ").filter(|line| !line.starts_with(' ')).and_then(|line| line.split(' ').next());
+            if let Some(name) = name.filter(|name| *name != "help") {
+                add(page, program, &[command, &[name]].concat());
+            }
+        }
+    }
+    page.push_str("\n## Commands\n");
+    add(page, program, &[]);
+}
+
+fn close_reasons(page: &mut String) {
+    page.push_str("\n## Close reasons\n\n| reason | meaning |\n|---|---|\n");
+    for reason in CloseReason::ALL {
+        let _ = writeln!(page, "| `{reason}` | {} |", reason.sentence());
     }
 }
 
@@ -212,11 +211,11 @@ pub(crate) fn page(program: &dyn Fn() -> Program) -> String {
     let schema: Value = serde_json::from_str(&printed(program, &["schema"])).unwrap();
     let list: Value = serde_json::from_str(&printed(program, &["list", "--json"])).unwrap();
     let mut page = String::from(
-        "# Reference\n\nThis page is generated from the program: every key, handler, layer, framing, transport, command and \
-         metric. The\n[operator's guide](operators.md) explains how to use them, [defaults and bounds](defaults.md) lists the \
-         fixed bounds.\n\n\
+        "# Reference\n\nThis page is generated from the program: every key, handler, layer, framing, transport, command, \
+         close\nreason and metric. The [operator's guide](operators.md) explains how to use them,\n[defaults and \
+         bounds](defaults.md) lists the fixed bounds.\n\n\
          ## Configuration\n\nDefaults < file < environment < flags. A key is `SWITCHBOARD_A__B__C` in the environment and \
-         `--set a.b.c=…` as a flag.\nSizes (`\"64KiB\"`), durations (`\"30s\"`) and rates (`\"100/s\"`) are text.\n",
+         `--set a.b.c=…` as a flag.\nThere, a part with a dot is quoted: `--set 'listeners.main.tls.sni.\"example.com\".key=…'`.\nSizes (`\"64KiB\"`), durations (`\"30s\"`) and rates (`\"100/s\"`) are text.\n",
     );
     page.push_str("\n### Top level\n\n| key | purpose |\n|---|---|\n");
     let properties = schema["properties"].as_object().unwrap();
@@ -227,6 +226,7 @@ pub(crate) fn page(program: &dyn Fn() -> Program) -> String {
     keys(&mut page, &schema);
     components(&mut page, &list);
     commands(&mut page, program);
+    close_reasons(&mut page);
     metrics(&mut page, program);
     page
 }

@@ -5,13 +5,17 @@ use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
+use futures_util::FutureExt;
 use harness::{Client, TEST_TIMEOUT};
 use socket2::SockRef;
 use switchboard::prelude::*;
 use switchboard_handlers::Echo;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::support::{Probe, Spy, connect, limits, millis, serve_spied, serve_with, socket};
@@ -364,7 +368,6 @@ async fn the_last_reply_of_a_stream_handler_arrives_despite_unread_input() {
     struct ReadsPart;
     impl StreamHandler for ReadsPart {
         async fn serve(&self, _: Connection, mut stream: ByteStream) -> Result<()> {
-            use tokio::io::{AsyncReadExt, AsyncWriteExt};
             stream.read_exact(&mut [0; 10]).await?;
             stream.write_all(b"enough").await?;
             Ok(())
@@ -376,7 +379,40 @@ async fn the_last_reply_of_a_stream_handler_arrives_despite_unread_input() {
         let mut client = dial(&address).await;
         client.send(vec![b'x'; 100_000]).await.expect("enough").await;
         // The connection ends without a reset, which could discard the reply.
-        let end = tokio::io::AsyncReadExt::read(&mut client.0, &mut [0]).await;
+        let end = AsyncReadExt::read(&mut client.0, &mut [0]).await;
         assert!(matches!(end, Ok(0)), "{end:?}");
     }
+}
+
+/// Writes until the kernel takes no more, and then one byte.
+#[derive(Clone, Default)]
+struct Fill {
+    is_full: Arc<Notify>,
+    has_progress: Arc<Notify>,
+}
+
+impl StreamHandler for Fill {
+    async fn serve(&self, _: Connection, mut stream: ByteStream) -> Result<()> {
+        let full = [0; 64 * 1024];
+        while let Some(written) = stream.write(&full).now_or_never() {
+            written?;
+        }
+        self.is_full.notify_one();
+        stream.write_all(b"1").await?;
+        self.has_progress.notify_one();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_a_little_is_seen_to_make_progress() {
+    let fill = Fill::default();
+    let running = Server::bind("tcp://127.0.0.1:0").start_stream(fill.clone()).await.unwrap();
+    let address = running.address().unwrap().to_string().replace("tcp://", "").parse().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut client = socket.connect(address).await.unwrap();
+    timeout(TEST_TIMEOUT, fill.is_full.notified()).await.expect("the kernel is full");
+    client.read_exact(&mut vec![0; 100 * 1024]).await.unwrap();
+    timeout(TEST_TIMEOUT, fill.has_progress.notified()).await.expect("the server can write again");
 }

@@ -79,8 +79,9 @@ class Tap {
       this.#head = data.script;
       this.#show(`${data.peer} at ${data.listener}`);
     } else if (name === "message") {
-      if (data.bytes) this.#line("# the next step has bytes on the wire", "");
-      this.#line(data.step, data.direction);
+      // A script has messages or bytes.
+      if (data.bytes) this.#line(`# bytes on the wire:\n# ${data.step.replaceAll("\n", "\n# ")}`, data.direction);
+      else this.#line(data.step, data.direction);
     } else if (name === "missed") this.#line(`# ${data.messages} messages are missing`, "");
     else if (data.why === "closed") {
       this.#line(`< closed ${data.reason}`, "sent");

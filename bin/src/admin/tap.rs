@@ -97,7 +97,6 @@ pub(super) async fn record(State(state): SharedState, Path(id): Path<String>) ->
     match writing.await {
         Ok(Ok(Ok(file))) => {
             let file = file.display().to_string();
-            tracing::info!(target: TARGET, connection = number, file, "record written");
             Json(json!({ "file": file })).into_response()
         }
         Ok(Ok(Err(error))) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),

@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use serde::Deserialize;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use switchboard::settings::text::escape_unsafe;
 
 use crate::client::address::AdminAddress;
@@ -55,15 +55,21 @@ fn shown(event: &str, as_json: bool) -> Result<String, ClientError> {
     }
     let value: Json = serde_json::from_str(data).map_err(ClientError::Invalid)?;
     if as_json {
-        return Ok(format!("{data}\n"));
+        let mut line = Map::from_iter([("event".to_owned(), name.into())]);
+        line.extend(value.as_object().cloned().unwrap_or_default());
+        return Ok(format!("{}\n", Json::Object(line)));
     }
     let text = |key: &str| escape_unsafe(value[key].as_str().unwrap_or_default(), |c| c == '\n');
     Ok(match name {
         "start" => text("script"),
         "message" => {
             let Message { step, bytes } = serde_json::from_value(value).map_err(ClientError::Invalid)?;
-            let note = if bytes { "# the next step has bytes on the wire\n" } else { "" };
-            format!("{note}{}\n", escape_unsafe(&step, |c| c == '\n'))
+            let step = escape_unsafe(&step, |c| c == '\n');
+            match bytes {
+                // A script has messages or bytes.
+                true => format!("# bytes on the wire:\n# {}\n", step.replace('\n', "\n# ")),
+                false => format!("{step}\n"),
+            }
         }
         "missed" => format!("# {} messages are missing\n", value["messages"]),
         "end" if value["why"] == "closed" => format!("< closed {}\n", text("reason")),

@@ -24,6 +24,11 @@ impl Traits {
         Some(Self { endpoint, kind, has_proxy: listener.contains_key("proxy"), has_tls })
     }
 
+    /// The traits of a listener with connections, and without other sections.
+    pub(crate) fn of_connections(endpoint: Endpoint) -> Self {
+        Self { endpoint, kind: Kind::Stream, has_proxy: false, has_tls: false }
+    }
+
     /// The reason why a setting, such as `limits` and `sessions`, has no effect on this listener.
     pub(crate) fn without_effect(&self, section: &str, key: &str) -> Option<String> {
         let path = ["listeners", "any", section, key].map(str::to_owned);

@@ -37,6 +37,7 @@ use figment::value::{Dict, Value};
 use switchboard::Registry;
 use switchboard::settings::{LogFormat, LogSettings};
 
+pub(crate) use applies::Traits;
 pub(crate) use check::{Admin, Config, Section};
 pub(crate) use diagnostic::{Diagnostic, Diagnostics, Escaped};
 pub(crate) use expected::needs_restart;
@@ -44,12 +45,12 @@ pub(crate) use options::read_framing;
 pub(crate) use origin::Origin;
 pub(crate) use print::{Shape, print_json, toml_value};
 pub(crate) use render::{Record, located, records, rendered};
-pub(crate) use running::running;
+pub(crate) use running::{differences, running};
 pub(crate) use schema::{OptionDoc, documented, schema};
 pub(crate) use sections::Token;
 pub(crate) use source_text::SourceText;
 pub(crate) use starter::{TrialFiles, starter};
-pub(crate) use tree::{Path, differences, dotted};
+pub(crate) use tree::{Path, dotted};
 
 use diagnostic::Report;
 use env_and_flags::{MAX_LEVELS, Override};
@@ -154,7 +155,7 @@ pub(crate) fn load(inputs: &Inputs, registry: &Registry) -> Result<Config, Box<L
         report.add(&tree::path("listeners"), what, None);
         return Err(Box::new(LoadError { diagnostics: report.diagnostics, rest: None, file, log_format }));
     }
-    sources.insert(0, resolve::defaults(names.iter(), registry));
+    sources.insert(0, resolve::defaults(names.iter(), &sources, registry));
     let merged = Merged::new(&sources);
     options::validate(&sources, &merged, &schemas, registry, &mut report);
     let whole = resolve::resolve(&merged, &schemas, registry);

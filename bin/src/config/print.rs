@@ -12,6 +12,7 @@ use toml_writer::{ToTomlKey, ToTomlValue, TomlKeyBuilder, TomlStringBuilder};
 
 use super::expected::Schemas;
 use super::origin::Origin;
+use super::running::differences;
 use super::source::Merged;
 use super::tree::{self, Path, under};
 
@@ -92,7 +93,7 @@ impl Effective {
     /// The keys that differ from another configuration, without secrets.
     pub(crate) fn differences(&self, other: &Self) -> Vec<Path> {
         let (before, after) = (self.json(), other.json());
-        tree::differences(&before, &after).into_iter().map(|(path, ..)| path).collect()
+        differences(&before, &after).into_iter().map(|(path, ..)| path).collect()
     }
 
     /// The origin of a section, or of the nearest enclosing table.

@@ -12,7 +12,7 @@ use switchboard::framing::AnyFraming;
 use switchboard::{Endpoint, Registry};
 
 use super::applies::{self, Traits, has_network};
-use super::expected::{KINDS, Schemas, SectionKind, file_schema, shared_keys};
+use super::expected::{Expected, KINDS, Schemas, SectionKind, file_schema, shared_keys};
 use super::origin::Origin;
 use super::source::{Merged, Source};
 use super::tree::{self, names, path, under};
@@ -119,10 +119,17 @@ const LISTEN: &str = "tcp://127.0.0.1:9999";
 /// The default handler, if it is registered.
 const HANDLER: &str = "hello";
 
-/// The defaults of every key, for listeners with these names.
-pub(crate) fn defaults<'n>(names: impl Iterator<Item = &'n String>, registry: &Registry) -> Source {
+/// The defaults of every key, for listeners with these names, and for the optional sections that a source has.
+pub(crate) fn defaults<'n>(names: impl Iterator<Item = &'n String>, sources: &[Source], registry: &Registry) -> Source {
     let sections = properties(file_schema()).filter(|(_, default)| default.is_object());
     let mut tree: Dict = sections.map(|(key, default)| (key, table(default))).collect();
+    for key in sources.iter().flat_map(|source| source.tree.keys()) {
+        if !tree.contains_key(key)
+            && let Some(section) = optional(key)
+        {
+            tree.insert(key.clone(), section);
+        }
+    }
     for name in names {
         let mut listener = listener(registry);
         if name == "main" {
@@ -142,6 +149,19 @@ pub(crate) fn listener(registry: &Registry) -> Dict {
         listener.insert("handler".into(), Value::from(handler));
     }
     listener
+}
+
+/// The defaults of a section that is absent by default. `None` for any other key.
+fn optional(section: &str) -> Option<Value> {
+    let schema = Expected::at(file_schema(), &[section.to_owned()]);
+    if schema.is_value() || schema.keys().is_empty() {
+        return None;
+    }
+    let default = |key: String| {
+        let default = schema.child(&key).forms().find_map(|form| form.get("default").cloned())?;
+        Some((key, default))
+    };
+    Some(table(schema.keys().into_iter().filter_map(default).collect()))
 }
 
 /// The defaults of a section. A key without a default is absent.

@@ -40,7 +40,7 @@ pub(crate) struct TrialFiles<'a> {
 /// The admin endpoint listens at `admin`.
 pub(crate) fn starter(registry: &Registry, schema: &str, admin: &str, tls: Option<&TrialFiles<'_>>) -> String {
     let schemas = Schemas::new(registry);
-    let mut defaults = resolve::defaults([&"main".to_owned()].into_iter(), registry);
+    let mut defaults = resolve::defaults([&"main".to_owned()].into_iter(), &[], registry);
     // A program with several handlers may have no default one.
     if let (None, Some(first)) =
         (tree::get(&defaults.tree, &path("listeners.main.handler")), registry.handlers().next())

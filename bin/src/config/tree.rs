@@ -9,8 +9,15 @@ use serde_json::Value as Json;
 pub(crate) type Path = Vec<String>;
 
 /// The path of a key in dotted form.
+/// The segments of a key. A segment in double quotes can contain dots, as [`dotted`] writes it.
 pub(crate) fn path(dotted: &str) -> Path {
-    dotted.split('.').map(str::to_owned).collect()
+    let mut is_quoted = false;
+    let segments = dotted.split(|c| {
+        is_quoted ^= c == '"';
+        c == '.' && !is_quoted
+    });
+    let unquoted = |segment: &str| segment.strip_prefix('"')?.strip_suffix('"').map(str::to_owned);
+    segments.map(|segment| unquoted(segment).unwrap_or_else(|| segment.to_owned())).collect()
 }
 
 pub(crate) fn under(table: &[String], key: &str) -> Path {

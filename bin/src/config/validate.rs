@@ -123,7 +123,11 @@ fn not_listed(found: &str, value: &Json, expected: &Expected<'_>) -> Option<Stri
     let constants = expected.constants().filter(|constants| !constants.contains(&value))?;
     let text = |constant: &&Json| constant.as_str().map_or_else(|| constant.to_string(), str::to_owned);
     let names: Vec<String> = constants.iter().map(text).collect();
-    let near = value.as_str().map(|text| suggestion(text, names.iter().map(String::as_str))).unwrap_or_default();
+    let near = match value.as_str() {
+        Some(text) if names.iter().any(|name| name == text) => "; write it without quotes".to_owned(),
+        Some(text) => suggestion(text, names.iter().map(String::as_str)),
+        None => String::new(),
+    };
     Some(format!("{found} is not one of {}{near}", names.join(", ")))
 }
 

@@ -8,6 +8,7 @@ use std::panic;
 
 use switchboard::Registry;
 
+use self::as_test::Tests;
 use self::in_memory::InMemory;
 pub(crate) use self::options::ReplayOptions;
 use crate::assemble;
@@ -80,6 +81,7 @@ fn in_process(
     scripts: &[Loaded],
 ) -> Result<u8, Failure> {
     let mut failed = 0;
+    let mut tests = Tests::default();
     for script in scripts {
         warn_of_missing(script);
         let replay = InMemory::new(script, config, registry, options.listener.as_deref())?;
@@ -88,7 +90,7 @@ fn in_process(
                 Some(shortest) => {
                     failed += 1;
                     print_stdout(match options.as_test {
-                        true => as_test::rust(&shortest, &replay),
+                        true => tests.add(&shortest, &replay),
                         false => shortest.to_string(),
                     })?;
                 }

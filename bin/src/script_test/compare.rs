@@ -88,7 +88,10 @@ pub(super) fn missing(
     };
     let is_part = matches!(connection.received, Received::Messages(..)) && !received.is_empty();
     let what = match (equal, is_part) {
-        (0, true) => format!("{instead}; the message is incomplete, {} arrived", bytes(received.len())),
+        (0, true) => format!(
+            "{instead}; with the framing of the script, the {} that arrived are the beginning of a message",
+            bytes(received.len())
+        ),
         (0, false) => format!("{instead}; {} missing", are(data.len())),
         _ => format!("{instead}; {} of {} missing", data.len() - equal, are(data.len())),
     };

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use switchboard::framing::{AnyFraming, Framing};
+use switchboard::script::MAX_DATA;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::codec::Encoder;
 
@@ -18,8 +19,6 @@ use crate::exit;
 
 /// Maximum size of one read, and the largest datagram.
 const READ_SIZE: usize = 64 * 1024;
-/// The largest message.
-const MAX_MESSAGE: usize = 16 << 20;
 /// Datagrams that are sent again to the next address of a host, if no server listens at the first one.
 const KEPT_DATAGRAMS: usize = 16;
 
@@ -30,6 +29,8 @@ pub(super) struct Connection {
     pub(super) closed: Option<Closed>,
     /// The client does not read.
     pub(super) is_paused: bool,
+    /// Received bytes at which the client stops reading.
+    max_unread: usize,
     /// The server has sent something.
     has_received: bool,
     /// The first datagrams.
@@ -44,7 +45,8 @@ enum Socket {
 }
 
 impl Connection {
-    pub(super) async fn open(server: &Server, framing: Option<&AnyFraming>) -> Result<Self, String> {
+    /// `expected` is the number of bytes that the steps of the peer expect.
+    pub(super) async fn open(server: &Server, framing: Option<&AnyFraming>, expected: usize) -> Result<Self, String> {
         let (socket, received) = if server.is_datagram() {
             (Socket::Datagram(Arc::new(server.open_datagram().await?), None), Received::Datagrams(VecDeque::new()))
         } else {
@@ -52,7 +54,7 @@ impl Connection {
             let received = match framing {
                 None => Received::Bytes(BytesMut::new()),
                 Some(framing) => {
-                    Received::Messages(VecDeque::new(), Box::new(framing.codec(MAX_MESSAGE)), BytesMut::new())
+                    Received::Messages(VecDeque::new(), Box::new(framing.codec(MAX_DATA)), BytesMut::new())
                 }
             };
             (Socket::Stream(Box::new(opened.stream)), received)
@@ -62,6 +64,7 @@ impl Connection {
             received,
             closed: None,
             is_paused: false,
+            max_unread: MAX_UNREAD + expected,
             has_received: false,
             unanswered: Vec::new(),
             buffer: vec![0; READ_SIZE],
@@ -79,13 +82,13 @@ impl Connection {
             return framing.datagram_out(data.into()).map_err(|error| error.to_string());
         }
         let mut buffer = BytesMut::new();
-        framing.codec(MAX_MESSAGE).encode(data.into(), &mut buffer).map_err(|error| error.to_string())?;
+        framing.codec(MAX_DATA).encode(data.into(), &mut buffer).map_err(|error| error.to_string())?;
         Ok(buffer.freeze())
     }
 
     /// Reads everything that has arrived. The task is woken when more arrives.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, server: &Server, framing: Option<&AnyFraming>) {
-        while !self.is_paused && self.closed.is_none() && self.received.len() < MAX_UNREAD {
+        while !self.is_paused && self.closed.is_none() && self.received.len() < self.max_unread {
             let Poll::Ready(read) = self.poll_read(cx) else { return };
             let result = match read {
                 Ok(count) => self.add(count, framing).map_err(Closed::Invalid),

@@ -92,8 +92,7 @@ impl Player<'_> {
 
     /// The end of a recording. If the handler had failed, the server must not close the connection again.
     pub(super) async fn expect_no_defect(&mut self, nth: usize, peer: usize, reason: CloseReason) -> Result<()> {
-        let is_defect = matches!(reason, CloseReason::Panic | CloseReason::HandlerError | CloseReason::MessageTimeout);
-        if !is_defect || self.connections[peer].is_none() {
+        if !reason.is_handler_failure() || self.connections[peer].is_none() {
             return Ok(());
         }
         let reacts = |connection: &mut Connection| connection.closed.is_some() || connection.received.len() > 0;

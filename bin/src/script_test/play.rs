@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use switchboard::framing::AnyFraming;
 use switchboard::registry::HandlerInstance;
-use switchboard::script::{Action, Data, Step};
+use switchboard::script::{Action, Data, Script, Step};
 use tokio::time::{Instant, timeout};
 
 use super::connection::{Connection, failed};
@@ -49,12 +49,23 @@ async fn play_as(
         timeout,
         connections: (0..script.peer_count()).map(|_| None).collect(),
         has_closed: vec![false; script.peer_count()],
+        expected: expected_bytes(script),
         unseen_reasons: 0,
         is_replay,
     };
     let began = Instant::now();
     let result = player.steps(&script.steps).await;
     Played { result, time: began.elapsed(), unseen_reasons: player.unseen_reasons }
+}
+
+fn expected_bytes(script: &Script) -> Vec<usize> {
+    let mut expected = vec![0; script.peer_count()];
+    for step in &script.steps {
+        if let Step::Peer(peer, Action::Expect(data)) = step {
+            expected[*peer] += data.len();
+        }
+    }
+    expected
 }
 
 /// The state of a script that is played.
@@ -69,6 +80,8 @@ pub(super) struct Player<'a> {
     pub(super) connections: Vec<Option<Connection>>,
     /// The connection of the peer was closed, by either side.
     has_closed: Vec<bool>,
+    /// The bytes that the steps of each peer expect.
+    expected: Vec<usize>,
     unseen_reasons: usize,
     is_replay: bool,
 }
@@ -86,7 +99,7 @@ impl Player<'_> {
                     self.timeout = *duration;
                     Ok(())
                 }
-                Step::Peer(peer, Action::ExpectClosed(Some(reason))) if self.is_replay => {
+                Step::Peer(peer, Action::ExpectClosed(Some(reason))) if self.is_replay && !reason.is_of_messages() => {
                     return self.expect_no_defect(nth, *peer, *reason).await;
                 }
                 Step::Peer(peer, action) => self.act(*peer, action).await,
@@ -103,7 +116,7 @@ impl Player<'_> {
                 self.unseen_reasons += 1;
                 return Ok(());
             }
-            let connection = Connection::open(self.server, self.framing).await;
+            let connection = Connection::open(self.server, self.framing, self.expected[peer]).await;
             self.connections[peer] = Some(connection.map_err(Mismatch::error)?);
             self.has_closed[peer] = false;
         }
@@ -139,11 +152,9 @@ impl Player<'_> {
                 Ok(())
             }
             Action::ExpectClosed(reason) => {
+                // Only the server knows when it forgets a peer.
+                self.require_stream(peer, "< closed")?;
                 self.unseen_reasons += usize::from(reason.is_some());
-                if self.connection(peer).is_datagram() {
-                    // Only the server knows when it forgets a peer.
-                    return Ok(());
-                }
                 self.expect_closed(peer, "the end of the connection", |closed| !matches!(closed, Closed::Invalid(_)))
                     .await?;
                 self.forget(peer);

@@ -6,7 +6,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use switchboard::framing::AnyCodec;
 use tokio_util::codec::Decoder;
 
-/// Bytes of one peer that wait to be compared. Above that, the client stops reading.
+/// Bytes of one peer that wait to be compared, besides those that its steps expect. Above that, the client stops
+/// reading.
 pub(super) const MAX_UNREAD: usize = 16 << 20;
 
 /// How the server has closed the connection.

@@ -24,7 +24,8 @@ impl HostPort {
         if text.contains('@') {
             return Err("an address has no user and no password; use host:port".to_owned());
         }
-        let (host, port) = text.rsplit_once(':').ok_or("missing port; use host:port")?;
+        let split = text.rsplit_once(':').filter(|_| !text.ends_with(']'));
+        let (host, port) = split.ok_or("missing port; use host:port")?;
         let number = Some(port).filter(|port| !port.starts_with('+')).and_then(|port| port.parse().ok());
         let number: u16 =
             number.ok_or_else(|| format!("{port:?} is not a port; a port is a number from 0 to 65535"))?;

@@ -89,6 +89,20 @@ fn an_error_shows_no_password() {
 }
 
 #[test]
+fn an_error_names_what_is_wrong() {
+    for (text, reason) in [
+        ("tcp://[::1]", "missing port"),
+        ("tls://[::]", "missing port"),
+        ("tcp://[::1]:x", "\"x\" is not a port"),
+        ("TCP://[::1]:80", "a scheme has lower-case letters; use tcp://[::1]:80"),
+        ("Unix:/run/x", "a scheme has lower-case letters; use unix:/run/x"),
+    ] {
+        let error = text.parse::<Endpoint>().expect_err(text).to_string();
+        assert!(error.contains(reason), "{text}: {error}");
+    }
+}
+
+#[test]
 fn every_suggested_address_can_be_parsed() {
     for (text, suggested) in [
         (":9999", "tcp://0.0.0.0:9999"),

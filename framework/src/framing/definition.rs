@@ -37,6 +37,10 @@ pub trait Framing: Send + Sync + 'static {
     #[doc(hidden)]
     fn before_wait(_: &mut Self::Codec) {}
 
+    /// The driver calls it before a connection closes, with the input that is not decoded.
+    #[doc(hidden)]
+    fn before_close(_: &mut Self::Codec, _: &[u8]) {}
+
     /// Decodes a datagram. By default, a new codec must decode exactly one message from it.
     fn datagram_in(&self, datagram: Bytes) -> Result<Self::In, BoxError> {
         let mut codec = self.codec(datagram.len());
@@ -87,6 +91,14 @@ impl FrameError {
     /// Keeps a `FrameError`, so that the connection closes with its reason.
     pub(super) fn of(error: impl Into<BoxError>) -> Self {
         error.into().downcast::<Self>().map_or_else(Self::Codec, |error| *error)
+    }
+}
+
+/// The result of a decoder at the end of the input: what is left is no message.
+pub(super) fn last(decoded: Option<Bytes>, rest: &BytesMut) -> Result<Option<Bytes>, FrameError> {
+    match decoded {
+        None if !rest.is_empty() => Err(FrameError::Malformed("the input ends inside a message")),
+        decoded => Ok(decoded),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::error::debug_as_display;
-use crate::framing::definition::{FrameError, built_in};
+use crate::framing::definition::{FrameError, built_in, last};
 use crate::settings::Size;
 
 /// A message is the bytes before the next delimiter. An outgoing message gets the delimiter too.
@@ -119,6 +119,10 @@ impl Decoder for DelimitedCodec {
             return Err(FrameError::TooLarge { limit });
         }
         Ok(Some(message.freeze()))
+    }
+
+    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+        last(self.decode(buffer)?, buffer)
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::error::debug_as_display;
-use crate::framing::definition::{FrameError, built_in};
+use crate::framing::definition::{FrameError, built_in, last};
 use crate::settings::Size;
 
 /// A message is an unsigned length, then as many bytes.
@@ -188,6 +188,10 @@ impl Decoder for LengthCodec {
         }
         buffer.advance(size_of::<u32>());
         Ok(Some(buffer.split_to(length).freeze()))
+    }
+
+    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+        last(self.decode(buffer)?, buffer)
     }
 }
 

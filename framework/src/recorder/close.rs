@@ -33,9 +33,19 @@ impl Recording {
     fn write_file(&self, facts: &Facts) -> Result<PathBuf, RecordError> {
         let Shared { files, counters, .. } = &*self.shared;
         let written = self.script(facts).and_then(|script| files.write(facts, &script.to_string()));
-        match written {
-            Ok(_) => counters.written(),
-            Err(_) => counters.skipped(SkipReason::Error),
+        let Facts { connection, peer, reason, .. } = facts;
+        let (listener, reason) = (&*self.handler.listener, reason.map(CloseReason::as_str));
+        match &written {
+            Ok(file) => {
+                counters.written();
+                let file = file.display().to_string();
+                tracing::info!(target: TARGET, listener, connection, peer, reason, file, "record written");
+            }
+            Err(error) => {
+                counters.skipped(SkipReason::Error);
+                let error = error.to_string();
+                tracing::warn!(target: TARGET, listener, connection, peer, reason, error, "record not written");
+            }
         }
         written
     }
@@ -55,20 +65,8 @@ impl Recording {
             });
         }
         tokio::task::spawn_blocking(move || {
-            let written = self.write_file(&facts);
+            let _ = self.write_file(&facts); // the log has the error
             self.close_memory();
-            let Facts { connection, peer, reason, .. } = &facts;
-            let (listener, reason) = (&*self.handler.listener, reason.map(CloseReason::as_str));
-            match written {
-                Ok(file) => {
-                    let file = file.display().to_string();
-                    tracing::info!(target: TARGET, listener, connection, peer, reason, file, "record written");
-                }
-                Err(error) => {
-                    let error = error.to_string();
-                    tracing::warn!(target: TARGET, listener, connection, peer, reason, error, "record not written");
-                }
-            }
         });
     }
 }

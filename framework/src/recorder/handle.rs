@@ -43,8 +43,8 @@ impl Recorder {
 
     /// The use of its memory, and its counters.
     pub fn report(&self) -> RecorderReport {
-        let Shared { memory, counters, settings, .. } = &*self.0;
-        counters.report(memory.used(), settings.memory.max(RecorderSettings::MIN_MEMORY))
+        let Shared { counters, settings, .. } = &*self.0;
+        counters.report(settings.memory.max(RecorderSettings::MIN_MEMORY))
     }
 
     pub(crate) fn recording(&self, handler: &Arc<RecordedHandler>) -> Arc<Recording> {

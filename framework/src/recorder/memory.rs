@@ -35,8 +35,8 @@ pub(super) struct Memory {
     limit: usize,
     /// Maximum number of chunks of a connection.
     share: usize,
-    /// Chunks that connections have.
-    used: AtomicUsize,
+    /// Bytes of the chunks that connections have. Several memories can count together.
+    used: Arc<AtomicUsize>,
     /// The age of the newest chunk.
     age: AtomicU64,
 }
@@ -83,16 +83,11 @@ pub(super) struct Chunk {
 
 impl Memory {
     /// At most `bytes`, of which a connection has at most `share`, with room for messages of `message` bytes.
-    pub(super) fn new(bytes: usize, share: usize, message: usize) -> Self {
+    pub(super) fn new(bytes: usize, share: usize, message: usize, used: Arc<AtomicUsize>) -> Self {
         let chunk = (message + OVERHEAD).max(MIN_CHUNK);
         let limit = (bytes / (chunk + BOOKKEEPING)).max(1);
         let share = (share / (chunk + BOOKKEEPING)).clamp(2, limit.max(2));
-        Self { pool: Mutex::default(), chunk, limit, share, used: AtomicUsize::new(0), age: AtomicU64::new(0) }
-    }
-
-    /// The bytes of the chunks that connections have.
-    pub(super) fn used(&self) -> usize {
-        self.used.load(Relaxed) * (self.chunk + BOOKKEEPING)
+        Self { pool: Mutex::default(), chunk, limit, share, used, age: AtomicU64::new(0) }
     }
 
     /// A chunk for the records from `first` on: of the ring if that has its share, or else one of the memory. `None` if
@@ -110,13 +105,22 @@ impl Memory {
                 pool.count += 1;
                 vec![0; self.chunk].into()
             }
-            None => pool.take_oldest(&self.used)?,
+            None => {
+                let bytes = pool.take_oldest()?;
+                self.used.fetch_sub(self.size(), Relaxed);
+                bytes
+            }
         };
         if ring.key.is_none() {
             ring.key = Some(pool.cells.insert(cell.clone()));
         }
-        self.used.fetch_add(1, Relaxed);
+        self.used.fetch_add(self.size(), Relaxed);
         Some(Chunk { bytes, len: 0, first, age: self.age.fetch_add(1, Relaxed) + 1 })
+    }
+
+    /// Bytes of a chunk, with its bookkeeping.
+    fn size(&self) -> usize {
+        self.chunk + BOOKKEEPING
     }
 
     /// Takes back the chunks of a connection that has closed.
@@ -130,7 +134,7 @@ impl Memory {
         if let Some(key) = key {
             let mut pool = self.pool.lock();
             pool.cells.remove(key);
-            self.used.fetch_sub(chunks.len(), Relaxed);
+            self.used.fetch_sub(chunks.len() * self.size(), Relaxed);
             pool.free.extend(chunks.into_iter().map(|chunk| chunk.bytes));
         }
     }
@@ -138,7 +142,7 @@ impl Memory {
 
 impl Pool {
     /// The oldest chunk of a few rings that are not in use.
-    fn take_oldest(&mut self, used: &AtomicUsize) -> Option<Box<[u8]>> {
+    fn take_oldest(&mut self) -> Option<Box<[u8]>> {
         let end = self.cells.iter().next_back().map_or(0, |(key, _)| key + 1);
         for _ in 0..TRIES {
             let keys = (0..CANDIDATES.min(end)).map(|nth| (self.hand + nth) % end);
@@ -147,7 +151,6 @@ impl Pool {
             if let Some((_, key)) = oldest
                 && let Some(bytes) = self.take_from(key)
             {
-                used.fetch_sub(1, Relaxed);
                 return Some(bytes);
             }
         }

@@ -1,11 +1,14 @@
 //! The counters of a recorder, and its report.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// The counters of a recorder. A recorder with other settings continues them.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) connections: AtomicUsize,
+    /// Bytes of the memory that connections use.
+    pub(super) memory: Arc<AtomicUsize>,
     written: AtomicU64,
     skipped: [AtomicU64; SkipReason::ALL.len()],
 }
@@ -42,9 +45,9 @@ impl Counters {
         self.skipped[reason as usize].fetch_add(1, Relaxed);
     }
 
-    pub(super) fn report(&self, memory_used: usize, memory: usize) -> RecorderReport {
+    pub(super) fn report(&self, memory: usize) -> RecorderReport {
         RecorderReport {
-            memory_used,
+            memory_used: self.memory.load(Relaxed),
             memory,
             connections: self.connections.load(Relaxed),
             written: self.written.load(Relaxed),
@@ -57,7 +60,7 @@ impl Counters {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecorderReport {
-    /// Bytes of the memory that connections use.
+    /// Bytes of the memory that connections use. Those that opened with earlier settings count, too.
     pub memory_used: usize,
     /// Maximum bytes of the memory.
     pub memory: usize,

@@ -24,7 +24,7 @@ impl Shared {
     pub(super) fn new(settings: RecorderSettings, counters: Arc<Counters>) -> Self {
         let max_message = settings.message.clamp(1, RecorderSettings::MAX_MESSAGE);
         let memory = settings.memory.max(RecorderSettings::MIN_MEMORY);
-        let memory = Memory::new(memory, settings.connection, max_message);
+        let memory = Memory::new(memory, settings.connection, max_message, counters.memory.clone());
         let files = Files::new(settings.directory.clone(), settings.files.max(1));
         Self { settings, memory, max_message, files, skipped: LogThrottle::default(), counters }
     }

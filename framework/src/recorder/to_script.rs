@@ -1,18 +1,26 @@
 //! Makes a script of the records of a connection.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use memchr::memmem;
 
 use super::facts::Facts;
 use super::files::RecordError;
 use super::handler::RecordedFraming;
 use super::recording::{Record, RecordKind, Recording};
 use crate::direction::Direction;
-use crate::script::{Action, Data, MAX_DATA, MAX_UNKNOWN, Script, Step};
+use crate::script::{Action, Data, MAX_DATA, MAX_TEXT, MAX_UNKNOWN, Script, Step};
 
 /// Shortest pause that is written to a script.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
+/// Bytes of a script for everything besides its messages.
+const HEAD: usize = 64 << 10;
+/// The longest line of a pause.
+const PAUSE_LINE: usize = 32;
+/// Bytes of an error that are written.
+const MAX_ERROR: usize = 4096;
 
 impl Recording {
     /// The script of what is still stored.
@@ -24,7 +32,7 @@ impl Recording {
     /// A script without steps.
     pub(crate) fn head(&self, facts: &Facts) -> Script {
         let framing = self.handler.framing.as_ref().map(|framing| framing.text.clone());
-        Script { framing, info: info(self, facts, &[]), ..Script::default() }
+        Script { framing, info: info(self, facts, 0), ..Script::default() }
     }
 
     /// The step of a record.
@@ -34,28 +42,21 @@ impl Recording {
 }
 
 fn script(recording: &Recording, facts: &Facts, records: &[Record]) -> Script {
-    let mut script = Script { info: info(recording, facts, records), ..Script::default() };
     // One script has one framing. Without it, the data are bytes.
     let has_bytes = records.iter().any(|record| record.kind.is_bytes());
     let framing = recording.handler.framing.as_ref();
-    let encoder = framing.filter(|_| has_bytes);
+    let steps = newest(recording, records, framing.filter(|_| has_bytes));
+    let missing = steps.last().map_or_else(|| recording.next.load(Relaxed), |(record, _)| record.number);
+    let mut script = Script { info: info(recording, facts, missing), ..Script::default() };
     if !has_bytes {
         script.framing = framing.map(|framing| framing.text.clone());
     }
-    let (mut now, mut size) = (Duration::ZERO, 0);
-    for record in records {
+    let mut now = Duration::ZERO;
+    for (record, action) in steps.into_iter().rev() {
         let pause = Duration::from_millis(record.time.saturating_sub(now).as_millis() as u64);
         if pause >= MIN_PAUSE {
             script.steps.push(Step::Wait(pause));
             now = record.time;
-        }
-        let action = action(recording, record, encoder);
-        size += match &action {
-            Action::Send(data) | Action::Expect(data) => data.len(),
-            _ => 0,
-        };
-        if size > MAX_DATA {
-            break;
         }
         script.steps.push(Step::Peer(0, action));
     }
@@ -65,9 +66,27 @@ fn script(recording: &Recording, facts: &Facts, records: &[Record]) -> Script {
     script
 }
 
-fn info(recording: &Recording, facts: &Facts, records: &[Record]) -> Vec<(String, String)> {
+/// The steps of as many records as a script can have, newest first.
+fn newest<'a>(
+    recording: &Recording,
+    records: &'a [Record],
+    encoder: Option<&RecordedFraming>,
+) -> Vec<(&'a Record, Action)> {
+    let (mut data, mut text) = (0, HEAD);
+    let steps = records.iter().rev().map(|record| (record, action(recording, record, encoder)));
+    let fit = steps.take_while(|(_, action)| {
+        if let Action::Send(bytes) | Action::Expect(bytes) = action {
+            data += bytes.len();
+        }
+        text += PAUSE_LINE + action.to_string().len();
+        data <= MAX_DATA && text <= MAX_TEXT
+    });
+    fit.collect()
+}
+
+fn info(recording: &Recording, facts: &Facts, missing: u64) -> Vec<(String, String)> {
     let handler = &recording.handler;
-    let missing = records.first().map_or(0, |first| first.number);
+    let error = facts.error.as_ref().map(|error| error[..error.floor_char_boundary(MAX_ERROR)].to_owned());
     let items = [
         ("recorded", Some(humantime::format_rfc3339_millis(recording.opened_at).to_string())),
         ("listener", Some(handler.listener.clone())),
@@ -76,7 +95,7 @@ fn info(recording: &Recording, facts: &Facts, records: &[Record]) -> Vec<(String
         ("peer", Some(facts.peer.clone())),
         ("local", Some(facts.local.clone())),
         ("reason", facts.reason.map(|reason| reason.to_string())),
-        ("error", facts.error.clone()),
+        ("error", error),
         ("missing", (missing > 0).then(|| missing.to_string())),
     ];
     items.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
@@ -103,15 +122,35 @@ impl Recording {
     fn data(&self, record: &Record, direction: Direction, encoder: Option<&RecordedFraming>) -> Data {
         let message = self.redacted(record, direction);
         let unknown = record.len - record.bytes.len();
-        let is_message = !record.kind.is_bytes();
-        if let Some(encoder) = encoder.filter(|_| is_message && unknown == 0)
-            && let Some(encoded) = (encoder.encode)(&message)
-        {
-            return Data::from(encoded);
-        }
-        let mut data = Data::from(message);
+        let encoder = encoder.filter(|_| !record.kind.is_bytes() && unknown <= MAX_UNKNOWN);
+        let (head, tail) = match encoder {
+            Some(encoder) if unknown == 0 => match (encoder.encode)(&message) {
+                Some(encoded) => return Data::from(encoded),
+                None => Default::default(),
+            },
+            Some(encoder) => encoder.around(&message, message.len() + unknown).unwrap_or_default(),
+            None => Default::default(),
+        };
+        let mut data = Data::from(head);
+        data.push(&message);
         data.push_unknown(unknown.min(MAX_UNKNOWN));
+        data.push(&tail);
         data
+    }
+}
+
+impl RecordedFraming {
+    /// The bytes on the wire before and behind a message of this length that begins so. `None` if the framing encodes
+    /// the message itself.
+    fn around(&self, beginning: &[u8], len: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+        let filled = [beginning, &vec![b'x'; len - beginning.len()]].concat();
+        // A framing of JSON accepts only a whole value.
+        let quoted = [b"\"", &*vec![b'x'; len.saturating_sub(2)], b"\""].concat();
+        [filled, quoted].into_iter().filter(|message| message.len() == len).find_map(|message| {
+            let encoded = (self.encode)(&message)?;
+            let (head, rest) = encoded.split_at(memmem::find(&encoded, &message)?);
+            Some((head.to_vec(), rest[len..].to_vec()))
+        })
     }
 }
 

@@ -83,6 +83,7 @@ impl Writer {
     fn put_back(&mut self) {
         let Some(mut ring) = self.ring.take() else { return };
         ring.push(take(&mut self.chunk));
+        self.recording.next.store(self.next, Relaxed);
         self.cell.put(ring);
     }
 
@@ -121,6 +122,5 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.put_back();
-        self.recording.next.store(self.next, Relaxed);
     }
 }

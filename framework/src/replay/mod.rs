@@ -22,6 +22,7 @@
 //! ```
 
 mod client;
+mod expect;
 mod minimise;
 mod options;
 mod outcome;

@@ -27,8 +27,3 @@ pub struct ReplayFailure {
     /// A sentence without control characters.
     pub what: String,
 }
-
-/// Whether the handler has failed: a recording with this reason shows a defect, and a replay must not end like it.
-pub(super) fn is_defect(reason: CloseReason) -> bool {
-    matches!(reason, CloseReason::Panic | CloseReason::HandlerError | CloseReason::MessageTimeout)
-}

@@ -9,18 +9,16 @@ use tokio_util::codec::Encoder;
 
 use super::client::{Client, recorded_address};
 use super::options::Replay;
-use super::outcome::{ReplayFailure, Replayed, is_defect};
+use super::outcome::{ReplayFailure, Replayed};
 use super::watch::Watch;
 use crate::address::{Address, Endpoint};
-use crate::close_reason::CloseReason;
 use crate::error::Result;
 use crate::framing::{AnyFraming, Framing};
 use crate::listener_spec::ListenerSpec;
 use crate::registry::HandlerInstance;
 use crate::script::{Action, Data, Step};
 use crate::server::ListenerSet;
-use crate::settings::Access;
-use crate::settings::text::escape_unsafe;
+use crate::settings::{Access, Timeouts};
 use crate::transport::Transports;
 
 /// How long a step may take, if the script does not say it.
@@ -67,11 +65,11 @@ async fn play(replay: &Replay<'_>, handler: &HandlerInstance) -> Result<Replayed
         debug_log: true,
         ..spec
     };
-    let watch = Watch::default();
+    let (watch, timeouts) = (Watch::default(), spec.timeouts);
     let mut listeners = ListenerSet::new(Transports::default());
     listeners.listen(spec, &handler.clone().around(watch.clone()));
     let running = listeners.start().await?;
-    let mut player = Player::new(replay, handler, &name, watch);
+    let mut player = Player::new(replay, handler, &name, watch, timeouts);
     let played = player.steps(&replay.script.steps).await;
     let (messages, replies) = (player.messages, player.replies);
     drop(player); // closes the connections, or the drain would wait for them
@@ -79,24 +77,33 @@ async fn play(replay: &Replay<'_>, handler: &HandlerInstance) -> Result<Replayed
     played.map(|failure| Replayed { messages, replies, failure })
 }
 
-struct Player<'a> {
-    handler: &'a HandlerInstance,
+/// The state of a replay.
+pub(super) struct Player<'a> {
+    pub(super) handler: &'a HandlerInstance,
     server: &'a str,
     /// The framing of the messages. None if the data are bytes.
     framing: Option<&'a AnyFraming>,
     /// Each message is one read of the server.
     is_raw: bool,
-    watch: Watch,
-    clients: Vec<Option<Client>>,
+    pub(super) watch: Watch,
+    pub(super) clients: Vec<Option<Client>>,
     /// The recorded address of the only client.
     address: Option<Address>,
-    timeout: Duration,
-    messages: usize,
-    replies: usize,
+    pub(super) timeout: Duration,
+    /// The timeouts of the listener.
+    pub(super) timeouts: Timeouts,
+    pub(super) messages: usize,
+    pub(super) replies: usize,
 }
 
 impl<'a> Player<'a> {
-    fn new(replay: &'a Replay<'_>, handler: &'a HandlerInstance, server: &'a str, watch: Watch) -> Self {
+    fn new(
+        replay: &'a Replay<'_>,
+        handler: &'a HandlerInstance,
+        server: &'a str,
+        watch: Watch,
+        timeouts: Timeouts,
+    ) -> Self {
         let script = replay.script;
         let is_raw = replay.framing.as_ref().is_none_or(|framing| framing.name() == "raw");
         Self {
@@ -108,6 +115,7 @@ impl<'a> Player<'a> {
             clients: (0..script.peer_count()).map(|_| None).collect(),
             address: recorded_address(script),
             timeout: STEP,
+            timeouts,
             messages: 0,
             replies: 0,
         }
@@ -151,14 +159,22 @@ impl<'a> Player<'a> {
             Action::Expect(data) => return self.expect(nth, peer, data).await,
             Action::ExpectEnd | Action::ExpectReset | Action::ExpectClosed(None) => {
                 let is_open = !self.client(peer).ended(time).await;
-                return Ok(is_open.then(|| self.difference(nth, 0, "the connection is still open")));
+                let what = match self.client(peer).surplus() {
+                    0 => is_open.then(|| "the connection is still open".to_owned()),
+                    surplus => Some(format!("the server sent {surplus} bytes that no step expects")),
+                };
+                return Ok(what.map(|what| self.difference(nth, 0, what)));
             }
             Action::ExpectClosed(Some(reason)) => return Ok(self.expect_closed(nth, peer, *reason).await),
             Action::ExpectNothing(time) => {
                 sleep(*time).await;
-                if self.client(peer).surplus() > 0 {
-                    return Ok(Some(self.difference(nth, 0, "the server has sent something")));
-                }
+                let client = self.client(peer);
+                let what = match client.surplus() {
+                    0 if !client.has_ended() => return Ok(None),
+                    0 => "the server closed the connection".to_owned(),
+                    surplus => format!("the server sent {surplus} bytes that no step expects"),
+                };
+                return Ok(Some(self.difference(nth, 0, what)));
             }
             // Reading all the time does not change what is compared.
             _ => {}
@@ -167,7 +183,7 @@ impl<'a> Player<'a> {
     }
 
     /// Waits for what the last message causes, and for the error of a connection that the server has closed.
-    async fn settle(&mut self) {
+    pub(super) async fn settle(&mut self) {
         sleep(SETTLE).await;
         for client in self.clients.iter_mut().flatten().filter(|client| client.has_ended()) {
             client.end().await; // the server waits for it
@@ -175,7 +191,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn client(&mut self, peer: usize) -> &mut Client {
+    pub(super) fn client(&mut self, peer: usize) -> &mut Client {
         self.clients[peer].as_mut().expect("the client has connected")
     }
 
@@ -198,93 +214,5 @@ impl<'a> Player<'a> {
             sleep(SETTLE).await;
         }
         Ok(())
-    }
-
-    async fn expect(&mut self, nth: usize, peer: usize, data: &Data) -> Result<Option<ReplayFailure>> {
-        let time = self.timeout;
-        let reply = match self.client(peer).reply(data.len(), time).await {
-            Ok(reply) => reply,
-            Err(error) => return Ok(Some(self.difference(nth, 0, format!("the server sent no message: {error}")))),
-        };
-        let number = self.replies + 1;
-        let Some(reply) = reply else {
-            self.settle().await;
-            let what = match self.client(peer).has_ended() {
-                true => "the server closed the connection",
-                false => "the server sent nothing",
-            };
-            let missing = self.difference(nth, 0, format!("reply {number} is missing: {what}"));
-            return Ok(Some(self.defect(Some(nth)).unwrap_or(missing)));
-        };
-        let Some((byte, what)) = self.compare(data, &reply) else {
-            self.replies = number;
-            return Ok(None);
-        };
-        let difference = self.difference(nth, byte, format!("reply {number} {what}"));
-        Ok(Some(self.defect(Some(nth)).unwrap_or(difference)))
-    }
-
-    /// The first byte that differs, and a sentence.
-    fn compare(&self, data: &Data, reply: &[u8]) -> Option<(usize, String)> {
-        let (expected, reply) = self.handler.normalise(data, reply);
-        if let Some(at) = expected.first_difference(0, &reply) {
-            let [expected, received] = [expected.bytes().nth(at).flatten(), reply.get(at).copied()].map(shown);
-            return Some((at, format!("differs at byte {at}: expected {expected}, received {received}")));
-        }
-        let (wanted, found) = (expected.len(), reply.len());
-        (wanted != found).then(|| (wanted.min(found), format!("has {found} bytes instead of {wanted}")))
-    }
-
-    /// Waits for a close that was recorded, if a replay can show its reason.
-    async fn expect_closed(&mut self, nth: usize, peer: usize, reason: CloseReason) -> Option<ReplayFailure> {
-        use CloseReason::{BadFrame, FrameTooLarge, HandlerClosed, PeerClosed, StarttlsInjection};
-        let time = self.timeout;
-        if is_defect(reason) {
-            // The handler may have been corrected: then the connection stays open, or closes for another reason.
-            self.client(peer).ended(time).await;
-            self.settle().await;
-            return self.defect(Some(nth));
-        }
-        if !matches!(reason, BadFrame | FrameTooLarge | HandlerClosed | PeerClosed | StarttlsInjection) {
-            return self.defect(Some(nth));
-        }
-        self.client(peer).ended(time).await;
-        self.settle().await;
-        let client = self.client(peer);
-        let (surplus, address) = (client.surplus(), client.peer.clone());
-        let what = match self.watch.closed(&address) {
-            _ if surplus > 0 => format!("the server sent {surplus} bytes that were not recorded"),
-            Some((found, _)) if found == reason => return None,
-            Some((found, _)) => format!("the connection closed with reason {found}, and {reason} was recorded"),
-            None => format!("the connection is still open, and it closed with reason {reason} when it was recorded"),
-        };
-        let difference = self.difference(nth, 0, what);
-        Some(self.defect(Some(nth)).unwrap_or(difference))
-    }
-
-    fn difference(&self, nth: usize, byte: usize, what: impl Into<String>) -> ReplayFailure {
-        ReplayFailure { step: Some(nth), byte, reason: None, what: what.into() }
-    }
-
-    /// The failure of the handler, if a connection has closed because of one.
-    fn defect(&self, step: Option<usize>) -> Option<ReplayFailure> {
-        let closed = |client: &Client| self.watch.closed(&client.peer).filter(|(reason, _)| is_defect(*reason));
-        let (reason, error) = self.clients.iter().flatten().find_map(closed)?;
-        let after = match self.messages {
-            0 => "when the connection opened".to_owned(),
-            number => format!("after message {number}"),
-        };
-        let error = error.map(|error| format!(": {}", escape_unsafe(&error, |_| false))).unwrap_or_default();
-        let what = format!("the connection closed with reason {reason} {after}{error}");
-        Some(ReplayFailure { step, byte: 0, reason: Some(reason), what })
-    }
-}
-
-/// `"A"` or `0xff`.
-fn shown(byte: Option<u8>) -> String {
-    match byte {
-        None => "nothing".to_owned(),
-        Some(byte @ b' '..=b'~') => format!("\"{}\"", byte.escape_ascii()),
-        Some(byte) => format!("0x{byte:02x}"),
     }
 }

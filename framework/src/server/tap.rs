@@ -26,7 +26,7 @@ pub struct TapMessage {
     pub time: Duration,
     /// The message as a step of a script, without what the handler redacts.
     pub action: Action,
-    /// The data are bytes on the wire and no message.
+    /// The data are bytes on the wire, although the script of the connection has messages.
     pub is_bytes: bool,
 }
 
@@ -71,11 +71,11 @@ impl Tap {
     /// later ones. While the handler occupies its thread, there are none.
     pub fn read(&mut self) -> (Vec<TapMessage>, u64) {
         let records = self.recording.read(self.next).unwrap_or_default();
-        let mut missed = 0;
+        let (mut missed, has_messages) = (0, self.recording.framing().is_some());
         let messages = records.iter().map(|record| {
             missed += record.number - self.next;
             self.next = record.number + 1;
-            let is_bytes = matches!(record.kind, RecordKind::ReceivedBytes | RecordKind::SentBytes);
+            let is_bytes = has_messages && matches!(record.kind, RecordKind::ReceivedBytes | RecordKind::SentBytes);
             let action = self.recording.action(record);
             TapMessage { number: record.number, time: record.time, action, is_bytes }
         });

@@ -17,7 +17,7 @@ settings! {
     /// The flight recorder: keeps the last messages of each connection, and writes them to a file when the connection
     /// closes for one of the selected reasons.
     pub struct RecorderSettings {
-        /// Memory for the messages of all connections together, at least 64KiB. The oldest messages go first.
+        /// Memory for the messages of all connections together, 64KiB to 1GiB. The oldest messages go first.
         pub memory: usize as "Size" = 16 << 20,
         /// Memory for the last messages of one connection. At least two pieces of 2KiB, or of the size of `message`,
         /// are used. Each message takes longer if the memory of all active connections exceeds the processor's cache.
@@ -82,8 +82,11 @@ impl Serialize for RecordedReasons {
     }
 }
 
-/// The names of all reasons.
-static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| CloseReason::ALL.map(CloseReason::as_str).into());
+/// The names of all reasons but those of clients that were rejected before their first message.
+static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let rejected = [CloseReason::Handshake, CloseReason::Denied, CloseReason::Limit];
+    CloseReason::ALL.into_iter().filter(|reason| !rejected.contains(reason)).map(CloseReason::as_str).collect()
+});
 
 /// An item of the list, so that an error names it.
 struct Reason(CloseReason);
@@ -92,7 +95,7 @@ impl<'de> Deserialize<'de> for Reason {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         let reason = CloseReason::ALL.into_iter().find(|reason| reason.as_str() == name);
-        reason.map(Self).ok_or_else(|| D::Error::unknown_variant(&name, &NAMES))
+        reason.filter(|_| NAMES.contains(&&*name)).map(Self).ok_or_else(|| D::Error::unknown_variant(&name, &NAMES))
     }
 }
 
@@ -113,6 +116,6 @@ impl JsonSchema for RecordedReasons {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "array", "items": { "type": "string", "enum": CloseReason::ALL.map(CloseReason::as_str) } })
+        json_schema!({ "type": "array", "items": { "type": "string", "enum": *NAMES } })
     }
 }

@@ -48,9 +48,14 @@ impl Transport for Tcp {
     }
 }
 
+/// Bytes of a connection that the kernel takes before it can send them. Without a limit, it takes megabytes for a slow
+/// client, and reports no progress before the client has read a third of them: `timeouts.write` would close it.
+const MAX_UNSENT: u32 = 128 << 10;
+
 pub(super) fn listen(socket: Socket, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
     // Accepted connections inherit these options from the listener (tcp(7)).
     socket.set_tcp_nodelay(options.nodelay)?;
+    socket.set_tcp_notsent_lowat(MAX_UNSENT)?;
     socket.set_keepalive(!options.keepalive.is_zero())?;
     if !options.keepalive.is_zero() {
         SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(options.keepalive))?;

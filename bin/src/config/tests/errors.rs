@@ -197,6 +197,10 @@ fn wrong_types_are_reported_for_every_kind_of_key() {
             "listeners.main.framing.width: 5 is not one of 1, 2, 3, 4, 8 (switchboard.toml, line 1)",
         ),
         (
+            "framing = { type = 'length', width = '2' }",
+            "listeners.main.framing.width: \"2\" is not one of 1, 2, 3, 4, 8; write it without quotes (switchboard.toml, line 1)",
+        ),
+        (
             "framing = { type = 'lines', width = 4 }",
             "listeners.main.framing.width: is not an option of lines. Available: type, max (switchboard.toml, line 1)",
         ),

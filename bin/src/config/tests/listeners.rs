@@ -74,6 +74,37 @@ fn a_list_that_many_listeners_inherit_exists_once_and_each_listener_can_replace_
 }
 
 #[test]
+fn a_section_that_is_added_or_removed_shows_its_keys_that_need_a_restart() {
+    let (without, with) = (
+        file("handler = 'hello'").good(),
+        file("handler = 'hello'\nbans.file = '/var/lib/bans.json'\n[recorder]").good(),
+    );
+    let paths = |paths: &[&str]| paths.iter().map(|text| tree::path(text)).collect::<Vec<_>>();
+    for (before, after) in [(&without, &with), (&with, &without)] {
+        let found = before.effective.differences(&after.effective);
+        assert_eq!(found, paths(&["bans", "bans.file", "recorder"]));
+        let running = running(before, after);
+        assert_eq!(running["bans"]["file"], before.effective.json()["bans"]["file"]);
+        assert_eq!(running["recorder"], after.effective.json()["recorder"]);
+    }
+    let listener = file("[listeners.more]\nlisten = 'tcp://127.0.0.1:1'\nsocket.reuse_port = true").good();
+    assert_eq!(without.effective.differences(&listener.effective), paths(&["listeners.main", "listeners.more"]));
+}
+
+#[test]
+fn a_section_has_its_defaults_if_it_is_present() {
+    let (empty, full) = (
+        file("handler = 'hello'\n[bans]\n[recorder]").good(),
+        file("handler = 'hello'\nbans.term = '1h'\nrecorder.files = 100").good(),
+    );
+    assert_eq!(empty.effective.differences(&full.effective), Vec::<Path>::new());
+    let printed = empty.effective.print(Shape::Toml);
+    assert!(printed.contains("term = \"1h\"") && printed.contains("memory = \"16MiB\""), "{printed}");
+    assert_eq!(file(&printed).good().effective.print(Shape::Toml), printed);
+    assert!(!file("handler = 'hello'").good().effective.print(Shape::Toml).contains("[recorder]"));
+}
+
+#[test]
 fn an_invalid_network_and_a_section_without_effect_suggest_a_fix() {
     for (text, parts) in [
         (

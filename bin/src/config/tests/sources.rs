@@ -235,3 +235,12 @@ fn rust_log_overrides_every_source() {
         "log.level: \"a=b=c\" is not a level (off, error, warn, info, debug, trace) or a filter; write a filter like \"info,switchboard=debug\" (environment variable RUST_LOG)",
     );
 }
+
+#[test]
+fn a_part_of_a_key_with_a_dot_is_quoted() {
+    let key = "listeners.main.tls.sni.\"example.com\".certificate";
+    let flags = [("--listen", "listen", "tls://127.0.0.1:1"), ("--set", key, "a.pem")];
+    let case = Case { flags: &flags, ..Case::default() };
+    let error = case.load().unwrap_err();
+    assert!(error.contains("listeners.main.tls.sni.\"example.com\".key: is missing"), "{error}");
+}

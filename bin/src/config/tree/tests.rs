@@ -33,7 +33,9 @@ fn differences_are_listed_by_key_and_an_added_or_removed_table_as_one() {
 
 #[test]
 fn odd_keys_are_quoted() {
-    assert_eq!(dotted(&["a".into(), "b.c".into(), String::new()]), "a.\"b.c\".\"\"");
+    let odd = ["a".into(), "b.c".into(), String::new()];
+    assert_eq!(dotted(&odd), "a.\"b.c\".\"\"");
+    assert_eq!(path(&dotted(&odd)), odd);
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl SendQueue {
             match self.socket.try_send(&datagram, route) {
                 Ok(()) => return self.sent_bytes += datagram.len() as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_blocked = true,
-                Err(error) => return self.message_failed(route, &error.into()),
+                Err(error) => return self.send_failed(route, error),
             }
         }
         self.unsent.push_back(Datagram::new(route.clone(), datagram));
@@ -182,7 +182,7 @@ impl SendQueue {
                 }
                 Err(error) => {
                     if let Some(Datagram { route, .. }) = self.unsent.pop_front() {
-                        self.message_failed(&route, &error.into());
+                        self.send_failed(&route, error);
                     }
                 }
             }
@@ -218,8 +218,18 @@ impl SendQueue {
         if find_cause::<OverRate>(&**error).is_some() {
             return self.drop_one(route, DropReason::Rate);
         }
+        self.failed(route, Outcome::of(reason_of(&**error)), error);
+    }
+
+    /// Counts and logs a datagram that the system does not send. Its message was handled.
+    #[cold]
+    fn send_failed(&mut self, route: &Route, error: io::Error) {
+        self.failed(route, Outcome::Dropped, &error.into());
+    }
+
+    fn failed(&mut self, route: &Route, outcome: Outcome, error: &BoxError) {
         let info = &self.listener_context.info;
-        info.metrics.failed(Outcome::of(reason_of(&**error)));
+        info.metrics.failed(outcome);
         self.failure_throttle.log(|| {
             let (listener, peer, error) = (info.name.clone(), route.peer.clone(), chain(&**error));
             move |count| {

@@ -28,7 +28,8 @@ where
 {
     /// Finishes the messages in progress and closes the connection.
     pub(super) async fn end(&mut self, ended: Ended<F>) -> Result<(), BoxError> {
-        self.framed.io.before_wait();
+        let FramedIo { codec, reader, .. } = &mut self.framed.io;
+        F::before_close(codec, &reader.buffer.bytes);
         let FramedConnection { is_calling, io: FramedIo { latency, connection, .. }, .. } = &mut self.framed;
         let ended = match ended {
             // Nothing else has panicked: the connection can still write its other replies.

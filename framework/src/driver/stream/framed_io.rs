@@ -36,7 +36,7 @@ pub(super) const ROOM_FRAMES_PER_TURN: usize = 128;
 
 pub(crate) struct FramedIo<F: Framing> {
     pub(crate) transport: BoxIo,
-    codec: F::Codec,
+    pub(super) codec: F::Codec,
     pub(crate) start_tls: Option<Box<StartTls>>,
     pub(crate) connection: Connection,
     pub(crate) reader: FramedReader,

@@ -3,7 +3,8 @@
 use std::thread;
 
 use super::*;
-use crate::recorder::{Recorder, Writer};
+use crate::recorder::{Facts, Recorder, Writer};
+use crate::script::{MAX_TEXT, Script};
 use crate::settings::RecorderSettings;
 
 fn recorder(memory: usize) -> Recorder {
@@ -157,4 +158,44 @@ fn a_reader_never_sees_the_records_of_another_connection() {
             }
         }
     });
+}
+
+fn facts() -> Facts {
+    let reason = Some(crate::close_reason::CloseReason::Panic);
+    Facts { connection: 1, peer: "a".into(), local: "b".into(), reason, error: Some("ä".repeat(70_000)) }
+}
+
+fn info(script: &Script, name: &str) -> Option<String> {
+    script.info.iter().find(|(one, _)| one == name).map(|(_, value)| value.clone())
+}
+
+#[test]
+fn a_script_has_the_newest_messages_that_a_reader_accepts() {
+    let settings = RecorderSettings::default().memory(24 << 20).connection(24 << 20).message(64 << 10);
+    let recording = recording(&Recorder::new(settings));
+    let mut writer = Writer::new(recording.clone());
+    let message: Vec<u8> = (0..=255).cycle().take(64 << 10).collect();
+    (0..180).for_each(|_| writer.record(RecordKind::Received, &message));
+    writer.record(RecordKind::Received, b"the last one");
+    writer.rest();
+    let script = recording.script(&facts()).unwrap();
+    let text = script.to_string();
+    assert!(text.len() <= MAX_TEXT && text.len() > MAX_TEXT * 9 / 10, "{}", text.len());
+    assert_eq!(text.parse::<Script>().unwrap(), script);
+    assert!(text.ends_with("> \"the last one\"\n< closed panic\n"));
+    let missing: usize = info(&script, "missing").unwrap().parse().unwrap();
+    assert_eq!(script.steps.len(), 181 - missing + 1);
+}
+
+#[test]
+fn a_script_says_that_all_messages_are_missing() {
+    let recorder = recorder(RecorderSettings::MIN_MEMORY);
+    let first = recording(&recorder);
+    let mut writer = Writer::new(first.clone());
+    (0..3).for_each(|_| record(&mut writer, RecordKind::Received, b"lost"));
+    let others: Vec<_> = (0..100).map(|_| recording(&recorder)).collect();
+    for other in &others {
+        record(&mut Writer::new(other.clone()), RecordKind::Received, b"other");
+    }
+    assert_eq!(info(&first.script(&facts()).unwrap(), "missing").as_deref(), Some("3"));
 }

@@ -25,7 +25,14 @@ impl<F: Framing> Framing for Recorded<F> {
     }
 
     fn before_wait(codec: &mut Self::Codec) {
-        codec.rest();
+        codec.rest(codec.state.max(State::Waits));
+    }
+
+    fn before_close(codec: &mut Self::Codec, rest: &[u8]) {
+        if codec.state == State::Incomplete {
+            codec.record_undecoded(rest);
+        }
+        codec.rest(State::Waits);
     }
 }
 
@@ -33,8 +40,7 @@ impl<F: Framing> Framing for Recorded<F> {
 pub(crate) struct RecordedCodec<C> {
     inner: C,
     writer: Writer,
-    /// The last call has decoded a message: the next one follows at once, or the driver says that it waits.
-    in_burst: bool,
+    state: State,
     /// The driver says when it waits. Otherwise, each record is written at once.
     has_bursts: bool,
     /// Messages are recorded as the framing decodes them. Otherwise, their bytes on the wire are recorded.
@@ -43,6 +49,16 @@ pub(crate) struct RecordedCodec<C> {
     copies_input: bool,
     has_ended: bool,
     taken: Taken,
+}
+
+/// What the last call has found.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    /// A message: the next one follows at once, or the driver says that it waits.
+    InBurst,
+    Waits,
+    /// The input ends inside a message, or between two messages.
+    Incomplete,
 }
 
 /// The beginning of the input that is not decoded yet, as far as the codec has taken it out of the buffer.
@@ -66,7 +82,7 @@ impl<C> RecordedCodec<C> {
     pub(super) fn of_bytes(inner: C, recording: Arc<Recording>) -> Self {
         Self {
             inner,
-            in_burst: false,
+            state: State::Waits,
             has_bursts: false,
             has_messages: false,
             copies_input: true,
@@ -76,9 +92,9 @@ impl<C> RecordedCodec<C> {
         }
     }
 
-    /// Every whole message is decoded, or the driver waits.
-    fn rest(&mut self) {
-        self.in_burst = false;
+    /// No message follows at once.
+    fn rest(&mut self, state: State) {
+        self.state = state;
         self.writer.rest();
     }
 }
@@ -91,12 +107,12 @@ fn as_bytes<T: 'static>(message: &T) -> Option<&Bytes> {
 impl<C: Decoder<Item: 'static>> RecordedCodec<C> {
     /// Records a message.
     fn record_message(&mut self, message: &C::Item) {
-        self.in_burst = self.has_bursts;
+        self.state = if self.has_bursts { State::InBurst } else { State::Waits };
         match as_bytes(message).filter(|_| self.has_messages) {
             Some(message) => self.writer.record(RecordKind::Received, message),
             None => self.record_taken(),
         }
-        if !self.in_burst {
+        if self.state != State::InBurst {
             self.writer.rest();
         }
     }
@@ -111,7 +127,7 @@ impl<C: Decoder<Item: 'static>> RecordedCodec<C> {
             self.record_taken();
             self.taken = Taken::default();
         }
-        self.rest();
+        self.rest(State::Waits);
     }
 
     fn record_taken(&mut self) {
@@ -139,7 +155,7 @@ impl<C: Decoder<Item: 'static>> RecordedCodec<C> {
                 self.taken.bytes.clear();
                 self.taken.len = 0;
             }
-            Ok(None) => self.rest(),
+            Ok(None) => self.rest(State::Incomplete),
             Err(_) => self.record_undecoded(buffer),
         }
         decoded
@@ -163,14 +179,14 @@ impl<C: Decoder<Item: 'static>> Decoder for RecordedCodec<C> {
         }
         match self.inner.decode(buffer) {
             Ok(Some(message)) => {
-                self.in_burst = true;
+                self.state = State::InBurst;
                 if let Some(message) = as_bytes(&message) {
                     self.writer.record(RecordKind::Received, message);
                 }
                 Ok(Some(message))
             }
             Ok(None) => {
-                self.rest();
+                self.rest(State::Incomplete);
                 Ok(None)
             }
             Err(error) => {
@@ -188,13 +204,14 @@ impl<C: Decoder<Item: 'static>> Decoder for RecordedCodec<C> {
                 self.record_message(message);
                 self.taken = Taken::default();
             }
-            Ok(None) if !self.has_ended => {
-                self.has_ended = true;
+            _ => {
                 self.record_undecoded(buffer);
-                self.writer.record(RecordKind::ReceivedEnd, &[]);
-                self.rest();
+                if !self.has_ended {
+                    self.has_ended = true;
+                    self.writer.record(RecordKind::ReceivedEnd, &[]);
+                    self.writer.rest();
+                }
             }
-            _ => self.record_undecoded(buffer),
         }
         decoded
     }
@@ -225,7 +242,7 @@ where
                 self.writer.record(RecordKind::SentBytes, buffer.get(before..).unwrap_or_default());
             }
         }
-        if !self.in_burst {
+        if self.state != State::InBurst {
             self.writer.rest();
         }
         Ok(())
