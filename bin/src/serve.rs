@@ -1,11 +1,13 @@
 //! `switchboard serve`: sets up the process and starts the server.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use switchboard::log::{self, InstallError};
+use switchboard::server::StartError;
 use switchboard::transport::Systemd;
 use switchboard::{BoxError, Endpoint, ListenerSet, Registry};
 use tokio::runtime::Runtime;
@@ -87,10 +89,14 @@ pub(crate) fn try_bind(config: Config, registry: &Registry) -> Result<(), Failur
         let admin = config.admin.clone();
         let (mut listeners, assembled) = assemble::assemble(config, registry, None).map_err(Failure::config)?;
         listeners.transports().add(systemd);
-        listeners.try_bind().await.map_err(Failure::new)?;
+        let is_bound = listeners.try_bind().await;
+        is_bound.map_err(|error| not_started(&assembled.config, &error))?;
         check_fleet(&assembled).await?;
         match admin {
-            Some(admin) => Admin::try_bind(admin.endpoint).await.map_err(Failure::new),
+            Some(admin) => {
+                let is_bound = Admin::try_bind(admin.endpoint).await;
+                is_bound.map_err(|error| not_started(&assembled.config, &*error))
+            }
             None => Ok(()),
         }
     });
@@ -163,7 +169,7 @@ async fn run(
         Ok::<_, BoxError>(Some((running, admin, reloads, predecessor)))
     };
     let started = tokio::select! {
-        started = start => started.map_err(Failure::new),
+        started = start => started.map_err(|error| not_started(&reload.initial, &*error)),
         _ = signals.stop.next() => Ok(None),
     };
     let Ok(Some((running, admin, reloads, predecessor))) = started else {
@@ -175,6 +181,17 @@ async fn run(
     let counters = CounterHandover::new(running.clone(), predecessor);
     let server = LiveServer { running: &running, admin: &admin, systemd, executable, service_manager, counters };
     Ok(Box::pin(server.run(signals, reloads, reload, inherited_admin)).await)
+}
+
+/// The error with the origin of the address that cannot be used.
+fn not_started(config: &Config, error: &(dyn Error + Send + Sync + 'static)) -> Failure {
+    let Some(name) = error.downcast_ref::<StartError>().and_then(StartError::listener_name) else {
+        return Failure::new(error);
+    };
+    let listener = [String::from("listeners"), name.to_owned(), "listen".to_owned()];
+    let is_listener = config.listeners.contains_key(name);
+    let origin = config.effective.origin(if is_listener { &listener } else { &listener[1..] });
+    Failure::new(format_args!("{error} ({origin})"))
 }
 
 /// Logs the sockets of the service manager, with a warning for each socket that no listener uses.

@@ -129,7 +129,9 @@ fn check_bind_reports_addresses_that_cannot_be_bound() {
         rejected.stderr
     );
     let rejected = check("tcp://127.0.0.1:0", &["--set", &format!("admin.listen={address}")]);
+    let origin = "(flag --set admin.listen)\n";
     assert!(rejected.stderr.starts_with("error: listener admin cannot listen on "), "{}", rejected.stderr);
+    assert!(rejected.stderr.ends_with(origin), "{}", rejected.stderr);
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("socket");
     let good = check(&format!("unix:{}", path.display()), &[]);

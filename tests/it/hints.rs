@@ -134,7 +134,7 @@ fn the_process_that_uses_an_address_is_named() {
         let failed = events(&second).pop().unwrap();
         assert_eq!((&failed["level"], &failed["message"]), (&"ERROR".into(), &"start failed".into()));
         let error = failed["error"].as_str().unwrap();
-        let owner = format!("; process {} (switchboard) uses it", server.id());
+        let owner = format!("; process {} (switchboard) uses it (flag --listen)", server.id());
         assert!(
             error.starts_with(&format!("listener main cannot listen on {address}: ")) && error.ends_with(&owner),
             "{error}"

@@ -29,6 +29,14 @@ impl StartError {
         Self { part: Part::Listener(name.to_owned(), endpoint.clone()), source, hint }
     }
 
+    /// The name of the listener, if one cannot listen on its address.
+    pub fn listener_name(&self) -> Option<&str> {
+        match &self.part {
+            Part::Listener(name, _) => Some(name),
+            Part::Handler(_) => None,
+        }
+    }
+
     pub(super) fn handler(name: &str, source: BoxError) -> Self {
         Self { part: Part::Handler(name.to_owned()), source, hint: String::new() }
     }
