@@ -63,13 +63,14 @@ pub use switchboard;
 pub use switchboard::Registry;
 
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use assemble::load;
 use cli::{CheckFormat, Cli, Command, ConfigCommand, OutputFormat};
 use config::Shape;
-use failure::{Failure, print_stdout};
+use failure::{Failure, cannot_write, print_stdout};
 
 /// A registry with the built-in transports, framings, layers and handlers (`hello` and `echo`).
 pub fn registry() -> Registry {
@@ -98,8 +99,11 @@ pub fn run_from<A: Into<OsString>>(registry: Registry, args: impl IntoIterator<I
         Ok(command) => execute(command, &registry).unwrap_or_else(Failure::print),
         Err(error) => {
             // clap reports --help and --version as errors, too. A closed pipe is not an error.
-            let _ = error.print();
-            if error.use_stderr() { exit::USAGE } else { 0 }
+            match error.print() {
+                _ if error.use_stderr() => exit::USAGE,
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => cannot_write(&error).print(),
+                _ => 0,
+            }
         }
     };
     ExitCode::from(status)

@@ -15,7 +15,7 @@ pub use client::{Client, TEST_TIMEOUT};
 pub use nix::sys::signal::Signal;
 pub use program::Program;
 pub use running::{Event, Output, Running};
-pub use tool::{free_port, tool, uninterrupted, unique};
+pub use tool::{ClosedPort, free_port, tool, uninterrupted, unique};
 
 // Here, because this crate sees all crates that the README uses. The README is outside of their packages.
 #[cfg(doctest)]

@@ -1,15 +1,36 @@
 //! Unique names, free ports and external programs for tests.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::{env, io, process};
 
+use socket2::{Domain, Socket, Type};
+
 /// A name that no other test uses, for `mem:` listeners and paths.
 pub fn unique(name: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("{name}-{}-{}", process::id(), NEXT.fetch_add(1, Relaxed))
+}
+
+/// A TCP port on 127.0.0.1 at which nothing listens, as long as this value exists.
+#[derive(Debug)]
+pub struct ClosedPort(Socket);
+
+impl ClosedPort {
+    /// Reserves a port.
+    pub fn reserve() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("the system has sockets");
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port is free");
+        Self(socket)
+    }
+
+    /// The address, such as `127.0.0.1:40001`.
+    pub fn address(&self) -> String {
+        let address = self.0.local_addr().ok().and_then(|address| address.as_socket());
+        address.expect("the socket is bound").to_string()
+    }
 }
 
 /// A port on 127.0.0.1 that is free for TCP and UDP and outside the ephemeral range.

@@ -166,6 +166,8 @@ fn an_address_of_the_allow_list_is_not_banned() {
     assert!(rejected.status == 409 && rejected.body.contains("access.allow of every listener"), "{}", rejected.body);
     assert_eq!(server.send("POST", "/bans", r#"{"network": "127.0.0.0/7"}"#).status, 422, "host bits");
     assert_eq!(server.send("POST", "/bans", r#"{"network": "126.0.0.0/7"}"#).status, 200);
+    let no_object = server.send("POST", "/bans", "[]");
+    assert!(no_object.status == 422 && no_object.body.contains("expected an object with"), "{}", no_object.body);
     server.client();
 }
 
@@ -211,6 +213,7 @@ fn a_damaged_file_is_an_error_of_the_check_and_of_the_start() {
     for (text, part) in [
         ("{\"version\": 1,\n\"bans\": [{", "it is damaged: EOF while parsing an object at line 2"),
         ("{\"version\": 7}", "it has version 7, and this program reads version 1"),
+        ("[]", "it is damaged: invalid length 0, expected an object with the keys version, bans and repeats"),
     ] {
         fs::write(&file, text).unwrap();
         for command in ["check", "serve"] {

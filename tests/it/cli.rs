@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 
 use harness::{Program, Signal, free_port, root, tool};
 use serde_json::{Value, json};
@@ -231,4 +232,20 @@ fn config_diff_shows_the_changes_of_a_reload() {
     assert!(said.contains("absent.toml cannot be read") && said.contains("(flag --against)"), "{said}");
     let (status, said) = difference(place.path(), &[]);
     assert!(status == Some(1) && said.contains("--against"), "{said}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error_of_every_command_and_a_closed_pipe_is_none() {
+    let program = harness::binary("switchboard");
+    for args in [&["--help"][..], &["--version"], &["list", "--help"], &["list"], &["schema"], &["config"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let ended = Command::new(&program).args(args).stdout(full).output().unwrap();
+        let error = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{args:?}: {error}");
+        assert_eq!(error, "error: cannot write to standard output: No space left on device\n", "{args:?}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = Command::new(&program).args(args).stdout(writer).output().unwrap();
+        assert_eq!((ended.status.code(), &*ended.stderr), (Some(0), &b""[..]), "{args:?}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
-use harness::{Program, Signal, TEST_TIMEOUT};
+use harness::{ClosedPort, Program, Signal, TEST_TIMEOUT};
 
 use crate::admin::AdminServer;
 use crate::fleet::{Redis, exchange, fleet, instance};
@@ -28,11 +28,9 @@ fn fails(settings: &[&str], status: i32, texts: &[&str]) {
 
 #[test]
 fn check_names_every_problem_of_a_link() {
-    fails(
-        &["fleet.link=redis://127.0.0.1:1"],
-        1,
-        &["fleet.link: cannot reach redis://127.0.0.1:1", "refused", "--set"],
-    );
+    let closed = ClosedPort::reserve();
+    let link = format!("redis://{}", closed.address());
+    fails(&[&format!("fleet.link={link}")], 1, &[&format!("fleet.link: cannot reach {link}"), "refused", "--set"]);
     fails(&["fleet.link=redis+unix:/nonexistent/redis.sock"], 1, &["fleet.link: cannot reach", "No such file"]);
     fails(
         &["fleet.link=redis://no-such-host.invalid"],
@@ -89,12 +87,17 @@ fn an_invalid_section_is_rejected_and_no_password_is_shown() {
 
 #[test]
 fn a_server_starts_without_the_link_and_divides_its_limits() {
-    let settings = ["fleet.link=redis://127.0.0.1:1", "fleet.instances=4", "rate.messages_per_source=100/s"];
+    let closed = ClosedPort::reserve();
+    let link = format!("fleet.link=redis://{}", closed.address());
+    let settings = [&*link, "fleet.instances=4", "rate.messages_per_source=100/s"];
     let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
     let server = AdminServer::start(&settings);
     let event = server.0.wait_for_event(|event| event["message"] == "fleet limits divided");
     assert_eq!((event["level"].as_str(), event["instances"].as_u64()), (Some("ERROR"), Some(4)));
-    assert!(event["error"].as_str().unwrap().contains("cannot reach redis://127.0.0.1:1"), "{event}");
+    assert!(
+        event["error"].as_str().unwrap().contains(&format!("cannot reach redis://{}", closed.address())),
+        "{event}"
+    );
     server.client();
     let fleet = fleet(&server);
     assert_eq!((fleet["state"].as_str(), fleet["connected"].as_bool()), (Some("divided"), Some(false)));

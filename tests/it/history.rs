@@ -160,7 +160,10 @@ fn a_client_that_waits_for_the_drain_gets_its_result() {
     server.wait_until("the deadline is shown", || {
         server.get("/status").json()["drain"]["seconds_left"].as_f64().is_some_and(|left| left > 0.0 && left <= 30.0)
     });
-    server.0.signal(Signal::SIGTERM); // the second one aborts
+    // The first signal after a request aborts nothing.
+    server.0.signal(Signal::SIGTERM);
+    (0..20).for_each(|_| assert_eq!(server.get("/livez").status, 200));
+    server.0.signal(Signal::SIGTERM);
     let result = result.join().unwrap();
     assert_eq!(result.json(), serde_json::json!({ "open": 1, "cut": 1, "stop_failures": 0 }));
     client.get_ref().set_read_timeout(Some(TEST_TIMEOUT)).unwrap();

@@ -413,6 +413,6 @@ async fn a_client_that_reads_a_little_is_seen_to_make_progress() {
     socket.set_recv_buffer_size(16 * 1024).unwrap();
     let mut client = socket.connect(address).await.unwrap();
     timeout(TEST_TIMEOUT, fill.is_full.notified()).await.expect("the kernel is full");
-    client.read_exact(&mut vec![0; 100 * 1024]).await.unwrap();
+    client.read_exact(&mut vec![0; 400 * 1024]).await.unwrap();
     timeout(TEST_TIMEOUT, fill.has_progress.notified()).await.expect("the server can write again");
 }

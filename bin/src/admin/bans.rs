@@ -52,7 +52,7 @@ impl Accepted for RemoveParameters {
 
 /// The body of `POST /bans`.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with the key network")]
 struct Request {
     network: Network,
     duration: Option<Interval>,

@@ -10,9 +10,9 @@ use serde_json::Value as Json;
 use switchboard::settings::text::{escape_unsafe, is_unsafe};
 use toml_writer::{ToTomlKey, ToTomlValue, TomlKeyBuilder, TomlStringBuilder};
 
+use super::differences::differences;
 use super::expected::Schemas;
 use super::origin::Origin;
-use super::running::differences;
 use super::source::Merged;
 use super::tree::{self, Path, under};
 

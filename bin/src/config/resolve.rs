@@ -124,9 +124,7 @@ pub(crate) fn defaults<'n>(names: impl Iterator<Item = &'n String>, sources: &[S
     let sections = properties(file_schema()).filter(|(_, default)| default.is_object());
     let mut tree: Dict = sections.map(|(key, default)| (key, table(default))).collect();
     for key in sources.iter().flat_map(|source| source.tree.keys()) {
-        if !tree.contains_key(key)
-            && let Some(section) = optional(key)
-        {
+        if let Some(section) = optional(key) {
             tree.insert(key.clone(), section);
         }
     }
@@ -152,9 +150,10 @@ pub(crate) fn listener(registry: &Registry) -> Dict {
 }
 
 /// The defaults of a section that is absent by default. `None` for any other key.
-fn optional(section: &str) -> Option<Value> {
+pub(crate) fn optional(section: &str) -> Option<Value> {
     let schema = Expected::at(file_schema(), &[section.to_owned()]);
-    if schema.is_value() || schema.keys().is_empty() {
+    let is_present = file_schema()["properties"][section]["default"].is_object();
+    if is_present || schema.is_value() || schema.keys().is_empty() {
         return None;
     }
     let default = |key: String| {

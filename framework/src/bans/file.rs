@@ -39,7 +39,7 @@ pub(super) struct Contents {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with the keys version, bans and repeats")]
 struct Document {
     version: u32,
     bans: Vec<StoredBan>,
@@ -47,6 +47,7 @@ struct Document {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with the key version")]
 struct Head {
     version: u32,
 }

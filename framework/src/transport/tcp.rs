@@ -50,7 +50,7 @@ impl Transport for Tcp {
 
 /// Bytes of a connection that the kernel takes before it can send them. Without a limit, it takes megabytes for a slow
 /// client, and reports no progress before the client has read a third of them: `timeouts.write` would close it.
-const MAX_UNSENT: u32 = 128 << 10;
+const MAX_UNSENT: u32 = 512 << 10;
 
 pub(super) fn listen(socket: Socket, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
     // Accepted connections inherit these options from the listener (tcp(7)).

@@ -22,6 +22,7 @@ use super::diagnostic::Diagnostic;
 use super::expected::Schemas;
 use super::hidden;
 use super::origin::Origin;
+use super::resolve::optional;
 use super::source_text::{Mark, SourceText};
 
 /// The file to read: the named one, or else the first that exists.
@@ -93,7 +94,7 @@ pub(crate) fn parse_named(path: &FilePath, text: &str, schemas: &Schemas<'_>) ->
 }
 
 /// Rejects a file that sets no key: a file that was emptied by mistake would otherwise replace every setting by its
-/// default. An empty section, such as `[log]`, sets no key.
+/// default. An empty section sets no key, unless it is absent by default, such as `[recorder]`.
 pub(crate) fn require_keys(
     path: &FilePath,
     contents: Contents,
@@ -101,7 +102,7 @@ pub(crate) fn require_keys(
     origin: Option<Origin>,
 ) -> Result<Contents, Diagnostic> {
     let sets_nothing = |(key, value): (&String, &Value)| match value {
-        Value::Dict(_, table) => table.is_empty(),
+        Value::Dict(_, table) => table.is_empty() && optional(key).is_none(),
         Value::Empty(..) => schemas.expected(std::slice::from_ref(key)).accepts("object"),
         _ => false,
     };

@@ -93,10 +93,8 @@ fn a_section_that_is_added_or_removed_shows_its_keys_that_need_a_restart() {
 
 #[test]
 fn a_section_has_its_defaults_if_it_is_present() {
-    let (empty, full) = (
-        file("handler = 'hello'\n[bans]\n[recorder]").good(),
-        file("handler = 'hello'\nbans.term = '1h'\nrecorder.files = 100").good(),
-    );
+    let (empty, full) =
+        (file("[bans]\n[recorder]").good(), file("handler = 'hello'\nbans.term = '1h'\nrecorder.files = 100").good());
     assert_eq!(empty.effective.differences(&full.effective), Vec::<Path>::new());
     let printed = empty.effective.print(Shape::Toml);
     assert!(printed.contains("term = \"1h\"") && printed.contains("memory = \"16MiB\""), "{printed}");
