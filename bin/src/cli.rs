@@ -245,11 +245,14 @@ impl Options {
 
 /// An error does not show the argument, which may be a secret: `admin.token: SECRET`.
 fn key_value(text: &str) -> Option<(String, String)> {
-    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '"');
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
     let (key, value) = text.split_once('=')?;
     let key = key.trim();
-    let is_closed = key.matches('"').count().is_multiple_of(2);
-    (!key.is_empty() && key.chars().all(is_part) && is_closed).then(|| (key.to_owned(), value.to_owned()))
+    let mut parts = key.split('"');
+    let is_key = parts.clone().step_by(2).all(|plain| plain.chars().all(is_part))
+        && parts.clone().skip(1).step_by(2).all(|quoted| !quoted.contains(char::is_control))
+        && !parts.by_ref().count().is_multiple_of(2);
+    (!key.is_empty() && is_key).then(|| (key.to_owned(), value.to_owned()))
 }
 
 /// Hides the part after `=` of an argument that clap quotes: `admin.token=SECRET` without `--set`. Escapes the rest.

@@ -185,13 +185,13 @@ async fn run(
 
 /// The error with the origin of the address that cannot be used.
 fn not_started(config: &Config, error: &(dyn Error + Send + Sync + 'static)) -> Failure {
-    let Some(name) = error.downcast_ref::<StartError>().and_then(StartError::listener_name) else {
-        return Failure::new(error);
-    };
-    let listener = [String::from("listeners"), name.to_owned(), "listen".to_owned()];
-    let is_listener = config.listeners.contains_key(name);
-    let origin = config.effective.origin(if is_listener { &listener } else { &listener[1..] });
-    Failure::new(format_args!("{error} ({origin})"))
+    let Some(start) = error.downcast_ref::<StartError>() else { return Failure::new(error) };
+    let (Some(name), Some(endpoint)) = (start.listener_name(), start.endpoint()) else { return Failure::new(error) };
+    // A listener can have the name of the admin endpoint, but not its address.
+    let is_listener = config.listeners.get(name).is_some_and(|listener| listener.spec.endpoint == *endpoint);
+    let key = if is_listener { vec!["listeners", name, "listen"] } else { vec!["admin", "listen"] };
+    let key: Vec<String> = key.into_iter().map(str::to_owned).collect();
+    Failure::new(format_args!("{error} ({})", config.effective.origin(&key)))
 }
 
 /// Logs the sockets of the service manager, with a warning for each socket that no listener uses.

@@ -21,6 +21,10 @@ struct Recorded {
 impl Recorded {
     /// `listener` are the keys of the listener, and sections behind it.
     fn start(recorder: &str, listener: &str) -> Self {
+        Self::start_program(Program::switchboard(), recorder, listener)
+    }
+
+    fn start_program(program: Program, recorder: &str, listener: &str) -> Self {
         let place = tempfile::tempdir().unwrap();
         let records = place.path().join("records");
         let config = format!(
@@ -28,7 +32,7 @@ impl Recorded {
              [listeners.main]\nlisten = \"tcp://127.0.0.1:0\"\n{listener}\n"
         );
         fs::write(place.path().join("config.toml"), config).unwrap();
-        let server = Program::switchboard().logs().args(["--config", "config.toml"]).current_dir(place.path()).start();
+        let server = program.logs().args(["--config", "config.toml"]).current_dir(place.path()).start();
         Self { server, place }
     }
 
@@ -180,9 +184,36 @@ fn a_replay_compares_the_end_of_a_connection_and_what_comes_before() {
     }
     // Against a server too.
     let to = recorded.server.address("main");
-    fs::write(&file, format!("{head}> \"Ada\"\n< \"hello, Ada!\"\n< closed handler_closed\n")).unwrap();
-    let open = recorded.replay(&file, &["--to", &to, "--timeout", "200ms"]);
+    fs::write(&file, format!("{head}> \"Ada\"\n< \"hello, Ada!\"\ntimeout 200ms\n< closed handler_closed\n")).unwrap();
+    let open = recorded.replay(&file, &["--to", &to, "--timeout", "1m"]);
     fails(&open, "expected the end of the connection; the connection is still open after 200ms");
+}
+
+#[test]
+fn a_replay_waits_for_every_timeout() {
+    let listener = "handler = \"slow\"\nframing = \"lines\"\n[listeners.main.timeouts]\nmessage = \"10s\"\nidle = \"0s\"\n\
+                    [handlers.slow]\ntype = \"hello\"\ndelay = \"60s\"";
+    let recorded = Recorded::start("", listener);
+    let file = recorded.place.path().join("a.script");
+    let late = "the connection closed with reason message_timeout after message 1";
+    for (steps, what) in [
+        ("> \"Ada\"\n< closed message_timeout\n", late),
+        ("> \"Ada\"\n< nothing 40s\n", late),
+        ("> \"Ada\"\ntimeout 1m\n< end\n", late),
+        ("< closed idle\n", "the connection is still open, and it closed with reason idle when it was recorded"),
+    ] {
+        fs::write(&file, format!("switchboard script 1\nframing lines\n< \"welcome!\"\n{steps}")).unwrap();
+        fails(&recorded.replay(&file, &[]), what);
+    }
+}
+
+#[test]
+fn the_beginning_of_a_message_is_redacted_without_the_header_of_its_framing() {
+    let listener = "handler = \"vault\"\nframing = { type = \"length\", width = 2 }\n\
+                    [listeners.main.timeouts]\nframe = \"100ms\"";
+    let recorded = Recorded::start_program(crate::recorder::extended(), "on = [\"frame_timeout\"]", listener);
+    let (_, text) = recorded.fail(b"\0\x04time\0\x20login secret", false);
+    assert!(text.contains("> 00 \" login xxxxxx\"\n") && !text.contains("secret"), "{text}");
 }
 
 #[test]

@@ -215,7 +215,7 @@ pub(crate) fn page(program: &dyn Fn() -> Program) -> String {
          close\nreason and metric. The [operator's guide](operators.md) explains how to use them,\n[defaults and \
          bounds](defaults.md) lists the fixed bounds.\n\n\
          ## Configuration\n\nDefaults < file < environment < flags. A key is `SWITCHBOARD_A__B__C` in the environment and \
-         `--set a.b.c=…` as a flag.\nThere, a part with a dot is quoted: `--set 'listeners.main.tls.sni.\"example.com\".key=…'`.\nSizes (`\"64KiB\"`), durations (`\"30s\"`) and rates (`\"100/s\"`) are text.\n",
+         `--set a.b.c=…` as a flag.\nIn a flag, a part with a dot is quoted: `--set 'listeners.main.tls.sni.\"example.com\".key=…'`.\nSizes (`\"64KiB\"`), durations (`\"30s\"`) and rates (`\"100/s\"`) are text.\n",
     );
     page.push_str("\n### Top level\n\n| key | purpose |\n|---|---|\n");
     let properties = schema["properties"].as_object().unwrap();

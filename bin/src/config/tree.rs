@@ -8,8 +8,7 @@ use serde_json::Value as Json;
 /// A key and its enclosing tables, the outermost first.
 pub(crate) type Path = Vec<String>;
 
-/// The path of a key in dotted form.
-/// The segments of a key. A segment in double quotes can contain dots, as [`dotted`] writes it.
+/// The segments of a key. A segment in double quotes can contain dots.
 pub(crate) fn path(dotted: &str) -> Path {
     let mut is_quoted = false;
     let segments = dotted.split(|c| {

@@ -115,7 +115,12 @@ impl Recording {
     /// The bytes of a record, without what the handler redacts.
     pub(crate) fn redacted(&self, record: &Record, direction: Direction) -> BytesMut {
         let mut message = BytesMut::from(&record.bytes[..]);
-        (self.handler.redact)(direction, &mut message);
+        // The handler knows messages without the header of the framing.
+        let framing = self.handler.framing.as_ref().filter(|_| record.kind.is_bytes());
+        let header = framing.map_or(0, RecordedFraming::header).min(message.len());
+        let mut content = message.split_off(header);
+        (self.handler.redact)(direction, &mut content);
+        message.unsplit(content);
         message
     }
 
@@ -143,14 +148,20 @@ impl RecordedFraming {
     /// The bytes on the wire before and behind a message of this length that begins so. `None` if the framing encodes
     /// the message itself.
     fn around(&self, beginning: &[u8], len: usize) -> Option<(Vec<u8>, Vec<u8>)> {
-        let filled = [beginning, &vec![b'x'; len - beginning.len()]].concat();
-        // A framing of JSON accepts only a whole value.
-        let quoted = [b"\"", &*vec![b'x'; len.saturating_sub(2)], b"\""].concat();
-        [filled, quoted].into_iter().filter(|message| message.len() == len).find_map(|message| {
-            let encoded = (self.encode)(&message)?;
-            let (head, rest) = encoded.split_at(memmem::find(&encoded, &message)?);
+        let around = |message: &[u8]| {
+            let encoded = (self.encode)(message)?;
+            let (head, rest) = encoded.split_at(memmem::rfind(&encoded, message)?);
             Some((head.to_vec(), rest[len..].to_vec()))
-        })
+        };
+        // A framing of JSON accepts only a whole value.
+        let text = |count: usize| vec![b'x'; count];
+        around(&[beginning, &text(len - beginning.len())].concat())
+            .or_else(|| around(&[b"\"", &*text(len.checked_sub(2)?), b"\""].concat()))
+    }
+
+    /// The bytes of a message on the wire before its content.
+    fn header(&self) -> usize {
+        self.around(b"x", 1).map_or(0, |(head, _)| head.len())
     }
 }
 

@@ -61,9 +61,13 @@ impl Player<'_> {
             CloseReason::Idle => self.timeouts.idle,
             CloseReason::FirstMessage => self.timeouts.first_message,
             CloseReason::FrameTimeout => self.timeouts.frame,
+            CloseReason::MessageTimeout => self.timeouts.message,
             _ => Duration::ZERO,
         };
-        let is_timeout = !timeout.is_zero();
+        let is_timeout = matches!(
+            reason,
+            CloseReason::Idle | CloseReason::FirstMessage | CloseReason::FrameTimeout | CloseReason::MessageTimeout
+        );
         let time = if is_timeout { self.timeout + timeout.max(CLOSE) } else { self.timeout };
         if reason.is_handler_failure() {
             // The handler may have been corrected: then the connection stays open, or closes for another reason.
@@ -86,6 +90,12 @@ impl Player<'_> {
         };
         let difference = self.difference(nth, 0, what);
         Some(self.defect(Some(nth)).unwrap_or(difference))
+    }
+
+    /// The failure of the handler, or else a difference.
+    pub(super) async fn failure(&mut self, nth: usize, what: String) -> ReplayFailure {
+        self.settle().await;
+        self.defect(Some(nth)).unwrap_or_else(|| self.difference(nth, 0, what))
     }
 
     pub(super) fn difference(&self, nth: usize, byte: usize, what: impl Into<String>) -> ReplayFailure {

@@ -163,7 +163,8 @@ impl<'a> Player<'a> {
                     0 => is_open.then(|| "the connection is still open".to_owned()),
                     surplus => Some(format!("the server sent {surplus} bytes that no step expects")),
                 };
-                return Ok(what.map(|what| self.difference(nth, 0, what)));
+                let Some(what) = what else { return Ok(None) };
+                return Ok(Some(self.failure(nth, what).await));
             }
             Action::ExpectClosed(Some(reason)) => return Ok(self.expect_closed(nth, peer, *reason).await),
             Action::ExpectNothing(time) => {
@@ -174,7 +175,7 @@ impl<'a> Player<'a> {
                     0 => "the server closed the connection".to_owned(),
                     surplus => format!("the server sent {surplus} bytes that no step expects"),
                 };
-                return Ok(Some(self.difference(nth, 0, what)));
+                return Ok(Some(self.failure(nth, what).await));
             }
             // Reading all the time does not change what is compared.
             _ => {}

@@ -37,6 +37,14 @@ impl StartError {
         }
     }
 
+    /// The address, if a listener cannot listen on it.
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        match &self.part {
+            Part::Listener(_, endpoint) => Some(endpoint),
+            Part::Handler(_) => None,
+        }
+    }
+
     pub(super) fn handler(name: &str, source: BoxError) -> Self {
         Self { part: Part::Handler(name.to_owned()), source, hint: String::new() }
     }

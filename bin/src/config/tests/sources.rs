@@ -243,4 +243,10 @@ fn a_part_of_a_key_with_a_dot_is_quoted() {
     let case = Case { flags: &flags, ..Case::default() };
     let error = case.load().unwrap_err();
     assert!(error.contains("listeners.main.tls.sni.\"example.com\".key: is missing"), "{error}");
+    let run = |key: &str| crate::run_from(test_registry(), ["switchboard", "check", "--set", key]);
+    let [usage, config] = [2, 78].map(std::process::ExitCode::from);
+    assert_eq!(run("listeners.main.tls.sni.\"*.example.com\".key=a"), config);
+    for key in ["a.\"b=c", "\"=1", "a b=1", "a.\"\n\"=1", "=1"] {
+        assert_eq!(run(key), usage, "{key}");
+    }
 }

@@ -25,7 +25,10 @@ impl<F: Framing> Framing for Recorded<F> {
     }
 
     fn before_wait(codec: &mut Self::Codec) {
-        codec.rest(codec.state.max(State::Waits));
+        if codec.state == State::InBurst {
+            codec.state = State::Waits;
+        }
+        codec.writer.rest();
     }
 
     fn before_close(codec: &mut Self::Codec, rest: &[u8]) {
@@ -51,11 +54,12 @@ pub(crate) struct RecordedCodec<C> {
     taken: Taken,
 }
 
-/// What the last call has found.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What follows the last call.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// A message: the next one follows at once, or the driver says that it waits.
+    /// It has decoded a message: the next one follows at once, or the driver says that it waits.
     InBurst,
+    /// The driver waits, or the codec has failed.
     Waits,
     /// The input ends inside a message, or between two messages.
     Incomplete,
