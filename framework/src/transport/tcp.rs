@@ -55,7 +55,7 @@ const MAX_UNSENT: u32 = 512 << 10;
 pub(super) fn listen(socket: Socket, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<Listener> {
     // Accepted connections inherit these options from the listener (tcp(7)).
     socket.set_tcp_nodelay(options.nodelay)?;
-    socket.set_tcp_notsent_lowat(MAX_UNSENT)?;
+    let _ = socket.set_tcp_notsent_lowat(MAX_UNSENT); // an inherited socket of another protocol may not have it
     socket.set_keepalive(!options.keepalive.is_zero())?;
     if !options.keepalive.is_zero() {
         SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(options.keepalive))?;
