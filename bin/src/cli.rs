@@ -248,11 +248,15 @@ fn key_value(text: &str) -> Option<(String, String)> {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
     let (key, value) = text.split_once('=')?;
     let key = key.trim();
-    let mut parts = key.split('"');
-    let is_key = parts.clone().step_by(2).all(|plain| plain.chars().all(is_part))
-        && parts.clone().skip(1).step_by(2).all(|quoted| !quoted.contains(char::is_control))
-        && !parts.by_ref().count().is_multiple_of(2);
-    (!key.is_empty() && is_key).then(|| (key.to_owned(), value.to_owned()))
+    // Every second part is in quotes.
+    let parts: Vec<&str> = key.split('"').collect();
+    let is_quoted = |nth: usize| nth % 2 == 1;
+    let is_valid = |(nth, part): (usize, &&str)| match is_quoted(nth) {
+        true => !part.contains(char::is_control),
+        false => part.chars().all(is_part),
+    };
+    let is_key = !key.is_empty() && !is_quoted(parts.len() - 1) && parts.iter().enumerate().all(is_valid);
+    is_key.then(|| (key.to_owned(), value.to_owned()))
 }
 
 /// Hides the part after `=` of an argument that clap quotes: `admin.token=SECRET` without `--set`. Escapes the rest.

@@ -127,9 +127,9 @@ impl CloseReason {
         matches!(self, Self::Panic | Self::HandlerError | Self::MessageTimeout)
     }
 
-    /// Whether the messages and their order decide that a connection closes for this reason, and not time, the network
-    /// or an operator.
-    pub fn is_of_messages(self) -> bool {
+    /// Whether the same messages in the same order close a connection for this reason again. Time, the network and
+    /// operators have no part in it.
+    pub fn is_caused_by_messages(self) -> bool {
         matches!(
             self,
             Self::PeerClosed | Self::HandlerClosed | Self::FrameTooLarge | Self::BadFrame | Self::StarttlsInjection

@@ -99,7 +99,9 @@ impl Player<'_> {
                     self.timeout = *duration;
                     Ok(())
                 }
-                Step::Peer(peer, Action::ExpectClosed(Some(reason))) if self.is_replay && !reason.is_of_messages() => {
+                Step::Peer(peer, Action::ExpectClosed(Some(reason)))
+                    if self.is_replay && !reason.is_caused_by_messages() =>
+                {
                     return self.expect_no_defect(nth, *peer, *reason).await;
                 }
                 Step::Peer(peer, action) => self.act(*peer, action).await,

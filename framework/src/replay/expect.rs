@@ -75,7 +75,7 @@ impl Player<'_> {
             self.settle().await;
             return self.defect(Some(nth));
         }
-        if !reason.is_of_messages() && !is_timeout {
+        if !reason.is_caused_by_messages() && !is_timeout {
             return self.defect(Some(nth));
         }
         self.client(peer).ended(time).await;
