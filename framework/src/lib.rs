@@ -183,7 +183,7 @@ pub use address::{Address, Credentials, Endpoint, Source};
 pub use close_reason::CloseReason;
 pub use connection::{
     ClientCertificate, ClosedConnection, Connection, Extensions, Kind, ProxyInfo, RECENTLY_CLOSED,
-    TASKS_PER_CONNECTION, TlsInfo, TooManyTasks,
+    TASKS_PER_CONNECTION, TlsInfo, TlsVersion, TooManyTasks,
 };
 pub use direction::Direction;
 pub use drain::{DrainSignal, Phase};

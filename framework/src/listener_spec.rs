@@ -204,7 +204,8 @@ impl ListenerSpec {
     /// and each active rate limit has a table of at most 8 MiB.
     ///
     /// The estimate assumes that replies are as large as `limits.frame`. It does not contain the state of handlers,
-    /// pushed frames (up to `limits.outbox` per connection) and socket buffers of the kernel.
+    /// pushed frames (up to `limits.outbox` per connection), later replies that are ready before an earlier one (up to
+    /// `limits.in_flight` per connection) and socket buffers of the kernel.
     ///
     /// ```
     /// use switchboard::Kind;

@@ -8,10 +8,11 @@ mod sourced;
 
 use std::collections::VecDeque;
 use std::mem::take;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use once_cell::race::OnceBox;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -68,7 +69,7 @@ impl Mark {
 pub(crate) struct Outbox<Out> {
     connection: Connection,
     limit: u32,
-    queue: OnceLock<Box<Queue<Out>>>,
+    queue: OnceBox<Queue<Out>>,
 }
 
 struct Queue<Out> {
@@ -108,7 +109,7 @@ pub(crate) fn is_clear(connection: &Connection) -> bool {
 impl<Out> Outbox<Out> {
     pub(crate) fn new(limit: usize, connection: Connection) -> Self {
         let limit = u32::try_from(limit).map_or(MAX_LIMIT, |limit| limit.clamp(1, MAX_LIMIT));
-        Self { connection, limit, queue: OnceLock::new() }
+        Self { connection, limit, queue: OnceBox::new() }
     }
 
     fn queue(&self) -> &Queue<Out> {
@@ -235,6 +236,14 @@ impl<Out> Outbox<Out> {
             }
         }
         None
+    }
+
+    /// Drops the queued frames after the connection has closed.
+    pub(crate) fn drop_frames(&self) {
+        if let Some(queue) = self.queue.get() {
+            let entries = take(&mut queue.entries.lock().queue);
+            drop(entries); // without the lock: a frame can have a destructor of the application
+        }
     }
 
     /// Rejects further frames, and ends all sources.

@@ -16,12 +16,15 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub(crate) use shared::SharedBy;
+pub(crate) use turns::Waiter;
 
 use crate::address::Source;
 use crate::settings::{Rate, deadline_after};
 use shared::Shared;
+use turns::Turns;
 
 mod shared;
+mod turns;
 
 /// Maximum sources that one rate limit counts separately; further ones are counted in groups.
 const MAX_SOURCES: usize = 65_536;
@@ -41,6 +44,7 @@ pub(crate) struct Limiter {
     /// Whether the table of the governor is full, or is not used because a fleet shares the limit.
     is_special: AtomicBool,
     shared: Option<Shared>,
+    turns: Turns,
 }
 
 /// The clock of tokio, which tests can pause.
@@ -81,7 +85,8 @@ impl Limiter {
         let clock = TokioClock { origin: Instant::now() };
         let governor = RateLimiter::new(quota, DashMapStateStore::default(), clock);
         let (checks, is_special) = (AtomicU32::new(0), AtomicBool::new(shared.is_some()));
-        Some(Self { governor, clock, hasher: RandomState::new(), checks, is_special, shared })
+        let (hasher, turns) = (RandomState::new(), Turns::new(each));
+        Some(Self { governor, clock, hasher, checks, is_special, shared, turns })
     }
 
     /// Counts an event of a source. `Err` with the time to wait if the source exceeds its rate.

@@ -29,6 +29,7 @@ impl Handler for Striker {
             b"strike" => cx.strike(1),
             b"validate" => cx.validate_address(),
             b"error" => return Err("requested".into()),
+            b"large" => return Ok(Reply::send("z".repeat(100_000)).then_finish()),
             _ => {}
         }
         Ok(Reply::send(message))
@@ -219,6 +220,17 @@ async fn close_reasons_and_rejections_weigh_as_configured() {
     }
     server.until(|server| server.closed(CloseReason::PeerClosed) == 5).await;
     assert_eq!(server.running.bans().report().strikes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ban_while_the_last_reply_is_written_is_the_close_reason() {
+    let mut server = TestServer::start(|server| server.bans(strikes())).await;
+    let mut client = server.connect("192.0.2.7:7").await;
+    client.send("large\n").await;
+    assert_eq!(server.reason().await, CloseReason::HandlerClosed);
+    ban(server.running.bans(), "192.0.2.7");
+    server.until(|server| server.running.open() == 0).await;
+    assert_eq!((server.closed(CloseReason::Banned), server.closed(CloseReason::HandlerClosed)), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

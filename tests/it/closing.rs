@@ -11,6 +11,7 @@ use switchboard::server::{ListenerSet, ListenerSpec};
 use switchboard::settings::DrainSettings;
 use switchboard::tower::Layer;
 use switchboard::transport::Transports;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -194,6 +195,97 @@ async fn a_killed_client_that_does_not_read_is_closed_within_a_second() {
         sleep(millis(10)).await;
     }
     assert!(begun.elapsed() < secs(1), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_connection_holds_no_input_while_it_waits_for_the_client() {
+    /// Keeps its message, which is a slice of the read buffer.
+    #[derive(Clone, Default)]
+    struct Keep(Arc<Mutex<Bytes>>);
+    impl Handler for Keep {
+        type State = ();
+
+        async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
+            *self.0.lock().unwrap() = message.clone();
+            match &message[..] {
+                b"finish" => Ok(Reply::finish()),
+                b"error" => Err("requested".into()),
+                _ => Ok(Reply::send("reply")),
+            }
+        }
+    }
+    for sent in ["x\nfinish\nnext\n", "x\nerror\nnext\n", "x\nfinish\npartial"] {
+        let (name, handler) = (unique("closing"), Keep::default());
+        let server = Server::bind(format!("mem:{name}")).framing(Lines::default());
+        let running = server.start(handler.clone()).await.unwrap();
+        let mut client = connect(&name).await;
+        client.send(sent).await.expect("reply\n").await.expect_end().await;
+        assert_eq!(running.open(), 1, "{sent}");
+        assert!(handler.0.lock().unwrap().is_unique(), "{sent}: the connection holds its read buffer");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aborted_connection_ends_at_once_and_keeps_no_frames() {
+    #[derive(Clone)]
+    struct Slow {
+        pusher: Arc<Mutex<Option<Pusher>>>,
+        frame: Arc<Bytes>,
+    }
+    impl Handler for Slow {
+        type State = ();
+
+        async fn open(&self, cx: &mut Context) -> Result<Reply> {
+            for _ in 0..10 {
+                cx.pusher().push(Bytes::clone(&self.frame)).await?;
+            }
+            *self.pusher.lock().unwrap() = Some(cx.pusher());
+            Ok(Reply::none())
+        }
+
+        async fn message(&self, _: &mut Context, message: Bytes) -> Result<Reply> {
+            Ok(Reply::send(message))
+        }
+
+        async fn close(&self, _: &mut Context, _: CloseReason) {
+            sleep(millis(900)).await;
+        }
+    }
+    let frame = Arc::new(Bytes::from(vec![b'x'; 100_000]));
+    let (name, handler) = (unique("closing"), Slow { pusher: Arc::default(), frame });
+    let running = Server::bind(format!("mem:{name}")).framing(Lines::default()).start(handler.clone()).await.unwrap();
+    let mut client = connect(&name).await;
+    sleep(secs(1)).await;
+    let begun = Instant::now();
+    running.connections()[0].kill();
+    client.rest().await;
+    assert!(begun.elapsed() < millis(500), "the connection waits for the handler: {:?}", begun.elapsed());
+    while running.open() > 0 {
+        sleep(millis(10)).await;
+    }
+    assert!(handler.pusher.lock().unwrap().is_some());
+    assert!(handler.frame.is_unique(), "frames wait for a client that has gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_handler_that_panics_lets_the_client_read_its_last_reply() {
+    struct Panics;
+    impl StreamHandler for Panics {
+        async fn serve(&self, _: Connection, mut stream: ByteStream) -> Result<()> {
+            stream.write_all(b"error\n").await?;
+            panic!("requested");
+        }
+    }
+    let name = unique("closing");
+    let running = Server::bind(format!("mem:{name}")).start_stream(Panics).await.unwrap();
+    let mut client = connect(&name).await;
+    client.send("unread").await.expect("error\n").await.expect_end().await;
+    assert_eq!(running.open(), 1, "it reads what is left, and the client is not reset");
+    while running.open() > 0 {
+        sleep(millis(10)).await;
+    }
+    let closed = &running.report()[0].closed;
+    assert!(closed.contains(&(CloseReason::Panic, 1)), "{closed:?}");
 }
 
 #[tokio::test(start_paused = true)]

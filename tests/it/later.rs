@@ -599,6 +599,32 @@ async fn replies_of_a_removed_datagram_peer_never_reach_another_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_messages_of_a_removed_datagram_peer_end_with_it_and_count_as_dropped() {
+    let in_flight = ["unordered 500 a", "later 500 b", "unordered-stream 1 c-d-e-f-g"];
+    for (last, ok, dropped) in [
+        (&["now-close 0"][..], 1, 3), // while the stream is being sent
+        (&["unordered-close 2"], 2, 2),
+        (&["unordered-finish 2 x", "later 500 queued", "now 500 queued"], 2, 4),
+    ] {
+        let handler = Slow::default();
+        let server = datagrams(&handler, |limits| limits.in_flight = 4).await;
+        let mut peer = server.datagram_peer(PEER);
+        for message in in_flight {
+            peer.send(message).await;
+        }
+        sleep(secs(3)).await;
+        for message in last {
+            peer.send(message).await;
+        }
+        sleep(secs(20)).await;
+        assert_eq!(handler.futures.load(SeqCst), 0, "{last:?}: futures of the removed peer run on");
+        let mut outcomes = server.report()[0].messages.clone();
+        outcomes.retain(|(_, count)| *count > 0);
+        assert_eq!(outcomes, [(Outcome::Ok, ok), (Outcome::Dropped, dropped)], "{last:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_datagram_peer_with_later_replies_is_not_evicted() {
     let server = datagrams(&Slow::default(), |limits| limits.sessions = 2).await;
     let mut busy = server.datagram_peer(PEER);

@@ -12,7 +12,7 @@ use switchboard::settings::{Network, Rate, Rates, TlsStart};
 use switchboard::tower::layer::layer_fn;
 use switchboard::tower::{Layer, Service, ServiceExt, service_fn};
 use switchboard::transport::{ConnectionService, HandshakeFailure, Transports, memory};
-use switchboard::{Incoming, ProxySettings, TlsSettings};
+use switchboard::{Incoming, ProxySettings, TlsSettings, TlsVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
@@ -155,7 +155,7 @@ async fn plaintext_comes_first_and_tls_starts_on_request_over_every_stream_trans
         let nth = served.probe.calls().iter().filter(|call| *call == "open").count() - 1;
         let connection = served.probe.connection(nth);
         let tls = connection.tls().expect("the handshake is complete");
-        assert_eq!((tls.version, tls.server_name.as_deref()), ("TLS 1.3", Some("localhost")));
+        assert_eq!((tls.version, tls.server_name.as_deref()), (TlsVersion::V1_3, Some("localhost")));
         client.half_close().await.expect_end().await;
     }
     let served = serve(|server| server).await;

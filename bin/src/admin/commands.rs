@@ -1,15 +1,22 @@
 //! The routes that reload and drain the server.
 
+use std::io;
+
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use switchboard::Drained;
 use switchboard::server::Changes;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
+use crate::admin::HEARTBEAT;
 use crate::admin::parameters::{Accepted, Parameters};
 use crate::admin::state::{AdminState, ReloadMode, ReloadRequest, Reloaded, SharedState};
 
@@ -75,7 +82,7 @@ pub(super) async fn drain(
         state.drain.notify_one();
     }
     match (wait, is_draining) {
-        (true, _) => result(&state).await,
+        (true, _) => result(&state),
         (false, true) => (StatusCode::ACCEPTED, "already draining\n").into_response(),
         (false, false) => (StatusCode::ACCEPTED, "draining\n").into_response(),
     }
@@ -86,16 +93,49 @@ pub(super) async fn drained(State(state): SharedState) -> Response {
     if !state.running.is_stopping() {
         return (StatusCode::CONFLICT, "no drain is in progress\n").into_response();
     }
-    result(&state).await
+    result(&state)
 }
 
-async fn result(state: &AdminState) -> Response {
-    let mut drained = state.drained.subscribe();
-    let result = drained.wait_for(Option::is_some).await.ok().and_then(|drained| *drained);
-    match result {
-        Some(Drained { open, cut, stop_failures, .. }) => {
-            Json(json!({ "open": open, "cut": cut, "stop_failures": stop_failures })).into_response()
-        }
-        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+fn result(state: &AdminState) -> Response {
+    ([(CONTENT_TYPE, "application/json")], Body::from_stream(result_in_time(state.drained.subscribe()))).into_response()
+}
+
+/// The result of the drain in JSON. While the drain is in progress, spaces are sent: a connection without traffic would
+/// be closed.
+fn result_in_time(drained: watch::Receiver<Option<Drained>>) -> impl Stream<Item = io::Result<String>> {
+    stream::unfold(Some(drained), |drained| async {
+        let mut drained = drained?;
+        let result = timeout(HEARTBEAT, drained.wait_for(Option::is_some)).await;
+        let text = match result.map(|result| result.map(|drained| *drained)) {
+            Err(_) => return Some((Ok(" ".to_owned()), Some(drained))),
+            Ok(Err(stopped)) => Err(io::Error::other(stopped)),
+            Ok(Ok(result)) => {
+                let Drained { open, cut, stop_failures, .. } = result.unwrap_or_default();
+                Ok(json!({ "open": open, "cut": cut, "stop_failures": stop_failures }).to_string())
+            }
+        };
+        Some((text, None))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt;
+
+    use super::*;
+    use crate::admin::IDLE_TIMEOUT;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_waits_for_a_long_drain_receives_something_in_each_idle_timeout() {
+        let result = watch::Sender::new(None);
+        let reply = tokio::spawn(result_in_time(result.subscribe()).try_collect::<Vec<_>>());
+        tokio::time::sleep(10 * IDLE_TIMEOUT).await;
+        let mut drained = Drained::default();
+        (drained.open, drained.cut) = (3, 1);
+        result.send_replace(Some(drained));
+        let chunks = reply.await.unwrap().unwrap();
+        assert!(chunks.len() > 20, "{chunks:?}");
+        let json: Value = serde_json::from_str(&chunks.concat()).unwrap();
+        assert_eq!(json, json!({ "open": 3, "cut": 1, "stop_failures": 0 }));
     }
 }

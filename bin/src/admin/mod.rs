@@ -61,6 +61,9 @@ const NAME: &str = "admin";
 const CONNECTIONS: usize = 100;
 /// Idle timeout of a connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Something is sent after this time without other output, so that neither this endpoint nor a proxy closes the
+/// connection.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Drain deadline of the admin endpoint, after the server has stopped.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 /// How long the address may take to be resolved and bound at the start.

@@ -21,6 +21,7 @@ use switchboard::settings::Interval;
 use switchboard::settings::text::escape_unsafe;
 use tokio::time::{Instant, sleep};
 
+use crate::admin::HEARTBEAT;
 use crate::admin::parameters::{Accepted, Parameters};
 use crate::admin::state::SharedState;
 
@@ -34,8 +35,6 @@ const MAX_DURATION: Duration = Duration::from_secs(3600);
 const MAX_RATE: u32 = 500;
 /// Maximum taps at the same time.
 const MAX_TAPS: usize = 16;
-/// A comment is sent after this time without a message, so that a proxy does not close the connection.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The tracing target of the events of taps.
 const TARGET: &str = "switchboard::tap";
 

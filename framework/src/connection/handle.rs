@@ -34,6 +34,7 @@ struct Inner {
     counters: ConnectionCounters,
     control: Control,
     rare: OnceBox<Rare>,
+    tls: OnceBox<TlsInfo>,
     id: u64,
     opened: Moment,
     socket_peer: Address,
@@ -47,7 +48,6 @@ struct Rare {
     amplification_limit: Option<AmplificationLimit>,
     counted_source: OnceLock<Source>,
     proxy: OnceBox<ProxyInfo>,
-    tls: OnceBox<TlsInfo>,
     tasks: Mutex<Option<JoinSet<()>>>,
     extensions: Extensions,
 }
@@ -75,6 +75,7 @@ impl Connection {
             counters: ConnectionCounters::default(),
             control: Control::default(),
             rare,
+            tls: OnceBox::new(),
         }))
     }
 
@@ -121,7 +122,7 @@ impl Connection {
     /// The TLS session. `None` without TLS. It is set before the handler is called; with TLS on request, when the
     /// handshake is complete.
     pub fn tls(&self) -> Option<&TlsInfo> {
-        self.0.rare.get()?.tls.get()
+        self.0.tls.get()
     }
 
     /// Stream connection or datagram peer.
@@ -210,7 +211,7 @@ impl Connection {
     }
 
     pub(crate) fn set_tls_info(&self, info: TlsInfo) {
-        let _ = self.rare().tls.set(Box::new(info));
+        let _ = self.0.tls.set(Box::new(info));
     }
 
     /// Stores the PROXY header. False if there is one already.

@@ -98,16 +98,35 @@ impl Counter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsInfo {
-    /// The protocol version, for example `TLS 1.3`.
-    pub version: &'static str,
+    /// The protocol version.
+    pub version: TlsVersion,
     /// The server name that the client requested (SNI).
-    pub server_name: Option<String>,
+    pub server_name: Option<Box<str>>,
     /// The negotiated application protocol (ALPN).
-    pub alpn: Option<Bytes>,
+    pub alpn: Option<Box<[u8]>>,
     /// Whether the session was resumed.
     pub resumed: bool,
     /// The verified client certificate. `None` unless client certificates are required.
     pub client: Option<Box<ClientCertificate>>,
+}
+
+/// A protocol version of TLS. Its text is, for example, `TLS 1.3`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
+}
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1_2 => "TLS 1.2",
+            Self::V1_3 => "TLS 1.3",
+        })
+    }
 }
 
 /// A verified client certificate.
@@ -124,7 +143,7 @@ pub struct ClientCertificate {
 
 impl TlsInfo {
     /// The result of a handshake with this protocol version and without further facts.
-    pub fn new(version: &'static str) -> Self {
+    pub fn new(version: TlsVersion) -> Self {
         Self { version, server_name: None, alpn: None, resumed: false, client: None }
     }
 }

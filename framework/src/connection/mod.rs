@@ -23,7 +23,7 @@ pub(crate) use control_signal::ControlSignal;
 pub use extensions::Extensions;
 pub use handle::Connection;
 pub(crate) use handshakes::Handshakes;
-pub use info::{ClientCertificate, Kind, ProxyInfo, TASKS_PER_CONNECTION, TlsInfo, TooManyTasks};
+pub use info::{ClientCertificate, Kind, ProxyInfo, TASKS_PER_CONNECTION, TlsInfo, TlsVersion, TooManyTasks};
 pub(crate) use info::{ConnectionCounters, ListenerInfo};
 pub(crate) use listener_context::ListenerContext;
 pub(crate) use moment::Moment;

@@ -219,6 +219,12 @@ impl<Out> PendingReplies<Out> {
         self.len == 0
     }
 
+    /// Messages that have neither failed nor a reply that is written.
+    pub(crate) fn unanswered(&self) -> usize {
+        let ready = self.ordered.iter().flatten().chain(&self.unordered);
+        self.len - ready.filter(|done| done.message.received.is_none()).count()
+    }
+
     /// Whether no further message may be handled.
     pub(crate) fn is_full(&self, limits: &Limits) -> bool {
         self.len >= limits.in_flight.max(1) || self.bytes >= limits.frame

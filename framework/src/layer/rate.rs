@@ -6,13 +6,12 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::Sleep;
 
-use crate::address::Source;
 use crate::error::Result;
 use crate::layer::call::{CallLayer, CallOutput, Connected, PollCall, layer_options};
-use crate::rate_limiter::{Limiter, SharedBy};
+use crate::rate_limiter::{Limiter, SharedBy, Waiter};
 use crate::settings::Rate;
 
-/// Limits the calls per second of each [`Source`].
+/// Limits the calls per second of each [`Source`](crate::address::Source).
 ///
 /// Over the limit, a message on a stream waits, and its connection is not read meanwhile. A datagram or a new
 /// connection is rejected with the error [`OverRate`].
@@ -75,9 +74,10 @@ impl<R: Connected> CallLayer<R> for RatePerSource {
         match limiter.check(source) {
             Ok(()) => Permit::Granted,
             Err(_) if !request.may_wait() => Permit::Rejected,
-            Err(time) => {
-                let sleep = Box::pin(tokio::time::sleep(time));
-                Permit::Waiting(Box::new(Wait { limiter: limiter.clone(), source, sleep }))
+            Err(earliest) => {
+                let mut waiter = Waiter::new(limiter.clone(), source);
+                let sleep = Box::pin(tokio::time::sleep(waiter.wait_for_turn(earliest)));
+                Permit::Waiting(Box::new(Wait { waiter, sleep }))
             }
         }
     }
@@ -94,8 +94,7 @@ pub enum Permit {
 
 #[derive(Debug)]
 pub struct Wait {
-    limiter: Arc<Limiter>,
-    source: Source,
+    waiter: Waiter,
     sleep: Pin<Box<Sleep>>,
 }
 
@@ -112,7 +111,7 @@ impl PollCall for Permit {
                 Self::Rejected => return Poll::Ready(Err(OverRate.into())),
                 Self::Waiting(wait) => {
                     ready!(wait.sleep.as_mut().poll(cx));
-                    match wait.limiter.check(wait.source) {
+                    match wait.waiter.check() {
                         Ok(()) => *self = Self::Granted,
                         Err(time) => wait.sleep.set(tokio::time::sleep(time)),
                     }

@@ -71,3 +71,50 @@ async fn the_table_of_failures_stays_bounded_and_keeps_the_worst_source() {
     assert_eq!(limiter.sources.lock().len(), MAX_FAILING_SOURCES);
     assert!(limiter.is_reached(source(1)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_waiting_call_wakes_a_few_times_and_together_they_use_the_whole_rate() {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    for (rate, burst, calls) in [(100, 1, 500), (1000, 50, 3000), (5, 1, 30), (100, 100, 3000)] {
+        let limiter = Arc::new(Limiter::new(Rate::per_second(rate), burst).unwrap());
+        let (begun, wakes) = (Instant::now(), AtomicUsize::new(0));
+        let call = || async {
+            let Err(earliest) = limiter.check(source(1)) else { return };
+            let mut waiter = Waiter::new(limiter.clone(), source(1));
+            let mut next = Err(waiter.wait_for_turn(earliest));
+            while let Err(time) = next {
+                tokio::time::sleep(time).await;
+                wakes.fetch_add(1, Relaxed);
+                next = waiter.check();
+            }
+        };
+        futures_util::future::join_all((0..calls).map(|_| call())).await;
+        let (wakes, expected) = (wakes.into_inner(), f64::from(calls - burst) / f64::from(rate));
+        let took = begun.elapsed().as_secs_f64();
+        assert!((expected * 0.99..=expected * 1.1 + 0.1).contains(&took), "{rate}/s: {took} instead of {expected} s");
+        // A call without a turn looks for one in every second.
+        let most = f64::from(calls) * (2.5 + expected / 2.0);
+        assert!(wakes as f64 <= most, "{rate}/s: {wakes} wakes of {calls} calls");
+        assert!(limiter.turns.is_empty(), "{rate}/s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn turns_of_calls_that_have_ended_delay_others_by_a_second_at_most() {
+    use std::sync::Arc;
+
+    let limiter = Arc::new(Limiter::new(Rate::per_second(10), 1).unwrap());
+    limiter.check(source(1)).unwrap();
+    let ended: Vec<_> = (0..1000).map(|_| Waiter::new(limiter.clone(), source(1))).collect();
+    let mut last = Waiter::new(limiter.clone(), source(1));
+    for mut waiter in ended {
+        assert!(waiter.wait_for_turn(limiter.check(source(1)).unwrap_err()) <= Duration::from_secs(1));
+    }
+    let earliest = limiter.check(source(1)).unwrap_err();
+    let wait = last.wait_for_turn(earliest);
+    assert!(wait <= Duration::from_secs(1), "{wait:?}");
+    tokio::time::sleep(wait).await;
+    last.check().unwrap();
+}

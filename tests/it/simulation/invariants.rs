@@ -112,9 +112,20 @@ fn check_datagrams(plan: &Plan, history: &History, outcome: &Outcome, entry: &En
     require(plan.is_lossy || entry.damaged == 0, "a datagram is damaged")?;
     let is_banned = history.bans.iter().any(|(address, _)| *address == outcome.client.address.ip());
     // A reload that replaces the handler gives the old one the time of a drain, which many messages exceed.
-    let messages = if outcome.client.style == Style::Slow { outcome.client.messages } else { 1 };
-    let is_replaced = plan.actions.iter().any(|(_, action)| matches!(action, Action::Reload(_)));
-    let needed = SLOW * u32::try_from(messages + 1).unwrap_or(u32::MAX);
+    let reloads = || {
+        plan.actions
+            .iter()
+            .filter_map(|(_, action)| if let Action::Reload(sites) = action { Some(sites) } else { None })
+    };
+    let sites = reloads().flatten().chain(&plan.sites).filter(|site| site.name == outcome.client.listener);
+    let in_flight = sites.map(|site| site.limits.in_flight).min().unwrap_or(1);
+    let in_a_row = match outcome.client.style {
+        Style::Now => 1,
+        Style::Slow => outcome.client.messages,
+        Style::Later | Style::Unordered => outcome.client.messages.div_ceil(in_flight as u64),
+    };
+    let is_replaced = reloads().next().is_some();
+    let needed = SLOW * u32::try_from(in_a_row + 1).unwrap_or(u32::MAX);
     let has_time = !is_replaced || outcome.client.messages < 10 && plan.drain.deadline > needed;
     let is_left_alone = outcome.ended < history.drain_began && !is_banned && has_time;
     require(plan.is_lossy || !is_left_alone || replies as u64 == entry.handled, "a reply is lost")

@@ -46,8 +46,8 @@ where
             if peer.calls.is_some() || self.later.is_idle(key) {
                 self.remove_peer(key, CloseReason::Banned);
             } else {
-                self.jobs.forget(&peer.queue);
-                peer.queue.clear();
+                let dropped = self.jobs.clear(&mut peer.queue);
+                self.send_queue.listener_context.info.metrics.dropped(dropped);
                 peer.connection.finish(CloseReason::Banned);
                 is_complete = false;
             }

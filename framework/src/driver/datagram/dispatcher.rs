@@ -241,9 +241,10 @@ where
     }
 
     pub(super) fn remove_peer(&mut self, peer: usize, reason: CloseReason) -> Route {
-        self.later.remove(peer);
-        let peer = self.peers.remove(peer, reason);
-        self.jobs.forget(&peer.queue);
+        let later = self.later.remove(peer);
+        let mut peer = self.peers.remove(peer, reason);
+        let dropped = self.jobs.clear(&mut peer.queue) + later.map_or(0, |later| later.unanswered());
+        self.send_queue.listener_context.info.metrics.dropped(dropped);
         peer.route
     }
 }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio_util::sync::ReusableBoxFuture;
+use tokio_util::sync::{CancellationToken, ReusableBoxFuture};
 
 use crate::driver::datagram::later_peers::{FrameStream, LaterResult, PeerId};
 use crate::error::Result;
@@ -44,11 +44,11 @@ pub(crate) enum JobResult<C, Out> {
         next: Option<Result<Out>>,
         then: Then,
     },
-    /// Boxed, so that the results of other messages stay small.
     Later {
         peer: PeerId,
         bytes: usize,
-        result: Box<LaterResult<Out>>,
+        /// `None`: the peer is removed. Boxed, so that the results of other messages stay small.
+        result: Option<Box<LaterResult<Out>>>,
     },
 }
 
@@ -133,17 +133,20 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
         false
     }
 
-    /// Adds a step of a later reply. False if too many messages are pending: the step is dropped.
+    /// Adds a step of a later reply, which is dropped when the peer is removed. False if too many messages are pending.
     pub(crate) fn start_later(
         &mut self,
-        peer: PeerId,
+        (peer, removed): (PeerId, CancellationToken),
         bytes: usize,
         step: impl Future<Output = LaterResult<Out>> + Send + 'static,
         cx: &mut Context<'_>,
     ) -> bool {
         let has_room = self.running.len() < MAX_RUNNING && self.pending_bytes + bytes <= MAX_PENDING_BYTES;
         if has_room {
-            let step = async move { JobResult::Later { peer, bytes, result: Box::new(step.await) } };
+            let step = async move {
+                let result = removed.run_until_cancelled_owned(step).await;
+                JobResult::Later { peer, bytes, result: result.map(Box::new) }
+            };
             self.running.push(ReusableBoxFuture::new(step));
             self.pending_bytes += bytes;
             cx.waker().wake_by_ref(); // the next batch polls it
@@ -176,8 +179,11 @@ impl<C: Send + 'static, Out: Send + 'static> JobQueue<C, Out> {
         Some((message, bytes))
     }
 
-    pub(crate) fn forget<In>(&mut self, queue: &VecDeque<QueuedMessage<In>>) {
-        self.queued -= queue.len();
-        self.pending_bytes -= queue.iter().map(|(_, bytes)| bytes).sum::<usize>();
+    /// Drops the queued messages of a peer. Returns their number.
+    pub(crate) fn clear<In>(&mut self, queue: &mut VecDeque<QueuedMessage<In>>) -> usize {
+        let dropped = queue.len();
+        self.queued -= dropped;
+        self.pending_bytes -= queue.drain(..).map(|(_, bytes)| bytes).sum::<usize>();
+        dropped
     }
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 
 use futures_util::Stream;
+use tokio_util::sync::CancellationToken;
 
 use crate::driver::later::{Done, PendingReplies, WorkInfo};
 use crate::error::Result;
@@ -29,6 +30,21 @@ pub(crate) struct LaterPeer<C, Out> {
     /// A reply of a stream of frames is being sent: the other replies wait.
     pub(crate) streams: bool,
     pub(crate) end: Ending,
+    /// Cancelled when the peer is removed: drops the futures of its replies.
+    pub(crate) removed: CancellationToken,
+}
+
+impl<C, Out> LaterPeer<C, Out> {
+    /// Messages whose replies are not sent.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.replies.unanswered() + usize::from(self.streams)
+    }
+}
+
+impl<C, Out> Drop for LaterPeer<C, Out> {
+    fn drop(&mut self) {
+        self.removed.cancel();
+    }
 }
 
 /// Whether a reply ends the exchange with a peer.
@@ -76,8 +92,8 @@ impl<C, Out> LaterPeers<C, Out> {
         self.peers.get(&key).is_some_and(|peer| peer.calls.is_some())
     }
 
-    pub(crate) fn remove(&mut self, key: usize) {
-        self.peers.remove(&key);
+    pub(crate) fn remove(&mut self, key: usize) -> Option<LaterPeer<C, Out>> {
+        self.peers.remove(&key)
     }
 
     pub(crate) fn get_or_insert(&mut self, key: usize) -> &mut LaterPeer<C, Out> {
@@ -85,7 +101,8 @@ impl<C, Out> LaterPeers<C, Out> {
         self.peers.entry(key).or_insert_with(|| {
             *next_number += 1;
             let id = PeerId { key, number: *next_number };
-            LaterPeer { id, replies: PendingReplies::default(), calls: None, streams: false, end: Ending::No }
+            let (replies, removed) = (PendingReplies::default(), CancellationToken::new());
+            LaterPeer { id, replies, calls: None, streams: false, end: Ending::No, removed }
         })
     }
 

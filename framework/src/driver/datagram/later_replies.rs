@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::task::Context as TaskContext;
+use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 
@@ -43,7 +44,10 @@ where
         match result {
             Err(error) => self.message_failed(key, &error),
             Ok(_) if peer.end == Ending::AfterCall => {}
-            Ok(Reply { then: Then::Close, .. }) => peer.end = Ending::AfterCall,
+            Ok(Reply { then: Then::Close, .. }) => {
+                peer.end = Ending::AfterCall;
+                self.answered(message.0.map(|received| received.elapsed()));
+            }
             Ok(Reply { frames: Frames::Switch(_), .. }) => {
                 let error = "a datagram peer cannot change its protocol (then_framing, then_tls)".into();
                 self.message_failed(key, &error);
@@ -106,7 +110,7 @@ where
         {
             match result {
                 Err(error) => self.message_failed(id.key, &error),
-                Ok(Reply { then: Then::Close, .. }) => self.end(id),
+                Ok(Reply { then: Then::Close, .. }) => self.reply_sent(id, message, Then::Close),
                 Ok(Reply { frames: Frames::Stream(frames), then }) => {
                     self.start_frames(id, message, frames, then, cx);
                 }
@@ -123,11 +127,15 @@ where
     }
 
     fn reply_sent(&mut self, id: PeerId, message: WorkInfo, then: Then) {
-        if let Some(latency) = message.latency() {
-            self.send_queue.listener_context.info.metrics.latency.record(1, latency);
-        }
+        self.answered(message.latency());
         if then != Then::Continue {
             self.end(id);
+        }
+    }
+
+    fn answered(&self, latency: Option<Duration>) {
+        if let Some(latency) = latency {
+            self.send_queue.listener_context.info.metrics.latency.record(1, latency);
         }
     }
 
@@ -172,7 +180,8 @@ where
         step: impl Future<Output = LaterResult<F::Out>> + Send + 'static,
         cx: &mut TaskContext<'_>,
     ) -> bool {
-        let has_room = self.jobs.start_later(id, message.bytes(), step, cx);
+        let Some(peer) = self.later.get(id) else { return false };
+        let has_room = self.jobs.start_later((id, peer.removed.clone()), message.bytes(), step, cx);
         if !has_room {
             self.send_queue.drop_one(&self.peers.get(id.key).route, DropReason::Waiting);
         }

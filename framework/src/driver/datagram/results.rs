@@ -60,7 +60,7 @@ where
             }
             JobResult::Later { peer, bytes, result } => {
                 self.jobs.step_done(bytes);
-                return self.later_result(peer, *result, cx);
+                return self.later_result(peer, *result?, cx);
             }
             JobResult::Frame { job, frames, next, then } => {
                 self.jobs.step_done(job.bytes);

@@ -40,7 +40,7 @@ impl BufferSize {
         }
     }
 
-    fn free_list(self) -> &'static LocalKey<FreeList> {
+    pub(super) fn free_list(self) -> &'static LocalKey<FreeList> {
         match self {
             Self::Small => &SMALL,
             Self::Large => &LARGE,
@@ -134,8 +134,13 @@ impl ReadBuffer {
 
     pub(crate) fn release(&mut self) {
         if self.bytes.is_empty() {
-            self.replace(BytesMut::new());
+            self.discard();
         }
+    }
+
+    /// Frees the buffer with its input.
+    pub(crate) fn discard(&mut self) {
+        self.replace(BytesMut::new());
     }
 
     fn replace(&mut self, bytes: BytesMut) {

@@ -45,6 +45,7 @@ where
             ended => ended,
         };
         self.framed.drop_later();
+        self.framed.io.reader.buffer.discard(); // nothing decodes it any more
         // Rejects further pushes, so that the remaining output is bounded.
         self.framed.io.writer.outbox.close();
         if matches!(ended, Ok(Ok(Flow::Close))) || self.is_closed_by_task() {
@@ -91,6 +92,7 @@ where
             }
             connection.finish(outcome.reason);
             framed.io.lingering_close(outcome.reason, has_last_message).await;
+            framed.io.release(); // the close hook can take longer
         };
         let close_transport = AssertUnwindSafe(close_transport).catch_unwind();
         // Concurrently: neither waits for the other.

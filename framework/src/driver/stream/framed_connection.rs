@@ -165,7 +165,7 @@ impl<F: Framing> FramedConnection<F> {
                 if failed.reason == CloseReason::IoError {
                     self.io.reader.ended = true;
                 }
-                failed.reason.is_cut() || failed.reason == CloseReason::WriteStalled
+                failed.reason.is_cut() || matches!(failed.reason, CloseReason::Banned | CloseReason::WriteStalled)
             });
         }
         self.io.record_latency(self.io.deadlines.now());

@@ -4,12 +4,13 @@
 //! yet (RFC 1122, section 4.2.2.13). The driver therefore shuts down its output first, then reads and drops input.
 
 use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
 
 use crate::close_reason::CloseReason;
 use crate::connection::Connection;
@@ -78,17 +79,46 @@ pub(crate) async fn linger(io: &mut BoxIo, timeout: Duration) {
     if timeout.is_zero() {
         return;
     }
+    let mut remaining = MAX_LINGER_BYTES;
+    let discard_input = poll_fn(|cx| poll_discard(io, &mut remaining, cx));
+    let _ = deadline_timer::timeout(timeout, discard_input).await;
+}
+
+/// Reads and drops input until the peer ends its output, an error occurs, or nothing remains of `remaining`. Holds no
+/// buffer while it waits.
+fn poll_discard(io: &mut BoxIo, remaining: &mut usize, cx: &mut Context<'_>) -> Poll<()> {
     let mut buffer = buffer::take(BufferSize::Large);
-    let discard_input = async {
-        let mut remaining = MAX_LINGER_BYTES;
-        while remaining > 0 {
-            buffer.clear();
-            match io.read_buf(&mut buffer).await {
-                Ok(0) | Err(_) => break,
-                Ok(bytes) => remaining = remaining.saturating_sub(bytes),
-            }
+    let result = loop {
+        buffer.clear();
+        match poll_read_buf(Pin::new(&mut *io), cx, &mut buffer) {
+            Poll::Ready(Ok(bytes)) if (1..*remaining).contains(&bytes) => *remaining -= bytes,
+            Poll::Ready(_) => break Poll::Ready(()),
+            Poll::Pending => break Poll::Pending,
         }
     };
-    let _ = deadline_timer::timeout(timeout, discard_input).await;
     buffer::give(buffer, BufferSize::Large);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_hold_no_buffer_while_they_linger() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (mut clients, mut servers): (Vec<_>, Vec<_>) =
+                (0..20).map(|_| tokio::io::duplex(64)).map(|(client, server)| (client, BoxIo::new(server))).unzip();
+            let lingering = servers.iter_mut().map(|io| linger(io, LINGER_TIMEOUT));
+            let mut lingering = std::pin::pin!(futures_util::future::join_all(lingering));
+            for client in &mut clients {
+                client.write_all(b"input").await.unwrap();
+                assert!(futures_util::poll!(&mut lingering).is_pending());
+            }
+            assert_eq!(BufferSize::Large.free_list().with_borrow(Vec::len), 1, "buffers in use at the same time");
+            drop(clients);
+            lingering.await;
+        });
+    }
 }

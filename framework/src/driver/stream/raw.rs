@@ -2,10 +2,12 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::Service;
 
@@ -13,7 +15,7 @@ use crate::close_reason::CloseReason;
 use crate::deadline_timer::DeadlineTimer;
 use crate::driver::close_outcome::{CloseOutcome, reason_of};
 use crate::driver::stream::linger::lingering_close;
-use crate::error::{BoxError, find_cause};
+use crate::error::{BoxError, Panicked, find_cause};
 use crate::handler::{ByteStream, StreamHandler};
 use crate::settings::{Timeouts, deadline_after};
 use crate::transport::{Incoming, SessionFuture};
@@ -41,7 +43,8 @@ impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
             let idle = driver.timeouts.idle;
             let (stream, activity) = ByteStream::new(io, connection.clone());
             let outcome = {
-                let mut work = pin!(driver.handler.serve(connection.clone(), stream));
+                let serve = async { driver.handler.serve(connection.clone(), stream).await };
+                let mut work = pin!(AssertUnwindSafe(serve).catch_unwind());
                 let mut armed = deadline_after(activity.last(&connection), idle);
                 let mut timer = pin!(DeadlineTimer::new(armed));
                 poll_fn(|cx| {
@@ -49,7 +52,10 @@ impl<H: StreamHandler> Service<Incoming> for Arc<RawDriver<H>> {
                         return Poll::Ready(CloseOutcome::plain(reason));
                     }
                     if let Poll::Ready(result) = work.as_mut().poll(cx) {
-                        return Poll::Ready(outcome_of(result, activity.input_ended()));
+                        return Poll::Ready(match result {
+                            Ok(result) => outcome_of(result, activity.input_ended()),
+                            Err(payload) => CloseOutcome::from_service(Panicked::new(&*payload).into()),
+                        });
                     }
                     if idle.is_zero() {
                         return Poll::Pending;

@@ -8,7 +8,7 @@ use crate::close_reason::CloseReason;
 use crate::driver::close_outcome::CloseOutcome;
 use crate::driver::handler_calls::HandlerCalls;
 use crate::driver::later::Done;
-use crate::driver::stream::framed_io::failed;
+use crate::driver::stream::latency::failed;
 use crate::driver::stream::linger::is_graceful;
 use crate::driver::stream::session::{Flow, StreamSession};
 use crate::framing::Framing;

@@ -43,8 +43,14 @@ impl<Out> FramedWriter<Out> {
     }
 
     pub(crate) fn discard(&mut self) {
-        self.buffer.clear();
+        self.release_buffer();
         self.discard_pushed();
+    }
+
+    fn release_buffer(&mut self) {
+        if self.buffer.capacity() > 0 {
+            buffer::give(std::mem::take(&mut self.buffer), BufferSize::Large);
+        }
     }
 
     pub(crate) fn discard_pushed(&mut self) {
@@ -110,9 +116,7 @@ impl<Out> FramedWriter<Out> {
                 }
             }
         }
-        if self.buffer.capacity() > 0 {
-            buffer::give(std::mem::take(&mut self.buffer), BufferSize::Large);
-        }
+        self.release_buffer();
         if is_unflushed {
             match Pin::new(io).poll_flush(cx) {
                 Poll::Ready(result) => {
@@ -126,9 +130,10 @@ impl<Out> FramedWriter<Out> {
     }
 }
 
-/// Also if the task of the connection is dropped: its memberships end.
+/// Also if the task of the connection is dropped: its memberships end, and pushers keep no frames alive.
 impl<Out> Drop for FramedWriter<Out> {
     fn drop(&mut self) {
         self.outbox.close();
+        self.outbox.drop_frames();
     }
 }

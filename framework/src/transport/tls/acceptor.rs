@@ -11,7 +11,7 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::address::Endpoint;
-use crate::connection::{ClientCertificate, TlsInfo};
+use crate::connection::{ClientCertificate, TlsInfo, TlsVersion};
 use crate::settings::TlsSettings;
 use crate::transport::accepted::{Accepted, HandshakeContext};
 use crate::transport::box_io::BoxIo;
@@ -112,11 +112,11 @@ impl fmt::Debug for TlsAcceptor {
 
 fn tls_info(connection: &ServerConnection) -> TlsInfo {
     let mut info = TlsInfo::new(match connection.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
-        _ => "TLS 1.2", // the only other enabled version
+        Some(ProtocolVersion::TLSv1_3) => TlsVersion::V1_3,
+        _ => TlsVersion::V1_2, // the only other enabled version
     });
-    info.server_name = connection.server_name().map(str::to_owned);
-    info.alpn = connection.alpn_protocol().map(Bytes::copy_from_slice);
+    info.server_name = connection.server_name().map(Into::into);
+    info.alpn = connection.alpn_protocol().map(Into::into);
     info.resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
     info.client = connection.peer_certificates().and_then(<[_]>::first).map(|end_entity| Box::new(client(end_entity)));
     info
