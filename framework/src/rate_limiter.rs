@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub(crate) use shared::SharedBy;
-pub(crate) use turns::Waiter;
 
 use crate::address::Source;
 use crate::settings::{Rate, deadline_after};
@@ -44,7 +43,7 @@ pub(crate) struct Limiter {
     /// Whether the table of the governor is full, or is not used because a fleet shares the limit.
     is_special: AtomicBool,
     shared: Option<Shared>,
-    turns: Turns,
+    pub(crate) turns: Turns,
 }
 
 /// The clock of tokio, which tests can pause.

@@ -82,7 +82,7 @@ pub(super) async fn drain(
         state.drain.notify_one();
     }
     match (wait, is_draining) {
-        (true, _) => result(&state),
+        (true, _) => result(&state).await,
         (false, true) => (StatusCode::ACCEPTED, "already draining\n").into_response(),
         (false, false) => (StatusCode::ACCEPTED, "draining\n").into_response(),
     }
@@ -93,29 +93,37 @@ pub(super) async fn drained(State(state): SharedState) -> Response {
     if !state.running.is_stopping() {
         return (StatusCode::CONFLICT, "no drain is in progress\n").into_response();
     }
-    result(&state)
+    result(&state).await
 }
 
-fn result(state: &AdminState) -> Response {
-    ([(CONTENT_TYPE, "application/json")], Body::from_stream(result_in_time(state.drained.subscribe()))).into_response()
+/// The result of the drain. If it takes longer, spaces are sent before it: a connection without traffic is closed.
+async fn result(state: &AdminState) -> Response {
+    let mut drained = state.drained.subscribe();
+    let content_type = [(CONTENT_TYPE, "application/json")];
+    match next_part(&mut drained).await {
+        Some(Ok(json)) => (content_type, json).into_response(),
+        Some(Err(_)) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        None => (content_type, Body::from_stream(parts(drained))).into_response(),
+    }
 }
 
-/// The result of the drain in JSON. While the drain is in progress, spaces are sent: a connection without traffic would
-/// be closed.
-fn result_in_time(drained: watch::Receiver<Option<Drained>>) -> impl Stream<Item = io::Result<String>> {
+fn parts(drained: watch::Receiver<Option<Drained>>) -> impl Stream<Item = io::Result<String>> {
     stream::unfold(Some(drained), |drained| async {
         let mut drained = drained?;
-        let result = timeout(HEARTBEAT, drained.wait_for(Option::is_some)).await;
-        let text = match result.map(|result| result.map(|drained| *drained)) {
-            Err(_) => return Some((Ok(" ".to_owned()), Some(drained))),
-            Ok(Err(stopped)) => Err(io::Error::other(stopped)),
-            Ok(Ok(result)) => {
-                let Drained { open, cut, stop_failures, .. } = result.unwrap_or_default();
-                Ok(json!({ "open": open, "cut": cut, "stop_failures": stop_failures }).to_string())
-            }
-        };
-        Some((text, None))
+        Some(match next_part(&mut drained).await {
+            Some(last) => (last, None),
+            None => (Ok(" ".to_owned()), Some(drained)),
+        })
     })
+}
+
+/// The result of the drain in JSON. `None`: it is time to send something else.
+async fn next_part(drained: &mut watch::Receiver<Option<Drained>>) -> Option<io::Result<String>> {
+    let result = timeout(HEARTBEAT, drained.wait_for(Option::is_some)).await.ok()?;
+    Some(result.map_err(io::Error::other).map(|drained| {
+        let Drained { open, cut, stop_failures, .. } = drained.unwrap_or_default();
+        json!({ "open": open, "cut": cut, "stop_failures": stop_failures }).to_string()
+    }))
 }
 
 #[cfg(test)]
@@ -128,7 +136,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_waits_for_a_long_drain_receives_something_in_each_idle_timeout() {
         let result = watch::Sender::new(None);
-        let reply = tokio::spawn(result_in_time(result.subscribe()).try_collect::<Vec<_>>());
+        let reply = tokio::spawn(parts(result.subscribe()).try_collect::<Vec<_>>());
         tokio::time::sleep(10 * IDLE_TIMEOUT).await;
         let mut drained = Drained::default();
         (drained.open, drained.cut) = (3, 1);

@@ -1,17 +1,20 @@
 //! A rate limit per source.
 
+use std::mem::take;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::Sleep;
 
+use crate::address::Source;
 use crate::error::Result;
 use crate::layer::call::{CallLayer, CallOutput, Connected, PollCall, layer_options};
-use crate::rate_limiter::{Limiter, SharedBy, Waiter};
+use crate::rate_limiter::{Limiter, SharedBy};
 use crate::settings::Rate;
 
-/// Limits the calls per second of each [`Source`](crate::address::Source).
+/// Limits the calls per second of each [`Source`].
 ///
 /// Over the limit, a message on a stream waits, and its connection is not read meanwhile. A datagram or a new
 /// connection is rejected with the error [`OverRate`].
@@ -74,11 +77,7 @@ impl<R: Connected> CallLayer<R> for RatePerSource {
         match limiter.check(source) {
             Ok(()) => Permit::Granted,
             Err(_) if !request.may_wait() => Permit::Rejected,
-            Err(earliest) => {
-                let mut waiter = Waiter::new(limiter.clone(), source);
-                let sleep = Box::pin(tokio::time::sleep(waiter.wait_for_turn(earliest)));
-                Permit::Waiting(Box::new(Wait { waiter, sleep }))
-            }
+            Err(earliest) => Permit::Waiting(Box::new(Wait::new(limiter.clone(), source, earliest))),
         }
     }
 }
@@ -94,8 +93,41 @@ pub enum Permit {
 
 #[derive(Debug)]
 pub struct Wait {
-    waiter: Waiter,
+    limiter: Arc<Limiter>,
+    source: Source,
+    /// It waits for a turn of its own.
+    has_turn: bool,
     sleep: Pin<Box<Sleep>>,
+}
+
+impl Wait {
+    fn new(limiter: Arc<Limiter>, source: Source, earliest: Duration) -> Self {
+        limiter.turns.begin(source);
+        let turn = limiter.turns.take(source, earliest);
+        let sleep = Box::pin(tokio::time::sleep(turn.unwrap_or_else(|again| again)));
+        Self { limiter, source, has_turn: turn.is_ok(), sleep }
+    }
+
+    /// Waits until the call is counted.
+    fn poll(&mut self, cx: &mut Context) -> Poll<()> {
+        loop {
+            ready!(self.sleep.as_mut().poll(cx));
+            let Err(earliest) = self.limiter.check(self.source) else { return Poll::Ready(()) };
+            // A call before it was late, so its turn is a little later. The second time, another call has used it.
+            let turn = match take(&mut self.has_turn) {
+                true => Err(earliest),
+                false => self.limiter.turns.take(self.source, earliest),
+            };
+            self.has_turn = turn.is_ok();
+            self.sleep.set(tokio::time::sleep(turn.unwrap_or_else(|again| again)));
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.limiter.turns.end(self.source);
+    }
 }
 
 impl PollCall for Permit {
@@ -110,13 +142,64 @@ impl PollCall for Permit {
                 Self::Granted => return call.poll(cx),
                 Self::Rejected => return Poll::Ready(Err(OverRate.into())),
                 Self::Waiting(wait) => {
-                    ready!(wait.sleep.as_mut().poll(cx));
-                    match wait.waiter.check() {
-                        Ok(()) => *self = Self::Granted,
-                        Err(time) => wait.sleep.set(tokio::time::sleep(time)),
-                    }
+                    ready!(wait.poll(cx));
+                    *self = Self::Granted;
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::net::Ipv4Addr;
+
+    use futures_util::future::join_all;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const SOURCE: Source = Source::V4(Ipv4Addr::LOCALHOST);
+
+    fn limiter(rate: u32, burst: u32) -> Arc<Limiter> {
+        Arc::new(Limiter::new(Rate::per_second(rate), burst).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_waiting_call_wakes_a_few_times_and_together_they_use_the_whole_rate() {
+        for (rate, burst, calls) in [(100, 1, 500), (1000, 50, 3000), (5, 1, 40), (100, 100, 3000)] {
+            let (limiter, begun, wakes) = (limiter(rate, burst), Instant::now(), Cell::new(0));
+            let call = || async {
+                let Err(earliest) = limiter.check(SOURCE) else { return };
+                let mut wait = Wait::new(limiter.clone(), SOURCE, earliest);
+                poll_fn(|cx| {
+                    wakes.set(wakes.get() + 1);
+                    wait.poll(cx)
+                })
+                .await;
+            };
+            // Without the budget of the task, which causes other wakes. A small `join_all` polls all of its futures.
+            tokio::task::unconstrained(join_all((0..calls).map(|_| call()))).await;
+            let (took, expected) = (begun.elapsed().as_secs_f64(), f64::from(calls - burst) / f64::from(rate));
+            assert!((expected * 0.99..=expected * 1.1 + 0.1).contains(&took), "{rate}/s: {took}, not {expected} s");
+            // A call without a turn looks for one in every second.
+            let most = f64::from(calls) * (3.5 + expected / 2.0);
+            assert!(f64::from(wakes.get()) <= most, "{rate}/s: {wakes:?} wakes of {calls} calls");
+            assert!(limiter.turns.is_empty(), "{rate}/s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_of_calls_that_have_ended_delay_others_by_a_second_at_most() {
+        let limiter = limiter(10, 1);
+        limiter.check(SOURCE).unwrap();
+        let wait = || Wait::new(limiter.clone(), SOURCE, limiter.check(SOURCE).unwrap_err());
+        let ended = [(); 1000].map(|()| wait());
+        let (mut last, begun) = (wait(), Instant::now());
+        drop(ended);
+        poll_fn(|cx| last.poll(cx)).await;
+        assert!(begun.elapsed() < Duration::from_millis(1200), "{:?}", begun.elapsed());
     }
 }

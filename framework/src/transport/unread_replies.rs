@@ -7,8 +7,12 @@
 //! round, every peer of the round has read. Otherwise each of them gets its next reply in a round of its own. A
 //! peer that does not read that one gets no reply until a pause has passed. The pause doubles each time. Above half
 //! of the buffer, this peer is tested only if the reply replaces bytes that were read.
+//!
+//! A round delays the replies to all other peers. Peers that have read the reply of a round are therefore in rounds of
+//! their own, and other peers get no replies while too many of their rounds fail: new sockets that do not read cannot
+//! keep out those that do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +30,12 @@ const MIN_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 /// Maximum peers whose last reply was possibly not read. A peer that is forgotten is tested again.
 const MAX_SUSPECTS: usize = 1024;
+/// Maximum peers that are known to read. A peer that is forgotten is in the rounds of unknown peers.
+const MAX_READERS: usize = 1024;
+/// One round of unknown peers may fail in this time.
+const TIME_PER_FAILURE: Duration = Duration::from_millis(250);
+/// The time for which failures are allowed in advance: 20 of them.
+const FAILURE_BURST: Duration = Duration::from_secs(5);
 
 /// The send buffer of a socket, in bytes that include the overhead of the kernel.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +72,12 @@ struct Rounds {
     ends: Instant,
     /// Whether the current round tests one suspect.
     is_test: bool,
+    /// Whether the peers of the current round are known to read.
+    is_of_readers: bool,
+    /// Peers that have read the reply of their last round.
+    readers: HashSet<Arc<Path>>,
+    /// Increased by [`TIME_PER_FAILURE`] for each failed round of unknown peers.
+    failures_until: Instant,
     suspects: HashMap<Arc<Path>, Suspect>,
     /// When a peer that has failed before may be tested.
     next_test: Instant,
@@ -69,6 +85,8 @@ struct Rounds {
 
 #[derive(Debug, Clone, Copy)]
 struct Suspect {
+    /// It was a reader, and was not alone in the failed round.
+    was_reader: bool,
     /// Tests in a row in which it has not read.
     failures: u32,
     next_test: Instant,
@@ -123,6 +141,9 @@ impl Rounds {
             room: 0,
             ends: Instant::now(),
             is_test: false,
+            is_of_readers: false,
+            readers: HashSet::new(),
+            failures_until: Instant::now(),
             suspects: HashMap::new(),
             next_test: Instant::now(),
         }
@@ -137,10 +158,17 @@ impl Rounds {
         if failed.is_some_and(|failed| now < failed.next_test.max(self.next_test) || !has_room) {
             return Decision::Drop;
         }
+        let is_reader = self.readers.contains(peer);
+        let is_unknown = !is_reader && !suspect.is_some_and(|suspect| suspect.was_reader);
+        if is_unknown && self.failures_until > now + FAILURE_BURST {
+            return Decision::Drop;
+        }
         let (is_test, is_in_round) = (suspect.is_some(), self.peers.iter().any(|known| **known == *peer));
+        let may_join = !is_test && !self.is_test && !is_in_round && is_reader == self.is_of_readers;
         if self.peers.is_empty() {
-            (self.ends, self.room, self.is_test) = (now + ROUND_TIME, buffer.size / 16, is_test);
-        } else if is_test || self.is_test || is_in_round || self.room == 0 || self.peers.len() >= ROUND_PEERS {
+            (self.ends, self.room) = (now + ROUND_TIME, buffer.size / 16);
+            (self.is_test, self.is_of_readers) = (is_test, is_reader);
+        } else if !may_join || self.room == 0 || self.peers.len() >= ROUND_PEERS {
             return Decision::Wait;
         }
         if failed.is_some() {
@@ -154,9 +182,18 @@ impl Rounds {
         if unread <= self.unread_before {
             for peer in self.peers.drain(..) {
                 self.suspects.remove(&peer);
+                if self.readers.len() >= MAX_READERS
+                    && let Some(forgotten) = self.readers.iter().next().cloned()
+                {
+                    self.readers.remove(&forgotten);
+                }
+                self.readers.insert(peer);
             }
         } else if now >= self.ends {
             let has_failed = self.peers.len() == 1;
+            if !self.is_of_readers {
+                self.failures_until = self.failures_until.max(now) + TIME_PER_FAILURE;
+            }
             for peer in std::mem::take(&mut self.peers) {
                 self.suspect(peer, has_failed, now);
             }
@@ -175,8 +212,10 @@ impl Rounds {
             let forgotten = forgotten.0.clone();
             self.suspects.remove(&forgotten);
         }
-        let suspect = self.suspects.entry(peer).or_insert(Suspect { failures: 0, next_test: now });
+        let was_reader = self.readers.remove(&peer);
+        let suspect = self.suspects.entry(peer).or_insert(Suspect { was_reader, failures: 0, next_test: now });
         if has_failed {
+            suspect.was_reader = false;
             suspect.next_test = now + MIN_PAUSE.saturating_mul(1 << suspect.failures.min(16)).min(MAX_PAUSE);
             suspect.failures += 1;
         }

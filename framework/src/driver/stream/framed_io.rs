@@ -20,7 +20,8 @@ use crate::outbox::Outbox;
 use crate::settings::{Limits, Timeouts};
 use crate::transport::{BoxIo, Incoming, StartTls};
 
-/// Maximum bytes read while a message is handled, to detect that the peer has closed.
+/// Maximum bytes read while a message is handled, to detect that the peer has closed. Behind more input, a close is
+/// detected when the reply is written.
 pub(crate) const MAX_READ_AHEAD: usize = 4 * 1024;
 /// Maximum time to write the last message of an aborted connection.
 const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_millis(500);

@@ -84,6 +84,33 @@ async fn a_client_that_never_reads_does_not_cause_that_another_counts_as_stalled
     }
 }
 
+/// Replies are sent in order: one that waits delays the following ones.
+#[tokio::test(start_paused = true)]
+async fn new_clients_that_never_read_do_not_keep_out_one_that_reads() {
+    for most in [10, 50, 1000] {
+        let (mut simulation, begun) = (Simulation::default(), Instant::now());
+        let (mut slowest, mut dropped) = (Duration::ZERO, 0);
+        for second in 0..60 {
+            let per_second = if second < 10 { 10 } else { most };
+            for nth in 0..per_second {
+                let at = begun + Duration::from_secs(second) + Duration::from_secs(nth) / per_second as u32;
+                tokio::time::advance(at.saturating_duration_since(Instant::now())).await;
+                for _ in 0..2 {
+                    while simulation.ask(&format!("/new{second}-{nth}")) == Decision::Wait {
+                        tokio::time::advance(Duration::from_millis(1)).await;
+                    }
+                }
+                if nth % per_second.div_ceil(10) == 0 {
+                    dropped += u32::from(simulation.ask_and_read("/reads").await == Decision::Drop);
+                    slowest = slowest.max(at.elapsed());
+                }
+            }
+        }
+        assert!(slowest < Duration::from_secs(5) && dropped < 30, "{most}: {slowest:?}, {dropped} dropped");
+        assert!(simulation.unread() < SIZE * 9 / 10, "{most}: {}", simulation.unread());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stalled_client_gets_replies_again_after_it_has_read() {
     let mut simulation = Simulation::default();
@@ -145,7 +172,7 @@ async fn every_reply_is_sent_if_the_kernel_cannot_measure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_suspects_are_bounded() {
+async fn the_suspects_and_the_readers_are_bounded() {
     let mut simulation = Simulation::default();
     while simulation.ask("/stalled") != Decision::Drop {
         tokio::time::advance(Duration::from_millis(1)).await;
@@ -155,4 +182,10 @@ async fn the_suspects_are_bounded() {
         rounds.suspect(Arc::from(Path::new(&format!("/{nth}"))), true, Instant::now());
     }
     assert_eq!(rounds.suspects.len(), MAX_SUSPECTS);
+
+    for nth in 0..2 * MAX_READERS {
+        (rounds.peers, rounds.unread_before) = (vec![Arc::from(Path::new(&format!("/reader{nth}")))], SIZE);
+        rounds.end_round(0, Instant::now());
+    }
+    assert_eq!(rounds.readers.len(), MAX_READERS);
 }
