@@ -16,9 +16,9 @@ use switchboard::server::Changes;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use crate::admin::HEARTBEAT;
 use crate::admin::parameters::{Accepted, Parameters};
 use crate::admin::state::{AdminState, ReloadMode, ReloadRequest, Reloaded, SharedState};
+use crate::admin::timeouts::HEARTBEAT;
 
 /// The parameters of `POST /reload`.
 #[derive(Debug, Default, Deserialize)]
@@ -131,7 +131,7 @@ mod tests {
     use futures_util::TryStreamExt;
 
     use super::*;
-    use crate::admin::IDLE_TIMEOUT;
+    use crate::admin::timeouts::IDLE_TIMEOUT;
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_waits_for_a_long_drain_receives_something_in_each_idle_timeout() {

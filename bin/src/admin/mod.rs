@@ -20,6 +20,7 @@ mod shared_reply;
 mod state;
 mod status;
 mod tap;
+mod timeouts;
 
 pub(crate) use history::{History, HistoryPart};
 pub(crate) use routes::SERVER_NAME;
@@ -52,6 +53,7 @@ use crate::admin::client_table::ClientTable;
 use crate::admin::http_timer::HttpTimer;
 use crate::admin::shared_reply::SharedReplies;
 use crate::admin::state::AdminState;
+use crate::admin::timeouts::IDLE_TIMEOUT;
 use crate::config::{self, Config};
 use crate::descriptors;
 
@@ -59,11 +61,6 @@ use crate::descriptors;
 const NAME: &str = "admin";
 /// Maximum open connections. A small limit of open files allows fewer.
 const CONNECTIONS: usize = 100;
-/// Idle timeout of a connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Something is sent after this time without other output, so that neither this endpoint nor a proxy closes the
-/// connection.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Drain deadline of the admin endpoint, after the server has stopped.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 /// How long the address may take to be resolved and bound at the start.

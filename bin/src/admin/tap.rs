@@ -21,9 +21,9 @@ use switchboard::settings::Interval;
 use switchboard::settings::text::escape_unsafe;
 use tokio::time::{Instant, sleep};
 
-use crate::admin::HEARTBEAT;
 use crate::admin::parameters::{Accepted, Parameters};
 use crate::admin::state::SharedState;
+use crate::admin::timeouts::HEARTBEAT;
 
 /// Time between two looks at the memory of the recorder.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
