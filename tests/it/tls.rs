@@ -123,12 +123,12 @@ pub(crate) async fn serve_facts(settings: TlsSettings) -> (Running, String) {
     let name = unique("tls");
     let handler = handler_fn(|cx: Context, _: Bytes| async move {
         let facts = cx.tls().expect("the connection uses TLS");
-        let text = |bytes: &Box<[u8]>| bytes.escape_ascii().to_string();
+        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
         let client = facts.client.as_ref().map(|client| format!("{} {}", client.subject, client.names.join("+")));
         let fields = [
             Some(facts.version.to_string()),
             facts.server_name.as_deref().map(str::to_owned),
-            facts.alpn.as_ref().map(text),
+            facts.alpn.as_deref().map(text),
             Some(facts.resumed.to_string()),
             client,
         ];
