@@ -24,7 +24,7 @@ pub(super) fn listener(script: Script, shared: Arc<Shared>, reconnects: bool, en
         reconnects,
         left: 0,
         open: None,
-        accepted: false,
+        accepted: 0,
     }))
 }
 
@@ -37,7 +37,8 @@ struct ScriptedListener {
     left: usize,
     /// Ends with the last connection.
     open: Option<Receiver<()>>,
-    accepted: bool,
+    /// Connections so far.
+    accepted: u32,
 }
 
 #[async_trait]
@@ -55,10 +56,13 @@ impl StreamListener for ScriptedListener {
             self.left -= 1;
             let (guard, open) = oneshot::channel();
             (client.left, client.only_batch, self.open) = (1, Some(guard), Some(open));
-        } else if std::mem::replace(&mut self.accepted, true) {
+        } else if self.accepted > 0 {
             return std::future::pending().await;
         }
-        let [peer, local] = [40_000, 9999].map(|port| Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+        self.accepted += 1;
+        // Each client has its own address: whether the filter of bans rejects an address depends on its random keys.
+        let peer = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 0, 0)) + self.accepted);
+        let [peer, local] = [(peer, 40_000), (Ipv4Addr::LOCALHOST, 9999)].map(|it| Address::Inet(SocketAddr::from(it)));
         Ok(Some(Accepted::ready(peer, local, client)))
     }
 

@@ -139,6 +139,7 @@ impl ReadBuffer {
     }
 
     /// Frees the buffer with its input.
+    #[inline]
     pub(crate) fn discard(&mut self) {
         self.replace(BytesMut::new());
     }

@@ -27,6 +27,7 @@ pub(crate) struct LatencyTracker {
 }
 
 impl LatencyTracker {
+    #[inline]
     pub(crate) fn input_read(&mut self, connection: &Connection, deadlines: &Deadlines) {
         if connection.messages() == self.recorded {
             self.started = Some(deadlines.now());

@@ -47,6 +47,7 @@ impl<Out> FramedWriter<Out> {
         self.discard_pushed();
     }
 
+    #[inline]
     fn release_buffer(&mut self) {
         if self.buffer.capacity() > 0 {
             buffer::give(std::mem::take(&mut self.buffer), BufferSize::Large);
