@@ -31,9 +31,8 @@ pub struct Figure {
 impl Figure {
     /// The tolerance for instructions. Small source changes can change the code layout.
     pub const MARGIN: f64 = 0.05;
-    /// The tolerance for instructions of an addition that should cost nothing. 100,000 bans cost about 1 %: their
-    /// filter causes a lookup for one client of eleven.
-    const GROWTH: f64 = 0.015;
+    /// The tolerance for instructions of an addition that should cost nothing.
+    const GROWTH: f64 = 0.01;
     /// The tolerance for atomics and clock reads: a timer may fire in between. One more per batch of 16 exceeds it.
     const ROUNDING: f64 = 0.04;
     /// The tolerance for allocations, which are exact.

@@ -3,7 +3,7 @@
 //!
 //! `cargo bench -p switchboard-hot --bench counts` fails if a count exceeds its limit (instructions: the limit plus
 //! 5 %), and lists the functions with the highest counts. It also fails if a shared limit or many bans cost more than
-//! 1.5 % of the instructions of the same path without them. Arguments after `--`: names of paths restrict the run;
+//! 1 % of the instructions of the same path without them. Arguments after `--`: names of paths restrict the run;
 //! `--accept` stores the new counts; `--show` always lists the functions. It needs valgrind and objdump.
 //!
 //! Unlike times, counts do not depend on the load of the machine. The limits are for x86-64 with AVX2 (the processor

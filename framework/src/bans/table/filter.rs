@@ -1,4 +1,4 @@
-//! A filter in front of the table of bans: one bit tells that a network is not banned, which most are not. Without it,
+//! A filter in front of the table of bans: two bits of a word tell that a network is not banned, which most are not. Without it,
 //! each connection and datagram would pay for a lookup, which costs ten times as much.
 
 use std::hash::{BuildHasher, RandomState};
@@ -31,16 +31,16 @@ impl Filter {
     /// False if the network with this prefix length around an address is not banned. True is to be looked up.
     #[inline]
     pub(super) fn may_contain(&self, address: IpAddr, length: u8) -> bool {
-        let (word, bit) = self.place(address, length);
-        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
+        let (word, mask) = self.place(address, length);
+        self.bits.get(word).is_some_and(|bits| bits & mask == mask)
     }
 
     pub(super) fn insert(&mut self, network: &Network) {
         if self.bits.is_empty() {
             self.bits = vec![0; MEMORY / size_of::<u64>()];
         }
-        let (word, bit) = self.place(network.address(), network.prefix_len());
-        self.bits[word] |= bit;
+        let (word, mask) = self.place(network.address(), network.prefix_len());
+        self.bits[word] |= mask;
     }
 
     /// A network was removed. `left`: the other ones.
@@ -53,7 +53,7 @@ impl Filter {
         }
     }
 
-    /// The word and the bit of the network around an address.
+    /// The word and the bits of the network around an address.
     #[inline]
     fn place(&self, address: IpAddr, length: u8) -> (usize, u64) {
         let length = u32::from(length);
@@ -67,7 +67,7 @@ impl Filter {
         };
         let [first, second] = self.keys;
         let hash = fold(fold(prefix.rotate_left(length) ^ first, second) ^ second, first);
-        (hash as usize % (MEMORY / size_of::<u64>()), 1 << (hash >> 58))
+        (hash as usize % (MEMORY / size_of::<u64>()), 1 << (hash >> 58) | 1 << (hash >> 52 & 63))
     }
 }
 
