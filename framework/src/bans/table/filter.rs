@@ -1,4 +1,4 @@
-//! A filter in front of the table of bans: two bits of a word tell that a network is not banned, which most are not. Without it,
+//! A filter in front of the table of bans: two bits tell that a network is not banned, which most are not. Without it,
 //! each connection and datagram would pay for a lookup, which costs ten times as much.
 
 use std::hash::{BuildHasher, RandomState};
